@@ -1,0 +1,1 @@
+"""From measured losses to coefficients: residuals, projection, optimisers, the loop, the verb."""

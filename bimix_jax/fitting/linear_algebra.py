@@ -1,0 +1,76 @@
+"""Linear algebra of a few unknowns, written out so that a batch of it vectorises.
+
+Batched LAPACK calls on 2×2 systems cost more than the whole rest of a fit.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+UNROLLED = 8
+"""Systems up to this size are written out; larger ones go to LAPACK."""
+
+
+def gram(columns: list[Array]) -> Array:
+    """All inner products of columns (points,): a symmetric matrix (columns, columns).
+
+    One pass over the points for all products together: XLA would make a pass of each sum.
+    """
+    if len(columns) > UNROLLED:
+        stacked = jnp.stack(columns)
+        return stacked @ stacked.T
+    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
+    sums = _sum_together([columns[i] * columns[j] for i, j in pairs])
+    entry = {pair: total for pair, total in zip(pairs, sums, strict=True)}
+    size = range(len(columns))
+    return jnp.stack([jnp.stack([entry[max(i, j), min(i, j)] for j in size]) for i in size])
+
+
+@jax.custom_jvp
+def _sum_together(terms: list[Array]) -> tuple[Array, ...]:
+    zero = jnp.zeros((), terms[0].dtype)
+
+    def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(a + b for a, b in zip(left, right, strict=True))
+
+    return tuple(jax.lax.reduce(tuple(terms), (zero,) * len(terms), add, (0,)))
+
+
+@_sum_together.defjvp
+def _sum_together_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    # JAX has no derivative for a reduction of several operands at once.
+    return _sum_together(*primals), tuple(jnp.sum(tangent) for tangent in tangents[0])
+
+
+def positive_definite_solve(matrix: Array, right: Array) -> Array:
+    """Solve matrix·x = right for a symmetric positive definite matrix (n, n) and right (n,) or (n, k).
+
+    Pivots below rounding are raised to it, so the result is finite where the matrix is.
+    """
+    if matrix.shape[0] <= UNROLLED:
+        return _cholesky_written_out(matrix, right)
+    ridge = 4 * jnp.finfo(matrix.dtype).eps * jnp.diag(jnp.diag(matrix))
+    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix + ridge), True), right)
+
+
+def _cholesky_written_out(matrix: Array, right: Array) -> Array:
+    size = matrix.shape[0]
+    smallest = 4 * jnp.finfo(matrix.dtype).eps
+    factor: dict[tuple[int, int], Array] = {}
+    for j in range(size):
+        pivot = matrix[j, j] - sum(factor[j, k] ** 2 for k in range(j))
+        factor[j, j] = jnp.sqrt(jnp.maximum(pivot, smallest * matrix[j, j]))
+        for i in range(j + 1, size):
+            cross = sum(factor[i, k] * factor[j, k] for k in range(j))
+            factor[i, j] = (matrix[i, j] - cross) / factor[j, j]
+    forward: list[Array] = []
+    for i in range(size):
+        known = sum(factor[i, k] * forward[k] for k in range(i))
+        forward.append((right[i] - known) / factor[i, i])
+    solution = forward[:]
+    for i in reversed(range(size)):
+        known = sum(factor[k, i] * solution[k] for k in range(i + 1, size))
+        solution[i] = (forward[i] - known) / factor[i, i]
+    return jnp.stack(solution)

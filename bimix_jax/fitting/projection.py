@@ -1,0 +1,77 @@
+"""Amplitudes in closed form: non-negative least squares with a handful of columns."""
+
+import itertools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from bimix_jax.fitting.linear_algebra import positive_definite_solve
+
+
+class Projection(NamedTuple):
+    """The best amplitudes of given exponents."""
+
+    amplitudes: Array
+    """(amplitudes,), none negative."""
+    free: Array
+    """(amplitudes,) bool: strictly inside the bound at 0."""
+    singular: Array
+    """() bool: some columns are multiples of each other at these points, so amplitudes are not unique."""
+
+
+def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:
+    """Minimise ½ cᵀGc − bᵀc over c ≥ 0 for G (k, k) and b (k,), by trying every set of columns.
+
+    Exact for any G that is positive definite, and branch-free, which a batch needs; 2^k − 1 sets,
+    so meant for k ≤ 4. Sets of collinear columns are passed over.
+    """
+    count = moments.shape[0]
+    amplitudes, most_explained = jnp.zeros_like(moments), jnp.zeros((), moments.dtype)
+    for size in range(1, count + 1):
+        for columns in itertools.combinations(range(count), size):
+            candidate, explained = _solve_within(normal_matrix, moments, columns)
+            amplitudes = jnp.where(explained > most_explained, candidate, amplitudes)
+            most_explained = jnp.maximum(explained, most_explained)
+    return Projection(amplitudes, amplitudes > 0, _is_singular(normal_matrix))
+
+
+def _solve_within(
+    normal_matrix: Array, moments: Array, columns: tuple[int, ...]
+) -> tuple[Array, Array]:
+    matrix = jnp.stack([jnp.stack([normal_matrix[i, j] for j in columns]) for i in columns])
+    right = jnp.stack([moments[i] for i in columns])
+    solution = positive_definite_solve(matrix, right)
+    feasible = jnp.all(solution > 0) & ~_is_singular(matrix)
+    explained = jnp.where(feasible, jnp.sum(solution * right), -jnp.inf)
+    zero = jnp.zeros((), moments.dtype)
+    place = {column: solution[k] for k, column in enumerate(columns)}
+    return jnp.stack([place.get(i, zero) for i in range(moments.shape[0])]), explained
+
+
+def _is_singular(matrix: Array) -> Array:
+    """Whether any column is, to rounding, in the span of those before it."""
+    size = matrix.shape[0]
+    threshold = 64 * jnp.finfo(matrix.dtype).eps
+    singular = ~(matrix[0, 0] > 0)
+    for j in range(1, size):
+        before = positive_definite_solve(matrix[:j, :j], matrix[:j, j])
+        rest = matrix[j, j] - jnp.sum(matrix[:j, j] * before)
+        singular |= ~(rest > threshold * matrix[j, j])
+    return singular
+
+
+def eliminate(
+    normal_matrix: Array, cross: Array, moments: Array, free: Array
+) -> tuple[Array, Array]:
+    """What the free amplitudes take from curvature and gradient of the exponents.
+
+    For G (k, k), Φᵀ[J] as `cross` (k, p) and Φᵀρ as `moments` (k,): JᵀΦ G⁻¹ ΦᵀJ (p, p) and
+    JᵀΦ G⁻¹ Φᵀρ (p,), over the free columns. The second is 0 but for rounding, which it removes.
+    """
+    both = free[:, None] & free
+    matrix = jnp.where(both, normal_matrix, jnp.diag(jnp.diag(normal_matrix)))
+    cross = jnp.where(free[:, None], cross, 0.0)
+    moments = jnp.where(free, moments, 0.0)
+    solved = positive_definite_solve(matrix, jnp.column_stack([cross, moments]))
+    return cross.T @ solved[:, :-1], cross.T @ solved[:, -1]

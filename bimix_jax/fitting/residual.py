@@ -1,0 +1,166 @@
+"""Residuals of one target: their value, gradient and Gauss-Newton curvature.
+
+Two views of the same least squares. `projected_terms` sees the exponents only, the amplitudes
+being the best ones for them; it needs residuals linear in the amplitudes (relative or absolute,
+no Huber). `full_terms` sees exponents and amplitudes and takes any residual.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bimix_jax.fitting.linear_algebra import gram
+from bimix_jax.fitting.projection import Projection, eliminate, nonnegative_amplitudes
+from bimix_jax.laws.law import Law
+
+Residual = Literal["relative", "log", "absolute"]
+RESIDUALS: tuple[Residual, ...] = ("relative", "log", "absolute")
+
+
+class Points(NamedTuple):
+    """What was measured of one target; rows that do not count have weight 0 and harmless values."""
+
+    features: Any
+    """the law's features, each (points,)"""
+    loss: Array
+    """(points,) > 0"""
+    weight: Array
+    """(points,) ≥ 0"""
+
+
+class Terms(NamedTuple):
+    """A sum of squares at some parameters, before bounds are looked at."""
+
+    value: Array
+    """() ½ Σ w ρ², or its Huber form"""
+    gradient: Array
+    hessian: Array
+    curvature: Array
+    """(parameters,) diagonal of JᵀJ before the amplitudes took their part"""
+    power: Array
+    """() Σ of the squared targets: rounding errors are relative to it"""
+    projection: Projection
+
+
+def predict(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
+    """Losses (points,) of one target from features, each (points,)."""
+    columns = basis_columns(law, exponents, features)
+    return sum(a * c for a, c in zip(amplitudes, columns, strict=True))  # type: ignore[return-value]
+
+
+def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:
+    """The law's basis at every point: a list of (points,)."""
+    count = jax.tree.leaves(features)[0].shape[0]
+    values = jax.vmap(law.basis, in_axes=(None, 0))(exponents, features) if count else ()
+    return [jnp.broadcast_to(v, (count,)) for v in values]
+
+
+def scale_of(residual: Residual, loss: Array) -> Array:
+    """What a difference of losses is divided by, (points,)."""
+    return jnp.ones_like(loss) if residual == "absolute" else loss
+
+
+def projected_terms(law: Law, points: Points, residual: Residual, exponents: Array) -> Terms:
+    """Terms in the exponents (exponents,) at their best amplitudes (variable projection).
+
+    Source: Golub & Pereyra 1973; the curvature is Kaufman's, JᵀJ with the amplitudes eliminated.
+    """
+    root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
+    target = root * points.loss
+    projection = _best_amplitudes(law, points.features, root, target, exponents)
+    model = _scaled_model(law, points.features, root, projection.amplitudes)
+    basis = [root * c for c in basis_columns(law, exponents, points.features)]
+    rest = model(exponents) - target
+    slopes = _slopes(model, exponents)
+    products = gram([*slopes, *basis, rest])
+    return _eliminated(products, len(slopes), projection, jnp.sum(target**2))
+
+
+def _best_amplitudes(
+    law: Law, features: Any, root: Array, target: Array, exponents: Array
+) -> Projection:
+    fixed = jax.lax.stop_gradient(exponents)
+    design = [root * c for c in basis_columns(law, fixed, features)]
+    products = gram([*design, target])
+    return nonnegative_amplitudes(products[:-1, :-1], products[:-1, -1])
+
+
+def _scaled_model(
+    law: Law, features: Any, root: Array, amplitudes: Array
+) -> Callable[[Array], Array]:
+    return lambda exponents: root * predict(law, exponents, amplitudes, features)
+
+
+def _slopes(model: Callable[[Array], Array], params: Array) -> list[Array]:
+    """Columns of the Jacobian, a list of (points,)."""
+    directions = jnp.eye(params.shape[0], dtype=params.dtype)
+    return [jax.jvp(model, (params,), (d,))[1] for d in directions]
+
+
+def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
+    """Split the products of [slopes, basis, residual] and take out the free amplitudes."""
+    slopes, basis = slice(0, count), slice(count, -1)
+    taken, correction = eliminate(
+        products[basis, basis], products[basis, slopes], products[basis, -1], projection.free
+    )
+    return Terms(
+        value=products[-1, -1] / 2,
+        gradient=products[slopes, -1] - correction,
+        hessian=products[slopes, slopes] - taken,
+        curvature=jnp.diag(products[slopes, slopes]),
+        power=power,
+        projection=projection,
+    )
+
+
+def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Array:
+    """Unweighted residuals (points,) at params = exponents, then amplitudes."""
+    exponents, amplitudes = split_parameters(law, params)
+    loss = predict(law, exponents, amplitudes, points.features)
+    if residual == "log":
+        return jnp.log(loss) - jnp.log(points.loss)
+    return (loss - points.loss) / scale_of(residual, points.loss)
+
+
+def split_parameters(law: Law, params: Array) -> tuple[Array, Array]:
+    """Exponents and amplitudes of (exponents + amplitudes,) parameters."""
+    count = len(law.amplitude_names)
+    return params[:-count], params[-count:]
+
+
+def penalty(rest: Array, huber: float | None) -> Array:
+    """½ρ², or Huber's linear tails beyond |ρ| = huber, elementwise."""
+    if huber is None:
+        return rest**2 / 2
+    size = jnp.abs(rest)
+    return jnp.where(size <= huber, rest**2 / 2, huber * (size - huber / 2))
+
+
+def full_value(
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
+) -> Array:
+    """() Σ w · penalty at params = exponents, then amplitudes; smooth in params and points."""
+    return jnp.sum(points.weight * penalty(residuals(law, points, residual, params), huber))
+
+
+def full_terms(
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
+) -> Terms:
+    """Terms in exponents and amplitudes together; Huber by iteratively reweighted squares."""
+    rest = residuals(law, points, residual, params)
+    slopes = _slopes(lambda x: residuals(law, points, residual, x), params)
+    trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
+    root = jnp.sqrt(points.weight * trust)
+    products = gram([*(root * slope for slope in slopes), root * rest])
+    everything = jnp.ones(len(law.amplitude_names), bool)
+    return Terms(
+        value=jnp.sum(points.weight * penalty(rest, huber)),
+        gradient=products[:-1, -1],
+        hessian=products[:-1, :-1],
+        curvature=jnp.diag(products[:-1, :-1]),
+        power=jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2),
+        projection=Projection(split_parameters(law, params)[1], everything, jnp.array(False)),
+    )

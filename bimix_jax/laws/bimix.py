@@ -1,0 +1,88 @@
+"""BiMix, the bivariate law of the paper."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.laws.law import Law
+
+
+@dataclasses.dataclass(frozen=True)
+class BiMix(Law):
+    """L_i = A_i / r_i^α_i · (B_i / s^β_i + C_i): own proportion times a power law with a floor.
+
+    Source: Ge et al., "BiMix: A Bivariate Data Mixing Law for Language Model Pretraining",
+    arXiv 2405.14908. As a basis: exponents (α, β), amplitudes (A·B, A·C) and basis
+    (r^−α s^−β, r^−α).
+
+    It cannot express r_i = 0 (rows with it are left out of that target's fit), nor a target that
+    is no train domain, nor the influence of the other domains on loss i. Four numbers a target are
+    identifiable; the gauge of the reported A, B, C is that A is the loss at r = 1 and the sweep's
+    largest budget, B·s_max^−β + C = 1.
+
+    >>> BiMix().exponent_names, BiMix().amplitude_names
+    (('alpha', 'beta'), ('AB', 'AC'))
+    """
+
+    name: ClassVar[str] = "BiMix"
+    exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
+    amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
+    needs_own: ClassVar[bool] = True
+
+    def bounds(self, domains: int) -> Any:
+        """0 ≤ α ≤ 5, so that loss falls in r, and .001 ≤ β ≤ 10: at β = 0 the basis is singular."""
+        return [(0.0, 5.0), (1e-3, 10.0)]
+
+    def starts(self, domains: int) -> Any:
+        """Slow and fast saturation in budget; α is found from anywhere."""
+        return [(0.1, 0.5), (0.1, 1.5), (0.1, 0.1), (0.1, 4.0)]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(log of the own proportion, log of the budget); −∞ where the proportion is 0."""
+        return jnp.log(own @ mixture), jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(r^−α s^−β, r^−α)."""
+        log_own, log_budget = features
+        of_mixture = _power(exponents[0], log_own)
+        return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
+
+    def usable(self, mixture: Array, own: Array) -> Array:
+        """Whether the own proportion is positive."""
+        return own @ mixture > 0
+
+    def unusable_reason(self) -> str:
+        """The law is infinite at r = 0."""
+        return "the target's own proportion is 0, where BiMix is infinite"
+
+    def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
+        """K = A·(B/s^β + C) and α."""
+        reducible, floor = amplitudes
+        return reducible * budget ** -exponents[1] + floor, exponents[0]
+
+    def report(
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
+    ) -> dict[str, float]:
+        """A, B, C in the gauge B·s_max^−β + C = 1, then alpha and beta."""
+        alpha, beta = map(float, exponents)
+        loss_at_scale = float(np.sum(amplitudes))
+        shares = np.asarray(amplitudes) / (loss_at_scale or np.nan)
+        scaled_b = shares[0] * budget_scale**beta if shares[0] else 0.0
+        unknown_split = np.isnan(beta) and shares[0] > 0
+        return {
+            "A": loss_at_scale,
+            "B": float(scaled_b),
+            "C": np.nan if unknown_split else float(shares[1]),
+            "alpha": alpha,
+            "beta": beta,
+        }
+
+
+def _power(exponent: Array, log_base: Array) -> Array:
+    """base^−exponent, with 0^−0 = 1 and 0^−α = ∞ and derivatives that stay finite."""
+    positive = log_base > -jnp.inf
+    at_zero = jnp.where(exponent > 0, jnp.inf, 1.0)
+    return jnp.where(positive, jnp.exp(-exponent * jnp.where(positive, log_base, 0.0)), at_zero)

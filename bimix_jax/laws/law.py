@@ -1,0 +1,84 @@
+"""The contract of a law: a basis that is linear in the amplitudes once the exponents are given."""
+
+import abc
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class Law(abc.ABC):
+    """A function (mixture, budget) → loss of one target, L = Σ_k amplitude_k · basis_k(exponents).
+
+    A law states its names, bounds, start points and basis for *one* target at *one* point;
+    fitting, batching, saving and drawing are common to all laws. Write a law as a frozen dataclass
+    (`@dataclasses.dataclass(frozen=True)`), so that equal laws share one compilation; its fields
+    must be hashable and are saved with a fit.
+
+    Amplitudes are never negative. Budgets reach a law divided by the budget scale, so they are
+    dimensionless and about 1.
+
+    >>> import dataclasses, jax.numpy as jnp
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class PowerLaw(Law):
+    ...     name = "PowerLaw"
+    ...     exponent_names = ("beta",)
+    ...     amplitude_names = ("reducible", "floor")
+    ...     def bounds(self, domains): return [(0.0, 5.0)]
+    ...     def starts(self, domains): return [[0.3], [1.0]]
+    ...     def features(self, mixture, own, budget): return jnp.log(budget)
+    ...     def basis(self, exponents, log_budget): return jnp.exp(-exponents[0] * log_budget), 1.0
+    """
+
+    name: ClassVar[str]
+    exponent_names: tuple[str, ...]
+    amplitude_names: tuple[str, ...]
+    needs_own: ClassVar[bool] = False
+    """Whether a target must be a train domain for the law to say anything about it."""
+
+    @abc.abstractmethod
+    def bounds(self, domains: int) -> Any:
+        """Lower and upper bound of every exponent, (exponents, 2), for a mixture of `domains`."""
+
+    @abc.abstractmethod
+    def starts(self, domains: int) -> Any:
+        """Exponents to start the search from, (starts, exponents)."""
+
+    @abc.abstractmethod
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """What the basis needs of one point, computed once before the search (logarithms, mostly).
+
+        `mixture` (domains,) holds proportions, `own` (domains,) is 1 at the target's own domain
+        and 0 elsewhere (all 0 for a target that is no domain), `budget` () is in budget scales.
+        """
+
+    @abc.abstractmethod
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
+
+    def usable(self, mixture: Array, own: Array) -> Array:
+        """Whether the law is finite at a mixture (domains,) for a target; other rows are left out."""
+        return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
+
+    def unusable_reason(self) -> str:
+        """Why `usable` refuses a row, for the notes of a fit."""
+        return "the mixture is not finite"
+
+    def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
+        """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.
+
+        Laws of this form have an exact optimal mixture (`mixture/exact.py`).
+        """
+        return None
+
+    def report(
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
+    ) -> dict[str, float]:
+        """The coefficients as people quote them; by default exponents and amplitudes by name.
+
+        `exponents` (exponents,) and `amplitudes` (amplitudes,) of one target; `budget_scale` in
+        the sweep's unit.
+        """
+        names = (*self.amplitude_names, *self.exponent_names)
+        return dict(zip(names, map(float, (*amplitudes, *exponents)), strict=True))

@@ -93,7 +93,7 @@ class Problem:
     def limits(self, dtype: Any) -> tuple[float, int]:
         """Tolerance on the scaled gradient and the most evaluations."""
         ours = self.optimizer is DEFAULT_OPTIMIZER
-        tolerance = self.tolerance or (1e-8 if jnp.finfo(dtype).bits == 64 else 1e-4)
+        tolerance = self.tolerance or (1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4)
         return tolerance, self.max_steps or (100 if ours else 5000)
 
     @property
@@ -152,7 +152,7 @@ def fit_arrays(
         optimizer: any optax transformation; default damped Gauss-Newton.
         starts: (starts, exponents) to search from; default the law's own. The best end wins.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
-        tolerance: on the scaled gradient; default 1e-8 in float64 and 1e-4 in float32.
+        tolerance: on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two axes. Derivatives of its

@@ -70,28 +70,21 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
     """
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target = root * points.loss
-    projection = _best_amplitudes(law, points.features, root, target, exponents)
-    model = _scaled_model(law, points.features, root, projection.amplitudes)
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
-    rest = model(exponents) - target
+    projection = _best_amplitudes(basis, target)
+
+    def model(x: Array) -> Array:
+        return root * predict(law, x, projection.amplitudes, points.features)
+
     slopes = _slopes(model, exponents)
-    products = gram([*slopes, *basis, rest])
+    products = gram([*slopes, *basis, model(exponents) - target])
     return _eliminated(products, len(slopes), projection, jnp.sum(target**2))
 
 
-def _best_amplitudes(
-    law: Law, features: Any, root: Array, target: Array, exponents: Array
-) -> Projection:
-    fixed = jax.lax.stop_gradient(exponents)
-    design = [root * c for c in basis_columns(law, fixed, features)]
-    products = gram([*design, target])
+def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
+    # The value is stationary in the amplitudes, so its derivative must not look at them.
+    products = jax.lax.stop_gradient(gram([*basis, target]))
     return nonnegative_amplitudes(products[:-1, :-1], products[:-1, -1])
-
-
-def _scaled_model(
-    law: Law, features: Any, root: Array, amplitudes: Array
-) -> Callable[[Array], Array]:
-    return lambda exponents: root * predict(law, exponents, amplitudes, features)
 
 
 def _slopes(model: Callable[[Array], Array], params: Array) -> list[Array]:

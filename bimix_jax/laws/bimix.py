@@ -33,8 +33,12 @@ class BiMix(Law):
     needs_own: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
-        """0 ≤ α ≤ 5, so that loss falls in r, and .001 ≤ β ≤ 10: at β = 0 the basis is singular."""
-        return [(0.0, 5.0), (1e-3, 10.0)]
+        """1e-9 ≤ α ≤ 5 and 1e-3 ≤ β ≤ 10.
+
+        The loss falls in both; at α = 0 it would be undefined at r = 0, at β = 0 the basis is
+        singular.
+        """
+        return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
         """Slow and fast saturation in budget; α is found from anywhere."""
@@ -47,7 +51,7 @@ class BiMix(Law):
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(r^−α s^−β, r^−α)."""
         log_own, log_budget = features
-        of_mixture = _power(exponents[0], log_own)
+        of_mixture = jnp.exp(-exponents[0] * log_own)
         return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
@@ -80,9 +84,3 @@ class BiMix(Law):
             "beta": beta,
         }
 
-
-def _power(exponent: Array, log_base: Array) -> Array:
-    """base^−exponent, with 0^−0 = 1 and 0^−α = ∞ and derivatives that stay finite."""
-    positive = log_base > -jnp.inf
-    at_zero = jnp.where(exponent > 0, jnp.inf, 1.0)
-    return jnp.where(positive, jnp.exp(-exponent * jnp.where(positive, log_base, 0.0)), at_zero)

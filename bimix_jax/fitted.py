@@ -1,0 +1,155 @@
+"""Fit: a law with its coefficients, keyed by name; predicts, shows and saves itself."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from bimix_jax.fitting.arrays import Coefficients, predict_losses
+from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.residual import Residual
+from bimix_jax.laws.law import Law
+from bimix_jax.names import align_mixtures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "coefficients", "code", "identified", "points", "sum_of_squares", "error",
+        "observed_proportions", "observed_budgets",
+    ],
+    meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
+    drop_fields=["notes", "sweep_digest"],
+)  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A fitted law: arrays over targets, and the names that go with them.
+
+    A pytree of its arrays; the notes and the sweep's digest do not pass through transformations.
+    Made by `fit` or `load_fit`.
+    """
+
+    coefficients: Coefficients
+    """with axis (targets,); amplitudes are those of budget / budget_scale"""
+    code: np.ndarray
+    """(targets,) int, see `Code`"""
+    identified: np.ndarray
+    """(targets, exponents) bool: the data determine this exponent"""
+    points: np.ndarray
+    """(targets,) points used"""
+    sum_of_squares: np.ndarray
+    """(targets,) Σ w ρ² of the residuals that were fitted"""
+    error: np.ndarray
+    """(targets,) mean relative error over the points used, a fraction"""
+    observed_proportions: np.ndarray
+    """(2, domains) least and largest proportion in the sweep"""
+    observed_budgets: np.ndarray
+    """(2,) least and largest budget in the sweep"""
+    law: Law
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    unit: str
+    """of budgets: "tokens", "steps", …"""
+    loss: Residual = "relative"
+    huber: float | None = None
+    tied: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what was left out, clipped or normalised on the way, and why"""
+    sweep_digest: str = ""
+    """hash of the sweep that was fitted"""
+
+    def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
+        """Predicted losses (nats per token, as measured) of mixtures at a budget.
+
+        Args:
+            mixtures: a DataFrame, Series or mapping naming every domain, or an array ordered as
+                `domains`.
+            budget: one number, or one a mixture, in the fit's unit; default the sweep's largest.
+
+        Returns:
+            DataFrame (mixtures, targets) with the index of `mixtures`; a Series over targets for
+            a single mixture.
+
+        Raises:
+            ValueError: if names do not match, a mixture does not sum to 1, a budget is not
+                positive, or the sweep had a single budget and another is asked for.
+        """
+        values, labels = align_mixtures(mixtures, self.domains)
+        losses = self.predict_points(values, self.check_budget(budget))
+        if labels is None:
+            return pd.Series(losses[0], index=list(self.targets), name="loss")
+        return pd.DataFrame(losses, index=labels, columns=list(self.targets))
+
+    def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
+        """Losses (points, targets) of mixtures (points, domains) in order, at budgets (points,)."""
+        with jax.enable_x64(True):
+            budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
+            return np.asarray(_predict(self.law, self.coefficients, mixture, budgets))
+
+    def check_budget(self, budget: Any) -> np.ndarray:
+        """The budget(s) as an array, the sweep's largest for None.
+
+        Raises:
+            ValueError: if not positive and finite, or not the single budget of the sweep.
+        """
+        least, largest = self.observed_budgets
+        values = np.asarray(largest if budget is None else budget, float)
+        if not (np.all(values > 0) and np.all(np.isfinite(values))):
+            raise ValueError(f"budget is {budget}; expected {self.unit} above 0.")
+        if least == largest and not np.allclose(values, largest, rtol=1e-9):
+            raise ValueError(
+                f"budget is {budget}, but the sweep has the single budget {largest:g} {self.unit}: "
+                "how losses change with budget is unknown. Leave budget out, or measure more."
+            )
+        return values
+
+    def table(self) -> pd.DataFrame:
+        """One row a target: the law's coefficients, result code, points used and mean error.
+
+        BiMix: A (loss at r = 1 and the largest budget, nats), B (unit^β), C, alpha, beta. What the
+        data do not determine is nan. `error` is the mean relative error over the points used.
+        """
+        rows = [self._report(i) for i in range(len(self.targets))]
+        table = pd.DataFrame(rows, index=pd.Index(self.targets, name="target"))
+        table["code"] = [Code(int(c)).label for c in self.code]
+        table["points"] = self.points
+        table["error"] = self.error
+        return table
+
+    def _report(self, target: int) -> dict[str, float]:
+        exponents = np.where(
+            self.identified[target], self.coefficients.exponents[target], np.nan
+        )
+        amplitudes = np.asarray(self.coefficients.amplitudes[target])
+        return self.law.report(exponents, amplitudes, float(self.coefficients.budget_scale[target]))
+
+    def messages(self) -> list[str]:
+        """What each result code that is not plain convergence means, with the targets it met."""
+        groups: dict[Code, list[str]] = {}
+        for target, code in zip(self.targets, self.code, strict=True):
+            groups.setdefault(Code(int(code)), []).append(target)
+        return [
+            f"{code.label} ({', '.join(names)}): {code.message}"
+            for code, names in sorted(groups.items())
+            if code is not Code.CONVERGED
+        ]
+
+    def with_error(self, error: np.ndarray) -> "Fit":
+        """The same fit with another `error` (targets,)."""
+        return dataclasses.replace(self, error=error)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit as JSON, whole or not at all; read it back with `load_fit`."""
+        from bimix_jax.storage import save_fit
+
+        save_fit(self, path)
+
+
+_predict = jax.jit(predict_losses, static_argnums=0)

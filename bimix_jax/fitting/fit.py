@@ -1,0 +1,192 @@
+"""The verb: a sweep and a law in, a fit out."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.residual import RESIDUALS, Residual
+from bimix_jax.laws.bimix import BiMix
+from bimix_jax.laws.law import Law
+from bimix_jax.sweep import Sweep
+
+
+def fit(
+    sweep: Sweep,
+    law: Law | None = None,
+    *,
+    loss: Residual = "relative",
+    huber: float | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    tied: Sequence[str] = (),
+    targets: Sequence[str] | None = None,
+    weight: ArrayLike | None = None,
+    budget_scale: float | None = None,
+    max_steps: int | None = None,
+    dtype: str = "float64",
+) -> Fit:
+    """Fit a law to every target of a sweep in one compiled call.
+
+    Args:
+        sweep: what was measured, from `read_sweep`.
+        law: default `BiMix()`.
+        loss: the residual, "relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y.
+        huber: residuals beyond this size count linearly (.02 is 2 % with relative residuals).
+        optimizer: any optax transformation instead of damped Gauss-Newton.
+        tied: exponents that are one number for all targets, ("beta",) for example.
+        targets: which targets; default all that the law can express, the others are noted.
+        weight: (points,) or (points, targets) ≥ 0; 0 leaves a point out.
+        budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
+            Give the whole sweep's to parts of it whose coefficients are to be compared.
+        max_steps: most evaluations from a start.
+        dtype: "float64", or "float32" for screening.
+
+    Returns:
+        A `Fit`. How each target went is in its codes; nothing is raised for a target that failed.
+
+    Raises:
+        ValueError: on an option that does not exist, an unknown target, or a target asked for
+            that the law cannot express.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
+    >>> fitted.table().loc["python", ["alpha", "beta", "code"]].tolist()  # doctest: +SKIP
+    """
+    law = law or BiMix()
+    _check_options(loss, huber, dtype)
+    chosen, notes = _choose_targets(sweep, law, targets)
+    columns = [sweep.targets.index(t) for t in chosen]
+    own = sweep.own_index()[columns]
+    scale = float(budget_scale or sweep.largest_budget)
+    with jax.enable_x64(dtype == "float64"):
+        result = _compiled(law, loss, huber, tuple(tied), optimizer, max_steps)(
+            np.asarray(sweep.mixture, dtype),
+            np.asarray(sweep.budget, dtype),
+            np.asarray(sweep.loss[:, columns], dtype),
+            np.asarray(_weights(sweep, columns, weight), dtype),
+            own,
+            np.asarray(scale, dtype),
+        )
+        result = jax.tree.map(np.asarray, result)
+    return _named(sweep, law, chosen, columns, result, notes, loss, huber, tuple(tied))
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+    law: Law,
+    residual: Residual,
+    huber: float | None,
+    tied: tuple[str, ...],
+    optimizer: optax.GradientTransformation | None,
+    max_steps: int | None,
+) -> Any:
+    def run(mixture: Any, budget: Any, loss: Any, weight: Any, own: Any, scale: Any) -> ArrayFit:
+        return fit_arrays(
+            law, mixture, budget, loss, weight, own=own, budget_scale=scale, residual=residual,
+            huber=huber, tied=tied, optimizer=optimizer, max_steps=max_steps,
+        )  # fmt: skip
+
+    return jax.jit(run)
+
+
+def _check_options(loss: str, huber: float | None, dtype: str) -> None:
+    if loss not in RESIDUALS:
+        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(RESIDUALS)}.")
+    if huber is not None and not huber > 0:
+        raise ValueError(f"huber is {huber}; expected a size of residual above 0, or None.")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype is {dtype!r}; expected 'float64' or 'float32'.")
+
+
+def _choose_targets(
+    sweep: Sweep, law: Law, targets: Sequence[str] | None
+) -> tuple[list[str], tuple[str, ...]]:
+    unknown = [t for t in targets or () if t not in sweep.targets]
+    if unknown:
+        raise ValueError(
+            f"targets names {', '.join(unknown)}, but the sweep measured {', '.join(sweep.targets)}."
+        )
+    asked = list(sweep.targets if targets is None else targets)
+    beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
+    if beyond and targets is not None or beyond == asked:
+        raise ValueError(
+            f"targets: {law.name} says nothing about {', '.join(beyond)}, which is no train domain; "
+            f"the domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
+        )
+    note = f"{law.name} cannot express targets that are no train domain; left out: "
+    return [t for t in asked if t not in beyond], (note + ", ".join(beyond),) if beyond else ()
+
+
+def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
+    shape = (len(sweep.budget), len(columns))
+    if weight is None:
+        return np.ones(shape)
+    values = np.asarray(weight, float)
+    allowed = (shape[:1], shape, (shape[0], len(sweep.targets)))
+    if values.shape not in allowed or not np.all(values >= 0):
+        raise ValueError(
+            f"weight has shape {values.shape} and least value {np.min(values):.3g}; expected "
+            f"numbers ≥ 0 of shape ({shape[0]},) or {shape}, points by targets."
+        )
+    if values.ndim == 1:
+        return np.broadcast_to(values[:, None], shape)
+    return values if values.shape == shape else values[:, columns]
+
+
+def _named(
+    sweep: Sweep,
+    law: Law,
+    chosen: list[str],
+    columns: list[int],
+    result: ArrayFit,
+    notes: tuple[str, ...],
+    loss: Residual,
+    huber: float | None,
+    tied: tuple[str, ...],
+) -> Fit:
+    fitted = Fit(
+        coefficients=jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients),
+        code=result.code,
+        identified=result.identified,
+        points=result.points,
+        sum_of_squares=np.asarray(result.sum_of_squares, float),
+        error=np.full(len(chosen), np.nan),
+        observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
+        observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
+        law=law,
+        domains=sweep.domains,
+        targets=tuple(chosen),
+        unit=sweep.unit,
+        loss=loss,
+        huber=huber,
+        tied=tied,
+        notes=(*sweep.notes, *notes, *_rows_left_out(sweep, law, chosen, columns, result.points)),
+        sweep_digest=sweep.digest(),
+    )
+    return fitted.with_error(_mean_relative_error(fitted, sweep, columns))
+
+
+def _rows_left_out(
+    sweep: Sweep, law: Law, chosen: list[str], columns: list[int], used: np.ndarray
+) -> list[str]:
+    measured = np.isfinite(sweep.loss[:, columns]).sum(axis=0)
+    return [
+        f"{target}: {all_ - points} of {all_} points left out of its fit: {law.unusable_reason()} "
+        "or their weight is 0"
+        for target, all_, points in zip(chosen, measured, used, strict=True)
+        if all_ > points
+    ]
+
+
+def _mean_relative_error(fitted: Fit, sweep: Sweep, columns: list[int]) -> np.ndarray:
+    measured = sweep.loss[:, columns]
+    errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget) / measured - 1)
+    usable = np.isfinite(errors)
+    total = np.where(usable, errors, 0.0).sum(axis=0)
+    return total / np.where(usable.any(axis=0), usable.sum(axis=0), np.nan)

@@ -1,0 +1,1 @@
+"""From coefficients to the best mixture on the simplex."""

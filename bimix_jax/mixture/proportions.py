@@ -1,0 +1,77 @@
+"""The pure core of mixture search: coefficients in, proportions out."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from bimix_jax.fitting.arrays import Coefficients
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.exact import power_law_proportions
+from bimix_jax.mixture.gradient import minimize_on_simplex
+from bimix_jax.mixture.objective import MeanLoss
+
+Method = Literal["auto", "exact", "gradient"]
+METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
+
+
+def optimal_proportions(
+    law: Law,
+    coefficients: Coefficients,
+    budget: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    method: Method = "auto",
+) -> Array:
+    """The mixture (domains,) on the simplex with the least weighted mean loss at a budget.
+
+    Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem.
+
+    Args:
+        law: the law the coefficients belong to; static under jit.
+        coefficients: with axis (targets,), as `fit_arrays` returns them for several targets.
+        budget: () in the unit of the coefficients' scale.
+        weights: (targets,) ≥ 0; default 1 each.
+        method: "exact" for laws of the form K·r_own^−α, "gradient" for any law, "auto" for the
+            first that applies.
+
+    Raises:
+        ValueError: if the method is unknown, or "exact" and the law is not of that form.
+
+    >>> import jax.numpy as jnp
+    >>> from bimix_jax.laws import BiMix
+    >>> two = Coefficients(
+    ...     exponents=jnp.array([[0.1, 0.5], [0.2, 0.5]]), amplitudes=jnp.ones((2, 2)),
+    ...     own=jnp.eye(2), budget_scale=jnp.ones(2))
+    >>> print(optimal_proportions(BiMix(), two, 1.0).round(3))
+    [0.36 0.64]
+    """
+    weights = jnp.ones(coefficients.own.shape[0]) if weights is None else jnp.asarray(weights)
+    budget = jnp.asarray(budget, coefficients.amplitudes.dtype)
+    if resolve_method(law, method) == "exact":
+        scale, exponent = _power_by_domain(law, coefficients, budget, weights)
+        return power_law_proportions(scale, exponent)
+    arguments = (coefficients, budget, weights)
+    return minimize_on_simplex(MeanLoss(law), arguments, coefficients.own.shape[1]).mixture
+
+
+def resolve_method(law: Law, method: Method) -> Method:
+    """What "auto" means for a law; raises ValueError if the law has no such method."""
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
+    has_exact = type(law).power_of_own is not Law.power_of_own
+    if method == "exact" and not has_exact:
+        raise ValueError(f"method 'exact' does not exist for {law.name}; use 'gradient'.")
+    return ("exact" if has_exact else "gradient") if method == "auto" else method
+
+
+def _power_by_domain(
+    law: Law, coefficients: Coefficients, budget: Array, weights: Array
+) -> tuple[Array, Array]:
+    """Weighted K and α of the target that each domain is the own of; K = 0 where there is none."""
+    scale, exponent = jax.vmap(
+        lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale)
+    )(coefficients)
+    return (weights * scale) @ coefficients.own, exponent @ coefficients.own

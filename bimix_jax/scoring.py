@@ -1,0 +1,161 @@
+"""How good a fit is on runs it has not seen: error, R², rank."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.fitted import Fit
+from bimix_jax.names import check_names
+from bimix_jax.sweep import Sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Measured against predicted losses of a sweep, point by point."""
+
+    targets: tuple[str, ...]
+    run: np.ndarray
+    """(points,) run labels"""
+    budget: np.ndarray
+    """(points,)"""
+    measured: np.ndarray
+    """(points, targets), nan where not measured or where the law has no value"""
+    predicted: np.ndarray
+    """(points, targets)"""
+    common_budget: float
+    """the largest budget that at least 90 % of the runs have"""
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """One row a target and a last row "overall".
+
+        Columns: `mre` mean relative error |y − ŷ|/y and `worst` its largest value (fractions);
+        `r2` over all points; `r2_mixtures` and `spearman` across mixtures at the last common
+        budget (nan with fewer than 3 mixtures); `points`. Overall is the mean over targets, but
+        the largest `worst`. R² over all points flatters every law, since budgets differ more
+        than mixtures do; `r2_mixtures` is what choosing a mixture depends on.
+        """
+        rows = [self._scores(i) for i in range(len(self.targets))]
+        table = pd.DataFrame(rows, index=pd.Index(self.targets, name="target"))
+        overall = table.mean()
+        overall["worst"], overall["points"] = table["worst"].max(), table["points"].sum()
+        table.loc["overall"] = overall
+        return table.astype({"points": int})
+
+    def _scores(self, target: int) -> dict[str, float]:
+        usable = np.isfinite(self.measured[:, target])
+        at_common = usable & np.isclose(self.budget, self.common_budget, rtol=1e-9)
+        measured, predicted = self.measured[usable, target], self.predicted[usable, target]
+        same = self.measured[at_common, target], self.predicted[at_common, target]
+        return {
+            "mre": mean_relative_error(measured, predicted),
+            "worst": worst_relative_error(measured, predicted),
+            "r2": r_squared(measured, predicted),
+            "r2_mixtures": r_squared(*same),
+            "spearman": spearman(*same),
+            "points": int(usable.sum()),
+        }
+
+
+def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
+    """Compare a fit with a sweep it has not seen (`Sweep.split_runs`, `Sweep.split_budgets`).
+
+    Args:
+        fitted: from `fit`.
+        sweep: with the fit's domains, in any order, and some of its targets.
+
+    Returns:
+        An `Evaluation`; see its `table`. Points where the law has no value (BiMix at r = 0) are
+        left out and noted.
+
+    Raises:
+        ValueError: if the domains or units differ, or no target is in both.
+    """
+    check_names("sweep domains", sweep.domains, fitted.domains)
+    if sweep.unit != fitted.unit:
+        raise ValueError(
+            f"sweep: budgets are in {sweep.unit}, those of the fit in {fitted.unit}; expected the "
+            "same. Read the sweep with budget= naming the fit's column."
+        )
+    targets = tuple(t for t in fitted.targets if t in sweep.targets)
+    if not targets:
+        raise ValueError(
+            f"sweep: measured {', '.join(sweep.targets)}, but the fit knows "
+            f"{', '.join(fitted.targets)}; expected one in common."
+        )
+    order = [sweep.domains.index(d) for d in fitted.domains]
+    budget = fitted.check_budget(sweep.budget)
+    predicted = fitted.predict_points(sweep.mixture[:, order], budget)
+    predicted = predicted[:, [fitted.targets.index(t) for t in targets]]
+    measured = sweep.loss[:, [sweep.targets.index(t) for t in targets]]
+    usable = np.isfinite(predicted)
+    return Evaluation(
+        targets, sweep.run, sweep.budget, np.where(usable, measured, np.nan), predicted,
+        sweep.last_common_budget(), _left_out(targets, np.isfinite(measured) & ~usable, fitted),
+    )  # fmt: skip
+
+
+def _left_out(targets: tuple[str, ...], lost: np.ndarray, fitted: Fit) -> tuple[str, ...]:
+    return tuple(
+        f"{target}: {count} points not scored: {fitted.law.unusable_reason()}"
+        for target, count in zip(targets, lost.sum(axis=0), strict=True)
+        if count
+    )
+
+
+def mean_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean |y − ŷ|/y, a fraction; nan without points.
+
+    >>> mean_relative_error(np.array([2.0, 4.0]), np.array([2.2, 4.0])).__round__(3)
+    0.05
+    """
+    return float(np.mean(np.abs(predicted / measured - 1))) if len(measured) else np.nan
+
+
+def worst_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Largest |y − ŷ|/y, a fraction; nan without points."""
+    return float(np.max(np.abs(predicted / measured - 1))) if len(measured) else np.nan
+
+
+def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """1 − SS_res/SS_tot on log losses; nan with fewer than 3 points or no variation.
+
+    >>> r_squared(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
+    1.0
+    """
+    if len(measured) < 3:
+        return np.nan
+    y = np.log(measured)
+    total = np.sum((y - y.mean()) ** 2)
+    return float(1 - np.sum((y - np.log(predicted)) ** 2) / total) if total > 0 else np.nan
+
+
+def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Rank correlation, ties sharing their mean rank; nan with fewer than 3 points or all tied."""
+    if len(measured) < 3:
+        return np.nan
+    ranks = pd.DataFrame({"y": measured, "p": predicted}).rank()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(np.corrcoef(ranks["y"], ranks["p"])[0, 1]) if ranks.std().min() > 0 else np.nan
+
+
+def best_measured(sweep: Sweep) -> str:
+    """The run with the least mean measured loss over targets at the last common budget.
+
+    Only runs with every loss measured there take part.
+
+    Raises:
+        ValueError: if there is no such run.
+    """
+    there = np.isclose(sweep.budget, sweep.last_common_budget(), rtol=1e-9)
+    complete = there & np.isfinite(sweep.loss).all(axis=1)
+    if not complete.any():
+        raise ValueError(
+            "sweep: no run has every loss measured at the last common budget "
+            f"{sweep.last_common_budget():g} {sweep.unit}, so none can be called the best."
+        )
+    rows = np.flatnonzero(complete)
+    return str(sweep.run[rows[np.argmin(sweep.loss[rows].mean(axis=1))]])

@@ -1,0 +1,174 @@
+"""Fits as JSON files: readable by people, never executed, refused when from a newer format."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bimix_jax.files import write_atomically
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.arrays import Coefficients
+from bimix_jax.fitting.codes import Code
+from bimix_jax.laws import BiMix
+from bimix_jax.laws.law import Law
+
+FORMAT = 1
+"""Version of the file's layout; raised when an older reader would misread a new file."""
+KIND = "bimix_jax fit"
+KNOWN_LAWS: tuple[type[Law], ...] = (BiMix,)
+
+
+def save_fit(fitted: Fit, path: str | Path) -> None:
+    """Write a fit to `path` as JSON, beside it first and then renamed.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
+    write_atomically(path, json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n")
+
+
+def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    Args:
+        path: the JSON file.
+        laws: classes of your own laws that it may hold, beside the package's.
+
+    Raises:
+        ValueError: if the file is no fit, is damaged, is from a newer format (both versions are
+            named), or holds a law that is not known.
+        FileNotFoundError: if there is no such file.
+    """
+    document = _read_document(Path(path))
+    known = {law.name: law for law in (*KNOWN_LAWS, *laws)}
+    try:
+        return _from_document(document, known)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: entry {error} is missing or damaged; expected a file that Fit.save wrote. "
+            "Fit again and save."
+        ) from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a fit written by `bimix fit`.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a complete JSON file ({error}); expected a fit written by `bimix fit`."
+        ) from error
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise ValueError(f"{path} is JSON but no fit; expected a file written by `bimix fit`.")
+    if document.get("format", 0) > FORMAT:
+        raise ValueError(
+            f"{path} has format {document['format']}, written by bimix_jax "
+            f"{document.get('version', '?')}; this is bimix_jax {_version()}, which reads up to "
+            f"format {FORMAT}. Upgrade bimix_jax."
+        )
+    return document
+
+
+def _version() -> str:
+    return metadata.version("bimix_jax")
+
+
+def _to_document(fitted: Fit) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "version": _version(),
+        "law": {"name": fitted.law.name, **_law_fields(fitted.law)},
+        "domains": fitted.domains,
+        "targets": fitted.targets,
+        "unit": fitted.unit,
+        "loss": fitted.loss,
+        "huber": fitted.huber,
+        "tied": fitted.tied,
+        "observed_proportions": _numbers(fitted.observed_proportions),
+        "observed_budgets": _numbers(fitted.observed_budgets),
+        "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
+        "notes": fitted.notes,
+        "sweep_digest": fitted.sweep_digest,
+    }
+
+
+def _law_fields(law: Law) -> dict[str, Any]:
+    return dataclasses.asdict(law) if dataclasses.is_dataclass(law) else {}  # type: ignore[call-overload]
+
+
+def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
+    c = fitted.coefficients
+    exponent_names, amplitude_names = fitted.law.exponent_names, fitted.law.amplitude_names
+    return {
+        "target": fitted.targets[target],
+        "exponents": dict(zip(exponent_names, _numbers(c.exponents[target]), strict=True)),
+        "identified": dict(
+            zip(exponent_names, fitted.identified[target].tolist(), strict=True)
+        ),
+        "amplitudes": dict(zip(amplitude_names, _numbers(c.amplitudes[target]), strict=True)),
+        "budget_scale": float(c.budget_scale[target]),
+        "code": Code(int(fitted.code[target])).label,
+        "points": int(fitted.points[target]),
+        "sum_of_squares": _numbers(fitted.sum_of_squares[target]),
+        "error": _numbers(fitted.error[target]),
+    }
+
+
+def _numbers(values: Any) -> Any:
+    """Nested lists of floats; JSON has no nan or infinity, so those become their names."""
+    array = np.asarray(values, float)
+    if array.ndim:
+        return [_numbers(v) for v in array]
+    return float(array) if np.isfinite(array) else str(array)
+
+
+def _floats(values: Any) -> np.ndarray:
+    return np.array(values, dtype=object).astype(float)
+
+
+def _from_document(document: dict[str, Any], known: dict[str, type[Law]]) -> Fit:
+    fields = dict(document["law"])
+    name = fields.pop("name")
+    if name not in known:
+        raise ValueError(
+            f"The file holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the "
+            "class of your own law as load_fit(path, laws=[…])."
+        )
+    law = known[name](**fields)
+    fits = {f["target"]: f for f in document["fits"]}
+    rows = [fits[target] for target in document["targets"]]
+    domains = tuple(document["domains"])
+    return Fit(
+        coefficients=_coefficients(law, rows, domains),
+        code=np.array([Code[r["code"].upper()] for r in rows], int),
+        identified=np.array([[r["identified"][n] for n in law.exponent_names] for r in rows], bool),
+        points=np.array([r["points"] for r in rows], int),
+        sum_of_squares=_floats([r["sum_of_squares"] for r in rows]),
+        error=_floats([r["error"] for r in rows]),
+        observed_proportions=_floats(document["observed_proportions"]),
+        observed_budgets=_floats(document["observed_budgets"]),
+        law=law,
+        domains=domains,
+        targets=tuple(document["targets"]),
+        unit=document["unit"],
+        loss=document["loss"],
+        huber=document["huber"],
+        tied=tuple(document["tied"]),
+        notes=tuple(document["notes"]),
+        sweep_digest=document["sweep_digest"],
+    )
+
+
+def _coefficients(law: Law, rows: list[dict[str, Any]], domains: tuple[str, ...]) -> Coefficients:
+    return Coefficients(
+        exponents=_floats([[r["exponents"][n] for n in law.exponent_names] for r in rows]),
+        amplitudes=_floats([[r["amplitudes"][n] for n in law.amplitude_names] for r in rows]),
+        own=np.array([[float(d == r["target"]) for d in domains] for r in rows]),
+        budget_scale=_floats([r["budget_scale"] for r in rows]),
+    )

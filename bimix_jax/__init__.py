@@ -1,0 +1,79 @@
+"""Fit data-mixing laws to small training runs and find the best mixture for the big one.
+
+>>> import bimix_jax as bx
+>>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+>>> fitted = bx.fit(sweep, bx.BiMix())
+>>> best = bx.optimize_mixture(fitted, budget=2 * sweep.largest_budget)
+>>> best.mixture.idxmax()
+'dictionary'
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bimix_jax import datasets as datasets
+    from bimix_jax.checks import SweepError as SweepError
+    from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.fitted import Fit as Fit
+    from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
+    from bimix_jax.fitting.arrays import Coefficients as Coefficients
+    from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
+    from bimix_jax.fitting.arrays import predict_losses as predict_losses
+    from bimix_jax.fitting.codes import Code as Code
+    from bimix_jax.fitting.fit import fit as fit
+    from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
+    from bimix_jax.formats import read_sweep as read_sweep
+    from bimix_jax.laws.bimix import BiMix as BiMix
+    from bimix_jax.laws.law import Law as Law
+    from bimix_jax.mixture.optimum import Optimum as Optimum
+    from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
+    from bimix_jax.scoring import Evaluation as Evaluation
+    from bimix_jax.scoring import best_measured as best_measured
+    from bimix_jax.scoring import evaluate as evaluate
+    from bimix_jax.storage import load_fit as load_fit
+    from bimix_jax.sweep import Sweep as Sweep
+
+_HOMES = {
+    "ArrayFit": "fitting.arrays",
+    "BiMix": "laws.bimix",
+    "Code": "fitting.codes",
+    "Coefficients": "fitting.arrays",
+    "Evaluation": "scoring",
+    "Fit": "fitted",
+    "Law": "laws.law",
+    "Optimum": "mixture.optimum",
+    "Sweep": "sweep",
+    "SweepError": "checks",
+    "SweepWarning": "checks",
+    "best_measured": "scoring",
+    "evaluate": "scoring",
+    "fit": "fitting.fit",
+    "fit_arrays": "fitting.arrays",
+    "gauss_newton": "fitting.optimizers",
+    "load_fit": "storage",
+    "optimal_proportions": "mixture.proportions",
+    "optimize_mixture": "mixture.optimum",
+    "predict_losses": "fitting.arrays",
+    "read_sweep": "formats",
+}
+_MODULES = ("datasets", "plots")
+
+__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package stays quick."""
+    if name in _MODULES:
+        return importlib.import_module(f"bimix_jax.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bimix_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"bimix_jax.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,229 @@
+"""Pictures of fits, evaluations and optima, as matplotlib figures that touch no global state."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from bimix_jax.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bimix_jax.fitted import Fit
+    from bimix_jax.mixture.optimum import Optimum
+    from bimix_jax.scoring import Evaluation
+    from bimix_jax.sweep import Sweep
+
+COLORS = mpl.colormaps["viridis"]
+RECOMMENDED, BESIDE = "#1b6ca8", "#c9c9c9"
+RUNS_SHOWN = 6
+BUDGETS_SHOWN = 4
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure to `path` (png, pdf, svg by extension), whole or not at all.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if matplotlib does not know the extension.
+    """
+    with atomic_path(path) as beside:
+        figure.savefig(beside, dpi=150)
+
+
+def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
+    """Fitted curves over the measured points: loss against budget, one panel a target.
+
+    Up to six runs a panel, spread over the target's own proportion, which is their colour.
+    """
+    figure, panels = _panels(len(fitted.targets))
+    for axes, target in zip(panels, fitted.targets, strict=False):
+        _curves_of(axes, fitted, sweep, target)
+    _label_outer(panels, f"budget ({fitted.unit})", "loss (nats)")
+    _colorbar(figure, _proportion_norm(sweep), "own proportion")
+    figure.suptitle(f"{fitted.law.name}: fitted curves over measured losses")
+    return figure
+
+
+def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None:
+    own = _own_proportion(fitted, sweep, target)
+    column = sweep.targets.index(target)
+    norm = _proportion_norm(sweep)
+    order = [sweep.domains.index(d) for d in fitted.domains]
+    for run in _spread_runs(sweep, own):
+        rows = np.flatnonzero((sweep.run == run) & np.isfinite(sweep.loss[:, column]))
+        rows = rows[np.argsort(sweep.budget[rows])]
+        color = COLORS(norm(own[rows[0]]))
+        axes.plot(sweep.budget[rows], sweep.loss[rows, column], "o", ms=3.5, color=color)
+        grid = np.geomspace(sweep.budget[rows[0]], sweep.budget[rows[-1]], 60)
+        mixtures = np.repeat(sweep.mixture[rows[:1]][:, order], len(grid), axis=0)
+        predicted = fitted.predict_points(mixtures, grid)[:, fitted.targets.index(target)]
+        axes.plot(grid, predicted, "-", lw=1.2, color=color)
+    axes.set_xscale("log" if sweep.budget.max() > sweep.budget.min() else "linear")
+    axes.set_title(target, fontsize=10)
+
+
+def _spread_runs(sweep: "Sweep", own: np.ndarray) -> list[str]:
+    """Runs from the least to the largest own proportion above 0."""
+    first = {run: i for i, run in reversed(list(enumerate(sweep.run)))}
+    ordered = sorted((run for run in first if own[first[run]] > 0), key=lambda r: own[first[r]])
+    picks = np.linspace(0, len(ordered) - 1, min(RUNS_SHOWN, len(ordered))).round().astype(int)
+    return [ordered[i] for i in picks]
+
+
+def plot_predicted(evaluation: "Evaluation") -> Figure:
+    """Predicted against measured losses of runs the fit has not seen, one panel a target."""
+    figure, panels = _panels(len(evaluation.targets), square=True)
+    norm = _budget_norm(evaluation.budget)
+    table = evaluation.table()
+    for i, (axes, target) in enumerate(zip(panels, evaluation.targets, strict=False)):
+        measured, predicted = evaluation.measured[:, i], evaluation.predicted[:, i]
+        usable = np.isfinite(measured)
+        both = np.concatenate([measured[usable], predicted[usable]])
+        ends = [both.min(), both.max()] if len(both) else [0, 1]
+        axes.plot(ends, ends, "-", color="0.6", lw=1)
+        colors = COLORS(norm(evaluation.budget[usable]))
+        axes.scatter(measured[usable], predicted[usable], s=12, c=colors)
+        axes.set_title(f"{target}  {100 * table.loc[target, 'mre']:.2f} %", fontsize=10)
+    _label_outer(panels, "measured loss (nats)", "predicted loss (nats)")
+    _colorbar(figure, norm, "budget")
+    figure.suptitle("Held-out points: predicted against measured, with mean relative error")
+    return figure
+
+
+def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
+    """Loss against the target's own proportion at up to four budgets, one panel a target.
+
+    The curves move the own proportion and keep the others at their average ratio.
+    """
+    figure, panels = _panels(len(fitted.targets))
+    norm = _budget_norm(sweep.budget)
+    for axes, target in zip(panels, fitted.targets, strict=False):
+        for budget in _spread_budgets(sweep):
+            _proportion_curve(axes, fitted, sweep, target, budget, COLORS(norm(budget)))
+        axes.set_xscale("log")
+        axes.set_title(target, fontsize=10)
+    _label_outer(panels, "own proportion", "loss (nats)")
+    _colorbar(figure, norm, f"budget ({fitted.unit})")
+    figure.suptitle(f"{fitted.law.name}: loss against own proportion")
+    return figure
+
+
+def _spread_budgets(sweep: "Sweep") -> np.ndarray:
+    budgets = np.unique(sweep.budget)
+    picks = np.linspace(0, len(budgets) - 1, min(BUDGETS_SHOWN, len(budgets)))
+    return budgets[picks.round().astype(int)]
+
+
+def _proportion_curve(
+    axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str, budget: float, color: tuple
+) -> None:
+    own = _own_proportion(fitted, sweep, target)
+    at = np.isclose(sweep.budget, budget, rtol=1e-9) & (own > 0)
+    axes.plot(own[at], sweep.loss[at, sweep.targets.index(target)], "o", ms=3.5, color=color)
+    if target not in fitted.domains or not at.any():
+        return
+    grid = np.geomspace(own[own > 0].min(), own.max(), 60)
+    order = [sweep.domains.index(d) for d in fitted.domains]
+    rest = sweep.mixture[:, order].mean(axis=0)
+    position = fitted.domains.index(target)
+    rest[position] = 0.0
+    mixtures = (1 - grid)[:, None] * rest / rest.sum()
+    mixtures[:, position] = grid
+    predicted = fitted.predict_points(mixtures, budget)[:, fitted.targets.index(target)]
+    axes.plot(grid, predicted, "-", lw=1.2, color=color)
+
+
+def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figure:
+    """The recommended mixture beside the reference, and the predicted losses of both."""
+    figure = Figure(figsize=(9.5, 0.5 * len(optimum.mixture) + 2.2), layout="constrained")
+    shares, losses = figure.subplots(1, 2)
+    order = optimum.mixture.sort_values().index
+    _bars(shares, optimum.mixture[order], optimum.reference[order], reference_name)
+    _ranges(shares, optimum.observed.loc[order])
+    shares.set_xlabel("proportion (line: range in the sweep)")
+    shares.legend(frameon=False, loc="lower right", fontsize=9)
+    targets = [t for t in order if t in optimum.losses.index]
+    targets += [t for t in optimum.losses.index if t not in targets]
+    _dumbbells(losses, optimum.losses[targets], optimum.reference_losses[targets])
+    losses.set_xlabel("predicted loss (nats)")
+    gain = optimum.reference_objective - optimum.objective
+    figure.suptitle(
+        f"Recommended at {optimum.budget:g} {optimum.unit}: mean loss {optimum.objective:.4f}, "
+        f"{abs(gain):.4f} {'below' if gain >= 0 else 'above'} the {reference_name}"
+    )
+    return figure
+
+
+def _bars(axes: "Axes", values: "np.ndarray", beside: "np.ndarray", name: str) -> None:
+    position = np.arange(len(values))
+    axes.barh(position + 0.2, values, 0.38, color=RECOMMENDED, label="recommended")
+    axes.barh(position - 0.2, beside, 0.38, color=BESIDE, label=name)
+    axes.set_yticks(position, list(values.index))  # type: ignore[attr-defined]
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _ranges(axes: "Axes", observed: "np.ndarray") -> None:
+    low, high = observed["min"].to_numpy(), observed["max"].to_numpy()  # type: ignore[index]
+    axes.hlines(np.arange(len(low)) + 0.44, low, high, color="0.35", lw=1)
+
+
+def _dumbbells(axes: "Axes", values: "np.ndarray", beside: "np.ndarray") -> None:
+    position = np.arange(len(values))
+    axes.hlines(position, values, beside, color="0.8", lw=2, zorder=1)
+    axes.scatter(beside, position, color="0.6", zorder=2, s=30)
+    axes.scatter(values, position, color=RECOMMENDED, zorder=3, s=30)
+    axes.set_yticks(position, list(values.index))  # type: ignore[attr-defined]
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _own_proportion(fitted: "Fit", sweep: "Sweep", target: str) -> np.ndarray:
+    """(points,) the target's own proportion; the largest one for a target that is no domain."""
+    if target in fitted.domains:
+        return sweep.mixture[:, sweep.domains.index(target)]
+    return sweep.mixture.max(axis=1)
+
+
+def _proportion_norm(sweep: "Sweep") -> LogNorm:
+    positive = sweep.mixture[sweep.mixture > 0]
+    return LogNorm(positive.min(), positive.max())
+
+
+def _budget_norm(budget: np.ndarray) -> LogNorm:
+    largest = budget.max()
+    return LogNorm(min(budget.min(), 0.999 * largest), largest)
+
+
+def _panels(count: int, square: bool = False) -> "tuple[Figure, list[Axes]]":
+    columns = min(4, count)
+    rows = math.ceil(count / columns)
+    height = 2.9 if square else 2.5
+    figure = Figure(figsize=(2.9 * columns + 1.0, height * rows + 0.7), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+    return figure, axes[:count]
+
+
+def _label_outer(panels: "list[Axes]", x: str, y: str) -> None:
+    for i, axes in enumerate(panels):
+        if i % 4 == 0:
+            axes.set_ylabel(y, fontsize=9)
+        if i + 4 >= len(panels):
+            axes.set_xlabel(x, fontsize=9)
+
+
+def _colorbar(figure: Figure, norm: LogNorm, label: str) -> None:
+    mappable = ScalarMappable(norm, COLORS)
+    bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.7, pad=0.01, aspect=30)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)

@@ -1,0 +1,163 @@
+"""Sweep: what was measured, checked once, keyed by name."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+SAME_MIXTURE = 6
+"""Decimals to which two mixtures must agree to count as one."""
+COMMON_SHARE = 0.9
+"""Share of the runs that must have a budget for it to be common."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """Training runs with their mixtures, budgets and measured losses; made by `read_sweep`.
+
+    A point is one run at one budget. All arrays are float64 NumPy; nothing is ever changed in
+    place, subsets are made by `take`.
+    """
+
+    domains: tuple[str, ...]
+    """what was trained on"""
+    targets: tuple[str, ...]
+    """what losses are measured on"""
+    mixture: np.ndarray
+    """(points, domains) proportions, rows sum to 1"""
+    budget: np.ndarray
+    """(points,) in `unit`"""
+    loss: np.ndarray
+    """(points, targets) as measured, nan where it was not"""
+    run: np.ndarray
+    """(points,) run labels, str"""
+    unit: str
+    """"tokens", "steps", the budget column's name, or "run" for a sweep without budgets"""
+    extra: pd.DataFrame
+    """every other column, one row a point"""
+    notes: tuple[str, ...] = ()
+    """what was dropped, normalised, chosen or looks suspicious, as sentences"""
+
+    @functools.cached_property
+    def runs(self) -> tuple[str, ...]:
+        """Run labels in order of appearance."""
+        return tuple(dict.fromkeys(self.run.tolist()))
+
+    @property
+    def mixtures(self) -> pd.DataFrame:
+        """One row a run (index run), one column a domain."""
+        table = pd.DataFrame(self.mixture, index=pd.Index(self.run, name="run"))
+        table.columns = pd.Index(self.domains)
+        return table[~table.index.duplicated()]
+
+    @functools.cached_property
+    def mixture_group(self) -> np.ndarray:
+        """(points,) int; points whose mixtures agree to 6 decimals share a number."""
+        rounded = np.round(self.mixture, SAME_MIXTURE) + 0.0
+        return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def own_index(self) -> np.ndarray:
+        """(targets,) int: the column of `domains` with the target's name, −1 if there is none."""
+        position = {domain: i for i, domain in enumerate(self.domains)}
+        return np.array([position.get(target, -1) for target in self.targets])
+
+    @property
+    def largest_budget(self) -> float:
+        """The largest budget of any run."""
+        return float(self.budget.max())
+
+    def last_common_budget(self) -> float:
+        """The largest budget that at least 90 % of the runs have; the commonest if none is.
+
+        Runs that end early, or few runs that went on, are normal.
+        """
+        pairs = {(run, budget) for run, budget in zip(self.run, self.budget, strict=True)}
+        budgets, counts = np.unique([budget for _, budget in pairs], return_counts=True)
+        common = counts >= min(COMMON_SHARE * len(self.runs), counts.max())
+        return float(budgets[common].max())
+
+    def split_runs(self, fraction: float, seed: int = 0) -> tuple["Sweep", "Sweep"]:
+        """Train and test part, `fraction` of the mixtures in the test part.
+
+        Whole mixtures are drawn, so replicates of one mixture stay together; at least one mixture
+        is on each side.
+
+        Raises:
+            ValueError: if fraction is not between 0 and 1, or there is only one mixture.
+        """
+        _check_fraction(fraction)
+        groups = np.unique(self.mixture_group)
+        if len(groups) < 2:
+            raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
+        count = int(np.clip(round(fraction * len(groups)), 1, len(groups) - 1))
+        drawn = np.random.default_rng(seed).permutation(groups)[:count]
+        held_out = np.isin(self.mixture_group, drawn)
+        what = f"{count} of {len(groups)} mixtures held out (seed {seed})"
+        return self.take(~held_out, f"train part: {what}"), self.take(held_out, f"test part: {what}")
+
+    def split_budgets(self, fraction: float) -> tuple["Sweep", "Sweep"]:
+        """Train and test part, the later `fraction` of the budgets in the test part.
+
+        The cut is one budget for all runs.
+
+        Raises:
+            ValueError: if fraction is not between 0 and 1, or there is only one budget.
+        """
+        _check_fraction(fraction)
+        budgets = np.unique(self.budget)
+        if len(budgets) < 2:
+            raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
+        count = int(np.clip(round(fraction * len(budgets)), 1, len(budgets) - 1))
+        cut = budgets[-count]
+        later = self.budget >= cut
+        what = f"budgets from {cut:g} {self.unit} on held out"
+        return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
+
+    def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
+        """The points of a mask or index (points,), with a note of why."""
+        return dataclasses.replace(
+            self,
+            mixture=self.mixture[points],
+            budget=self.budget[points],
+            loss=self.loss[points],
+            run=self.run[points],
+            extra=self.extra.loc[points].reset_index(drop=True),
+            notes=self.notes if note is None else (*self.notes, note),
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A wide table that `read_sweep` reads back: run, budget, r_<domain>, loss_<target>, rest."""
+        columns: dict[str, np.ndarray] = {"run": self.run, self.unit: self.budget}
+        columns |= {f"r_{d}": self.mixture[:, i] for i, d in enumerate(self.domains)}
+        columns |= {f"loss_{t}": self.loss[:, i] for i, t in enumerate(self.targets)}
+        return pd.concat([pd.DataFrame(columns), self.extra], axis=1)
+
+    def digest(self) -> str:
+        """SHA-256 of names and values, whatever the order of columns and rows."""
+        by_domain, by_target = np.argsort(self.domains), np.argsort(self.targets)
+        values = np.column_stack(
+            [self.budget, self.mixture[:, by_domain], self.loss[:, by_target]]
+        )
+        lines = sorted(
+            run.encode() + row.tobytes() for run, row in zip(self.run.tolist(), values, strict=True)
+        )
+        names = repr((sorted(self.domains), sorted(self.targets), self.unit)).encode()
+        return hashlib.sha256(names + b"".join(lines)).hexdigest()
+
+    def summary(self) -> str:
+        """One line: how many runs, mixtures, budgets, points, domains and targets."""
+        mixtures = len(np.unique(self.mixture_group))
+        empty = int(np.isnan(self.loss).sum())
+        return (
+            f"{len(self.runs)} runs of {mixtures} mixtures at {len(np.unique(self.budget))} "
+            f"budgets up to {self.largest_budget:g} {self.unit}: {len(self.budget)} points, "
+            f"{len(self.domains)} domains, {len(self.targets)} targets"
+            + (f", {empty} empty losses" if empty else "")
+        )
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}; expected a number between 0 and 1.")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",

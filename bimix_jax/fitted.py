@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +15,8 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+FAR = 2.0
+"""Budgets beyond this multiple of the largest observed one are flagged."""
 
 
 @functools.partial(
@@ -109,6 +109,16 @@ class Fit:
                 "how losses change with budget is unknown. Leave budget out, or measure more."
             )
         return values
+
+    def notes_on_budget(self, budget: float) -> tuple[str, ...]:
+        """What has to be said beside a prediction at a budget: nothing, or how far out it is."""
+        largest = float(self.observed_budgets[1])
+        if budget <= FAR * largest * (1 + 1e-9):
+            return ()
+        return (
+            f"The budget is {budget / largest:.3g} × the largest observed one ({largest:g} "
+            f"{self.unit}); beyond {FAR:g} × a prediction is a guess.",
+        )
 
     def table(self) -> pd.DataFrame:
         """One row a target: the law's coefficients, result code, points used and mean error.

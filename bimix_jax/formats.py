@@ -87,9 +87,9 @@ def read_sweep(
     """
     name = _name(source)
     notes: list[str] = []
-    table = _read_table(source)
+    table = read_table(source)
     if losses is not None:
-        table, layout = _join(table, _read_table(losses), key, mixture_prefix, loss_prefix, notes)
+        table, layout = _join(table, read_table(losses), key, mixture_prefix, loss_prefix, notes)
     else:
         layout = _layout(table, mixture_prefix, loss_prefix, name)
     table, rows = _select(table, select or {}, notes)
@@ -116,7 +116,8 @@ READERS: dict[str, Callable[[Any], pd.DataFrame]] = {
 }
 
 
-def _read_table(source: Source) -> pd.DataFrame:
+def read_table(source: Source) -> pd.DataFrame:
+    """A file (by its extension) or a DataFrame as a table; SweepError if it cannot be read."""
     if isinstance(source, pd.DataFrame):
         return _unique_columns(source.reset_index(drop=True), "The DataFrame")
     path = Path(source)

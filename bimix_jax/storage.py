@@ -3,12 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bimix_jax import __version__
 from bimix_jax.files import write_atomically
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import Coefficients
@@ -68,21 +68,17 @@ def _read_document(path: Path) -> dict[str, Any]:
     if document.get("format", 0) > FORMAT:
         raise ValueError(
             f"{path} has format {document['format']}, written by bimix_jax "
-            f"{document.get('version', '?')}; this is bimix_jax {_version()}, which reads up to "
+            f"{document.get('version', '?')}; this is bimix_jax {__version__}, which reads up to "
             f"format {FORMAT}. Upgrade bimix_jax."
         )
     return document
-
-
-def _version() -> str:
-    return metadata.version("bimix_jax")
 
 
 def _to_document(fitted: Fit) -> dict[str, Any]:
     return {
         "kind": KIND,
         "format": FORMAT,
-        "version": _version(),
+        "version": __version__,
         "law": {"name": fitted.law.name, **_law_fields(fitted.law)},
         "domains": fitted.domains,
         "targets": fitted.targets,

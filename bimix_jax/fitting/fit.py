@@ -119,8 +119,8 @@ def _choose_targets(
             f"targets: {law.name} says nothing about {', '.join(beyond)}, which is no train domain; "
             f"the domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
         )
-    note = f"{law.name} cannot express targets that are no train domain; left out: "
-    return [t for t in asked if t not in beyond], (note + ", ".join(beyond),) if beyond else ()
+    note = f"Targets left out, as {law.name} cannot express what is no train domain: "
+    return [t for t in asked if t not in beyond], (note + f"{', '.join(beyond)}.",) if beyond else ()
 
 
 def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
@@ -176,12 +176,14 @@ def _rows_left_out(
     sweep: Sweep, law: Law, chosen: list[str], columns: list[int], used: np.ndarray
 ) -> list[str]:
     measured = np.isfinite(sweep.loss[:, columns]).sum(axis=0)
-    return [
-        f"{target}: {all_ - points} of {all_} points left out of its fit: {law.unusable_reason()} "
-        "or their weight is 0"
-        for target, all_, points in zip(chosen, measured, used, strict=True)
-        if all_ > points
+    counts = [
+        f"{target} {total - points} of {total}"
+        for target, total, points in zip(chosen, measured, used, strict=True)
+        if total > points
     ]
+    if not counts:
+        return []
+    return [f"Points left out of the fit, as {law.unusable_reason()}: {', '.join(counts)}."]
 
 
 def _mean_relative_error(fitted: Fit, sweep: Sweep, columns: list[int]) -> np.ndarray:

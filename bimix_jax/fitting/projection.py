@@ -1,7 +1,7 @@
 """Amplitudes in closed form: non-negative least squares with a handful of columns."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -31,8 +31,10 @@ def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:
     for size in range(1, count + 1):
         for columns in itertools.combinations(range(count), size):
             candidate, explained = _solve_within(normal_matrix, moments, columns)
-            amplitudes = jnp.where(explained > most_explained, candidate, amplitudes)
-            most_explained = jnp.maximum(explained, most_explained)
+            # Of collinear columns, which explain the same but for rounding, the first is taken.
+            better = explained > most_explained * (1 + _threshold(moments.dtype))
+            amplitudes = jnp.where(better, candidate, amplitudes)
+            most_explained = jnp.where(better, explained, most_explained)
     return Projection(amplitudes, amplitudes > 0, _is_singular(normal_matrix))
 
 
@@ -49,10 +51,14 @@ def _solve_within(
     return jnp.stack([place.get(i, zero) for i in range(moments.shape[0])]), explained
 
 
+def _threshold(dtype: Any) -> float:
+    return 64 * float(jnp.finfo(dtype).eps)
+
+
 def _is_singular(matrix: Array) -> Array:
     """Whether any column is, to rounding, in the span of those before it."""
     size = matrix.shape[0]
-    threshold = 64 * jnp.finfo(matrix.dtype).eps
+    threshold = _threshold(matrix.dtype)
     singular = ~(matrix[0, 0] > 0)
     for j in range(1, size):
         before = positive_definite_solve(matrix[:j, :j], matrix[:j, j])

@@ -60,7 +60,7 @@ class BiMix(Law):
 
     def unusable_reason(self) -> str:
         """The law is infinite at r = 0."""
-        return "the target's own proportion is 0, where BiMix is infinite"
+        return "BiMix is infinite where the own proportion is 0"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """K = A·(B/s^β + C) and α."""
@@ -73,14 +73,10 @@ class BiMix(Law):
         """A, B, C in the gauge B·s_max^−β + C = 1, then alpha and beta."""
         alpha, beta = map(float, exponents)
         loss_at_scale = float(np.sum(amplitudes))
-        shares = np.asarray(amplitudes) / (loss_at_scale or np.nan)
-        scaled_b = shares[0] * budget_scale**beta if shares[0] else 0.0
-        unknown_split = np.isnan(beta) and shares[0] > 0
-        return {
-            "A": loss_at_scale,
-            "B": float(scaled_b),
-            "C": np.nan if unknown_split else float(shares[1]),
-            "alpha": alpha,
-            "beta": beta,
-        }
-
+        reducible, floor = np.asarray(amplitudes, float) / (loss_at_scale or np.nan)
+        if reducible > 0:
+            # Without β (a single budget) the split of the loss is not known either.
+            reducible *= budget_scale**beta
+            floor = np.nan if np.isnan(beta) else floor
+        coefficients = {"A": loss_at_scale, "B": reducible, "C": floor, "alpha": alpha, "beta": beta}
+        return {name: float(value) for name, value in coefficients.items()}

@@ -16,8 +16,6 @@ from bimix_jax.mixture.objective import MeanLoss, duality_gap
 from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
 from bimix_jax.names import align_mixtures, align_weights
 
-FAR = 2.0
-"""Budgets beyond this multiple of the largest observed one are flagged."""
 SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "
     "for a larger model it carries over as a ranking of mixtures only."
@@ -54,6 +52,11 @@ class Optimum:
     def reference_objective(self) -> float:
         """Weighted mean of the predicted losses of the reference."""
         return float(np.average(self.reference_losses, weights=self.weights))
+
+    def document(self) -> dict[str, Any]:
+        """Everything as nested dictionaries, for JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: _plain(value) for name, value in values.items()}
 
     def table(self) -> pd.DataFrame:
         """One row a domain, then one a target that is no domain.
@@ -127,8 +130,14 @@ def optimize_mixture(
         reference=pd.Series(beside, index=domains, name="reference"),
         reference_losses=pd.Series(reference_losses, index=targets, name="reference_loss"),
         observed=observed,
-        notes=(SCOPE, *_far(fitted, at), *_outside_note(shares, observed), *uncounted),
+        notes=(SCOPE, *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted),
     )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame):
+        return value.to_dict("index")
+    return value.to_dict() if isinstance(value, pd.Series) else value
 
 
 def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
@@ -169,16 +178,6 @@ def _with_gap(law: Law, method: Method, coefficients: Coefficients, budget: Any,
 
 
 _optimum_with_gap = jax.jit(_with_gap, static_argnums=(0, 1))
-
-
-def _far(fitted: Fit, budget: float) -> tuple[str, ...]:
-    factor = budget / fitted.observed_budgets[1]
-    if factor <= FAR * (1 + 1e-9):
-        return ()
-    return (
-        f"The budget is {factor:.3g} × the largest observed one "
-        f"({fitted.observed_budgets[1]:g} {fitted.unit}); beyond {FAR:g} × this is a guess.",
-    )
 
 
 def _outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:

@@ -1,0 +1,80 @@
+"""`bimix demo`: the whole way on the embedded sweep."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli.optimize import show_optimum
+from bimix_jax.cli.show import show_line, show_notes, show_table
+from bimix_jax.sweep import Sweep
+
+IN_PYTHON = """\
+import bimix_jax as bx
+sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+train, test = sweep.split_runs(0.3, seed=0)
+fitted = bx.fit(train, bx.BiMix())
+print(fitted.table())
+print(bx.evaluate(fitted, test).table())
+print(fitted.predict(test.mixtures, budget=2 * sweep.largest_budget))
+best = bx.optimize_mixture(fitted, budget=2 * sweep.largest_budget)
+print(best.table())"""
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the pictures.")
+    ] = Path("bimix_demo"),
+) -> None:
+    """Fit, judge and optimise on the embedded sweep of real runs, and draw it.
+
+    Example: `bimix demo -o pictures`
+    """
+    sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    train, test = sweep.split_runs(0.3, seed=0)
+    show_line(f"Embedded sweep: {sweep.summary()}")
+    show_notes(sweep.notes)
+    fitted = bx.fit(train, bx.BiMix())
+    show_table(fitted.table(), f"BiMix fitted to {len(train.runs)} of {len(sweep.runs)} runs")
+    show_notes(fitted.messages())
+    evaluation = bx.evaluate(fitted, test)
+    show_table(evaluation.table(), f"Error on the {len(test.runs)} held-out runs")
+    budget = 2 * sweep.largest_budget
+    best = bx.optimize_mixture(fitted, budget)
+    show_optimum(best, "uniform")
+    show_table(_beside(fitted, sweep, best), f"Predicted loss at {budget:g} {sweep.unit}")
+    _draw(fitted, evaluation, sweep, best, output)
+    show_line("\nThe same in Python:\n")
+    show_line("    " + IN_PYTHON.replace("\n", "\n    "))
+
+
+def _beside(fitted: bx.Fit, sweep: Sweep, best: bx.Optimum) -> pd.DataFrame:
+    """Predicted losses of the recommended, the uniform and the best measured mixture."""
+    run = bx.best_measured(sweep)
+    names = ["recommended", "uniform", f"best run of the sweep ({run})"]
+    mixtures = pd.DataFrame([best.mixture, best.reference, sweep.mixtures.loc[run]])
+    losses = fitted.predict(mixtures.set_axis(pd.Index(names, name="mixture")), best.budget)
+    losses.insert(0, "mean", losses.mean(axis=1))
+    return losses
+
+
+def _draw(
+    fitted: bx.Fit,
+    evaluation: bx.Evaluation,
+    sweep: Sweep,
+    best: bx.Optimum,
+    folder: Path,
+) -> None:
+    plots = bx.plots
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "curves.png": plots.plot_curves(fitted, sweep),
+        "predicted.png": plots.plot_predicted(evaluation),
+        "proportions.png": plots.plot_proportions(fitted, sweep),
+        "mixture.png": plots.plot_mixture(best, "uniform"),
+    }
+    for file, figure in figures.items():
+        plots.save_figure(figure, folder / file)
+    show_line(f"Pictures: {', '.join(str(folder / file) for file in figures)}")

@@ -1,0 +1,45 @@
+"""`bimix fit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli import options
+from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+
+
+def fit(
+    sweep: options.SweepFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Fit to write, JSON.")],
+    losses: options.LossesFile = None,
+    key: options.Key = None,
+    budget_column: options.BudgetColumn = None,
+    select: options.Select = None,
+    run_column: options.RunColumn = None,
+    mixture_prefix: options.MixturePrefix = None,
+    loss_prefix: options.LossPrefix = None,
+    loss: options.Residual = "relative",
+    huber: options.Huber = None,
+    tied: options.Tied = None,
+    plot: options.Plot = None,
+    json: options.Json = False,
+) -> None:
+    """Fit the law to a sweep and write the coefficients.
+
+    Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
+    """
+    measured = options.load_sweep(
+        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix
+    )
+    fitted = bx.fit(measured, loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+    fitted.save(output)
+    if plot:
+        bx.plots.save_figure(bx.plots.plot_curves(fitted, measured), plot)
+    if json:
+        return show_json({"fit": fitted.table(), "notes": fitted.notes, "file": str(output)})
+    show_line(f"{sweep}: {measured.summary()}")
+    show_table(fitted.table(), f"{fitted.law.name}, {loss} residuals")
+    show_notes([*fitted.notes, *fitted.messages()])
+    return show_line(f"Written: {', '.join(str(p) for p in (output, plot) if p)}")

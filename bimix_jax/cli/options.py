@@ -1,0 +1,73 @@
+"""Options that several commands share, and what they turn into."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bimix_jax.formats import read_sweep
+from bimix_jax.sweep import Sweep
+
+SweepFile = Annotated[
+    Path, typer.Argument(help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.", show_default=False)
+]
+FitFile = Annotated[
+    Path, typer.Argument(help="A fit written by `bimix fit`.", show_default=False)
+]
+LossesFile = Annotated[
+    Path | None, typer.Option("--losses", help="Second file of a pair: the losses, joined on --key.")
+]
+Key = Annotated[str | None, typer.Option(help="Column that joins a pair of files.")]
+BudgetColumn = Annotated[
+    str | None, typer.Option("--budget-column", help="Column of budgets: tokens, step, …")
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(help="COLUMN=VALUE, keep only these rows; may be given several times."),
+]
+RunColumn = Annotated[str | None, typer.Option("--run-column", help="Column that names the runs.")]
+MixturePrefix = Annotated[str | None, typer.Option(help="What proportion columns begin with.")]
+LossPrefix = Annotated[str | None, typer.Option(help="What loss columns begin with.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
+]
+Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
+Huber = Annotated[
+    float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")
+]
+Tied = Annotated[
+    list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+Plot = Annotated[
+    Path | None, typer.Option(help="Write a picture: .png, .pdf or .svg.", show_default=False)
+]
+
+
+def load_sweep(
+    sweep: Path,
+    losses: Path | None,
+    key: str | None,
+    budget_column: str | None,
+    select: list[str] | None,
+    run_column: str | None,
+    mixture_prefix: str | None,
+    loss_prefix: str | None,
+) -> Sweep:
+    """`read_sweep` with the options of the command line."""
+    return read_sweep(
+        sweep, losses, key=key, budget=budget_column, select=pairs("--select", select),
+        run=run_column, mixture_prefix=mixture_prefix, loss_prefix=loss_prefix,
+    )  # fmt: skip
+
+
+def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE options as a mapping; a name given twice collects its values."""
+    found: dict[str, list[str]] = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{option} is {item!r}; expected NAME=VALUE.")
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

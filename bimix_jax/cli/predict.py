@@ -1,0 +1,40 @@
+"""`bimix predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli import options
+from bimix_jax.cli.show import show_json, show_notes, show_table
+from bimix_jax.files import atomic_path
+from bimix_jax.mixture.files import read_mixtures
+
+
+def predict(
+    fit: options.FitFile,
+    mixtures: Annotated[
+        Path,
+        typer.Argument(help="Table with a column a domain, or a JSON object of one mixture."),
+    ],
+    budget: options.Budget = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the losses as CSV.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Predict the losses of mixtures nobody trained, at a budget.
+
+    Example: `bimix predict fit.json mixtures.csv --budget 4e10`
+    """
+    fitted = bx.load_fit(fit)
+    losses = fitted.predict(read_mixtures(mixtures, fitted.domains), budget)
+    at = float(fitted.check_budget(budget))
+    if output:
+        with atomic_path(output) as beside:
+            losses.to_csv(beside)
+    if json:
+        return show_json({"budget": at, "unit": fitted.unit, "losses": losses})
+    show_table(losses, f"Predicted losses at {at:g} {fitted.unit}")
+    return show_notes([*fitted.notes_on_budget(at), *fitted.messages()])

@@ -1,0 +1,47 @@
+"""Files of mixtures: a JSON object of one, or a table with a row a mixture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bimix_jax.formats import MIXTURE_PREFIX, RUN_COLUMNS, read_table
+
+
+def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
+    """Mixtures by name, (mixtures, domains) with other columns left out; labels are the index.
+
+    A .json file holds {"domain": proportion, …}, or that under "mixture", as
+    `bimix optimize --json` prints it. A table (.csv, .parquet, .jsonl) has a column a domain,
+    `<domain>` or `r_<domain>`, and may name its rows in a column run or name.
+
+    Raises:
+        ValueError: if the file cannot be read or a domain has no column.
+    """
+    path = Path(path)
+    table = _from_json(path) if path.suffix == ".json" else read_table(path)
+    table = table.rename(columns={MIXTURE_PREFIX + d: d for d in domains if d not in table})
+    missing = [d for d in domains if d not in table]
+    if missing:
+        raise ValueError(
+            f"{path}: no proportion for {', '.join(missing)}; found the columns "
+            f"{', '.join(map(str, table.columns))}, expected every one of {', '.join(domains)}."
+        )
+    label = next((c for c in ("name", *RUN_COLUMNS) if c in table and c not in domains), None)
+    index = None if label is None else pd.Index(table[label].astype(str), name="mixture")
+    return table[list(domains)].set_axis(table.index if index is None else index)
+
+
+def _from_json(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; expected a mixture there.")
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a complete JSON file: {error}.") from error
+    mixture = document.get("mixture", document) if isinstance(document, dict) else document
+    if not isinstance(mixture, dict):
+        raise ValueError(f"{path}: expected a JSON object of domain → proportion.")
+    return pd.DataFrame([mixture])

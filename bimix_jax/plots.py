@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from bimix_jax.files import atomic_path
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from bimix_jax.fitted import Fit
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from bimix_jax.sweep import Sweep
 
 COLORS = mpl.colormaps["viridis"]
-RECOMMENDED, BESIDE = "#1b6ca8", "#c9c9c9"
+RECOMMENDED, BESIDE, WORSE = "#1b6ca8", "#c9c9c9", "#c8553d"
 RUNS_SHOWN = 6
 BUDGETS_SHOWN = 4
 
@@ -45,6 +47,7 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
     figure, panels = _panels(len(fitted.targets))
     for axes, target in zip(panels, fitted.targets, strict=False):
         _curves_of(axes, fitted, sweep, target)
+        _readable_log(axes)
     _label_outer(panels, f"budget ({fitted.unit})", "loss (nats)")
     _colorbar(figure, _proportion_norm(sweep), "own proportion")
     figure.suptitle(f"{fitted.law.name}: fitted curves over measured losses")
@@ -65,7 +68,6 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
         mixtures = np.repeat(sweep.mixture[rows[:1]][:, order], len(grid), axis=0)
         predicted = fitted.predict_points(mixtures, grid)[:, fitted.targets.index(target)]
         axes.plot(grid, predicted, "-", lw=1.2, color=color)
-    axes.set_xscale("log" if sweep.budget.max() > sweep.budget.min() else "linear")
     axes.set_title(target, fontsize=10)
 
 
@@ -107,7 +109,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     for axes, target in zip(panels, fitted.targets, strict=False):
         for budget in _spread_budgets(sweep):
             _proportion_curve(axes, fitted, sweep, target, budget, COLORS(norm(budget)))
-        axes.set_xscale("log")
+        _readable_log(axes)
         axes.set_title(target, fontsize=10)
     _label_outer(panels, "own proportion", "loss (nats)")
     _colorbar(figure, norm, f"budget ({fitted.unit})")
@@ -141,8 +143,8 @@ def _proportion_curve(
 
 
 def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figure:
-    """The recommended mixture beside the reference, and the predicted losses of both."""
-    figure = Figure(figsize=(9.5, 0.5 * len(optimum.mixture) + 2.2), layout="constrained")
+    """The recommended mixture beside the reference, and what it does to every predicted loss."""
+    figure = Figure(figsize=(9.5, 0.45 * len(optimum.mixture) + 2.0), layout="constrained")
     shares, losses = figure.subplots(1, 2)
     order = optimum.mixture.sort_values().index
     _bars(shares, optimum.mixture[order], optimum.reference[order], reference_name)
@@ -151,36 +153,40 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     shares.legend(frameon=False, loc="lower right", fontsize=9)
     targets = [t for t in order if t in optimum.losses.index]
     targets += [t for t in optimum.losses.index if t not in targets]
-    _dumbbells(losses, optimum.losses[targets], optimum.reference_losses[targets])
-    losses.set_xlabel("predicted loss (nats)")
+    change = (optimum.losses - optimum.reference_losses)[targets]
+    _changes(losses, change)
+    losses.set_xlabel(f"predicted loss minus that of {reference_name} (nats)")
     gain = optimum.reference_objective - optimum.objective
     figure.suptitle(
-        f"Recommended at {optimum.budget:g} {optimum.unit}: mean loss {optimum.objective:.4f}, "
-        f"{abs(gain):.4f} {'below' if gain >= 0 else 'above'} the {reference_name}"
+        f"Recommended at {_short(optimum.budget)} {optimum.unit}: mean loss "
+        f"{optimum.objective:.4f}, {abs(gain):.4f} {'below' if gain >= 0 else 'above'} "
+        f"{reference_name}"
     )
     return figure
 
 
-def _bars(axes: "Axes", values: "np.ndarray", beside: "np.ndarray", name: str) -> None:
+def _bars(axes: "Axes", values: "pd.Series", beside: "pd.Series", name: str) -> None:
     position = np.arange(len(values))
     axes.barh(position + 0.2, values, 0.38, color=RECOMMENDED, label="recommended")
     axes.barh(position - 0.2, beside, 0.38, color=BESIDE, label=name)
-    axes.set_yticks(position, list(values.index))  # type: ignore[attr-defined]
+    axes.set_yticks(position, list(values.index))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _ranges(axes: "Axes", observed: "np.ndarray") -> None:
-    low, high = observed["min"].to_numpy(), observed["max"].to_numpy()  # type: ignore[index]
+def _ranges(axes: "Axes", observed: "pd.DataFrame") -> None:
+    low, high = observed["min"].to_numpy(), observed["max"].to_numpy()
     axes.hlines(np.arange(len(low)) + 0.44, low, high, color="0.35", lw=1)
 
 
-def _dumbbells(axes: "Axes", values: "np.ndarray", beside: "np.ndarray") -> None:
-    position = np.arange(len(values))
-    axes.hlines(position, values, beside, color="0.8", lw=2, zorder=1)
-    axes.scatter(beside, position, color="0.6", zorder=2, s=30)
-    axes.scatter(values, position, color=RECOMMENDED, zorder=3, s=30)
-    axes.set_yticks(position, list(values.index))  # type: ignore[attr-defined]
-    axes.spines[["top", "right"]].set_visible(False)
+def _changes(axes: "Axes", change: "pd.Series") -> None:
+    position = np.arange(len(change))
+    colors = np.where(change <= 0, RECOMMENDED, WORSE)
+    bars = axes.barh(position, change, 0.5, color=colors)
+    axes.bar_label(bars, fmt="{:+.3f}", padding=3, fontsize=8)
+    axes.axvline(0, color="0.3", lw=0.8)
+    axes.margins(x=0.18)
+    axes.set_yticks(position, list(change.index))
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _own_proportion(fitted: "Fit", sweep: "Sweep", target: str) -> np.ndarray:
@@ -222,8 +228,25 @@ def _label_outer(panels: "list[Axes]", x: str, y: str) -> None:
             axes.set_xlabel(x, fontsize=9)
 
 
+def _readable_log(axes: "Axes") -> None:
+    """Log scale with a few ticks written as 0.05, 200 k, 2 M."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float, _: object = None) -> str:
+    if value < 1:
+        return f"{value:g}"
+    return EngFormatter(sep="\N{THIN SPACE}")(value)
+
+
 def _colorbar(figure: Figure, norm: LogNorm, label: str) -> None:
     mappable = ScalarMappable(norm, COLORS)
     bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.7, pad=0.01, aspect=30)
     bar.set_label(label, fontsize=9)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(_short))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.ax.tick_params(labelsize=8)

@@ -115,6 +115,22 @@ class Sweep:
         what = f"budgets from {cut:g} {self.unit} on held out"
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
 
+    def from_budget(self, least: float) -> "Sweep":
+        """The points at budgets of `least` and more.
+
+        Checkpoints inside the learning-rate warm-up follow no law; leave them out.
+
+        Raises:
+            ValueError: if no point is left.
+        """
+        keep = self.budget >= least * (1 - 1e-9)
+        if not keep.any():
+            raise ValueError(
+                f"from_budget: least is {least:g} {self.unit}, but the largest budget is "
+                f"{self.largest_budget:g}; expected a smaller number."
+            )
+        return self.take(keep, f"{np.sum(~keep)} points before {least:g} {self.unit} left out.")
+
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
         """The points of a mask or index (points,), with a note of why."""
         return dataclasses.replace(

@@ -22,6 +22,7 @@ def evaluate(
     run_column: options.RunColumn = None,
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
+    from_budget: options.FromBudget = None,
     loss: options.Residual = "relative",
     huber: options.Huber = None,
     tied: options.Tied = None,
@@ -33,8 +34,9 @@ def evaluate(
     Example: `bimix evaluate sweep.csv --select model_size=122000000 --plot predicted.png`
     """
     measured = options.load_sweep(
-        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix
-    )
+        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
+        from_budget,
+    )  # fmt: skip
     splits = {f"held-out mixtures ({runs:g} of them, seed {seed})": measured.split_runs(runs, seed)}
     if measured.budget.min() < measured.budget.max():
         splits[f"held-out budgets (the later {budgets:g})"] = measured.split_budgets(budgets)

@@ -20,6 +20,7 @@ def fit(
     run_column: options.RunColumn = None,
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
+    from_budget: options.FromBudget = None,
     loss: options.Residual = "relative",
     huber: options.Huber = None,
     tied: options.Tied = None,
@@ -31,8 +32,9 @@ def fit(
     Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
     """
     measured = options.load_sweep(
-        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix
-    )
+        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
+        from_budget,
+    )  # fmt: skip
     fitted = bx.fit(measured, loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
     fitted.save(output)
     if plot:

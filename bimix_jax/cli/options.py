@@ -32,6 +32,10 @@ Budget = Annotated[
     float | None,
     typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
 ]
+FromBudget = Annotated[
+    float | None,
+    typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
+]
 Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
 Huber = Annotated[
     float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")
@@ -54,12 +58,14 @@ def load_sweep(
     run_column: str | None,
     mixture_prefix: str | None,
     loss_prefix: str | None,
+    from_budget: float | None,
 ) -> Sweep:
     """`read_sweep` with the options of the command line."""
-    return read_sweep(
+    measured = read_sweep(
         sweep, losses, key=key, budget=budget_column, select=pairs("--select", select),
         run=run_column, mixture_prefix=mixture_prefix, loss_prefix=loss_prefix,
     )  # fmt: skip
+    return measured if from_budget is None else measured.from_budget(from_budget)
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:

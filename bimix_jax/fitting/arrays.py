@@ -368,7 +368,8 @@ def _within_bounds(
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
     held = dead | outward
     gradient = jnp.where(held, 0.0, total.gradient)
-    hessian = jnp.where(held[:, None] | held, jnp.eye(len(params)), total.hessian)
+    identity = jnp.eye(len(params), dtype=params.dtype)
+    hessian = jnp.where(held[:, None] | held, identity, total.hessian)
     rounding = 16 * epsilon * jnp.sqrt(total.curvature * total.power)
     scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal)) + rounding / tolerance
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
@@ -465,7 +466,8 @@ def _held(problem: Problem, found: Found) -> Array:
 
 def _masked_solve(hessian: Array, right: Array, held: Array) -> Array:
     """Solve on the free parameters, scaled to a unit diagonal; 0 on the held ones."""
-    free = jnp.where(held[:, None] | held, jnp.eye(len(held)), hessian)
+    identity = jnp.eye(len(held), dtype=hessian.dtype)
+    free = jnp.where(held[:, None] | held, identity, hessian)
     scale = 1 / jnp.sqrt(jnp.abs(jnp.diag(free)))
     solution = jnp.linalg.solve(free * scale[:, None] * scale, jnp.where(held, 0.0, right) * scale)
     return jnp.where(held, 0.0, solution * scale)

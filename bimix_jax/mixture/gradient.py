@@ -103,8 +103,8 @@ def _search_jvp(
     mixed = jax.jvp(lambda a: jax.grad(objective)(mixture, a), primals, tangents)[1]
     free = mixture > ABSENT
     hessian = jax.hessian(objective)(mixture, arguments)
-    hessian = jnp.where(free[:, None] & free, hessian, jnp.eye(domains))
-    right = jnp.column_stack([jnp.where(free, mixed, 0.0), free.astype(mixture.dtype)])
-    of_data, of_multiplier = jnp.linalg.solve(hessian, right).T
+    hessian = jnp.where(free[:, None] & free, hessian, jnp.eye(domains, dtype=hessian.dtype))
+    of_data = jnp.linalg.solve(hessian, jnp.where(free, mixed, 0.0))
+    of_multiplier = jnp.linalg.solve(hessian, free.astype(mixture.dtype))
     change = -of_data + of_multiplier * jnp.sum(of_data) / jnp.sum(of_multiplier)
     return (mixture, steps), (change, np.zeros((), jax.dtypes.float0))

@@ -1,0 +1,393 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import least_squares
+
+from bimix_jax import Code, Law, fit_arrays, predict_losses
+from bimix_jax.laws import BiMix
+from tests.conftest import synthetic_points
+
+pytestmark = pytest.mark.usefixtures("float64")
+OWN = np.arange(3)
+BOUNDS = ([1e-9, 1e-3, 0, 0], [5, 10, np.inf, np.inf])
+
+
+@functools.partial(jax.jit, static_argnames=("residual", "huber", "tied", "optimizer"))
+def fitted(mixture, budget, loss, weight=None, own=OWN, **options):
+    return fit_arrays(BiMix(), mixture, budget, loss, weight, own=own, **options)
+
+
+def scipy_sum_of_squares(share, budget, loss, residual="relative", starts=8, seed=0):
+    """The best of several SciPy fits of one target, in the four parameters together."""
+    rng = np.random.default_rng(seed)
+    relative = budget / budget.max()
+
+    def rest(x):
+        predicted = share ** -x[0] * (x[2] * relative ** -x[1] + x[3])
+        if residual == "log":
+            return np.log(predicted / loss)
+        return (predicted - loss) / (loss if residual == "relative" else 1.0)
+
+    ends = [
+        least_squares(rest, rng.uniform([0.01, 0.1, 0.2, 0.2], [0.5, 2, 3, 3]), bounds=BOUNDS,
+                      xtol=1e-14, ftol=1e-14, gtol=1e-14, x_scale="jac")
+        for _ in range(starts)
+    ]  # fmt: skip
+    return 2 * min(end.cost for end in ends)
+
+
+def test_known_coefficients_are_recovered_to_1e_8():
+    mixture, budget, loss, truth = synthetic_points()
+    found = fitted(mixture, budget, loss)
+    np.testing.assert_allclose(found.coefficients.exponents, truth["exponents"], rtol=1e-8)
+    np.testing.assert_allclose(found.coefficients.amplitudes, truth["amplitudes"], rtol=1e-8)
+    assert np.all(found.code == Code.CONVERGED)
+
+
+@pytest.mark.parametrize("residual", ["relative", "log", "absolute"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sum_of_squares_is_that_of_scipys_best(residual, seed):
+    mixture, budget, loss, _ = synthetic_points(seed, noise=0.01)
+    found = fitted(mixture, budget, loss, residual=residual)
+    for i in OWN:
+        best = scipy_sum_of_squares(mixture[:, i], budget, loss[:, i], residual)
+        assert found.sum_of_squares[i] == pytest.approx(best, rel=1e-6)
+
+
+def test_embedded_sweep_reaches_scipys_best(embedded):
+    found = fitted(embedded.mixture, embedded.budget, embedded.loss, own=embedded.own_index())
+    for i in range(0, 7, 3):
+        best = scipy_sum_of_squares(embedded.mixture[:, i], embedded.budget, embedded.loss[:, i])
+        assert found.sum_of_squares[i] == pytest.approx(best, rel=1e-6)
+
+
+def test_ill_conditioned_fits_are_the_best_known_or_coded():
+    rng = np.random.default_rng(3)
+    count, points = 300, 64
+    alpha, beta = rng.uniform(0.02, 0.4, (count, 1)), rng.uniform(0.05, 1, (count, 1))
+    floor, scale = rng.uniform(0.1, 0.9, (count, 1)), rng.uniform(1, 5, (count, 1))
+    share, budget = rng.uniform(0.1, 0.4, (count, points)), np.tile(np.geomspace(0.1, 1, 8), 8)
+    loss = scale * share**-alpha * ((1 - floor) * budget**-beta + floor)
+    loss *= np.exp(0.005 * rng.standard_normal(loss.shape))
+    mixture = np.stack([share, 1 - share], axis=-1)
+
+    def run(starts):
+        fit_one = functools.partial(fit_arrays, BiMix(), own=0, budget_scale=1.0, starts=starts)
+        return jax.jit(jax.vmap(lambda m, y: fit_one(m, budget, y)))(mixture, loss)
+
+    ours = run(None)
+    many = run([[a, b] for a in (0.05, 0.4) for b in (0.02, 0.1, 0.3, 0.8, 2.0, 6.0)])
+    best = np.minimum(ours.sum_of_squares, many.sum_of_squares)
+    silent = np.isin(ours.code, [Code.CONVERGED, Code.BOUNDARY])
+    assert np.all(ours.sum_of_squares[silent] <= best[silent] * (1 + 1e-3))
+    assert np.mean(ours.code == Code.MAX_STEPS) < 0.01
+
+
+def test_huber_agrees_with_scipy_and_resists_an_outlier():
+    mixture, budget, loss, truth = synthetic_points(noise=0.003)
+    loss[5] *= 1.5
+    robust, plain = fitted(mixture, budget, loss, huber=0.005), fitted(mixture, budget, loss)
+    error = np.abs(robust.coefficients.exponents - truth["exponents"]).max()
+    assert error < np.abs(plain.coefficients.exponents - truth["exponents"]).max() / 3
+
+    def rest(x):
+        relative = budget / budget.max()
+        return mixture[:, 0] ** -x[0] * (x[2] * relative ** -x[1] + x[3]) / loss[:, 0] - 1
+
+    best = least_squares(rest, [0.1, 0.5, 1, 1], bounds=BOUNDS, loss="huber", f_scale=0.005,
+                         x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14)  # fmt: skip
+    assert robust.sum_of_squares[0] == pytest.approx(2 * best.cost, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(0.03), optax.lbfgs()], ids=["adam", "lbfgs"])
+def test_any_optax_optimizer_runs_through_the_same_loop(optimizer):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    ours, theirs = fitted(mixture, budget, loss), fitted(mixture, budget, loss, optimizer=optimizer)
+    np.testing.assert_allclose(theirs.sum_of_squares, ours.sum_of_squares, rtol=1e-6)
+
+
+@pytest.mark.parametrize("residual", ["relative", "log"])
+def test_tied_exponents_are_one_number_and_scipys_best(residual):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    found = fitted(mixture, budget, loss, tied=("beta",), residual=residual)
+    assert np.ptp(found.coefficients.exponents[:, 1]) < 1e-12
+    relative = budget[:, None] / budget.max()
+
+    def rest(x):
+        predicted = mixture ** -x[:3] * (x[4:7] * relative ** -x[3] + x[7:])
+        return (np.log(predicted / loss) if residual == "log" else predicted / loss - 1).ravel()
+
+    start = np.concatenate([np.full(3, 0.1), [0.5], np.ones(6)])
+    best = least_squares(rest, start, bounds=(1e-9, np.inf), x_scale="jac",
+                         xtol=1e-14, ftol=1e-14, gtol=1e-14)  # fmt: skip
+    assert np.sum(found.sum_of_squares) == pytest.approx(2 * best.cost, rel=1e-6)
+
+
+def test_weights_count_and_zero_weight_is_absence():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 3, len(budget)).astype(float)
+    repeated = np.repeat(np.arange(len(budget)), counts.astype(int))
+    weighted = fitted(mixture, budget, loss, counts)
+    copied = fitted(mixture[repeated], budget[repeated], loss[repeated])
+    np.testing.assert_allclose(
+        weighted.coefficients.exponents, copied.coefficients.exponents, rtol=1e-6
+    )
+    np.testing.assert_array_equal(weighted.points, np.full(3, np.sum(counts > 0)))
+
+
+def test_padding_with_missing_losses_changes_nothing():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    padded = fitted(
+        np.concatenate([mixture, np.full((9, 3), 1 / 3)]),
+        np.concatenate([budget, np.full(9, 1e8)]),
+        np.concatenate([loss, np.full((9, 3), np.nan)]),
+    )
+    plain = fitted(mixture, budget, loss)
+    np.testing.assert_allclose(padded.sum_of_squares, plain.sum_of_squares, rtol=1e-10)
+    np.testing.assert_array_equal(padded.points, plain.points)
+
+
+def test_rows_where_the_law_is_infinite_are_left_out_of_that_target_only():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    mixture[:8, 0], mixture[:8, 1] = 0.0, mixture[:8, 0] + mixture[:8, 1]
+    found = fitted(mixture, budget, loss)
+    np.testing.assert_array_equal(found.points, len(budget) - np.array([8, 0, 0]))
+    assert np.all(np.isfinite(found.sum_of_squares))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(3)), st.randoms(use_true_random=False))
+def test_permutation_of_rows_domains_and_targets_changes_nothing(order, random):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    rows = list(range(len(budget)))
+    random.shuffle(rows)
+    order = np.array(order)
+    plain = fitted(mixture, budget, loss)
+    mixed = fitted(mixture[rows][:, order], budget[rows], loss[rows][:, order])
+    for one, other in zip(plain.coefficients[:2], mixed.coefficients[:2], strict=True):
+        np.testing.assert_allclose(other, one[order], rtol=1e-5)
+    np.testing.assert_allclose(mixed.sum_of_squares, plain.sum_of_squares[order], rtol=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.01, 100), st.floats(1e-3, 1e3))
+def test_scaling_losses_and_budgets_scales_the_amplitudes_only(factor, unit):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    plain, scaled = fitted(mixture, budget, loss), fitted(mixture, unit * budget, factor * loss)
+    exponents, amplitudes = plain.coefficients.exponents, plain.coefficients.amplitudes
+    np.testing.assert_allclose(scaled.coefficients.exponents, exponents, rtol=1e-5)
+    np.testing.assert_allclose(scaled.coefficients.amplitudes, factor * amplitudes, rtol=1e-5)
+
+
+def test_the_gauge_moves_with_the_budget_scale_and_predictions_do_not():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    here, there = fitted(mixture, budget, loss), fitted(mixture, budget, loss, budget_scale=1e8)
+    at = np.full(len(budget), 3e10)
+    np.testing.assert_allclose(
+        predict_losses(BiMix(), here.coefficients, mixture, at),
+        predict_losses(BiMix(), there.coefficients, mixture, at),
+        rtol=1e-6,
+    )
+
+
+def test_single_budget_leaves_beta_unidentified_and_alpha_right():
+    mixture, budget, loss, truth = synthetic_points()
+    last = budget == budget.max()
+    found = fitted(mixture[last], budget[last], loss[last])
+    assert np.all(found.code == Code.UNIDENTIFIED)
+    np.testing.assert_array_equal(found.identified, [[True, False]] * 3)
+    np.testing.assert_allclose(found.coefficients.exponents[:, 0], truth["exponents"][:, 0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("residual", ["relative", "log"])
+def test_single_mixture_leaves_alpha_unidentified(residual):
+    _, budget, loss, truth = synthetic_points()
+    one = np.full((8, 3), 1 / 3)
+    found = fitted(one, budget[:8], loss[:8], residual=residual)
+    assert np.all(found.code == Code.UNIDENTIFIED)
+    np.testing.assert_array_equal(found.identified[:, 0], False)
+    np.testing.assert_allclose(found.coefficients.exponents[:, 1], truth["exponents"][:, 1], rtol=1e-5)
+
+
+def test_losses_that_never_fall_are_coded_boundary():
+    mixture, budget, loss, _ = synthetic_points()
+    rising = loss * (budget[:, None] / budget.max()) ** 1.5
+    found = fitted(mixture, budget, rising)
+    assert np.all(found.code == Code.BOUNDARY)
+    np.testing.assert_array_equal(found.coefficients.amplitudes[:, 0], 0.0)
+
+
+def test_pure_power_law_is_coded_boundary():
+    mixture, budget, _, _ = synthetic_points()
+    loss = mixture**-0.1 * (budget[:, None] / budget.max()) ** -0.3 * np.exp(
+        0.002 * np.log(budget / budget.max())[:, None] ** 2 * -1
+    )
+    found = fitted(mixture, budget, loss)
+    np.testing.assert_array_equal(found.coefficients.amplitudes[:, 1], 0.0)
+    assert np.all(found.code == Code.BOUNDARY)
+
+
+@pytest.mark.parametrize("broken", [-1.0, 0.0, np.inf])
+def test_a_broken_loss_spoils_its_own_target_only(broken):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    plain = fitted(mixture, budget, loss)
+    loss[3, 1] = broken
+    found = fitted(mixture, budget, loss)
+    np.testing.assert_array_equal(found.code, [Code.CONVERGED, Code.BAD_DATA, Code.CONVERGED])
+    others = np.array([0, 2])
+    np.testing.assert_allclose(
+        found.sum_of_squares[others], plain.sum_of_squares[others], rtol=1e-12
+    )
+
+
+def test_a_target_without_points_or_domain_is_bad_data():
+    mixture, budget, loss, _ = synthetic_points()
+    loss[:, 0] = np.nan
+    found = fitted(mixture, budget, loss, own=np.array([0, 1, -1]))
+    np.testing.assert_array_equal(found.code, [Code.BAD_DATA, Code.CONVERGED, Code.BAD_DATA])
+
+
+def test_steps_that_run_out_are_coded():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    found = fit_arrays(BiMix(), mixture, budget, loss, own=OWN, max_steps=2)
+    assert np.all(found.code == Code.MAX_STEPS)
+
+
+def test_one_target_is_a_fit_without_the_axis():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    one = fit_arrays(BiMix(), mixture, budget, loss[:, 1], own=1)
+    several = fitted(mixture, budget, loss)
+    assert one.code.shape == ()
+    np.testing.assert_allclose(one.coefficients.exponents, several.coefficients.exponents[1])
+
+
+def test_float32_is_near_float64():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    double = fitted(mixture, budget, loss)
+    single = fitted(*(np.asarray(x, np.float32) for x in (mixture, budget, loss)))
+    assert single.coefficients.exponents.dtype == np.float32
+    np.testing.assert_allclose(single.sum_of_squares, double.sum_of_squares, rtol=1e-3)
+
+
+def test_a_second_call_compiles_nothing():
+    run = jax.jit(functools.partial(fit_arrays, BiMix(), own=OWN))
+    for seed in range(3):
+        mixture, budget, loss, _ = synthetic_points(seed, noise=0.01)
+        run(mixture, budget, loss)
+    assert run._cache_size() == 1
+
+
+def test_equal_laws_share_a_compilation():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    run = jax.jit(fit_arrays, static_argnums=0)
+    for law in (BiMix(), BiMix()):
+        run(law, mixture, budget, loss, own=OWN)
+    assert run._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"residual": "log"}, {"huber": 0.01}, {"tied": ("beta",)}], ids=str
+)
+def test_derivatives_agree_with_central_differences(options):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    direction = np.random.default_rng(5).standard_normal(loss.shape)
+
+    def exponents(shift):
+        found = fit_arrays(
+            BiMix(), mixture, budget, loss * (1 + shift * direction), own=OWN, tolerance=1e-10,
+            **options,
+        )  # fmt: skip
+        return jnp.concatenate([found.coefficients.exponents, found.coefficients.amplitudes], axis=1)
+
+    exponents = jax.jit(exponents)
+    step = 1e-5
+    expected = (exponents(step) - exponents(-step)) / (2 * step)
+    forward = jax.jit(jax.jacfwd(exponents))(0.0)
+    reverse = jax.jit(jax.jacrev(exponents))(0.0)
+    np.testing.assert_allclose(forward, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("what", ["mixture", "budget", "weight"])
+def test_derivatives_in_other_data_agree_with_central_differences(what):
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    rng = np.random.default_rng(6)
+    data = {"mixture": mixture, "budget": budget, "weight": np.ones(loss.shape)}
+    direction = rng.standard_normal(data[what].shape)
+
+    def total(shift):
+        moved = {**data, what: data[what] * (1 + shift * direction)}
+        found = fit_arrays(
+            BiMix(), moved["mixture"], moved["budget"], loss, moved["weight"], own=OWN,
+            budget_scale=budget.max(), tolerance=1e-10,
+        )  # fmt: skip
+        return jnp.sum(found.coefficients.exponents * jnp.arange(1.0, 7.0).reshape(3, 2))
+
+    step = 1e-5
+    expected = (jax.jit(total)(step) - jax.jit(total)(-step)) / (2 * step)
+    assert jax.grad(total)(0.0) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_derivative_at_an_active_bound_is_that_of_the_bounded_fit():
+    mixture, budget, loss, _ = synthetic_points()
+    rising = loss * (budget[:, None] / budget.max()) ** 1.5
+
+    def alpha(shift):
+        moved = rising * (1 + shift * jnp.log(mixture))
+        return jnp.sum(fit_arrays(BiMix(), mixture, budget, moved, own=OWN).coefficients.exponents[:, 0])
+
+    expected = (alpha(1e-5) - alpha(-1e-5)) / 2e-5
+    assert jax.grad(alpha)(0.0) == pytest.approx(float(expected), rel=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Total(Law):
+    """A user's law: three amplitudes, one exponent, no own domain."""
+
+    name = "Total"
+    exponent_names = ("beta",)
+    amplitude_names = ("reducible", "first", "floor")
+
+    def bounds(self, domains):
+        return [(1e-3, 5.0)]
+
+    def starts(self, domains):
+        return [[0.3], [1.0]]
+
+    def features(self, mixture, own, budget):
+        return jnp.log(budget), mixture[0]
+
+    def basis(self, exponents, features):
+        return jnp.exp(-exponents[0] * features[0]), features[1], 1.0
+
+
+def test_a_users_law_runs_through_everything():
+    mixture, budget, _, _ = synthetic_points()
+    loss = 0.5 * (budget / budget.max()) ** -0.4 + 0.7 * mixture[:, 0] + 1.5
+    found = fit_arrays(Total(), mixture, budget, loss, own=-1)
+    assert found.code == Code.CONVERGED
+    np.testing.assert_allclose(found.coefficients.exponents, [0.4], rtol=1e-8)
+    np.testing.assert_allclose(found.coefficients.amplitudes, [0.5, 0.7, 1.5], rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"residual": "squared"}, "residual is 'squared'"),
+        ({"tied": ("gamma",)}, "tied names gamma"),
+        ({"loss": np.ones((4, 3))}, "do not fit together"),
+    ],
+)
+def test_bad_options_are_named(change, words):
+    mixture, budget, loss, _ = synthetic_points()
+    arguments = {"mixture": mixture, "budget": budget, "loss": loss, "own": OWN} | change
+    with pytest.raises(ValueError, match=words):
+        fit_arrays(BiMix(), **arguments)

@@ -62,7 +62,7 @@ _HOMES = {
 }
 _MODULES = ("datasets", "plots")
 
-__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
+__all__ = [*_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

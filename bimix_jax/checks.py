@@ -15,7 +15,13 @@ PERPLEXITY = 20.0
 """A median loss above this many nats is taken for a perplexity."""
 RISE = 0.02
 """A curve that ends this far (relative) above its least loss is said to rise."""
+EXACT = 1e-12
+"""Rows this close to 1 are taken for 1."""
+CHANGED = 1e-4
+"""How far a proportion may differ between two points of a run."""
 EXAMPLES = 3
+TWICE = "Keep one row, or name the column that tells the runs apart with run=."
+TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
 
@@ -71,137 +77,256 @@ def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return values, np.isnan(values) & ~empty
 
 
-def _at(column: str, mask: np.ndarray, table: pd.Series, rows: np.ndarray, *text: str) -> list:
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """Proportions or losses as they were written, and where."""
+
+    values: pd.DataFrame
+    """(points, names), one column a domain or target"""
+    columns: tuple[str, ...]
+    """(names,) what the file calls them"""
+    rows: np.ndarray
+    """(points, names) row of the file each value was in"""
+
+
+def findings_at(
+    column: str, mask: np.ndarray, values: pd.Series, rows: np.ndarray, problem: str, remedy: str
+) -> list[Finding]:
+    """A finding where the mask is set, each row of the file once; none if it is set nowhere."""
     if not mask.any():
         return []
-    found = np.flatnonzero(mask)
-    values = tuple(table.iloc[i] for i in found[:EXAMPLES])
-    return [Finding(column, text[0], text[1], tuple(int(r) for r in rows[found]), values)]
+    found, first = np.unique(rows[mask], return_index=True)
+    shown = tuple(values[mask].iloc[i] for i in first[:EXAMPLES])
+    return [Finding(column, problem, remedy, tuple(int(row) for row in found), shown)]
 
 
-def check_proportions(
-    table: pd.DataFrame, rows: np.ndarray, prefix: str, notes: list[str]
-) -> tuple[np.ndarray, list[Finding]]:
-    """Proportions (points, domains), normalised, and what is wrong with them."""
+def check_proportions(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Finding]]:
+    """Proportions (points, domains), normalised, and what is wrong with them; nan in bad rows."""
     findings: list[Finding] = []
-    values = np.empty(table.shape)
-    for i, name in enumerate(table.columns):
-        column = f"column {prefix}{name}"
-        values[:, i], text = numbers(table[name])
-        findings += _at(column, text, table[name], rows, "proportions that are text",
-                        "Write numbers between 0 and 1.")  # fmt: skip
-        findings += _at(column, np.isnan(values[:, i]) & ~text, table[name], rows,
-                        "proportions missing", "Fill them in; 0 is a value.")  # fmt: skip
+    values = np.empty(cells.values.shape)
+    for i, name in enumerate(cells.values.columns):
+        column, written, rows = f"column {cells.columns[i]}", cells.values[name], cells.rows[:, i]
+        values[:, i], text = numbers(written)
+        findings += findings_at(
+            column,
+            text,
+            written,
+            rows,
+            "proportions that are text",
+            "Write numbers between 0 and 1.",
+        )
+        findings += findings_at(
+            column,
+            np.isnan(values[:, i]) & ~text,
+            written,
+            rows,
+            "proportions missing",
+            "Fill them in; 0 is a value.",
+        )
         wrong = (values[:, i] < 0) | np.isinf(values[:, i])
-        findings += _at(column, wrong, table[name], rows, "proportions negative or infinite",
-                        "Shares of the training data lie between 0 and 1.")  # fmt: skip
-    if findings or not len(values):
+        findings += findings_at(
+            column,
+            wrong,
+            written,
+            rows,
+            "proportions negative or infinite",
+            "Shares of the training data lie between 0 and 1.",
+        )
+    whole = np.all(np.isfinite(values) & (values >= 0), axis=1)
+    values[~whole] = np.nan
+    if not whole.any():
         return values, findings
-    return _normalised(values, rows, notes)
+    rows = cells.rows.min(axis=1)
+    values[whole], wrong_sums = _normalised(values[whole], rows[whole], notes)
+    return values, findings + wrong_sums
 
 
 def _normalised(
     values: np.ndarray, rows: np.ndarray, notes: list[str]
 ) -> tuple[np.ndarray, list[Finding]]:
-    total = values.sum(axis=1)
-    if np.all(np.abs(total - 100) <= 100 * SUM_TOLERANCE):
-        warn("The proportions sum to 100 in every row: taken as percentages, divided by 100.", notes)
-        values, total = values / 100, total / 100
-    wrong = np.abs(total - 1) > SUM_TOLERANCE
-    findings = _at("proportions", wrong, pd.Series(total.round(6)), rows,
-                   "rows that do not sum to 1",
-                   "Check for a missing domain column, or divide each row by its sum.")  # fmt: skip
-    rounded = np.abs(total - 1) > SILENT_TOLERANCE
+    total = _sums(values)
+    percent = bool(abs(np.median(total) - 100) <= 100 * SUM_TOLERANCE)
+    expected = 100.0 if percent else 1.0
+    wrong = np.abs(total / expected - 1) > SUM_TOLERANCE
+    findings = findings_at(
+        "proportions",
+        wrong,
+        pd.Series(total.round(6)),
+        rows,
+        f"rows that do not sum to {expected:g}",
+        "Check for a missing domain column, or divide each row by its sum.",
+    )
+    if percent and not findings:
+        warn(
+            "The proportions sum to 100 in every row: taken as percentages, divided by 100.", notes
+        )
+    rounded = np.abs(total / expected - 1) > SILENT_TOLERANCE
     if rounded.any() and not findings:
         warn(
             f"{rounded.sum()} of {len(total)} rows of proportions summed to "
             f"{total.min():.4g}-{total.max():.4g} and were normalised to 1.",
             notes,
         )
-    return values / np.where(total > 0, total, 1.0)[:, None], findings
+    return values / np.where(wrong, np.nan, total)[:, None] + 0.0, findings
 
 
-def check_losses(
-    table: pd.DataFrame, rows: np.ndarray, prefix: str, notes: list[str]
-) -> tuple[np.ndarray, list[Finding]]:
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Sums of rows to the last bit the same for any order of columns; 1 if that close.
+
+    A sweep that is written and read again, or has its columns permuted, keeps its values.
+    """
+    total = np.sort(values, axis=1).sum(axis=1)
+    return np.where(np.abs(total - 1) <= EXACT, 1.0, total)
+
+
+def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:
+    """The targets that were measured at all, with a note of the others."""
+    written = [numbers(cells.values[name]) for name in cells.values.columns]
+    there = np.array([bool(np.any(text | ~np.isnan(values))) for values, text in written], bool)
+    if not there.all():
+        gone = ", ".join(cells.values.columns[~there])
+        notes.append(f"Targets without any loss left out: {gone}.")
+    columns = tuple(c for c, measured in zip(cells.columns, there, strict=True) if measured)
+    return Cells(cells.values.loc[:, there], columns, cells.rows[:, there])
+
+
+def check_losses(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Finding]]:
     """Losses (points, targets) with nan for empty cells, and what is wrong with them."""
     findings: list[Finding] = []
-    values = np.empty(table.shape)
-    for i, name in enumerate(table.columns):
-        column = f"column {prefix}{name}"
-        values[:, i], text = numbers(table[name])
-        findings += _at(column, text, table[name], rows, "losses that are text",
-                        "Write numbers, or leave the cell empty.")  # fmt: skip
-        with np.errstate(invalid="ignore"):
-            wrong = (values[:, i] <= 0) | np.isinf(values[:, i])
-        findings += _at(column, wrong, table[name], rows, "losses that are not positive and finite",
-                        "Leave the cell of a diverged run empty, or remove the run.")  # fmt: skip
+    values = np.empty(cells.values.shape)
+    for i, name in enumerate(cells.values.columns):
+        column, written, rows = f"column {cells.columns[i]}", cells.values[name], cells.rows[:, i]
+        values[:, i], text = numbers(written)
+        findings += findings_at(
+            column,
+            text,
+            written,
+            rows,
+            "losses that are text",
+            "Write numbers, or leave the cell empty.",
+        )
+        wrong = (values[:, i] <= 0) | np.isinf(values[:, i])
+        findings += findings_at(
+            column,
+            wrong,
+            written,
+            rows,
+            "losses that are not positive and finite",
+            "Leave the cell of a diverged run empty, or remove the run.",
+        )
+    if not values.size or np.isnan(values).all():
+        return values, findings or [
+            Finding("losses", "no loss is measured", "Fill in the loss columns.")
+        ]
+    if not findings:
+        _describe_losses(values, notes)
+    return values, findings
+
+
+def _describe_losses(values: np.ndarray, notes: list[str]) -> None:
     empty = int(np.isnan(values).sum())
-    if empty and not findings:
+    if empty:
         notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
-    if not findings and np.isfinite(values).any() and np.nanmedian(values) > PERPLEXITY:
+    if np.nanmedian(values) > PERPLEXITY:
         warn(
             f"The median loss is {np.nanmedian(values):.3g}: this looks like perplexities. The "
             "laws are for mean cross-entropy in nats per token; take the logarithm.",
             notes,
         )
-    return values, findings
 
 
 def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
     """Budgets (points,), and what is wrong with them."""
     values, text = numbers(column)
     name = f"column {column.name}"
-    findings = _at(name, text, column, rows, "budgets that are text", "Write numbers above 0.")
-    findings += _at(name, np.isnan(values) & ~text, column, rows, "budgets missing",
-                    "Every row needs the budget its losses were measured at.")  # fmt: skip
-    with np.errstate(invalid="ignore"):
-        wrong = (values <= 0) | np.isinf(values)
-    findings += _at(name, wrong, column, rows, "budgets that are not positive and finite",
-                    "Leave out the row of the untrained model.")  # fmt: skip
+    findings = findings_at(
+        name, text, column, rows, "budgets that are text", "Write numbers above 0."
+    )
+    findings += findings_at(
+        name,
+        np.isnan(values) & ~text,
+        column,
+        rows,
+        "budgets missing",
+        "Every row needs the budget its losses were measured at.",
+    )
+    wrong = (values <= 0) | np.isinf(values)
+    findings += findings_at(
+        name,
+        wrong,
+        column,
+        rows,
+        "budgets that are not positive and finite",
+        "Leave out the row of the untrained model.",
+    )
     return values, findings
 
 
-def check_points(
+def check_names(column: pd.Series, rows: np.ndarray, what: str) -> list[Finding]:
+    """Cells without a name; a point that belongs nowhere must not get lost."""
+    return findings_at(
+        f"column {column.name}",
+        column.isna().to_numpy(bool),
+        column,
+        rows,
+        f"{what} names missing",
+        f"Name the {what} in every row.",
+    )
+
+
+def check_repeats(
     run: np.ndarray, budget: np.ndarray, mixture: np.ndarray, rows: np.ndarray
 ) -> list[Finding]:
-    """Duplicate points, runs that change their mixture, and a single mixture."""
+    """Duplicate points, and runs that change their mixture."""
     points = pd.DataFrame({"run": run, "budget": budget})
-    labels = points["run"] + " at " + points["budget"].map("{:g}".format)
-    findings = _at("run and budget", points.duplicated().to_numpy(), labels, rows,
-                   "the same point twice",
-                   "Keep one row, or name the column that tells the runs apart with run=.")  # fmt: skip
+    twice = points.duplicated().to_numpy() & np.isfinite(budget) & points["run"].notna().to_numpy()
+    labels = points["run"].map(str) + " at " + points["budget"].map("{:g}".format)
+    findings = findings_at("run and budget", twice, labels, rows, "the same point twice", TWICE)
     first = pd.DataFrame(mixture).groupby(run, sort=False).transform("first").to_numpy()
-    changed = np.any(np.abs(mixture - first) > 1e-4, axis=1)
-    findings += _at("run", changed, points["run"], rows, "a run with two mixtures",
-                    "A run is trained on one mixture; give the others labels of their own.")  # fmt: skip
-    if len(np.unique(mixture.round(6), axis=0)) < 2:
-        findings.append(
-            Finding(
-                "proportions",
-                "all runs have one mixture, so nothing can be learnt about mixtures",
-                "Add runs on other mixtures.",
-            )
+    changed = np.any(np.abs(mixture - first) > CHANGED, axis=1)
+    return findings + findings_at(
+        "run", changed, points["run"], rows, "a run with two mixtures", TWO_MIXTURES
+    )
+
+
+def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
+    """A single mixture teaches nothing about mixtures; rows with nan may be any."""
+    if np.isnan(mixture).any() or len(np.unique(mixture.round(6), axis=0)) > 1:
+        return []
+    return [
+        Finding(
+            "proportions",
+            "all runs have one mixture, so nothing can be learnt about mixtures",
+            "Add runs on other mixtures.",
         )
-    return findings
+    ]
 
 
-def warn_of_rising(run: np.ndarray, budget: np.ndarray, loss: np.ndarray, notes: list[str]) -> None:
+def warn_of_rising(
+    run: np.ndarray,
+    budget: np.ndarray,
+    loss: np.ndarray,
+    targets: Sequence[str],
+    notes: list[str],
+) -> None:
     """Warn of curves whose last loss is clearly above their least."""
     order = np.argsort(budget, kind="stable")
-    table = pd.DataFrame(loss[order]).groupby(run[order])
-    rising = (table.last() > (1 + RISE) * table.min()).to_numpy()
-    if rising.any():
+    table = pd.DataFrame(loss[order], columns=list(targets)).groupby(run[order])
+    last, least = table.last(), table.min()
+    rising = (last > (1 + RISE) * least).to_numpy()
+    labels = [f"{last.columns[t]} in run {last.index[r]}" for r, t in np.argwhere(rising)]
+    if labels:
+        more = ", …" if len(labels) > EXAMPLES else ""
         warn(
-            f"{rising.sum()} of {rising.size} curves end more than {100 * RISE:g} % above their "
-            "least loss: look for diverged runs.",
+            f"{len(labels)} of {rising.size} curves end more than {100 * RISE:g} % above their "
+            f"least loss ({', '.join(labels[:EXAMPLES])}{more}): look for diverged runs.",
             notes,
         )
 
 
 def names_in_common(domains: Iterable[str], targets: Iterable[str]) -> list[Finding]:
     """A finding if no domain and target share a name."""
-    if set(domains) & set(targets):
+    if set(domains) & set(targets) or not len(list(targets)):
         return []
     return [
         Finding(

@@ -134,9 +134,7 @@ class Fit:
         return table
 
     def _report(self, target: int) -> dict[str, float]:
-        exponents = np.where(
-            self.identified[target], self.coefficients.exponents[target], np.nan
-        )
+        exponents = np.where(self.identified[target], self.coefficients.exponents[target], np.nan)
         amplitudes = np.asarray(self.coefficients.amplitudes[target])
         return self.law.report(exponents, amplitudes, float(self.coefficients.budget_scale[target]))
 

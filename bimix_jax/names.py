@@ -35,10 +35,11 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
     """
     if isinstance(mixtures, pd.DataFrame):
         check_names("mixtures", mixtures.columns, domains)
-        values, labels = mixtures[list(domains)].to_numpy(float), mixtures.index
+        by_name = mixtures.set_axis(mixtures.columns.map(str), axis=1)
+        values, labels = by_name[list(domains)].to_numpy(float), mixtures.index
     elif isinstance(mixtures, (pd.Series, Mapping)):
-        named = dict(mixtures.items())
-        check_names("mixtures", named, domains)
+        check_names("mixtures", mixtures.keys(), domains)
+        named = {str(name): value for name, value in mixtures.items()}
         values, labels = np.array([[named[d] for d in domains]], float), None
     else:
         values, labels = _ordered(mixtures, len(domains))
@@ -57,12 +58,16 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
     if weights is None:
         return np.ones(len(targets))
     if isinstance(weights, (pd.Series, Mapping)):
-        named = dict(weights.items())
-        _refuse_unknown("weights", set(map(str, named)) - set(targets), targets)
+        named = {str(name): value for name, value in weights.items()}
+        _refuse_unknown("weights", set(named) - set(targets), targets)
         values = np.array([named.get(t, 0.0) for t in targets], float)
     else:
         values = np.asarray(weights, float)
-    if values.shape != (len(targets),) or not np.all(values >= 0) or not np.sum(values) > 0:
+    if (
+        values.shape != (len(targets),)
+        or not np.all(values >= 0)
+        or not 0 < np.sum(values) < np.inf
+    ):
         raise ValueError(
             f"weights are {values.tolist()}; expected {len(targets)} numbers ≥ 0 with one above 0, "
             f"for the targets {', '.join(targets)}."
@@ -78,6 +83,11 @@ def check_names(argument: str, found: Any, expected: Sequence[str]) -> None:
         raise ValueError(
             f"{argument}: no value for {', '.join(missing)}. It names {', '.join(names)}; expected "
             f"every one of {', '.join(expected)}. Add the missing ones (0 is a value)."
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{argument}: {', '.join(twice)} is there twice; expected every name once."
         )
     _refuse_unknown(argument, set(names) - set(expected), expected)
 

@@ -104,9 +104,7 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
     return {
         "target": fitted.targets[target],
         "exponents": dict(zip(exponent_names, _numbers(c.exponents[target]), strict=True)),
-        "identified": dict(
-            zip(exponent_names, fitted.identified[target].tolist(), strict=True)
-        ),
+        "identified": dict(zip(exponent_names, fitted.identified[target].tolist(), strict=True)),
         "amplitudes": dict(zip(amplitude_names, _numbers(c.amplitudes[target]), strict=True)),
         "budget_scale": float(c.budget_scale[target]),
         "code": Code(int(fitted.code[target])).label,

@@ -55,7 +55,8 @@ class Sweep:
     @functools.cached_property
     def mixture_group(self) -> np.ndarray:
         """(points,) int; points whose mixtures agree to 6 decimals share a number."""
-        rounded = np.round(self.mixture, SAME_MIXTURE) + 0.0
+        by_name = self.mixture[:, np.argsort(self.domains)]  # numbers must not hang on column order
+        rounded = np.round(by_name, SAME_MIXTURE) + 0.0
         return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)
 
     def own_index(self) -> np.ndarray:
@@ -95,7 +96,9 @@ class Sweep:
         drawn = np.random.default_rng(seed).permutation(groups)[:count]
         held_out = np.isin(self.mixture_group, drawn)
         what = f"{count} of {len(groups)} mixtures held out (seed {seed})"
-        return self.take(~held_out, f"train part: {what}"), self.take(held_out, f"test part: {what}")
+        return self.take(~held_out, f"train part: {what}"), self.take(
+            held_out, f"test part: {what}"
+        )
 
     def split_budgets(self, fraction: float) -> tuple["Sweep", "Sweep"]:
         """Train and test part, the later `fraction` of the budgets in the test part.
@@ -139,23 +142,27 @@ class Sweep:
             budget=self.budget[points],
             loss=self.loss[points],
             run=self.run[points],
-            extra=self.extra.loc[points].reset_index(drop=True),
+            extra=self.extra.iloc[points].reset_index(drop=True),
             notes=self.notes if note is None else (*self.notes, note),
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A wide table that `read_sweep` reads back: run, budget, r_<domain>, loss_<target>, rest."""
-        columns: dict[str, np.ndarray] = {"run": self.run, self.unit: self.budget}
+        """A wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the rest.
+
+        `read_sweep` reads it back; with budget= where the unit is not the first budget column.
+        """
+        columns: dict[str, np.ndarray] = {"run": self.run}
+        columns |= {} if self.unit == "run" else {self.unit: self.budget}
         columns |= {f"r_{d}": self.mixture[:, i] for i, d in enumerate(self.domains)}
         columns |= {f"loss_{t}": self.loss[:, i] for i, t in enumerate(self.targets)}
-        return pd.concat([pd.DataFrame(columns), self.extra], axis=1)
+        rest = self.extra.rename(columns={c: f"{c} (extra)" for c in self.extra if c in columns})
+        return pd.concat([pd.DataFrame(columns), rest], axis=1)
 
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""
         by_domain, by_target = np.argsort(self.domains), np.argsort(self.targets)
-        values = np.column_stack(
-            [self.budget, self.mixture[:, by_domain], self.loss[:, by_target]]
-        )
+        values = np.column_stack([self.budget, self.mixture[:, by_domain], self.loss[:, by_target]])
+        values[np.isnan(values)] = np.nan  # one bit pattern, wherever the gap came from
         lines = sorted(
             run.encode() + row.tobytes() for run, row in zip(self.run.tolist(), values, strict=True)
         )

@@ -204,7 +204,9 @@ def test_single_budget_leaves_beta_unidentified_and_alpha_right():
     found = fitted(mixture[last], budget[last], loss[last])
     assert np.all(found.code == Code.UNIDENTIFIED)
     np.testing.assert_array_equal(found.identified, [[True, False]] * 3)
-    np.testing.assert_allclose(found.coefficients.exponents[:, 0], truth["exponents"][:, 0], rtol=1e-8)
+    np.testing.assert_allclose(
+        found.coefficients.exponents[:, 0], truth["exponents"][:, 0], rtol=1e-8
+    )
 
 
 @pytest.mark.parametrize("residual", ["relative", "log"])
@@ -214,7 +216,9 @@ def test_single_mixture_leaves_alpha_unidentified(residual):
     found = fitted(one, budget[:8], loss[:8], residual=residual)
     assert np.all(found.code == Code.UNIDENTIFIED)
     np.testing.assert_array_equal(found.identified[:, 0], False)
-    np.testing.assert_allclose(found.coefficients.exponents[:, 1], truth["exponents"][:, 1], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.coefficients.exponents[:, 1], truth["exponents"][:, 1], rtol=1e-5
+    )
 
 
 def test_losses_that_never_fall_are_coded_boundary():
@@ -227,8 +231,10 @@ def test_losses_that_never_fall_are_coded_boundary():
 
 def test_pure_power_law_is_coded_boundary():
     mixture, budget, _, _ = synthetic_points()
-    loss = mixture**-0.1 * (budget[:, None] / budget.max()) ** -0.3 * np.exp(
-        0.002 * np.log(budget / budget.max())[:, None] ** 2 * -1
+    loss = (
+        mixture**-0.1
+        * (budget[:, None] / budget.max()) ** -0.3
+        * np.exp(0.002 * np.log(budget / budget.max())[:, None] ** 2 * -1)
     )
     found = fitted(mixture, budget, loss)
     np.testing.assert_array_equal(found.coefficients.amplitudes[:, 1], 0.0)
@@ -305,7 +311,9 @@ def test_derivatives_agree_with_central_differences(options):
             BiMix(), mixture, budget, loss * (1 + shift * direction), own=OWN, tolerance=1e-10,
             **options,
         )  # fmt: skip
-        return jnp.concatenate([found.coefficients.exponents, found.coefficients.amplitudes], axis=1)
+        return jnp.concatenate(
+            [found.coefficients.exponents, found.coefficients.amplitudes], axis=1
+        )
 
     exponents = jax.jit(exponents)
     step = 1e-5
@@ -342,7 +350,9 @@ def test_derivative_at_an_active_bound_is_that_of_the_bounded_fit():
 
     def alpha(shift):
         moved = rising * (1 + shift * jnp.log(mixture))
-        return jnp.sum(fit_arrays(BiMix(), mixture, budget, moved, own=OWN).coefficients.exponents[:, 0])
+        return jnp.sum(
+            fit_arrays(BiMix(), mixture, budget, moved, own=OWN).coefficients.exponents[:, 0]
+        )
 
     expected = (alpha(1e-5) - alpha(-1e-5)) / 2e-5
     assert jax.grad(alpha)(0.0) == pytest.approx(float(expected), rel=1e-5)

@@ -9,7 +9,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def features(share, budget):
-    return BiMix().features(jnp.array([share, 1 - share]), jnp.array([1.0, 0.0]), jnp.asarray(budget))
+    return BiMix().features(
+        jnp.array([share, 1 - share]), jnp.array([1.0, 0.0]), jnp.asarray(budget)
+    )
 
 
 def test_bimix_is_the_papers_formula():

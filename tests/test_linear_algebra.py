@@ -34,7 +34,9 @@ def test_gram_has_the_derivative_of_its_products():
 @pytest.mark.parametrize("columns", [None, 3])
 def test_solve_agrees_with_numpy(size, columns):
     matrix = positive_definite(size)
-    right = np.random.default_rng(2).standard_normal((size,) if columns is None else (size, columns))
+    right = np.random.default_rng(2).standard_normal(
+        (size,) if columns is None else (size, columns)
+    )
     solution = positive_definite_solve(jnp.asarray(matrix), jnp.asarray(right))
     np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-9, atol=1e-10)
 

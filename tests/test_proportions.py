@@ -112,7 +112,8 @@ def test_derivatives_agree_with_central_differences(method):
 
     def mixture(shift):
         exponents, amplitudes, w = (
-            x * (1 + shift * d) for x, d in zip((*coefficients[:2], weights), directions, strict=True)
+            x * (1 + shift * d)
+            for x, d in zip((*coefficients[:2], weights), directions, strict=True)
         )
         moved = coefficients._replace(exponents=exponents, amplitudes=amplitudes)
         return method(moved, 2.0 + shift, w)

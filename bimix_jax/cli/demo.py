@@ -26,9 +26,9 @@ print(best.table())"""
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the pictures.")
-    ] = Path("bimix_demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(
+        "bimix_demo"
+    ),
 ) -> None:
     """Fit, judge and optimise on the embedded sweep of real runs, and draw it.
 

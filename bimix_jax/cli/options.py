@@ -11,11 +11,10 @@ from bimix_jax.sweep import Sweep
 SweepFile = Annotated[
     Path, typer.Argument(help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.", show_default=False)
 ]
-FitFile = Annotated[
-    Path, typer.Argument(help="A fit written by `bimix fit`.", show_default=False)
-]
+FitFile = Annotated[Path, typer.Argument(help="A fit written by `bimix fit`.", show_default=False)]
 LossesFile = Annotated[
-    Path | None, typer.Option("--losses", help="Second file of a pair: the losses, joined on --key.")
+    Path | None,
+    typer.Option("--losses", help="Second file of a pair: the losses, joined on --key."),
 ]
 Key = Annotated[str | None, typer.Option(help="Column that joins a pair of files.")]
 BudgetColumn = Annotated[

@@ -325,9 +325,7 @@ def _search(problem: Problem, points: Points, start: Array) -> Found:
         return Found(params, values, measure, steps, dead, singular)
     held = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= 0)
     low = jnp.concatenate([jnp.where(dead, first.params, lower), jnp.zeros_like(amplitudes)])
-    high = jnp.concatenate(
-        [jnp.where(dead, first.params, upper), jnp.where(held, 0.0, jnp.inf)]
-    )
+    high = jnp.concatenate([jnp.where(dead, first.params, upper), jnp.where(held, 0.0, jnp.inf)])
     second = _minimize(problem, lambda x: _full(problem, points, x), params, low, high)
     values = jnp.atleast_1d(second.evaluation.extra[0].value)
     measure = second.evaluation.measure
@@ -342,9 +340,7 @@ def _unknown_bounds(problem: Problem, dtype: Any) -> tuple[Array, Array]:
     return lower[owner], upper[owner]
 
 
-def _minimize(
-    problem: Problem, terms_at: Any, start: Array, lower: Array, upper: Array
-) -> Minimum:
+def _minimize(problem: Problem, terms_at: Any, start: Array, lower: Array, upper: Array) -> Minimum:
     tolerance, max_steps = problem.limits(start.dtype)
 
     def objective(params: Array) -> Evaluation:
@@ -450,9 +446,9 @@ def _solve_jvp(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found
 
 def _values(problem: Problem, points: Points, params: Array) -> Array:
     each = jnp.column_stack(_unpack(problem, params))
-    return jax.vmap(
-        lambda p, x: full_value(problem.law, p, problem.residual, problem.huber, x)
-    )(points, each)
+    return jax.vmap(lambda p, x: full_value(problem.law, p, problem.residual, problem.huber, x))(
+        points, each
+    )
 
 
 def _held(problem: Problem, found: Found) -> Array:

@@ -114,13 +114,15 @@ def _choose_targets(
         )
     asked = list(sweep.targets if targets is None else targets)
     beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
-    if beyond and targets is not None or beyond == asked:
+    if (beyond and targets is not None) or beyond == asked:
         raise ValueError(
             f"targets: {law.name} says nothing about {', '.join(beyond)}, which is no train domain; "
             f"the domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
         )
     note = f"Targets left out, as {law.name} cannot express what is no train domain: "
-    return [t for t in asked if t not in beyond], (note + f"{', '.join(beyond)}.",) if beyond else ()
+    return [t for t in asked if t not in beyond], (
+        note + f"{', '.join(beyond)}.",
+    ) if beyond else ()
 
 
 def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-
 ROUNDING = 32
 """Values closer than this many machine epsilons (relative) count as equal."""
 

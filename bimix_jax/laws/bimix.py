@@ -78,5 +78,11 @@ class BiMix(Law):
             # Without β (a single budget) the split of the loss is not known either.
             reducible *= budget_scale**beta
             floor = np.nan if np.isnan(beta) else floor
-        coefficients = {"A": loss_at_scale, "B": reducible, "C": floor, "alpha": alpha, "beta": beta}
+        coefficients = {
+            "A": loss_at_scale,
+            "B": reducible,
+            "C": floor,
+            "alpha": alpha,
+            "beta": beta,
+        }
         return {name: float(value) for name, value in coefficients.items()}

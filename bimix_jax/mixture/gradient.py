@@ -11,7 +11,6 @@ import optax
 from jax import Array
 
 from bimix_jax.fitting.arrays import DEFAULT_OPTIMIZER
-from bimix_jax.fitting.linear_algebra import positive_definite_solve
 from bimix_jax.fitting.solve import Evaluation, minimize
 from bimix_jax.mixture.objective import duality_gap
 

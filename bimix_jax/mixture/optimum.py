@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 
 def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
-    """"below" or "above" where a proportion leaves the range the sweep covered, else ""."""
+    """ "below" or "above" where a proportion leaves the range the sweep covered, else ""."""
     below, above = mixture < observed["min"] - 1e-9, mixture > observed["max"] + 1e-9
     return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
 

@@ -1,0 +1,218 @@
+"""Proportions in one table, losses in another: joined on a key, names matched."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax import checks
+from bimix_jax.checks import SweepError
+from bimix_jax.tables import (
+    BUDGET_COLUMNS,
+    LOSS_PREFIX,
+    MIXTURE_PREFIX,
+    RUN_COLUMNS,
+    SIZE_COLUMN,
+    listed,
+    names_of,
+    prefixed,
+)
+
+SEPARATORS = "_/.-"
+MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
+"""Passing columns that carry where a value stood; no file has such names."""
+COPY = " (mixtures)"
+"""End of a column of the mixtures that the losses have too."""
+
+
+class Pair(NamedTuple):
+    """Two tables as one, a row a row of losses."""
+
+    table: pd.DataFrame
+    domains: dict[str, str]
+    """column → domain"""
+    targets: dict[str, str]
+    """column → target"""
+    file_rows: tuple[np.ndarray, np.ndarray]
+    """(points,) row of the mixtures, row of the losses; the first below the header being 1"""
+    key: str
+
+
+def match_names(
+    domains: Mapping[str, str], targets: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Names without the beginnings and ends that all of a kind share, cut at separators.
+
+    Of all cuts one with the most names in common: none if the names match as well without, else
+    the longest.
+    """
+
+    def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
+        shared = set(_cut(domains, cuts[0]).values()) & set(_cut(targets, cuts[1]).values())
+        length = sum(cuts[0] + cuts[1])
+        return len(shared), length == 0, length
+
+    best = max(itertools.product(_cuts(domains), _cuts(targets)), key=merit)
+    return _cut(domains, best[0]), _cut(targets, best[1])
+
+
+def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:
+    """How many characters can be cut in front and behind, leaving something of every name."""
+    names = list(columns.values())
+    mirrored = [name[::-1] for name in names]
+    front, back = (
+        [0, *(i + 1 for i, c in enumerate(_shared_beginning(n)) if c in SEPARATORS)]
+        for n in (names, mirrored)
+    )
+    longest = min(map(len, names)) - 1
+    return [cut for cut in itertools.product(front, back) if sum(cut) <= longest]
+
+
+def _shared_beginning(names: list[str]) -> str:
+    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in columns)
+
+
+def _cut(columns: Mapping[str, str], cut: tuple[int, int]) -> dict[str, str]:
+    return {column: name[cut[0] : len(name) - cut[1]] for column, name in columns.items()}
+
+
+def join(
+    mixtures: pd.DataFrame,
+    losses: pd.DataFrame,
+    key: str | None,
+    prefixes: tuple[str | None, str | None],
+    given: set[str],
+    notes: list[str],
+) -> Pair:
+    """The pair as one wide table; the columns `given` another role are no measurements.
+
+    Raises:
+        SweepError: if the key is missing, ambiguous or there twice, or joins nothing.
+    """
+    key = _join_key(mixtures, losses, key)
+    mixtures, losses = _same_type(mixtures, losses, key)
+    domains = _measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
+    targets = _measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
+    domains, targets = match_names(domains, targets)
+    mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
+    _check_key(mixtures, losses, key)
+    mixtures = mixtures.assign(**{MIXTURE_ROW: np.arange(len(mixtures)) + 1})
+    losses = losses.assign(**{LOSS_ROW: np.arange(len(losses)) + 1})
+    table = mixtures.merge(losses, on=key, how="inner")
+    _note_unmatched(mixtures, losses, key, notes)
+    file_rows = table.pop(MIXTURE_ROW).to_numpy(), table.pop(LOSS_ROW).to_numpy()
+    return Pair(_without_copies(table, losses, notes), domains, targets, file_rows, key)
+
+
+def _join_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str | None) -> str:
+    shared = [c for c in names_of(mixtures) if c in losses]
+    if key is None and len(shared) > 1:
+        shared = [c for c in shared if c in RUN_COLUMNS] or shared
+    chosen = [key] if key is not None else shared
+    if len(chosen) != 1 or chosen[0] not in mixtures or chosen[0] not in losses:
+        raise SweepError(
+            f"key: the two tables share the columns {listed(shared) or 'none'}"
+            f"{'' if key is None else f', not {key}'}; expected one that names the run in both. "
+            "Name it with key=."
+        )
+    return chosen[0]
+
+
+def _same_type(
+    mixtures: pd.DataFrame, losses: pd.DataFrame, key: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keys that compare: as text where only one table has numbers."""
+    tables = mixtures, losses
+    if len({pd.api.types.is_numeric_dtype(table[key]) for table in tables}) == 1:
+        return tables
+    as_text = [t.assign(**{key: t[key].astype("string").astype(object)}) for t in tables]
+    return as_text[0], as_text[1]
+
+
+def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
+    for what, table in (("mixtures", mixtures), ("losses", losses)):
+        gone = table[key].isna().to_numpy(bool)
+        if gone.any():
+            raise SweepError(
+                f"key {key}: missing in the table of {what}, row "
+                f"{listed(np.flatnonzero(gone) + 1)}. Name the run in every row."
+            )
+    twice = mixtures[key].duplicated().to_numpy(bool)
+    if twice.any():
+        raise SweepError(
+            f"key {key}: {listed(mixtures.loc[twice, key].unique())} stands more than once in the "
+            f"table of mixtures, row {listed(np.flatnonzero(twice) + 1)}; expected one row a run. "
+            "Remove the others, or name another column with key=."
+        )
+
+
+def _measurements(
+    table: pd.DataFrame, known: set[str], prefix: str | None, default: str, what: str
+) -> dict[str, str]:
+    """The columns that hold proportions or losses: those with the prefix, else all numbers."""
+    named = prefixed(table, prefix or default)
+    if prefix is None and not named:
+        known = {*known, "seed", *BUDGET_COLUMNS, *RUN_COLUMNS}
+        named = {
+            c: c
+            for c in names_of(table)
+            if c not in known
+            and not SIZE_COLUMN.fullmatch(c)
+            and not c.startswith("Unnamed:")
+            and _holds_numbers(table[c])
+        }
+    if not named:
+        raise SweepError(
+            f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
+            f"columns that begin with {prefix or default!r}. Name another beginning with "
+            "mixture_prefix= or loss_prefix=."
+        )
+    return named
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Numbers in at least half of what is written, so that a stray word is found as an error."""
+    values, text = checks.numbers(column)
+    return bool(np.sum(~np.isnan(values)) >= np.sum(text))
+
+
+def _told_apart(
+    mixtures: pd.DataFrame,
+    losses: pd.DataFrame,
+    key: str,
+    domains: Mapping[str, str],
+    targets: Mapping[str, str],
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Columns that are in both tables get a name of their own in one of them."""
+    shared = [c for c in names_of(mixtures) if c in losses and c != key]
+    measured = {c: f"{c} (losses)" for c in shared if c in domains or c in targets}
+    others = {c: f"{c}{COPY}" for c in shared if c not in measured}
+    renamed = {measured.get(c, c): target for c, target in targets.items()}
+    return mixtures.rename(columns=others), losses.rename(columns=measured), renamed
+
+
+def _without_copies(table: pd.DataFrame, losses: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Without what both tables say alike; what they say differently stays, with a note."""
+    copies = [c for c in names_of(table) if c.endswith(COPY) and c.removesuffix(COPY) in losses]
+    same = [c for c in copies if table[c].equals(table[c.removesuffix(COPY)])]
+    differ = [c.removesuffix(COPY) for c in copies if c not in same]
+    if differ:
+        notes.append(f"The two tables differ in {listed(differ)}: taken from the losses.")
+    return table.drop(columns=same)
+
+
+def _note_unmatched(
+    mixtures: pd.DataFrame, losses: pd.DataFrame, key: str, notes: list[str]
+) -> None:
+    if not mixtures[key].isin(losses[key]).any():
+        raise SweepError(
+            f"key {key}: no value is in both tables (mixtures: {listed(mixtures[key].unique())}; "
+            f"losses: {listed(losses[key].unique())}). Check that they belong together."
+        )
+    for what, one, other in (("losses", mixtures, losses), ("a mixture", losses, mixtures)):
+        missing = one.loc[~one[key].isin(other[key]), key].astype(str).unique()
+        if len(missing):
+            checks.warn(f"{len(missing)} runs without {what} left out: {listed(missing)}.", notes)

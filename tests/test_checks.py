@@ -1,0 +1,301 @@
+"""Every bad input gives one error that lists all findings with column, row, value and remedy."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bimix_jax import SweepError, SweepWarning, read_sweep
+from tests.frames import long_frame, wide_frame, with_cell
+
+
+def message(frame, **options):
+    """The error of a table that is no sweep."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)
+        with pytest.raises(SweepError) as error:
+            read_sweep(frame, **options)
+    return str(error.value)
+
+
+def findings(frame, **options):
+    """The lines of the error, one a finding."""
+    first, *lines = message(frame, **options).splitlines()
+    assert f"{len(lines)} problem" in first
+    return [line.removeprefix("  - ") for line in lines]
+
+
+def only_finding(frame, **options):
+    (line,) = findings(frame, **options)
+    return line
+
+
+def warned(frame):
+    """The sweep and the warnings of reading it, which must also be in its notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sweep = read_sweep(frame)
+    said = [str(w.message) for w in caught if issubclass(w.category, SweepWarning)]
+    assert set(said) <= set(sweep.notes)
+    return sweep, said
+
+
+def test_the_table_these_tests_spoil_reads_without_a_word():
+    sweep, said = warned(wide_frame())
+    assert not said
+    assert not sweep.notes
+    assert sweep.domains == sweep.targets == ("web", "code")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("r_web", -0.2, ["proportions negative", "row 4: -0.2", "between 0 and 1"]),
+        ("r_web", np.inf, ["negative or infinite", "row 4: inf", "between 0 and 1"]),
+        ("r_web", None, ["proportions missing", "row 4", "0 is a value"]),
+        ("r_web", "", ["proportions missing", "row 4", "0 is a value"]),
+        ("r_code", "half", ["proportions that are text", "row 4: half", "Write numbers"]),
+        ("loss_web", 0, ["not positive and finite", "row 4: 0", "Leave the cell"]),
+        ("loss_web", -1.5, ["not positive and finite", "row 4: -1.5", "Leave the cell"]),
+        ("loss_web", np.inf, ["not positive and finite", "row 4: inf", "Leave the cell"]),
+        ("loss_code", "diverged", ["losses that are text", "row 4: diverged", "leave the cell"]),
+        ("tokens", 0, ["not positive and finite", "row 4: 0", "Leave out the row"]),
+        ("tokens", -5, ["not positive and finite", "row 4: -5", "Leave out the row"]),
+        ("tokens", np.inf, ["not positive and finite", "row 4: inf", "Leave out the row"]),
+        ("tokens", None, ["budgets missing", "row 4", "Every row needs"]),
+        ("tokens", "1B", ["budgets that are text", "row 4: 1B", "Write numbers"]),
+        ("run", None, ["run names missing", "row 4", "Name the run"]),
+    ],
+)
+def test_a_bad_cell_is_found_with_its_column_row_value_and_remedy(column, value, words):
+    line = only_finding(with_cell(wide_frame(), 4, column, value))
+    assert line.startswith(f"column {column}: ")
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("loss", -1.5, ["column loss of code", "row 4: -1.5"]),
+        ("loss", "diverged", ["column loss of code", "text", "row 4: diverged"]),
+        ("tokens", None, ["column tokens", "missing", "row 4"]),
+        ("tokens", "1B", ["column tokens", "text", "row 4: 1B"]),
+        ("domain", None, ["column domain", "names missing", "row 4"]),
+        ("proportion", 0.3, ["column proportion", "two mixtures", "row 4: a code 0.3"]),
+    ],
+)
+def test_a_bad_cell_of_a_long_table_is_found_in_its_own_row(column, value, words):
+    line = only_finding(with_cell(long_frame(), 4, column, value))
+    for word in words:
+        assert word in line
+
+
+def test_a_row_of_a_long_table_without_a_run_is_found():
+    lines = findings(with_cell(long_frame(), 4, "run", None))
+    assert any(line.startswith("column run: run names missing (row 4: nan)") for line in lines)
+
+
+@pytest.mark.parametrize("value", ["half", -0.8, np.inf])
+def test_a_bad_proportion_of_a_long_table_is_named(value):
+    frame = long_frame()
+    of_run = (frame["run"] == "a") & (frame["domain"] == "code")
+    frame["proportion"] = frame["proportion"].astype(object).where(~of_run, value)
+    line = only_finding(frame)
+    assert line.startswith("column proportion of code: ")
+    assert f"row 2: {value}" in line
+
+
+def test_a_domain_that_a_run_of_a_long_table_lacks_is_missing():
+    frame = long_frame()
+    line = only_finding(frame[~((frame["run"] == "b") & (frame["domain"] == "code"))])
+    assert line.startswith("column proportion of code: proportions missing (row 7: nan")
+
+
+def test_a_long_table_without_proportions_or_names_says_so():
+    assert "domain and proportion: no row has both" in message(long_frame(proportion=np.nan))
+    assert "domain and loss: no row has both" in message(long_frame(domain=None))
+
+
+@pytest.mark.parametrize(("total", "shown"), [(0.97, "0.97"), (1.03, "1.03")])
+def test_rows_that_sum_wrongly_are_shown_with_their_sum(total, shown):
+    frame = wide_frame()
+    line = only_finding(with_cell(frame, 2, "r_code", total - frame["r_web"][1]))
+    assert line.startswith("proportions: rows that do not sum to 1")
+    assert f"row 2: {shown})" in line
+    assert "divide each row by its sum" in line
+
+
+def test_sums_are_checked_in_the_rows_beside_a_bad_cell():
+    frame = with_cell(with_cell(wide_frame(), 1, "r_web", "x"), 9, "r_code", 0.1)
+    lines = findings(frame)
+    assert any("row 1: x" in line for line in lines)
+    assert any("do not sum to 1 (row 9: 0.6)" in line for line in lines)
+
+
+def test_rows_close_to_1_are_normalised_with_one_warning_that_counts_them():
+    frame = wide_frame()
+    frame.loc[frame["run"] == "a", "r_web"] = 0.21
+    sweep, said = warned(frame)
+    assert said == ["3 of 9 rows of proportions summed to 1-1.01 and were normalised to 1."]
+    np.testing.assert_allclose(sweep.mixture[0], [0.21 / 1.01, 0.8 / 1.01], rtol=1e-15)
+    np.testing.assert_allclose(sweep.mixture.sum(axis=1), 1, rtol=1e-15)
+
+
+def test_rounding_in_the_last_digit_is_normalised_without_a_word():
+    frame = wide_frame()
+    frame.loc[frame["run"] == "a", "r_web"] = 0.200001
+    sweep, said = warned(frame)
+    assert not said
+    np.testing.assert_allclose(sweep.mixture.sum(axis=1), 1, rtol=1e-15)
+
+
+def test_percentages_are_divided_by_100_with_a_warning():
+    frame = wide_frame()
+    percent = frame.assign(r_web=100 * frame["r_web"], r_code=100 * frame["r_code"])
+    sweep, (said,) = warned(percent)
+    assert "percentages" in said
+    np.testing.assert_allclose(sweep.mixture, read_sweep(frame).mixture, rtol=1e-15)
+
+
+def test_percentages_that_sum_wrongly_are_errors_of_their_row_alone():
+    frame = wide_frame()
+    percent = frame.assign(r_web=100 * frame["r_web"], r_code=100 * frame["r_code"])
+    line = findings(with_cell(percent, 9, "r_code", 30))[0]
+    assert "do not sum to 100 (row 9: 80.0)" in line
+
+
+def test_a_point_twice_is_found():
+    frame = wide_frame()
+    line = only_finding(pd.concat([frame, frame.iloc[[3]]]))
+    assert line.startswith("run and budget: the same point twice (row 10: b at 1e+09)")
+    assert "run=" in line
+
+
+def test_a_point_twice_in_a_long_table_is_found():
+    frame = long_frame()
+    line = only_finding(pd.concat([frame, frame.iloc[[3]]]))
+    assert "the same point twice (row 19: a 2000000000.0 code)" in line
+
+
+def test_missing_budgets_are_not_also_called_duplicates():
+    frame = with_cell(with_cell(wide_frame(), 1, "tokens", None), 2, "tokens", None)
+    assert "budgets missing (row 1: nan; row 2: nan)" in only_finding(frame)
+
+
+def test_a_run_with_two_mixtures_is_found():
+    frame = with_cell(with_cell(wide_frame(), 5, "r_web", 0.3), 5, "r_code", 0.7)
+    line = only_finding(frame)
+    assert line.startswith("run: a run with two mixtures (row 5: b)")
+
+
+@pytest.mark.parametrize(
+    ("column", "sizes"),
+    [
+        ("model_size", [70, 160]),
+        ("model_size", ["70M", "160M"]),
+        ("n_params", [1.5e8, 2.5e8]),
+        ("params", [70, "160M"]),
+    ],
+)
+@pytest.mark.parametrize("make", [wide_frame, long_frame])
+def test_several_model_sizes_are_listed_and_nothing_else_is_blamed(make, column, sizes):
+    parts = [make().assign(**{column: size}) for size in sizes]
+    both = pd.concat(parts).astype({column: object})
+    line = only_finding(both)
+    assert line.startswith(f"column {column}: several model sizes: {sizes[0]}, {sizes[1]}.")
+    assert f"select={{'{column}': {sizes[0]!r}}}" in line
+    assert read_sweep(both, select={column: sizes[1]}).runs == ("a", "b", "c")
+
+
+def test_no_name_in_common_shows_both_sets():
+    frame = wide_frame().rename(columns={"loss_web": "loss_x", "loss_code": "loss_y"})
+    line = only_finding(frame)
+    assert "no name is both a domain (web, code) and a target (x, y)" in line
+    assert "Give a target the name" in line
+
+
+def test_a_target_in_common_that_was_never_measured_does_not_count():
+    frame = wide_frame(loss_web=np.nan).rename(columns={"loss_code": "loss_x"})
+    assert "a target (x)" in only_finding(frame)
+
+
+def test_a_single_mixture_is_an_error():
+    line = only_finding(wide_frame(r_web=0.3, r_code=0.7))
+    assert "all runs have one mixture" in line
+    assert "Add runs" in line
+
+
+def test_no_measured_loss_is_an_error():
+    line = only_finding(wide_frame(loss_web=np.nan, loss_code=np.nan))
+    assert line == "losses: no loss is measured. Fill in the loss columns."
+
+
+def test_all_findings_are_in_one_error():
+    frame = wide_frame(model_size=[1] * 5 + [2] * 4)
+    for row, column, value in [
+        (1, "r_web", -0.1), (2, "r_code", "x"), (3, "loss_web", 0), (4, "loss_code", "y"),
+        (5, "tokens", None), (6, "tokens", -1), (9, "r_code", 0.1),
+    ]:  # fmt: skip
+        frame = with_cell(frame, row, column, value)
+    text = "\n".join(lines := findings(frame))
+    assert len(lines) == 8
+    for words in ["row 1: -0.1", "row 2: x", "row 3: 0", "row 4: y", "row 5: nan", "row 6: -1",
+                  "row 9: 0.6", "model sizes: 1, 2"]:  # fmt: skip
+        assert words in text
+
+
+def test_many_bad_rows_are_counted_and_three_are_shown():
+    line = only_finding(wide_frame(loss_web=-1.0))
+    assert "row 1: -1.0; row 2: -1.0; row 3: -1.0, 9 rows" in line
+    assert "row 4" not in line
+
+
+def test_rows_of_a_selection_are_those_of_the_file():
+    frame = pd.concat([wide_frame(model_size=1), wide_frame(model_size=2)])
+    line = only_finding(with_cell(frame, 13, "loss_web", -1), select={"model_size": 2})
+    assert "row 13: -1" in line
+
+
+def test_empty_loss_cells_are_masked_counted_and_no_error():
+    frame = with_cell(with_cell(wide_frame(), 2, "loss_web", None), 3, "loss_code", "")
+    sweep, said = warned(frame)
+    assert not said
+    assert sweep.notes == ("2 of 18 loss cells are empty and were left out.",)
+    assert np.argwhere(np.isnan(sweep.loss)).tolist() == [[1, 0], [2, 1]]
+
+
+def test_a_target_without_any_loss_is_left_out_and_noted():
+    sweep = read_sweep(wide_frame(loss_prose=np.nan))
+    assert sweep.targets == ("web", "code")
+    assert sweep.notes == ("Targets without any loss left out: prose.",)
+
+
+def test_a_domain_that_no_run_used_is_kept_and_noted():
+    sweep = read_sweep(wide_frame(r_prose=0))
+    assert sweep.domains == ("web", "code", "prose")
+    assert sweep.notes == ("Domains that no run was trained on: prose.",)
+
+
+def test_perplexities_are_warned_of():
+    frame = wide_frame()
+    _, (said,) = warned(frame.assign(loss_web=60.0, loss_code=50.0 - frame["tokens"] / 1e9))
+    assert "looks like perplexities" in said
+    assert "take the logarithm" in said
+
+
+def test_losses_that_rise_along_a_run_are_warned_of_by_name():
+    frame = wide_frame()
+    rising = with_cell(frame, 6, "loss_code", 1.05 * frame["loss_code"][4]).astype(
+        {"loss_code": float}
+    )
+    _, (said,) = warned(rising.sample(frac=1, random_state=0))
+    assert said.startswith("1 of 6 curves")
+    assert "code in run b" in said
+
+
+def test_losses_that_rise_within_the_noise_are_not():
+    frame = wide_frame()
+    noisy = with_cell(frame, 6, "loss_code", 1.01 * frame["loss_code"][4])
+    assert not warned(noisy)[1]

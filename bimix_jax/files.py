@@ -21,11 +21,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ('whole', 1)
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"The folder {path.parent} does not exist, so {path.name} cannot be written there; "
-            "create it first."
-        )
+    check_folder(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     beside = Path(name)
@@ -35,6 +31,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise FileNotFoundError unless the folder that `path` lies in exists."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {path.parent} does not exist, so {path.name} cannot be written there; "
+            "create it first."
+        )
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

@@ -79,10 +79,17 @@ class Fit:
 
         Raises:
             ValueError: if names do not match, a mixture does not sum to 1, a budget is not
-                positive, or the sweep had a single budget and another is asked for.
+                positive, budgets are not one a mixture, or the sweep had a single budget and
+                another is asked for.
         """
         values, labels = align_mixtures(mixtures, self.domains)
-        losses = self.predict_points(values, self.check_budget(budget))
+        budgets = self.check_budget(budget)
+        if budgets.shape not in ((), (1,), (len(values),)):
+            raise ValueError(
+                f"budget has shape {budgets.shape}; expected one number, or one for each of "
+                f"{len(values)} mixtures."
+            )
+        losses = self.predict_points(values, budgets)
         if labels is None:
             return pd.Series(losses[0], index=list(self.targets), name="loss")
         return pd.DataFrame(losses, index=labels, columns=list(self.targets))

@@ -102,14 +102,14 @@ def _refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -
 
 def _ordered(mixtures: Any, count: int) -> tuple[np.ndarray, pd.Index | None]:
     values = np.asarray(mixtures, float)
-    labels = None if values.ndim == 1 else pd.RangeIndex(len(values))
+    single = values.ndim == 1
     values = np.atleast_2d(values)
     if values.ndim != 2 or values.shape[1] != count:
         raise ValueError(
             f"mixtures: an array of shape {np.shape(mixtures)}; expected ({count},) or "
             f"(mixtures, {count}), ordered as the fit's domains. Name the columns to be safe."
         )
-    return values, labels
+    return values, None if single else pd.RangeIndex(len(values))
 
 
 def _on_simplex(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -35,8 +36,19 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         FileNotFoundError: if the folder does not exist.
         ValueError: if matplotlib does not know the extension.
     """
+    check_picture(path)
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=150)
+
+
+def check_picture(path: str | Path) -> None:
+    """Raise ValueError unless the extension of `path` is that of a picture."""
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise ValueError(
+            f"{path} has no extension of a picture; expected .png, .pdf or .svg (or one of "
+            f"{', '.join(sorted(known))})."
+        )
 
 
 def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
@@ -59,7 +71,7 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
     column = sweep.targets.index(target)
     norm = _proportion_norm(sweep)
     order = [sweep.domains.index(d) for d in fitted.domains]
-    for run in _spread_runs(sweep, own):
+    for run in _spread_runs(sweep, own, column):
         rows = np.flatnonzero((sweep.run == run) & np.isfinite(sweep.loss[:, column]))
         rows = rows[np.argsort(sweep.budget[rows])]
         color = COLORS(norm(own[rows[0]]))
@@ -71,10 +83,10 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
     axes.set_title(target, fontsize=10)
 
 
-def _spread_runs(sweep: "Sweep", own: np.ndarray) -> list[str]:
-    """Runs from the least to the largest own proportion above 0."""
-    first = {run: i for i, run in reversed(list(enumerate(sweep.run)))}
-    ordered = sorted((run for run in first if own[first[run]] > 0), key=lambda r: own[first[r]])
+def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
+    """Runs with a measured loss, from the least to the largest own proportion above 0."""
+    shown = (own > 0) & np.isfinite(sweep.loss[:, column])
+    ordered = list(dict.fromkeys(sweep.run[i] for i in np.argsort(own, kind="stable") if shown[i]))
     picks = np.linspace(0, len(ordered) - 1, min(RUNS_SHOWN, len(ordered))).round().astype(int)
     return [ordered[i] for i in picks]
 
@@ -83,7 +95,7 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
     """Predicted against measured losses of runs the fit has not seen, one panel a target."""
     figure, panels = _panels(len(evaluation.targets), square=True)
     norm = _budget_norm(evaluation.budget)
-    table = evaluation.table()
+    errors = evaluation.table()["mre"].to_dict()
     for i, (axes, target) in enumerate(zip(panels, evaluation.targets, strict=False)):
         measured, predicted = evaluation.measured[:, i], evaluation.predicted[:, i]
         usable = np.isfinite(measured)
@@ -92,7 +104,7 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
         axes.plot(ends, ends, "-", color="0.6", lw=1)
         colors = COLORS(norm(evaluation.budget[usable]))
         axes.scatter(measured[usable], predicted[usable], s=12, c=colors)
-        axes.set_title(f"{target}  {100 * table.loc[target, 'mre']:.2f} %", fontsize=10)
+        axes.set_title(f"{target}  {100 * errors[target]:.2f} %", fontsize=10)
     _label_outer(panels, "measured loss (nats)", "predicted loss (nats)")
     _colorbar(figure, norm, "budget")
     figure.suptitle("Held-out points: predicted against measured, with mean relative error")
@@ -181,8 +193,10 @@ def _ranges(axes: "Axes", observed: "pd.DataFrame") -> None:
 def _changes(axes: "Axes", change: "pd.Series") -> None:
     position = np.arange(len(change))
     colors = np.where(change <= 0, RECOMMENDED, WORSE)
-    bars = axes.barh(position, change, 0.5, color=colors)
-    axes.bar_label(bars, fmt="{:+.3f}", padding=3, fontsize=8)
+    finite = np.isfinite(change)
+    bars = axes.barh(position, change.where(finite, 0.0), 0.5, color=colors)
+    labels = [f"{v:+.3f}" if f else "undefined" for v, f in zip(change, finite, strict=True)]
+    axes.bar_label(bars, labels, padding=3, fontsize=8)
     axes.axvline(0, color="0.3", lw=0.8)
     axes.margins(x=0.18)
     axes.set_yticks(position, list(change.index))

@@ -22,6 +22,10 @@ KIND = "bimix_jax fit"
 KNOWN_LAWS: tuple[type[Law], ...] = (BiMix,)
 
 
+class UnknownLawError(ValueError):
+    """A fit of a law whose class is not known."""
+
+
 def save_fit(fitted: Fit, path: str | Path) -> None:
     """Write a fit to `path` as JSON, beside it first and then renamed.
 
@@ -46,12 +50,17 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
     document = _read_document(Path(path))
     known = {law.name: law for law in (*KNOWN_LAWS, *laws)}
     try:
-        return _from_document(document, known)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: entry {error} is missing or damaged; expected a file that Fit.save wrote. "
-            "Fit again and save."
-        ) from error
+        law = _law(document, known)
+        return _from_document(document, law)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a fit: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnknownLawError):
+        return str(error)
+    what = f"entry {error} is missing" if isinstance(error, KeyError) else str(error)
+    return f"{what}. It is damaged; fit again and save."
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -65,7 +74,9 @@ def _read_document(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise ValueError(f"{path} is JSON but no fit; expected a file written by `bimix fit`.")
-    if document.get("format", 0) > FORMAT:
+    if not isinstance(document.get("format"), int):
+        raise ValueError(f"{path} names no format of its own; it is damaged, fit again and save.")
+    if document["format"] > FORMAT:
         raise ValueError(
             f"{path} has format {document['format']}, written by bimix_jax "
             f"{document.get('version', '?')}; this is bimix_jax {__version__}, which reads up to "
@@ -95,7 +106,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
 
 
 def _law_fields(law: Law) -> dict[str, Any]:
-    return dataclasses.asdict(law) if dataclasses.is_dataclass(law) else {}  # type: ignore[call-overload]
+    return dataclasses.asdict(law) if dataclasses.is_dataclass(law) else {}
 
 
 def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
@@ -122,19 +133,30 @@ def _numbers(values: Any) -> Any:
     return float(array) if np.isfinite(array) else str(array)
 
 
-def _floats(values: Any) -> np.ndarray:
-    return np.array(values, dtype=object).astype(float)
+def _floats(values: Any, shape: tuple[int, ...] | None = None) -> Any:
+    found = np.array(values, dtype=object).astype(float)
+    if shape is not None and found.shape != shape:
+        raise ValueError(f"numbers of shape {found.shape} where {shape} belong")
+    return found
 
 
-def _from_document(document: dict[str, Any], known: dict[str, type[Law]]) -> Fit:
+def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
     fields = dict(document["law"])
     name = fields.pop("name")
     if name not in known:
-        raise ValueError(
-            f"The file holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the "
-            "class of your own law as load_fit(path, laws=[…])."
+        raise UnknownLawError(
+            f"it holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the class of "
+            "your own law as load_fit(path, laws=[…])."
         )
-    law = known[name](**fields)
+    return known[name](**{field: _hashable(value) for field, value in fields.items()})
+
+
+def _hashable(value: Any) -> Any:
+    """JSON has no tuples, and a law must be hashable."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _from_document(document: dict[str, Any], law: Law) -> Fit:
     fits = {f["target"]: f for f in document["fits"]}
     rows = [fits[target] for target in document["targets"]]
     domains = tuple(document["domains"])
@@ -145,8 +167,8 @@ def _from_document(document: dict[str, Any], known: dict[str, type[Law]]) -> Fit
         points=np.array([r["points"] for r in rows], int),
         sum_of_squares=_floats([r["sum_of_squares"] for r in rows]),
         error=_floats([r["error"] for r in rows]),
-        observed_proportions=_floats(document["observed_proportions"]),
-        observed_budgets=_floats(document["observed_budgets"]),
+        observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
+        observed_budgets=_floats(document["observed_budgets"], (2,)),
         law=law,
         domains=domains,
         targets=tuple(document["targets"]),
@@ -163,6 +185,6 @@ def _coefficients(law: Law, rows: list[dict[str, Any]], domains: tuple[str, ...]
     return Coefficients(
         exponents=_floats([[r["exponents"][n] for n in law.exponent_names] for r in rows]),
         amplitudes=_floats([[r["amplitudes"][n] for n in law.amplitude_names] for r in rows]),
-        own=np.array([[float(d == r["target"]) for d in domains] for r in rows]),
+        own=_floats([[float(d == r["target"]) for d in domains] for r in rows]),
         budget_scale=_floats([r["budget_scale"] for r in rows]),
     )

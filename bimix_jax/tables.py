@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,11 @@ RUN_COLUMNS = ("run", "run_id", "run_name", "index")
 SIZE_COLUMN = re.compile(r"model_size|n_params.*|num_params.*|params|parameters|model", re.I)
 MIXTURE_PREFIX, LOSS_PREFIX = "r_", "loss_"
 SHOWN = 20
+EXACT_FLOATS: dict[str, Any] = (
+    {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
+    else {"float_precision": "round_trip"}
+)  # fmt: skip
+"""Before 3.1 pandas is off in the last digit unless asked, since then it warns of asking."""
 
 Source = str | Path | pd.DataFrame
 
@@ -23,7 +29,7 @@ Source = str | Path | pd.DataFrame
 def _read_csv(path: str) -> pd.DataFrame:
     """A CSV file with the names of its header; pandas would number columns of one name."""
     header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
-    table = pd.read_csv(path, float_precision="round_trip")
+    table = pd.read_csv(path, **EXACT_FLOATS)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("the rows have more cells than the header")
     table.columns = header.fillna(pd.Series(table.columns))

@@ -50,10 +50,11 @@ def long_frame(**columns):
 
 
 def random_frame(rng, runs=6, budgets=4, domains=4):
-    """A wide table with random mixtures and losses."""
+    """A wide table with random mixtures, and random losses that fall along each run."""
     mixture = np.repeat(rng.dirichlet(np.ones(domains), runs), budgets, axis=0)
     columns = {"run": np.repeat([f"run{i}" for i in range(runs)], budgets)}
     columns["steps"] = np.tile(100.0 * np.arange(1, budgets + 1), runs)
     columns |= {f"r_d{i}": mixture[:, i] for i in range(domains)}
-    columns |= {f"loss_d{i}": rng.uniform(1, 5, runs * budgets) for i in range(domains)}
+    falling = -np.sort(-rng.uniform(1, 5, (domains, runs, budgets)), axis=-1)
+    columns |= {f"loss_d{i}": falling[i].ravel() for i in range(domains)}
     return pd.DataFrame(columns)

@@ -198,7 +198,7 @@ def test_tokens_come_before_steps_and_the_choice_is_noted():
 
 
 def test_an_unknown_budget_lists_the_columns():
-    with pytest.raises(SweepError, match="no column flops to measure budgets by; .* run, tokens"):
+    with pytest.raises(SweepError, match=r"no column flops to measure budgets by; .* run, tokens"):
         read_sweep(wide_frame(), budget="flops")
 
 

@@ -118,8 +118,8 @@ def test_a_key_twice_in_the_mixtures_is_shown_with_its_row():
 
 def test_a_key_twice_in_the_losses_is_the_same_point_twice():
     mixtures, losses = pair()
-    with pytest.raises(SweepError, match=r"same point twice \(row 2: 4 at 1\)"):
-        read_sweep(mixtures, losses.assign(index=[4, 4, 2, 1]))
+    with pytest.raises(SweepError, match=r"same point twice \(row 5: 2 at 1\)"):
+        read_sweep(mixtures, pd.concat([losses, losses.iloc[[2]]]))
 
 
 def test_a_missing_key_is_shown_with_its_row():

@@ -43,8 +43,8 @@ def test_exact_and_gradient_agree_to_1e_6(domains):
 @pytest.mark.parametrize("domains", [2, 5, 12])
 def test_exact_agrees_with_slsqp(domains):
     coefficients, weights = random_law(100 + domains, domains)
-    value = jax.jit(jax.value_and_grad(lambda r: MeanLoss(BiMix())(
-        r, (jax.tree.map(jnp.asarray, coefficients), jnp.asarray(0.5), jnp.asarray(weights)))))  # fmt: skip
+    arguments = (jax.tree.map(jnp.asarray, coefficients), jnp.asarray(0.5), jnp.asarray(weights))
+    value = jax.jit(jax.value_and_grad(lambda r: MeanLoss(BiMix())(r, arguments)))
     best = minimize(
         lambda r: tuple(map(np.asarray, value(r))), np.full(domains, 1 / domains), jac=True,
         method="SLSQP", bounds=[(1e-6, 1)] * domains, options={"ftol": 1e-15, "maxiter": 1000},

@@ -58,8 +58,9 @@ def _beside(fitted: bx.Fit, sweep: Sweep, best: bx.Optimum) -> pd.DataFrame:
     names = ["recommended", "uniform", f"best run of the sweep ({run})"]
     mixtures = pd.DataFrame([best.mixture, best.reference, sweep.mixtures.loc[run]])
     losses = fitted.predict(mixtures.set_axis(pd.Index(names, name="mixture")), best.budget)
-    losses.insert(0, "mean", losses.mean(axis=1))
-    return losses
+    table = pd.DataFrame(losses)
+    table.insert(0, "mean", table.mean(axis=1))
+    return table
 
 
 def _draw(

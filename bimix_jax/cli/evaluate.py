@@ -37,21 +37,30 @@ def evaluate(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget,
     )  # fmt: skip
-    splits = {f"held-out mixtures ({runs:g} of them, seed {seed})": measured.split_runs(runs, seed)}
-    if measured.budget.min() < measured.budget.max():
-        splits[f"held-out budgets (the later {budgets:g})"] = measured.split_budgets(budgets)
-
-    def judge(parts: tuple[Sweep, Sweep]) -> bx.Evaluation:
-        fitted = bx.fit(parts[0], loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
-        return bx.evaluate(fitted, parts[1])
-
-    results = {name: judge(parts) for name, parts in splits.items()}
+    notes = [*measured.notes]
+    results = {}
+    for name, (train, test) in _splits(measured, runs, budgets, seed).items():
+        if train.budget.min() == train.budget.max() < test.budget.max():
+            notes.append(f"No error on {name}: what is left has a single budget.")
+            continue
+        fitted = bx.fit(train, loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+        results[name] = bx.evaluate(fitted, test)
+        notes += [f"{name}: {note}" for note in (*results[name].notes, *fitted.messages())]
     if plot:
         bx.plots.save_figure(bx.plots.plot_predicted(next(iter(results.values()))), plot)
     if json:
         tables = {name: result.table() for name, result in results.items()}
-        return show_json({**tables, "notes": measured.notes})
+        return show_json({**tables, "notes": notes})
     show_line(f"{sweep}: {measured.summary()}")
     for name, result in results.items():
         show_table(result.table(), f"Error on {name}")
-    return show_notes([*measured.notes, *(n for r in results.values() for n in r.notes)])
+    return show_notes(notes)
+
+
+def _splits(
+    measured: Sweep, runs: float, budgets: float, seed: int
+) -> dict[str, tuple[Sweep, Sweep]]:
+    splits = {f"held-out mixtures ({runs:g} of them, seed {seed})": measured.split_runs(runs, seed)}
+    if measured.budget.min() < measured.budget.max():
+        splits[f"held-out budgets (the later {budgets:g})"] = measured.split_budgets(budgets)
+    return splits

@@ -12,7 +12,10 @@ from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 
 def fit(
     sweep: options.SweepFile,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Fit to write, JSON.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Fit to write, JSON.", callback=options.writable),
+    ],
     losses: options.LossesFile = None,
     key: options.Key = None,
     budget_column: options.BudgetColumn = None,
@@ -39,9 +42,10 @@ def fit(
     fitted.save(output)
     if plot:
         bx.plots.save_figure(bx.plots.plot_curves(fitted, measured), plot)
+    notes = [*fitted.notes, *fitted.messages()]
     if json:
-        return show_json({"fit": fitted.table(), "notes": fitted.notes, "file": str(output)})
+        return show_json({"fit": fitted.table(), "notes": notes, "file": str(output)})
     show_line(f"{sweep}: {measured.summary()}")
     show_table(fitted.table(), f"{fitted.law.name}, {loss} residuals")
-    show_notes([*fitted.notes, *fitted.messages()])
+    show_notes(notes)
     return show_line(f"Written: {', '.join(str(p) for p in (output, plot) if p)}")

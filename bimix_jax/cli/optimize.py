@@ -32,7 +32,7 @@ def optimize(
     fitted = bx.load_fit(fit)
     given = options.pairs("--weight", weight)
     weights = {target: _number(target, value) for target, value in given.items()} or None
-    beside = None if reference is None else read_mixtures(reference, fitted.domains).iloc[0]
+    beside = None if reference is None else read_mixtures(reference, fitted.domains)
     best = bx.optimize_mixture(fitted, budget, weights, method, beside)  # type: ignore[arg-type]
     name = "uniform" if reference is None else reference.stem
     if plot:

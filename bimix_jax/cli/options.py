@@ -5,8 +5,25 @@ from typing import Annotated, Any
 
 import typer
 
+import bimix_jax as bx
+from bimix_jax.files import check_folder
 from bimix_jax.formats import read_sweep
 from bimix_jax.sweep import Sweep
+
+
+def _picture(path: Path | None) -> Path | None:
+    """Refuse what cannot be written before anything is computed or written."""
+    if path is not None:
+        bx.plots.check_picture(path)
+    return writable(path)
+
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse a file in a folder that does not exist before anything is computed or written."""
+    if path is not None:
+        check_folder(path)
+    return path
+
 
 SweepFile = Annotated[
     Path, typer.Argument(help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.", show_default=False)
@@ -44,7 +61,10 @@ Tied = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Plot = Annotated[
-    Path | None, typer.Option(help="Write a picture: .png, .pdf or .svg.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Write a picture: .png, .pdf or .svg.", show_default=False, callback=_picture
+    ),
 ]
 
 

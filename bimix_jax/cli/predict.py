@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 import bimix_jax as bx
@@ -20,7 +21,8 @@ def predict(
     ],
     budget: options.Budget = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the losses as CSV.")
+        Path | None,
+        typer.Option("-o", "--output", help="Write the losses as CSV.", callback=options.writable),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -29,12 +31,13 @@ def predict(
     Example: `bimix predict fit.json mixtures.csv --budget 4e10`
     """
     fitted = bx.load_fit(fit)
-    losses = fitted.predict(read_mixtures(mixtures, fitted.domains), budget)
+    losses = pd.DataFrame(fitted.predict(read_mixtures(mixtures, fitted.domains), budget))
     at = float(fitted.check_budget(budget))
     if output:
         with atomic_path(output) as beside:
             losses.to_csv(beside)
+    notes = [*fitted.notes_on_budget(at), *fitted.messages()]
     if json:
-        return show_json({"budget": at, "unit": fitted.unit, "losses": losses})
+        return show_json({"budget": at, "unit": fitted.unit, "losses": losses, "notes": notes})
     show_table(losses, f"Predicted losses at {at:g} {fitted.unit}")
-    return show_notes([*fitted.notes_on_budget(at), *fitted.messages()])
+    return show_notes(notes)

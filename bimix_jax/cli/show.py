@@ -31,8 +31,8 @@ def show_table(table: pd.DataFrame, title: str) -> None:
 
 def _console() -> Console:
     """As wide as the terminal, but wide enough for a table where there is none (a file, a pipe)."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=140, highlight=False)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(width=140, highlight=False, emoji=False)
 
 
 def format_cell(column: str, value: Any) -> str:
@@ -63,11 +63,15 @@ def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
 
 def show_line(text: str) -> None:
     """Print one line as it is."""
-    _console().print(escape(text))
+    _console().print(escape(text), soft_wrap=True)
 
 
 def show_json(document: dict[str, Any]) -> None:
-    """Print a JSON document; numbers that are not finite become null."""
+    """Print a JSON document; numbers that are not finite become null.
+
+    Raises:
+        ValueError: if two rows of a table have one name.
+    """
     print(json.dumps(plain(document), indent=1, ensure_ascii=False))
 
 
@@ -78,7 +82,10 @@ def plain(value: Any) -> Any:
     {'a': None, 'b': {'x': 1.5}}
     """
     if isinstance(value, pd.DataFrame):
-        return {str(label): plain(dict(row)) for label, row in value.iterrows()}
+        return {
+            label: plain(dict(row))
+            for label, (_, row) in zip(_keys(value), value.iterrows(), strict=True)
+        }
     if isinstance(value, (dict, pd.Series)):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -86,3 +93,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    names = [str(label) for label in table.index]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} names several rows; JSON needs a name for each.")
+    return names

@@ -98,7 +98,7 @@ class Problem:
 
     @property
     def needs_full(self) -> bool:
-        """Whether the residual is not linear in the amplitudes, so that projection only starts it."""
+        """Whether residuals are not linear in the amplitudes, so that projection only starts."""
         return self.residual == "log" or self.huber is not None
 
 
@@ -313,7 +313,7 @@ def _solve(problem: Problem, points: Points, starts: Array) -> Found:
 
 
 def _search(problem: Problem, points: Points, start: Array) -> Found:
-    """From one start: the exponents by projection, then all together where the residual needs it."""
+    """From one start: the exponents by projection, then all together where that is needed."""
     lower, upper = _unknown_bounds(problem, start.dtype)
     first = _minimize(problem, lambda x: _projected(problem, points, x), start, lower, upper)
     terms, dead = first.evaluation.extra

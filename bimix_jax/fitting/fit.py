@@ -10,7 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.arrays import ArrayFit, Coefficients, fit_arrays
+from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law
@@ -51,30 +52,38 @@ def fit(
         A `Fit`. How each target went is in its codes; nothing is raised for a target that failed.
 
     Raises:
-        ValueError: on an option that does not exist, an unknown target, or a target asked for
-            that the law cannot express.
+        ValueError: on an option that does not exist, an unknown target, no target at all, or a
+            target asked for that the law cannot express.
 
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> fitted.table().loc["python", ["alpha", "beta", "code"]].tolist()  # doctest: +SKIP
     """
     law = law or BiMix()
-    _check_options(loss, huber, dtype)
+    _check_options(loss, huber, dtype, budget_scale)
     chosen, notes = _choose_targets(sweep, law, targets)
     columns = [sweep.targets.index(t) for t in chosen]
     own = sweep.own_index()[columns]
-    scale = float(budget_scale or sweep.largest_budget)
+    scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
+    weights = _weights(sweep, columns, weight)
     with jax.enable_x64(dtype == "float64"):
         result = _compiled(law, loss, huber, tuple(tied), optimizer, max_steps)(
             np.asarray(sweep.mixture, dtype),
             np.asarray(sweep.budget, dtype),
             np.asarray(sweep.loss[:, columns], dtype),
-            np.asarray(_weights(sweep, columns, weight), dtype),
+            np.asarray(weights, dtype),
             own,
             np.asarray(scale, dtype),
         )
         result = jax.tree.map(np.asarray, result)
-    return _named(sweep, law, chosen, columns, result, notes, loss, huber, tuple(tied))
+    used = weights > 0
+    notes = (
+        *sweep.notes,
+        *notes,
+        *_rows_left_out(sweep, law, chosen, columns, result.points, used),
+    )
+    fitted = _named(sweep, law, chosen, result, notes, loss, huber, tuple(tied))
+    return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
 @functools.lru_cache(maxsize=64)
@@ -95,13 +104,15 @@ def _compiled(
     return jax.jit(run)
 
 
-def _check_options(loss: str, huber: float | None, dtype: str) -> None:
+def _check_options(loss: str, huber: float | None, dtype: str, budget_scale: float | None) -> None:
     if loss not in RESIDUALS:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(RESIDUALS)}.")
     if huber is not None and not huber > 0:
         raise ValueError(f"huber is {huber}; expected a size of residual above 0, or None.")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}; expected 'float64' or 'float32'.")
+    if budget_scale is not None and not 0 < budget_scale < np.inf:
+        raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
 
 
 def _choose_targets(
@@ -110,14 +121,17 @@ def _choose_targets(
     unknown = [t for t in targets or () if t not in sweep.targets]
     if unknown:
         raise ValueError(
-            f"targets names {', '.join(unknown)}, but the sweep measured {', '.join(sweep.targets)}."
+            f"targets names {', '.join(unknown)}, but the sweep measured "
+            f"{', '.join(sweep.targets)}."
         )
     asked = list(sweep.targets if targets is None else targets)
+    if not asked:
+        raise ValueError(f"targets is empty; expected some of {', '.join(sweep.targets)}.")
     beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
     if (beyond and targets is not None) or beyond == asked:
         raise ValueError(
-            f"targets: {law.name} says nothing about {', '.join(beyond)}, which is no train domain; "
-            f"the domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
+            f"targets: {law.name} says nothing about {', '.join(beyond)}, no train domain; the "
+            f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
         )
     note = f"Targets left out, as {law.name} cannot express what is no train domain: "
     return [t for t in asked if t not in beyond], (
@@ -145,18 +159,17 @@ def _named(
     sweep: Sweep,
     law: Law,
     chosen: list[str],
-    columns: list[int],
     result: ArrayFit,
     notes: tuple[str, ...],
     loss: Residual,
     huber: float | None,
     tied: tuple[str, ...],
 ) -> Fit:
-    fitted = Fit(
-        coefficients=jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients),
-        code=result.code,
-        identified=result.identified,
-        points=result.points,
+    return Fit(
+        coefficients=_coefficients(result),
+        code=np.asarray(result.code),
+        identified=np.asarray(result.identified),
+        points=np.asarray(result.points),
         sum_of_squares=np.asarray(result.sum_of_squares, float),
         error=np.full(len(chosen), np.nan),
         observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
@@ -168,29 +181,46 @@ def _named(
         loss=loss,
         huber=huber,
         tied=tied,
-        notes=(*sweep.notes, *notes, *_rows_left_out(sweep, law, chosen, columns, result.points)),
+        notes=notes,
         sweep_digest=sweep.digest(),
     )
-    return fitted.with_error(_mean_relative_error(fitted, sweep, columns))
+
+
+def _coefficients(result: ArrayFit) -> Coefficients:
+    """As float64; nan where the fit failed, so that nothing is predicted from it."""
+    found = jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients)
+    failed = np.isin(result.code, [Code.BAD_DATA, Code.NONFINITE])
+    return found._replace(amplitudes=np.where(failed[:, None], np.nan, found.amplitudes))
 
 
 def _rows_left_out(
-    sweep: Sweep, law: Law, chosen: list[str], columns: list[int], used: np.ndarray
+    sweep: Sweep,
+    law: Law,
+    chosen: list[str],
+    columns: list[int],
+    points: np.ndarray,
+    weighted: np.ndarray,
 ) -> list[str]:
-    measured = np.isfinite(sweep.loss[:, columns]).sum(axis=0)
-    counts = [
-        f"{target} {total - points} of {total}"
-        for target, total, points in zip(chosen, measured, used, strict=True)
-        if total > points
+    measured = np.isfinite(sweep.loss[:, columns])
+    total, counted = measured.sum(axis=0), (measured & weighted).sum(axis=0)
+    reasons = {law.unusable_reason(): counted - points, "their weight is 0": total - counted}
+    return [
+        f"Points left out of the fit, as {reason}: {_counts(chosen, lost, total)}."
+        for reason, lost in reasons.items()
+        if lost.any()
     ]
-    if not counts:
-        return []
-    return [f"Points left out of the fit, as {law.unusable_reason()}: {', '.join(counts)}."]
 
 
-def _mean_relative_error(fitted: Fit, sweep: Sweep, columns: list[int]) -> np.ndarray:
+def _counts(chosen: list[str], lost: np.ndarray, total: np.ndarray) -> str:
+    each = zip(chosen, lost, total, strict=True)
+    return ", ".join(f"{target} {part} of {whole}" for target, part, whole in each if part)
+
+
+def _mean_relative_error(
+    fitted: Fit, sweep: Sweep, columns: list[int], weighted: np.ndarray
+) -> np.ndarray:
     measured = sweep.loss[:, columns]
     errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget) / measured - 1)
-    usable = np.isfinite(errors)
+    usable = np.isfinite(errors) & weighted
     total = np.where(usable, errors, 0.0).sum(axis=0)
     return total / np.where(usable.any(axis=0), usable.sum(axis=0), np.nan)

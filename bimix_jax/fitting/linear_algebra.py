@@ -23,7 +23,7 @@ def gram(columns: list[Array]) -> Array:
         return stacked @ stacked.T
     pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
     sums = _sum_together([columns[i] * columns[j] for i, j in pairs])
-    entry = {pair: total for pair, total in zip(pairs, sums, strict=True)}
+    entry = dict(zip(pairs, sums, strict=True))
     size = range(len(columns))
     return jnp.stack([jnp.stack([entry[max(i, j), min(i, j)] for j in size]) for i in size])
 
@@ -45,7 +45,7 @@ def _sum_together_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
 
 
 def positive_definite_solve(matrix: Array, right: Array) -> Array:
-    """Solve matrix·x = right for a symmetric positive definite matrix (n, n) and right (n,) or (n, k).
+    """Solve matrix·x = right, matrix (n, n) symmetric positive definite, right (n,) or (n, k).
 
     Pivots below rounding are raised to it, so the result is finite where the matrix is.
     """

@@ -17,7 +17,7 @@ class Projection(NamedTuple):
     free: Array
     """(amplitudes,) bool: strictly inside the bound at 0."""
     singular: Array
-    """() bool: some columns are multiples of each other at these points, so amplitudes are not unique."""
+    """() bool: columns are collinear at these points, so amplitudes are not unique."""
 
 
 def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:

@@ -48,7 +48,7 @@ class Terms(NamedTuple):
 def predict(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
     """Losses (points,) of one target from features, each (points,)."""
     columns = basis_columns(law, exponents, features)
-    return sum(a * c for a, c in zip(amplitudes, columns, strict=True))  # type: ignore[return-value]
+    return sum(a * c for a, c in zip(amplitudes, columns, strict=True))
 
 
 def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:

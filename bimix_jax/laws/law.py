@@ -32,8 +32,8 @@ class Law(abc.ABC):
     """
 
     name: ClassVar[str]
-    exponent_names: tuple[str, ...]
-    amplitude_names: tuple[str, ...]
+    exponent_names: ClassVar[tuple[str, ...]]
+    amplitude_names: ClassVar[tuple[str, ...]]
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
 
@@ -58,7 +58,7 @@ class Law(abc.ABC):
         """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """Whether the law is finite at a mixture (domains,) for a target; other rows are left out."""
+        """Whether the law is finite at a mixture (domains,); other rows are left out of a fit."""
         return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
 
     def unusable_reason(self) -> str:

@@ -8,7 +8,7 @@ NEWTON_STEPS = 40
 
 
 def power_law_proportions(scale: Array, exponent: Array) -> Array:
-    """Minimise Σ_j K_j r_j^−α_j over the simplex, for K = scale (domains,) ≥ 0 and α (domains,) > 0.
+    """Minimise Σ_j K_j r_j^−α_j on the simplex, K = scale ≥ 0 and α = exponent > 0, (domains,).
 
     r_j = (α_j K_j / λ)^{1/(1+α_j)} with λ the root of Σ r_j = 1, found by Newton's method in
     log λ on log Σ r_j, which is convex and decreasing: from a point left of the root no step

@@ -18,7 +18,8 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
     `<domain>` or `r_<domain>`, and may name its rows in a column run or name.
 
     Raises:
-        ValueError: if the file cannot be read or a domain has no column.
+        ValueError: if the file cannot be read, is empty, holds text where a proportion should be,
+            or a domain has no column.
     """
     path = Path(path)
     table = _from_json(path) if path.suffix == ".json" else read_table(path)
@@ -29,9 +30,18 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
             f"{path}: no proportion for {', '.join(missing)}; found the columns "
             f"{', '.join(map(str, table.columns))}, expected every one of {', '.join(domains)}."
         )
+    if table.empty:
+        raise ValueError(f"{path} holds no mixture; expected one a row.")
     label = next((c for c in ("name", *RUN_COLUMNS) if c in table and c not in domains), None)
     index = None if label is None else pd.Index(table[label].astype(str), name="mixture")
-    return table[list(domains)].set_axis(table.index if index is None else index)
+    return _numbers(path, table[list(domains)]).set_axis(table.index if index is None else index)
+
+
+def _numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return table.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; expected proportions between 0 and 1.") from error
 
 
 def _from_json(path: Path) -> pd.DataFrame:

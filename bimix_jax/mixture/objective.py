@@ -11,7 +11,7 @@ from bimix_jax.laws.law import Law
 
 @dataclasses.dataclass(frozen=True)
 class MeanLoss:
-    """Weighted mean of the predicted losses; equal for equal laws, so compilations are found again."""
+    """Weighted mean of the predicted losses; equal for equal laws, so compilations are shared."""
 
     law: Law
 

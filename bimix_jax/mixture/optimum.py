@@ -51,7 +51,7 @@ class Optimum:
     @property
     def reference_objective(self) -> float:
         """Weighted mean of the predicted losses of the reference."""
-        return float(np.average(self.reference_losses, weights=self.weights))
+        return _mean(self.reference_losses, self.weights)
 
     def document(self) -> dict[str, Any]:
         """Everything as nested dictionaries, for JSON."""
@@ -97,10 +97,11 @@ def optimize_mixture(
         weights: by target, a mapping, Series or array, ≥ 0; names left out count 0. Default 1.
         method: "exact" (one scalar root; laws of the form K·r_own^−α), "gradient" (any law), or
             "auto", which picks.
-        reference: a mixture to compare with, naming every domain; default uniform.
+        reference: one mixture to compare with, naming every domain; default uniform.
 
     Raises:
-        ValueError: on unknown names, a budget that is not positive, or a method the law lacks.
+        ValueError: on unknown names, a budget that is not positive, several references, or a
+            method the law lacks.
 
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
@@ -113,15 +114,14 @@ def optimize_mixture(
     chosen = resolve_method(fitted.law, method)
     mixture, gap = _solve(fitted, at, counted, chosen)
     domains, targets = list(fitted.domains), list(fitted.targets)
-    uniform = np.full(len(domains), 1 / len(domains))
-    beside = uniform if reference is None else align_mixtures(reference, domains)[0][0]
+    beside = _reference(reference, fitted.domains)
     losses, reference_losses = fitted.predict_points(np.stack([mixture, beside]), at)
     shares = pd.Series(mixture, index=domains, name="proportion")
     observed = pd.DataFrame(fitted.observed_proportions.T, index=domains, columns=["min", "max"])
     return Optimum(
         mixture=shares,
         losses=pd.Series(losses, index=targets, name="loss"),
-        objective=float(np.average(losses[counted > 0], weights=counted[counted > 0])),
+        objective=_mean(losses, counted),
         gap=gap,
         budget=at,
         unit=fitted.unit,
@@ -130,8 +130,26 @@ def optimize_mixture(
         reference=pd.Series(beside, index=domains, name="reference"),
         reference_losses=pd.Series(reference_losses, index=targets, name="reference_loss"),
         observed=observed,
-        notes=(SCOPE, *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted),
-    )
+        notes=(
+            SCOPE, *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
+            *fitted.messages(),
+        ),
+    )  # fmt: skip
+
+
+def _mean(losses: Any, weights: Any) -> float:
+    """Weighted mean; where the weight is 0 the loss may be infinite or unknown."""
+    losses, weights = np.asarray(losses), np.asarray(weights)
+    return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
+
+
+def _reference(reference: Any, domains: tuple[str, ...]) -> np.ndarray:
+    if reference is None:
+        return np.full(len(domains), 1 / len(domains))
+    values = align_mixtures(reference, domains)[0]
+    if len(values) != 1:
+        raise ValueError(f"reference holds {len(values)} mixtures; expected one to compare with.")
+    return values[0]
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +172,7 @@ def _counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, 
             "fitted: no target with a weight above 0 has a fit; see Fit.messages() for why."
         )
     names = [t for t, lost in zip(fitted.targets, failed, strict=True) if lost]
-    note = f"not counted, because their fit failed: {', '.join(names)}"
+    note = f"Not counted, as their fit failed: {', '.join(names)}."
     return np.where(failed, 0.0, asked), (note,) if names else ()
 
 

@@ -5,7 +5,7 @@
 >>> fitted = bx.fit(sweep, bx.BiMix())
 >>> best = bx.optimize_mixture(fitted, budget=2 * sweep.largest_budget)
 >>> best.mixture.idxmax()
-'dictionary'
+'latex'
 """
 
 import importlib

@@ -50,27 +50,27 @@ def positive_definite_solve(matrix: Array, right: Array) -> Array:
     Pivots below rounding are raised to it, so the result is finite where the matrix is.
     """
     if matrix.shape[0] <= UNROLLED:
-        return _cholesky_written_out(matrix, right)
+        return _written_out(matrix, right)
     ridge = 4 * jnp.finfo(matrix.dtype).eps * jnp.diag(jnp.diag(matrix))
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix + ridge), True), right)
 
 
-def _cholesky_written_out(matrix: Array, right: Array) -> Array:
+def _written_out(matrix: Array, right: Array) -> Array:
+    """L·D·Lᵀ elimination, without square roots."""
     size = matrix.shape[0]
     smallest = 4 * jnp.finfo(matrix.dtype).eps
-    factor: dict[tuple[int, int], Array] = {}
+    lower: dict[tuple[int, int], Array] = {}
+    pivots: list[Array] = []
     for j in range(size):
-        pivot = matrix[j, j] - sum(factor[j, k] ** 2 for k in range(j))
-        factor[j, j] = jnp.sqrt(jnp.maximum(pivot, smallest * matrix[j, j]))
+        pivot = matrix[j, j] - sum(lower[j, k] ** 2 * pivots[k] for k in range(j))
+        pivots.append(jnp.maximum(pivot, smallest * matrix[j, j]))
         for i in range(j + 1, size):
-            cross = sum(factor[i, k] * factor[j, k] for k in range(j))
-            factor[i, j] = (matrix[i, j] - cross) / factor[j, j]
-    forward: list[Array] = []
+            cross = sum(lower[i, k] * lower[j, k] * pivots[k] for k in range(j))
+            lower[i, j] = (matrix[i, j] - cross) / pivots[j]
+    solution: list[Array] = []
     for i in range(size):
-        known = sum(factor[i, k] * forward[k] for k in range(i))
-        forward.append((right[i] - known) / factor[i, i])
-    solution = forward[:]
+        solution.append(right[i] - sum(lower[i, k] * solution[k] for k in range(i)))
     for i in reversed(range(size)):
-        known = sum(factor[k, i] * solution[k] for k in range(i + 1, size))
-        solution[i] = (forward[i] - known) / factor[i, i]
+        known = sum(lower[k, i] * solution[k] for k in range(i + 1, size))
+        solution[i] = solution[i] / pivots[i] - known
     return jnp.stack(solution)

@@ -1,0 +1,1 @@
+"""What the project claims, measured: each file prints a table and writes JSON."""

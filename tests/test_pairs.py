@@ -69,6 +69,12 @@ def test_what_all_domains_share_by_chance_is_not_stripped():
     assert list(stripped[1].values()) == ["pubmed_central", "github"]
 
 
+def test_something_is_left_of_every_name():
+    columns = {c: c for c in ("a_b", "a_")}
+    stripped = match_names(columns, {"b": "b", "c": "c"})
+    assert list(stripped[0].values()) == ["a_b", "a_"]
+
+
 def test_names_that_match_as_they_are_stay():
     names = {c: c for c in ("en_web", "en_code")}
     assert match_names(names, names) == (names, names)

@@ -64,6 +64,8 @@ def test_summary_counts():
 def test_the_last_common_budget_is_that_of_90_percent_of_the_runs():
     assert ragged().last_common_budget() == 400
     assert ragged((4,) * 8 + (2, 2)).last_common_budget() == 200
+    assert ragged((4,) * 18 + (2, 2)).last_common_budget() == 400
+    assert ragged((4,) * 17 + (2,) * 3).last_common_budget() == 200
     assert ragged((4,) + (2,) * 9).last_common_budget() == 200
     assert ragged().largest_budget == 400
 
@@ -103,6 +105,14 @@ def test_the_digest_hangs_on_every_value_and_name():
 def test_the_digest_does_not_hang_on_what_is_not_measured():
     frame = wide_frame()
     assert read_sweep(frame.assign(note="x")).digest() == read_sweep(frame).digest()
+
+
+def test_the_digest_takes_one_empty_cell_for_another():
+    empty = [with_cell(wide_frame(), 1, "loss_web", gap) for gap in (None, np.nan, -np.nan, "")]
+    sweeps = [read_sweep(frame) for frame in empty]
+    signed = sweeps[0].take(np.arange(9))
+    signed.loss[0, 0] = np.copysign(np.nan, -1)
+    assert len({sweep.digest() for sweep in [*sweeps, signed]}) == 1
 
 
 def test_the_digest_survives_permuted_columns_of_rows_that_had_to_be_normalised():

@@ -132,6 +132,7 @@ def optimize_mixture(
         observed=observed,
         notes=(
             SCOPE, *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
+            *_gain_note(fitted, counted, losses, reference_losses),
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -196,6 +197,20 @@ def _with_gap(law: Law, method: Method, coefficients: Coefficients, budget: Any,
 
 
 _optimum_with_gap = jax.jit(_with_gap, static_argnums=(0, 1))
+
+
+def _gain_note(
+    fitted: Fit, weights: np.ndarray, losses: np.ndarray, reference_losses: np.ndarray
+) -> tuple[str, ...]:
+    """A gain smaller than the errors of the fit is no reason to prefer a mixture."""
+    gain = 1 - _mean(losses, weights) / _mean(reference_losses, weights)
+    error = _mean(fitted.error, weights)
+    if not gain < error:
+        return ()
+    return (
+        f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "
+        f"error of {100 * error:.2f} %: the reference may be as good.",
+    )
 
 
 def _outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:

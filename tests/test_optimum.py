@@ -1,0 +1,298 @@
+"""The best mixture by name, and what is said beside it."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.cli.show import plain
+from bimix_jax.mixture.optimum import SCOPE
+from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return bx.fit(bx.read_sweep(frame()))
+
+
+@pytest.fixture(scope="module")
+def best(fitted):
+    return bx.optimize_mixture(fitted)
+
+
+@pytest.fixture(scope="module")
+def real(embedded_fit):
+    return bx.optimize_mixture(embedded_fit, budget=2 * embedded_fit.observed_budgets[1])
+
+
+@pytest.fixture(scope="module")
+def embedded_fit(embedded):
+    return bx.fit(embedded)
+
+
+@pytest.fixture(scope="module")
+def failed():
+    return bx.fit(bx.read_sweep(web_failed(frame())))
+
+
+def mean_loss(fitted, mixture, weights=(1, 1, 1), budget=None):
+    losses = fitted.predict(mixture, budget)[list(DOMAINS)].to_numpy()
+    counted = np.asarray(weights) > 0
+    return np.average(losses[counted], weights=np.asarray(weights, float)[counted])
+
+
+def test_the_mixture_is_on_the_simplex_and_no_neighbour_is_better(fitted, best):
+    assert best.mixture.index.tolist() == list(DOMAINS)
+    assert best.mixture.sum() == pytest.approx(1, abs=1e-12)
+    assert best.objective == pytest.approx(mean_loss(fitted, best.mixture), rel=1e-12)
+    assert abs(best.gap) < 1e-12
+    for give in DOMAINS:
+        for take in set(DOMAINS) - {give}:
+            moved = best.mixture.copy()
+            moved[[give, take]] += [-0.01, 0.01]
+            assert mean_loss(fitted, moved) > best.objective + 1e-6
+
+
+def test_losses_are_those_the_fit_predicts(fitted, best):
+    np.testing.assert_allclose(best.losses, fitted.predict(best.mixture), rtol=1e-12)
+    np.testing.assert_allclose(best.reference, 1 / 3)
+    np.testing.assert_allclose(best.reference_losses, fitted.predict([1 / 3] * 3), rtol=1e-12)
+    assert best.reference_objective == pytest.approx(mean_loss(fitted, [1 / 3] * 3))
+    assert best.budget == 6.4e9
+    assert best.unit == "tokens"
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_exact_and_gradient_agree_on_the_embedded_sweep(embedded_fit, factor):
+    budget = factor * embedded_fit.observed_budgets[1]
+    exact = bx.optimize_mixture(embedded_fit, budget, method="exact")
+    gradient = bx.optimize_mixture(embedded_fit, budget, method="gradient")
+    assert (exact.method, gradient.method) == ("exact", "gradient")
+    np.testing.assert_allclose(exact.mixture, gradient.mixture, atol=1e-6)
+    assert abs(gradient.gap) < 1e-9
+    assert exact.objective == pytest.approx(gradient.objective, abs=1e-12)
+
+
+def test_auto_picks_exact_for_bimix_and_gradient_for_a_law_of_all_domains(best):
+    assert best.method == "exact"
+    fitted = bx.fit(geometric_sweep(), Geometric())
+    other = bx.optimize_mixture(fitted)
+    assert other.method == "gradient"
+    np.testing.assert_allclose(other.mixture, Geometric().shares, atol=1e-6)
+    assert other.losses.index.tolist() == ["web", "exam"]
+    table = other.table()
+    assert table.index.tolist() == [*DOMAINS, "exam"]
+    assert np.isnan(table.loc["exam", "proportion"])
+    assert table.loc["exam", "loss"] == other.losses["exam"]
+    assert table.loc["exam", "flag"] == ""
+    with pytest.raises(ValueError, match="'exact' does not exist for Geometric; use 'gradient'"):
+        bx.optimize_mixture(fitted, method="exact")
+
+
+def test_an_unknown_method_is_refused(fitted):
+    with pytest.raises(ValueError, match="'newton'; expected one of auto, exact, gradient"):
+        bx.optimize_mixture(fitted, method="newton")
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+def test_weights_by_name_in_any_form_and_order(fitted):
+    weights = {"books": 1.0, "web": 3.0, "code": 2.0}
+    by_dict = bx.optimize_mixture(fitted, weights=weights)
+    by_series = bx.optimize_mixture(fitted, weights=pd.Series(weights))
+    by_array = bx.optimize_mixture(fitted, weights=[3.0, 2.0, 1.0])
+    scaled = bx.optimize_mixture(fitted, weights={k: 7 * v for k, v in weights.items()})
+    for other in (by_series, by_array):
+        pd.testing.assert_series_equal(other.mixture, by_dict.mixture, check_exact=True)
+    np.testing.assert_allclose(scaled.mixture, by_dict.mixture, rtol=1e-10)
+    assert by_dict.weights.to_dict() == weights
+    assert by_dict.objective == pytest.approx(mean_loss(fitted, by_dict.mixture, [3, 2, 1]))
+    assert by_dict.mixture["web"] > bx.optimize_mixture(fitted).mixture["web"] + 0.01
+
+
+def test_targets_not_named_count_nothing(fitted):
+    two = bx.optimize_mixture(fitted, weights={"web": 1.0, "code": 1.0})
+    assert two.mixture["books"] == 0
+    assert np.isinf(two.losses["books"])
+    assert two.objective == pytest.approx(two.losses[["web", "code"]].mean())
+    assert two.reference_objective == pytest.approx(two.reference_losses[["web", "code"]].mean())
+    assert two.objective < two.reference_objective
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"wiki": 1.0}, "wiki is unknown; expected only web, code, books"),
+        ({"web": -1.0}, "≥ 0"),
+        ({"web": 0.0}, "one above 0"),
+        ([1.0, 1.0], "expected 3 numbers"),
+        ({"web": np.nan}, "≥ 0"),
+    ],
+)
+def test_bad_weights_are_refused(fitted, weights, words):
+    with pytest.raises(ValueError, match=f"weights.*{words}"):
+        bx.optimize_mixture(fitted, weights=weights)
+
+
+# ---- reference -----------------------------------------------------------------------------------
+
+
+def test_reference_by_name(fitted):
+    mixture = {"books": 0.5, "web": 0.2, "code": 0.3}
+    best = bx.optimize_mixture(fitted, reference=mixture)
+    assert best.reference.to_dict() == pytest.approx(mixture)
+    assert best.reference_objective == pytest.approx(mean_loss(fitted, mixture))
+    frame = pd.DataFrame([mixture])
+    pd.testing.assert_series_equal(
+        bx.optimize_mixture(fitted, reference=frame).reference, best.reference
+    )
+
+
+def test_a_reference_without_a_domain_whose_target_does_not_count_has_an_objective(fitted):
+    reference = {"web": 0.0, "code": 0.5, "books": 0.5}
+    best = bx.optimize_mixture(fitted, weights={"code": 1, "books": 1}, reference=reference)
+    assert np.isinf(best.reference_losses["web"])
+    assert best.reference_objective == pytest.approx(mean_loss(fitted, reference, [0, 1, 1]))
+    assert np.isinf(bx.optimize_mixture(fitted, reference=reference).reference_objective)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ({"web": 0.5, "code": 0.5}, "books"),
+        ({"web": 0.5, "code": 0.6, "books": 0.5}, "sum to 1"),
+        (np.full((2, 3), 1 / 3), "2 mixtures; expected one"),
+        (np.empty((0, 3)), "0 mixtures; expected one"),
+    ],
+)
+def test_bad_references_are_refused(fitted, reference, words):
+    with pytest.raises(ValueError, match=words):
+        bx.optimize_mixture(fitted, reference=reference)
+
+
+# ---- what is said beside the number --------------------------------------------------------------
+
+
+def test_scope_is_always_said_and_alone_where_nothing_else_is_to_be(best):
+    wide = pd.concat(
+        [frame(), frame(seed=0).assign(run="x", r_web=0.98, r_code=0.01, r_books=0.01)]
+    )
+    inside = bx.optimize_mixture(bx.fit(bx.read_sweep(wide[~wide.duplicated(["run", "tokens"])])))
+    assert best.notes[0] == SCOPE
+    assert inside.notes[0] == SCOPE
+    assert not any("budget" in note for note in inside.notes)
+
+
+def test_proportions_outside_the_observed_range_are_flagged_and_noted(fitted, best):
+    low, high = best.observed["min"], best.observed["max"]
+    expected = np.where(best.mixture < low, "below", np.where(best.mixture > high, "above", ""))
+    assert best.table()["flag"].tolist() == expected.tolist()
+    assert "below" in expected
+    assert "" in expected
+    (note,) = [n for n in best.notes if n.startswith("Outside the range")]
+    for domain, flag in zip(DOMAINS, expected, strict=True):
+        assert (f"{domain} {best.mixture[domain]:.3f}" in note) == bool(flag)
+    above = bx.optimize_mixture(fitted, weights={"web": 50, "code": 1, "books": 1})
+    assert above.table().loc["web", "flag"] == "above"
+
+
+def test_a_mixture_inside_the_range_has_no_flag(fitted):
+    target = fitted.observed_proportions.mean(axis=0)
+    target = target / target.sum()
+    exponents, amplitudes = fitted.coefficients.exponents, fitted.coefficients.amplitudes
+    # At the optimum w·α·K·r^(−α−1) is one number for all domains.
+    weights = target ** (exponents[:, 0] + 1) / (exponents[:, 0] * amplitudes.sum(axis=1))
+    best = bx.optimize_mixture(fitted, weights=weights)
+    np.testing.assert_allclose(best.mixture, target, rtol=1e-7)
+    assert set(best.table()["flag"]) == {""}
+    assert best.notes == (SCOPE,)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.0, False), (2.0, False), (2.1, True), (10, True)])
+def test_budgets_beyond_twice_the_largest_are_noted(fitted, factor, said):
+    best = bx.optimize_mixture(fitted, budget=factor * 6.4e9)
+    notes = [n for n in best.notes if n.startswith("The budget is")]
+    assert bool(notes) == said
+    assert all(f"{factor:.3g} ×" in note for note in notes)
+
+
+def test_the_budget_matters(fitted):
+    mixtures = [bx.optimize_mixture(fitted, budget=b).mixture for b in (1e8, 1e9, 1e10)]
+    assert all(abs(a - b).max() > 1e-4 for a, b in pairwise(mixtures))
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, np.inf, np.nan])
+def test_budgets_that_are_not_positive_are_refused(fitted, budget):
+    with pytest.raises(ValueError, match="expected tokens above 0"):
+        bx.optimize_mixture(fitted, budget=budget)
+
+
+def test_failed_targets_do_not_count_and_are_noted(failed):
+    best = bx.optimize_mixture(failed)
+    assert best.mixture["web"] == 0
+    assert best.weights.to_dict() == {"web": 0, "code": 1, "books": 1}
+    assert "Not counted, as their fit failed: web." in best.notes
+    assert np.isnan(best.reference_losses["web"])
+    assert best.reference_objective == pytest.approx(best.reference_losses[1:].mean())
+    assert best.objective == pytest.approx(best.losses[1:].mean())
+    assert abs(best.gap) < 1e-12
+    with pytest.raises(ValueError, match="no target with a weight above 0 has a fit"):
+        bx.optimize_mixture(failed, weights={"web": 1.0})
+
+
+def test_a_target_that_the_data_do_not_determine_is_noted():
+    table = frame()
+    table["loss_web"] = table["loss_web"].where(table["run"] == "run00")
+    best = bx.optimize_mixture(bx.fit(bx.read_sweep(table)))
+    assert any("unidentified (web)" in note for note in best.notes)
+
+
+def test_a_single_budget_has_an_optimum_there_only(fitted):
+    single = bx.fit(bx.read_sweep(last_budget(frame())))
+    best = bx.optimize_mixture(single)
+    np.testing.assert_allclose(best.mixture, bx.optimize_mixture(fitted).mixture, rtol=1e-7)
+    with pytest.raises(ValueError, match="single budget"):
+        bx.optimize_mixture(single, budget=1e9)
+
+
+# ---- forms ---------------------------------------------------------------------------------------
+
+
+def test_domains_in_another_order_change_nothing(fitted, best):
+    table = frame()
+    other = bx.optimize_mixture(bx.fit(bx.read_sweep(table[table.columns[::-1]])))
+    assert other.mixture.index.tolist() == list(DOMAINS[::-1])
+    np.testing.assert_allclose(other.mixture[list(DOMAINS)], best.mixture, rtol=1e-7)
+    np.testing.assert_allclose(other.losses[list(DOMAINS)], best.losses, rtol=1e-9)
+
+
+def test_table_has_a_row_a_domain(real, embedded):
+    table = real.table()
+    assert table.columns.tolist() == [
+        "proportion", "reference", "observed_min", "observed_max", "flag", "loss", "reference_loss",
+    ]  # fmt: skip
+    assert table.index.tolist() == list(embedded.domains)
+    assert table.index.name == "domain"
+    assert table["proportion"].sum() == pytest.approx(1)
+    np.testing.assert_array_equal(table["observed_max"], embedded.mixture.max(axis=0))
+    np.testing.assert_array_equal(table["loss"], real.losses[table.index])
+
+
+def test_the_recommended_mixture_of_the_embedded_sweep_beats_all_its_runs(
+    real, embedded, embedded_fit
+):
+    predicted = embedded_fit.predict(embedded.mixtures, real.budget).mean(axis=1)
+    assert real.objective < predicted.min()
+    assert real.objective < real.reference_objective
+
+
+def test_document_is_json_with_everything_in_it(real):
+    document = json.loads(json.dumps(plain(real.document())))
+    assert document["mixture"] == pytest.approx(real.mixture.to_dict())
+    assert document["observed"]["python"].keys() == {"min", "max"}
+    assert document["notes"] == list(real.notes)
+    assert document["method"] == "exact"

@@ -1,0 +1,209 @@
+"""Fits as JSON files."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax import storage
+from tests.fits import Geometric, frame, geometric_sweep, last_budget, web_failed
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return bx.fit(bx.read_sweep(frame(noise=0.01)), tied=("beta",))
+
+
+@pytest.fixture(scope="module")
+def failed():
+    """One target without a fit, the others of a single budget: many nan."""
+    return bx.fit(bx.read_sweep(last_budget(web_failed(frame()))))
+
+
+@pytest.fixture
+def saved(fitted, tmp_path):
+    fitted.save(tmp_path / "fit.json")
+    return tmp_path / "fit.json"
+
+
+def assert_equal(found, expected):
+    for field in dataclasses.fields(bx.Fit):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=field.name)
+        assert type(a) is type(b), field.name
+
+
+def test_a_fit_comes_back_equal(fitted, saved):
+    loaded = bx.load_fit(saved)
+    assert_equal(loaded, fitted)
+    pd.testing.assert_frame_equal(loaded.table(), fitted.table(), check_exact=True)
+    mixture = {"books": 0.5, "web": 0.2, "code": 0.3}
+    pd.testing.assert_series_equal(loaded.predict(mixture, 1e10), fitted.predict(mixture, 1e10))
+
+
+def test_nan_survives(failed, tmp_path):
+    failed.save(tmp_path / "fit.json")
+    loaded = bx.load_fit(tmp_path / "fit.json")
+    assert_equal(loaded, failed)
+    assert np.isnan(loaded.coefficients.amplitudes[0]).all()
+    assert loaded.table()["beta"].isna().all()
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_the_file_is_plain_json_that_says_what_it_is(failed, tmp_path):
+    path = tmp_path / "fit.json"
+    failed.save(path)
+    document = json.loads(path.read_bytes(), parse_constant=refuse_constant)
+    assert document["kind"] == "bimix_jax fit"
+    assert document["format"] == storage.FORMAT
+    assert document["version"] == bx.__version__
+    assert document["law"] == {"name": "BiMix"}
+    assert document["unit"] == "tokens"
+    assert document["sweep_digest"] == failed.sweep_digest
+    assert document["fits"][0]["code"] == "bad_data"
+    assert document["fits"][1]["identified"] == {"alpha": True, "beta": False}
+
+
+def test_a_law_of_ones_own_is_read_back_where_its_class_is_given(tmp_path):
+    path = tmp_path / "fit.json"
+    fitted = bx.fit(geometric_sweep(), Geometric(shares=(0.5, 0.3, 0.2)))
+    fitted.save(path)
+    with pytest.raises(ValueError, match=r"'Geometric'.*BiMix.*laws=") as caught:
+        bx.load_fit(path)
+    assert str(path) in str(caught.value)
+    loaded = bx.load_fit(path, laws=[Geometric])
+    assert loaded.law == fitted.law
+    assert hash(loaded.law) == hash(fitted.law)
+    assert_equal(loaded, fitted)
+    pd.testing.assert_series_equal(loaded.predict([0.2, 0.3, 0.5]), fitted.predict([0.2, 0.3, 0.5]))
+
+
+def test_a_newer_format_is_refused_with_both_versions(saved):
+    document = json.loads(saved.read_text())
+    document |= {"format": storage.FORMAT + 1, "version": "9.8.7", "fits": "unheard of"}
+    saved.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="Upgrade bimix_jax") as caught:
+        bx.load_fit(saved)
+    words = (str(saved), f"format {storage.FORMAT + 1}", "9.8.7", bx.__version__)
+    assert all(word in str(caught.value) for word in words)
+
+
+def change(document, path, value):
+    *parents, last = path
+    for key in parents:
+        document = document[key]
+    if value is None:
+        del document[last]
+    else:
+        document[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "word"),
+    [
+        (("law",), None, "'law'"),
+        (("law",), "BiMix", ""),
+        (("law", "order"), 2, "order"),
+        (("fits", 1), None, "'code'"),
+        (("fits", 1, "code"), "splendid", "'SPLENDID'"),
+        (("fits", 1, "exponents", "beta"), None, "'beta'"),
+        (("fits", 1, "exponents", "beta"), "steep", "steep"),
+        (("fits", 1, "amplitudes"), [1.0, 2.0], ""),
+        (("fits",), 3, ""),
+        (("observed_budgets",), [1e9], "(1,)"),
+        (("observed_proportions",), [[0.1, 0.2, 0.3]], "(1, 3)"),
+        (("observed_proportions", 0), [0.1], ""),
+        (("domains",), None, "'domains'"),
+        (("sweep_digest",), None, "'sweep_digest'"),
+        (("format",), None, "format"),
+        (("format",), "one", "format"),
+    ],
+)
+def test_a_damaged_entry_is_refused_in_a_paragraph(saved, path, value, word):
+    document = json.loads(saved.read_text())
+    change(document, path, value)
+    saved.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="damaged; fit again|damaged, fit again") as caught:
+        bx.load_fit(saved)
+    assert str(saved) in str(caught.value)
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "not a complete JSON file"),
+        (b'{"kind": "bimix_jax fit", "form', "not a complete JSON file"),
+        (b"\xff\xfe\x00", "not a complete JSON file"),
+        (b"[1, 2]", "no fit"),
+        (b'{"mixture": {"web": 1.0}}', "no fit"),
+    ],
+)
+def test_what_is_no_fit_is_refused(tmp_path, content, word):
+    path = tmp_path / "fit.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=word) as caught:
+        bx.load_fit(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file_is_refused(saved):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="not a complete JSON file"):
+        bx.load_fit(saved)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.json does not exist"):
+        bx.load_fit(tmp_path / "none.json")
+
+
+class Explodes:
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was executed",)
+
+
+def test_a_pickle_is_never_executed(tmp_path):
+    import pickle
+
+    path = tmp_path / "fit.json"
+    path.write_bytes(pickle.dumps(Explodes(), protocol=0))
+    with pytest.raises(ValueError, match="not a complete JSON file"):
+        bx.load_fit(path)
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(fitted, saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def fail(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        dataclasses.replace(fitted, unit="steps").save(saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_fit_that_json_cannot_hold_leaves_the_old_file(fitted, saved):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError):
+        dataclasses.replace(fitted, unit=object()).save(saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_missing_folder_is_named_and_not_made(fitted, tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone does not exist"):
+        fitted.save(tmp_path / "gone" / "fit.json")
+    assert list(tmp_path.iterdir()) == []

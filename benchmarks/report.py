@@ -22,7 +22,8 @@ def report(name: str, table: pd.DataFrame, title: str, **settings: Any) -> None:
     """Print a table and write it with settings and machine to results/<name>.json."""
     show_table(table, title)
     RESULTS.mkdir(exist_ok=True)
-    document = {"benchmark": name, "settings": settings, "machine": machine(), "rows": table}
+    document = {"benchmark": name, "settings": settings, "machine": machine()}
+    document["rows"] = table.reset_index().to_dict("records")
     text = json.dumps(plain(document), indent=1, ensure_ascii=False)
     write_atomically(RESULTS / f"{name}.json", text + "\n")
 

@@ -102,36 +102,12 @@ def findings_at(
 
 def check_proportions(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Finding]]:
     """Proportions (points, domains), normalised, and what is wrong with them; nan in bad rows."""
-    findings: list[Finding] = []
-    values = np.empty(cells.values.shape)
+    values, findings = np.empty(cells.values.shape), list[Finding]()
     for i, name in enumerate(cells.values.columns):
-        column, written, rows = f"column {cells.columns[i]}", cells.values[name], cells.rows[:, i]
-        values[:, i], text = numbers(written)
-        findings += findings_at(
-            column,
-            text,
-            written,
-            rows,
-            "proportions that are text",
-            "Write numbers between 0 and 1.",
+        values[:, i], wrong = _proportions_of_one(
+            cells.columns[i], cells.values[name], cells.rows[:, i]
         )
-        findings += findings_at(
-            column,
-            np.isnan(values[:, i]) & ~text,
-            written,
-            rows,
-            "proportions missing",
-            "Fill them in; 0 is a value.",
-        )
-        wrong = (values[:, i] < 0) | np.isinf(values[:, i])
-        findings += findings_at(
-            column,
-            wrong,
-            written,
-            rows,
-            "proportions negative or infinite",
-            "Shares of the training data lie between 0 and 1.",
-        )
+        findings += wrong
     whole = np.all(np.isfinite(values) & (values >= 0), axis=1)
     values[~whole] = np.nan
     if not whole.any():
@@ -139,6 +115,26 @@ def check_proportions(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[
     rows = cells.rows.min(axis=1)
     values[whole], wrong_sums = _normalised(values[whole], rows[whole], notes)
     return values, findings + wrong_sums
+
+
+def _proportions_of_one(
+    name: str, written: pd.Series, rows: np.ndarray
+) -> tuple[np.ndarray, list[Finding]]:
+    column = f"column {name}"
+    values, text = numbers(written)
+    wrong = (values < 0) | np.isinf(values)
+    text_found = findings_at(
+        column, text, written, rows, "proportions that are text", "Write numbers between 0 and 1."
+    )
+    missing_found = findings_at(
+        column, np.isnan(values) & ~text, written, rows, "proportions missing",
+        "Fill them in; 0 is a value.",
+    )  # fmt: skip
+    wrong_found = findings_at(
+        column, wrong, written, rows, "proportions negative or infinite",
+        "Shares of the training data lie between 0 and 1.",
+    )  # fmt: skip
+    return values, text_found + missing_found + wrong_found
 
 
 def _normalised(

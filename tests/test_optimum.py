@@ -177,16 +177,6 @@ def test_bad_references_are_refused(fitted, reference, words):
 # ---- what is said beside the number --------------------------------------------------------------
 
 
-def test_scope_is_always_said_and_alone_where_nothing_else_is_to_be(best):
-    wide = pd.concat(
-        [frame(), frame(seed=0).assign(run="x", r_web=0.98, r_code=0.01, r_books=0.01)]
-    )
-    inside = bx.optimize_mixture(bx.fit(bx.read_sweep(wide[~wide.duplicated(["run", "tokens"])])))
-    assert best.notes[0] == SCOPE
-    assert inside.notes[0] == SCOPE
-    assert not any("budget" in note for note in inside.notes)
-
-
 def test_proportions_outside_the_observed_range_are_flagged_and_noted(fitted, best):
     low, high = best.observed["min"], best.observed["max"]
     expected = np.where(best.mixture < low, "below", np.where(best.mixture > high, "above", ""))

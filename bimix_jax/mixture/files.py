@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bimix_jax.formats import MIXTURE_PREFIX, RUN_COLUMNS, read_table
+from bimix_jax.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
 
 
 def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:

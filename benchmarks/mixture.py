@@ -84,7 +84,7 @@ def slsqp(law: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         functools.partial(_total, scale, alpha), np.full(count, 1 / count), method="SLSQP",
         jac=lambda r: -scale * alpha * r ** (-alpha - 1), bounds=[(1e-7, 1)] * count,
         constraints={"type": "eq", "fun": lambda r: r.sum() - 1, "jac": np.ones_like},
-        options={"ftol": 1e-14, "maxiter": 2000},
+        options={"ftol": 1e-12, "maxiter": 1000},
     ).x  # fmt: skip
 
 

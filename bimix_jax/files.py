@@ -13,6 +13,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        IsADirectoryError: if `path` is a folder itself.
 
     >>> folder = Path(tempfile.mkdtemp())
     >>> with atomic_path(folder / "a.txt") as beside:
@@ -34,8 +35,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise FileNotFoundError unless the folder that `path` lies in exists."""
+    """Raise OSError unless `path` is a file, there or not, in a folder that exists."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The folder {path.parent} does not exist, so {path.name} cannot be written there; "

@@ -144,7 +144,7 @@ def test_float32_is_close_to_float64(fitted_noisy, noisy):
 
 @pytest.mark.parametrize("optimizer", [optax.adam(0.02), optax.lbfgs()], ids=["adam", "lbfgs"])
 def test_optax_optimizers_reach_the_same_coefficients(noisy, fitted_noisy, optimizer):
-    other = bx.fit(noisy, optimizer=optimizer, max_steps=1500, targets=["web"])
+    other = bx.fit(noisy, optimizer=optimizer, max_steps=1000, targets=["web"])
     for name in ("exponents", "amplitudes"):
         found, expected = (getattr(f.coefficients, name)[0] for f in (other, fitted_noisy))
         np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -19,7 +19,7 @@ def _picture(path: Path | None) -> Path | None:
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse a file in a folder that does not exist before anything is computed or written."""
+    """Refuse a folder, or a file in none, before anything is computed or written."""
     if path is not None:
         check_folder(path)
     return path

@@ -17,12 +17,14 @@ SHARES = {"proportion", "reference", "observed_min", "observed_max"}
 
 def show_table(table: pd.DataFrame, title: str) -> None:
     """Print a DataFrame, its index first, numbers to the right."""
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    shown.add_column(str(table.index.name or ""), no_wrap=True)
+    shown = Table(
+        title=escape(title), title_justify="left", title_style="bold", header_style="bold"
+    )
+    shown.add_column(escape(str(table.index.name or "")), no_wrap=True)
     for column in table:
         left = not pd.api.types.is_numeric_dtype(table[column])
         name = f"{column} %" if column in PERCENT else str(column)
-        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
+        shown.add_column(escape(name), justify="left" if left else "right", no_wrap=True)
     cells = [[format_cell(str(c), value) for value in table[c]] for c in table]
     for label, *row in zip(table.index, *cells, strict=True):
         shown.add_row(escape(str(label)), *row)

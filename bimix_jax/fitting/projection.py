@@ -28,10 +28,11 @@ def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:
     """
     count = moments.shape[0]
     amplitudes, most_explained = jnp.zeros_like(moments), jnp.zeros((), moments.dtype)
-    for size in range(1, count + 1):
+    for size in reversed(range(1, count + 1)):
         for columns in itertools.combinations(range(count), size):
             candidate, explained = _solve_within(normal_matrix, moments, columns)
-            # Of collinear columns, which explain the same but for rounding, the first is taken.
+            # Larger sets come first, since what a subset explains more is rounding; of collinear
+            # columns, which explain the same but for rounding, the first is taken.
             better = explained > most_explained * (1 + _threshold(moments.dtype))
             amplitudes = jnp.where(better, candidate, amplitudes)
             most_explained = jnp.where(better, explained, most_explained)

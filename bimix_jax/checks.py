@@ -20,7 +20,12 @@ EXACT = 1e-12
 CHANGED = 1e-4
 """How far a proportion may differ between two points of a run."""
 EXAMPLES = 3
-TWICE = "Keep one row, or name the column that tells the runs apart with run=."
+SAME = 1e-6
+"""Mixtures this close are one."""
+TWICE = (
+    "Keep one row, or name the columns that tell the points apart with run= and budget= "
+    "(--run-column, --budget-column)."
+)
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
@@ -70,11 +75,25 @@ def warn(message: str, notes: list[str]) -> None:
 
 
 def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Values as float64 with nan for empty cells, and a mask of cells that hold text."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    """Values as float64 with nan for empty cells, and a mask of cells that hold anything else.
+
+    Dates, truth values and complex numbers are no numbers here, whatever pandas makes of them.
+    """
+    types = pd.api.types
+    if types.is_float_dtype(column) or types.is_integer_dtype(column):
+        values = column.to_numpy(float, na_value=np.nan)
+    else:
+        values = np.array([_number(cell) for cell in column], float)
     words = column.astype("string").str.strip().str.lower()
     empty = (column.isna() | words.isin(list(MISSING_WORDS))).fillna(True).to_numpy(bool)
     return values, np.isnan(values) & ~empty
+
+
+def _number(cell: object) -> float:
+    try:
+        return float(str(cell))
+    except ValueError:
+        return np.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +306,7 @@ def check_repeats(
 
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     """A single mixture teaches nothing about mixtures; rows with nan may be any."""
-    if np.isnan(mixture).any() or len(np.unique(mixture.round(6), axis=0)) > 1:
+    if np.isnan(mixture).any() or np.ptp(mixture, axis=0).max() > SAME:
         return []
     return [
         Finding(

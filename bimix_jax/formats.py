@@ -110,7 +110,9 @@ def read_sweep(
     table, rows = _select(table, select or {}, notes)
     budget_column = _budget_column(table, budget, layout.used, notes)
     run_column = _run_column(table, run, layout, notes)
-    sizes = _several_model_sizes(table.drop(columns=list(layout.used)))
+    sizes = _several_model_sizes(
+        table.drop(columns=list({*layout.used, run_column, budget_column} - {None}))
+    )
     parts = layout.take_apart(table, rows, run_column, budget_column)
     return _checked(parts, name, run_column, budget_column, sizes, notes)
 
@@ -256,11 +258,13 @@ def _layout(
     table: pd.DataFrame, prefixes: tuple[str | None, str | None], name: str
 ) -> _Wide | _Long:
     r, y = prefixes[0] or MIXTURE_PREFIX, prefixes[1] or LOSS_PREFIX
-    domains, targets = prefixed(table, r), prefixed(table, y)
+    domains, targets = _prefixed_apart(table, r, y)
     if domains and targets:
         return _Wide(*(match_names(domains, targets) if any(prefixes) else (domains, targets)))
     target = next((c for c in ("target", "domain") if c in table), None)
     if target and "loss" in table and (domains or "proportion" in table):
+        if not domains:
+            _check_one_name_a_row(table, name)
         return _Long(target, domains)
     raise SweepError(
         f"{name}: found the columns {listed(table.columns)}. Expected {r}<domain> with "
@@ -269,12 +273,39 @@ def _layout(
     )
 
 
+def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns of proportions and of losses; where both prefixes fit, the longer one is meant."""
+    domains, targets = prefixed(table, r), prefixed(table, y)
+    both = domains.keys() & targets.keys()
+    without = [{c: n for c, n in kind.items() if c not in both} for kind in (domains, targets)]
+    return (
+        domains if len(r) > len(y) else without[0],
+        targets if len(y) > len(r) else without[1],
+    )
+
+
+def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:
+    """A proportion and a loss in one row must be of the same name."""
+    if "target" not in table or "domain" not in table:
+        return
+    differ = table["target"].astype(str).to_numpy() != table["domain"].astype(str).to_numpy()
+    if differ.any():
+        row = int(np.argmax(differ))
+        raise SweepError(
+            f"{name}: a long table has one name a row for proportion and loss, but row {row + 1} "
+            f"has domain {table['domain'].iloc[row]} and target {table['target'].iloc[row]}. Write "
+            "the proportions wide, as r_<domain>, or keep one of the two columns."
+        )
+
+
 # ---- rows and columns ----------------------------------------------------------------------------
 
 
 def _select(
     table: pd.DataFrame, select: Mapping[str, Any], notes: list[str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
+    if not isinstance(select, Mapping):
+        raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
     keep = np.ones(len(table), bool)
     for column, wanted in select.items():
         if column not in table:

@@ -168,11 +168,9 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     change = (optimum.losses - optimum.reference_losses)[targets]
     _changes(losses, change)
     losses.set_xlabel(f"predicted loss minus that of {reference_name} (nats)")
-    gain = optimum.reference_objective - optimum.objective
     figure.suptitle(
         f"Recommended at {_short(optimum.budget)} {optimum.unit}: mean loss "
-        f"{optimum.objective:.4f}, {abs(gain):.4f} {'below' if gain >= 0 else 'above'} "
-        f"{reference_name}"
+        f"{optimum.objective:.4f}, {reference_name} {optimum.reference_objective:.4f}"
     )
     return figure
 

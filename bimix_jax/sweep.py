@@ -7,8 +7,10 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-SAME_MIXTURE = 6
-"""Decimals to which two mixtures must agree to count as one."""
+SAME_MIXTURE = 1e-6
+"""Mixtures that agree to this count as one."""
+ASIDE = 0.012345
+"""How far, in that unit, rounding cuts beside the halves, where numbers like 1/128 lie."""
 COMMON_SHARE = 0.9
 """Share of the runs that must have a budget for it to be common."""
 
@@ -19,6 +21,13 @@ class Sweep:
 
     A point is one run at one budget. All arrays are float64 NumPy; nothing is ever changed in
     place, subsets are made by `take`.
+
+    >>> from bimix_jax import datasets, read_sweep
+    >>> sweep = read_sweep(datasets.proxy_sweep())
+    >>> sweep.summary()
+    '16 runs of 15 mixtures at 11 budgets up to 2.8672e+06 tokens: 176 points, 7 domains, 7 targets'
+    >>> sweep.mixture.shape, sweep.loss.shape
+    ((176, 7), (176, 7))
     """
 
     domains: tuple[str, ...]
@@ -54,10 +63,14 @@ class Sweep:
 
     @functools.cached_property
     def mixture_group(self) -> np.ndarray:
-        """(points,) int; points whose mixtures agree to 6 decimals share a number."""
-        by_name = self.mixture[:, np.argsort(self.domains)]  # numbers must not hang on column order
-        rounded = np.round(by_name, SAME_MIXTURE) + 0.0
-        return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)
+        """(points,) int; points whose mixtures agree to 6 decimals share a number.
+
+        So do all points of a run, whose mixture is that of its first point.
+        """
+        _, first, run = np.unique(self.run, return_index=True, return_inverse=True)
+        by_name = np.argsort(self.domains)  # numbers must not hang on column order
+        rounded = np.round(self.mixture[first][:, by_name] / SAME_MIXTURE + ASIDE) + 0.0
+        return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[run.reshape(-1)]
 
     def own_index(self) -> np.ndarray:
         """(targets,) int: the column of `domains` with the target's name, −1 if there is none."""
@@ -87,6 +100,11 @@ class Sweep:
 
         Raises:
             ValueError: if fraction is not between 0 and 1, or there is only one mixture.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> train, test = read_sweep(datasets.proxy_sweep()).split_runs(0.3, seed=0)
+        >>> len(train.runs), len(test.runs)
+        (12, 4)
         """
         _check_fraction(fraction)
         groups = np.unique(self.mixture_group)
@@ -107,6 +125,11 @@ class Sweep:
 
         Raises:
             ValueError: if fraction is not between 0 and 1, or there is only one budget.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> train, test = read_sweep(datasets.proxy_sweep()).split_budgets(0.5)
+        >>> train.largest_budget, float(test.budget.min())
+        (1146880.0, 1433600.0)
         """
         _check_fraction(fraction)
         budgets = np.unique(self.budget)
@@ -150,12 +173,16 @@ class Sweep:
         """A wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the rest.
 
         `read_sweep` reads it back; with budget= where the unit is not the first budget column.
+        Other columns whose names are taken, or would be read as measurements, are renamed.
         """
         columns: dict[str, np.ndarray] = {"run": self.run}
         columns |= {} if self.unit == "run" else {self.unit: self.budget}
         columns |= {f"r_{d}": self.mixture[:, i] for i, d in enumerate(self.domains)}
         columns |= {f"loss_{t}": self.loss[:, i] for i, t in enumerate(self.targets)}
-        rest = self.extra.rename(columns={c: f"{c} (extra)" for c in self.extra if c in columns})
+        rest = self.extra.rename(
+            columns={c: f"{c} (extra)" for c in self.extra if c in columns}
+            | {c: f"extra {c}" for c in self.extra if str(c).startswith(("r_", "loss_"))}
+        )
         return pd.concat([pd.DataFrame(columns), rest], axis=1)
 
     def digest(self) -> str:

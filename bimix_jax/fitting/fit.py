@@ -61,6 +61,7 @@ def fit(
     ('converged', 0.043)
     """
     law = law or BiMix()
+    names = (tied,) if isinstance(tied, str) else tuple(tied)
     _check_options(loss, huber, dtype, budget_scale)
     chosen, notes = _choose_targets(sweep, law, targets)
     columns = [sweep.targets.index(t) for t in chosen]
@@ -68,7 +69,7 @@ def fit(
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
     weights = _weights(sweep, columns, weight)
     with jax.enable_x64(dtype == "float64"):
-        result = _compiled(law, loss, huber, tuple(tied), optimizer, max_steps)(
+        result = _compiled(law, loss, huber, names, optimizer, max_steps)(
             np.asarray(sweep.mixture, dtype),
             np.asarray(sweep.budget, dtype),
             np.asarray(sweep.loss[:, columns], dtype),
@@ -83,7 +84,7 @@ def fit(
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
     )
-    fitted = _named(sweep, law, chosen, result, notes, loss, huber, tuple(tied))
+    fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 

@@ -62,8 +62,8 @@ class Law(abc.ABC):
         return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
 
     def unusable_reason(self) -> str:
-        """Why `usable` refuses a row (or its weight is 0), for the notes of a fit."""
-        return "the mixture is not finite or the weight is 0"
+        """Why `usable` refuses a row, for the notes of a fit."""
+        return "the mixture is not finite"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.

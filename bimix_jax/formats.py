@@ -71,8 +71,8 @@ def read_sweep(
         source: a path (.csv, .csv.gz, .parquet, .jsonl, .ndjson) or a DataFrame.
         losses: the second file of a pair.
         key: the column that joins the pair; default the one both have.
-        budget: the budget column; default the first of tokens, step, steps, budget. Without one
-            the sweep has the single budget 1, unit "run".
+        budget: the budget column; default the first of tokens, step, steps, budget, in capitals
+            or not. Without one the sweep has the single budget 1, unit "run".
         select: column → value or list of values; other rows are left out. One model size at a
             time: several are an error.
         run: the column that names the runs; default run, run_id, run_name or index.
@@ -99,8 +99,10 @@ def read_sweep(
     layout: _Wide | _Long
     if losses is not None:
         name = f"{name} with {name_of(losses)}"
-        given = {c for c in (budget, run, *(select or {})) if c is not None}
-        pair = join(table, read_table(losses), key, prefixes, given, notes)
+        second = read_table(losses)
+        known = [*_called(BUDGET_COLUMNS, table, set()), *_called(BUDGET_COLUMNS, second, set())]
+        given = {c for c in (budget, run, *(select or {}), *known) if c is not None}
+        pair = join(table, second, key, prefixes, given, notes)
         table, run = pair.table, run or pair.key
         layout = _Wide(pair.domains, pair.targets, pair.file_rows)
     else:
@@ -347,7 +349,7 @@ def _budget_column(
                 f"{listed([c for c in table if c not in used])}."
             )
         return budget
-    there = [c for c in BUDGET_COLUMNS if c in table and c not in used]
+    there = _called(BUDGET_COLUMNS, table, used)
     if not there:
         notes.append("No budget column: the sweep has a single budget, called 1 run.")
         return None
@@ -368,9 +370,9 @@ def _run_column(
                 f"run: no column {run} to name runs by; expected one of {listed(there)}."
             )
         return run
-    named = next((c for c in RUN_COLUMNS if c in table and c not in layout.used), None)
-    if named is not None:
-        return named
+    named = _called(RUN_COLUMNS, table, layout.used)
+    if named:
+        return named[0]
     if not layout.domains:
         raise SweepError("run: a long table needs a column that names the runs; pass run=.")
     by = [*layout.domains, *(c for c in ("seed",) if c in table)]
@@ -379,6 +381,12 @@ def _run_column(
         "No run column: every mixture" + (" and seed" if "seed" in by else "") + " is a run."
     )
     return "run"
+
+
+def _called(names: tuple[str, ...], table: pd.DataFrame, used: set[str]) -> list[str]:
+    """Columns that have one of the names, in capitals or not, in the order of the names."""
+    free = [c for c in names_of(table) if c not in used]
+    return [c for name in names for c in free if c.lower() == name]
 
 
 def _several_model_sizes(rest: pd.DataFrame) -> list[Finding]:
@@ -464,4 +472,5 @@ def _sweep(
 def _unit(budget_column: str | None) -> str:
     if budget_column is None:
         return "run"
-    return "steps" if budget_column.lower() in ("step", "steps") else budget_column
+    name = budget_column.lower()
+    return "steps" if name == "step" else name if name in BUDGET_COLUMNS else budget_column

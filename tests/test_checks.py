@@ -75,6 +75,21 @@ def test_a_bad_cell_is_found_with_its_column_row_value_and_remedy(column, value,
         assert word in line
 
 
+@pytest.mark.parametrize("column", ["r_web", "loss_web", "tokens"])
+@pytest.mark.parametrize(
+    "values", [[True] * 9, pd.date_range("2020", periods=9), [1 + 2j] * 9, [[1.0]] * 9]
+)
+def test_what_pandas_would_turn_into_numbers_is_refused(column, values):
+    line = only_finding(wide_frame(**{column: values}))
+    assert f"column {column}" in line
+    assert f"row 1: {values[0]}" in line
+
+
+@pytest.mark.parametrize("types", ["object", "string", "category"])
+def test_numbers_in_columns_of_other_types_are_read_to_the_last_bit(types):
+    assert read_sweep(wide_frame().astype(types)).digest() == read_sweep(wide_frame()).digest()
+
+
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
@@ -171,6 +186,7 @@ def test_a_point_twice_is_found():
     line = only_finding(pd.concat([frame, frame.iloc[[3]]]))
     assert line.startswith("run and budget: the same point twice (row 10: b at 1e+09)")
     assert "run=" in line
+    assert "budget=" in line
 
 
 def test_a_point_twice_in_a_long_table_is_found():
@@ -209,6 +225,11 @@ def test_several_model_sizes_are_listed_and_nothing_else_is_blamed(make, column,
     assert read_sweep(both, select={column: sizes[1]}).runs == ("a", "b", "c")
 
 
+def test_a_column_that_names_runs_or_budgets_is_no_model_size():
+    frame = wide_frame().rename(columns={"run": "model", "tokens": "params"})
+    assert read_sweep(frame, run="model", budget="params").runs == ("a", "b", "c")
+
+
 def test_no_name_in_common_shows_both_sets():
     frame = wide_frame().rename(columns={"loss_web": "loss_x", "loss_code": "loss_y"})
     line = only_finding(frame)
@@ -225,6 +246,11 @@ def test_a_single_mixture_is_an_error():
     line = only_finding(wide_frame(r_web=0.3, r_code=0.7))
     assert "all runs have one mixture" in line
     assert "Add runs" in line
+
+
+def test_mixtures_that_differ_by_rounding_alone_are_a_single_one():
+    share = np.array([1 / 128] * 3 + [np.nextafter(1 / 128, 1)] * 6)
+    assert "all runs have one mixture" in only_finding(wide_frame(r_web=share, r_code=1 - share))
 
 
 def test_no_measured_loss_is_an_error():

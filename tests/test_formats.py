@@ -70,6 +70,14 @@ def test_a_point_that_lacks_a_row_in_a_long_table_has_an_empty_loss():
     assert sweep.notes == ("1 of 18 loss cells are empty and were left out.",)
 
 
+def test_a_long_row_of_two_names_is_an_error():
+    swapped = long_frame(target=["code", "web"] * 9)
+    with pytest.raises(SweepError, match=r"row 1 has domain web and target code.*r_<domain>"):
+        read_sweep(swapped)
+    same = long_frame().assign(target=long_frame()["domain"])
+    assert read_sweep(same).digest() == read_sweep(wide_frame()).digest()
+
+
 def test_columns_that_a_long_table_cannot_keep_are_noted():
     sweep = read_sweep(long_frame(seconds=range(18), seed=3))
     assert sweep.extra["seconds"].tolist() == list(range(0, 18, 2))
@@ -99,6 +107,14 @@ def test_what_follows_a_given_prefix_is_matched_too():
     )  # fmt: skip
     sweep = read_sweep(renamed, mixture_prefix="train_", loss_prefix="metric/")
     assert sweep.digest() == read_sweep(wide_frame()).digest()
+
+
+def test_of_two_prefixes_that_fit_the_longer_one_is_meant():
+    frame = wide_frame().rename(columns=lambda c: c.replace("loss_", "r_loss_"))
+    sweep = read_sweep(frame, loss_prefix="r_loss_")
+    assert sweep.digest() == read_sweep(wide_frame()).digest()
+    with pytest.raises(SweepError, match="found the columns run, tokens, r_web"):
+        read_sweep(wide_frame(), mixture_prefix="loss_")
 
 
 def test_messages_call_columns_as_the_file_does():
@@ -173,6 +189,11 @@ def test_select_of_an_unknown_value_lists_the_values(wanted):
         read_sweep(frame, select={"size": wanted})
 
 
+def test_select_that_is_no_mapping_says_so():
+    with pytest.raises(SweepError, match="expected a mapping of a column to its value"):
+        read_sweep(wide_frame(), select=["run"])
+
+
 def test_select_of_nothing_is_an_error():
     with pytest.raises(SweepError, match="takes the values 1"):
         read_sweep(wide_frame(size=1), select={"size": []})
@@ -195,6 +216,25 @@ def test_tokens_come_before_steps_and_the_choice_is_noted():
     chosen = read_sweep(frame, budget="step")
     assert (chosen.unit, chosen.largest_budget) == ("steps", 40)
     assert chosen.extra.columns.tolist() == ["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"), [("Step", "steps"), ("STEPS", "steps"), ("Tokens", "tokens")]
+)
+def test_capitals_do_not_hide_a_budget_or_a_run(column, unit):
+    sweep = read_sweep(wide_frame().rename(columns={"tokens": column, "run": "Run"}))
+    assert (sweep.unit, sweep.runs) == (unit, ("a", "b", "c"))
+    assert read_sweep(sweep.to_frame()).digest() == sweep.digest()
+
+
+def test_a_budget_in_capitals_is_no_target_of_a_pair():
+    wide = wide_frame().assign(Step=[1, 2, 3] * 3)
+    mixtures = wide[["run", "r_web", "r_code"]].drop_duplicates()
+    losses = wide[["run", "Step", "loss_web", "loss_code"]].rename(
+        columns={"loss_web": "web", "loss_code": "code"}
+    )
+    sweep = read_sweep(mixtures, losses)
+    assert (sweep.targets, sweep.unit) == (("web", "code"), "steps")
 
 
 def test_an_unknown_budget_lists_the_columns():

@@ -52,6 +52,28 @@ def test_mixtures_agree_to_six_decimals():
     assert len(np.unique(sweep.mixture_group)) == 3
 
 
+def test_a_mixture_on_the_edge_of_rounding_is_one_mixture():
+    edge = [1 / 128, np.nextafter(1 / 128, 1), np.nextafter(1 / 128, 0)]
+    frame = wide_frame()
+    frame.loc[frame["run"] == "b", "r_web"] = 1 / 128
+    frame["r_code"] = 1 - frame["r_web"]
+    replicates = [
+        frame.assign(run=frame["run"] + str(i), r_web=frame["r_web"].replace(1 / 128, share))
+        for i, share in enumerate(edge)
+    ]
+    assert len(np.unique(read_sweep(pd.concat(replicates)).mixture_group)) == 3
+
+
+def test_a_run_whose_rows_are_rounded_differently_is_never_torn():
+    frame = wide_frame()
+    frame.loc[4, ["r_web", "r_code"]] = [0.600004, 0.399996]
+    sweep = read_sweep(frame)
+    assert len(np.unique(sweep.mixture_group)) == 3
+    for seed in range(10):
+        train, test = sweep.split_runs(0.4, seed)
+        assert not set(train.runs) & set(test.runs)
+
+
 def test_summary_counts():
     assert read_sweep(datasets.proxy_sweep()).summary() == (
         "16 runs of 15 mixtures at 11 budgets up to 2.8672e+06 tokens: 176 points, 7 domains, "
@@ -158,6 +180,17 @@ def test_a_column_called_as_the_run_is_kept_beside_it():
     assert table["run (extra)"].tolist() == list("aaabbbccc")
 
 
+def test_other_columns_that_look_like_measurements_are_not_read_back_as_such():
+    renamed = wide_frame(r_squared=0.5, loss_scale=2.0).rename(
+        columns=lambda c: c.replace("r_web", "p_web").replace("r_code", "p_code")
+    )
+    renamed = renamed.rename(columns={"loss_web": "nats_web", "loss_code": "nats_code"})
+    sweep = read_sweep(renamed, mixture_prefix="p_", loss_prefix="nats_")
+    back = read_sweep(sweep.to_frame())
+    assert back.digest() == sweep.digest()
+    assert back.extra.columns.tolist() == ["extra r_squared", "extra loss_scale"]
+
+
 # ---- subsets -------------------------------------------------------------------------------------
 
 
@@ -243,6 +276,11 @@ def test_from_budget_leaves_out_what_is_before():
     assert later.notes[-1] == "20 points before 300 steps left out."
     with pytest.raises(ValueError, match="least is 500 steps, but the largest budget is 400"):
         sweep.from_budget(500)
+
+
+def test_take_accepts_a_condition_on_other_columns():
+    sweep = read_sweep(wide_frame(seed=[0] * 6 + [1] * 3))
+    assert sweep.take(sweep.extra["seed"] == 0).runs == ("a", "b")
 
 
 @pytest.mark.parametrize("points", [[5, 0], np.arange(9) < 2, np.array([-1]), slice(2, 4)])

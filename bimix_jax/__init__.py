@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bimix_jax.checks import SweepWarning as SweepWarning
     from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
-    from bimix_jax.fitting.arrays import Coefficients as Coefficients
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
-    from bimix_jax.fitting.arrays import predict_losses as predict_losses
     from bimix_jax.fitting.codes import Code as Code
+    from bimix_jax.fitting.coefficients import Coefficients as Coefficients
+    from bimix_jax.fitting.coefficients import predict_losses as predict_losses
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.formats import read_sweep as read_sweep
@@ -41,7 +41,7 @@ _HOMES = {
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",
     "Code": "fitting.codes",
-    "Coefficients": "fitting.arrays",
+    "Coefficients": "fitting.coefficients",
     "Evaluation": "scoring",
     "Fit": "fitted",
     "Law": "laws.law",
@@ -57,7 +57,7 @@ _HOMES = {
     "load_fit": "storage",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
-    "predict_losses": "fitting.arrays",
+    "predict_losses": "fitting.coefficients",
     "read_sweep": "formats",
 }
 _MODULES = ("datasets", "plots")

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitting.arrays import Coefficients, predict_losses
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures

@@ -11,8 +11,8 @@ import numpy as np
 from bimix_jax import __version__
 from bimix_jax.files import write_atomically
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.arrays import Coefficients
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
 

@@ -10,8 +10,9 @@ import optax
 from jax.typing import ArrayLike
 
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.arrays import ArrayFit, Coefficients, fit_arrays
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law

@@ -79,3 +79,7 @@ def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
     diagonal = jnp.diag(hessian)
     step = -positive_definite_solve(hessian + jnp.diag(damping * diagonal), gradient)
     return jnp.where(jnp.isfinite(step), step, 0.0)
+
+
+DEFAULT_OPTIMIZER = gauss_newton()
+"""One object, so that fits with the default share their compilations."""

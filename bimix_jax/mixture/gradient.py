@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from bimix_jax.fitting.arrays import DEFAULT_OPTIMIZER
+from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.solve import Evaluation, minimize
 from bimix_jax.mixture.objective import duality_gap
 

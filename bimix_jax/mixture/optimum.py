@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.arrays import Coefficients
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.objective import MeanLoss, duality_gap
 from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.arrays import Coefficients
+from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.exact import power_law_proportions
 from bimix_jax.mixture.gradient import minimize_on_simplex

@@ -1,0 +1,100 @@
+"""What is fitted and how, and how the unknowns of the search map to the coefficients of targets."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
+from bimix_jax.fitting.residual import Residual
+from bimix_jax.laws.law import Law
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """All that is static in a compilation.
+
+    The search runs over unknowns: the exponents of one target, or of all targets at once where
+    some are tied, a tied one being a single unknown. Parameters are the unknowns, then the
+    amplitudes of every target.
+    """
+
+    law: Law
+    domains: int
+    targets: int = 1
+    tied: tuple[str, ...] = ()
+    residual: Residual = "relative"
+    huber: float | None = None
+    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
+    tolerance: float | None = None
+    max_steps: int | None = None
+
+    def bounds(self, dtype: Any) -> tuple[Array, Array]:
+        """Lower and upper bounds (exponents,) of one target."""
+        lower, upper = np.asarray(self.law.bounds(self.domains), float).T
+        return jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
+
+    def ties(self) -> np.ndarray:
+        """0/1 matrix (targets, exponents, unknowns) that copies unknowns into every target."""
+        names = self.law.exponent_names
+        shared = [name in self.tied for name in names]
+        unknowns = sum(1 if s else self.targets for s in shared)
+        matrix = np.zeros((self.targets, len(names), unknowns))
+        position = 0
+        for exponent, is_shared in enumerate(shared):
+            for target in range(self.targets):
+                matrix[target, exponent, position + (0 if is_shared else target)] = 1.0
+            position += 1 if is_shared else self.targets
+        return matrix
+
+    def limits(self, dtype: Any) -> tuple[float, int]:
+        """Tolerance on the scaled gradient and the most evaluations."""
+        ours = self.optimizer is DEFAULT_OPTIMIZER
+        tolerance = self.tolerance or (1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4)
+        return tolerance, self.max_steps or (100 if ours else 5000)
+
+    @property
+    def needs_full(self) -> bool:
+        """Whether residuals are not linear in the amplitudes, so that projection only starts."""
+        return self.residual == "log" or self.huber is not None
+
+    def unknown_bounds(self, dtype: Any) -> tuple[Array, Array]:
+        """Lower and upper bounds (unknowns,)."""
+        lower, upper = self.bounds(dtype)
+        if not self.tied:
+            return lower, upper
+        owner = self.ties().sum(0).argmax(0)
+        return lower[owner], upper[owner]
+
+    def start_unknowns(self, starts: Array) -> Array:
+        """Starts (starts, exponents) of one target as unknowns (starts, unknowns)."""
+        if not self.tied:
+            return starts
+        ties = self.ties()
+        return jnp.einsum("tpu,sp->su", ties / ties.sum((0, 1)), starts)
+
+    def exponents(self, unknowns: Array) -> Array:
+        """Exponents (targets, exponents) of unknowns (unknowns,)."""
+        if not self.tied:
+            return unknowns[None]
+        return jnp.asarray(self.ties(), unknowns.dtype) @ unknowns
+
+    def unpack(self, params: Array) -> tuple[Array, Array]:
+        """Exponents (targets, exponents) and amplitudes (targets, amplitudes) of all parameters."""
+        count = self.targets * len(self.law.amplitude_names)
+        return self.exponents(params[:-count]), params[-count:].reshape(self.targets, -1)
+
+    def full_ties(self) -> np.ndarray:
+        """`ties` with the amplitudes beside the exponents; amplitudes are never tied."""
+        ties = self.ties()
+        targets, exponents, unknowns = ties.shape
+        count = len(self.law.amplitude_names)
+        matrix = np.zeros((targets, exponents + count, unknowns + targets * count))
+        matrix[:, :exponents, :unknowns] = ties
+        for target in range(targets):
+            first = unknowns + target * count
+            matrix[target, exponents:, first : first + count] = np.eye(count)
+        return matrix

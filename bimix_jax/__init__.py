@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.formats import read_sweep as read_sweep
+    from bimix_jax.laws import law_named as law_named
     from bimix_jax.laws.bimix import BiMix as BiMix
     from bimix_jax.laws.law import Law as Law
+    from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
@@ -49,11 +51,13 @@ _HOMES = {
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",
+    "TransferBiMix": "laws.transfer",
     "best_measured": "scoring",
     "evaluate": "scoring",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
     "gauss_newton": "fitting.optimizers",
+    "law_named": "laws",
     "load_fit": "storage",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",

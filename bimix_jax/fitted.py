@@ -140,6 +140,22 @@ class Fit:
         table["error"] = self.error
         return table
 
+    def by_domain(self, name: str) -> pd.DataFrame:
+        """Exponents that are one a domain, (targets, domains); `transfer` of `TransferBiMix`.
+
+        Raises:
+            ValueError: if the law has none of that name.
+        """
+        further = self.law.domain_exponent_names
+        if name not in further:
+            raise ValueError(
+                f"name is {name!r}; {self.law.name} has "
+                f"{', '.join(further) or 'nothing'} by domain."
+            )
+        first = len(self.law.exponent_names) + further.index(name) * len(self.domains)
+        values = self.coefficients.exponents[:, first : first + len(self.domains)]
+        return pd.DataFrame(values, index=list(self.targets), columns=list(self.domains))
+
     def _report(self, target: int) -> dict[str, float]:
         exponents = np.where(self.identified[target], self.coefficients.exponents[target], np.nan)
         amplitudes = np.asarray(self.coefficients.amplitudes[target])

@@ -13,13 +13,12 @@ from bimix_jax.files import write_atomically
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.laws import BiMix
+from bimix_jax.laws import LAWS
 from bimix_jax.laws.law import Law
 
 FORMAT = 1
 """Version of the file's layout; raised when an older reader would misread a new file."""
 KIND = "bimix_jax fit"
-KNOWN_LAWS: tuple[type[Law], ...] = (BiMix,)
 
 
 class UnknownLawError(ValueError):
@@ -48,7 +47,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
         FileNotFoundError: if there is no such file.
     """
     document = _read_document(Path(path))
-    known = {law.name: law for law in (*KNOWN_LAWS, *laws)}
+    known = LAWS | {law.name: law for law in laws}
     try:
         law = _law(document, known)
         return _from_document(document, law)
@@ -111,7 +110,7 @@ def _law_fields(law: Law) -> dict[str, Any]:
 
 def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
     c = fitted.coefficients
-    exponent_names, amplitude_names = fitted.law.exponent_names, fitted.law.amplitude_names
+    exponent_names, amplitude_names = fitted.law.names(fitted.domains), fitted.law.amplitude_names
     return {
         "target": fitted.targets[target],
         "exponents": dict(zip(exponent_names, _numbers(c.exponents[target]), strict=True)),
@@ -163,7 +162,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
     return Fit(
         coefficients=_coefficients(law, rows, domains),
         code=np.array([Code[r["code"].upper()] for r in rows], int),
-        identified=np.array([[r["identified"][n] for n in law.exponent_names] for r in rows], bool),
+        identified=np.array([[r["identified"][n] for n in law.names(domains)] for r in rows], bool),
         points=np.array([r["points"] for r in rows], int),
         sum_of_squares=_floats([r["sum_of_squares"] for r in rows]),
         error=_floats([r["error"] for r in rows]),
@@ -183,7 +182,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
 
 def _coefficients(law: Law, rows: list[dict[str, Any]], domains: tuple[str, ...]) -> Coefficients:
     return Coefficients(
-        exponents=_floats([[r["exponents"][n] for n in law.exponent_names] for r in rows]),
+        exponents=_floats([[r["exponents"][n] for n in law.names(domains)] for r in rows]),
         amplitudes=_floats([[r["amplitudes"][n] for n in law.amplitude_names] for r in rows]),
         own=_floats([[float(d == r["target"]) for d in domains] for r in rows]),
         budget_scale=_floats([r["budget_scale"] for r in rows]),

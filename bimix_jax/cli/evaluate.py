@@ -23,6 +23,7 @@ def evaluate(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
+    law: options.LawName = "BiMix",
     loss: options.Residual = "relative",
     huber: options.Huber = None,
     tied: options.Tied = None,
@@ -43,7 +44,7 @@ def evaluate(
         if train.budget.min() == train.budget.max() < test.budget.max():
             notes.append(f"No error on {name}: what is left has a single budget.")
             continue
-        fitted = bx.fit(train, loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+        fitted = bx.fit(train, bx.law_named(law), loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
         results[name] = bx.evaluate(fitted, test)
         notes += [f"{name}: {note}" for note in (*results[name].notes, *fitted.messages())]
     if plot:

@@ -24,6 +24,7 @@ def fit(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
+    law: options.LawName = "BiMix",
     loss: options.Residual = "relative",
     huber: options.Huber = None,
     tied: options.Tied = None,
@@ -38,7 +39,7 @@ def fit(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget,
     )  # fmt: skip
-    fitted = bx.fit(measured, loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+    fitted = bx.fit(measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
     fitted.save(output)
     if plot:
         bx.plots.save_figure(bx.plots.plot_curves(fitted, measured), plot)
@@ -47,5 +48,7 @@ def fit(
         return show_json({"fit": fitted.table(), "notes": notes, "file": str(output)})
     show_line(f"{sweep}: {measured.summary()}")
     show_table(fitted.table(), f"{fitted.law.name}, {loss} residuals")
+    for name in fitted.law.domain_exponent_names:
+        show_table(fitted.by_domain(name), f"{name}: target by domain")
     show_notes(notes)
     return show_line(f"Written: {', '.join(str(p) for p in (output, plot) if p)}")

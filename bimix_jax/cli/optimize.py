@@ -48,9 +48,16 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
     show_table(best.table(), f"Recommended mixture at {best.budget:g} {best.unit}")
     show_line(
         f"Mean loss {best.objective:.4f}, {name} {best.reference_objective:.4f}; "
-        f"no mixture is better by more than {max(best.gap, 0.0):.1g} ({best.method})."
+        f"{_proof(best)} ({best.method})."
     )
     show_notes(best.notes)
+
+
+def _proof(best: bx.Optimum) -> str:
+    gap = f"{max(best.gap, 0.0):.1g}"
+    if best.proven:
+        return f"no mixture is better by more than {gap}"
+    return f"a local optimum, stationary to {gap}; the law does not exclude a better one elsewhere"
 
 
 def _number(target: str, value: str) -> float:

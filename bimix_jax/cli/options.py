@@ -8,6 +8,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.files import check_folder
 from bimix_jax.formats import read_sweep
+from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
 
@@ -52,6 +53,7 @@ FromBudget = Annotated[
     float | None,
     typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
 ]
+LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
 Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
 Huber = Annotated[
     float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")

@@ -1,6 +1,6 @@
 """The pure core: arrays of points in, arrays of coefficients out, under jit, vmap and grad."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual
-from bimix_jax.fitting.solution import Found, solve
+from bimix_jax.fitting.solution import solve
 from bimix_jax.laws.law import Law
 
 
@@ -158,14 +158,16 @@ def _fit_all(
     problem: Problem, points: Points, bad: Array, starts: Array, own: Array, scale: Array
 ) -> ArrayFit:
     """Solve the targets as one problem where exponents are tied, one by one where they are not."""
+    fixed = jax.vmap(problem.law.fixed)(own)
+
+    def fit_together(points: Points, fixed: Array, own: Array) -> _Parts:
+        return _assemble(problem, points, fixed, own, starts)
+
     if problem.tied:
-        parts = _assemble(problem, solve(problem, points, starts), starts.dtype)
+        parts = fit_together(points, fixed, own)
     else:
-        each = jax.tree.map(lambda leaf: leaf[:, None], points)
-        fit_one = jax.vmap(
-            lambda one: _assemble(problem, solve(problem, one, starts), starts.dtype)
-        )
-        parts = jax.tree.map(lambda leaf: leaf[:, 0], fit_one(each))
+        each = jax.tree.map(lambda leaf: leaf[:, None], (points, fixed, own))
+        parts = jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(fit_together)(*each))
     count = jnp.sum(points.weight > 0, axis=1)
     code = jnp.where(bad | (count == 0), int(Code.BAD_DATA), parts.code)
     scales = jnp.broadcast_to(scale, count.shape)
@@ -182,12 +184,12 @@ class _Parts(NamedTuple):
     identified: Array
 
 
-def _assemble(problem: Problem, found: Found, dtype: Any) -> _Parts:
-    """Coefficients and verdicts a target, each with a leading axis (targets,)."""
-    lower, upper = problem.bounds(dtype)
+def _assemble(problem: Problem, points: Points, fixed: Array, own: Array, starts: Array) -> _Parts:
+    """Coefficients and verdicts of the targets of one problem, each with axis (targets,)."""
+    found, dtype = solve(problem, points, starts, fixed), starts.dtype
     exponents, amplitudes = problem.unpack(found.params)
     dead = problem.exponents(found.dead.astype(dtype)) > 0
-    at_bound = jnp.any(~dead & ((exponents <= lower) | (exponents >= upper)), axis=1)
+    at_bound = _at_bound(problem, exponents, dead | fixed)
     at_zero = jnp.any(amplitudes <= 0, axis=1)
     unidentified = found.singular | (jnp.any(dead, axis=1) & ~at_zero)
     verdicts = [
@@ -200,4 +202,13 @@ def _assemble(problem: Problem, found: Found, dtype: Any) -> _Parts:
     for condition, verdict in reversed(verdicts):
         code = jnp.where(condition, int(verdict), code)
     steps = jnp.broadcast_to(found.steps, code.shape)
+    exponents, amplitudes = jax.vmap(problem.law.canonical)(exponents, amplitudes, own)
     return _Parts(exponents, amplitudes, found.values, code, steps, ~dead)
+
+
+def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:
+    """(targets,) bool: a named exponent lies on a bound; one a domain may, 0 being an answer."""
+    named = len(problem.law.exponent_names)
+    lower, upper = problem.bounds(exponents.dtype)
+    on_bound = ~aside & ((exponents <= lower) | (exponents >= upper))
+    return jnp.any(on_bound[:, :named], axis=1)

@@ -14,7 +14,7 @@ from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.residual import RESIDUALS, Residual
-from bimix_jax.laws.bimix import BiMix
+from bimix_jax.laws import LAWS, BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
@@ -131,14 +131,15 @@ def _choose_targets(
     if not asked:
         raise ValueError(f"targets is empty; expected some of {', '.join(sweep.targets)}.")
     beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
+    able = ", ".join(name for name, known in LAWS.items() if not known.needs_own)
     if (beyond and targets is not None) or beyond == asked:
         raise ValueError(
             f"targets: {law.name} says nothing about {', '.join(beyond)}, no train domain; the "
-            f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law of all domains."
+            f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law that can: {able}."
         )
     note = f"Targets left out, as {law.name} cannot express what is no train domain: "
     return [t for t in asked if t not in beyond], (
-        note + f"{', '.join(beyond)}.",
+        note + f"{', '.join(beyond)} ({able} can).",
     ) if beyond else ()
 
 

@@ -39,7 +39,7 @@ class Problem:
 
     def ties(self) -> np.ndarray:
         """0/1 matrix (targets, exponents, unknowns) that copies unknowns into every target."""
-        names = self.law.exponent_names
+        names = self.law.names(["" for _ in range(self.domains)])
         shared = [name in self.tied for name in names]
         unknowns = sum(1 if s else self.targets for s in shared)
         matrix = np.zeros((self.targets, len(names), unknowns))
@@ -75,6 +75,12 @@ class Problem:
             return starts
         ties = self.ties()
         return jnp.einsum("tpu,sp->su", ties / ties.sum((0, 1)), starts)
+
+    def fixed_unknowns(self, fixed: Array) -> Array:
+        """(unknowns,) bool from (targets, exponents) bool: fixed in some target."""
+        if not self.tied:
+            return fixed[0]
+        return jnp.einsum("tpu,tp->u", self.ties(), fixed.astype(float)) > 0
 
     def exponents(self, unknowns: Array) -> Array:
         """Exponents (targets, exponents) of unknowns (unknowns,)."""

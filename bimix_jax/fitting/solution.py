@@ -36,20 +36,25 @@ class Found(NamedTuple):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solve(problem: Problem, points: Points, starts: Array) -> Found:
-    """The best end over starts (starts, exponents), of points with a leading axis (targets,)."""
-    unknowns = problem.start_unknowns(starts)
-    ends = jax.vmap(lambda start: _search(problem, points, start))(unknowns)
+def solve(problem: Problem, points: Points, starts: Array, fixed: Array) -> Found:
+    """The best end over starts (starts, exponents), of points with a leading axis (targets,).
+
+    What is `fixed` (targets, exponents) stays where a start puts it.
+    """
+    unknowns, held = problem.start_unknowns(starts), problem.fixed_unknowns(fixed)
+    ends = jax.vmap(lambda start: _search(problem, points, start, held))(unknowns)
     total = jnp.sum(ends.values, axis=1)
     best = jnp.argmin(jnp.where(jnp.isfinite(total), total, jnp.inf))
     return jax.tree.map(lambda leaf: leaf[best], ends)
 
 
-def _search(problem: Problem, points: Points, start: Array) -> Found:
+def _search(problem: Problem, points: Points, start: Array, fixed: Array) -> Found:
     """From one start: the exponents by projection, then all together where that is needed."""
     lower, upper = problem.unknown_bounds(start.dtype)
+    lower, upper = jnp.where(fixed, start, lower), jnp.where(fixed, start, upper)
     first = _minimize(problem, lambda x: _projected(problem, points, x), start, lower, upper)
     terms, dead = first.evaluation.extra
+    dead &= ~fixed
     amplitudes = terms.projection.amplitudes.ravel()
     params = jnp.concatenate([first.params, amplitudes])
     steps, singular = first.steps, jnp.atleast_1d(terms.projection.singular)
@@ -141,9 +146,9 @@ def _combined(each: Terms, ties: Array) -> Terms:
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
-    points, starts = primals
-    found = solve(problem, points, starts)
-    held = _held(problem, found)
+    points, starts, fixed = primals
+    found = solve(problem, points, starts, fixed)
+    held = _held(problem, found, fixed)
 
     def gradient_at(data: Points) -> Array:
         return jax.grad(lambda x: jnp.sum(_values(problem, data, x)))(found.params)
@@ -163,21 +168,26 @@ def _values(problem: Problem, points: Points, params: Array) -> Array:
     )
 
 
-def _held(problem: Problem, found: Found) -> Array:
-    """(unknowns + amplitudes,) bool: at a bound, or not determined by the data."""
+def _held(problem: Problem, found: Found, fixed: Array) -> Array:
+    """(unknowns + amplitudes,) bool: fixed, at a bound, or not determined by the data."""
     lower, upper = problem.unknown_bounds(found.params.dtype)
     unknowns = found.params[: len(lower)]
     amplitudes = found.params[len(lower) :]
-    at_bound = found.dead | (unknowns <= lower) | (unknowns >= upper)
-    return jnp.concatenate([at_bound, amplitudes <= 0])
+    at_bound = (unknowns <= lower) | (unknowns >= upper)
+    held = problem.fixed_unknowns(fixed) | found.dead | at_bound
+    return jnp.concatenate([held, amplitudes <= 0])
 
 
 def _masked_solve(hessian: Array, right: Array, held: Array) -> Array:
-    """Solve on the free parameters, scaled to a unit diagonal; 0 on the held ones."""
+    """Solve on the free parameters, scaled to a unit diagonal; 0 on the held ones.
+
+    By the pseudo-inverse, which leaves a free gauge where it is.
+    """
     identity = jnp.eye(len(held), dtype=hessian.dtype)
     free = jnp.where(held[:, None] | held, identity, hessian)
     scale = 1 / jnp.sqrt(jnp.abs(jnp.diag(free)))
-    solution = jnp.linalg.solve(free * scale[:, None] * scale, jnp.where(held, 0.0, right) * scale)
+    inverse = jnp.linalg.pinv(free * scale[:, None] * scale, hermitian=True)
+    solution = inverse @ (jnp.where(held, 0.0, right) * scale)
     return jnp.where(held, 0.0, solution * scale)
 
 

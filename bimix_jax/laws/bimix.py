@@ -30,6 +30,7 @@ class BiMix(Law):
     name: ClassVar[str] = "BiMix"
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
+    convex: ClassVar[bool] = True
     needs_own: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:

@@ -1,6 +1,7 @@
 """The contract of a law: a basis that is linear in the amplitudes once the exponents are given."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -34,6 +35,10 @@ class Law(abc.ABC):
     name: ClassVar[str]
     exponent_names: ClassVar[tuple[str, ...]]
     amplitude_names: ClassVar[tuple[str, ...]]
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ()
+    """Further exponents, after the named ones: for each of these names one a domain."""
+    convex: ClassVar[bool] = False
+    """Whether the loss is convex in the mixture whatever the coefficients: optima are global."""
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
 
@@ -57,6 +62,20 @@ class Law(abc.ABC):
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
 
+    def names(self, domains: Sequence[str]) -> tuple[str, ...]:
+        """The name of every exponent, for a sweep's domains."""
+        further = (f"{name}_{domain}" for name in self.domain_exponent_names for domain in domains)
+        return (*self.exponent_names, *further)
+
+    def fixed(self, own: Array) -> Array:
+        """(exponents,) bool: what stays where the starts put it, for a target; none by default."""
+        further = len(self.domain_exponent_names) * own.shape[0]
+        return jnp.zeros(len(self.exponent_names) + further, bool)
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """The same prediction in the law's gauge, where the exponents leave one free."""
+        return exponents, amplitudes
+
     def usable(self, mixture: Array, own: Array) -> Array:
         """Whether the law is finite at a mixture (domains,); other rows are left out of a fit."""
         return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
@@ -77,8 +96,8 @@ class Law(abc.ABC):
     ) -> dict[str, float]:
         """The coefficients as people quote them; by default exponents and amplitudes by name.
 
-        `exponents` (exponents,) and `amplitudes` (amplitudes,) of one target; `budget_scale` in
-        the sweep's unit.
+        `exponents` (exponents,) and `amplitudes` (amplitudes,) of one target, `budget_scale` in
+        the sweep's unit. Exponents that are one a domain are left to `Fit.by_domain`.
         """
-        names = (*self.amplitude_names, *self.exponent_names)
-        return dict(zip(names, map(float, (*amplitudes, *exponents)), strict=True))
+        named = dict(zip(self.amplitude_names, map(float, amplitudes), strict=True))
+        return named | dict(zip(self.exponent_names, map(float, exponents), strict=False))

@@ -33,7 +33,9 @@ class Optimum:
     objective: float
     """weighted mean of the losses"""
     gap: float
-    """no mixture is better by more than this (exact for a law convex in the mixture)"""
+    """no mixture is better by more than this, if `proven`"""
+    proven: bool
+    """the law is convex in the mixture, so that the gap proves the optimum global"""
     budget: float
     unit: str
     method: Method
@@ -123,6 +125,7 @@ def optimize_mixture(
         losses=pd.Series(losses, index=targets, name="loss"),
         objective=_mean(losses, counted),
         gap=gap,
+        proven=fitted.law.convex,
         budget=at,
         unit=fitted.unit,
         method=chosen,

@@ -1,0 +1,69 @@
+"""BiMix in which other domains count too."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.laws.bimix import BiMix
+from bimix_jax.laws.law import Law
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferBiMix(Law):
+    """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i), a token of j being worth t_ij of domain i.
+
+    t_ii = 1 and t_ij ≥ 0; for a target that is no train domain the largest t_ij is 1. With t = 0
+    it is BiMix. Finite at r_i = 0 as long as some t_ij r_j > 0, and convex in the mixture, so that
+    an optimum is global. Source: this project. Exponents (α, β, t_i1 … t_im), amplitudes
+    (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij r_j. Reported A, B, C have BiMix's gauge:
+    A is the loss at q = 1 and the sweep's largest budget.
+
+    >>> TransferBiMix().names(["code", "text"])
+    ('alpha', 'beta', 'transfer_code', 'transfer_text')
+    """
+
+    name: ClassVar[str] = "TransferBiMix"
+    exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
+    amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ("transfer",)
+    convex: ClassVar[bool] = True
+
+    def bounds(self, domains: int) -> Any:
+        """BiMix's for α and β; 0 ≤ t ≤ 100."""
+        return [*BiMix().bounds(domains), *[(0.0, 100.0)] * domains]
+
+    def starts(self, domains: int) -> Any:
+        """Much and little transfer, slow and fast saturation in budget."""
+        pairs = [(transfer, beta) for transfer in (0.3, 0.02) for beta in (0.5, 1.5)]
+        return [[0.2, beta, *[transfer] * domains] for transfer, beta in pairs]
+
+    def fixed(self, own: Array) -> Array:
+        """The worth of the own domain, which is 1."""
+        return jnp.concatenate([jnp.zeros(2, bool), own > 0])
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(mixture, own, log of the budget)."""
+        return mixture, own, jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(q^−α s^−β, q^−α)."""
+        mixture, own, log_budget = features
+        worth = jnp.sum(jnp.where(own > 0, 1.0, exponents[2:]) * mixture)
+        of_mixture = jnp.exp(-exponents[0] * jnp.log(worth))
+        return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
+        transfer = jnp.where(own > 0, 1.0, exponents[2:])
+        scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))
+        scaled = jnp.concatenate([exponents[:2], transfer / scale])
+        return scaled, amplitudes * scale ** -exponents[0]
+
+    def report(
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
+    ) -> dict[str, float]:
+        """A, B, C, alpha and beta as `BiMix` reports them."""
+        return BiMix().report(exponents[:2], amplitudes, budget_scale)

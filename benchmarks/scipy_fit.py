@@ -1,40 +1,84 @@
-"""The oracle: BiMix in its four identifiable parameters by SciPy's trust-region least squares."""
+"""The oracle: all parameters of a law together by SciPy's trust-region least squares."""
 
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
-LOWER, UPPER = (1e-9, 1e-3, 0.0, 0.0), (5.0, 10.0, np.inf, np.inf)
+from bimix_jax import Law
+from bimix_jax.fitting.residual import predict, split_parameters
+from bimix_jax.sweep import Sweep
 
 
 def best_of_starts(
-    share: np.ndarray, budget: np.ndarray, loss: np.ndarray, starts: int = 20, seed: int = 0
+    law: Law, sweep: Sweep, target: str, starts: int = 20, seed: int = 0
 ) -> tuple[float, np.ndarray]:
-    """Least Σ((ŷ−y)/y)² over random starts, and its (α, β, A·B, A·C) at budgets / max(budget)."""
-    rng = np.random.default_rng(seed)
-    log_share, log_budget = np.log(share), np.log(budget / budget.max())
+    """Least Σ((ŷ−y)/y)² of one target over random starts, and its exponents and amplitudes.
 
-    def residual(x: np.ndarray) -> np.ndarray:
-        of_budget = x[2] * np.exp(-x[1] * log_budget)
-        return np.exp(-x[0] * log_share) * (of_budget + x[3]) / loss - 1
-
-    def jacobian(x: np.ndarray) -> np.ndarray:
-        of_share = np.exp(-x[0] * log_share) / loss
-        of_budget = np.exp(-x[1] * log_budget)
-        whole = of_share * (x[2] * of_budget + x[3])
-        columns = [-log_share * whole, -log_budget * of_share * x[2] * of_budget]
-        return np.stack([*columns, of_share * of_budget, of_share], axis=1)
-
-    ends = [
-        least_squares(
-            residual, start, jacobian, bounds=(LOWER, UPPER), x_scale="jac",
-            xtol=1e-13, ftol=1e-13, gtol=1e-13, max_nfev=400,
-        )
-        for start in rng.uniform([0.01, 0.05, 0.1, 0.1], [0.5, 3.0, 4.0, 4.0], (starts, 4))
-    ]  # fmt: skip
+    Starts are drawn around the law's own; budgets are divided by the sweep's largest.
+    """
+    mixture, own, budget, loss = points_of(law, sweep, target)
+    features = features_of(law, mixture, own, budget / sweep.largest_budget)
+    fixed = np.asarray(law.fixed(jnp.asarray(own)))
+    rng, count = np.random.default_rng(seed), len(law.amplitude_names)
+    bounds = np.array([*law.bounds(len(own)), *[(0.0, np.inf)] * count])
+    middle = np.asarray(law.starts(len(own)), float)
+    ends = []
+    for _ in range(starts):
+        exponents = middle[rng.integers(len(middle))] * rng.lognormal(0, 0.7, middle.shape[1])
+        start = np.concatenate([exponents, rng.uniform(0.1, 4.0, count)])
+        free = np.flatnonzero(np.append(~fixed, np.ones(count, bool)))
+        residual, jacobian = _of_free(law, features, loss, start, free)
+        ends.append(
+            least_squares(
+                residual, np.clip(start[free], *bounds[free].T), jacobian, bounds=bounds[free].T,
+                x_scale="jac", xtol=1e-13, ftol=1e-13, gtol=1e-13, max_nfev=400,
+            )
+        )  # fmt: skip
     best = min(ends, key=lambda end: end.cost)
-    return 2 * best.cost, best.x
+    start[free] = best.x
+    return 2 * best.cost, start
 
 
-def predict(x: np.ndarray, share: np.ndarray, budget: np.ndarray, scale: float) -> np.ndarray:
-    """Losses of parameters as `best_of_starts` returns them; `scale` is the training maximum."""
-    return share ** -x[0] * (x[2] * (budget / scale) ** -x[1] + x[3])
+def points_of(law: Law, sweep: Sweep, target: str) -> tuple[np.ndarray, ...]:
+    """Mixture, own, budget and loss of the points that a law can use for a target."""
+    own = np.array([float(d == target) for d in sweep.domains])
+    loss = sweep.loss[:, sweep.targets.index(target)]
+    usable = jax.vmap(law.usable, in_axes=(0, None))(sweep.mixture, own)
+    keep = np.isfinite(loss) & np.asarray(usable)
+    return sweep.mixture[keep], own, sweep.budget[keep], loss[keep]
+
+
+def losses(law: Law, params: np.ndarray, features: tuple) -> np.ndarray:
+    """Losses (points,) of parameters as `best_of_starts` returns them."""
+    return np.asarray(_losses(law, params, features))
+
+
+def features_of(law: Law, mixture: np.ndarray, own: np.ndarray, budget: np.ndarray) -> tuple:
+    """The law's features of points; budgets in the training sweep's largest."""
+    return jax.vmap(law.features, in_axes=(0, None, 0))(mixture, jnp.asarray(own), budget)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _losses(law: Law, params: jax.Array, features: tuple) -> jax.Array:
+    return predict(law, *split_parameters(law, params), features)
+
+
+_slopes = jax.jit(jax.jacfwd(_losses, argnums=1), static_argnums=0)
+
+
+def _of_free(
+    law: Law, features: tuple, loss: np.ndarray, start: np.ndarray, free: np.ndarray
+) -> tuple[Callable, Callable]:
+    def params(x: np.ndarray) -> np.ndarray:
+        whole = start.copy()
+        whole[free] = x
+        return whole
+
+    return (
+        lambda x: np.asarray(_losses(law, params(x), features)) / loss - 1,
+        lambda x: np.asarray(_slopes(law, params(x), features))[:, free] / loss[:, None],
+    )

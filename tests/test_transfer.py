@@ -77,11 +77,12 @@ def test_sum_of_squares_is_that_of_scipys_best():
             worth = mixture[:, target] + mixture[:, others] @ x[4:]
             return worth ** -x[0] * (x[2] * relative ** -x[1] + x[3]) / loss[:, target] - 1
 
+        bounds = ([1e-9, 1e-3, 0, 0, 0, 0], [5, 10, np.inf, np.inf, 100, 100])
+        starts = rng.uniform([0.05, 0.1, 0.2, 0.2, 0.01, 0.01], [0.5, 2, 3, 3, 1, 1], (6, 6))
         ends = [
-            least_squares(rest, rng.uniform([0.05, 0.1, 0.2, 0.2, 0.01, 0.01], [0.5, 2, 3, 3, 1, 1]),
-                          bounds=([1e-9, 1e-3, 0, 0, 0, 0], [5, 10, np.inf, np.inf, 100, 100]),
-                          x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14)
-            for _ in range(6)
+            least_squares(rest, start, bounds=bounds, x_scale="jac", xtol=1e-14, ftol=1e-14,
+                          gtol=1e-14)
+            for start in starts
         ]  # fmt: skip
         best = 2 * min(end.cost for end in ends)
         assert float(found.sum_of_squares[target]) <= best * (1 + 1e-6)

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.codes import Code
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import Coefficients, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual
@@ -78,8 +78,7 @@ def fit_arrays(
     Raises:
         ValueError: on an unknown residual or tied name, or shapes that do not fit together.
 
-    >>> import numpy as np
-    >>> from bimix_jax.laws import BiMix
+    >>>     >>> from bimix_jax.laws import BiMix
     >>> share = np.array([0.2, 0.5, 0.8] * 4)
     >>> mixture = np.stack([share, 1 - share], axis=1)
     >>> budget = np.repeat([1.0, 2.0, 4.0, 8.0], 3)
@@ -89,17 +88,21 @@ def fit_arrays(
     >>> print(fitted.coefficients.exponents.round(6))
     [0.1 0.5]
     """
-    mixture, budget, loss = jnp.asarray(mixture), jnp.asarray(budget), jnp.asarray(loss)
+    tied = (tied,) if isinstance(tied, str) else tuple(tied)
+    mixture, budget, loss, weight, budget_scale = one_float_type(
+        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale
+    )
     single = loss.ndim == 1
     losses = loss[:, None] if single else loss
-    _check_shapes(law, mixture, budget, losses, residual, tied)
-    weights = jnp.ones_like(losses) if weight is None else _like(jnp.asarray(weight), losses)
-    scale = jnp.max(budget) if budget_scale is None else jnp.asarray(budget_scale, budget.dtype)
+    _check_shapes(mixture, budget, losses)
+    _check_options(law, residual, huber, tied, max_steps, tolerance)
+    weights = _like(weight, losses)
+    scale = _largest(budget) if budget_scale is None else budget_scale
     membership = jax.nn.one_hot(
         jnp.broadcast_to(jnp.asarray(own), (losses.shape[1],)), mixture.shape[1], dtype=losses.dtype
     )
     problem = Problem(
-        law, mixture.shape[1], losses.shape[1] if tied else 1, tuple(tied), residual, huber,
+        law, mixture.shape[1], losses.shape[1] if tied else 1, tied, residual, huber,
         optimizer or DEFAULT_OPTIMIZER, tolerance, max_steps,
     )  # fmt: skip
     points, bad = jax.vmap(_points, in_axes=(None, None, None, 1, 1, 0))(
@@ -110,16 +113,34 @@ def fit_arrays(
     return jax.tree.map(lambda leaf: leaf[0], fitted) if single else fitted
 
 
-def _check_shapes(
-    law: Law, mixture: Array, budget: Array, losses: Array, residual: str, tied: tuple[str, ...]
-) -> None:
+def _largest(budget: Array) -> Array:
+    return jnp.max(jnp.where(jnp.isfinite(budget) & (budget > 0), budget, 0.0), initial=0.0)
+
+
+def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
     if mixture.ndim != 2 or budget.shape != mixture.shape[:1] or losses.shape[:1] != budget.shape:
         raise ValueError(
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
             "together: expected (points, domains), (points,) and (points,) or (points, targets)."
         )
+
+
+def _check_options(
+    law: Law,
+    residual: str,
+    huber: float | None,
+    tied: tuple[str, ...],
+    max_steps: int | None,
+    tolerance: float | None,
+) -> None:
+    if not isinstance(law, Law):
+        raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
     if residual not in RESIDUALS:
         raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
+    above_zero = {"huber": huber, "max_steps": max_steps, "tolerance": tolerance}
+    for name, value in above_zero.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
     unknown = sorted(set(tied) - set(law.exponent_names))
     if unknown:
         raise ValueError(
@@ -129,29 +150,27 @@ def _check_shapes(
 
 
 def _like(weight: Array, losses: Array) -> Array:
-    return jnp.broadcast_to(weight if weight.ndim == 2 else weight[:, None], losses.shape)
+    return jnp.broadcast_to(weight[:, None] if weight.ndim == 1 else weight, losses.shape)
 
 
 def _points(
     law: Law, mixture: Array, budget: Array, loss: Array, weight: Array, own: Array
 ) -> tuple[Points, Array]:
     """The rows that count, with harmless values in the others, and whether any row is broken."""
-    sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0) & (weight >= 0)
+    sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
+    sound &= jnp.isfinite(weight) & (weight >= 0) & jnp.all(jnp.isfinite(mixture), axis=1)
     asked = ~jnp.isnan(loss) & (weight != 0)
     keep = sound & asked & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     harmless = 1.0 / mixture.shape[1]
     features = jax.vmap(law.features, in_axes=(0, None, 0))(
         jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0)
     )
-    finite = jax.tree.map(lambda leaf: _masked(leaf, keep), features)
+    # Of a target that is no domain even the harmless mixture may have no finite features.
+    finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), features)
     return (
         Points(finite, jnp.where(keep, loss, 1.0), jnp.where(keep, weight, 0.0)),
         jnp.any(asked & ~sound),
     )
-
-
-def _masked(leaf: Array, keep: Array) -> Array:
-    return jnp.where(keep.reshape(keep.shape + (1,) * (leaf.ndim - 1)), leaf, 0.0)
 
 
 def _fit_all(

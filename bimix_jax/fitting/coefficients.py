@@ -1,9 +1,10 @@
 """Coefficients as arrays, and what they predict."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -32,8 +33,8 @@ def predict_losses(
     `coefficients` has a leading axis (targets,); a budget is in the unit of its scale. Infinite
     where the law is (BiMix at a proportion of 0).
     """
-    mixture = jnp.asarray(mixture)
-    budget = jnp.broadcast_to(jnp.asarray(budget, mixture.dtype), mixture.shape[:1])
+    mixture, budget = one_float_type(mixture, budget)
+    budget = jnp.broadcast_to(budget, mixture.shape[:1])
 
     def one(target: Coefficients) -> Array:
         features = jax.vmap(law.features, in_axes=(0, None, 0))(
@@ -42,3 +43,20 @@ def predict_losses(
         return predict(law, target.exponents, target.amplitudes, features)
 
     return jax.vmap(one)(coefficients).T
+
+
+def one_float_type(*values: Any) -> list[Any]:
+    """Arrays of one floating type, the widest among them; None stays None.
+
+    Whole numbers are converted in NumPy first: token counts do not fit into 32 bits.
+    """
+    arrays = [v if v is None or isinstance(v, Array) else np.asarray(v) for v in values]
+    there = [a for a in arrays if a is not None]
+    floats = [a.dtype for a in there if jnp.issubdtype(a.dtype, jnp.floating) and a.ndim]
+    dtype = jnp.result_type(*(floats or [float]))
+    return [None if a is None else jnp.asarray(a, dtype) for a in map(_unwrapped, arrays)]
+
+
+def _unwrapped(array: Any) -> Any:
+    whole = isinstance(array, np.ndarray) and not np.issubdtype(array.dtype, np.floating)
+    return array.astype(float) if whole else array

@@ -78,11 +78,11 @@ class Law(abc.ABC):
 
     def usable(self, mixture: Array, own: Array) -> Array:
         """Whether the law is finite at a mixture (domains,); other rows are left out of a fit."""
-        return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
+        return jnp.array(True)
 
     def unusable_reason(self) -> str:
         """Why `usable` refuses a row, for the notes of a fit."""
-        return "the mixture is not finite"
+        return f"{self.name} has no value there"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.

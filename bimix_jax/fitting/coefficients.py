@@ -33,12 +33,12 @@ def predict_losses(
     `coefficients` has a leading axis (targets,); a budget is in the unit of its scale. Infinite
     where the law is (BiMix at a proportion of 0).
     """
-    mixture, budget = one_float_type(mixture, budget)
-    budget = jnp.broadcast_to(budget, mixture.shape[:1])
+    mixtures, budgets = one_float_type(mixture, budget)
+    budgets = jnp.broadcast_to(budgets, mixtures.shape[:1])
 
     def one(target: Coefficients) -> Array:
         features = jax.vmap(law.features, in_axes=(0, None, 0))(
-            mixture, target.own, budget / target.budget_scale
+            mixtures, target.own, budgets / target.budget_scale
         )
         return predict(law, target.exponents, target.amplitudes, features)
 
@@ -48,15 +48,18 @@ def predict_losses(
 def one_float_type(*values: Any) -> list[Any]:
     """Arrays of one floating type, the widest among them; None stays None.
 
-    Whole numbers are converted in NumPy first: token counts do not fit into 32 bits.
+    Whole numbers become floats in NumPy first: token counts do not fit into 32 bits.
     """
-    arrays = [v if v is None or isinstance(v, Array) else np.asarray(v) for v in values]
-    there = [a for a in arrays if a is not None]
-    floats = [a.dtype for a in there if jnp.issubdtype(a.dtype, jnp.floating) and a.ndim]
-    dtype = jnp.result_type(*(floats or [float]))
-    return [None if a is None else jnp.asarray(a, dtype) for a in map(_unwrapped, arrays)]
+    arrays = [_as_float(v) for v in values]
+    sized = [a.dtype for a in arrays if a is not None and a.ndim]
+    dtype = jnp.result_type(*(sized or [float]))
+    return [None if a is None else jnp.asarray(a, dtype) for a in arrays]
 
 
-def _unwrapped(array: Any) -> Any:
-    whole = isinstance(array, np.ndarray) and not np.issubdtype(array.dtype, np.floating)
-    return array.astype(float) if whole else array
+def _as_float(value: Any) -> Any:
+    if value is None or (isinstance(value, Array) and jnp.issubdtype(value.dtype, jnp.floating)):
+        return value
+    if isinstance(value, Array):
+        return value.astype(float)
+    array = np.asarray(value)
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(float)

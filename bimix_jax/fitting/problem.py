@@ -31,6 +31,7 @@ class Problem:
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
     tolerance: float | None = None
     max_steps: int | None = None
+    restrained: bool = False
 
     def bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (exponents,) of one target."""
@@ -61,6 +62,11 @@ class Problem:
         """Whether residuals are not linear in the amplitudes, so that projection only starts."""
         return self.residual == "log" or self.huber is not None
 
+    @property
+    def unknown_count(self) -> int:
+        """How many unknowns there are."""
+        return self.ties().shape[2]
+
     def unknown_bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (unknowns,)."""
         lower, upper = self.bounds(dtype)
@@ -80,7 +86,11 @@ class Problem:
         """(unknowns,) bool from (targets, exponents) bool: fixed in some target."""
         if not self.tied:
             return fixed[0]
-        return jnp.einsum("tpu,tp->u", self.ties(), fixed.astype(float)) > 0
+        return self.collected(fixed.astype(float)) > 0
+
+    def collected(self, values: Array) -> Array:
+        """Sums (unknowns,) of (targets, exponents) over what each unknown stands for."""
+        return jnp.einsum("tpu,tp->u", jnp.asarray(self.ties(), values.dtype), values)
 
     def exponents(self, unknowns: Array) -> Array:
         """Exponents (targets, exponents) of unknowns (unknowns,)."""

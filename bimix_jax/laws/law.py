@@ -72,6 +72,19 @@ class Law(abc.ABC):
         further = len(self.domain_exponent_names) * own.shape[0]
         return jnp.zeros(len(self.exponent_names) + further, bool)
 
+    def gauges(self, own: Array) -> Array:
+        """() int: how many directions of the exponents change no prediction, for a target."""
+        return jnp.zeros((), int)
+
+    def restraint(self, own: Array) -> tuple[Array, Array] | None:
+        """(centre, weight), each (exponents,): where few runs draw the exponents of a target.
+
+        A fit adds ½·strength·Σ_k weight_k·(exponent_k − centre_k)² to half its mean squared
+        residual, and finds the strength by leaving runs out. None, the default, for a law whose
+        exponents need none.
+        """
+        return None
+
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """The same prediction in the law's gauge, where the exponents leave one free."""
         return exponents, amplitudes

@@ -55,6 +55,16 @@ class TransferBiMix(Law):
         of_mixture = jnp.exp(-exponents[0] * jnp.log(worth))
         return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
 
+    def gauges(self, own: Array) -> Array:
+        """Without an own domain the scale of all t is free."""
+        return jnp.where(jnp.any(own > 0), 0, 1)
+
+    def restraint(self, own: Array) -> tuple[Array, Array]:
+        """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same."""
+        alone = jnp.any(own > 0)
+        centre = jnp.concatenate([jnp.zeros(2), jnp.where(alone, 0.0, jnp.ones_like(own))])
+        return centre, jnp.concatenate([jnp.zeros(2), 1.0 - own])
+
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
         transfer = jnp.where(own > 0, 1.0, exponents[2:])

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.formats import read_sweep as read_sweep
     from bimix_jax.laws import law_named as law_named
+    from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
+    from bimix_jax.laws.cross import CrossBiMix as CrossBiMix
+    from bimix_jax.laws.data_mixing import DataMixingLaw as DataMixingLaw
+    from bimix_jax.laws.data_mixing import DataMixingLawPlus as DataMixingLawPlus
     from bimix_jax.laws.law import Law as Law
+    from bimix_jax.laws.log_linear import LogLinear as LogLinear
+    from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
@@ -40,14 +46,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdditiveLaw": "laws.additive",
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
+    "CrossBiMix": "laws.cross",
+    "DataMixingLaw": "laws.data_mixing",
+    "DataMixingLawPlus": "laws.data_mixing",
     "Evaluation": "scoring",
     "Fit": "fitted",
     "Law": "laws.law",
+    "LogLinear": "laws.log_linear",
     "Optimum": "mixture.optimum",
+    "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",

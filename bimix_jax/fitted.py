@@ -23,7 +23,7 @@ FAR = 2.0
     jax.tree_util.register_dataclass,
     data_fields=[
         "coefficients", "code", "identified", "points", "sum_of_squares", "error",
-        "observed_proportions", "observed_budgets",
+        "observed_proportions", "observed_budgets", "restraint", "agreement",
     ],
     meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
     drop_fields=["notes", "sweep_digest"],
@@ -52,6 +52,10 @@ class Fit:
     """(2, domains) least and largest proportion in the sweep"""
     observed_budgets: np.ndarray
     """(2,) least and largest budget in the sweep"""
+    restraint: np.ndarray
+    """(targets,) strength with which `Law.restraint` drew the exponents, 0 for none"""
+    agreement: np.ndarray
+    """(targets,) share of the starts that ended at the best optimum"""
     law: Law
     domains: tuple[str, ...]
     targets: tuple[str, ...]

@@ -121,6 +121,8 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
         "points": int(fitted.points[target]),
         "sum_of_squares": _numbers(fitted.sum_of_squares[target]),
         "error": _numbers(fitted.error[target]),
+        "restraint": float(fitted.restraint[target]),
+        "agreement": float(fitted.agreement[target]),
     }
 
 
@@ -168,6 +170,8 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         error=_floats([r["error"] for r in rows]),
         observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
         observed_budgets=_floats(document["observed_budgets"], (2,)),
+        restraint=_floats([r.get("restraint", 0.0) for r in rows]),
+        agreement=_floats([r.get("agreement", 1.0) for r in rows]),
         law=law,
         domains=domains,
         targets=tuple(document["targets"]),

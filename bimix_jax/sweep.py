@@ -141,6 +141,15 @@ class Sweep:
         what = f"budgets from {cut:g} {self.unit} on held out"
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
 
+    def folds(self, most: int) -> np.ndarray:
+        """(points,) int: mixtures dealt to at most `most` parts, all points of one to one part.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> np.unique(read_sweep(datasets.proxy_sweep()).folds(8)).tolist()
+        [0, 1, 2, 3, 4, 5, 6, 7]
+        """
+        return np.unique(self.mixture_group, return_inverse=True)[1].reshape(-1) % most
+
     def from_budget(self, least: float) -> "Sweep":
         """The points at budgets of `least` and more.
 

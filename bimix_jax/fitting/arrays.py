@@ -239,8 +239,9 @@ def _assemble(problem: Problem, data: Data, own: Array, starts: Array) -> _Parts
     dead = problem.exponents(found.dead.astype(dtype)) > 0
     at_bound = _at_bound(problem, exponents, dead | data.fixed)
     at_zero = jnp.any(amplitudes <= 0, axis=1)
+    named = len(problem.law.exponent_names)
     blind = dead & ~_would_matter(problem, data.points, exponents, amplitudes)
-    unidentified = found.singular | jnp.any(blind, axis=1) | found.deficient
+    unidentified = found.singular | jnp.any(blind[:, :named], axis=1) | found.deficient
     verdicts = [
         (~jnp.isfinite(found.values), Code.NONFINITE),
         (unidentified, Code.UNIDENTIFIED),

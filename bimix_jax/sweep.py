@@ -106,14 +106,9 @@ class Sweep:
         >>> len(train.runs), len(test.runs)
         (12, 4)
         """
-        _check_fraction(fraction)
-        groups = np.unique(self.mixture_group)
-        if len(groups) < 2:
-            raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
-        count = int(np.clip(round(fraction * len(groups)), 1, len(groups) - 1))
-        drawn = np.random.default_rng(seed).permutation(groups)[:count]
-        held_out = np.isin(self.mixture_group, drawn)
-        what = f"{count} of {len(groups)} mixtures held out (seed {seed})"
+        held_out = self.draw_mixtures(fraction, seed)
+        groups = [len(np.unique(self.mixture_group[part])) for part in (held_out, ~held_out)]
+        what = f"{groups[0]} of {sum(groups)} mixtures held out (seed {seed})"
         return self.take(~held_out, f"train part: {what}"), self.take(
             held_out, f"test part: {what}"
         )
@@ -131,12 +126,7 @@ class Sweep:
         >>> train.largest_budget, float(test.budget.min())
         (1146880.0, 1433600.0)
         """
-        _check_fraction(fraction)
-        budgets = np.unique(self.budget)
-        if len(budgets) < 2:
-            raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
-        count = int(np.clip(round(fraction * len(budgets)), 1, len(budgets) - 1))
-        cut = budgets[-count]
+        cut = self.budget_cut(fraction)
         later = self.budget >= cut
         what = f"budgets from {cut:g} {self.unit} on held out"
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
@@ -149,6 +139,33 @@ class Sweep:
         [0, 1, 2, 3, 4, 5, 6, 7]
         """
         return np.unique(self.mixture_group, return_inverse=True)[1].reshape(-1) % most
+
+    def draw_mixtures(self, fraction: float, seed: int) -> np.ndarray:
+        """(points,) bool: all points of a random `fraction` of the mixtures, of one at least.
+
+        Raises:
+            ValueError: as `split_runs`.
+        """
+        _check_fraction(fraction)
+        groups = np.unique(self.mixture_group)
+        if len(groups) < 2:
+            raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
+        count = int(np.clip(round(fraction * len(groups)), 1, len(groups) - 1))
+        drawn = np.random.default_rng(seed).permutation(groups)[:count]
+        return np.isin(self.mixture_group, drawn)
+
+    def budget_cut(self, fraction: float) -> float:
+        """The least of the later `fraction` of the budgets.
+
+        Raises:
+            ValueError: as `split_budgets`.
+        """
+        _check_fraction(fraction)
+        budgets = np.unique(self.budget)
+        if len(budgets) < 2:
+            raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
+        count = int(np.clip(round(fraction * len(budgets)), 1, len(budgets) - 1))
+        return float(budgets[-count])
 
     def from_budget(self, least: float) -> "Sweep":
         """The points at budgets of `least` and more.

@@ -75,7 +75,8 @@ def fit_arrays(
         huber: residuals beyond this count linearly; None for plain squares.
         tied: names of exponents that are one number for all targets.
         optimizer: any optax transformation; default damped Gauss-Newton.
-        starts: (starts, exponents) to search from; default the law's own. The best end wins.
+        starts: (starts, exponents) to search from, or (targets, starts, exponents); default the
+            law's own. The best end wins.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
         tolerance: on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
@@ -122,18 +123,16 @@ def fit_arrays(
     points, bad = jax.vmap(_points, in_axes=(None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, losses, _like(weights, losses), membership
     )
-    data = _data(law, points, membership)
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
-    first = problem.start_unknowns(given)
+    each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
+    data = _data(law, points, membership, each_start)
     if strength is None and problem.restrained and fold is not None:
-        strength = jax.lax.stop_gradient(
-            choose_strength(problem, data, first[0], jnp.asarray(fold), folds)
-        )
+        strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
     strength = jnp.zeros((), losses.dtype) if strength is None else strength
     data = data._replace(pull=strength * data.pull)
 
     def fit_together(data: Data, own: Array) -> _Parts:
-        return _assemble(problem, data, own, first)
+        return _assemble(problem, data, own)
 
     parts = by_problem(problem, fit_together)(data, membership)
     fitted = _array_fit(parts, points, bad, membership, scale, strength)
@@ -213,13 +212,14 @@ def _points(
     )
 
 
-def _data(law: Law, points: Points, own: Array) -> Data:
+def _data(law: Law, points: Points, own: Array, starts: Array) -> Data:
     """What targets with `own` (targets, domains) are solved for, at a restraint of strength 1."""
     fixed, gauges = jax.vmap(law.fixed)(own), jax.vmap(law.gauges)(own)
     centre = weight = jnp.zeros(fixed.shape, own.dtype)
     if law.restraint(own[0]) is not None:
         centre, weight = jax.vmap(law.restraint)(own)  # type: ignore[misc]
-    return Data(points, fixed, centre.astype(own.dtype), weight.astype(own.dtype), gauges)
+    centre, weight = centre.astype(own.dtype), weight.astype(own.dtype)
+    return Data(points, fixed, centre, weight, gauges, starts)
 
 
 class _Parts(NamedTuple):
@@ -232,9 +232,9 @@ class _Parts(NamedTuple):
     agreement: Array
 
 
-def _assemble(problem: Problem, data: Data, own: Array, starts: Array) -> _Parts:
+def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     """Coefficients and verdicts of the targets of one problem, each with axis (targets,)."""
-    found, dtype = solve(problem, data, starts), starts.dtype
+    found, dtype = solve(problem, data), own.dtype
     exponents, amplitudes = problem.unpack(found.params)
     dead = problem.exponents(found.dead.astype(dtype)) > 0
     at_bound = _at_bound(problem, exponents, dead | data.fixed)

@@ -76,11 +76,11 @@ class Problem:
         return lower[owner], upper[owner]
 
     def start_unknowns(self, starts: Array) -> Array:
-        """Starts (starts, exponents) of one target as unknowns (starts, unknowns)."""
+        """Starts (targets, starts, exponents) as unknowns (starts, unknowns), means where tied."""
         if not self.tied:
-            return starts
+            return starts[0]
         ties = self.ties()
-        return jnp.einsum("tpu,sp->su", ties / ties.sum((0, 1)), starts)
+        return jnp.einsum("tpu,tsp->su", ties / ties.sum((0, 1)), starts)
 
     def fixed_unknowns(self, fixed: Array) -> Array:
         """(unknowns,) bool from (targets, exponents) bool: fixed in some target."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import gram
+from bimix_jax.fitting.linear_algebra import UNROLLED, gram
 from bimix_jax.fitting.projection import Projection, eliminate, nonnegative_amplitudes
 from bimix_jax.laws.law import Law
 
@@ -95,7 +95,14 @@ def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
 def _slopes(model: Callable[[Array], Array], params: Array) -> list[Array]:
     """Columns of the Jacobian, a list of (points,)."""
     directions = jnp.eye(params.shape[0], dtype=params.dtype)
-    return [jax.jvp(model, (params,), (d,))[1] for d in directions]
+
+    def along(direction: Array) -> Array:
+        return jax.jvp(model, (params,), (direction,))[1]
+
+    if len(directions) > UNROLLED // 2:
+        # Written out, many slopes would take longer to compile than to fit.
+        return list(jax.vmap(along)(directions))
+    return [along(direction) for direction in directions]
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:

@@ -17,13 +17,13 @@ TOLERANCE, MAX_STEPS = 1e-3, 50
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
 
 
-def choose_strength(problem: Problem, data: Data, start: Array, fold: Array, folds: int) -> Array:
+def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Array:
     """() the strength with the least error on runs left out, one for all targets.
 
     Args:
         problem: what is fitted.
-        data: of all targets; its pull is that of strength 1.
-        start: (unknowns,) of the first, most restrained fit; each fit starts at the one before.
+        data: of all targets; its pull is that of strength 1. The most restrained fit begins at its
+            first start, each other one at the end of the one before.
         fold: (points,) int in 0 … folds − 1; the points of a run share one.
         folds: how many there are.
 
@@ -35,10 +35,10 @@ def choose_strength(problem: Problem, data: Data, start: Array, fold: Array, fol
     )
 
     def of_problem(part: Data) -> Array:
-        return _errors_along_path(quick, part, start, fold, folds)
+        return _errors_along_path(quick, part, fold, folds)
 
     errors = jnp.nanmean(by_problem(problem, of_problem)(data), axis=0)
-    return jnp.asarray(STRENGTHS, start.dtype)[strength_index(errors)]
+    return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(errors)]
 
 
 def strength_index(errors: Array) -> Array:
@@ -51,22 +51,22 @@ def strength_index(errors: Array) -> Array:
     return jnp.where(jnp.nanmean(gain) > standard_error, best, 0)
 
 
-def _errors_along_path(
-    problem: Problem, data: Data, start: Array, fold: Array, folds: int
-) -> Array:
+def _errors_along_path(problem: Problem, data: Data, fold: Array, folds: int) -> Array:
     """(targets, strengths, folds) mean relative error on each fold of fits without it."""
 
     def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array]:
         inside = fold == number
         weight = jnp.where(inside, 0.0, data.points.weight)
-        train = drawn._replace(points=data.points._replace(weight=weight))
-        params = solve(problem, train, begin[None]).params
-        return params[: len(begin)], _error_inside(problem, data, params, inside)
+        points = data.points._replace(weight=weight)
+        params = solve(problem, drawn._replace(points=points, starts=begin)).params
+        end = problem.unpack(params)[0][:, None]
+        return end, _error_inside(problem, data, params, inside)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, Array]:
         drawn = data._replace(pull=strength * data.pull)
         return jax.vmap(leave_out, in_axes=(0, 0, None))(jnp.arange(folds), begin, drawn)
 
+    start = data.starts[:, :1]
     begin = jnp.broadcast_to(start, (folds, *start.shape))
     strengths = jnp.asarray(STRENGTHS, start.dtype)
     return jnp.moveaxis(jax.lax.scan(next_strength, begin, strengths)[1], 2, 0)

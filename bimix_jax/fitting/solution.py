@@ -39,6 +39,8 @@ class Data(NamedTuple):
     """(targets, exponents) ≥ 0, how strongly"""
     gauges: Array
     """(targets,) int, directions that change no prediction"""
+    starts: Array
+    """(targets, starts, exponents) to search from"""
 
 
 class Found(NamedTuple):
@@ -75,8 +77,9 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solve(problem: Problem, data: Data, starts: Array) -> Found:
-    """The best end over starts (starts, unknowns)."""
+def solve(problem: Problem, data: Data) -> Found:
+    """The best end over the starts."""
+    starts = problem.start_unknowns(data.starts)
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
@@ -224,8 +227,8 @@ def _combined(each: Terms, ties: Array) -> Terms:
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
-    data, starts = primals
-    found = solve(problem, data, starts)
+    (data,) = primals
+    found = solve(problem, data)
     held = _held(problem, found, data.fixed)
 
     def gradient_at(moved: Data) -> Array:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.formats import read_sweep as read_sweep
+    from bimix_jax.judging.compare import compare as compare
+    from bimix_jax.judging.comparison import Comparison as Comparison
+    from bimix_jax.judging.splits import Split as Split
+    from bimix_jax.judging.splits import standard_splits as standard_splits
     from bimix_jax.laws import law_named as law_named
     from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
@@ -51,6 +55,7 @@ _HOMES = {
     "BiMix": "laws.bimix",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
+    "Comparison": "judging.comparison",
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
@@ -59,12 +64,14 @@ _HOMES = {
     "Law": "laws.law",
     "LogLinear": "laws.log_linear",
     "Optimum": "mixture.optimum",
+    "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",
     "TransferBiMix": "laws.transfer",
     "best_measured": "scoring",
+    "compare": "judging.compare",
     "evaluate": "scoring",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
@@ -75,6 +82,7 @@ _HOMES = {
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "read_sweep": "formats",
+    "standard_splits": "judging.splits",
 }
 _MODULES = ("datasets", "plots")
 

@@ -74,7 +74,7 @@ def fit(
     law = law or BiMix()
     names = (tied,) if isinstance(tied, str) else tuple(tied)
     _check_options(law, loss, huber, dtype, budget_scale, restraint)
-    chosen, notes = _choose_targets(sweep, law, targets)
+    chosen, notes = choose_targets(sweep, law, targets)
     columns = [sweep.targets.index(t) for t in chosen]
     own = sweep.own_index()[columns]
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
@@ -187,9 +187,10 @@ def _check_options(
         raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
 
 
-def _choose_targets(
+def choose_targets(
     sweep: Sweep, law: Law, targets: Sequence[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
+    """The targets to fit, and a note on those that the law cannot express."""
     unknown = [t for t in targets or () if t not in sweep.targets]
     if unknown:
         raise ValueError(

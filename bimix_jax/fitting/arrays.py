@@ -129,7 +129,7 @@ def fit_arrays(
     if strength is None and problem.restrained and fold is not None:
         strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
     strength = jnp.zeros((), losses.dtype) if strength is None else strength
-    data = data._replace(pull=strength * data.pull)
+    data = data.pulled(strength)
 
     def fit_together(data: Data, own: Array) -> _Parts:
         return _assemble(problem, data, own)

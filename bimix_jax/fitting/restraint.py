@@ -11,8 +11,8 @@ from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict
 from bimix_jax.fitting.solution import Data, by_problem, solve
 
-STRENGTHS = (1e3, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-"""From what leaves nothing but the simpler law to what is no restraint at all."""
+STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""From the simpler law itself to what is no restraint at all."""
 TOLERANCE, MAX_STEPS = 1e-3, 50
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
 
@@ -60,10 +60,12 @@ def _errors_along_path(problem: Problem, data: Data, fold: Array, folds: int) ->
         points = data.points._replace(weight=weight)
         params = solve(problem, drawn._replace(points=points, starts=begin)).params
         end = problem.unpack(params)[0][:, None]
+        # The simpler law may have no value where this one has, so nothing starts at its end.
+        end = jnp.where(jnp.any(jnp.isinf(drawn.pull)), begin, end)
         return end, _error_inside(problem, data, params, inside)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, Array]:
-        drawn = data._replace(pull=strength * data.pull)
+        drawn = data.pulled(strength)
         return jax.vmap(leave_out, in_axes=(0, 0, None))(jnp.arange(folds), begin, drawn)
 
     start = data.starts[:, :1]

@@ -36,11 +36,22 @@ class Data(NamedTuple):
     centre: Array
     """(targets, exponents) where a restraint draws the exponents"""
     pull: Array
-    """(targets, exponents) ≥ 0, how strongly"""
+    """(targets, exponents) ≥ 0, how strongly; infinite where they stay at the centre"""
     gauges: Array
     """(targets,) int, directions that change no prediction"""
     starts: Array
     """(targets, starts, exponents) to search from"""
+
+    def pulled(self, strength: Array) -> "Data":
+        """The same with every pull times a strength."""
+        return self._replace(pull=jnp.where(self.pull > 0, strength * self.pull, 0.0))
+
+    def settled(self) -> "Data":
+        """The same with an infinite pull written as an exponent that is fixed at its centre."""
+        still = jnp.isinf(self.pull)
+        starts = jnp.where(still[:, None], self.centre[:, None], self.starts)
+        pull = jnp.where(still, 0.0, self.pull)
+        return self._replace(fixed=self.fixed | still, pull=pull, starts=starts)
 
 
 class Found(NamedTuple):
@@ -79,6 +90,7 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def solve(problem: Problem, data: Data) -> Found:
     """The best end over the starts."""
+    data = data.settled()
     starts = problem.start_unknowns(data.starts)
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
@@ -227,8 +239,8 @@ def _combined(each: Terms, ties: Array) -> Terms:
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
-    (data,) = primals
-    found = solve(problem, data)
+    found = solve(problem, *primals)
+    data = primals[0].settled()
     held = _held(problem, found, data.fixed)
 
     def gradient_at(moved: Data) -> Array:

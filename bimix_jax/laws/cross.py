@@ -35,7 +35,7 @@ class CrossBiMix(Law):
 
     def starts(self, domains: int) -> Any:
         """Slow and fast saturation in budget; the α are found from anywhere."""
-        return [[beta, *[0.02] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
+        return [[beta, *[0.1] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(logs of the mixture, log of the budget)."""

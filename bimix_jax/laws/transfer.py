@@ -38,9 +38,9 @@ class TransferBiMix(Law):
         return [*BiMix().bounds(domains), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """Much and little transfer, slow and fast saturation in budget."""
+        """Much and little transfer, slow and fast saturation in budget; α as where `BiMix` starts."""
         pairs = [(transfer, beta) for transfer in (0.3, 0.02) for beta in (0.5, 1.5)]
-        return [[0.2, beta, *[transfer] * domains] for transfer, beta in pairs]
+        return [[0.1, beta, *[transfer] * domains] for transfer, beta in pairs]
 
     def fixed(self, own: Array) -> Array:
         """The worth of the own domain, which is 1."""

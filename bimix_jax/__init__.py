@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bimix_jax.laws.data_mixing import DataMixingLawPlus as DataMixingLawPlus
     from bimix_jax.laws.law import Law as Law
     from bimix_jax.laws.log_linear import LogLinear as LogLinear
+    from bimix_jax.laws.model_size import WithModelSize as WithModelSize
+    from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.mixture.optimum import Optimum as Optimum
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
+    from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
 
@@ -70,6 +73,8 @@ _HOMES = {
     "SweepError": "checks",
     "SweepWarning": "checks",
     "TransferBiMix": "laws.transfer",
+    "WithModelSize": "laws.model_size",
+    "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
     "compare": "judging.compare",
     "evaluate": "scoring",
@@ -82,6 +87,7 @@ _HOMES = {
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "read_sweep": "formats",
+    "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
 }
 _MODULES = ("datasets", "plots")

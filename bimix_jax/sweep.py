@@ -46,6 +46,8 @@ class Sweep:
     """"tokens", "steps", the budget column's name, or "run" for a sweep without budgets"""
     extra: pd.DataFrame
     """every other column, one row a point"""
+    size: np.ndarray | None = None
+    """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
     """what was dropped, normalised, chosen or looks suspicious, as sentences"""
 
@@ -131,14 +133,22 @@ class Sweep:
         what = f"budgets from {cut:g} {self.unit} on held out"
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
 
-    def folds(self, most: int) -> np.ndarray:
+    def folds(self, most: int, counted: np.ndarray | None = None) -> np.ndarray:
         """(points,) int: mixtures dealt to at most `most` parts, all points of one to one part.
+
+        Where only some points (points,) bool are `counted`, their mixtures are dealt and the other
+        points get 0.
 
         >>> from bimix_jax import datasets, read_sweep
         >>> np.unique(read_sweep(datasets.proxy_sweep()).folds(8)).tolist()
         [0, 1, 2, 3, 4, 5, 6, 7]
         """
-        return np.unique(self.mixture_group, return_inverse=True)[1].reshape(-1) % most
+        everything = np.ones(len(self.budget), bool)
+        inside = everything if counted is None else counted
+        dealt = np.zeros(len(self.budget), int)
+        number = np.unique(self.mixture_group[inside], return_inverse=True)[1]
+        dealt[inside] = number.reshape(-1) % most
+        return dealt
 
     def draw_mixtures(self, fraction: float, seed: int) -> np.ndarray:
         """(points,) bool: all points of a random `fraction` of the mixtures, of one at least.
@@ -191,6 +201,7 @@ class Sweep:
             budget=self.budget[points],
             loss=self.loss[points],
             run=self.run[points],
+            size=None if self.size is None else self.size[points],
             extra=self.extra.iloc[points].reset_index(drop=True),
             notes=self.notes if note is None else (*self.notes, note),
         )
@@ -214,7 +225,10 @@ class Sweep:
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""
         by_domain, by_target = np.argsort(self.domains), np.argsort(self.targets)
-        values = np.column_stack([self.budget, self.mixture[:, by_domain], self.loss[:, by_target]])
+        sizes = [] if self.size is None else [self.size]
+        values = np.column_stack(
+            [self.budget, *sizes, self.mixture[:, by_domain], self.loss[:, by_target]]
+        )
         values[np.isnan(values)] = np.nan  # one bit pattern, wherever the gap came from
         lines = sorted(
             run.encode() + row.tobytes() for run, row in zip(self.run.tolist(), values, strict=True)

@@ -2,6 +2,7 @@
 
 import typer
 
+from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
 from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
@@ -15,5 +16,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, optimize, demo):
+for command in (fit, predict, evaluate, compare, optimize, demo):
     app.command()(command)

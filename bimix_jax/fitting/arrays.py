@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.codes import Code
-from bimix_jax.fitting.coefficients import Coefficients, one_float_type
+from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
@@ -58,6 +58,7 @@ def fit_arrays(
     restraint: ArrayLike | None = None,
     fold: ArrayLike | None = None,
     folds: int = 0,
+    size: ArrayLike | None = None,
 ) -> ArrayFit:
     """Fit a law to one target, or to several at once; pure, so jit, vmap and grad apply.
 
@@ -83,6 +84,7 @@ def fit_arrays(
         fold: (points,) ints in 0 … folds − 1, the same for all points of a run: then the strength
             is the one with the least error on folds left out (`choose_strength`).
         folds: how many folds there are, 2 or more; static under jit.
+        size: (points,) parameters of the model, for laws that know sizes.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two axes. Derivatives of its
@@ -92,7 +94,8 @@ def fit_arrays(
     Raises:
         ValueError: on an unknown residual or tied name, or shapes that do not fit together.
 
-    >>>     >>> from bimix_jax.laws import BiMix
+    >>> import numpy as np
+    >>> from bimix_jax.laws import BiMix
     >>> share = np.array([0.2, 0.5, 0.8] * 4)
     >>> mixture = np.stack([share, 1 - share], axis=1)
     >>> budget = np.repeat([1.0, 2.0, 4.0, 8.0], 3)
@@ -103,8 +106,8 @@ def fit_arrays(
     [0.1 0.5]
     """
     tied = (tied,) if isinstance(tied, str) else tuple(tied)
-    shares, budgets, measured, weights, scale, strength = one_float_type(
-        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint
+    shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
+        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint, size
     )
     single = measured.ndim == 1
     losses = measured[:, None] if single else measured
@@ -120,8 +123,8 @@ def fit_arrays(
         optimizer or DEFAULT_OPTIMIZER, tolerance, max_steps,
         law.restraint(membership[0]) is not None,
     )  # fmt: skip
-    points, bad = jax.vmap(_points, in_axes=(None, None, None, 1, 1, 0))(
-        law, shares, budgets / scale, losses, _like(weights, losses), membership
+    points, bad = jax.vmap(_points, in_axes=(None, None, None, None, 1, 1, 0))(
+        law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
@@ -193,7 +196,13 @@ def _like(weight: Array, losses: Array) -> Array:
 
 
 def _points(
-    law: Law, mixture: Array, budget: Array, loss: Array, weight: Array, own: Array
+    law: Law,
+    mixture: Array,
+    budget: Array,
+    size: Array | None,
+    loss: Array,
+    weight: Array,
+    own: Array,
 ) -> tuple[Points, Array]:
     """The rows that count, with harmless values in the others, and whether any row is broken."""
     sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
@@ -201,8 +210,8 @@ def _points(
     asked = ~jnp.isnan(loss) & (weight != 0)
     keep = sound & asked & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     harmless = 1.0 / mixture.shape[1]
-    features = jax.vmap(law.features, in_axes=(0, None, 0))(
-        jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0)
+    features = features_of(
+        law, jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0), size
     )
     # Of a target that is no domain even the harmless mixture may have no finite features.
     finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), features)

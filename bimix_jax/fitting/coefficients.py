@@ -26,23 +26,34 @@ class Coefficients(NamedTuple):
 
 
 def predict_losses(
-    law: Law, coefficients: Coefficients, mixture: ArrayLike, budget: ArrayLike
+    law: Law,
+    coefficients: Coefficients,
+    mixture: ArrayLike,
+    budget: ArrayLike,
+    size: ArrayLike | None = None,
 ) -> Array:
     """Losses (points, targets) of mixtures (points, domains) at budgets (points,), pure arrays.
 
-    `coefficients` has a leading axis (targets,); a budget is in the unit of its scale. Infinite
-    where the law is (BiMix at a proportion of 0).
+    `coefficients` has a leading axis (targets,); a budget is in the unit of its scale; `size`
+    (points,) is the model's, for laws that know it. Infinite where the law is (BiMix at a
+    proportion of 0).
     """
-    mixtures, budgets = one_float_type(mixture, budget)
+    mixtures, budgets, sizes = one_float_type(mixture, budget, size)
     budgets = jnp.broadcast_to(budgets, mixtures.shape[:1])
 
     def one(target: Coefficients) -> Array:
-        features = jax.vmap(law.features, in_axes=(0, None, 0))(
-            mixtures, target.own, budgets / target.budget_scale
-        )
+        features = features_of(law, mixtures, target.own, budgets / target.budget_scale, sizes)
         return predict(law, target.exponents, target.amplitudes, features)
 
     return jax.vmap(one)(coefficients).T
+
+
+def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:
+    """The law's features of points (points, …), of budgets in budget scales."""
+    if size is None:
+        return jax.vmap(law.features, in_axes=(0, None, 0))(mixture, own, budget)
+    sizes = jnp.broadcast_to(size, budget.shape)
+    return jax.vmap(law.features_at_size, in_axes=(0, None, 0, 0))(mixture, own, budget, sizes)
 
 
 def one_float_type(*values: Any) -> list[Any]:

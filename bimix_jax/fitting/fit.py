@@ -78,8 +78,9 @@ def fit(
     columns = [sweep.targets.index(t) for t in chosen]
     own = sweep.own_index()[columns]
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
+    law = law_for_sweep(law, sweep, scale)
     weights = _weights(sweep, columns, weight)
-    strength, fold, folds = restraint_arguments(sweep, law, restraint)
+    strength, fold, folds = restraint_arguments(sweep, law, restraint, np.any(weights > 0, axis=1))
     with jax.enable_x64(dtype == "float64"):
         result = compiled(law, loss, huber, names, optimizer, max_steps, folds)(
             np.asarray(sweep.mixture, dtype),
@@ -90,6 +91,7 @@ def fit(
             np.asarray(scale, dtype),
             None if strength is None else np.asarray(strength, dtype),
             fold,
+            None if sweep.size is None else np.asarray(sweep.size, dtype),
         )
         result = jax.tree.map(np.asarray, result)
     used = weights > 0
@@ -97,6 +99,7 @@ def fit(
         *sweep.notes,
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
+        *law.assumptions(),
         *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
     fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
@@ -117,24 +120,34 @@ def compiled(
 
     def run(
         mixture: Any, budget: Any, loss: Any, weight: Any, own: Any, scale: Any, restraint: Any,
-        fold: Any,
+        fold: Any, size: Any,
     ) -> ArrayFit:  # fmt: skip
         return fit_arrays(
             law, mixture, budget, loss, weight, own=own, budget_scale=scale, residual=residual,
             huber=huber, tied=tied, optimizer=optimizer, max_steps=max_steps, restraint=restraint,
-            fold=fold, folds=folds,
+            fold=fold, folds=folds, size=size,
         )  # fmt: skip
 
     return jax.jit(run)
 
 
+def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
+    """`Law.for_sweep`, after making sure that model sizes are not overlooked."""
+    if sweep.size is not None and not law.needs_size:
+        raise ValueError(
+            f"law: the sweep has several model sizes, of which {law.name} knows nothing; use "
+            f"WithModelSize({law.name}()), or select one size."
+        )
+    return law.for_sweep(sweep, budget_scale)
+
+
 def restraint_arguments(
-    sweep: Sweep, law: Law, restraint: float | None
+    sweep: Sweep, law: Law, restraint: float | None, counted: np.ndarray
 ) -> tuple[float | None, np.ndarray | None, int]:
     """The strength if it is known, else the fold (points,) of every point, and their number."""
     if not is_restrained(law, len(sweep.domains)):
         return None, None, 0
-    fold = sweep.folds(FOLDS)
+    fold = sweep.folds(FOLDS, counted)
     folds = int(fold.max()) + 1
     if restraint is None and folds >= LEAST_FOLDS:
         return None, fold, folds
@@ -296,7 +309,7 @@ def _mean_relative_error(
     fitted: Fit, sweep: Sweep, columns: list[int], weighted: np.ndarray
 ) -> np.ndarray:
     measured = sweep.loss[:, columns]
-    errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget) / measured - 1)
+    errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget, sweep.size) / measured - 1)
     usable = np.isfinite(errors) & weighted
     total = np.where(usable, errors, 0.0).sum(axis=0)
     return total / np.where(usable.any(axis=0), usable.sum(axis=0), np.nan)

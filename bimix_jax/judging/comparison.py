@@ -59,16 +59,16 @@ class Comparison:
         mixtures at one budget, mean over targets and repetitions; `regret` the measured mean loss
         (nats) of the held-out mixture that the law ranks first above the best one there.
         """
-        rows = [
-            {"split": kind, "law": law, **self._scores(kind, number)}
-            for kind in dict.fromkeys(self.kinds)
-            for number, law in enumerate(self.laws)
-        ]
-        return pd.DataFrame(rows).set_index(["split", "law"])
+        return pd.concat({kind: self.table_of(kind) for kind in self.kinds}, names=["split"])
+
+    def table_of(self, kind: str) -> pd.DataFrame:
+        """The rows of `table` of one kind of split, by law."""
+        rows = [self._scores(kind, number) for number in range(len(self.laws))]
+        return pd.DataFrame(rows, index=pd.Index(self.laws, name="law"))
 
     def verdict(self) -> str:
         """Which law, by how much, and whether this sweep is enough to tell."""
-        table = pd.DataFrame(self.table().xs(self.decisive))
+        table = self.table_of(self.decisive)
         table = table[table["mre"].notna()].sort_values("mre")
         error = float(table["mre"].iloc[0])
         sentences = [f"{table.index[0]} is off by {_percent(error)} on {self._what()}."]

@@ -99,8 +99,9 @@ def _curves(budget: Array, loss: Array, weights: Array) -> Array:
 def _between_replicates(sweep: Sweep) -> float:
     """Mean |y − y'|/ȳ of runs of one mixture at one budget, over √2."""
     differences = []
-    for group in np.unique(sweep.mixture_group):
-        runs = np.unique(sweep.run[sweep.mixture_group == group])
+    size = np.zeros(len(sweep.budget)) if sweep.size is None else sweep.size
+    for group, n in np.unique(np.column_stack([sweep.mixture_group, size]), axis=0):
+        runs = np.unique(sweep.run[(sweep.mixture_group == group) & (size == n)])
         for one, other in itertools.combinations(runs, 2):
             differences.append(_difference(sweep, one, other))
     known = np.concatenate([d.ravel() for d in differences]) if differences else np.array([])

@@ -11,7 +11,7 @@ from jax import Array
 
 from bimix_jax.fitting.arrays import fit_arrays
 from bimix_jax.fitting.coefficients import predict_losses
-from bimix_jax.fitting.fit import FOLDS, LEAST_FOLDS, is_restrained
+from bimix_jax.fitting.fit import FOLDS, LEAST_FOLDS, is_restrained, law_for_sweep
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.restraint import STRENGTHS
 from bimix_jax.judging.splits import Split
@@ -45,34 +45,32 @@ def predict_splits(
     """
     columns = [sweep.targets.index(target) for target in targets]
     fold, folds = _folds(sweep, law, splits)
+    law = law_for_sweep(law, sweep, sweep.largest_budget)
     with jax.enable_x64(True):
         found = _compiled(law, residual, folds)(
             sweep.mixture, sweep.budget, sweep.loss[:, columns], sweep.own_index()[columns],
-            np.stack([split.train for split in splits]).astype(float), fold,
+            np.stack([split.train for split in splits]).astype(float), fold, sweep.size,
         )  # fmt: skip
     return HeldOut(*map(np.asarray, found))
 
 
 def _folds(sweep: Sweep, law: Law, splits: Sequence[Split]) -> tuple[np.ndarray, int]:
     """Folds (splits, points) within every train part; 0 of them where no strength is chosen."""
-    dealt = [sweep.take(split.train).folds(FOLDS) for split in splits]
-    folds = min(int(fold.max()) + 1 for fold in dealt)
-    whole = np.zeros((len(splits), len(sweep.budget)), int)
-    if not is_restrained(law, len(sweep.domains)) or folds < LEAST_FOLDS:
-        return whole, 0
-    for row, split in zip(whole, splits, strict=True):
-        row[split.train] = sweep.take(split.train).folds(folds)
-    return whole, folds
+    folds = min(int(sweep.folds(FOLDS, split.train).max()) + 1 for split in splits)
+    dealt = np.stack([sweep.folds(folds, split.train) for split in splits])
+    chosen = is_restrained(law, len(sweep.domains)) and folds >= LEAST_FOLDS
+    return dealt, folds if chosen else 0
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(law: Law, residual: Residual, folds: int) -> Any:
     def run(
-        mixture: Array, budget: Array, loss: Array, own: Array, train: Array, fold: Array
-    ) -> tuple[Array, ...]:
+        mixture: Array, budget: Array, loss: Array, own: Array, train: Array, fold: Array,
+        size: Array | None,
+    ) -> tuple[Array, ...]:  # fmt: skip
         fit_to = functools.partial(
             fit_arrays, law, mixture, budget, loss,
-            own=own, budget_scale=jnp.max(budget), residual=residual,
+            own=own, budget_scale=jnp.max(budget), residual=residual, size=size,
         )  # fmt: skip
         whole = fit_to(restraint=WARM_STRENGTH)
         starts = whole.coefficients.exponents[:, None]
@@ -83,7 +81,7 @@ def _compiled(law: Law, residual: Residual, folds: int) -> Any:
                 found = fit_to(weight=weight, starts=starts, fold=fold, folds=folds)
             else:
                 found = fit_to(weight=weight, starts=starts, restraint=STRENGTHS[0])
-            predicted = predict_losses(law, found.coefficients, mixture, budget)
+            predicted = predict_losses(law, found.coefficients, mixture, budget, size)
             return predicted, found.code, found.restraint[0]
 
         return *jax.lax.map(one, (train, fold)), whole.agreement

@@ -41,6 +41,8 @@ class Law(abc.ABC):
     """Whether the loss is convex in the mixture whatever the coefficients: optima are global."""
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
+    needs_size: ClassVar[bool] = False
+    """Whether the size of the model is a variable of the law."""
 
     @abc.abstractmethod
     def bounds(self, domains: int) -> Any:
@@ -58,6 +60,10 @@ class Law(abc.ABC):
         and 0 elsewhere (all 0 for a target that is no domain), `budget` () is in budget scales.
         """
 
+    def features_at_size(self, mixture: Array, own: Array, budget: Array, size: Any) -> Any:
+        """`features` for a model of `size` () parameters; laws that know no size ignore it."""
+        return self.features(mixture, own, budget)
+
     @abc.abstractmethod
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
@@ -66,6 +72,14 @@ class Law(abc.ABC):
         """The name of every exponent, for a sweep's domains."""
         further = (f"{name}_{domain}" for name in self.domain_exponent_names for domain in domains)
         return (*self.exponent_names, *further)
+
+    def for_sweep(self, sweep: Any, budget_scale: float) -> "Law":
+        """The law with what it must know of a sweep beyond its points; itself by default."""
+        return self
+
+    def assumptions(self) -> tuple[str, ...]:
+        """Sentences that belong beside every number the law gives; none by default."""
+        return ()
 
     def fixed(self, own: Array) -> Array:
         """(exponents,) bool: what stays where the starts put it, for a target; none by default."""
@@ -103,6 +117,11 @@ class Law(abc.ABC):
         Laws of this form have an exact optimal mixture (`mixture/exact.py`).
         """
         return None
+
+    @property
+    def is_power_of_own(self) -> bool:
+        """Whether `power_of_own` says anything."""
+        return type(self).power_of_own is not Law.power_of_own
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float

@@ -38,7 +38,7 @@ class TransferBiMix(Law):
         return [*BiMix().bounds(domains), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """Much and little transfer, slow and fast saturation in budget; α as where `BiMix` starts."""
+        """Much and little transfer, slow and fast saturation in budget, α where `BiMix` starts."""
         pairs = [(transfer, beta) for transfer in (0.3, 0.02) for beta in (0.5, 1.5)]
         return [[0.1, beta, *[transfer] * domains] for transfer, beta in pairs]
 

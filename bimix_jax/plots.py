@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 COLORS = mpl.colormaps["viridis"]
 RECOMMENDED, BESIDE, WORSE = "#1b6ca8", "#c9c9c9", "#c8553d"
 SPLIT_TITLES = {
-    "mixtures": "unseen mixtures", "budgets": "later budgets", "both": "later budgets of unseen mixtures",
-}  # fmt: skip
+    "mixtures": "unseen mixtures",
+    "budgets": "later budgets",
+    "both": "later budgets of unseen mixtures",
+}
 RUNS_SHOWN = 6
 BUDGETS_SHOWN = 4
 

@@ -1,42 +1,30 @@
-"""Held-out error of every law on real sweeps, beside SciPy's best of 20 starts on the same splits.
+"""Held-out error of every law on real sweeps, of the law the judge picks, and of no law at all.
 
-    python -m benchmarks.accuracy FOLDER
+    python -m benchmarks.accuracy FOLDER [FILE …]
 
 FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; those that are missing are
-passed over. The embedded sweep is always measured. Only targets that are train domains count.
+passed over. Further FILEs are sweeps of their own. The embedded sweep is always measured. Only
+targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
+of the mixtures, the later half of the budgets, both. The judge sees the train part alone.
 """
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 
 import bimix_jax as bx
-from benchmarks import scipy_fit
+from benchmarks.baselines import baseline_predictions
 from benchmarks.report import report
+from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
 WARM_UP = 573_440
-LAWS: tuple[bx.Law, ...] = (bx.BiMix(), bx.TransferBiMix())
-Split = Callable[[Sweep, int], tuple[Sweep, Sweep]]
-
-
-def both(sweep: Sweep, seed: int) -> tuple[Sweep, Sweep]:
-    """Earlier budgets of most mixtures against later budgets of the others."""
-    train, test = sweep.split_runs(0.3, seed)
-    cut = sweep.split_budgets(0.5)[1].budget.min()
-    return train.take(train.budget < cut), test.take(test.budget >= cut)
-
-
-SPLITS: dict[str, Split] = {
-    "mixtures": lambda sweep, seed: sweep.split_runs(0.3, seed),
-    "budgets": lambda sweep, seed: sweep.split_budgets(0.5),
-    "both": both,
-}
+JUDGED = ("BiMix", "TransferBiMix", "SplitTransferBiMix", "DataMixingLaw", "AdditiveLaw")
+PICKED = "picked by the judge"
 
 
 def sweeps(folder: Path) -> Iterator[tuple[str, Sweep]]:
@@ -62,25 +50,22 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("files", type=Path, nargs="*")
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows, optima = [], []
-    with jax.enable_x64(True):
-        for name, sweep in sweeps(arguments.folder):
-            optima += [{"sweep": name, **sum_of_squares(sweep, law)} for law in LAWS]
-            for split, cut in SPLITS.items():
-                seeds = 1 if split == "budgets" else arguments.seeds
-                found = pd.DataFrame([errors(*cut(sweep, seed)) for seed in range(seeds)])
-                rows.append({"sweep": name, "held out": split, **summary(found)})
-        regmix_rows = list(regmix(arguments.folder))
-    table = pd.DataFrame(optima).set_index("sweep")
-    report("optima", table, "Sum of squares of each target against SciPy's best of 20 starts")
-    table = pd.DataFrame(rows).set_index("sweep")
-    title = "Held-out mean relative error, % (mean over domains, ± standard error over seeds)"
-    report("accuracy", table, title, seeds=arguments.seeds, starts=20)
-    if regmix_rows:
-        table = pd.DataFrame(regmix_rows).set_index("law")
+    rows = []
+    given = ((path.stem, bx.read_sweep(path)) for path in arguments.files)
+    for name, sweep in (*sweeps(arguments.folder), *given):
+        splits = bx.standard_splits(sweep, repeats=arguments.seeds)
+        found = pd.DataFrame([measure(sweep, split) for split in splits])
+        rows += [{"sweep": name, **row} for row in summary(found)]
+        table = pd.DataFrame(rows).set_index("sweep")
+        title = "Held-out mean relative error, % (mean over domains; ± standard error over seeds)"
+        report("accuracy", table, title, seeds=arguments.seeds, judged=JUDGED)
+    regmix = list(regmix_test(arguments.folder))
+    if regmix:
+        table = pd.DataFrame(regmix).set_index("method")
         report("accuracy_regmix", table, "RegMix 1M: 512 mixtures → 256 others")
 
 
@@ -89,43 +74,46 @@ def domains_of(sweep: Sweep) -> list[str]:
     return [target for target in sweep.targets if target in sweep.domains]
 
 
-def sum_of_squares(sweep: Sweep, law: bx.Law) -> dict[str, object]:
-    """How far above SciPy's best the sums of squares are (relative, largest over targets)."""
-    fitted = bx.fit(sweep, law, targets=domains_of(sweep))
-    best = [scipy_fit.best_of_starts(law, sweep, target)[0] for target in fitted.targets]
-    return {
-        "law": law.name,
-        "targets": len(best),
-        "excess": float(np.max(fitted.sum_of_squares / np.array(best) - 1)),
-        "converged": int(np.sum(fitted.code == bx.Code.CONVERGED)),
-    }
+def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
+    """Errors on one split, %, of every law, of the judge's pick and of regressions."""
+    found: dict[str, object] = {"split": split.kind}
+    for law in LAWS.values():
+        found[law.name] = law_error(sweep, split, law())
+    picked = bx.compare(sweep.take(split.train), JUDGED, repeats=3, targets=domains_of(sweep)).best
+    found |= {PICKED: found[picked], "pick": picked}
+    guesses: dict[str, list[float]] = {}
+    for target in domains_of(sweep):
+        for method, predicted in baseline_predictions(sweep, split.train, target).items():
+            errors = relative_errors(sweep, target, predicted)[split.test]
+            guesses.setdefault(method, []).append(np.nanmean(errors))
+    return found | {method: float(np.mean(errors)) for method, errors in guesses.items()}
 
 
-def errors(train: Sweep, test: Sweep) -> dict[str, float]:
-    """Mean relative error of every law on one split, %, and of SciPy's best for BiMix."""
-    targets = domains_of(train)
-    found = {
-        law.name: bx.evaluate(bx.fit(train, law, targets=targets), test).table() for law in LAWS
-    }
-    ours = {name: 100 * float(table.loc["overall", "mre"]) for name, table in found.items()}
-    each = [scipy_error(train, test, target) for target in targets]
-    return ours | {"SciPy BiMix": 100 * float(np.mean(each))}
+def law_error(sweep: Sweep, split: bx.Split, law: bx.Law) -> float:
+    """Mean over targets of the mean relative error, %, where the law has a value."""
+    targets = domains_of(sweep)
+    # Weights instead of parts, so that every split has one shape and nothing compiles twice.
+    fitted = bx.fit(sweep, law, targets=targets, weight=split.train.astype(float))
+    predicted = fitted.predict_points(sweep.mixture, sweep.budget)
+    each = [
+        relative_errors(sweep, target, predicted[:, i])[split.test]
+        for i, target in enumerate(targets)
+    ]
+    return float(np.mean([np.nanmean(errors) for errors in each]))
 
 
-def scipy_error(train: Sweep, test: Sweep, target: str) -> float:
-    """Mean relative error of SciPy's best of 20 starts for BiMix on one target."""
-    law = bx.BiMix()
-    _, params = scipy_fit.best_of_starts(law, train, target)
-    mixture, own, budget, loss = scipy_fit.points_of(law, test, target)
-    features = scipy_fit.features_of(law, mixture, own, budget / train.largest_budget)
-    return float(np.mean(np.abs(scipy_fit.losses(law, params, features) / loss - 1)))
+def relative_errors(sweep: Sweep, target: str, predicted: np.ndarray) -> np.ndarray:
+    """|y − ŷ|/y, % (points,), nan where either has no value."""
+    measured = sweep.loss[:, sweep.targets.index(target)]
+    return 100 * np.abs(np.where(np.isfinite(predicted), predicted, np.nan) / measured - 1)
 
 
-def summary(found: pd.DataFrame) -> dict[str, object]:
-    """Mean ± standard error a law, and the largest difference of BiMix to SciPy on one split."""
-    apart = (found["BiMix"] - found["SciPy BiMix"]).abs().max()
-    means = {name: _mean(found[name].to_numpy()) for name in found}
-    return {"splits": len(found), **means, "largest difference": float(apart)}
+def summary(found: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """One row a kind of split: mean ± standard error of every method, and what was picked."""
+    for kind, rows in found.groupby("split", sort=False):
+        means = {c: _mean(rows[c].to_numpy(float)) for c in rows if c not in ("split", "pick")}
+        picks = ", ".join(f"{law} {n}×" for law, n in rows["pick"].value_counts().items())
+        yield {"held out": kind, "splits": len(rows), **means, "picks": picks}
 
 
 def _mean(values: np.ndarray) -> str:
@@ -134,19 +122,36 @@ def _mean(values: np.ndarray) -> str:
     return f"{values.mean():.3f} ± {values.std(ddof=1) / np.sqrt(len(values)):.3f}"
 
 
-def regmix(folder: Path) -> Iterator[dict[str, object]]:
+def regmix_test(folder: Path) -> Iterator[dict[str, object]]:
     """Fit on the train pair, score on the test pair."""
     pairs = [
         (folder / f"regmix_{part}_mixture_1m.csv", folder / f"regmix_{part}_pile_loss_1m.csv")
         for part in ("train", "test")
     ]
-    if all(path.exists() for pair in pairs for path in pair):
-        train, test = (bx.read_sweep(*pair) for pair in pairs)
-        for law in LAWS:
-            overall = bx.evaluate(bx.fit(train, law), test).table().loc["overall"]
-            points = int(overall["points"])
-            yield {"law": law.name, "mre": overall["mre"], "spearman": overall["spearman"],
-                   "points scored": points}  # fmt: skip
+    if not all(path.exists() for pair in pairs for path in pair):
+        return
+    train, test = (bx.read_sweep(*pair) for pair in pairs)
+    for law in LAWS.values():
+        overall = bx.evaluate(bx.fit(train, law()), test).table().loc["overall"]
+        yield {"method": law.name, "mre %": 100 * overall["mre"], "spearman": overall["spearman"],
+               "points scored": int(overall["points"])}  # fmt: skip
+    order = [test.domains.index(d) for d in train.domains]
+    both = np.concatenate([train.mixture, test.mixture[:, order]])
+    inside = np.arange(len(both)) < len(train.budget)
+    scores: dict[str, list[float]] = {}
+    for target in train.targets:
+        losses = [s.loss[:, s.targets.index(target)] for s in (train, test)]
+        joined = Sweep(
+            train.domains, (target,), both, np.ones(len(both)), np.concatenate(losses)[:, None],
+            np.arange(len(both)).astype(str), "run", pd.DataFrame(index=range(len(both))),
+        )  # fmt: skip
+        for method, predicted in baseline_predictions(joined, inside, target).items():
+            scores.setdefault(method, []).append(
+                np.nanmean(relative_errors(joined, target, predicted)[~inside])
+            )
+    for method, errors in scores.items():
+        yield {"method": method, "mre %": float(np.mean(errors)), "points scored":
+               len(test.budget) * len(test.targets)}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
 from bimix_jax.fitting.restraint import choose_strength
-from bimix_jax.fitting.solution import Data, by_problem, solve
+from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law
 
 
@@ -132,13 +132,13 @@ def fit_arrays(
     if strength is None and problem.restrained and fold is not None:
         strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
     strength = jnp.zeros((), losses.dtype) if strength is None else strength
-    data = data.pulled(strength)
+    data = settled(problem, data.pulled(strength))
 
     def fit_together(data: Data, own: Array) -> _Parts:
         return _assemble(problem, data, own)
 
     parts = by_problem(problem, fit_together)(data, membership)
-    fitted = _array_fit(parts, points, bad, membership, scale, strength)
+    fitted = _array_fit(parts, data.points, bad, membership, scale, strength)
     return jax.tree.map(lambda leaf: leaf[0], fitted) if single else fitted
 
 
@@ -214,7 +214,7 @@ def _points(
         law, jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0), size
     )
     # Of a target that is no domain even the harmless mixture may have no finite features.
-    finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), features)
+    finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), features)
     return (
         Points(finite, jnp.where(keep, loss, 1.0), jnp.where(keep, weight, 0.0)),
         jnp.any(asked & ~sound),

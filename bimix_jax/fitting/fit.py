@@ -188,7 +188,7 @@ def _check_options(
 ) -> None:
     if not isinstance(law, Law):
         raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
-    if restraint is not None and not 0 <= restraint < np.inf:
+    if restraint is not None and not restraint >= 0:
         raise ValueError(f"restraint is {restraint}; expected a strength ≥ 0, or None.")
     if loss not in RESIDUALS:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(RESIDUALS)}.")

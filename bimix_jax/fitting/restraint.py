@@ -9,7 +9,7 @@ from jax import Array
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict
-from bimix_jax.fitting.solution import Data, by_problem, solve
+from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """From the simpler law itself to what is no restraint at all."""
@@ -27,62 +27,87 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Ar
         fold: (points,) int in 0 … folds − 1; the points of a run share one.
         folds: how many there are.
 
-    The strongest restraint stays unless another one gains more than one standard error over the
-    folds, so that a few runs cannot talk a fit into coefficients they do not determine.
+    Of the finite strengths it is the largest whose error is within one standard error (over the
+    folds) of the least; and the simpler law stays unless that one gains more than a standard error
+    where both have a value. So a few runs cannot talk a fit into what they do not determine.
     """
     quick = dataclasses.replace(
         problem, optimizer=DEFAULT_OPTIMIZER, tolerance=TOLERANCE, max_steps=MAX_STEPS
     )
 
-    def of_problem(part: Data) -> Array:
+    def of_problem(part: Data) -> tuple[Array, Array]:
         return _errors_along_path(quick, part, fold, folds)
 
-    errors = jnp.nanmean(by_problem(problem, of_problem)(data), axis=0)
-    return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(errors)]
+    each = by_problem(problem, of_problem)(data)
+    everywhere, shared = (jnp.nanmean(errors, axis=0) for errors in each)
+    return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(everywhere, shared)]
 
 
-def strength_index(errors: Array) -> Array:
-    """() int into the strengths, of errors (strengths, folds), nan where a fold held nothing."""
-    mean = jnp.nanmean(errors, axis=1)
-    best = jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
-    gain = errors[0] - errors[best]
-    count = jnp.sum(jnp.isfinite(gain))
-    standard_error = jnp.nanstd(gain, ddof=1) / jnp.sqrt(count)
-    return jnp.where(jnp.nanmean(gain) > standard_error, best, 0)
+def strength_index(everywhere: Array, shared: Array) -> Array:
+    """() int into the strengths, of errors (strengths, folds), nan where a fold held nothing.
+
+    The first strength is that of the simpler law; `shared` are the errors where it has a value.
+    """
+    mean = jnp.nanmean(everywhere[1:], axis=1)
+    best = 1 + jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
+    loss, spread = jax.vmap(_mean_and_standard_error)(everywhere - everywhere[best])
+    strongest = 1 + jnp.argmax((loss <= spread)[1:])
+    gain, spread = _mean_and_standard_error(shared[0] - shared[strongest])
+    return jnp.where(gain > spread, strongest, 0)
 
 
-def _errors_along_path(problem: Problem, data: Data, fold: Array, folds: int) -> Array:
-    """(targets, strengths, folds) mean relative error on each fold of fits without it."""
+def _mean_and_standard_error(values: Array) -> tuple[Array, Array]:
+    count = jnp.sum(jnp.isfinite(values))
+    return jnp.nanmean(values), jnp.nanstd(values, ddof=1) / jnp.sqrt(count)
 
-    def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array]:
+
+def _errors_along_path(
+    problem: Problem, data: Data, fold: Array, folds: int
+) -> tuple[Array, Array]:
+    """Mean relative errors (targets, strengths, folds) on each fold of fits without it.
+
+    Of all points, and of those where the simplest law, that of the first strength, has a value.
+    """
+    simplest = settled(problem, data.pulled(jnp.asarray(STRENGTHS[0])))
+    valued = simplest.points.weight > 0
+
+    def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array, Array]:
         inside = fold == number
-        weight = jnp.where(inside, 0.0, data.points.weight)
-        points = data.points._replace(weight=weight)
+        weight = jnp.where(inside, 0.0, drawn.points.weight)
+        points = drawn.points._replace(weight=weight)
         params = solve(problem, drawn._replace(points=points, starts=begin)).params
+        errors = _errors(problem, data, params)
+        counted = inside & (data.points.weight > 0)
         end = problem.unpack(params)[0][:, None]
-        # The simpler law may have no value where this one has, so nothing starts at its end.
-        end = jnp.where(jnp.any(jnp.isinf(drawn.pull)), begin, end)
-        return end, _error_inside(problem, data, params, inside)
+        return end, _mean_where(errors, counted), _mean_where(errors, counted & valued)
 
-    def next_strength(begin: Array, strength: Array) -> tuple[Array, Array]:
-        drawn = data.pulled(strength)
-        return jax.vmap(leave_out, in_axes=(0, 0, None))(jnp.arange(folds), begin, drawn)
+    def next_strength(begin: Array, strength: Array) -> tuple[Array, tuple[Array, Array]]:
+        drawn = settled(problem, data.pulled(strength)._replace(starts=begin[0]))
+        starts = jnp.where(jnp.isinf(strength), drawn.starts, begin)
+        folded = jax.vmap(leave_out, in_axes=(0, 0, None))
+        end, everywhere, shared = folded(jnp.arange(folds), starts, drawn)
+        # The simplest law may have no value where another one has, so nothing starts at its end.
+        return jnp.where(jnp.isinf(strength), begin, end), (everywhere, shared)
 
     start = data.starts[:, :1]
     begin = jnp.broadcast_to(start, (folds, *start.shape))
     strengths = jnp.asarray(STRENGTHS, start.dtype)
-    return jnp.moveaxis(jax.lax.scan(next_strength, begin, strengths)[1], 2, 0)
+    everywhere, shared = jax.lax.scan(next_strength, begin, strengths)[1]
+    return jnp.moveaxis(everywhere, 2, 0), jnp.moveaxis(shared, 2, 0)
 
 
-def _error_inside(problem: Problem, data: Data, params: Array, inside: Array) -> Array:
-    """(targets,) mean |ŷ/y − 1| over the points of a fold, nan without any; a wild ŷ counts 1."""
-    points = data.points
+def _errors(problem: Problem, data: Data, params: Array) -> Array:
+    """(targets, points) |ŷ/y − 1|; 1 where the law is wild or has no value."""
     exponents, amplitudes = problem.unpack(params)
     loss = jax.vmap(predict, in_axes=(None, 0, 0, 0))(
-        problem.law, exponents, amplitudes, points.features
+        problem.law, exponents, amplitudes, data.points.features
     )
-    error = jnp.nan_to_num(jnp.abs(loss / points.loss - 1), nan=1.0, posinf=1.0)
-    counted = inside & (points.weight > 0)
-    total = jnp.sum(jnp.where(counted, jnp.minimum(error, 1.0), 0.0), axis=1)
+    error = jnp.nan_to_num(jnp.abs(loss / data.points.loss - 1), nan=1.0, posinf=1.0)
+    return jnp.minimum(error, 1.0)
+
+
+def _mean_where(errors: Array, counted: Array) -> Array:
+    """(targets,) mean over points (targets, points) that are counted, nan without any."""
     count = jnp.sum(counted, axis=1)
+    total = jnp.sum(jnp.where(counted, errors, 0.0), axis=1)
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)

@@ -16,12 +16,14 @@ from bimix_jax.fitting.residual import (
     Points,
     Residual,
     Terms,
+    basis_columns,
     full_terms,
     full_value,
     power_of,
     projected_terms,
 )
 from bimix_jax.fitting.solve import Evaluation, Minimum, minimize
+from bimix_jax.laws.law import Law
 
 AGREEMENT = 1e-6
 """Ends whose objectives differ by less (relative) count as one."""
@@ -45,13 +47,6 @@ class Data(NamedTuple):
     def pulled(self, strength: Array) -> "Data":
         """The same with every pull times a strength."""
         return self._replace(pull=jnp.where(self.pull > 0, strength * self.pull, 0.0))
-
-    def settled(self) -> "Data":
-        """The same with an infinite pull written as an exponent that is fixed at its centre."""
-        still = jnp.isinf(self.pull)
-        starts = jnp.where(still[:, None], self.centre[:, None], self.starts)
-        pull = jnp.where(still, 0.0, self.pull)
-        return self._replace(fixed=self.fixed | still, pull=pull, starts=starts)
 
 
 class Found(NamedTuple):
@@ -87,10 +82,32 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
     return one_by_one
 
 
+def settled(problem: Problem, data: Data) -> Data:
+    """Data to solve for: infinite pulls fix exponents, rows without a value there do not count."""
+    if not problem.restrained:
+        return data
+    still = jnp.isinf(data.pull)
+    starts = jnp.where(still[:, None], data.centre[:, None], data.starts)
+    points = jax.vmap(functools.partial(_with_value, problem.law))(data.points, starts[:, 0])
+    pull = jnp.where(still, 0.0, data.pull)
+    return data._replace(points=points, fixed=data.fixed | still, pull=pull, starts=starts)
+
+
+def _with_value(law: Law, points: Points, exponents: Array) -> Points:
+    columns = jnp.stack(basis_columns(law, exponents, points.features))
+    finite = jnp.all(jnp.isfinite(columns), axis=0)
+    one = jnp.argmax(finite)
+
+    def harmless(leaf: Array) -> Array:
+        return jnp.where(finite.reshape(finite.shape + (1,) * (leaf.ndim - 1)), leaf, leaf[one])
+
+    features = jax.tree.map(harmless, points.features)
+    return points._replace(features=features, weight=jnp.where(finite, points.weight, 0.0))
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def solve(problem: Problem, data: Data) -> Found:
     """The best end over the starts."""
-    data = data.settled()
     starts = problem.start_unknowns(data.starts)
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
@@ -239,8 +256,8 @@ def _combined(each: Terms, ties: Array) -> Terms:
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
-    found = solve(problem, *primals)
-    data = primals[0].settled()
+    (data,) = primals
+    found = solve(problem, data)
     held = _held(problem, found, data.fixed)
 
     def gradient_at(moved: Data) -> Array:

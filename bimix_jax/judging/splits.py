@@ -54,7 +54,7 @@ def standard_splits(
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; expected 1 or more.")
     single = sweep.budget.min() == sweep.budget.max()
-    asked = tuple(kinds or (KINDS[:1] if single else KINDS))
+    asked = (KINDS[:1] if single else KINDS) if kinds is None else tuple(kinds)
     everything = np.ones(len(sweep.budget), bool)
     later = everything if single else sweep.budget >= sweep.budget_cut(budgets)
     if single and set(asked) != {"mixtures"}:

@@ -38,22 +38,24 @@ class CrossBiMix(Law):
         return [[beta, *[0.1] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(logs of the mixture, log of the budget)."""
-        return jnp.log(mixture), jnp.log(budget)
+        """(logs of the mixture where there are any, where there are, log of the budget)."""
+        present = mixture > 0
+        return jnp.log(jnp.where(present, mixture, 1.0)), present, jnp.log(budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(Π_j r_j^−α_j s^−β, Π_j r_j^−α_j)."""
-        log_mixture, log_budget = features
-        of_mixture = jnp.exp(-jnp.sum(exponents[1:] * log_mixture))
+        log_mixture, present, log_budget = features
+        undefined = jnp.any(~present & (exponents[1:] != 0))
+        of_mixture = jnp.where(undefined, jnp.inf, jnp.exp(-jnp.sum(exponents[1:] * log_mixture)))
         return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """Whether no proportion is 0."""
-        return jnp.all(mixture > 0)
+        """Whether the own proportion is positive; those whose α is 0 do not matter."""
+        return jnp.all(jnp.where(own > 0, mixture > 0, True))
 
     def unusable_reason(self) -> str:
-        """The law is 0 or infinite where any r is 0."""
-        return "CrossBiMix is not defined where any proportion is 0"
+        """A power of 0 is 0 or infinite."""
+        return "CrossBiMix has no value where a proportion that acts on the loss is 0"
 
     def restraint(self, own: Array) -> tuple[Array, Array]:
         """Towards BiMix: α_ij = 0 for all but the own domain."""

@@ -28,9 +28,9 @@ class SplitTransferBiMix(TransferBiMix):
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")
 
     def bounds(self, domains: int) -> Any:
-        """0 ≤ κ ≤ 20."""
-        alpha, beta, *transfer = super().bounds(domains)
-        return [alpha, beta, (0.0, 20.0), *transfer]
+        """α ≤ 1 and 0 ≤ κ ≤ 20: with both free, a few runs are matched by extremes of either."""
+        _, beta, *transfer = super().bounds(domains)
+        return [(1e-9, 1.0), beta, (0.0, 20.0), *transfer]
 
     def starts(self, domains: int) -> Any:
         """Those of `TransferBiMix`, with κ at 1."""

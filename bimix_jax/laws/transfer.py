@@ -60,6 +60,10 @@ class TransferBiMix(Law):
         of_mixture = jnp.exp(-exponents[0] * jnp.log(self.worth(exponents, mixture, own)))
         return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
 
+    def unusable_reason(self) -> str:
+        """Without transfer the law is BiMix."""
+        return f"{self.name} without transfer is infinite where the own proportion is 0"
+
     def gauges(self, own: Array) -> Array:
         """Without an own domain the scale of all t is free."""
         return jnp.where(jnp.any(own > 0), 0, 1)

@@ -1,0 +1,172 @@
+"""The judge: splits, predictions of every split, noise, and what the verdict says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import bimix_jax as bx
+from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standard_splits
+from bimix_jax.cli.app import app
+from bimix_jax.judging.noise import NoiseFloor, noise_floor
+from tests.fits import frame, last_budget, without_web
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return bx.read_sweep(frame(noise=0.01))
+
+
+@pytest.fixture(scope="module")
+def judged(sweep):
+    return bx.compare(sweep, [BiMix(), "LogLinear"], repeats=3)
+
+
+def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged):
+    for kind, repeats in (("mixtures", 3), ("budgets", 1), ("both", 3)):
+        errors = []
+        for split in standard_splits(sweep, [kind], repeats):
+            scale = sweep.largest_budget
+            fitted = bx.fit(sweep.take(split.train), BiMix(), budget_scale=scale)
+            errors.append(bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall"])
+        expected = pd.DataFrame(errors)
+        row = judged.table_of(kind).loc["BiMix"]
+        assert row["mre"] == pytest.approx(expected["mre"].mean(), rel=1e-6)
+        assert row["spearman"] == pytest.approx(expected["spearman"].mean(), rel=1e-9)
+        assert row["r2_mixtures"] == pytest.approx(expected["r2_mixtures"].mean(), rel=1e-6)
+
+
+def test_restraints_are_chosen_within_each_train_part(sweep):
+    (split,) = standard_splits(sweep, ["mixtures"], 1)
+    judged = bx.compare(sweep, [TransferBiMix()], [split])
+    fitted = bx.fit(sweep.take(split.train), TransferBiMix())
+    expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
+    assert judged.table()["mre"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):
+    assert judged.best == "BiMix"
+    table = judged.table_of("both")
+    assert table.loc["BiMix", "difference"] == 0
+    gap = table.loc["LogLinear", "mre"] - table.loc["BiMix", "mre"]
+    assert table.loc["LogLinear", "difference"] == pytest.approx(gap)
+    verdict = judged.verdict()
+    assert verdict.startswith("BiMix is off by")
+    assert "later budgets of unseen mixtures" in verdict
+    assert "less than LogLinear, the next: enough to tell." in verdict
+
+
+def hand_made(errors, groups=8):
+    """A comparison of two laws with given relative errors (laws, mixtures), one split."""
+    errors = np.asarray(errors, float)
+    return Comparison(
+        laws=("one", "other"), targets=("web",), kinds=("mixtures",),
+        test=np.ones((1, groups), bool), measured=np.full((groups, 1), 2.0),
+        predicted=2.0 * (1 + errors)[:, None, :, None], budget=np.ones(groups),
+        group=np.arange(groups), noise=NoiseFloor(np.nan, np.nan),
+    )  # fmt: skip
+
+
+def test_paired_differences_and_their_standard_errors():
+    rng = np.random.default_rng(0)
+    first, extra = rng.uniform(0.01, 0.02, 8), rng.uniform(0.0, 0.01, 8)
+    judged = hand_made([first, first + extra])
+    row = judged.table_of("mixtures").loc["other"]
+    assert row["difference"] == pytest.approx(extra.mean())
+    assert row["se"] == pytest.approx(extra.std(ddof=1) / np.sqrt(8))
+    assert "enough to tell" in judged.verdict()
+    assert "noise is unknown" in judged.verdict()
+
+
+def test_laws_that_cannot_be_told_apart_are_named():
+    first = np.linspace(0.01, 0.02, 8)
+    judged = hand_made([first, first[::-1] + 0.0002])
+    assert "not enough to tell it from other (+0.02 ±" in judged.verdict()
+
+
+def test_regret_is_what_the_wrong_choice_costs():
+    judged = hand_made(np.zeros((2, 8)))
+    measured = np.arange(1.0, 9.0)[:, None]
+    predicted = np.stack([measured, measured[::-1]])[:, None]
+    judged = Comparison(**{**vars(judged), "measured": measured, "predicted": predicted})
+    assert judged.table_of("mixtures")["regret"].tolist() == [0.0, 7.0]
+
+
+def test_points_that_one_law_cannot_use_are_scored_for_none():
+    sweep = bx.read_sweep(without_web(frame(noise=0.01), runs=(0, 1, 2)))
+    judged = bx.compare(sweep, [BiMix(), LogLinear()], ["mixtures"], repeats=4)
+    assert any("are not scored: some law has no value there" in note for note in judged.notes)
+    web = judged.targets.index("web")
+    none = sweep.mixture[:, sweep.domains.index("web")] == 0
+    assert np.all(np.isnan(judged.error[:, :, none, web]))
+
+
+def test_noise_of_curves_and_of_replicates():
+    size, runs, budgets = 0.01, 40, 12
+    rng, budget = np.random.default_rng(0), np.geomspace(1e8, 1e10, 12)
+    curve = 1 + 0.5 * (budget / budget.max()) ** -0.3
+    rows = pd.DataFrame({
+        "run": np.repeat(np.arange(runs), budgets).astype(str), "tokens": np.tile(budget, runs),
+        "r_a": np.repeat(rng.permutation(np.arange(runs) // 2) / runs + 0.1, budgets),
+    })  # fmt: skip
+    rows["r_b"] = 1 - rows["r_a"]
+    noise = 1 + size * rng.standard_normal(len(rows))
+    rows["loss_a"] = np.tile(curve, runs) * noise
+    floor = noise_floor(bx.read_sweep(rows))
+    expected = size * np.sqrt(2 / np.pi)
+    assert floor.curves == pytest.approx(expected, rel=0.15)
+    assert floor.replicates == pytest.approx(expected, rel=0.15)
+    assert floor.least() == max(floor.curves, floor.replicates)
+
+
+def test_a_single_budget_allows_unseen_mixtures_only():
+    sweep = bx.read_sweep(last_budget(frame(noise=0.01)))
+    assert {split.kind for split in standard_splits(sweep)} == {"mixtures"}
+    floor = noise_floor(sweep)
+    assert np.isnan(floor.least())
+    with pytest.raises(ValueError, match="single budget"):
+        bx.compare(sweep, [BiMix()], ["both"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"laws": ["TransferMix"]}, "Did you mean TransferBiMix"),
+        ({"laws": []}, "laws is empty"),
+        ({"splits": ["runs"]}, "splits names runs; expected some of mixtures, budgets, both"),
+        ({"splits": []}, "splits is empty"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"runs": 1.5}, "fraction is 1.5"),
+        ({"targets": ["exam"]}, "targets names exam"),
+    ],
+)
+def test_bad_options_are_named(sweep, options, message):
+    with pytest.raises(ValueError, match=message):
+        bx.compare(sweep, **{"laws": [BiMix()], **options})
+
+
+def test_splits_of_ones_own_are_checked(sweep):
+    all_points, none = np.ones(len(sweep.budget), bool), np.zeros(len(sweep.budget), bool)
+    for train, test, message in (
+        (none, all_points, "leaves no run to fit"),
+        (all_points, none, "leaves no run to judge on"),
+        (all_points, all_points, "are in both parts"),
+        (all_points[1:], none[1:], "masks of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bx.compare(sweep, [BiMix()], [Split("mine", train, test)])
+
+
+def test_the_command_prints_a_verdict_and_draws(tmp_path):
+    path, picture = tmp_path / "sweep.csv", tmp_path / "laws.png"
+    frame(noise=0.01).to_csv(path, index=False)
+    options = ["compare", str(path), "--law", "BiMix", "--law", "loglinear", "--repeats", "2"]
+    shown = CliRunner().invoke(app, [*options, "--plot", str(picture)])
+    assert shown.exit_code == 0, shown.output
+    assert "BiMix is off by" in shown.output
+    assert picture.stat().st_size > 10_000
+    found = json.loads(CliRunner().invoke(app, [*options, "--json"]).output)
+    assert found["best"] == "BiMix"
+    assert set(found["splits"]) == {"mixtures", "budgets", "both"}

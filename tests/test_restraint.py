@@ -1,0 +1,140 @@
+"""The strength of a restraint, against the obvious loop over folds and strengths."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bimix_jax as bx
+from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays, predict_losses
+from bimix_jax.fitting.restraint import STRENGTHS, strength_index
+from tests.fits import frame, without_web
+from tests.test_transfer import transfer_points
+
+pytestmark = pytest.mark.usefixtures("float64")
+OWN, FOLDS = np.arange(3), 4
+
+
+def index_of(errors):
+    return int(strength_index(jnp.asarray(errors), jnp.asarray(errors)))
+
+
+def test_the_chosen_strength_is_that_of_a_plain_loop():
+    mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
+    loss, fold = loss[:, :3], np.repeat(np.arange(10) % FOLDS, 8)
+    fit = jax.jit(functools.partial(fit_arrays, TransferBiMix()))
+    errors = np.full((len(STRENGTHS), FOLDS), np.nan)
+    for i, strength in enumerate(STRENGTHS):
+        for k in range(FOLDS):
+            out = fold == k
+            found = fit(mixture, budget, loss, (~out).astype(float), own=OWN, restraint=strength)
+            predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
+            errors[i, k] = np.mean(np.abs(predicted / loss - 1)[out])
+    expected = STRENGTHS[index_of(errors)]
+    chosen = jax.jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
+    found = chosen(mixture, budget, loss, own=OWN, fold=fold)
+    assert float(found.restraint[0]) == expected
+    assert 0 < expected < np.inf
+
+
+def test_gains_within_a_standard_error_leave_the_simpler_law():
+    base = np.array([1.0, 1.2, 0.9, 1.1])
+    errors = np.tile(base, (len(STRENGTHS), 1))
+    errors[3] = base - [0.3, -0.25, 0.2, -0.1]
+    assert index_of(errors) == 0
+    errors[3] = base - [0.3, 0.25, 0.2, 0.1]
+    assert index_of(errors) == 3
+    errors[:, 1] = np.nan  # a fold of targets that were not measured
+    assert index_of(errors) == 3
+
+
+def test_of_strengths_as_good_the_strongest_is_taken():
+    base = np.array([1.0, 1.2, 0.9, 1.1])
+    errors = np.stack([base] + [base - 0.5] * (len(STRENGTHS) - 1))
+    errors[5] -= 0.01
+    errors[2] += [0.02, -0.03, 0.02, 0.01]
+    errors[1] += 0.3
+    assert index_of(errors) == 2
+
+
+def test_without_transfer_rows_of_zero_own_proportion_are_left_out_and_said():
+    table = without_web(frame(noise=0.01), runs=(0, 1, 2))
+    sweep = bx.read_sweep(table)
+    held, plain = bx.fit(sweep, TransferBiMix(), restraint=np.inf), bx.fit(sweep, BiMix())
+    np.testing.assert_array_equal(held.points, plain.points)
+    np.testing.assert_allclose(held.sum_of_squares, plain.sum_of_squares, rtol=1e-9)
+    assert any(
+        "without transfer is infinite where the own proportion is 0" in n for n in held.notes
+    )
+    free = bx.fit(sweep, TransferBiMix(), restraint=0.0)
+    np.testing.assert_array_equal(free.points, len(table))
+
+
+@pytest.mark.parametrize("law", [TransferBiMix(), bx.SplitTransferBiMix(), CrossBiMix()])
+def test_without_limit_a_restraint_gives_bimix(law):
+    mixture, budget, loss, _ = transfer_points(noise=0.01, runs=10)
+    plain = fit_arrays(BiMix(), mixture, budget, loss[:, :3], own=OWN)
+    held = fit_arrays(law, mixture, budget, loss[:, :3], own=OWN, restraint=np.inf)
+    np.testing.assert_allclose(held.sum_of_squares, plain.sum_of_squares, rtol=1e-9)
+    predicted = [
+        predict_losses(x, found.coefficients, mixture, budget)
+        for x, found in ((BiMix(), plain), (law, held))
+    ]
+    np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-6)
+
+
+def test_the_restrained_optimum_is_that_of_the_written_objective():
+    mixture, budget, loss, _ = transfer_points(noise=0.02, runs=6)
+    strength, target = 1e-3, loss[:, 0]
+    found = fit_arrays(TransferBiMix(), mixture, budget, target, own=0, restraint=strength,
+                       tolerance=1e-12)  # fmt: skip
+
+    def objective(x):
+        worth = mixture[:, 0] + mixture[:, 1] * x[2] + mixture[:, 2] * x[3]
+        relative = budget / budget.max()
+        predicted = worth ** -x[0] * (x[4] * relative ** -x[1] + x[5])
+        squares = jnp.sum((predicted / target - 1) ** 2)
+        return squares / 2 + strength * len(target) * (x[2] ** 2 + x[3] ** 2) / 2
+
+    exponents, amplitudes = found.coefficients.exponents, found.coefficients.amplitudes
+    at = jnp.concatenate([exponents[:2], exponents[3:], amplitudes])
+    slope, curvature = jax.grad(objective)(at), jnp.diag(jax.hessian(objective)(at))
+    free = at > 0
+    scale = jnp.sqrt(objective(at) * curvature)
+    assert np.all(jnp.abs(slope / scale)[free] < 1e-6)
+
+
+def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
+    mixture, budget, loss, _ = transfer_points(noise=0.003, runs=8)
+    direction = np.random.default_rng(3).standard_normal(len(budget))
+
+    def weight(shift):
+        moved = loss[:, 0] * (1 + shift * direction)
+        found = fit_arrays(TransferBiMix(), mixture, budget, moved, own=0, restraint=1e-3,
+                           tolerance=1e-12, starts=[[0.1, 0.5, 0.3, 0.3, 0.3]])  # fmt: skip
+        return found.coefficients.exponents[3]
+
+    weight, step = jax.jit(weight), 1e-5
+    expected = (weight(step) - weight(-step)) / (2 * step)
+    assert jax.jit(jax.grad(weight))(0.0) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
+    chosen = bx.fit(embedded.take(embedded.mixture_group < 2), TransferBiMix())
+    assert np.all(np.isinf(chosen.restraint))
+    assert any("do not show what the other domains do" in note for note in chosen.notes)
+    asked = bx.fit(embedded, TransferBiMix(), restraint=1e-4)
+    np.testing.assert_array_equal(asked.restraint, 1e-4)
+    assert any("strength 0.0001, as asked" in note for note in asked.notes)
+    with pytest.raises(ValueError, match="restraint is -1"):
+        bx.fit(embedded, TransferBiMix(), restraint=-1.0)
+
+
+def test_folds_hold_whole_mixtures_and_only_those_that_count(embedded):
+    counted = embedded.mixture_group < 6
+    fold = embedded.folds(4, counted)
+    assert set(fold[counted]) == {0, 1, 2, 3}
+    for group in range(6):
+        assert len(set(fold[embedded.mixture_group == group])) == 1

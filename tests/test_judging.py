@@ -86,6 +86,13 @@ def test_laws_that_cannot_be_told_apart_are_named():
     assert "not enough to tell it from other (+0.02 ±" in judged.verdict()
 
 
+def test_of_laws_that_predict_the_same_the_first_is_best():
+    judged = hand_made([np.full(8, 0.01), np.full(8, 0.01 - 1e-9)])
+    assert judged.best == "one"
+    assert "other predicts the same here." in judged.verdict()
+    assert "tell it from" not in judged.verdict()
+
+
 def test_regret_is_what_the_wrong_choice_costs():
     judged = hand_made(np.zeros((2, 8)))
     measured = np.arange(1.0, 9.0)[:, None]

@@ -53,7 +53,7 @@ def test_gains_within_a_standard_error_leave_the_simpler_law():
 def test_of_strengths_as_good_the_strongest_is_taken():
     base = np.array([1.0, 1.2, 0.9, 1.1])
     errors = np.stack([base] + [base - 0.5] * (len(STRENGTHS) - 1))
-    errors[5] -= 0.01
+    errors[5] -= 0.005
     errors[2] += [0.02, -0.03, 0.02, 0.01]
     errors[1] += 0.3
     assert index_of(errors) == 2

@@ -11,6 +11,8 @@ from bimix_jax.scoring import r_squared, spearman
 
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""
+SAME = 1e-6
+"""Mean errors (fractions) closer than this are equal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The law with the least mean error where it matters."""
-        return self.laws[int(np.nanargmin(self._mean_errors(self.decisive)))]
+        """The law with the least mean error where it matters; of equal ones the first."""
+        return self.laws[_first_least(self._mean_errors(self.decisive))]
 
     def table(self) -> pd.DataFrame:
         """One row a kind of split and law.
@@ -69,11 +71,14 @@ class Comparison:
     def verdict(self) -> str:
         """Which law, by how much, and whether this sweep is enough to tell."""
         table = self.table_of(self.decisive)
-        table = table[table["mre"].notna()].sort_values("mre")
-        error = float(table["mre"].iloc[0])
-        sentences = [f"{table.index[0]} is off by {_percent(error)} on {self._what()}."]
-        if len(table) > 1:
-            sentences.append(_against(table.iloc[1:]))
+        error = float(table.loc[[self.best], "mre"].iloc[0])
+        others = table[table["mre"].notna()].drop(self.best).sort_values("mre")
+        sentences = [f"{self.best} is off by {_percent(error)} on {self._what()}."]
+        same = others["difference"].abs() < SAME
+        if same.any():
+            sentences.append(f"{', '.join(others.index[same])} predicts the same here.")
+        if not same.all():
+            sentences.append(_against(others[~same]))
         return " ".join([*sentences, *self._about_noise(error)])
 
     def _what(self) -> str:
@@ -101,7 +106,7 @@ class Comparison:
 
     def _scores(self, kind: str, law: int) -> dict[str, object]:
         means, by_target = self._mean_errors(kind), self._by_target(kind)[law]
-        difference, standard_error = self._difference(kind, law, int(np.nanargmin(means)))
+        difference, standard_error = self._difference(kind, law, _first_least(means))
         ranks = [self._ranking(law, split) for split in self._splits(kind)]
         r2, rho, regret = np.array(ranks).T
         worst = int(np.nanargmax(by_target)) if np.isfinite(by_target).any() else 0
@@ -145,6 +150,10 @@ class Comparison:
         budgets, counts = np.unique(self.budget[rows], return_counts=True)
         at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
+
+
+def _first_least(means: np.ndarray) -> int:
+    return int(np.argmax(means <= np.nanmin(means) + SAME))
 
 
 def _against(others: pd.DataFrame) -> str:

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
+    from bimix_jax.entropy.domains import Entropies as Entropies
+    from bimix_jax.entropy.domains import token_entropies as token_entropies
+    from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
+    from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
+    from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -44,6 +50,8 @@ _HOMES = {
     "BiMix": "laws.bimix",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
+    "Entropies": "entropy.domains",
+    "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
     "Fit": "fitted",
     "Law": "laws.law",
@@ -53,6 +61,8 @@ _HOMES = {
     "SweepWarning": "checks",
     "TransferBiMix": "laws.transfer",
     "best_measured": "scoring",
+    "corpus_entropies": "entropy.corpus",
+    "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
@@ -63,6 +73,8 @@ _HOMES = {
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "read_sweep": "formats",
+    "token_entropies": "entropy.domains",
+    "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")
 

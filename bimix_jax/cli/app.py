@@ -3,6 +3,7 @@
 import typer
 
 from bimix_jax.cli.demo import demo
+from bimix_jax.cli.entropy import entropy
 from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
 from bimix_jax.cli.optimize import optimize
@@ -15,5 +16,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, optimize, demo):
+for command in (fit, predict, evaluate, optimize, entropy, demo):
     app.command()(command)

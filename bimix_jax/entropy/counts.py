@@ -134,7 +134,8 @@ def _cuts(tokens: np.ndarray, piece: Piece, plan: Plan) -> np.ndarray:
     """Positions in a piece whose token begins no pair, each once; the last is one of them."""
     ends = np.arange(plan.sequence_length - 1, len(tokens), plan.sequence_length)
     low, high = np.searchsorted(piece.stream.starts, [piece.begin + 1, piece.end])
-    cuts = [ends, piece.stream.starts[low:high] - 1 - piece.begin, [len(tokens) - 1]]
+    last = np.array([len(tokens) - 1])
+    cuts = [ends, piece.stream.starts[low:high] - 1 - piece.begin, last]
     if plan.end_of_document is not None:
         cuts.append(np.flatnonzero(tokens == plan.end_of_document))
     return np.unique(np.concatenate(cuts).astype(np.int64))

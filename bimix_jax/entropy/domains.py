@@ -1,6 +1,7 @@
 """Shannon, joint and conditional entropy of domains, with what their samples' sizes do to them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ Progress = Callable[[str, float], object]
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenEntropies:
+class Entropies:
     """Entropies of one or several domains, in nats, by every estimator."""
 
     estimates: "pd.DataFrame"
@@ -40,10 +41,12 @@ class TokenEntropies:
     equal: "pd.DataFrame"
     """(domains, proxy) plug-in at the tokens of the smallest domain; empty if not asked for"""
     notes: tuple[str, ...]
-    """sentences on bias, for people"""
+    """sentences on bias, and on what was left out, for people"""
+    von_neumann: "pd.Series | None" = None
+    """VNE by domain, where there were embeddings"""
 
     def table(self, estimator: str = "plug-in") -> "pd.DataFrame":
-        """SE, CE and JE by domain, with tokens, pairs and coverage.
+        """SE, CE and JE by domain, VNE where known, with tokens, pairs and coverage.
 
         Args:
             estimator: "plug-in" (the paper's), "miller-madow" or "chao-shen".
@@ -55,7 +58,10 @@ class TokenEntropies:
             raise ValueError(
                 f"estimator is {estimator!r}; expected one of {', '.join(ESTIMATORS)}."
             )
-        return self.estimates[estimator].join(self.sizes)
+        table = self.estimates[estimator]
+        if self.von_neumann is not None:
+            table = table.assign(VNE=self.von_neumann)
+        return table.join(self.sizes)
 
     def mixtures(self, estimator: str = "plug-in", temperature: float = 1.0) -> "pd.DataFrame":
         """The mixture of every proxy, (domains, proxies); columns sum to 1.
@@ -72,7 +78,8 @@ class TokenEntropies:
         if estimator == "equal" and self.equal.empty:
             raise ValueError("estimator is 'equal', which needs token_entropies(…, curve=True).")
         table = self.equal if estimator == "equal" else self.table(estimator)
-        columns = {proxy: entropy_mixture(table[proxy], temperature) for proxy in PROXIES}
+        known = [*PROXIES, *(["VNE"] if "VNE" in table else [])]
+        columns = {proxy: entropy_mixture(table[proxy], temperature) for proxy in known}
         return pd.DataFrame(columns).rename_axis("domain")
 
 
@@ -89,7 +96,7 @@ def token_entropies(
     workers: int | None = None,
     device: str = "auto",
     progress: Progress = lambda domain, share: None,
-) -> TokenEntropies:
+) -> Entropies:
     """Shannon, joint and conditional entropy of token streams (BiMix, arXiv 2405.14908), in nats.
 
     SE = −Σ P(x) ln P(x) over all tokens; JE = −Σ P(x, x') ln P(x, x') over adjacent pairs;
@@ -127,7 +134,7 @@ def token_entropies(
     domains = {name: _streams(name, given) for name, given in _named(tokens).items()}
     rows, sizes = {}, {}
     for name, streams in domains.items():
-        counts = count_tokens(streams, plan, lambda share, name=name: progress(name, share))
+        counts = count_tokens(streams, plan, functools.partial(progress, name))
         rows[name], sizes[name] = _estimates(counts), _sizes(counts, name)
     return _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else [])
 
@@ -173,7 +180,7 @@ def _streams(name: str, given: Any) -> list[Stream]:
 def _estimates(counts: Counts) -> dict[tuple[str, str], float]:
     """Every proxy by every estimator; the chain rule is how the conditional one is found."""
     tokens, firsts = profile_of(counts.tokens), profile_of(counts.firsts)
-    found = {}
+    found = dict[tuple[str, str], float]()
     for label, estimate in ESTIMATORS.items():
         joint = estimate(counts.pairs)
         conditional = max(joint - estimate(firsts), 0.0)
@@ -230,11 +237,11 @@ def _collect(
     rows: dict[str, dict[tuple[str, str], float]],
     sizes: dict[str, dict[str, float]],
     points: list[dict[str, Any]],
-) -> TokenEntropies:
+) -> Entropies:
     import pandas as pd
 
     estimates = pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
-    estimates.columns = pd.MultiIndex.from_tuples(list(estimates.columns))
+    estimates.columns = pd.MultiIndex.from_tuples(list(next(iter(rows.values()))))
     measured = pd.DataFrame.from_dict(sizes, orient="index").rename_axis("domain")
     whole = ["tokens", "pairs", "types", "pair_types"]
     measured = measured.astype(dict.fromkeys(whole, int))
@@ -244,7 +251,7 @@ def _collect(
         missing = [name for name in estimates.index if name not in equal.index]
         equal = pd.concat([equal, estimates.loc[missing, "plug-in"]]).loc[estimates.index]
     notes = _notes(estimates, measured, curve)
-    return TokenEntropies(estimates, measured, curve.drop(columns="equal"), equal, notes)
+    return Entropies(estimates, measured, curve.drop(columns="equal"), equal, notes)
 
 
 def _notes(

@@ -1,6 +1,7 @@
 """Tokens of a domain as a stream that can be read in pieces, more than once, in bounded memory."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class SampledStream:
     def __len__(self) -> int:
         return len(self.rows) * self.sequence_length
 
-    @property
+    @functools.cached_property
     def starts(self) -> np.ndarray:
         """Document starts that fall into the sampled sequences, at their positions here."""
         row, column = np.divmod(self.source.starts, self.sequence_length)

@@ -71,12 +71,12 @@ def corpus_entropies(
     >>> _ = (folder / "poor.txt").write_text("ab" * 1000)
     >>> found = corpus_entropies(sorted(folder.glob("*.txt")), tokenizer="bytes")
     >>> found.mixtures()["CE"].round(2).to_dict()
-    {'poor': 0.29, 'rich': 0.71}
+    {'poor': 0.32, 'rich': 0.68}
     """
-    found = _found(domains)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     notes = list[str]()
     with _folder(cache) as folder, _noted(notes):
+        found = _found(domains)
         streams = dict[str, list[Stream]]()
         for name, domain in found.items():
             read, said = read_domain(

@@ -135,8 +135,9 @@ def token_entropies(
     rows, sizes = {}, {}
     for name, streams in domains.items():
         counts = count_tokens(streams, plan, functools.partial(progress, name))
-        rows[name], sizes[name] = _estimates(counts), _sizes(counts, name)
-    return _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else [])
+        sizes[name] = _sizes(counts, name)
+        rows[name] = _estimates(counts)
+    return _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else None)
 
 
 def _check_sizes(
@@ -236,7 +237,7 @@ def _point(name: str, counts: Counts, equal: bool) -> dict[str, Any]:
 def _collect(
     rows: dict[str, dict[tuple[str, str], float]],
     sizes: dict[str, dict[str, float]],
-    points: list[dict[str, Any]],
+    points: list[dict[str, Any]] | None,
 ) -> Entropies:
     import pandas as pd
 
@@ -245,9 +246,9 @@ def _collect(
     measured = pd.DataFrame.from_dict(sizes, orient="index").rename_axis("domain")
     whole = ["tokens", "pairs", "types", "pair_types"]
     measured = measured.astype(dict.fromkeys(whole, int))
-    curve = pd.DataFrame(points, columns=["domain", "tokens", *PROXIES, "equal"])
+    curve = pd.DataFrame(points or [], columns=["domain", "tokens", *PROXIES, "equal"])
     equal = curve[curve["equal"].astype(bool)].set_index("domain")[list(PROXIES)]
-    if points:
+    if points is not None:
         missing = [name for name in estimates.index if name not in equal.index]
         equal = pd.concat([equal, estimates.loc[missing, "plug-in"]]).loc[estimates.index]
     notes = _notes(estimates, measured, curve)

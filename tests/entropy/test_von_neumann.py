@@ -22,6 +22,14 @@ def test_the_small_spectrum_is_that_of_all_similarities(shape, monkeypatch):
     assert bx.von_neumann_entropy(1e200 * embeddings) == pytest.approx(slow(embeddings), abs=1e-12)
 
 
+def test_single_precision_costs_its_rounding_only():
+    embeddings = np.random.default_rng(0).standard_normal((20_000, 30)) * np.arange(1, 31)
+    single = embeddings.astype(np.float32)
+    exact = bx.von_neumann_entropy(single.astype(float))
+    assert bx.von_neumann_entropy(single) == pytest.approx(exact, abs=1e-6)
+    assert bx.von_neumann_entropy(single * np.float32(1e30)) == pytest.approx(exact, abs=1e-6)
+
+
 def test_other_kernels_take_a_sample():
     embeddings = np.random.default_rng(0).standard_normal((50, 4))
 

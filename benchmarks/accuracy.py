@@ -51,6 +51,13 @@ def sweeps(folder: Path) -> Iterator[tuple[str, Sweep]]:
             yield f"{file} {name}", bx.read_sweep(path, select={"model_size": size})
 
 
+def regmix_train(folder: Path) -> Iterator[tuple[str, Sweep]]:
+    """The RegMix train pair, if it is there."""
+    pair = [folder / f"regmix_train_{part}_1m.csv" for part in ("mixture", "pile_loss")]
+    if all(path.exists() for path in pair):
+        yield "regmix 1M", bx.read_sweep(*pair)
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -30,9 +30,21 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.formats import read_sweep as read_sweep
+    from bimix_jax.judging.compare import compare as compare
+    from bimix_jax.judging.comparison import Comparison as Comparison
+    from bimix_jax.judging.splits import Split as Split
+    from bimix_jax.judging.splits import standard_splits as standard_splits
     from bimix_jax.laws import law_named as law_named
+    from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
+    from bimix_jax.laws.cross import CrossBiMix as CrossBiMix
+    from bimix_jax.laws.data_mixing import DataMixingLaw as DataMixingLaw
+    from bimix_jax.laws.data_mixing import DataMixingLawPlus as DataMixingLawPlus
     from bimix_jax.laws.law import Law as Law
+    from bimix_jax.laws.log_linear import LogLinear as LogLinear
+    from bimix_jax.laws.model_size import WithModelSize as WithModelSize
+    from bimix_jax.laws.repetition import WithRepetition as WithRepetition
+    from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
@@ -40,27 +52,39 @@ if TYPE_CHECKING:
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
+    from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdditiveLaw": "laws.additive",
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
+    "Comparison": "judging.comparison",
+    "CrossBiMix": "laws.cross",
+    "DataMixingLaw": "laws.data_mixing",
+    "DataMixingLawPlus": "laws.data_mixing",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
     "Fit": "fitted",
     "Law": "laws.law",
+    "LogLinear": "laws.log_linear",
     "Optimum": "mixture.optimum",
+    "Split": "judging.splits",
+    "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",
     "TransferBiMix": "laws.transfer",
+    "WithModelSize": "laws.model_size",
+    "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
+    "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
@@ -73,6 +97,8 @@ _HOMES = {
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "read_sweep": "formats",
+    "stack_sizes": "sizes",
+    "standard_splits": "judging.splits",
     "token_entropies": "entropy.domains",
     "von_neumann_entropy": "entropy.von_neumann",
 }

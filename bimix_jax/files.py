@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -44,6 +44,14 @@ def check_folder(path: str | Path) -> None:
             f"The folder {path.parent} does not exist, so {path.name} cannot be written there; "
             "create it first."
         )
+
+
+def check_apart(sources: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """Raise ValueError if an output would overwrite a file that it is made from."""
+    there = [path for path in sources if path is not None and path.exists()]
+    for output in outputs:
+        if output is not None and any(output.exists() and output.samefile(p) for p in there):
+            raise ValueError(f"{output} is an input itself; name another file to write.")
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

@@ -23,7 +23,7 @@ FAR = 2.0
     jax.tree_util.register_dataclass,
     data_fields=[
         "coefficients", "code", "identified", "points", "sum_of_squares", "error",
-        "observed_proportions", "observed_budgets",
+        "observed_proportions", "observed_budgets", "restraint", "agreement",
     ],
     meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
     drop_fields=["notes", "sweep_digest"],
@@ -52,6 +52,10 @@ class Fit:
     """(2, domains) least and largest proportion in the sweep"""
     observed_budgets: np.ndarray
     """(2,) least and largest budget in the sweep"""
+    restraint: np.ndarray
+    """(targets,) strength with which `Law.restraint` drew the exponents, 0 for none"""
+    agreement: np.ndarray
+    """(targets,) share of the starts that ended at the best optimum"""
     law: Law
     domains: tuple[str, ...]
     targets: tuple[str, ...]
@@ -94,11 +98,30 @@ class Fit:
             return pd.Series(losses[0], index=list(self.targets), name="loss")
         return pd.DataFrame(losses, index=labels, columns=list(self.targets))
 
-    def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
-        """Losses (points, targets) of mixtures (points, domains) in order, at budgets (points,)."""
+    def at_model_size(self, size: float) -> "Fit":
+        """The same fit for models of `size` parameters; its law must know sizes.
+
+        Raises:
+            ValueError: if the law knows none, or the size is not positive and finite.
+        """
+        if not self.law.needs_size:
+            raise ValueError(
+                f"size: {self.law.name} knows no model size; fit WithModelSize({self.law.name}()) "
+                "to a sweep of several sizes."
+            )
+        if not 0 < size < np.inf:
+            raise ValueError(f"size is {size}; expected parameters, above 0.")
+        law: Any = self.law
+        return dataclasses.replace(self, law=dataclasses.replace(law, size=float(size)))
+
+    def predict_points(self, mixture: np.ndarray, budget: Any, size: Any = None) -> np.ndarray:
+        """Losses (points, targets) of mixtures (points, domains) in order, at budgets (points,).
+
+        `size` (points,) is the model's, for laws that know it; default that of `at_model_size`.
+        """
         with jax.enable_x64(True):
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-            return np.asarray(_predict(self.law, self.coefficients, mixture, budgets))
+            return np.asarray(_predict(self.law, self.coefficients, mixture, budgets, size))
 
     def check_budget(self, budget: Any) -> np.ndarray:
         """The budget(s) as an array, the sweep's largest for None.
@@ -160,6 +183,13 @@ class Fit:
         exponents = np.where(self.identified[target], self.coefficients.exponents[target], np.nan)
         amplitudes = np.asarray(self.coefficients.amplitudes[target])
         return self.law.report(exponents, amplitudes, float(self.coefficients.budget_scale[target]))
+
+    def known_in_mixture(self) -> np.ndarray:
+        """(targets,) bool: the exponent of the mixture, where the law has one, is identified."""
+        names = self.law.exponent_names
+        if "alpha" not in names:
+            return np.ones(len(self.targets), bool)
+        return np.asarray(self.identified)[:, names.index("alpha")]
 
     def messages(self) -> list[str]:
         """What each result code that is not plain convergence means, with the targets it met."""

@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
 from bimix_jax.pairs import join, match_names
+from bimix_jax.sizes import stack_sizes
 from bimix_jax.sweep import Sweep
 from bimix_jax.tables import (
     BUDGET_COLUMNS,
@@ -55,6 +56,7 @@ def read_sweep(
     run: str | None = None,
     mixture_prefix: str | None = None,
     loss_prefix: str | None = None,
+    model_size: str | None = None,
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
 
@@ -78,6 +80,8 @@ def read_sweep(
         run: the column that names the runs; default run, run_id, run_name or index.
         mixture_prefix: what proportion columns begin with; default "r_".
         loss_prefix: what loss columns begin with; default "loss_".
+        model_size: a column of model sizes ("122M" or numbers), all of which are then read into
+            one sweep (`stack_sizes`).
 
     Returns:
         A `Sweep`; what was chosen, normalised or left out is in its notes.
@@ -92,9 +96,13 @@ def read_sweep(
     >>> sweep.domains, sweep.unit, sweep.mixtures.loc["b", "code"].item()
     (('code', 'text'), 'tokens', 0.6)
     """
+    table = read_table(source)
+    if model_size is not None:
+        options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
+                   "loss_prefix": loss_prefix}  # fmt: skip
+        return _of_every_size(table, losses, model_size, select or {}, options)
     name = name_of(source)
     notes: list[str] = []
-    table = read_table(source)
     prefixes = mixture_prefix, loss_prefix
     layout: _Wide | _Long
     if losses is not None:
@@ -117,6 +125,26 @@ def read_sweep(
     )
     parts = layout.take_apart(table, rows, run_column, budget_column)
     return _checked(parts, name, run_column, budget_column, sizes, notes)
+
+
+def _of_every_size(
+    table: pd.DataFrame,
+    losses: Source | None,
+    column: str,
+    select: Mapping[str, Any],
+    options: dict[str, Any],
+) -> Sweep:
+    if column not in table:
+        raise SweepError(
+            f"model_size: there is no column {column}; expected one of {listed(table.columns)}."
+        )
+    sizes = table[column].dropna().unique()
+    return stack_sizes(
+        {
+            size: read_sweep(table, losses, select={**select, column: size}, **options)
+            for size in sizes
+        }
+    )
 
 
 # ---- layouts -------------------------------------------------------------------------------------

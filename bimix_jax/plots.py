@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bimix_jax.fitted import Fit
+    from bimix_jax.judging.comparison import Comparison
     from bimix_jax.mixture.optimum import Optimum
     from bimix_jax.scoring import Evaluation
     from bimix_jax.sweep import Sweep
 
 COLORS = mpl.colormaps["viridis"]
 RECOMMENDED, BESIDE, WORSE = "#1b6ca8", "#c9c9c9", "#c8553d"
+SPLIT_TITLES = {
+    "mixtures": "unseen mixtures",
+    "budgets": "later budgets",
+    "both": "later budgets of unseen mixtures",
+}
 RUNS_SHOWN = 6
 BUDGETS_SHOWN = 4
 
@@ -174,6 +180,46 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
         f"{optimum.objective:.4f}, {reference_name} {optimum.reference_objective:.4f}"
     )
     return figure
+
+
+def plot_comparison(comparison: "Comparison") -> Figure:
+    """Mean error of every law on what it has not seen, one panel a kind of split.
+
+    The line at a dot is twice the standard error of the paired difference to the best law; the
+    band is the noise.
+    """
+    kinds = list(dict.fromkeys(comparison.kinds))
+    height = 0.5 * len(comparison.laws) + 1.9
+    figure = Figure(figsize=(3.4 * len(kinds) + 1.6, height), layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        _error_dots(axes, comparison.table_of(kind), 100 * comparison.noise.least())
+        axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)
+    figure.supxlabel(
+        "mean relative error, % (line: ± 2 s.e. of the difference to the best)", size=9
+    )
+    where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
+    figure.suptitle(f"{comparison.best} is the most accurate ({where})")
+    return figure
+
+
+def _error_dots(axes: "Axes", table: "pd.DataFrame", noise: float) -> None:
+    position = np.arange(len(table))[::-1]
+    error, spread = 100 * table["mre"].to_numpy(), 200 * table["se"].fillna(0.0).to_numpy()
+    best = int(np.nanargmin(error))
+    colors = [RECOMMENDED if i == best else "0.45" for i in range(len(table))]
+    if np.isfinite(noise):
+        axes.axvspan(0, noise, color="0.93", lw=0)
+        axes.text(noise, len(table) - 0.45, " noise", fontsize=8, color="0.5", va="center")
+    axes.hlines(position, error - spread, error + spread, color=colors, lw=1.6)
+    axes.scatter(error, position, s=42, c=colors, zorder=3)
+    for x, y, width in zip(error, position, spread, strict=True):
+        axes.annotate(f"{x:.2f}", (x + width, y), (5, 0), textcoords="offset points", fontsize=8,
+                      va="center")  # fmt: skip
+    axes.set_yticks(position, list(table.index))
+    axes.set_ylim(-0.6, len(table) - 0.2)
+    axes.set_xlim(0, 1.2 * np.nanmax(error + spread))
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _bars(axes: "Axes", values: "pd.Series", beside: "pd.Series", name: str) -> None:

@@ -87,7 +87,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         )
     order = [sweep.domains.index(d) for d in fitted.domains]
     budget = fitted.check_budget(sweep.budget)
-    predicted = fitted.predict_points(sweep.mixture[:, order], budget)
+    predicted = fitted.predict_points(sweep.mixture[:, order], budget, sweep.size)
     predicted = predicted[:, [fitted.targets.index(t) for t in targets]]
     measured = sweep.loss[:, [sweep.targets.index(t) for t in targets]]
     usable = np.isfinite(predicted)

@@ -13,7 +13,7 @@ from bimix_jax.files import write_atomically
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.laws import LAWS
+from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
 
 FORMAT = 1
@@ -47,9 +47,9 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
         FileNotFoundError: if there is no such file.
     """
     document = _read_document(Path(path))
-    known = LAWS | {law.name: law for law in laws}
+    known = LAWS | WRAPPERS | {law.name: law for law in laws}
     try:
-        law = _law(document, known)
+        law = _law(document["law"], known)
         return _from_document(document, law)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a fit: {_why(error)}") from error
@@ -89,7 +89,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "kind": KIND,
         "format": FORMAT,
         "version": __version__,
-        "law": {"name": fitted.law.name, **_law_fields(fitted.law)},
+        "law": _law_document(fitted.law),
         "domains": fitted.domains,
         "targets": fitted.targets,
         "unit": fitted.unit,
@@ -104,8 +104,18 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
     }
 
 
-def _law_fields(law: Law) -> dict[str, Any]:
-    return dataclasses.asdict(law) if dataclasses.is_dataclass(law) else {}
+def _law_document(law: Law) -> dict[str, Any]:
+    fields: Any = dataclasses.fields(law) if dataclasses.is_dataclass(law) else ()
+    values: dict[str, Any] = {field.name: getattr(law, field.name) for field in fields}
+    inner = {n: _law_document(v) if isinstance(v, Law) else _plain(v) for n, v in values.items()}
+    return {"name": law.name, **inner}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples of numbers as JSON takes them, infinity by its name."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _numbers(value) if isinstance(value, float) else value
 
 
 def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
@@ -121,6 +131,8 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
         "points": int(fitted.points[target]),
         "sum_of_squares": _numbers(fitted.sum_of_squares[target]),
         "error": _numbers(fitted.error[target]),
+        "restraint": _numbers(fitted.restraint[target]),
+        "agreement": float(fitted.agreement[target]),
     }
 
 
@@ -140,19 +152,26 @@ def _floats(values: Any, shape: tuple[int, ...] | None = None) -> Any:
 
 
 def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
-    fields = dict(document["law"])
+    fields = dict(document)
     name = fields.pop("name")
     if name not in known:
         raise UnknownLawError(
             f"it holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the class of "
             "your own law as load_fit(path, laws=[…])."
         )
-    return known[name](**{field: _hashable(value) for field, value in fields.items()})
+    return known[name](
+        **{
+            field: _law(value, known) if isinstance(value, dict) else _hashable(value)
+            for field, value in fields.items()
+        }
+    )
 
 
 def _hashable(value: Any) -> Any:
-    """JSON has no tuples, and a law must be hashable."""
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+    """JSON has no tuples and no infinity, and a law must be hashable."""
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    return float(value) if value in ("inf", "-inf", "nan") else value
 
 
 def _from_document(document: dict[str, Any], law: Law) -> Fit:
@@ -168,6 +187,8 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         error=_floats([r["error"] for r in rows]),
         observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
         observed_budgets=_floats(document["observed_budgets"], (2,)),
+        restraint=_floats([r.get("restraint", 0.0) for r in rows]),
+        agreement=_floats([r.get("agreement", 1.0) for r in rows]),
         law=law,
         domains=domains,
         targets=tuple(document["targets"]),

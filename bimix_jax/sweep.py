@@ -46,6 +46,8 @@ class Sweep:
     """"tokens", "steps", the budget column's name, or "run" for a sweep without budgets"""
     extra: pd.DataFrame
     """every other column, one row a point"""
+    size: np.ndarray | None = None
+    """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
     """what was dropped, normalised, chosen or looks suspicious, as sentences"""
 
@@ -106,14 +108,9 @@ class Sweep:
         >>> len(train.runs), len(test.runs)
         (12, 4)
         """
-        _check_fraction(fraction)
-        groups = np.unique(self.mixture_group)
-        if len(groups) < 2:
-            raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
-        count = int(np.clip(round(fraction * len(groups)), 1, len(groups) - 1))
-        drawn = np.random.default_rng(seed).permutation(groups)[:count]
-        held_out = np.isin(self.mixture_group, drawn)
-        what = f"{count} of {len(groups)} mixtures held out (seed {seed})"
+        held_out = self.draw_mixtures(fraction, seed)
+        groups = [len(np.unique(self.mixture_group[part])) for part in (held_out, ~held_out)]
+        what = f"{groups[0]} of {sum(groups)} mixtures held out (seed {seed})"
         return self.take(~held_out, f"train part: {what}"), self.take(
             held_out, f"test part: {what}"
         )
@@ -131,15 +128,54 @@ class Sweep:
         >>> train.largest_budget, float(test.budget.min())
         (1146880.0, 1433600.0)
         """
+        cut = self.budget_cut(fraction)
+        later = self.budget >= cut
+        what = f"budgets from {cut:g} {self.unit} on held out"
+        return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
+
+    def folds(self, most: int, counted: np.ndarray | None = None) -> np.ndarray:
+        """(points,) int: mixtures dealt to at most `most` parts, all points of one to one part.
+
+        Where only some points (points,) bool are `counted`, their mixtures are dealt and the other
+        points get 0.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> np.unique(read_sweep(datasets.proxy_sweep()).folds(8)).tolist()
+        [0, 1, 2, 3, 4, 5, 6, 7]
+        """
+        everything = np.ones(len(self.budget), bool)
+        inside = everything if counted is None else counted
+        dealt = np.zeros(len(self.budget), int)
+        number = np.unique(self.mixture_group[inside], return_inverse=True)[1]
+        dealt[inside] = number.reshape(-1) % most
+        return dealt
+
+    def draw_mixtures(self, fraction: float, seed: int) -> np.ndarray:
+        """(points,) bool: all points of a random `fraction` of the mixtures, of one at least.
+
+        Raises:
+            ValueError: as `split_runs`.
+        """
+        _check_fraction(fraction)
+        groups = np.unique(self.mixture_group)
+        if len(groups) < 2:
+            raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
+        count = int(np.clip(round(fraction * len(groups)), 1, len(groups) - 1))
+        drawn = np.random.default_rng(seed).permutation(groups)[:count]
+        return np.isin(self.mixture_group, drawn)
+
+    def budget_cut(self, fraction: float) -> float:
+        """The least of the later `fraction` of the budgets.
+
+        Raises:
+            ValueError: as `split_budgets`.
+        """
         _check_fraction(fraction)
         budgets = np.unique(self.budget)
         if len(budgets) < 2:
             raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
         count = int(np.clip(round(fraction * len(budgets)), 1, len(budgets) - 1))
-        cut = budgets[-count]
-        later = self.budget >= cut
-        what = f"budgets from {cut:g} {self.unit} on held out"
-        return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
+        return float(budgets[-count])
 
     def from_budget(self, least: float) -> "Sweep":
         """The points at budgets of `least` and more.
@@ -165,6 +201,7 @@ class Sweep:
             budget=self.budget[points],
             loss=self.loss[points],
             run=self.run[points],
+            size=None if self.size is None else self.size[points],
             extra=self.extra.iloc[points].reset_index(drop=True),
             notes=self.notes if note is None else (*self.notes, note),
         )
@@ -188,7 +225,10 @@ class Sweep:
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""
         by_domain, by_target = np.argsort(self.domains), np.argsort(self.targets)
-        values = np.column_stack([self.budget, self.mixture[:, by_domain], self.loss[:, by_target]])
+        sizes = [] if self.size is None else [self.size]
+        values = np.column_stack(
+            [self.budget, *sizes, self.mixture[:, by_domain], self.loss[:, by_target]]
+        )
         values[np.isnan(values)] = np.nan  # one bit pattern, wherever the gap came from
         lines = sorted(
             run.encode() + row.tobytes() for run, row in zip(self.run.tolist(), values, strict=True)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.fitting.fit import _compiled
+from bimix_jax.fitting.fit import compiled
 from tests.fits import (
     DOMAINS,
     Geometric,
@@ -364,27 +364,27 @@ def test_budgets_beyond_twice_the_largest_are_noted(fitted):
 
 
 def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy, sweep, fitted):
-    key = (bx.BiMix(), "relative", None, (), None, None)
-    before = _compiled(*key)._cache_size()
+    key = (bx.BiMix(), "relative", None, (), None, None, 0)
+    before = compiled(*key)._cache_size()
     assert before > 0
     again = bx.fit(noisy, bx.BiMix())
     again.predict(noisy.mixtures)
-    compiled = []
+    durations = []
 
     def listen(event, duration, **_):
-        compiled.append(event)
+        durations.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         bx.fit(sweep, bx.BiMix()).predict(sweep.mixtures)
-        seen = [event for event in compiled if "backend_compile" in event]
+        seen = [event for event in durations if "backend_compile" in event]
         jax.jit(lambda x: x * 3.25)(1.0)
-        heard = [event for event in compiled if "backend_compile" in event]
+        heard = [event for event in durations if "backend_compile" in event]
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert seen == []
     assert heard, "the listener hears compilations"
-    assert _compiled(*key)._cache_size() == before
+    assert compiled(*key)._cache_size() == before
     assert_same_coefficients(again, fitted_noisy, 1e-12)
 
 

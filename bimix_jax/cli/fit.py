@@ -8,6 +8,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.files import check_apart
 
 
 def fit(
@@ -35,6 +36,7 @@ def fit(
 
     Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
     """
+    check_apart([sweep, losses], [output, plot])
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget,

@@ -9,7 +9,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.show import show_json, show_notes, show_table
-from bimix_jax.files import atomic_path
+from bimix_jax.files import atomic_path, check_apart
 from bimix_jax.mixture.files import read_mixtures
 
 
@@ -30,6 +30,7 @@ def predict(
 
     Example: `bimix predict fit.json mixtures.csv --budget 4e10`
     """
+    check_apart([fit, mixtures], [output])
     fitted = bx.load_fit(fit)
     losses = pd.DataFrame(fitted.predict(read_mixtures(mixtures, fitted.domains), budget))
     at = float(fitted.check_budget(budget))

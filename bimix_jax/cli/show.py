@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-PERCENT = {"error", "mre", "worst"}
+PERCENT = {"error", "mre", "worst", "difference", "se"}
 SHARES = {"proportion", "reference", "observed_min", "observed_max"}
 
 

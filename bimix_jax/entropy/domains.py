@@ -263,7 +263,7 @@ def _notes(
     notes = [
         "Plug-in entropies are too low, conditional and joint ones most, the more so the smaller "
         f"the sample: by Chao-Shen, CE of {worst} by {bias[worst]:.2f} nats, the least biased "
-        f"({bias.idxmin()}) by {bias.min():.2f}."
+        f"({bias.idxmin()}) by {bias.min():.2f}; where coverage is small, Chao-Shen errs itself."
     ]
     low = sizes.index[sizes["coverage"] < LOW_COVERAGE]
     if len(low):

@@ -34,7 +34,10 @@ def coverage(profile: Profile) -> float:
 
 
 def chao_shen(profile: Profile) -> float:
-    """Coverage-adjusted entropy (Chao & Shen 2003); counts the symbols that were not seen.
+    """Coverage-adjusted entropy (Chao & Shen 2003); allows for the symbols that were not seen.
+
+    The nearest of the three where many symbols of unequal frequency were not seen; too high where
+    all symbols are about equally rare.
 
     H = −Σ C p ln(C p) / (1 − (1 − C p)ⁿ) with the coverage C and the observed frequencies p.
     """

@@ -1,5 +1,6 @@
 """The pure core: arrays of points in, arrays of coefficients out, under jit, vmap and grad."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,11 +10,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.codes import Code
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
-from bimix_jax.fitting.residual import RESIDUALS, Points, Residual
-from bimix_jax.fitting.solution import solve
+from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
+from bimix_jax.fitting.restraint import choose_strength
+from bimix_jax.fitting.solution import Data, by_problem, solve
 from bimix_jax.laws.law import Law
 
 
@@ -31,6 +33,10 @@ class ArrayFit(NamedTuple):
     """() int, evaluations of the objective from the best start"""
     identified: Array
     """(exponents,) bool: the data determine this exponent"""
+    agreement: Array
+    """() share of the starts that ended at the best objective"""
+    restraint: Array
+    """() strength with which exponents were drawn to the law's centre, 0 for none"""
 
 
 def fit_arrays(
@@ -49,6 +55,10 @@ def fit_arrays(
     starts: ArrayLike | None = None,
     max_steps: int | None = None,
     tolerance: float | None = None,
+    restraint: ArrayLike | None = None,
+    fold: ArrayLike | None = None,
+    folds: int = 0,
+    size: ArrayLike | None = None,
 ) -> ArrayFit:
     """Fit a law to one target, or to several at once; pure, so jit, vmap and grad apply.
 
@@ -66,9 +76,15 @@ def fit_arrays(
         huber: residuals beyond this count linearly; None for plain squares.
         tied: names of exponents that are one number for all targets.
         optimizer: any optax transformation; default damped Gauss-Newton.
-        starts: (starts, exponents) to search from; default the law's own. The best end wins.
+        starts: (starts, exponents) to search from, or (targets, starts, exponents); default the
+            law's own. The best end wins.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
         tolerance: on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
+        restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
+        fold: (points,) ints in 0 … folds − 1, the same for all points of a run: then the strength
+            is the one with the least error on folds left out (`choose_strength`).
+        folds: how many folds there are, 2 or more; static under jit.
+        size: (points,) parameters of the model, for laws that know sizes.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two axes. Derivatives of its
@@ -89,37 +105,84 @@ def fit_arrays(
     >>> print(fitted.coefficients.exponents.round(6))
     [0.1 0.5]
     """
-    mixture, budget, loss = jnp.asarray(mixture), jnp.asarray(budget), jnp.asarray(loss)
-    single = loss.ndim == 1
-    losses = loss[:, None] if single else loss
-    _check_shapes(law, mixture, budget, losses, residual, tied)
-    weights = jnp.ones_like(losses) if weight is None else _like(jnp.asarray(weight), losses)
-    scale = jnp.max(budget) if budget_scale is None else jnp.asarray(budget_scale, budget.dtype)
+    tied = (tied,) if isinstance(tied, str) else tuple(tied)
+    shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
+        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint, size
+    )
+    single = measured.ndim == 1
+    losses = measured[:, None] if single else measured
+    _check_shapes(shares, budgets, losses)
+    _check_options(law, residual, huber, tied, max_steps, tolerance)
+    domains, targets = shares.shape[1], losses.shape[1]
+    scale = _largest(budgets) if scale is None else scale
     membership = jax.nn.one_hot(
-        jnp.broadcast_to(jnp.asarray(own), (losses.shape[1],)), mixture.shape[1], dtype=losses.dtype
+        jnp.broadcast_to(jnp.asarray(own), (targets,)), domains, dtype=losses.dtype
     )
     problem = Problem(
-        law, mixture.shape[1], losses.shape[1] if tied else 1, tuple(tied), residual, huber,
+        law, domains, targets if tied else 1, tied, residual, huber,
         optimizer or DEFAULT_OPTIMIZER, tolerance, max_steps,
+        law.restraint(membership[0]) is not None,
     )  # fmt: skip
-    points, bad = jax.vmap(_points, in_axes=(None, None, None, 1, 1, 0))(
-        law, mixture, budget / scale, losses, weights, membership
+    points, bad = jax.vmap(_points, in_axes=(None, None, None, None, 1, 1, 0))(
+        law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
-    first = jnp.asarray(law.starts(problem.domains) if starts is None else starts, losses.dtype)
-    fitted = _fit_all(problem, points, bad, first, membership, scale)
+    given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
+    each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
+    data = _data(law, points, membership, each_start)
+    if strength is None and problem.restrained and fold is not None:
+        strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
+    strength = jnp.zeros((), losses.dtype) if strength is None else strength
+    data = data.pulled(strength)
+
+    def fit_together(data: Data, own: Array) -> _Parts:
+        return _assemble(problem, data, own)
+
+    parts = by_problem(problem, fit_together)(data, membership)
+    fitted = _array_fit(parts, points, bad, membership, scale, strength)
     return jax.tree.map(lambda leaf: leaf[0], fitted) if single else fitted
 
 
-def _check_shapes(
-    law: Law, mixture: Array, budget: Array, losses: Array, residual: str, tied: tuple[str, ...]
-) -> None:
+def _array_fit(
+    parts: "_Parts", points: Points, bad: Array, own: Array, scale: Array, strength: Array
+) -> ArrayFit:
+    count = jnp.sum(points.weight > 0, axis=1)
+    code = jnp.where(bad | (count == 0), int(Code.BAD_DATA), parts.code)
+    scales, strengths = (jnp.broadcast_to(x, count.shape) for x in (scale, strength))
+    coefficients = Coefficients(parts.exponents, parts.amplitudes, own, scales)
+    return ArrayFit(
+        coefficients, code, 2 * parts.values, count, parts.steps, parts.identified,
+        parts.agreement, strengths,
+    )  # fmt: skip
+
+
+def _largest(budget: Array) -> Array:
+    return jnp.max(jnp.where(jnp.isfinite(budget) & (budget > 0), budget, 0.0), initial=0.0)
+
+
+def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
     if mixture.ndim != 2 or budget.shape != mixture.shape[:1] or losses.shape[:1] != budget.shape:
         raise ValueError(
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
             "together: expected (points, domains), (points,) and (points,) or (points, targets)."
         )
+
+
+def _check_options(
+    law: Law,
+    residual: str,
+    huber: float | None,
+    tied: tuple[str, ...],
+    max_steps: int | None,
+    tolerance: float | None,
+) -> None:
+    if not isinstance(law, Law):
+        raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
     if residual not in RESIDUALS:
         raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
+    above_zero = {"huber": huber, "max_steps": max_steps, "tolerance": tolerance}
+    for name, value in above_zero.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
     unknown = sorted(set(tied) - set(law.exponent_names))
     if unknown:
         raise ValueError(
@@ -129,50 +192,43 @@ def _check_shapes(
 
 
 def _like(weight: Array, losses: Array) -> Array:
-    return jnp.broadcast_to(weight if weight.ndim == 2 else weight[:, None], losses.shape)
+    return jnp.broadcast_to(weight[:, None] if weight.ndim == 1 else weight, losses.shape)
 
 
 def _points(
-    law: Law, mixture: Array, budget: Array, loss: Array, weight: Array, own: Array
+    law: Law,
+    mixture: Array,
+    budget: Array,
+    size: Array | None,
+    loss: Array,
+    weight: Array,
+    own: Array,
 ) -> tuple[Points, Array]:
     """The rows that count, with harmless values in the others, and whether any row is broken."""
-    sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0) & (weight >= 0)
+    sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
+    sound &= jnp.isfinite(weight) & (weight >= 0) & jnp.all(jnp.isfinite(mixture), axis=1)
     asked = ~jnp.isnan(loss) & (weight != 0)
     keep = sound & asked & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     harmless = 1.0 / mixture.shape[1]
-    features = jax.vmap(law.features, in_axes=(0, None, 0))(
-        jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0)
+    features = features_of(
+        law, jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0), size
     )
-    finite = jax.tree.map(lambda leaf: _masked(leaf, keep), features)
+    # Of a target that is no domain even the harmless mixture may have no finite features.
+    finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), features)
     return (
         Points(finite, jnp.where(keep, loss, 1.0), jnp.where(keep, weight, 0.0)),
         jnp.any(asked & ~sound),
     )
 
 
-def _masked(leaf: Array, keep: Array) -> Array:
-    return jnp.where(keep.reshape(keep.shape + (1,) * (leaf.ndim - 1)), leaf, 0.0)
-
-
-def _fit_all(
-    problem: Problem, points: Points, bad: Array, starts: Array, own: Array, scale: Array
-) -> ArrayFit:
-    """Solve the targets as one problem where exponents are tied, one by one where they are not."""
-    fixed = jax.vmap(problem.law.fixed)(own)
-
-    def fit_together(points: Points, fixed: Array, own: Array) -> _Parts:
-        return _assemble(problem, points, fixed, own, starts)
-
-    if problem.tied:
-        parts = fit_together(points, fixed, own)
-    else:
-        each = jax.tree.map(lambda leaf: leaf[:, None], (points, fixed, own))
-        parts = jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(fit_together)(*each))
-    count = jnp.sum(points.weight > 0, axis=1)
-    code = jnp.where(bad | (count == 0), int(Code.BAD_DATA), parts.code)
-    scales = jnp.broadcast_to(scale, count.shape)
-    coefficients = Coefficients(parts.exponents, parts.amplitudes, own, scales)
-    return ArrayFit(coefficients, code, 2 * parts.values, count, parts.steps, parts.identified)
+def _data(law: Law, points: Points, own: Array, starts: Array) -> Data:
+    """What targets with `own` (targets, domains) are solved for, at a restraint of strength 1."""
+    fixed, gauges = jax.vmap(law.fixed)(own), jax.vmap(law.gauges)(own)
+    centre = weight = jnp.zeros(fixed.shape, own.dtype)
+    if law.restraint(own[0]) is not None:
+        centre, weight = jax.vmap(law.restraint)(own)  # type: ignore[misc]
+    centre, weight = centre.astype(own.dtype), weight.astype(own.dtype)
+    return Data(points, fixed, centre, weight, gauges, starts)
 
 
 class _Parts(NamedTuple):
@@ -182,16 +238,19 @@ class _Parts(NamedTuple):
     code: Array
     steps: Array
     identified: Array
+    agreement: Array
 
 
-def _assemble(problem: Problem, points: Points, fixed: Array, own: Array, starts: Array) -> _Parts:
+def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     """Coefficients and verdicts of the targets of one problem, each with axis (targets,)."""
-    found, dtype = solve(problem, points, starts, fixed), starts.dtype
+    found, dtype = solve(problem, data), own.dtype
     exponents, amplitudes = problem.unpack(found.params)
     dead = problem.exponents(found.dead.astype(dtype)) > 0
-    at_bound = _at_bound(problem, exponents, dead | fixed)
+    at_bound = _at_bound(problem, exponents, dead | data.fixed)
     at_zero = jnp.any(amplitudes <= 0, axis=1)
-    unidentified = found.singular | (jnp.any(dead, axis=1) & ~at_zero)
+    named = len(problem.law.exponent_names)
+    blind = dead & ~_would_matter(problem, data.points, exponents, amplitudes)
+    unidentified = found.singular | jnp.any(blind[:, :named], axis=1) | found.deficient
     verdicts = [
         (~jnp.isfinite(found.values), Code.NONFINITE),
         (unidentified, Code.UNIDENTIFIED),
@@ -201,9 +260,15 @@ def _assemble(problem: Problem, points: Points, fixed: Array, own: Array, starts
     code = jnp.full(found.values.shape, int(Code.CONVERGED))
     for condition, verdict in reversed(verdicts):
         code = jnp.where(condition, int(verdict), code)
-    steps = jnp.broadcast_to(found.steps, code.shape)
+    steps, agreement = (jnp.broadcast_to(x, code.shape) for x in (found.steps, found.agreement))
     exponents, amplitudes = jax.vmap(problem.law.canonical)(exponents, amplitudes, own)
-    return _Parts(exponents, amplitudes, found.values, code, steps, ~dead)
+    return _Parts(exponents, amplitudes, found.values, code, steps, ~dead, agreement)
+
+
+def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:
+    """(targets, exponents) bool: the loss depends on it once no amplitude is 0."""
+    positive = jnp.where(amplitudes > 0, amplitudes, 1.0)
+    return jax.vmap(functools.partial(determined, problem.law))(points, exponents, positive)
 
 
 def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:

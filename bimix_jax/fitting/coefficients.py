@@ -1,9 +1,10 @@
 """Coefficients as arrays, and what they predict."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -25,20 +26,51 @@ class Coefficients(NamedTuple):
 
 
 def predict_losses(
-    law: Law, coefficients: Coefficients, mixture: ArrayLike, budget: ArrayLike
+    law: Law,
+    coefficients: Coefficients,
+    mixture: ArrayLike,
+    budget: ArrayLike,
+    size: ArrayLike | None = None,
 ) -> Array:
     """Losses (points, targets) of mixtures (points, domains) at budgets (points,), pure arrays.
 
-    `coefficients` has a leading axis (targets,); a budget is in the unit of its scale. Infinite
-    where the law is (BiMix at a proportion of 0).
+    `coefficients` has a leading axis (targets,); a budget is in the unit of its scale; `size`
+    (points,) is the model's, for laws that know it. Infinite where the law is (BiMix at a
+    proportion of 0).
     """
-    mixture = jnp.asarray(mixture)
-    budget = jnp.broadcast_to(jnp.asarray(budget, mixture.dtype), mixture.shape[:1])
+    mixtures, budgets, sizes = one_float_type(mixture, budget, size)
+    budgets = jnp.broadcast_to(budgets, mixtures.shape[:1])
 
     def one(target: Coefficients) -> Array:
-        features = jax.vmap(law.features, in_axes=(0, None, 0))(
-            mixture, target.own, budget / target.budget_scale
-        )
+        features = features_of(law, mixtures, target.own, budgets / target.budget_scale, sizes)
         return predict(law, target.exponents, target.amplitudes, features)
 
     return jax.vmap(one)(coefficients).T
+
+
+def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:
+    """The law's features of points (points, …), of budgets in budget scales."""
+    if size is None:
+        return jax.vmap(law.features, in_axes=(0, None, 0))(mixture, own, budget)
+    sizes = jnp.broadcast_to(size, budget.shape)
+    return jax.vmap(law.features_at_size, in_axes=(0, None, 0, 0))(mixture, own, budget, sizes)
+
+
+def one_float_type(*values: Any) -> list[Any]:
+    """Arrays of one floating type, the widest among them; None stays None.
+
+    Whole numbers become floats in NumPy first: token counts do not fit into 32 bits.
+    """
+    arrays = [_as_float(v) for v in values]
+    sized = [a.dtype for a in arrays if a is not None and a.ndim]
+    dtype = jnp.result_type(*(sized or [float]))
+    return [None if a is None else jnp.asarray(a, dtype) for a in arrays]
+
+
+def _as_float(value: Any) -> Any:
+    if value is None or (isinstance(value, Array) and jnp.issubdtype(value.dtype, jnp.floating)):
+        return value
+    if isinstance(value, Array):
+        return value.astype(float)
+    array = np.asarray(value)
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(float)

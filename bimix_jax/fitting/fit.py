@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
@@ -14,9 +15,14 @@ from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.residual import RESIDUALS, Residual
+from bimix_jax.fitting.restraint import STRENGTHS
+from bimix_jax.indistinct import indistinct_domains
 from bimix_jax.laws import LAWS, BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
+
+FOLDS, LEAST_FOLDS = 8, 3
+"""Parts that mixtures are dealt to where a restraint is chosen; with fewer none can be."""
 
 
 def fit(
@@ -31,6 +37,7 @@ def fit(
     weight: ArrayLike | None = None,
     budget_scale: float | None = None,
     max_steps: int | None = None,
+    restraint: float | None = None,
     dtype: str = "float64",
 ) -> Fit:
     """Fit a law to every target of a sweep in one compiled call.
@@ -47,6 +54,9 @@ def fit(
         budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
             Give the whole sweep's to parts of it whose coefficients are to be compared.
         max_steps: most evaluations from a start.
+        restraint: strength ≥ 0 with which the law's further coefficients (transfer weights, cross
+            exponents) are drawn to the simpler law, 0 for not at all; by default the one with the
+            least error when runs are left out.
         dtype: "float64", or "float32" for screening.
 
     Returns:
@@ -63,20 +73,25 @@ def fit(
     """
     law = law or BiMix()
     names = (tied,) if isinstance(tied, str) else tuple(tied)
-    _check_options(loss, huber, dtype, budget_scale)
-    chosen, notes = _choose_targets(sweep, law, targets)
+    _check_options(law, loss, huber, dtype, budget_scale, restraint)
+    chosen, notes = choose_targets(sweep, law, targets)
     columns = [sweep.targets.index(t) for t in chosen]
     own = sweep.own_index()[columns]
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
+    law = law_for_sweep(law, sweep, scale)
     weights = _weights(sweep, columns, weight)
+    strength, fold, folds = restraint_arguments(sweep, law, restraint, np.any(weights > 0, axis=1))
     with jax.enable_x64(dtype == "float64"):
-        result = _compiled(law, loss, huber, names, optimizer, max_steps)(
+        result = compiled(law, loss, huber, names, optimizer, max_steps, folds)(
             np.asarray(sweep.mixture, dtype),
             np.asarray(sweep.budget, dtype),
             np.asarray(sweep.loss[:, columns], dtype),
             np.asarray(weights, dtype),
             own,
             np.asarray(scale, dtype),
+            None if strength is None else np.asarray(strength, dtype),
+            fold,
+            None if sweep.size is None else np.asarray(sweep.size, dtype),
         )
         result = jax.tree.map(np.asarray, result)
     used = weights > 0
@@ -84,30 +99,97 @@ def fit(
         *sweep.notes,
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
+        *law.assumptions(),
+        *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
     fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(
+def compiled(
     law: Law,
     residual: Residual,
     huber: float | None,
     tied: tuple[str, ...],
     optimizer: optax.GradientTransformation | None,
     max_steps: int | None,
+    folds: int,
 ) -> Any:
-    def run(mixture: Any, budget: Any, loss: Any, weight: Any, own: Any, scale: Any) -> ArrayFit:
+    """`fit_arrays` with its static arguments bound, one compilation for each set of them."""
+
+    def run(
+        mixture: Any, budget: Any, loss: Any, weight: Any, own: Any, scale: Any, restraint: Any,
+        fold: Any, size: Any,
+    ) -> ArrayFit:  # fmt: skip
         return fit_arrays(
             law, mixture, budget, loss, weight, own=own, budget_scale=scale, residual=residual,
-            huber=huber, tied=tied, optimizer=optimizer, max_steps=max_steps,
+            huber=huber, tied=tied, optimizer=optimizer, max_steps=max_steps, restraint=restraint,
+            fold=fold, folds=folds, size=size,
         )  # fmt: skip
 
     return jax.jit(run)
 
 
-def _check_options(loss: str, huber: float | None, dtype: str, budget_scale: float | None) -> None:
+def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
+    """`Law.for_sweep`, after making sure that model sizes are not overlooked."""
+    if sweep.size is not None and not law.needs_size:
+        raise ValueError(
+            f"law: the sweep has several model sizes, of which {law.name} knows nothing; use "
+            f"WithModelSize({law.name}()), or select one size."
+        )
+    return law.for_sweep(sweep, budget_scale)
+
+
+def restraint_arguments(
+    sweep: Sweep, law: Law, restraint: float | None, counted: np.ndarray
+) -> tuple[float | None, np.ndarray | None, int]:
+    """The strength if it is known, else the fold (points,) of every point, and their number."""
+    if not is_restrained(law, len(sweep.domains)):
+        return None, None, 0
+    fold = sweep.folds(FOLDS, counted)
+    folds = int(fold.max()) + 1
+    if restraint is None and folds >= LEAST_FOLDS:
+        return None, fold, folds
+    return STRENGTHS[0] if restraint is None else float(restraint), None, 0
+
+
+def is_restrained(law: Law, domains: int) -> bool:
+    """Whether the law has a restraint whose strength is to be chosen."""
+    return law.restraint(jnp.zeros(domains)) is not None
+
+
+def _about_restraint(sweep: Sweep, law: Law, asked: float | None, used: float) -> tuple[str, ...]:
+    if not is_restrained(law, len(sweep.domains)):
+        return ()
+    further = " and ".join(law.domain_exponent_names)
+    how = "as asked" if asked is not None else "the best when runs are left out"
+    notes = [f"{law.name}: {further} restrained with strength {used:g}, {how}."]
+    if used == STRENGTHS[0] and asked is None:
+        notes = [
+            f"{law.name}: these runs do not show what the other domains do beyond the noise, so "
+            f"its {further} coefficients are held where they change nothing; measure more mixtures."
+        ]
+    groups = ["; ".join(", ".join(names) for names in indistinct_domains(sweep.mixtures))]
+    return (*notes, *(
+        f"The mixtures cannot tell the effects of these domains apart, so {further} of them are "
+        f"not known one by one: {names}. Measure mixtures in which their ratio differs."
+        for names in groups if names
+    ))  # fmt: skip
+
+
+def _check_options(
+    law: Law,
+    loss: str,
+    huber: float | None,
+    dtype: str,
+    budget_scale: float | None,
+    restraint: float | None,
+) -> None:
+    if not isinstance(law, Law):
+        raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
+    if restraint is not None and not 0 <= restraint < np.inf:
+        raise ValueError(f"restraint is {restraint}; expected a strength ≥ 0, or None.")
     if loss not in RESIDUALS:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(RESIDUALS)}.")
     if huber is not None and not huber > 0:
@@ -118,9 +200,10 @@ def _check_options(loss: str, huber: float | None, dtype: str, budget_scale: flo
         raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
 
 
-def _choose_targets(
+def choose_targets(
     sweep: Sweep, law: Law, targets: Sequence[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
+    """The targets to fit, and a note on those that the law cannot express."""
     unknown = [t for t in targets or () if t not in sweep.targets]
     if unknown:
         raise ValueError(
@@ -178,6 +261,8 @@ def _named(
         error=np.full(len(chosen), np.nan),
         observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
         observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
+        restraint=np.asarray(result.restraint, float),
+        agreement=np.asarray(result.agreement, float),
         law=law,
         domains=sweep.domains,
         targets=tuple(chosen),
@@ -224,7 +309,7 @@ def _mean_relative_error(
     fitted: Fit, sweep: Sweep, columns: list[int], weighted: np.ndarray
 ) -> np.ndarray:
     measured = sweep.loss[:, columns]
-    errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget) / measured - 1)
+    errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget, sweep.size) / measured - 1)
     usable = np.isfinite(errors) & weighted
     total = np.where(usable, errors, 0.0).sum(axis=0)
     return total / np.where(usable.any(axis=0), usable.sum(axis=0), np.nan)

@@ -74,3 +74,23 @@ def _written_out(matrix: Array, right: Array) -> Array:
         known = sum(lower[k, i] * solution[k] for k in range(i + 1, size))
         solution[i] = solution[i] / pivots[i] - known
     return jnp.stack(solution)
+
+
+def pivots(matrix: Array) -> Array:
+    """(n,) diagonal of D in L·D·Lᵀ of a positive semidefinite matrix (n, n).
+
+    A pivot is what is left of a column after those before it; about 0 where they span it.
+    """
+    smallest = 64 * jnp.finfo(matrix.dtype).eps * jnp.diag(matrix)
+
+    def eliminate(j: Any, rest: Array) -> Array:
+        column = rest[:, j]
+        taken = column / jnp.where(rest[j, j] > smallest[j], rest[j, j], jnp.inf)
+        below = (jnp.arange(len(rest)) > j)[:, None]
+        return jnp.where(below, rest - jnp.outer(taken, column), rest)
+
+    if len(matrix) <= UNROLLED:
+        for j in range(len(matrix)):
+            matrix = eliminate(j, matrix)
+        return jnp.diag(matrix)
+    return jnp.diag(jax.lax.fori_loop(0, len(matrix), eliminate, matrix))

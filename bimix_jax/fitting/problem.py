@@ -31,6 +31,7 @@ class Problem:
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
     tolerance: float | None = None
     max_steps: int | None = None
+    restrained: bool = False
 
     def bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (exponents,) of one target."""
@@ -61,6 +62,11 @@ class Problem:
         """Whether residuals are not linear in the amplitudes, so that projection only starts."""
         return self.residual == "log" or self.huber is not None
 
+    @property
+    def unknown_count(self) -> int:
+        """How many unknowns there are."""
+        return self.ties().shape[2]
+
     def unknown_bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (unknowns,)."""
         lower, upper = self.bounds(dtype)
@@ -70,17 +76,21 @@ class Problem:
         return lower[owner], upper[owner]
 
     def start_unknowns(self, starts: Array) -> Array:
-        """Starts (starts, exponents) of one target as unknowns (starts, unknowns)."""
+        """Starts (targets, starts, exponents) as unknowns (starts, unknowns), means where tied."""
         if not self.tied:
-            return starts
+            return starts[0]
         ties = self.ties()
-        return jnp.einsum("tpu,sp->su", ties / ties.sum((0, 1)), starts)
+        return jnp.einsum("tpu,tsp->su", ties / ties.sum((0, 1)), starts)
 
     def fixed_unknowns(self, fixed: Array) -> Array:
         """(unknowns,) bool from (targets, exponents) bool: fixed in some target."""
         if not self.tied:
             return fixed[0]
-        return jnp.einsum("tpu,tp->u", self.ties(), fixed.astype(float)) > 0
+        return self.collected(fixed.astype(float)) > 0
+
+    def collected(self, values: Array) -> Array:
+        """Sums (unknowns,) of (targets, exponents) over what each unknown stands for."""
+        return jnp.einsum("tpu,tp->u", jnp.asarray(self.ties(), values.dtype), values)
 
     def exponents(self, unknowns: Array) -> Array:
         """Exponents (targets, exponents) of unknowns (unknowns,)."""

@@ -77,7 +77,9 @@ def eliminate(
     JᵀΦ G⁻¹ Φᵀρ (p,), over the free columns. The second is 0 but for rounding, which it removes.
     """
     both = free[:, None] & free
-    matrix = jnp.where(both, normal_matrix, jnp.diag(jnp.diag(normal_matrix)))
+    diagonal = jnp.diag(normal_matrix)
+    # Without any point the whole matrix is 0, and one target must not harm those tied to it.
+    matrix = jnp.where(both, normal_matrix, jnp.diag(jnp.where(diagonal > 0, diagonal, 1.0)))
     cross = jnp.where(free[:, None], cross, 0.0)
     moments = jnp.where(free, moments, 0.0)
     solved = positive_definite_solve(matrix, jnp.column_stack([cross, moments]))

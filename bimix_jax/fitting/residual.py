@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import gram
+from bimix_jax.fitting.linear_algebra import UNROLLED, gram
 from bimix_jax.fitting.projection import Projection, eliminate, nonnegative_amplitudes
 from bimix_jax.laws.law import Law
 
@@ -63,6 +63,11 @@ def scale_of(residual: Residual, loss: Array) -> Array:
     return jnp.ones_like(loss) if residual == "absolute" else loss
 
 
+def power_of(points: Points, residual: Residual) -> Array:
+    """() Σ w (y/scale)², what a sum of squared residuals is measured against."""
+    return jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2)
+
+
 def projected_terms(law: Law, points: Points, residual: Residual, exponents: Array) -> Terms:
     """Terms in the exponents (exponents,) at their best amplitudes (variable projection).
 
@@ -78,7 +83,7 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
 
     slopes = _slopes(model, exponents)
     products = gram([*slopes, *basis, model(exponents) - target])
-    return _eliminated(products, len(slopes), projection, jnp.sum(target**2))
+    return _eliminated(products, len(slopes), projection, power_of(points, residual))
 
 
 def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
@@ -90,7 +95,14 @@ def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
 def _slopes(model: Callable[[Array], Array], params: Array) -> list[Array]:
     """Columns of the Jacobian, a list of (points,)."""
     directions = jnp.eye(params.shape[0], dtype=params.dtype)
-    return [jax.jvp(model, (params,), (d,))[1] for d in directions]
+
+    def along(direction: Array) -> Array:
+        return jax.jvp(model, (params,), (direction,))[1]
+
+    if len(directions) > UNROLLED // 2:
+        # Written out, many slopes would take longer to compile than to fit.
+        return list(jax.vmap(along)(directions))
+    return [along(direction) for direction in directions]
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
@@ -107,6 +119,16 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
         power=power,
         projection=projection,
     )
+
+
+def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
+    """(exponents,) bool: the relative residual depends on it beside the amplitudes."""
+    root = jnp.sqrt(points.weight) / points.loss
+    basis = [root * c for c in basis_columns(law, exponents, points.features)]
+    slopes = _slopes(lambda x: root * predict(law, x, amplitudes, points.features), exponents)
+    everything = Projection(amplitudes, jnp.ones(len(basis), bool), jnp.array(False))
+    terms = _eliminated(gram([*slopes, *basis, root]), len(slopes), everything, jnp.zeros(()))
+    return jnp.diag(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
 
 
 def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Array:
@@ -154,6 +176,6 @@ def full_terms(
         gradient=products[:-1, -1],
         hessian=products[:-1, :-1],
         curvature=jnp.diag(products[:-1, :-1]),
-        power=jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2),
+        power=power_of(points, residual),
         projection=Projection(split_parameters(law, params)[1], everything, jnp.array(False)),
     )

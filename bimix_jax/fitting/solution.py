@@ -1,6 +1,8 @@
 """The solution of one problem: searched from every start, differentiated where it ends."""
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting.linear_algebra import pivots
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,
@@ -15,9 +18,40 @@ from bimix_jax.fitting.residual import (
     Terms,
     full_terms,
     full_value,
+    power_of,
     projected_terms,
 )
 from bimix_jax.fitting.solve import Evaluation, Minimum, minimize
+
+AGREEMENT = 1e-6
+"""Ends whose objectives differ by less (relative) count as one."""
+
+
+class Data(NamedTuple):
+    """What a `Problem` is solved for; every entry has a leading axis (targets,)."""
+
+    points: Points
+    fixed: Array
+    """(targets, exponents) bool: stays where a start puts it"""
+    centre: Array
+    """(targets, exponents) where a restraint draws the exponents"""
+    pull: Array
+    """(targets, exponents) ≥ 0, how strongly; infinite where they stay at the centre"""
+    gauges: Array
+    """(targets,) int, directions that change no prediction"""
+    starts: Array
+    """(targets, starts, exponents) to search from"""
+
+    def pulled(self, strength: Array) -> "Data":
+        """The same with every pull times a strength."""
+        return self._replace(pull=jnp.where(self.pull > 0, strength * self.pull, 0.0))
+
+    def settled(self) -> "Data":
+        """The same with an infinite pull written as an exponent that is fixed at its centre."""
+        still = jnp.isinf(self.pull)
+        starts = jnp.where(still[:, None], self.centre[:, None], self.starts)
+        pull = jnp.where(still, 0.0, self.pull)
+        return self._replace(fixed=self.fixed | still, pull=pull, starts=starts)
 
 
 class Found(NamedTuple):
@@ -26,80 +60,139 @@ class Found(NamedTuple):
     params: Array
     """(unknowns + targets·amplitudes,)"""
     values: Array
-    """(targets,) objective of each target"""
+    """(targets,) ½ Σ w ρ² of each target"""
+    objective: Array
+    """() what was minimised: their sum and the restraint"""
     measure: Array
     steps: Array
     dead: Array
-    """(unknowns,) bool: the objective does not depend on it"""
+    """(unknowns,) bool: the residuals do not depend on it"""
+    deficient: Array
+    """() bool: the curvature leaves more directions undetermined than there are gauges"""
     singular: Array
     """(targets,) bool: amplitudes are not unique"""
+    agreement: Array
+    """() share of the starts that ended at the best objective"""
+
+
+def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of data with axis (targets,), over all together if tied, else one by one."""
+    if problem.tied:
+        return function
+
+    def one_by_one(*data: Any) -> Any:
+        alone = jax.tree.map(lambda leaf: leaf[:, None], data)
+        return jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(function)(*alone))
+
+    return one_by_one
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solve(problem: Problem, points: Points, starts: Array, fixed: Array) -> Found:
-    """The best end over starts (starts, exponents), of points with a leading axis (targets,).
+def solve(problem: Problem, data: Data) -> Found:
+    """The best end over the starts."""
+    data = data.settled()
+    starts = problem.start_unknowns(data.starts)
+    ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
+    reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
+    best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
+    slack = AGREEMENT * jnp.abs(best.objective) + _rounding(data, starts.dtype)
+    return best._replace(agreement=jnp.mean(reached <= best.objective + slack))
 
-    What is `fixed` (targets, exponents) stays where a start puts it.
-    """
-    unknowns, held = problem.start_unknowns(starts), problem.fixed_unknowns(fixed)
-    ends = jax.vmap(lambda start: _search(problem, points, start, held))(unknowns)
-    total = jnp.sum(ends.values, axis=1)
-    best = jnp.argmin(jnp.where(jnp.isfinite(total), total, jnp.inf))
-    return jax.tree.map(lambda leaf: leaf[best], ends)
+
+def _rounding(data: Data, dtype: Any) -> Array:
+    return 16 * jnp.finfo(dtype).eps * jnp.sum(data.points.weight)
 
 
-def _search(problem: Problem, points: Points, start: Array, fixed: Array) -> Found:
+def _search(problem: Problem, data: Data, start: Array) -> Found:
     """From one start: the exponents by projection, then all together where that is needed."""
     lower, upper = problem.unknown_bounds(start.dtype)
-    lower, upper = jnp.where(fixed, start, lower), jnp.where(fixed, start, upper)
-    first = _minimize(problem, lambda x: _projected(problem, points, x), start, lower, upper)
-    terms, dead = first.evaluation.extra
-    dead &= ~fixed
-    amplitudes = terms.projection.amplitudes.ravel()
+    held = problem.fixed_unknowns(data.fixed)
+    lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
+    first = _minimize(problem, data, _projected, start, lower, upper)
+    seen = first.evaluation.extra
+    dead = seen.dead & ~held
+    amplitudes = seen.each.projection.amplitudes.ravel()
     params = jnp.concatenate([first.params, amplitudes])
-    steps, singular = first.steps, jnp.atleast_1d(terms.projection.singular)
+    singular = jnp.atleast_1d(seen.each.projection.singular)
     if not problem.needs_full:
-        values, measure = jnp.atleast_1d(terms.value), first.evaluation.measure
-        return Found(params, values, measure, steps, dead, singular)
-    held = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= 0)
+        return _found(params, first, first.steps, dead, singular)
+    gone = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= 0)
     low = jnp.concatenate([jnp.where(dead, first.params, lower), jnp.zeros_like(amplitudes)])
-    high = jnp.concatenate([jnp.where(dead, first.params, upper), jnp.where(held, 0.0, jnp.inf)])
-    second = _minimize(problem, lambda x: _full(problem, points, x), params, low, high)
-    values = jnp.atleast_1d(second.evaluation.extra[0].value)
-    measure = second.evaluation.measure
-    return Found(second.params, values, measure, steps + second.steps, dead, singular)
+    high = jnp.concatenate([jnp.where(dead, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
+    second = _minimize(problem, data, _full, params, low, high)
+    return _found(second.params, second, first.steps + second.steps, dead, singular)
 
 
-def _minimize(problem: Problem, terms_at: Any, start: Array, lower: Array, upper: Array) -> Minimum:
+def _found(params: Array, end: Minimum, steps: Array, dead: Array, singular: Array) -> Found:
+    now = end.evaluation
+    return Found(
+        params, jnp.atleast_1d(now.extra.each.value), now.value, now.measure, steps, dead,
+        now.extra.deficient, singular, jnp.ones_like(now.value),
+    )  # fmt: skip
+
+
+class _Seen(NamedTuple):
+    """What the search saw at a point beside the objective."""
+
+    each: Terms
+    dead: Array
+    deficient: Array
+
+
+def _minimize(
+    problem: Problem, data: Data, terms_at: Any, start: Array, lower: Array, upper: Array
+) -> Minimum:
     tolerance, max_steps = problem.limits(start.dtype)
 
     def objective(params: Array) -> Evaluation:
-        total, each = terms_at(params)
-        return _within_bounds(total, each, params, lower, upper, tolerance)
+        total, each = terms_at(problem, data.points, params)
+        return _within_bounds(problem, data, total, each, params, lower, upper)
 
     return minimize(objective, start, lower, upper, problem.optimizer, tolerance, max_steps)
 
 
 def _within_bounds(
-    total: Terms, each: Terms, params: Array, lower: Array, upper: Array, tolerance: float
-) -> Evaluation:
-    """Hold what bounds hold and what the data do not determine; measure the rest.
+    problem: Problem, data: Data, terms: Terms, each: Terms, params: Array, lower: Array,
+    upper: Array,
+) -> Evaluation:  # fmt: skip
+    """Hold what bounds hold and what nothing determines; measure the rest.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient
     as small as rounding leaves it counts as 0.
     """
     epsilon = jnp.finfo(params.dtype).eps
+    dead = ~(jnp.diag(terms.hessian) > 1000 * epsilon * terms.curvature)
+    total = _restrained(problem, data, terms, each, params)
     diagonal = jnp.diag(total.hessian)
-    dead = ~(diagonal > 1000 * epsilon * total.curvature)
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
-    held = dead | outward
+    held = ~(diagonal > 1000 * epsilon * terms.curvature) | outward
     gradient = jnp.where(held, 0.0, total.gradient)
     identity = jnp.eye(len(params), dtype=params.dtype)
     hessian = jnp.where(held[:, None] | held, identity, total.hessian)
-    rounding = 16 * epsilon * jnp.sqrt(total.curvature * total.power)
+    noise = (16 + math.sqrt(data.points.loss.size)) * epsilon
+    rounding = noise * jnp.sqrt(terms.curvature * terms.power)
+    tolerance = problem.limits(params.dtype)[0]
     scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal)) + rounding / tolerance
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
-    return Evaluation(total.value, gradient, hessian, measure, (each, dead))
+    small = pivots(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
+    deficient = jnp.sum(small) > jnp.sum(data.gauges)
+    return Evaluation(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
+
+
+def _restrained(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
+    """Terms with the restraint: half its pull times squared distance from its centre."""
+    if not problem.restrained:
+        return terms
+    count = problem.unknown_count
+    distance = problem.exponents(params[:count]) - data.centre
+    pull = data.pull * jnp.atleast_1d(each.power)[:, None]
+    slope, curvature = problem.collected(pull * distance), problem.collected(pull)
+    rest = (0, len(params) - count)
+    return terms._replace(
+        value=terms.value + jnp.sum(pull * distance**2) / 2,
+        gradient=terms.gradient + jnp.pad(slope, rest),
+        hessian=terms.hessian + jnp.diag(jnp.pad(curvature, rest)),
+    )
 
 
 def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms, Terms]:
@@ -146,25 +239,34 @@ def _combined(each: Terms, ties: Array) -> Terms:
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
-    points, starts, fixed = primals
-    found = solve(problem, points, starts, fixed)
-    held = _held(problem, found, fixed)
+    found = solve(problem, *primals)
+    data = primals[0].settled()
+    held = _held(problem, found, data.fixed)
 
-    def gradient_at(data: Points) -> Array:
-        return jax.grad(lambda x: jnp.sum(_values(problem, data, x)))(found.params)
+    def gradient_at(moved: Data) -> Array:
+        return jax.grad(lambda x: _objective(problem, moved, x))(found.params)
 
-    hessian = jax.hessian(lambda x: jnp.sum(_values(problem, points, x)))(found.params)
-    mixed = jax.jvp(gradient_at, (points,), (tangents[0],))[1]
+    hessian = jax.hessian(lambda x: _objective(problem, data, x))(found.params)
+    mixed = jax.jvp(gradient_at, (data,), (tangents[0],))[1]
     change = -_masked_solve(hessian, mixed, held)
-    values = jax.jvp(lambda data: _values(problem, data, found.params), (points,), (tangents[0],))
+    values = jax.jvp(lambda moved: _values(problem, moved, found.params), (data,), (tangents[0],))
     still = jax.tree.map(_zero_tangent, found)
     return found, still._replace(params=change, values=values[1])
 
 
-def _values(problem: Problem, points: Points, params: Array) -> Array:
+def _objective(problem: Problem, data: Data, params: Array) -> Array:
+    value = jnp.sum(_values(problem, data, params))
+    if not problem.restrained:
+        return value
+    distance = problem.exponents(params[: problem.unknown_count]) - data.centre
+    power = jax.vmap(lambda points: power_of(points, problem.residual))(data.points)
+    return value + jnp.sum(power[:, None] * data.pull * distance**2) / 2
+
+
+def _values(problem: Problem, data: Data, params: Array) -> Array:
     each = jnp.column_stack(problem.unpack(params))
     return jax.vmap(lambda p, x: full_value(problem.law, p, problem.residual, problem.huber, x))(
-        points, each
+        data.points, each
     )
 
 

@@ -2,14 +2,29 @@
 
 import difflib
 
+from bimix_jax.laws.additive import AdditiveLaw
 from bimix_jax.laws.bimix import BiMix
+from bimix_jax.laws.cross import CrossBiMix
+from bimix_jax.laws.data_mixing import DataMixingLaw, DataMixingLawPlus
 from bimix_jax.laws.law import Law
+from bimix_jax.laws.log_linear import LogLinear
+from bimix_jax.laws.model_size import WithModelSize
+from bimix_jax.laws.repetition import WithRepetition
+from bimix_jax.laws.split_transfer import SplitTransferBiMix
 from bimix_jax.laws.transfer import TransferBiMix
 
-LAWS: dict[str, type[Law]] = {law.name: law for law in (BiMix, TransferBiMix)}
+LAWS: dict[str, type[Law]] = {
+    law.name: law
+    for law in (
+        BiMix, TransferBiMix, SplitTransferBiMix, CrossBiMix, DataMixingLaw, DataMixingLawPlus,
+        AdditiveLaw, LogLinear,
+    )
+}  # fmt: skip
 """The package's laws by name."""
+WRAPPERS: dict[str, type[Law]] = {law.name: law for law in (WithModelSize, WithRepetition)}
+"""Laws around another law."""
 
-__all__ = ["LAWS", "BiMix", "Law", "TransferBiMix", "law_named"]
+__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "law_named"]
 
 
 def law_named(name: str) -> Law:

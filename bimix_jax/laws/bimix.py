@@ -75,10 +75,11 @@ class BiMix(Law):
         alpha, beta = map(float, exponents)
         loss_at_scale = float(np.sum(amplitudes))
         reducible, floor = np.asarray(amplitudes, float) / (loss_at_scale or np.nan)
-        if reducible > 0:
+        if np.isnan(beta) and reducible > 0:
             # Without β (a single budget) the split of the loss is not known either.
+            reducible = floor = np.nan
+        elif reducible > 0:
             reducible *= budget_scale**beta
-            floor = np.nan if np.isnan(beta) else floor
         coefficients = {
             "A": loss_at_scale,
             "B": reducible,

@@ -41,6 +41,8 @@ class Law(abc.ABC):
     """Whether the loss is convex in the mixture whatever the coefficients: optima are global."""
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
+    needs_size: ClassVar[bool] = False
+    """Whether the size of the model is a variable of the law."""
 
     @abc.abstractmethod
     def bounds(self, domains: int) -> Any:
@@ -58,6 +60,10 @@ class Law(abc.ABC):
         and 0 elsewhere (all 0 for a target that is no domain), `budget` () is in budget scales.
         """
 
+    def features_at_size(self, mixture: Array, own: Array, budget: Array, size: Any) -> Any:
+        """`features` for a model of `size` () parameters; laws that know no size ignore it."""
+        return self.features(mixture, own, budget)
+
     @abc.abstractmethod
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
@@ -67,10 +73,31 @@ class Law(abc.ABC):
         further = (f"{name}_{domain}" for name in self.domain_exponent_names for domain in domains)
         return (*self.exponent_names, *further)
 
+    def for_sweep(self, sweep: Any, budget_scale: float) -> "Law":
+        """The law with what it must know of a sweep beyond its points; itself by default."""
+        return self
+
+    def assumptions(self) -> tuple[str, ...]:
+        """Sentences that belong beside every number the law gives; none by default."""
+        return ()
+
     def fixed(self, own: Array) -> Array:
         """(exponents,) bool: what stays where the starts put it, for a target; none by default."""
         further = len(self.domain_exponent_names) * own.shape[0]
         return jnp.zeros(len(self.exponent_names) + further, bool)
+
+    def gauges(self, own: Array) -> Array:
+        """() int: how many directions of the exponents change no prediction, for a target."""
+        return jnp.zeros((), int)
+
+    def restraint(self, own: Array) -> tuple[Array, Array] | None:
+        """(centre, weight), each (exponents,): where few runs draw the exponents of a target.
+
+        A fit adds ½·strength·Σ_k weight_k·(exponent_k − centre_k)² to half its mean squared
+        residual, and finds the strength by leaving runs out. None, the default, for a law whose
+        exponents need none.
+        """
+        return None
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """The same prediction in the law's gauge, where the exponents leave one free."""
@@ -78,11 +105,11 @@ class Law(abc.ABC):
 
     def usable(self, mixture: Array, own: Array) -> Array:
         """Whether the law is finite at a mixture (domains,); other rows are left out of a fit."""
-        return jnp.all(jnp.isfinite(mixture)) & (jnp.sum(own) >= 0)
+        return jnp.array(True)
 
     def unusable_reason(self) -> str:
         """Why `usable` refuses a row, for the notes of a fit."""
-        return "the mixture is not finite"
+        return f"{self.name} has no value there"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.
@@ -90,6 +117,11 @@ class Law(abc.ABC):
         Laws of this form have an exact optimal mixture (`mixture/exact.py`).
         """
         return None
+
+    @property
+    def is_power_of_own(self) -> bool:
+        """Whether `power_of_own` says anything."""
+        return type(self).power_of_own is not Law.power_of_own
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float

@@ -16,10 +16,12 @@ class TransferBiMix(Law):
     """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i), a token of j being worth t_ij of domain i.
 
     t_ii = 1 and t_ij ≥ 0; for a target that is no train domain the largest t_ij is 1. With t = 0
-    it is BiMix. Finite at r_i = 0 as long as some t_ij r_j > 0, and convex in the mixture, so that
-    an optimum is global. Source: this project. Exponents (α, β, t_i1 … t_im), amplitudes
-    (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij r_j. Reported A, B, C have BiMix's gauge:
-    A is the loss at q = 1 and the sweep's largest budget.
+    it is BiMix, and few runs draw it there. Finite at r_i = 0 as long as some t_ij r_j > 0, and
+    convex in the mixture, so that an optimum is global. Source: this project. Exponents
+    (α, β, t_i1 … t_im), amplitudes (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij r_j.
+    Reported A, B, C have BiMix's gauge: A is the loss at q = 1 and the sweep's largest budget.
+
+    It cannot express a domain that does harm.
 
     >>> TransferBiMix().names(["code", "text"])
     ('alpha', 'beta', 'transfer_code', 'transfer_text')
@@ -36,34 +38,58 @@ class TransferBiMix(Law):
         return [*BiMix().bounds(domains), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """Much and little transfer, slow and fast saturation in budget."""
+        """Much and little transfer, slow and fast saturation in budget, α where `BiMix` starts."""
         pairs = [(transfer, beta) for transfer in (0.3, 0.02) for beta in (0.5, 1.5)]
-        return [[0.2, beta, *[transfer] * domains] for transfer, beta in pairs]
+        return [[0.1, beta, *[transfer] * domains] for transfer, beta in pairs]
 
     def fixed(self, own: Array) -> Array:
         """The worth of the own domain, which is 1."""
-        return jnp.concatenate([jnp.zeros(2, bool), own > 0])
+        return jnp.concatenate([self._named(own, False), own > 0])
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(mixture, own, log of the budget)."""
         return mixture, own, jnp.log(budget)
 
+    def worth(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """() q = Σ_j t_j r_j, the own t being 1."""
+        return jnp.sum(self._transfer(exponents, own) * mixture)
+
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(q^−α s^−β, q^−α)."""
         mixture, own, log_budget = features
-        worth = jnp.sum(jnp.where(own > 0, 1.0, exponents[2:]) * mixture)
-        of_mixture = jnp.exp(-exponents[0] * jnp.log(worth))
+        of_mixture = jnp.exp(-exponents[0] * jnp.log(self.worth(exponents, mixture, own)))
         return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
+
+    def gauges(self, own: Array) -> Array:
+        """Without an own domain the scale of all t is free."""
+        return jnp.where(jnp.any(own > 0), 0, 1)
+
+    def restraint(self, own: Array) -> tuple[Array, Array]:
+        """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same."""
+        nothing = self._named(own, 0.0)
+        centre = jnp.broadcast_to(jnp.where(jnp.any(own > 0), 0.0, 1.0), own.shape)
+        return jnp.concatenate([nothing, centre]), jnp.concatenate([nothing, 1.0 - own])
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
-        transfer = jnp.where(own > 0, 1.0, exponents[2:])
+        transfer = self._transfer(exponents, own)
         scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))
-        scaled = jnp.concatenate([exponents[:2], transfer / scale])
-        return scaled, amplitudes * scale ** -exponents[0]
+        scaled = jnp.concatenate([exponents[: len(self.exponent_names)], transfer / scale])
+        return scaled, amplitudes * self.of_scale(exponents, scale)
+
+    def of_scale(self, exponents: Array, scale: Array) -> Array:
+        """What multiplies the amplitudes when all t are divided by `scale`."""
+        return scale ** -exponents[0]
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
     ) -> dict[str, float]:
         """A, B, C, alpha and beta as `BiMix` reports them."""
         return BiMix().report(exponents[:2], amplitudes, budget_scale)
+
+    def _transfer(self, exponents: Array, own: Array) -> Array:
+        return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
+
+    def _named(self, own: Array, value: float | bool) -> Array:
+        kind = bool if isinstance(value, bool) else own.dtype
+        return jnp.full(len(self.exponent_names), value, kind)

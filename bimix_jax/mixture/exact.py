@@ -12,8 +12,9 @@ def power_law_proportions(scale: Array, exponent: Array) -> Array:
 
     r_j = (α_j K_j / λ)^{1/(1+α_j)} with λ the root of Σ r_j = 1, found by Newton's method in
     log λ on log Σ r_j, which is convex and decreasing: from a point left of the root no step
-    overshoots. A domain with K = 0 gets nothing. Differentiable in both arguments: the last step
-    is taken outside the loop, which is the implicit function theorem.
+    overshoots. A domain with K = 0 gets nothing; where all have, or any K is nan, all is nan.
+    Differentiable in both arguments: the last step is taken outside the loop, which is the
+    implicit function theorem.
 
     >>> import jax.numpy as jnp
     >>> print(power_law_proportions(jnp.array([4.0, 1.0]), jnp.array([1.0, 1.0])).round(4))
@@ -38,4 +39,5 @@ def power_law_proportions(scale: Array, exponent: Array) -> Array:
     root = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, x: newton(x, *fixed), start)
     root = newton(root, log_slope, safe_exponent)
     proportions = jnp.exp(log_proportions(root, log_slope, safe_exponent))
-    return jnp.where(present, proportions, 0.0)
+    defined = jnp.any(present) & ~jnp.any(jnp.isnan(scale))
+    return jnp.where(defined, jnp.where(present, proportions, 0.0), jnp.nan)

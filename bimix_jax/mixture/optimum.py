@@ -134,7 +134,8 @@ def optimize_mixture(
         reference_losses=pd.Series(reference_losses, index=targets, name="reference_loss"),
         observed=observed,
         notes=(
-            SCOPE, *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
+            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
+            *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
             *_gain_note(fitted, counted, losses, reference_losses),
             *fitted.messages(),
         ),
@@ -171,13 +172,19 @@ def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
 def _counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     asked = align_weights(weights, fitted.targets)
     failed = np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]) & (asked > 0)
+    vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed
+    failed |= vague
     if np.all(failed | (asked == 0)):
         raise ValueError(
-            "fitted: no target with a weight above 0 has a fit; see Fit.messages() for why."
+            "fitted: no target with a weight above 0 has a fit that knows what its proportion "
+            "does; see Fit.messages() for why."
         )
-    names = [t for t, lost in zip(fitted.targets, failed, strict=True) if lost]
-    note = f"Not counted, as their fit failed: {', '.join(names)}."
-    return np.where(failed, 0.0, asked), (note,) if names else ()
+    reasons = {"their fit failed": failed & ~vague, "the runs do not show their α": vague}
+    notes = tuple(
+        f"Not counted, as {reason}: {', '.join(np.array(fitted.targets)[lost])}."
+        for reason, lost in reasons.items() if lost.any()
+    )  # fmt: skip
+    return np.where(failed, 0.0, asked), notes
 
 
 def _solve(

@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -38,7 +39,8 @@ def optimal_proportions(
             first that applies.
 
     Raises:
-        ValueError: if the method is unknown, or "exact" and the law is not of that form.
+        ValueError: if the method is unknown, or "exact" and the law is not of that form or two
+            targets share an own domain (under jit the result is nan then).
 
     >>> import jax.numpy as jnp
     >>> from bimix_jax.laws import BiMix
@@ -50,21 +52,39 @@ def optimal_proportions(
     """
     weights = jnp.ones(coefficients.own.shape[0]) if weights is None else jnp.asarray(weights)
     budget = jnp.asarray(budget, coefficients.amplitudes.dtype)
-    if resolve_method(law, method) == "exact":
+    if coefficients.own.ndim != 2:
+        raise ValueError(
+            f"coefficients.own has shape {coefficients.own.shape}; expected (targets, domains), as "
+            "fit_arrays returns it for losses of shape (points, targets)."
+        )
+    if resolve_method(law, method, _share_own(coefficients.own)) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
         return power_law_proportions(scale, exponent)
     arguments = (coefficients, budget, weights)
     return minimize_on_simplex(MeanLoss(law), arguments, coefficients.own.shape[1]).mixture
 
 
-def resolve_method(law: Law, method: Method) -> Method:
-    """What "auto" means for a law; raises ValueError if the law has no such method."""
+def _share_own(own: Array) -> bool:
+    """Whether two targets have one own domain; under jit it is not known, and taken as no."""
+    return not isinstance(own, jax.core.Tracer) and bool(np.any(np.sum(own, axis=0) > 1))
+
+
+def resolve_method(law: Law, method: Method, shared: bool = False) -> Method:
+    """What "auto" means for a law; raises ValueError if the law has no such method.
+
+    `shared`: two targets have one own domain, so that their sum is no power law in it.
+    """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    has_exact = type(law).power_of_own is not Law.power_of_own
-    if method == "exact" and not has_exact:
+    if method == "exact" and not law.is_power_of_own:
         raise ValueError(f"method 'exact' does not exist for {law.name}; use 'gradient'.")
-    return ("exact" if has_exact else "gradient") if method == "auto" else method
+    if method == "exact" and shared:
+        raise ValueError(
+            "method 'exact' needs targets with an own domain each, and two share one; use "
+            "'gradient'."
+        )
+    exact = law.is_power_of_own and not shared
+    return ("exact" if exact else "gradient") if method == "auto" else method
 
 
 def _power_by_domain(
@@ -74,4 +94,7 @@ def _power_by_domain(
     scale, exponent = jax.vmap(
         lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale)
     )(coefficients)
-    return (weights * scale) @ coefficients.own, exponent @ coefficients.own
+    # Where two targets share a domain under jit, nan is the only honest answer.
+    alone = jnp.where(jnp.sum(coefficients.own, axis=0) > 1, jnp.nan, 1.0)
+    counted = jnp.where(weights > 0, weights * scale, 0.0)
+    return counted @ coefficients.own * alone, exponent @ coefficients.own

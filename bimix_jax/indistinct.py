@@ -1,0 +1,45 @@
+"""Domains whose effects the mixtures of a sweep cannot tell apart."""
+
+import numpy as np
+import pandas as pd
+
+NEGLIGIBLE = 1e-6
+"""Singular values below this share of the largest count as 0."""
+INVOLVED = 0.05
+"""Entries of a null vector below this share of its largest are rounding."""
+
+
+def indistinct_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Groups of domains that some linear relation ties in every mixture.
+
+    Args:
+        mixtures: one row a mixture, one column a domain.
+
+    Returns:
+        One tuple of names a relation, from the null space of the mixtures in echelon form, so that
+        each names as few domains as it can; none where all can be told apart.
+
+    >>> share = np.array([0.1, 0.2, 0.4])
+    >>> mixtures = {"web": share, "code": 2 * share, "books": 1 - 3 * share}
+    >>> indistinct_domains(pd.DataFrame(mixtures))
+    [('web', 'code')]
+    """
+    values = mixtures.to_numpy(float)
+    _, singular, rows = np.linalg.svd(values, full_matrices=True)
+    rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
+    names = list(mixtures.columns)
+    return [
+        tuple(names[i] for i in np.flatnonzero(np.abs(row) > INVOLVED * np.abs(row).max()))
+        for row in _echelon(rows[rank:])
+    ]
+
+
+def _echelon(rows: np.ndarray) -> np.ndarray:
+    """Reduced row echelon form, the largest entry of each row as its pivot."""
+    rows = rows.copy()
+    for i in range(len(rows)):
+        pivot = int(np.argmax(np.abs(rows[i])))
+        rows[i] /= rows[i, pivot]
+        others = np.arange(len(rows)) != i
+        rows[others] -= np.outer(rows[others, pivot], rows[i])
+    return rows

@@ -1,0 +1,181 @@
+"""Comparison: laws beside each other on what they have not seen, and a verdict in words."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.judging.noise import NoiseFloor
+from bimix_jax.scoring import r_squared, spearman
+
+CERTAIN = 2.0
+"""Differences below this many standard errors tell nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Held-out predictions of several laws on the same points; made by `compare`."""
+
+    laws: tuple[str, ...]
+    targets: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """(splits,) what each split holds out; splits of one kind are repetitions"""
+    test: np.ndarray
+    """(splits, points) bool"""
+    measured: np.ndarray
+    """(points, targets), nan where not measured or where some law has no value"""
+    predicted: np.ndarray
+    """(laws, splits, points, targets)"""
+    budget: np.ndarray
+    """(points,)"""
+    group: np.ndarray
+    """(points,) int, the mixture of each point"""
+    noise: NoiseFloor
+    notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def error(self) -> np.ndarray:
+        """(laws, splits, points, targets) |y − ŷ|/y on held-out points, nan elsewhere."""
+        error = np.abs(self.predicted / self.measured - 1)
+        return np.where(self.test[:, :, None], error, np.nan)
+
+    @property
+    def decisive(self) -> str:
+        """The kind of split that decides: the one that asks most."""
+        return next(kind for kind in ("both", "mixtures", *self.kinds) if kind in self.kinds)
+
+    @property
+    def best(self) -> str:
+        """The law with the least mean error where it matters."""
+        return self.laws[int(np.nanargmin(self._mean_errors(self.decisive)))]
+
+    def table(self) -> pd.DataFrame:
+        """One row a kind of split and law.
+
+        Columns: `mre` mean relative error over targets and repetitions; `difference` to the best
+        law of the kind and its standard error `se`, paired, with mixtures as the units that vary
+        (fractions all); `worst_target` and its error `worst`; `r2_mixtures` and `spearman` across
+        mixtures at one budget, mean over targets and repetitions; `regret` the measured mean loss
+        (nats) of the held-out mixture that the law ranks first above the best one there.
+        """
+        return pd.concat({kind: self.table_of(kind) for kind in self.kinds}, names=["split"])
+
+    def table_of(self, kind: str) -> pd.DataFrame:
+        """The rows of `table` of one kind of split, by law."""
+        rows = [self._scores(kind, number) for number in range(len(self.laws))]
+        return pd.DataFrame(rows, index=pd.Index(self.laws, name="law"))
+
+    def verdict(self) -> str:
+        """Which law, by how much, and whether this sweep is enough to tell."""
+        table = self.table_of(self.decisive)
+        table = table[table["mre"].notna()].sort_values("mre")
+        error = float(table["mre"].iloc[0])
+        sentences = [f"{table.index[0]} is off by {_percent(error)} on {self._what()}."]
+        if len(table) > 1:
+            sentences.append(_against(table.iloc[1:]))
+        return " ".join([*sentences, *self._about_noise(error)])
+
+    def _what(self) -> str:
+        names = {"both": "later budgets of unseen mixtures", "mixtures": "unseen mixtures"}
+        return names.get(self.decisive, f"held-out points ({self.decisive})")
+
+    def _about_noise(self, error: float) -> list[str]:
+        floor = self.noise.least()
+        if not np.isfinite(floor):
+            return ["The noise is unknown: no replicates, and too few budgets for curves."]
+        if error < 1.5 * floor:
+            return [f"That is about the noise, {_percent(floor)}: no law could do much better."]
+        return [f"The noise is {_percent(floor)}, so the law still misses something."]
+
+    def _splits(self, kind: str) -> np.ndarray:
+        return np.flatnonzero([k == kind for k in self.kinds])
+
+    def _by_target(self, kind: str) -> np.ndarray:
+        """(laws, targets) mean error over repetitions."""
+        each = _nanmean(self.error[:, self._splits(kind)], axis=2)
+        return _nanmean(each, axis=1)
+
+    def _mean_errors(self, kind: str) -> np.ndarray:
+        return _nanmean(self._by_target(kind), axis=1)
+
+    def _scores(self, kind: str, law: int) -> dict[str, object]:
+        means, by_target = self._mean_errors(kind), self._by_target(kind)[law]
+        difference, standard_error = self._difference(kind, law, int(np.nanargmin(means)))
+        ranks = [self._ranking(law, split) for split in self._splits(kind)]
+        r2, rho, regret = np.array(ranks).T
+        worst = int(np.nanargmax(by_target)) if np.isfinite(by_target).any() else 0
+        return {
+            "mre": float(means[law]),
+            "difference": difference,
+            "se": standard_error,
+            "worst_target": self.targets[worst],
+            "worst": float(by_target[worst]),
+            "r2_mixtures": float(_nanmean(r2, axis=0)),
+            "spearman": float(_nanmean(rho, axis=0)),
+            "regret": float(_nanmean(regret, axis=0)),
+        }
+
+    def _difference(self, kind: str, law: int, other: int) -> tuple[float, float]:
+        """Mean difference of two laws' errors and its standard error, mixtures being the units."""
+        splits = self._splits(kind)
+        apart = _nanmean(self.error[law, splits] - self.error[other, splits], axis=2)
+        units = [_nanmean(apart[:, self.group == g], axis=None) for g in np.unique(self.group)]
+        known = np.array(units)[np.isfinite(units)]
+        if law == other:
+            return 0.0, 0.0
+        spread = np.std(known, ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan
+        means = self._mean_errors(kind)
+        return float(means[law] - means[other]), float(spread)
+
+    def _ranking(self, law: int, split: int) -> tuple[float, float, float]:
+        """R² and rank correlation across mixtures, and regret, at the last budget they share."""
+        rows = self._last_rows(split)
+        measured, predicted = self.measured[rows], self.predicted[law, split][rows]
+        pairs = [_finite(y, p) for y, p in zip(measured.T, predicted.T, strict=True)]
+        r2, rho = ([score(*pair) for pair in pairs] for score in (r_squared, spearman))
+        complete = np.isfinite(measured).all(axis=1) & np.isfinite(predicted).all(axis=1)
+        total, guess = measured[complete].mean(axis=1), predicted[complete].mean(axis=1)
+        regret = total[np.argmin(guess)] - total.min() if len(total) > 1 else np.nan
+        return float(_nanmean(r2, axis=0)), float(_nanmean(rho, axis=0)), float(regret)
+
+    def _last_rows(self, split: int) -> np.ndarray:
+        """The held-out points at the budget that most held-out mixtures have, the largest such."""
+        rows = np.flatnonzero(self.test[split] & np.isfinite(self.measured).any(axis=1))
+        budgets, counts = np.unique(self.budget[rows], return_counts=True)
+        at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
+        return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
+
+
+def _against(others: pd.DataFrame) -> str:
+    """What the paired differences of the other laws, best first, allow to say."""
+    apart = [f"{_points(d)} ± {_points(se)}" for d, se in others[["difference", "se"]].to_numpy()]
+    close = ~(others["difference"] > CERTAIN * others["se"]).to_numpy()
+    if not close.any():
+        return f"That is {apart[0]} points less than {others.index[0]}, the next: enough to tell."
+    names = ", ".join(
+        f"{law} (+{d})" for law, d, c in zip(others.index, apart, close, strict=True) if c
+    )
+    return f"This sweep is not enough to tell it from {names} points; measure more mixtures."
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
+
+
+def _finite(measured: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(measured) & np.isfinite(predicted)
+    return measured[known], predicted[known]
+
+
+def _nanmean(values: "np.ndarray | list[float]", axis: int | None) -> np.ndarray:
+    """Mean of what is not nan, nan of nothing, without NumPy's warning."""
+    values = np.asarray(values, float)
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

@@ -1,0 +1,116 @@
+"""How well any law could do: what curves of single runs leave, and how far replicates differ."""
+
+import dataclasses
+import itertools
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.laws.law import Law
+from bimix_jax.sweep import Sweep
+
+LEAST_POINTS = 5
+"""Budgets that a run needs, so that a curve of 3 coefficients leaves something."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseFloor:
+    """Mean relative error, a fraction, that the noise alone leaves; nan where it is unknown."""
+
+    curves: float
+    """of L = B s^−β + C fitted to every run and target by itself, for the coefficients it takes"""
+    replicates: float
+    """of a run, from how far runs of one mixture differ at one budget"""
+
+    def least(self) -> float:
+        """The larger of the two, since curves do not see what differs between runs."""
+        known = [v for v in (self.curves, self.replicates) if np.isfinite(v)]
+        return max(known) if known else np.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve(Law):
+    """L = B s^−β + C, of one run."""
+
+    name: ClassVar[str] = "Curve"
+    exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
+    amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
+
+    def bounds(self, domains: int) -> Any:
+        """1e-3 ≤ β ≤ 10."""
+        return [(1e-3, 10.0)]
+
+    def starts(self, domains: int) -> Any:
+        """Slow and fast saturation."""
+        return [[0.1], [0.5], [1.5], [4.0]]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """Log of the budget."""
+        return jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(s^−β, 1)."""
+        return jnp.exp(-exponents[0] * features), 1.0
+
+
+def noise_floor(sweep: Sweep) -> NoiseFloor:
+    """The noise of a sweep, as far as its budgets and replicates show it.
+
+    >>> from bimix_jax import datasets, read_sweep
+    >>> floor = noise_floor(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
+    >>> f"{100 * floor.curves:.1f} %, {100 * floor.replicates:.1f} %"
+    '0.4 %, 0.5 %'
+    """
+    return NoiseFloor(_left_by_curves(sweep), _between_replicates(sweep))
+
+
+def _left_by_curves(sweep: Sweep) -> float:
+    """Mean |y − ŷ|/y of every curve with points to spare, times √(n/(n − 3))."""
+    inside = np.stack([sweep.run == run for run in sweep.runs])
+    counts = (inside[:, :, None] & np.isfinite(sweep.loss)).sum(axis=1)
+    if not np.any(counts >= LEAST_POINTS):
+        return np.nan
+    with jax.enable_x64(True):
+        predicted = np.asarray(_curves(sweep.budget, sweep.loss, inside.astype(float)))
+    error = np.abs(predicted / sweep.loss - 1)
+    error = np.where(inside[:, :, None] & np.isfinite(error), error, 0.0).sum(axis=1)
+    usable = counts >= LEAST_POINTS
+    spare = np.sqrt(counts[usable] / (counts[usable] - 3.0))
+    return float(np.mean(error[usable] / counts[usable] * spare))
+
+
+@jax.jit
+def _curves(budget: Array, loss: Array, weights: Array) -> Array:
+    """(runs, points, targets) what each run's own curves say."""
+    nothing = jnp.zeros((len(budget), 1), loss.dtype)
+
+    def one(weight: Array) -> Array:
+        found: ArrayFit = fit_arrays(Curve(), nothing, budget, loss, weight, own=-1)
+        return predict_losses(Curve(), found.coefficients, nothing, budget)
+
+    return jax.lax.map(one, weights)
+
+
+def _between_replicates(sweep: Sweep) -> float:
+    """Mean |y − y'|/ȳ of runs of one mixture at one budget, over √2."""
+    differences = []
+    size = np.zeros(len(sweep.budget)) if sweep.size is None else sweep.size
+    for group, n in np.unique(np.column_stack([sweep.mixture_group, size]), axis=0):
+        runs = np.unique(sweep.run[(sweep.mixture_group == group) & (size == n)])
+        for one, other in itertools.combinations(runs, 2):
+            differences.append(_difference(sweep, one, other))
+    known = np.concatenate([d.ravel() for d in differences]) if differences else np.array([])
+    known = known[np.isfinite(known)]
+    return float(np.mean(known) / np.sqrt(2)) if len(known) else np.nan
+
+
+def _difference(sweep: Sweep, one: str, other: str) -> np.ndarray:
+    a, b = (np.flatnonzero(sweep.run == run) for run in (one, other))
+    _, in_a, in_b = np.intersect1d(sweep.budget[a], sweep.budget[b], return_indices=True)
+    first, second = sweep.loss[a[in_a]], sweep.loss[b[in_b]]
+    return np.abs(first - second) / ((first + second) / 2)

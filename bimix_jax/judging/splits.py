@@ -1,0 +1,89 @@
+"""Parts of a sweep that are held out to judge laws on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bimix_jax.sweep import Sweep
+
+KINDS = ("mixtures", "budgets", "both")
+"""Unseen mixtures, later budgets, and later budgets of unseen mixtures."""
+
+
+class Split(NamedTuple):
+    """One way to hold out a part of a sweep."""
+
+    kind: str
+    """splits of one kind are repetitions of each other"""
+    train: np.ndarray
+    """(points,) bool"""
+    test: np.ndarray
+    """(points,) bool, no point of which is in `train`"""
+
+
+def standard_splits(
+    sweep: Sweep,
+    kinds: Sequence[str] | None = None,
+    repeats: int = 5,
+    runs: float = 0.3,
+    budgets: float = 0.5,
+    seed: int = 0,
+) -> list[Split]:
+    """Hold out mixtures, later budgets, and both.
+
+    Args:
+        sweep: what was measured.
+        kinds: some of "mixtures", "budgets", "both"; default all that the sweep allows.
+        repeats: how many random draws of mixtures; the cut in budget is one.
+        runs: share of the mixtures held out.
+        budgets: share of the budgets held out, the later ones.
+        seed: of the first draw; draw i is that of `Sweep.split_runs` with seed + i.
+
+    Raises:
+        ValueError: on an unknown kind, or one that leaves nothing to fit or to judge.
+
+    >>> from bimix_jax import datasets, read_sweep
+    >>> splits = standard_splits(read_sweep(datasets.proxy_sweep()), repeats=1)
+    >>> [(split.kind, int(split.train.sum()), int(split.test.sum())) for split in splits]
+    [('mixtures', 132, 44), ('budgets', 80, 96), ('both', 60, 24)]
+    """
+    unknown = sorted(set(kinds or ()) - set(KINDS))
+    if unknown:
+        raise ValueError(f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}.")
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}; expected 1 or more.")
+    single = sweep.budget.min() == sweep.budget.max()
+    asked = tuple(kinds or (KINDS[:1] if single else KINDS))
+    everything = np.ones(len(sweep.budget), bool)
+    later = everything if single else sweep.budget >= sweep.budget_cut(budgets)
+    if single and set(asked) != {"mixtures"}:
+        raise ValueError("splits: the sweep has a single budget, so only 'mixtures' can be asked.")
+    found: list[Split] = []
+    for kind in asked:
+        if kind == "budgets":
+            found.append(Split(kind, ~later, later))
+            continue
+        for draw in range(repeats):
+            unseen = sweep.draw_mixtures(runs, seed + draw)
+            cut = later if kind == "both" else everything
+            train = ~unseen & ~later if kind == "both" else ~unseen
+            found.append(Split(kind, train, unseen & cut))
+    check_splits(sweep, found)
+    return found
+
+
+def check_splits(sweep: Sweep, splits: Sequence[Split]) -> None:
+    """Raise ValueError for a split that fits on nothing, judges on nothing, or on what it fits."""
+    if not splits:
+        raise ValueError("splits is empty; expected at least one.")
+    size = (len(sweep.budget),)
+    for number, (kind, train, test) in enumerate(splits):
+        where = f"splits[{number}] ({kind})"
+        if train.shape != size or test.shape != size:
+            raise ValueError(f"{where}: masks of {train.shape} and {test.shape}; expected {size}.")
+        if not train.any() or not test.any():
+            part = "no run to judge on" if train.any() else "no run to fit"
+            raise ValueError(f"{where} leaves {part}; hold out another part, or measure more runs.")
+        if np.any(train & test):
+            raise ValueError(f"{where}: {int(np.sum(train & test))} points are in both parts.")

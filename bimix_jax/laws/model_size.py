@@ -1,0 +1,138 @@
+"""Any law with the model's size as a third variable."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.laws.law import Law
+from bimix_jax.laws.wrapped import WrappedLaw
+
+FORMS = {"multiplicative": 2, "additive": 3}
+"""Form → how many sizes it takes to determine its coefficients."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithModelSize(WrappedLaw):
+    """L(r, s, N) = L(r, s)·(N/N₀)^−δ, or L(r, s) + K·(N/N₀)^−δ, for any law L(r, s).
+
+    Several proxy sizes are fitted together and a larger one is predicted. N₀ is the largest size
+    of the sweep. The multiplicative form says that a larger model gains the same share everywhere,
+    and takes two sizes; the additive one, a term of N beside the others as in Hoffmann et al. 2022
+    (arXiv 2203.15556), that it gains the same number of nats at every mixture and budget, and takes
+    three. Neither lets the best mixture move with N.
+
+    Args:
+        base: the law of mixture and budget.
+        form: "multiplicative" or "additive".
+        reference: N₀; set by `fit`.
+        size: the size that predictions are for; set by `Fit.at_model_size`.
+
+    >>> from bimix_jax.laws.bimix import BiMix
+    >>> WithModelSize(BiMix()).exponent_names
+    ('delta', 'alpha', 'beta')
+    """
+
+    form: str = "multiplicative"
+    reference: float | None = None
+    size: float | None = None
+
+    name: ClassVar[str] = "WithModelSize"
+    needs_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"form is {self.form!r}; expected one of {', '.join(FORMS)}.")
+
+    @property
+    def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """δ, then those of the base."""
+        return ("delta", *self.base.exponent_names)
+
+    @property
+    def amplitude_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the base, then K where it adds."""
+        further = ("K",) if self.form == "additive" else ()
+        return (*self.base.amplitude_names, *further)
+
+    def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
+        """With N₀ at the sweep's largest size."""
+        sizes = np.unique(sweep.size) if sweep.size is not None else np.array([])
+        if len(sizes) < FORMS[self.form]:
+            raise ValueError(
+                f"law: WithModelSize, {self.form}, needs {FORMS[self.form]} model sizes or more, "
+                f"and the sweep has {len(sizes) or 'none'}. Read it with model_size= naming their "
+                "column, or stack_sizes several sweeps."
+            )
+        base = self.base.for_sweep(sweep, budget_scale)
+        return dataclasses.replace(self, base=base, reference=float(sizes[-1]))
+
+    def assumptions(self) -> tuple[str, ...]:
+        """That δ is all that a larger model changes."""
+        how = "divides the loss by" if self.form == "multiplicative" else "takes off the loss"
+        what = "one factor" if self.form == "multiplicative" else "one number of nats"
+        far = () if self.size is None or self.reference is None else (
+            f"For a model of {self.size:g} parameters, {self.size / self.reference:.3g} × the "
+            "largest that was fitted.",
+        )  # fmt: skip
+        return (
+            *self.base.assumptions(),
+            *far,
+            f"Model size {how} {what} a target, the same at every mixture and budget; the best "
+            "mixture moves with size only through the weights of the targets.",
+        )
+
+    def bounds(self, domains: int) -> Any:
+        """0 ≤ δ ≤ 2, then those of the base."""
+        return [(0.0, 2.0), *self.base.bounds(domains)]
+
+    def starts(self, domains: int) -> Any:
+        """δ = .1 before each start of the base."""
+        return [[0.1, *start] for start in self.base.starts(domains)]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """Those at the size that predictions are for."""
+        if self.size is None:
+            raise ValueError(
+                "law: WithModelSize predicts for one model size; say which by "
+                "fitted.at_model_size(7e9), or pass size=."
+            )
+        return self.features_at_size(mixture, own, budget, jnp.asarray(self.size, budget.dtype))
+
+    def features_at_size(self, mixture: Array, own: Array, budget: Array, size: Any) -> Any:
+        """(log of N/N₀, features of the base)."""
+        if self.reference is None:
+            raise ValueError("law: WithModelSize has no reference; fit it, or set reference=N₀.")
+        return jnp.log(size / self.reference), self.base.features(mixture, own, budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """The base's times (N/N₀)^−δ, or the base's and (N/N₀)^−δ."""
+        log_size, of_base = features
+        of_size = jnp.exp(-exponents[0] * log_size)
+        basis = self.base.basis(exponents[1:], of_base)
+        if self.form == "additive":
+            return (*basis, of_size)
+        return tuple(of_size * column for column in basis)
+
+    def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
+        """That of the base, times (N/N₀)^−δ."""
+        scale, exponent = self.base.power_of_own(exponents[1:], amplitudes, budget)
+        return scale * (self.size / self.reference) ** -exponents[0], exponent  # type: ignore[operator]
+
+    @property
+    def is_power_of_own(self) -> bool:
+        """Where the base is and the form multiplies."""
+        return self.form == "multiplicative" and self.base.is_power_of_own
+
+    def report(
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
+    ) -> dict[str, float]:
+        """Those of the base at N₀, delta, and K where it adds."""
+        count = len(self.base.amplitude_names)
+        found = self.base.report(exponents[1:], amplitudes[:count], budget_scale)
+        found |= {"delta": float(exponents[0])}
+        return found | dict(
+            zip(self.amplitude_names[count:], map(float, amplitudes[count:]), strict=True)
+        )

@@ -1,0 +1,88 @@
+"""Sweeps of several model sizes as one."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.names import check_names
+from bimix_jax.sweep import Sweep
+
+UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+SIZE = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([KMBGT]?)\s*", re.I)
+
+
+def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
+    """One sweep of several model sizes, for laws that know sizes (`WithModelSize`).
+
+    Args:
+        sweeps: parameters of the model, a number or text like "122M" → its sweep; the same
+            domains, targets in common, the same unit.
+
+    Returns:
+        A `Sweep` with `size`; runs are called "<run> (<size>)".
+
+    Raises:
+        ValueError: on fewer than two sizes, or sweeps that do not go together.
+
+    >>> from bimix_jax import datasets, read_sweep
+    >>> sweep = read_sweep(datasets.proxy_sweep())
+    >>> both = stack_sizes({"1.3M": sweep, "5M": sweep})
+    >>> len(both.runs), np.unique(both.size).tolist()
+    (32, [1300000.0, 5000000.0])
+    """
+    parts = {number_of_parameters(size): sweep for size, sweep in sweeps.items()}
+    if len(parts) < 2:
+        raise ValueError(f"sweeps holds {len(parts)} model sizes; expected two or more.")
+    first = next(iter(parts.values()))
+    targets = [t for t in first.targets if all(t in s.targets for s in parts.values())]
+    if not targets:
+        raise ValueError("sweeps: no target is measured at every model size.")
+    for size, sweep in parts.items():
+        check_names(f"domains of size {size:g}", sweep.domains, first.domains)
+        if sweep.unit != first.unit:
+            raise ValueError(
+                f"sweeps: budgets of size {size:g} are in {sweep.unit}, those of the first in "
+                f"{first.unit}; expected one unit."
+            )
+    lost = [t for s in parts.values() for t in s.targets if t not in targets]
+    note = f"Targets not measured at every model size, left out: {', '.join(dict.fromkeys(lost))}."
+    ordered = [(size, _in_order(sweep, first.domains, targets)) for size, sweep in parts.items()]
+    return dataclasses.replace(
+        first,
+        targets=tuple(targets),
+        mixture=np.concatenate([s.mixture for _, s in ordered]),
+        budget=np.concatenate([s.budget for _, s in ordered]),
+        loss=np.concatenate([s.loss for _, s in ordered]),
+        run=np.concatenate([[f"{r} ({n:g})" for r in s.run] for n, s in ordered]),
+        extra=pd.concat([s.extra for _, s in ordered], ignore_index=True),
+        size=np.concatenate([np.full(len(s.budget), n) for n, s in ordered]),
+        notes=(
+            *dict.fromkeys(n for s in parts.values() for n in s.notes),
+            *([note] if lost else []),
+        ),
+    )
+
+
+def number_of_parameters(size: float | str) -> float:
+    """A model size as a number; "122M" is 1.22e8.
+
+    Raises:
+        ValueError: if it is no size.
+
+    >>> number_of_parameters("1.2B"), number_of_parameters(7e7)
+    (1200000000.0, 70000000.0)
+    """
+    found = SIZE.fullmatch(str(size))
+    value = float(found[1]) * UNITS[found[2].upper()] if found else np.nan
+    if not 0 < value < np.inf:
+        raise ValueError(f"model size is {size!r}; expected parameters, like 1.22e8 or '122M'.")
+    return value
+
+
+def _in_order(sweep: Sweep, domains: tuple[str, ...], targets: list[str]) -> Sweep:
+    mixture = sweep.mixture[:, [sweep.domains.index(d) for d in domains]]
+    loss = sweep.loss[:, [sweep.targets.index(t) for t in targets]]
+    return dataclasses.replace(sweep, mixture=mixture, loss=loss)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
+    from bimix_jax.entropy.domains import Entropies as Entropies
+    from bimix_jax.entropy.domains import token_entropies as token_entropies
+    from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
+    from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
+    from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -62,6 +68,8 @@ _HOMES = {
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
+    "Entropies": "entropy.domains",
+    "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
     "Fit": "fitted",
     "Law": "laws.law",
@@ -77,6 +85,8 @@ _HOMES = {
     "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
     "compare": "judging.compare",
+    "corpus_entropies": "entropy.corpus",
+    "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
@@ -89,6 +99,8 @@ _HOMES = {
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
+    "token_entropies": "entropy.domains",
+    "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")
 

@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
+from bimix_jax.entropy.picture import plot_entropies as plot_entropies
 from bimix_jax.files import atomic_path
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import typer
 
 from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
+from bimix_jax.cli.entropy import entropy
 from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
 from bimix_jax.cli.optimize import optimize
@@ -16,5 +17,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, compare, optimize, demo):
+for command in (fit, predict, evaluate, compare, optimize, entropy, demo):
     app.command()(command)

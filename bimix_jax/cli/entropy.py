@@ -1,0 +1,161 @@
+"""`bimix entropy`."""
+
+import json as json_format
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+import bimix_jax as bx
+from bimix_jax.cli import options
+from bimix_jax.cli.show import plain, show_json, show_line, show_notes, show_table
+from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
+from bimix_jax.entropy.domains import Entropies
+from bimix_jax.entropy.streams import EntropyWarning
+from bimix_jax.files import write_atomically
+
+
+def entropy(
+    domains: Annotated[
+        list[str],
+        typer.Argument(
+            help="A file or folder a domain, PATH or NAME=PATH: text (.txt, .jsonl, also .gz or "
+            ".zst, .parquet, .arrow) or token ids (.npy, .bin).",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the mixture.", callback=options.writable),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="tokenizer.json for text, or 'bytes'.", show_default=False)
+    ] = None,
+    proxy: Annotated[str, typer.Option(help="ce, se, je or vne.")] = "ce",
+    estimator: Annotated[
+        str, typer.Option(help="plug-in, miller-madow, chao-shen, or equal for equal tokens.")
+    ] = "plug-in",
+    temperature: Annotated[float, typer.Option(help="Above 1: nearer to uniform.")] = 1.0,
+    vocabulary: Annotated[
+        int | None, typer.Option(help="Token types, for token ids.", show_default=False)
+    ] = None,
+    sequence_length: Annotated[int, typer.Option(help="Tokens a sequence.")] = 1024,
+    dtype: Annotated[
+        str | None, typer.Option(help="uint16 or uint32, for .bin; found by the ids if not given.")
+    ] = None,
+    text_field: Annotated[str, typer.Option(help="Key or column of the text.")] = "text",
+    end_of_document: Annotated[
+        int | None, typer.Option(help="Token id that ends a document.", show_default=False)
+    ] = None,
+    embeddings: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE.npy of sample embeddings, for VNE.")
+    ] = None,
+    word_vectors: Annotated[
+        Path | None, typer.Option(help=".vec file, for VNE of mean word vectors.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps tokenised text for the next time.")
+    ] = None,
+    curve: Annotated[bool, typer.Option(help="Entropy against tokens, by subsampling.")] = True,
+    workers: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, gpu, tpu or jax.")] = "auto",
+    plot: options.Plot = None,
+    json: options.Json = False,
+) -> None:
+    """Turn the entropies of domains into a mixture, without any training.
+
+    Example: `bimix entropy corpus/* --tokenizer tokenizer.json -o mixture.json --plot entropy.png`
+    """
+    paths = _paths(domains)
+    chosen = _proxy(proxy, embeddings is not None or word_vectors is not None)
+    with _bar(2 * corpus_bytes(paths)) as advance, warnings.catch_warnings():
+        warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
+        found = corpus_entropies(
+            paths, vocabulary, sequence_length, tokenizer=tokenizer, dtype=dtype,
+            text_field=text_field, end_of_document=end_of_document,
+            embeddings=options.pairs("--embeddings", embeddings) or None,
+            word_vectors=word_vectors, curve=curve or estimator == "equal", cache=cache,
+            workers=workers, device=device, progress=advance,
+        )  # fmt: skip
+    mixtures = found.mixtures(estimator, temperature)
+    document = _document(found, mixtures[chosen], chosen, estimator, temperature)
+    if output:
+        text = json_format.dumps(plain(document), indent=1, ensure_ascii=False)
+        write_atomically(output, text + "\n")
+    if plot:
+        bx.plots.save_figure(bx.plots.plot_entropies(found, temperature), plot)
+    if json:
+        return show_json(document | {"mixtures": mixtures})
+    _show(found, mixtures, chosen, estimator)
+    return None
+
+
+def _paths(given: list[str]) -> dict[str, str]:
+    """Paths by name; NAME=PATH unless that is a file itself."""
+    from bimix_jax.entropy.domain_files import find_domain
+
+    paths = dict[str, str]()
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals or Path(item).exists():
+            name, path = find_domain(item).name, item
+        if name in paths:
+            raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
+        paths[name] = path
+    return paths
+
+
+def _proxy(given: str, embedded: bool) -> str:
+    known = ("ce", "se", "je", "vne")
+    if given.lower() not in known:
+        raise ValueError(f"--proxy is {given!r}; expected one of {', '.join(known)}.")
+    if given.lower() == "vne" and not embedded:
+        raise ValueError("--proxy vne needs --embeddings NAME=FILE.npy or --word-vectors FILE.vec.")
+    return given.upper()
+
+
+@contextmanager
+def _bar(size: int) -> Iterator[Callable[[str, float], None]]:
+    """A bar over bytes on the error stream, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("entropy", total=size)
+        yield lambda name, done: bar.update(task, description=name, advance=done)
+
+
+def _document(
+    found: Entropies, mixture: pd.Series, proxy: str, estimator: str, temperature: float
+) -> dict[str, Any]:
+    return {
+        "mixture": mixture,
+        "proxy": proxy,
+        "estimator": estimator,
+        "temperature": temperature,
+        "unit": "nats",
+        "entropies": {label: found.table(label) for label in ("plug-in", "chao-shen")},
+        "notes": list(found.notes),
+    }
+
+
+def _show(found: Entropies, mixtures: pd.DataFrame, proxy: str, estimator: str) -> None:
+    corrected = found.estimates.xs("CE", axis=1, level=1)
+    table = found.table().assign(**{
+        "CE M-M": corrected["miller-madow"], "CE C-S": corrected["chao-shen"],
+    })  # fmt: skip
+    if not found.equal.empty:
+        table["CE equal"] = found.equal["CE"]
+    show_table(table.drop(columns=["pairs", "pair_types"]), "Entropies in nats (plug-in)")
+    show_table(mixtures, f"Mixtures by proxy ({estimator}); chosen: {proxy}")
+    show_notes(found.notes)
+    best = mixtures[proxy].idxmax()
+    show_line(f"By {proxy}, most of the mixture is {best}: {mixtures[proxy].max():.4f}.")

@@ -1,0 +1,1 @@
+"""Entropy proxies: the mixture that needs no training, from the text alone."""

@@ -1,0 +1,289 @@
+"""Shannon, joint and conditional entropy of domains, with what their samples' sizes do to them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bimix_jax.entropy.counts import CHUNK, MEMORY, Counts, Plan, count_tokens
+from bimix_jax.entropy.device import device_sort
+from bimix_jax.entropy.estimators import ESTIMATORS, coverage
+from bimix_jax.entropy.profile import profile_of
+from bimix_jax.entropy.proxies import entropy_mixture
+from bimix_jax.entropy.streams import Stream, sampled, stream_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROXIES = ("SE", "CE", "JE")
+CURVE_START = 4096
+CURVE_STEP = 4
+LOW_COVERAGE = 0.9
+UNSETTLED = 0.05
+"""nats by which a conditional entropy may still move over the last factor of four in tokens"""
+
+Tokens = np.ndarray | Stream | Sequence[Stream]
+Progress = Callable[[str, float], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entropies:
+    """Entropies of one or several domains, in nats, by every estimator."""
+
+    estimates: "pd.DataFrame"
+    """(domains, estimator × proxy) with columns such as ("plug-in", "CE")"""
+    sizes: "pd.DataFrame"
+    """(domains, …): tokens, pairs, types, pair_types, coverage (of pairs, a share of 1)"""
+    curve: "pd.DataFrame"
+    """plug-in entropies of samples: columns domain, tokens, SE, CE, JE; empty if not asked for"""
+    equal: "pd.DataFrame"
+    """(domains, proxy) plug-in at the tokens of the smallest domain; empty if not asked for"""
+    notes: tuple[str, ...]
+    """sentences on bias, and on what was left out, for people"""
+    von_neumann: "pd.Series | None" = None
+    """VNE by domain, where there were embeddings"""
+
+    def table(self, estimator: str = "plug-in") -> "pd.DataFrame":
+        """SE, CE and JE by domain, VNE where known, with tokens, pairs and coverage.
+
+        Args:
+            estimator: "plug-in" (the paper's), "miller-madow" or "chao-shen".
+
+        Raises:
+            ValueError: if the estimator is unknown.
+        """
+        if estimator not in ESTIMATORS:
+            raise ValueError(
+                f"estimator is {estimator!r}; expected one of {', '.join(ESTIMATORS)}."
+            )
+        table = self.estimates[estimator]
+        if self.von_neumann is not None:
+            table = table.assign(VNE=self.von_neumann)
+        return table.join(self.sizes)
+
+    def mixtures(self, estimator: str = "plug-in", temperature: float = 1.0) -> "pd.DataFrame":
+        """The mixture of every proxy, (domains, proxies); columns sum to 1.
+
+        Args:
+            estimator: as in `table`, or "equal" for equal token counts.
+            temperature: see `entropy_mixture`.
+
+        Raises:
+            ValueError: if the estimator is unknown, or "equal" was not computed.
+        """
+        import pandas as pd
+
+        if estimator == "equal" and self.equal.empty:
+            raise ValueError("estimator is 'equal', which needs token_entropies(…, curve=True).")
+        table = self.equal if estimator == "equal" else self.table(estimator)
+        known = [*PROXIES, *(["VNE"] if "VNE" in table else [])]
+        columns = {proxy: entropy_mixture(table[proxy], temperature) for proxy in known}
+        return pd.DataFrame(columns).rename_axis("domain")
+
+
+def token_entropies(
+    tokens: Tokens | Mapping[str, Tokens],
+    vocabulary: int,
+    sequence_length: int = 1024,
+    *,
+    end_of_document: int | None = None,
+    curve: bool = False,
+    seed: int = 0,
+    chunk: int = CHUNK,
+    memory: int = MEMORY,
+    workers: int | None = None,
+    device: str = "auto",
+    progress: Progress = lambda domain, share: None,
+) -> Entropies:
+    """Shannon, joint and conditional entropy of token streams (BiMix, arXiv 2405.14908), in nats.
+
+    SE = −Σ P(x) ln P(x) over all tokens; JE = −Σ P(x, x') ln P(x, x') over adjacent pairs;
+    CE = −Σ P(x, x') ln P(x' | x), which is JE less the entropy of the pairs' first tokens. Pairs
+    cross no sequence and no document. Counts are exact whatever the chunk, memory or workers.
+
+    Args:
+        tokens: by domain, or of one domain: an array (tokens,) or (documents, tokens), a stream,
+            or several streams, as `read_tokens` gives them.
+        vocabulary: number of token types; ids lie below it.
+        sequence_length: tokens a training sequence.
+        end_of_document: token after which a document ends, if the tokens mark it so.
+        curve: also estimate from samples of sequences, at sizes that rise fourfold and at the size
+            of the smallest domain.
+        seed: of those samples.
+        chunk: tokens a thread reads at once.
+        memory: bytes for the keys of pairs.
+        workers: threads; all cores if None.
+        device: where keys are sorted: "auto", "cpu", "gpu", "tpu", or "jax" for JAX's default.
+        progress: called with a domain and the share of its work that was done since.
+
+    Raises:
+        ValueError: if a domain is empty or holds no pair, or a token id is outside the vocabulary.
+
+    >>> pairs = np.tile(np.array([0, 1], np.uint16), 500)
+    >>> found = token_entropies({"coin": pairs}, vocabulary=2, sequence_length=100)
+    >>> found.table()[["SE", "CE", "tokens"]].round(3).to_dict("list")
+    {'SE': [0.693], 'CE': [0.0], 'tokens': [1000]}
+    """
+    _check_sizes(vocabulary, sequence_length, chunk, memory, workers)
+    plan = Plan(
+        vocabulary, sequence_length, end_of_document, chunk, memory, sort=device_sort(device)
+    )
+    plan = plan if workers is None else dataclasses.replace(plan, workers=workers)
+    domains = {name: _streams(name, given) for name, given in _named(tokens).items()}
+    rows, sizes = {}, {}
+    for name, streams in domains.items():
+        counts = count_tokens(streams, plan, functools.partial(progress, name))
+        sizes[name] = _sizes(counts, name)
+        rows[name] = _estimates(counts)
+    return _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else None)
+
+
+def _check_sizes(
+    vocabulary: int, sequence_length: int, chunk: int, memory: int, workers: int | None
+) -> None:
+    given = {"vocabulary": vocabulary, "chunk": chunk, "memory": memory, "workers": workers}
+    for name, value in given.items():
+        if value is not None and not 0 < value < 2**63:
+            raise ValueError(f"{name} is {value}; expected a whole number above 0.")
+    if vocabulary >= 2**31:
+        raise ValueError(f"vocabulary is {vocabulary}; expected fewer than 2**31 token types.")
+    if sequence_length < 2:
+        raise ValueError(
+            f"sequence_length is {sequence_length}; expected 2 or more, or there are no pairs."
+        )
+
+
+def _named(tokens: Any) -> dict[str, Any]:
+    if not isinstance(tokens, Mapping):
+        return {"tokens": tokens}
+    if not tokens:
+        raise ValueError("tokens: no domain; expected tokens of one at least.")
+    return {str(name): given for name, given in tokens.items()}
+
+
+def _streams(name: str, given: Any) -> list[Stream]:
+    """The streams of a domain, of which one has a token."""
+    if isinstance(given, Stream):
+        streams = [given]
+    elif isinstance(given, list | tuple) and given and all(isinstance(g, Stream) for g in given):
+        streams = list(given)
+    elif not len(given):
+        streams = []
+    else:
+        streams = [stream_of(given, name)]
+    if not sum(map(len, streams)):
+        raise ValueError(f"{name} is empty; expected tokens. Leave the domain out.")
+    return streams
+
+
+def _estimates(counts: Counts) -> dict[tuple[str, str], float]:
+    """Every proxy by every estimator; the chain rule is how the conditional one is found."""
+    tokens, firsts = profile_of(counts.tokens), profile_of(counts.firsts)
+    found = dict[tuple[str, str], float]()
+    for label, estimate in ESTIMATORS.items():
+        joint = estimate(counts.pairs)
+        conditional = max(joint - estimate(firsts), 0.0)
+        values = {"SE": estimate(tokens), "CE": conditional, "JE": joint}
+        found |= {(label, proxy): values[proxy] for proxy in PROXIES}
+    return found
+
+
+def _sizes(counts: Counts, name: str) -> dict[str, float]:
+    pairs = counts.pairs
+    if not pairs.total:
+        raise ValueError(
+            f"{name}: {counts.tokens.sum()} tokens, but no two in one sequence and document; "
+            "expected pairs of tokens."
+        )
+    return {
+        "tokens": int(counts.tokens.sum()),
+        "pairs": pairs.total,
+        "types": int(np.count_nonzero(counts.tokens)),
+        "pair_types": pairs.seen,
+        "coverage": coverage(pairs),
+    }
+
+
+def _curves(
+    domains: dict[str, list[Stream]], sizes: dict[str, dict[str, float]], plan: Plan, seed: int
+) -> list[dict[str, Any]]:
+    """Plug-in entropies of nested samples; the equal size is one of them for each domain."""
+    equal = int(min(size["tokens"] for size in sizes.values()))
+    rows = []
+    for name, streams in domains.items():
+        total = int(sizes[name]["tokens"])
+        whole = sum(len(stream) // plan.sequence_length for stream in streams)
+        for tokens in _curve_sizes(total, equal) if whole else []:
+            counts = count_tokens(sampled(streams, tokens, plan.sequence_length, seed), plan)
+            if counts.pairs.total:
+                rows.append(_point(name, counts, tokens == equal))
+    return rows
+
+
+def _curve_sizes(total: int, equal: int) -> list[int]:
+    count = max(int(np.log(max(total / CURVE_START, 1)) / np.log(CURVE_STEP)) + 1, 1)
+    steps = {CURVE_START * CURVE_STEP**k for k in range(count)} | {equal}
+    return sorted(size for size in steps if size < total)
+
+
+def _point(name: str, counts: Counts, equal: bool) -> dict[str, Any]:
+    values = _estimates(counts)
+    point = {"domain": name, "tokens": int(counts.tokens.sum()), "equal": equal}
+    return point | {proxy: values["plug-in", proxy] for proxy in PROXIES}
+
+
+def _collect(
+    rows: dict[str, dict[tuple[str, str], float]],
+    sizes: dict[str, dict[str, float]],
+    points: list[dict[str, Any]] | None,
+) -> Entropies:
+    import pandas as pd
+
+    estimates = pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
+    estimates.columns = pd.MultiIndex.from_tuples(list(next(iter(rows.values()))))
+    measured = pd.DataFrame.from_dict(sizes, orient="index").rename_axis("domain")
+    whole = ["tokens", "pairs", "types", "pair_types"]
+    measured = measured.astype(dict.fromkeys(whole, int))
+    curve = pd.DataFrame(points or [], columns=["domain", "tokens", *PROXIES, "equal"])
+    equal = curve[curve["equal"].astype(bool)].set_index("domain")[list(PROXIES)]
+    if points is not None:
+        missing = [name for name in estimates.index if name not in equal.index]
+        equal = pd.concat([equal, estimates.loc[missing, "plug-in"]]).loc[estimates.index]
+    notes = _notes(estimates, measured, curve)
+    return Entropies(estimates, measured, curve.drop(columns="equal"), equal, notes)
+
+
+def _notes(
+    estimates: "pd.DataFrame", sizes: "pd.DataFrame", curve: "pd.DataFrame"
+) -> tuple[str, ...]:
+    bias = estimates["chao-shen"]["CE"] - estimates["plug-in"]["CE"]
+    worst = str(bias.idxmax())
+    notes = [
+        "Plug-in entropies are too low, conditional and joint ones most, the more so the smaller "
+        f"the sample: by Chao-Shen, CE of {worst} by {bias[worst]:.2f} nats, the least biased "
+        f"({bias.idxmin()}) by {bias.min():.2f}; where coverage is small, Chao-Shen errs itself."
+    ]
+    low = sizes.index[sizes["coverage"] < LOW_COVERAGE]
+    if len(low):
+        shares = ", ".join(f"{name} {sizes.loc[name, 'coverage']:.0%}" for name in low)
+        notes.append(f"The pairs seen cover little of what the source can say: {shares}.")
+    unsettled = [str(name) for name in estimates.index if _moves(name, estimates, sizes, curve)]
+    if unsettled:
+        notes.append(
+            f"CE still moved by more than {UNSETTLED} nats over the last factor of about four in "
+            f"tokens, so more text would change it: {', '.join(unsettled)}."
+        )
+    return tuple(notes)
+
+
+def _moves(
+    name: Any, estimates: "pd.DataFrame", sizes: "pd.DataFrame", curve: "pd.DataFrame"
+) -> bool:
+    """If the conditional entropy of a quarter of the tokens is another one."""
+    mine = curve[(curve["domain"] == name) & (curve["tokens"] <= sizes.loc[name, "tokens"] / 3)]
+    if mine.empty:
+        return False
+    last = mine.sort_values("tokens").iloc[-1]
+    return bool(abs(estimates.loc[name, ("plug-in", "CE")] - last["CE"]) > UNSETTLED)

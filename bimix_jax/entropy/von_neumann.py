@@ -1,0 +1,130 @@
+"""Von Neumann entropy of the samples of a domain, from their embeddings."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from bimix_jax.entropy.streams import EntropyWarning
+
+BLOCK_BYTES = 1 << 23
+SAMPLE = 2000
+SAFE = 1e-30
+"""squares of lengths between this and its inverse lose no digits"""
+
+Kernel = Callable[[np.ndarray], np.ndarray]
+
+
+def von_neumann_entropy(
+    embeddings: np.ndarray,
+    kernel: str | Kernel = "cosine",
+    *,
+    sample: int = SAMPLE,
+    seed: int = 0,
+    name: str = "embeddings",
+) -> float:
+    """Entropy of the spectrum of sample similarities, −Tr(ρ ln ρ) with ρ = K / N, in nats.
+
+    With the cosine kernel K = X Xᵀ of unit vectors, and the spectrum above zero is that of
+    Xᵀ X / N, a d × d matrix: any number of samples is used, block by block. Other kernels take the
+    N × N matrix of a random sample. Formula: BiMix (Ge et al., arXiv 2405.14908), after the Vendi
+    score (Friedman & Dieng 2023), whose logarithm this is.
+
+    Args:
+        embeddings: (samples, dimensions) real numbers; a memory map will do. Zero vectors have no
+            direction and are left out, with a warning that counts them. Single precision is
+            multiplied as it is and summed in double, which costs about 1e-7 nats.
+        kernel: "cosine", or a function of (samples, dimensions) that gives (samples, samples)
+            similarities, symmetric, with ones on the diagonal.
+        sample: largest number of samples for a kernel other than cosine.
+        seed: of the draw of that sample.
+        name: what errors call the embeddings.
+
+    Raises:
+        ValueError: if the shape is wrong, a number is not finite, no vector is left, or the kernel
+            gives no matrix of similarities.
+
+    >>> round(von_neumann_entropy(np.eye(3)), 4)  # three unlike samples: ln 3
+    1.0986
+    >>> round(von_neumann_entropy(np.ones((5, 3))), 4)  # five alike
+    0.0
+    """
+    embeddings = _checked(embeddings, name)
+    if kernel == "cosine":
+        return _entropy(_cosine_spectrum(embeddings, name))
+    if not callable(kernel):
+        raise ValueError(f"kernel is {kernel!r}; expected 'cosine' or a function of embeddings.")
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(embeddings))[:sample])
+    return _entropy(_kernel_spectrum(np.asarray(embeddings[rows], float), kernel, name))
+
+
+def _checked(embeddings: np.ndarray, name: str) -> np.ndarray:
+    array = embeddings if isinstance(embeddings, np.ndarray) else np.asarray(embeddings)
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
+        raise ValueError(
+            f"{name}: an array of {array.dtype} with shape {array.shape}; expected numbers of "
+            "shape (samples, dimensions) with a sample at least."
+        )
+    return array
+
+
+def _cosine_spectrum(embeddings: np.ndarray, name: str) -> np.ndarray:
+    count, dimensions = embeddings.shape
+    moment, used = np.zeros((dimensions, dimensions)), 0
+    dtype = np.float32 if embeddings.dtype in (np.float16, np.float32) else np.float64
+    step = max(BLOCK_BYTES // (8 * dimensions), 1)
+    for begin in range(0, count, step):
+        unit = _unit(np.array(embeddings[begin : begin + step], dtype), begin, name)
+        moment += unit.T @ unit
+        used += len(unit)
+    if used < count:
+        warnings.warn(_left_out(name, count - used, count), EntropyWarning, stacklevel=3)
+    if not used:
+        raise ValueError(f"{name}: all {count} vectors are zero; expected embeddings of samples.")
+    return np.linalg.eigvalsh(moment / used)
+
+
+def _unit(block: np.ndarray, begin: int, name: str) -> np.ndarray:
+    """Vectors at unit length without the zero ones."""
+    squares = np.einsum("ij,ij->i", block, block)
+    if not (squares.min() > SAFE and squares.max() < 1 / SAFE):
+        block = _scaled(block, begin, name)
+        squares = np.einsum("ij,ij->i", block, block)
+    block *= (1 / np.sqrt(squares))[:, None]
+    return block
+
+
+def _scaled(block: np.ndarray, begin: int, name: str) -> np.ndarray:
+    """Vectors without the zero ones, divided by their largest entry: no square overflows."""
+    largest = np.abs(block).max(axis=1)
+    if not np.isfinite(largest).all():
+        row = begin + int(np.argmin(np.isfinite(largest)))
+        raise ValueError(
+            f"{name}: row {row} holds a number that is not finite; remove the sample or embed it "
+            "again."
+        )
+    return block[largest > 0] / largest[largest > 0, None]
+
+
+def _kernel_spectrum(sample: np.ndarray, kernel: Kernel, name: str) -> np.ndarray:
+    similarity = np.asarray(kernel(sample), float)
+    count = len(sample)
+    if similarity.shape != (count, count) or not np.allclose(np.diag(similarity), 1.0):
+        raise ValueError(
+            f"{name}: the kernel gave shape {similarity.shape}; expected ({count}, {count}) "
+            "with ones on the diagonal."
+        )
+    if not np.allclose(similarity, similarity.T):
+        raise ValueError(f"{name}: the kernel's matrix is not symmetric; expected similarities.")
+    return np.linalg.eigvalsh(similarity / count)
+
+
+def _entropy(spectrum: np.ndarray) -> float:
+    """Of eigenvalues that sum to 1; those at or below zero are rounding."""
+    positive = spectrum[spectrum > 0]
+    return max(float(-np.sum(positive * np.log(positive))), 0.0)
+
+
+def _left_out(name: str, zero: int, count: int) -> str:
+    return f"{name}: {zero} of {count} vectors are zero and were left out."

@@ -3,8 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import bimix_jax as bx
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

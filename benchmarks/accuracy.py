@@ -5,7 +5,8 @@
 FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; those that are missing are
 passed over. Further FILEs are sweeps of their own. The embedded sweep is always measured. Only
 targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
-of the mixtures, the later half of the budgets, both. The judge sees the train part alone.
+of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
+part; only where its searches start comes from the whole sweep.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     found: dict[str, object] = {"split": split.kind}
     for law in LAWS.values():
         found[law.name] = law_error(sweep, split, law())
-    picked = bx.compare(sweep.take(split.train), JUDGED, repeats=3, targets=domains_of(sweep)).best
+    picked = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep)).best
     found |= {PICKED: found[picked], "pick": picked}
     guesses: dict[str, list[float]] = {}
     for target in domains_of(sweep):
@@ -87,6 +88,18 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
             errors = relative_errors(sweep, target, predicted)[split.test]
             guesses.setdefault(method, []).append(np.nanmean(errors))
     return found | {method: float(np.mean(errors)) for method, errors in guesses.items()}
+
+
+def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
+    """What the judge holds out of the train part, as masks of the whole sweep."""
+
+    def whole(part: np.ndarray) -> np.ndarray:
+        mask = np.zeros(len(sweep.budget), bool)
+        mask[np.flatnonzero(split.train)[part]] = True
+        return mask
+
+    inner = bx.standard_splits(sweep.take(split.train), repeats=3)
+    return [bx.Split(part.kind, whole(part.train), whole(part.test)) for part in inner]
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law) -> float:

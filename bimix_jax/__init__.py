@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
+    from bimix_jax.meaning import Meaning as Meaning
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
@@ -74,6 +75,7 @@ _HOMES = {
     "Fit": "fitted",
     "Law": "laws.law",
     "LogLinear": "laws.log_linear",
+    "Meaning": "meaning",
     "Optimum": "mixture.optimum",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",

@@ -15,8 +15,9 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
+from bimix_jax.meaning import meaning_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout; raised when an older reader would misread a new file."""
 KIND = "bimix_jax fit"
 
@@ -101,6 +102,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
         "notes": fitted.notes,
         "sweep_digest": fitted.sweep_digest,
+        "meaning": fitted.meaning.stated(),
     }
 
 
@@ -198,6 +200,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         tied=tuple(document["tied"]),
         notes=tuple(document["notes"]),
         sweep_digest=document["sweep_digest"],
+        meaning=meaning_of(document.get("meaning")),  # format 1 has none
     )
 
 

@@ -100,6 +100,7 @@ def fit(
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
         *law.assumptions(),
+        *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
     fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
@@ -272,6 +273,7 @@ def _named(
         tied=tied,
         notes=notes,
         sweep_digest=sweep.digest(),
+        meaning=sweep.meaning,
     )
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
+    from bimix_jax.logs.read_logs import read_logs as read_logs
     from bimix_jax.meaning import Meaning as Meaning
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
@@ -98,6 +99,7 @@ _HOMES = {
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "read_logs": "logs.read_logs",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",

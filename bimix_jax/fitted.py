@@ -13,7 +13,7 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
-from bimix_jax.meaning import Meaning
+from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
 
 FAR = 2.0
@@ -69,7 +69,7 @@ class Fit:
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""
     """hash of the sweep that was fitted"""
-    meaning: Meaning = Meaning()
+    meaning: Meaning = UNSTATED
     """what its numbers mean, as far as that was stated"""
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
-from bimix_jax.meaning import Meaning, in_nats, meaning_of
+from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
 from bimix_jax.pairs import join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sizes import stack_sizes
@@ -145,7 +145,7 @@ class _Kept(NamedTuple):
     """What a table says of itself beside its cells."""
 
     budget: str | None = None
-    meaning: Meaning = Meaning()
+    meaning: Meaning = UNSTATED
     notes: tuple[str, ...] = ()
 
 

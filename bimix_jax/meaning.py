@@ -27,6 +27,11 @@ LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 """Unit of a file → unit that is kept (nats are per token) and how to come there."""
 
 
+def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise ValueError(f"{entry} is {value!r}; expected one of {', '.join(known)}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Meaning:
     """What losses, shares and budgets of a sweep were measured with; None where it is not stated.
@@ -85,6 +90,10 @@ class Meaning:
             )
 
 
+UNSTATED = Meaning()
+"""Nothing is stated."""
+
+
 def meaning_of(given: "Meaning | Mapping[str, Any] | None") -> Meaning:
     """A mapping of entries as a Meaning.
 
@@ -113,8 +122,3 @@ def in_nats(loss: np.ndarray, meaning: Meaning) -> tuple[np.ndarray, Meaning, tu
         return loss, meaning, ()
     note = f"Losses were given as {meaning.loss_unit} and converted to {kept}."
     return convert(loss), dataclasses.replace(meaning, loss_unit=kept), (note,)
-
-
-def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None:
-    if value is not None and value not in known:
-        raise ValueError(f"{entry} is {value!r}; expected one of {', '.join(known)}.")

@@ -71,8 +71,8 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         left out and noted.
 
     Raises:
-        ValueError: if the domains or units differ, what both state differs (`Meaning`), or no target is in
-            both.
+        ValueError: if the domains or units differ, what both state of `Meaning`
+            differs, or no target is in both.
     """
     check_names("sweep domains", sweep.domains, fitted.domains)
     if sweep.unit != fitted.unit:

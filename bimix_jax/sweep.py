@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
-from bimix_jax.meaning import Meaning
+from bimix_jax.meaning import UNSTATED, Meaning
 
 SAME_MIXTURE = 1e-6
 """Mixtures that agree to this count as one."""
@@ -56,7 +56,7 @@ class Sweep:
     """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
     """what was dropped, normalised, chosen or looks suspicious, as sentences"""
-    meaning: Meaning = Meaning()
+    meaning: Meaning = UNSTATED
     """tokeniser, units, schedule and model size, as far as they were stated"""
 
     @functools.cached_property
@@ -261,7 +261,7 @@ class Sweep:
         """
         if Path(path).suffix != ".parquet":
             raise ValueError(
-                f"{path}: a sweep is saved as .parquet, which keeps its notes and units; name it so."
+                f"{path}: expected a name in .parquet, which keeps notes and units too."
             )
         with atomic_path(path) as beside:
             self.to_frame().to_parquet(beside, index=False)

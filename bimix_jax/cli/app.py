@@ -7,6 +7,7 @@ from bimix_jax.cli.demo import demo
 from bimix_jax.cli.entropy import entropy
 from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
+from bimix_jax.cli.import_logs import import_logs
 from bimix_jax.cli.optimize import optimize
 from bimix_jax.cli.predict import predict
 
@@ -19,3 +20,4 @@ app = typer.Typer(
 )
 for command in (fit, predict, evaluate, compare, optimize, entropy, demo):
     app.command()(command)
+app.command("import")(import_logs)

@@ -1,5 +1,6 @@
 """Runs that were logged at different budgets, put on common ones."""
 
+from collections import Counter
 from typing import Any, Literal
 
 import numpy as np
@@ -96,8 +97,8 @@ def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarra
 
 def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.ndarray:
     """The budgets of that run on which most points of the others become common."""
-    grids = pd.Series(budget).groupby(runs).agg(lambda b: tuple(np.unique(b)))
-    several = list(grids.value_counts(sort=True).index[:CANDIDATES])
+    grids = [tuple(np.unique(part)) for _, part in pd.Series(budget).groupby(runs)]
+    several = [grid for grid, _ in Counter(grids).most_common(CANDIDATES)]
 
     def merit(grid: tuple[float, ...]) -> tuple[int, int]:
         index = nearest(budget, np.array(grid), tolerance)

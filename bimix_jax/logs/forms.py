@@ -68,3 +68,8 @@ def _files_of(source: Path) -> list[LogFile]:
     if source.is_file():
         return [LogFile(source, source.parent)]
     return [LogFile(path, source) for path in sorted(source.rglob("*")) if path.is_file()]
+
+
+def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
+    """Size of all files that would be read, for the length of a progress bar."""
+    return sum(file.path.stat().st_size for file in find_files(sources, form)[1])

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SweepError
-from bimix_jax.tables import listed
+from bimix_jax.tables import listed, names_of
 
 RUN, STEP = "\0run", "\0step"
 """Columns that a reader adds; no log has such names."""
@@ -63,11 +63,16 @@ def history_of(table: pd.DataFrame, file: LogFile, keys: Keys, keep: Keep) -> pd
     wanted = [c for c in keep(list(table.columns)) if c not in (run, step)]
     runs = file.run if run is None else table[run].map(label_of)
     steps = np.nan if step is None else pd.to_numeric(table[step], errors="coerce")
-    return table[wanted].assign(**{RUN: runs, STEP: steps})
+    return of_runs(table[wanted], runs, steps)
+
+
+def of_runs(table: pd.DataFrame, run: Any, step: Any) -> pd.DataFrame:
+    """The table with RUN and STEP, which are one for all rows or one a row."""
+    return table.assign(**{RUN: run, STEP: step})
 
 
 def label_of(value: object) -> str | float:
-    """A run's name as text; 3.0 is called 3: a column of whole numbers with a gap becomes one of floats."""
+    """A run's name as text; 3.0 is 3, as a gap turns a column of whole numbers into floats."""
     if isinstance(value, float):
         return np.nan if np.isnan(value) else str(int(value) if value.is_integer() else value)
     return str(value)
@@ -77,7 +82,7 @@ def _column(
     table: pd.DataFrame, given: str | None, usual: tuple[str, ...], what: str, path: Path
 ) -> str | None:
     if given is None:
-        return next((c for name in usual for c in table if str(c).lower() == name), None)
+        return next((c for name in usual for c in names_of(table) if c.lower() == name), None)
     if given not in table:
         raise SweepError(
             f"{what}: {path} has no column {given}; expected one of {listed(table.columns)}."

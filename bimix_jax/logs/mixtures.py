@@ -11,7 +11,15 @@ from bimix_jax import checks
 from bimix_jax.checks import SUM_TOLERANCE, SweepError
 from bimix_jax.logs.history import RUN_KEYS, label_of
 from bimix_jax.pairs import measurements
-from bimix_jax.tables import MIXTURE_PREFIX, RUN_COLUMNS, Source, listed, name_of, read_table
+from bimix_jax.tables import (
+    MIXTURE_PREFIX,
+    RUN_COLUMNS,
+    Source,
+    listed,
+    name_of,
+    names_of,
+    read_table,
+)
 
 AMOUNTS = (
     "proportion", "share", "ratio", "weight", "tokens", "documents", "samples", "count",
@@ -64,7 +72,7 @@ def _run_column(table: pd.DataFrame, run_key: str | None, name: str) -> str:
     if run_key is not None and run_key in table:
         return run_key
     usual = (*RUN_COLUMNS, *RUN_KEYS)
-    found = next((c for k in usual for c in table if c.lower() == k), None)
+    found = next((c for k in usual for c in names_of(table) if c.lower() == k), None)
     if found is None:
         raise SweepError(
             f"{name}: no column names the runs; expected one of {', '.join(dict.fromkeys(usual))} "

@@ -19,6 +19,21 @@ TOKENS_KEYS = (
 """What columns of tokens are called by usual loggers."""
 
 
+def one_row_a_step(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one run and step as one, unless they say the same thing twice; empty ones left out.
+
+    A log with a line a metric would need as many times the memory as it has metrics.
+    """
+    metrics = [c for c in rows if c not in (RUN, STEP)]
+    rows = rows[rows[metrics].notna().any(axis=1)]
+    if not rows.duplicated([RUN, STEP]).any():
+        return rows
+    groups = rows.groupby([RUN, STEP], sort=False, dropna=False)
+    if (groups[metrics].count() > 1).any(axis=None):
+        return rows
+    return groups.first().reset_index()
+
+
 def losses_as_numbers(
     rows: pd.DataFrame, targets: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -101,7 +116,7 @@ def _tokens_column(rows: pd.DataFrame, given: str | None) -> str | None:
 
 
 def _tokens(rows: pd.DataFrame, column: str, measured: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """A column of tokens; where losses are measured gaps, where other rows of the run tell them, by the line through those.
+    """A column of tokens; its gaps, where a loss is measured, by the line through the others.
 
     Loggers write tokens with the training loss, at other rows than the evaluations.
     """
@@ -117,8 +132,8 @@ def _tokens(rows: pd.DataFrame, column: str, measured: np.ndarray) -> tuple[np.n
             continue
         if len(known) < 2:
             raise SweepError(
-                f"tokens: run {rows[RUN].iloc[wanted[0]]} has losses at steps where column {column} "
-                "is empty; say tokens_per_step= (--tokens-per-step), or ask for steps (--unit)."
+                f"tokens: column {column} is empty where run {rows[RUN].iloc[wanted[0]]} has "
+                "losses; say tokens_per_step= (--tokens-per-step), or ask for steps (--unit)."
             )
         filled[wanted] = _line(rows[STEP].to_numpy(float), tokens, known, wanted)
     return filled, [f"Tokens of {gone.sum()} rows follow from their steps and those around them."]

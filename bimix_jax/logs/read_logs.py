@@ -18,13 +18,14 @@ from bimix_jax.logs.points import (
     TOKENS_KEYS,
     losses_as_numbers,
     one_row_a_budget,
+    one_row_a_step,
     with_budgets,
     without_untrained,
 )
 from bimix_jax.meaning import Meaning, meaning_of
 from bimix_jax.pairs import match_names
 from bimix_jax.sweep import ATTRIBUTES, Sweep
-from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, Source, listed, prefixed
+from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, Source, listed, names_of, prefixed
 
 Progress = Callable[[str, float], object]
 
@@ -145,7 +146,7 @@ def _rows(
 
     parts = []
     for file in files:
-        parts.append(FORMS[form].read(file, keys, keep))
+        parts.append(one_row_a_step(FORMS[form].read(file, keys, keep)))
         progress(file.run, file.path.stat().st_size)
     rows = pd.concat(parts, ignore_index=True)
     targets = {c: t for c, t in targets.items() if c in rows}
@@ -220,7 +221,11 @@ def _joined(
     shares, rest = table.shares.loc[runs], table.rest.loc[runs]
     columns: dict[str, Any] = {"run": runs}
     columns |= {} if unit == "run" else {unit: points[BUDGET].to_numpy(float)}
-    columns |= {MIXTURE_PREFIX + domains[d]: shares[d].to_numpy(float) for d in shares}
+    columns |= {MIXTURE_PREFIX + domains[d]: shares[d].to_numpy(float) for d in names_of(shares)}
     columns |= {LOSS_PREFIX + named[t]: points[t].to_numpy(float) for t in named}
-    free = [c for c in rest if c not in columns and not c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))]
+    free = [
+        c
+        for c in names_of(rest)
+        if c not in columns and not c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))
+    ]
     return pd.DataFrame(columns | {c: rest[c].to_numpy() for c in free})

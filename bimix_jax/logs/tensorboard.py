@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import RUN, STEP, Keep, Keys, LogFile
+from bimix_jax.logs.history import Keep, Keys, LogFile, of_runs
 
 PATTERN = "eval/{target}/loss"
 MARK = "tfevents"
@@ -36,5 +36,4 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
                 number = make_ndarray(value.tensor)
                 if number.size == 1:
                     rows.setdefault(event.step, {})[value.tag] = number.item()
-    table = pd.DataFrame(list(rows.values()))
-    return table.assign(**{RUN: file.run, STEP: list(rows)})
+    return of_runs(pd.DataFrame(list(rows.values())), file.run, list(rows))

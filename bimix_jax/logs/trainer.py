@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import RUN, STEP, Keep, Keys, LogFile
+from bimix_jax.logs.history import Keep, Keys, LogFile, of_runs
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
@@ -34,11 +35,25 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
             "wrote."
         )
     step = keys.step or "step"
-    table = pd.DataFrame([entry for entry in entries if step in entry])
-    if table.empty:
-        return pd.DataFrame({RUN: [], STEP: []})
-    wanted = [column for column in keep(list(table.columns)) if column != step]
-    return table[wanted].assign(**{RUN: file.run, STEP: table[step]})
+    wanted = {c for c in keep(list(dict.fromkeys(k for e in entries for k in e))) if c != step}
+    rows = _by_step(entries, step, wanted)
+    steps = [row.pop(step) for row in rows]
+    return of_runs(pd.DataFrame(rows, index=range(len(rows))), file.run, steps)
+
+
+def _by_step(entries: list[dict[str, Any]], step: str, wanted: set[str]) -> list[dict[str, Any]]:
+    """The entries of a step as one, where they differ in what they hold: an entry an evaluation."""
+    rows, of_step = list[dict[str, Any]](), dict[Any, dict[str, Any]]()
+    for entry in entries:
+        held = {name: entry[name] for name in entry if name in wanted}
+        if not held or step not in entry:
+            continue
+        row = of_step.get(entry[step])
+        if row is None or not row.keys().isdisjoint(held):
+            row = of_step[entry[step]] = {step: entry[step]}
+            rows.append(row)
+        row.update(held)
+    return rows
 
 
 def latest(files: Iterable[LogFile]) -> list[LogFile]:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bimix_jax.logs.history import RUN, STEP, Keep, Keys, LogFile, history_of
+from bimix_jax.logs.history import Keep, Keys, LogFile, history_of, of_runs
 from bimix_jax.tables import READERS, read_table
 
 ENDINGS = tuple(READERS)
@@ -15,8 +15,8 @@ SPREAD = ("__MIN", "__MAX")
 def read(file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
     """A history with a column a metric, or a chart with a column a run and metric."""
     table = read_table(file.path)
-    first, *others = table.columns
-    if others and all(SEPARATOR in column for column in others):
+    others = table.columns[1:]
+    if len(others) and all(SEPARATOR in column for column in others):
         return _of_chart(table, keep)
     return history_of(table, file, keys, keep)
 
@@ -32,9 +32,11 @@ def _of_chart(table: pd.DataFrame, keep: Keep) -> pd.DataFrame:
     steps = pd.to_numeric(table.iloc[:, 0], errors="coerce")
     return pd.concat(
         [
-            table[[c for c, m in metrics.items() if m in wanted]]
-            .rename(columns=metrics)
-            .assign(**{RUN: run, STEP: steps})
+            of_runs(
+                table[[c for c, m in metrics.items() if m in wanted]].rename(columns=metrics),
+                run,
+                steps,
+            )
             for run, metrics in by_run.items()
         ],
         ignore_index=True,

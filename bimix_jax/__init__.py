@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.diagnosis.diagnose import Diagnosis as Diagnosis
+    from bimix_jax.diagnosis.diagnose import diagnose as diagnose
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
     from bimix_jax.entropy.domains import Entropies as Entropies
     from bimix_jax.entropy.domains import token_entropies as token_entropies
@@ -70,6 +72,7 @@ _HOMES = {
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
+    "Diagnosis": "diagnosis.diagnose",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
@@ -89,6 +92,7 @@ _HOMES = {
     "best_measured": "scoring",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
+    "diagnose": "diagnosis.diagnose",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
     "fit": "fitting.fit",

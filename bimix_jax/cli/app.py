@@ -2,6 +2,7 @@
 
 import typer
 
+from bimix_jax.cli.check import check
 from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
 from bimix_jax.cli.entropy import entropy
@@ -18,6 +19,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, compare, optimize, entropy, demo):
+for command in (check, fit, predict, evaluate, compare, optimize, entropy, demo):
     app.command()(command)
 app.command("import")(import_logs)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 PERCENT = {"error", "mre", "worst", "difference", "se"}
-SHARES = {"proportion", "reference", "observed_min", "observed_max"}
+SHARES = {"proportion", "reference", "observed_min", "observed_max", "min", "median", "max"}
 
 
 def show_table(table: pd.DataFrame, title: str) -> None:
@@ -66,6 +66,13 @@ def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
 def show_line(text: str) -> None:
     """Print one line as it is."""
     _console().print(escape(text), soft_wrap=True)
+
+
+def show_lines(label: str, what: str, advice: str) -> None:
+    """Print something seen and, below it, what to do about it."""
+    style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
+    _console().print(f"[{style}]{label}[/{style}]  {escape(what)}")
+    _console().print(f"    {escape(advice)}")
 
 
 def show_json(document: dict[str, Any]) -> None:

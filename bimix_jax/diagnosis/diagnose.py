@@ -53,7 +53,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
     >>> import bimix_jax as bx
     >>> found = diagnose(bx.read_sweep(bx.datasets.proxy_sweep()))
     >>> found.severity.name, found.observations[0].what
-    ('NOTE', 'Replicates of a mixture differ by 0.42 % a run')
+    ('NOTE', 'Replicates of a mixture differ by 0.40 % a run')
     """
     laws = identifiable_laws(sweep)
     seen = [

@@ -15,6 +15,8 @@ from bimix_jax.sweep import Sweep
 
 NEGLIGIBLE = 1e-7
 """Singular values of the scaled Jacobian below this share of the largest count as 0."""
+UNEVEN = 0.7, 1.3
+"""Starts are even between domains, where some laws look degenerate that are not."""
 MOST_POINTS = 1000
 """Points beyond which a design shows nothing more; then they are drawn from it."""
 
@@ -93,13 +95,16 @@ def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Arra
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     inside = jnp.where(usable[:, None], mixture, 1.0 / mixture.shape[1])
     features = jax.vmap(law.features, in_axes=(0, None, 0))(inside, own, budget)
-    exponents = jnp.asarray(law.starts(mixture.shape[1]), mixture.dtype)[0]
+    start = jnp.asarray(law.starts(mixture.shape[1]), mixture.dtype)[0]
+    exponents = start * jnp.linspace(*UNEVEN, len(start))
     amplitudes = jnp.ones(len(law.amplitude_names), mixture.dtype)
     of_exponents, of_amplitudes = jax.jacfwd(
         lambda e, a: predict(law, e, a, features), argnums=(0, 1)
     )(exponents, amplitudes)
     fixed = law.fixed(own)
     free = jnp.where(fixed, 0.0, of_exponents)
-    jacobian = jnp.concatenate([free, of_amplitudes], axis=1) * usable[:, None]
+    jacobian = jnp.concatenate([free, of_amplitudes], axis=1)
+    there = usable & jnp.all(jnp.isfinite(jacobian), axis=1)  # r = 0 is a corner of some laws
+    jacobian = jnp.where(there[:, None], jacobian, 0.0)
     count = jnp.sum(~fixed) + len(amplitudes) - law.gauges(own)
     return jacobian, count

@@ -92,8 +92,9 @@ def _jumps(sweep: Sweep) -> Iterator[Observation]:
     away = (table - middle).abs().to_numpy()
     # What is usual differs along training: early on, mixtures part.
     usual = pd.Series(np.nanmedian(away, axis=1)).groupby(at).transform("median").to_numpy()
-    limit = np.maximum(JUMP, BEYOND * usual)
-    jumps = np.argwhere((away > limit[:, None]) & several[:, None])
+    unlike = (away > np.maximum(JUMP, BEYOND * usual)[:, None]) & several[:, None]
+    # A curve may well fall at another time than the others; it does not rise, or halve.
+    jumps = np.argwhere(unlike & ((steps > 0) | (away > OTHER_UNIT)))
     if len(jumps):
         names = [f"{sweep.targets[t]} in {run[1:][same][r]} at {at[r]:g}" for r, t in jumps]
         yield Observation(

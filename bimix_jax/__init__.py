@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
+    from bimix_jax.recipe.available import read_available as read_available
+    from bimix_jax.recipe.paths import read_paths as read_paths
+    from bimix_jax.recipe.recipe import Recipe as Recipe
+    from bimix_jax.recipe.recipe import make_recipe as make_recipe
+    from bimix_jax.recipe.shares import document_shares as document_shares
+    from bimix_jax.recipe.shares import token_shares as token_shares
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
@@ -81,6 +87,7 @@ _HOMES = {
     "LogLinear": "laws.log_linear",
     "Meaning": "meaning",
     "Optimum": "mixture.optimum",
+    "Recipe": "recipe.recipe",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
@@ -93,6 +100,7 @@ _HOMES = {
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "diagnose": "diagnosis.diagnose",
+    "document_shares": "recipe.shares",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
     "fit": "fitting.fit",
@@ -100,14 +108,18 @@ _HOMES = {
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
     "load_fit": "storage",
+    "make_recipe": "recipe.recipe",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "read_available": "recipe.available",
     "read_logs": "logs.read_logs",
+    "read_paths": "recipe.paths",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
     "token_entropies": "entropy.domains",
+    "token_shares": "recipe.shares",
     "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")

@@ -1,6 +1,7 @@
 """Fits as JSON files: readable by people, never executed, refused when from a newer format."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,16 @@ def save_fit(fitted: Fit, path: str | Path) -> None:
     Raises:
         FileNotFoundError: if the folder does not exist.
     """
-    write_atomically(path, json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, _text(fitted))
+
+
+def fit_digest(fitted: Fit) -> str:
+    """SHA-256 of the file that `save_fit` writes of a fit."""
+    return hashlib.sha256(_text(fitted).encode()).hexdigest()
+
+
+def _text(fitted: Fit) -> str:
+    return json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n"
 
 
 def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:

@@ -51,8 +51,8 @@ def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:
 
 
 def _zeros(mixtures: pd.DataFrame) -> Iterator[Observation]:
-    zero = (mixtures == 0).sum()
-    never = [str(d) for d in mixtures if zero[d] == len(mixtures)]
+    zero = {str(d): int(n) for d, n in (mixtures == 0).sum().items()}
+    never = [d for d, n in zero.items() if n == len(mixtures)]
     some = [f"{d} in {n} of {len(mixtures)}" for d, n in zero.items() if 0 < n < len(mixtures)]
     if never:
         yield Observation(
@@ -69,10 +69,9 @@ def _zeros(mixtures: pd.DataFrame) -> Iterator[Observation]:
 
 
 def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
-    least, most = mixtures.min(), mixtures.max()
-    narrow = [d for d in mixtures if 0 < most[d] < NARROW * least[d]]
-    if narrow:
-        ranges = [f"{d} {least[d]:.3g}-{most[d]:.3g}" for d in narrow]
+    ends = zip(mixtures, mixtures.min(), mixtures.max(), strict=True)
+    ranges = [f"{d} {low:.3g}-{high:.3g}" for d, low, high in ends if 0 < high < NARROW * low]
+    if ranges:
         yield Observation(
             Severity.WARNING,
             f"Shares that hardly vary: {some_of(ranges)}",

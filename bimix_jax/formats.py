@@ -155,7 +155,7 @@ def _kept_with(table: pd.DataFrame) -> _Kept:
     if not isinstance(kept, dict):
         return _Kept()
     unit = kept.get("unit")
-    budget = unit if unit in table else None
+    budget = unit if unit in table and unit != "run" else None
     return _Kept(budget, meaning_of(kept.get("meaning")), tuple(kept.get("notes", ())))
 
 

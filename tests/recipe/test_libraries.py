@@ -58,7 +58,7 @@ def test_streaming_takes_the_proportions(recipe, tmp_path):
 
 
 def test_megatron_reads_weights_and_prefixes(recipe, tmp_path):
-    """Its rule, read from its source: split at white space, even words are weights, odd prefixes."""
+    """Its rule, from its source: split at white space, a weight before every prefix."""
     paths = {domain: (f"/data/{domain}",) for domain in DOMAINS}
     recipe.save(tmp_path / "blend.txt", "megatron", paths)
     blend = (tmp_path / "blend.txt").read_text().split()

@@ -37,7 +37,10 @@ def main() -> None:
         splits = bx.standard_splits(sweep, repeats=arguments.seeds)
         with jax.enable_x64(True):
             found = pd.DataFrame(
-                [{"split": split.kind, **errors(sweep, split, arguments.starts)} for split in splits]
+                [
+                    {"split": split.kind, **errors(sweep, split, arguments.starts)}
+                    for split in splits
+                ]
             )
         rows += list(rows_of(name, found, picked_errors()))
         title = "Held-out mean relative error, %, each law by SciPy's best start, and the pick"

@@ -145,8 +145,8 @@ def make_recipe(
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
     >>> recipe = make_recipe(bx.optimize_mixture(fitted, budget=5e6), fitted, digits=3)
-    >>> recipe.weights["latex"], round(float(recipe.table()["tokens"].sum()))
-    (0.21, 5000000)
+    >>> recipe.weights["latex"].item(), round(float(recipe.table()["tokens"].sum()))
+    (0.201, 5000000)
     """
     if tokens is not None and not 0 < tokens < float("inf"):
         raise ValueError(f"tokens is {tokens}; expected the number planned, above 0.")

@@ -50,8 +50,16 @@ if TYPE_CHECKING:
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.logs.read_logs import read_logs as read_logs
     from bimix_jax.meaning import Meaning as Meaning
+    from bimix_jax.mixture.constraints import Constraints as Constraints
+    from bimix_jax.mixture.constraints import Group as Group
+    from bimix_jax.mixture.constraints import read_constraints as read_constraints
+    from bimix_jax.mixture.feasible import FeasibleSet as FeasibleSet
+    from bimix_jax.mixture.feasible import InfeasibleError as InfeasibleError
+    from bimix_jax.mixture.feasible import feasible_set as feasible_set
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
+    from bimix_jax.mixture.proportions import least_budget as least_budget
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
     from bimix_jax.recipe.available import read_available as read_available
     from bimix_jax.recipe.paths import read_paths as read_paths
@@ -75,6 +83,7 @@ _HOMES = {
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
+    "Constraints": "mixture.constraints",
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
@@ -82,8 +91,12 @@ _HOMES = {
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
+    "FeasibleSet": "mixture.feasible",
     "Fit": "fitted",
+    "Group": "mixture.constraints",
+    "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",
+    "LeastBudget": "mixture.proportions",
     "LogLinear": "laws.log_linear",
     "Meaning": "meaning",
     "Optimum": "mixture.optimum",
@@ -103,10 +116,12 @@ _HOMES = {
     "document_shares": "recipe.shares",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
+    "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
+    "least_budget": "mixture.proportions",
     "load_fit": "storage",
     "make_recipe": "recipe.recipe",
     "optimal_proportions": "mixture.proportions",
@@ -115,6 +130,7 @@ _HOMES = {
     "read_available": "recipe.available",
     "read_logs": "logs.read_logs",
     "read_paths": "recipe.paths",
+    "read_constraints": "mixture.constraints",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",

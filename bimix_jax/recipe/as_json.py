@@ -16,7 +16,7 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
         "mixture": recipe.weights.to_dict(),
         "planned_tokens": recipe.tokens,
         "tokens": None if recipe.tokens is None else (recipe.weights * recipe.tokens).to_dict(),
-        "epochs": None if epochs is None else epochs.to_dict(),
+        "epochs": None if epochs is None else epochs.dropna().to_dict(),
         "paths": paths,
         "stamp": recipe.stamp.document(),
     }

@@ -14,7 +14,7 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
     epochs = recipe.epochs
     mix: dict[str, Any] = {}
     for domain, weight in recipe.sources().items():
-        times = 1.0 if epochs is None else max(1.0, float(epochs[domain]))
+        times = 1.0 if epochs is None else max(1.0, float(epochs.fillna(1.0)[domain]))
         mix[domain] = {"weight": weight, "repetition_factor": times}
     document: dict[str, Any] = {"mix": mix}
     lines = "".join(yaml_lines(document))

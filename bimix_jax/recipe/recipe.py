@@ -8,6 +8,7 @@ import pandas as pd
 
 from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitted import Fit
+from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
 from bimix_jax.recipe.paths import Where
@@ -132,8 +133,10 @@ def make_recipe(
     Args:
         best: from `optimize_mixture`.
         fitted: the fit that it comes from.
-        available: table of the tokens that exist, see `read_available`.
-        tokens: planned in all; default the budget of the optimum where that is in tokens.
+        available: table of the tokens that exist, see `read_available`; default what the
+            optimum's constraints say.
+        tokens: planned in all; default what its constraints say, or its budget where that is in
+            tokens.
         digits: decimals of the emitted weights.
         fit_hash: of the file of the fit; default what saving it would give.
         command: what goes into the stamp.
@@ -152,15 +155,13 @@ def make_recipe(
         raise ValueError(f"tokens is {tokens}; expected the number planned, above 0.")
     if not 1 <= digits <= 15:
         raise ValueError(f"digits is {digits}; expected 1 to 15 decimals.")
-    table = None if available is None else read_available(available, fitted.domains)
-    table = None if table is None else table.loc[list(fitted.domains)]
-    planned = tokens if tokens is not None else best.budget if best.unit == "tokens" else None
+    table = _available(best, available, fitted.domains)
+    planned = _planned(best) if tokens is None else tokens
     shares, notes = _shares_of_tokens(best.mixture, fitted.meaning.share_unit, table)
     unknown = (
         "Planned tokens are not known, as budgets are in "
         f"{best.unit}: say them with tokens= (--tokens)."
     )
-    weights = {name: float(value) for name, value in best.weights.items()}
     return Recipe(
         shares=shares.rename("share"),
         weights=rounded(shares, digits),
@@ -168,7 +169,7 @@ def make_recipe(
         available=table,
         stamp=Stamp(
             fit=fit_hash or fit_digest(fitted),
-            constraints=digest_of({"weights": weights} if best.weights.nunique() > 1 else {}),
+            constraints=digest_of(_asked(best)),
             budget=f"{best.budget:g} {best.unit}",
             command=command,
         ),
@@ -178,6 +179,35 @@ def make_recipe(
             *fitted.meaning.note_of_absent(("model_size",) if fitted.law.needs_size else ()),
         ),
     )
+
+
+def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:
+    """The table in the order of the domains; of constraints, nan where they say nothing."""
+    if source is not None:
+        return read_available(source, domains).loc[list(domains)]
+    if not best.constraints.available:
+        return None
+    tokens = pd.Series(best.constraints.available, dtype=float).reindex(list(domains))
+    return pd.DataFrame({TOKENS: tokens, PER_DOCUMENT: float("nan")})
+
+
+def _planned(best: Optimum) -> float | None:
+    asked = best.constraints
+    if best.unit != TOKENS and asked.tokens is None and asked.tokens_per_step is None:
+        return None
+    return asked.planned_tokens(best.unit, best.budget)
+
+
+def _asked(best: Optimum) -> dict[str, Any]:
+    """What the optimum was asked for beyond the least mean loss; empty for nothing."""
+    asked: dict[str, Any] = {}
+    if best.constraints != Constraints():
+        asked["constraints"] = best.constraints.to_dict()
+    if best.weights.nunique() > 1:
+        asked["weights"] = {str(name): float(value) for name, value in best.weights.items()}
+    if best.objective_name != "mean":
+        asked["objective"] = best.objective_name
+    return asked
 
 
 def _shares_of_tokens(

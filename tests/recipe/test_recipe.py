@@ -228,3 +228,16 @@ def test_zero_shares_survive_the_whole_way():
     fitted = bx.fit(sweep)
     recipe = bx.make_recipe(bx.optimize_mixture(fitted), fitted)
     assert recipe.weights.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_constraints_give_tokens_and_epochs_and_enter_the_hash(fitted, recipe):
+    asked = bx.Constraints(available={"books": 4e9}, epochs=2, tokens_per_step=1.0, tokens=1e10)
+    best = bx.optimize_mixture(fitted, BUDGET, constraints=asked)
+    held = bx.make_recipe(best, fitted)
+    table = held.table()
+    assert table["tokens"].sum() == pytest.approx(1e10)
+    assert table["epochs"].isna().tolist() == [True, True, False]
+    assert table.loc["books", "epochs"] <= 2 + 1e-6
+    assert table.loc["books", "epochs"] == pytest.approx(best.epochs["books"], rel=1e-9)
+    assert held.stamp.constraints != recipe.stamp.constraints
+    assert "all_exhausted" in held.emit("hf", PATHS)

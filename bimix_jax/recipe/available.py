@@ -54,4 +54,4 @@ def read_available(
     if PER_DOCUMENT not in numbers:
         each = numbers[TOKENS] / numbers[DOCUMENTS] if DOCUMENTS in numbers else np.nan
         numbers[PER_DOCUMENT] = each
-    return numbers[[TOKENS, PER_DOCUMENT]]
+    return numbers[[TOKENS, PER_DOCUMENT]].astype(float)

@@ -29,7 +29,7 @@ def test_the_ten_minutes_run_and_end_in_the_file_shown(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
     blend = (tmp_path / "blend.txt").read_text()
     shown = re.search(r"```text\n(.*?)```", section(), re.S)[1]
-    for found, expected in zip(blend.splitlines(), shown.splitlines(), strict=False):
+    for found, expected in zip(blend.splitlines(), shown.splitlines(), strict=True):
         assert found.split()[1] == expected.split()[1]
         assert float(found.split()[0]) == pytest.approx(float(expected.split()[0]), abs=1e-5)
     sweep = bx.read_sweep(tmp_path / "sweep.parquet")

@@ -100,7 +100,7 @@ BAD = {
     "a pattern that matches nothing": (
         ["import", "logs", "--mixtures", "runs.csv", "--loss-pattern", "{target}_nll",
          "-o", "x.parquet"],
-        "no column matches '{target}_nll'. The nearest of 9: ",
+        "no column matches '{target}_nll'. The nearest of 10: ",
     ),
     "truncated JSON": (
         ["import", "broken", "--mixtures", "runs.csv", "-o", "x.parquet"],

@@ -93,6 +93,13 @@ def test_of_laws_that_predict_the_same_the_first_is_best():
     assert "tell it from" not in judged.verdict()
 
 
+def test_a_flexible_law_has_to_win_by_more_than_a_standard_error():
+    first = np.linspace(0.01, 0.02, 8)
+    assert hand_made([first, first[::-1] - 0.0002]).best == "one"
+    assert "tell it from other (-0.02 ±" in hand_made([first, first[::-1] - 0.0002]).verdict()
+    assert hand_made([first, first - 0.0002 * np.arange(8)]).best == "other"
+
+
 def test_regret_is_what_the_wrong_choice_costs():
     judged = hand_made(np.zeros((2, 8)))
     measured = np.arange(1.0, 9.0)[:, None]

@@ -12,6 +12,13 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_code_is_released():
+    """Every compiled program holds memory mappings, and a process may have only some 65 000."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
     """Double precision for the length of a test, without touching the global setting."""

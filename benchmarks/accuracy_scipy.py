@@ -1,0 +1,95 @@
+"""Held-out error of every law as SciPy fits it, beside the law that the judge picks as we fit it.
+
+    python -m benchmarks.accuracy_scipy FOLDER
+
+On the very splits of `benchmarks.accuracy`, whose committed results are what the judge's pick is
+read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+
+import bimix_jax as bx
+from benchmarks import scipy_fit
+from benchmarks.accuracy import PICKED, domains_of, relative_errors, sweeps
+from benchmarks.report import RESULTS, report
+from bimix_jax.laws import LAWS
+from bimix_jax.sweep import Sweep
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=20)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows: list[dict[str, object]] = []
+    for name, sweep in sweeps(arguments.folder):
+        splits = bx.standard_splits(sweep, repeats=arguments.seeds)
+        with jax.enable_x64(True):
+            found = pd.DataFrame(
+                [
+                    {"split": split.kind, **errors(sweep, split, arguments.starts)}
+                    for split in splits
+                ]
+            )
+        rows += list(rows_of(name, found, picked_errors()))
+        title = "Held-out mean relative error, %, each law by SciPy's best start, and the pick"
+        table = pd.DataFrame(rows).set_index("sweep")
+        report("accuracy_scipy", table, title, seeds=arguments.seeds, starts=arguments.starts)
+
+
+def errors(sweep: Sweep, split: bx.Split, starts: int) -> dict[str, float]:
+    """Mean over targets of the mean relative error of every law, %, where it has a value."""
+    return {name: law_error(sweep, split, law(), starts) for name, law in LAWS.items()}
+
+
+def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
+    """As `accuracy.law_error`, with SciPy's coefficients."""
+    train, each = sweep.take(split.train), []
+    for target in domains_of(sweep):
+        params = scipy_fit.best_of_starts(law, train, target, starts)[1]
+        own = np.array([float(domain == target) for domain in sweep.domains])
+        budget = sweep.budget / train.largest_budget
+        features = scipy_fit.features_of(law, sweep.mixture, own, budget)
+        predicted = scipy_fit.losses(law, params, features)
+        usable = jax.vmap(law.usable, in_axes=(0, None))(sweep.mixture, own)
+        predicted = np.where(np.asarray(usable), predicted, np.nan)
+        each.append(np.nanmean(relative_errors(sweep, target, predicted)[split.test]))
+    return float(np.mean(each))
+
+
+def picked_errors() -> dict[tuple[str, str], float]:
+    """Mean error of the judge's pick by sweep and kind of split, from the results of `accuracy`."""
+    path = RESULTS / "accuracy.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {
+        (row["sweep"], row["held out"]): float(row[PICKED].split()[0])
+        for row in rows if PICKED in row
+    }  # fmt: skip
+
+
+def rows_of(
+    name: str, found: pd.DataFrame, picked: dict[tuple[str, str], float]
+) -> Iterator[dict[str, object]]:
+    """One row a kind of split: every law, the best of them, the judge's pick, and how far above."""
+    for kind, rows in found.groupby("split", sort=False):
+        means = rows.drop(columns="split").mean()
+        pick = picked.get((name, str(kind)), np.nan)
+        yield {
+            "sweep": name, "held out": kind, **means.round(4).to_dict(), "best": means.idxmin(),
+            PICKED: pick, "pick above best": round(pick - means.min(), 4),
+        }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,8 @@ from bimix_jax.scoring import r_squared, spearman
 
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""
+HALF = 0.5
+"""Share of unidentified fits beyond which a law is not trusted."""
 SAME = 1e-6
 """Mean errors (fractions) closer than this are equal."""
 
@@ -29,6 +31,8 @@ class Comparison:
     """(points, targets), nan where not measured or where some law has no value"""
     predicted: np.ndarray
     """(laws, splits, points, targets)"""
+    vague: np.ndarray
+    """(laws, splits, targets) bool: the train part did not determine the law's coefficients"""
     budget: np.ndarray
     """(points,)"""
     group: np.ndarray

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.diagnosis.diagnose import Diagnosis as Diagnosis
+    from bimix_jax.diagnosis.diagnose import diagnose as diagnose
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
     from bimix_jax.entropy.domains import Entropies as Entropies
     from bimix_jax.entropy.domains import token_entropies as token_entropies
@@ -46,9 +48,25 @@ if TYPE_CHECKING:
     from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
+    from bimix_jax.logs.read_logs import read_logs as read_logs
+    from bimix_jax.meaning import Meaning as Meaning
+    from bimix_jax.mixture.constraints import Constraints as Constraints
+    from bimix_jax.mixture.constraints import Group as Group
+    from bimix_jax.mixture.constraints import read_constraints as read_constraints
+    from bimix_jax.mixture.feasible import FeasibleSet as FeasibleSet
+    from bimix_jax.mixture.feasible import InfeasibleError as InfeasibleError
+    from bimix_jax.mixture.feasible import feasible_set as feasible_set
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
+    from bimix_jax.mixture.proportions import least_budget as least_budget
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
+    from bimix_jax.recipe.available import read_available as read_available
+    from bimix_jax.recipe.paths import read_paths as read_paths
+    from bimix_jax.recipe.recipe import Recipe as Recipe
+    from bimix_jax.recipe.recipe import make_recipe as make_recipe
+    from bimix_jax.recipe.shares import document_shares as document_shares
+    from bimix_jax.recipe.shares import token_shares as token_shares
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
@@ -65,16 +83,24 @@ _HOMES = {
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
+    "Constraints": "mixture.constraints",
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
+    "Diagnosis": "diagnosis.diagnose",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
+    "FeasibleSet": "mixture.feasible",
     "Fit": "fitted",
+    "Group": "mixture.constraints",
+    "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",
+    "LeastBudget": "mixture.proportions",
     "LogLinear": "laws.log_linear",
+    "Meaning": "meaning",
     "Optimum": "mixture.optimum",
+    "Recipe": "recipe.recipe",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
@@ -86,20 +112,30 @@ _HOMES = {
     "best_measured": "scoring",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
+    "diagnose": "diagnosis.diagnose",
+    "document_shares": "recipe.shares",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
+    "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
+    "least_budget": "mixture.proportions",
     "load_fit": "storage",
+    "make_recipe": "recipe.recipe",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "read_available": "recipe.available",
+    "read_logs": "logs.read_logs",
+    "read_paths": "recipe.paths",
+    "read_constraints": "mixture.constraints",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
     "token_entropies": "entropy.domains",
+    "token_shares": "recipe.shares",
     "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")

@@ -27,6 +27,7 @@ TWICE = (
     "(--run-column, --budget-column)."
 )
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
+PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
 
@@ -81,9 +82,8 @@ def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     types = pd.api.types
     if types.is_float_dtype(column) or types.is_integer_dtype(column):
-        values = column.to_numpy(float, na_value=np.nan)
-    else:
-        values = np.array([_number(cell) for cell in column], float)
+        return column.to_numpy(float, na_value=np.nan), np.zeros(len(column), bool)
+    values = np.array([_number(cell) for cell in column], float)
     words = column.astype("string").str.strip().str.lower()
     empty = (column.isna() | words.isin(list(MISSING_WORDS))).fillna(True).to_numpy(bool)
     return values, np.isnan(values) & ~empty
@@ -172,9 +172,7 @@ def _normalised(
         "Check for a missing domain column, or divide each row by its sum.",
     )
     if percent and not findings:
-        warn(
-            "The proportions sum to 100 in every row: taken as percentages, divided by 100.", notes
-        )
+        warn(PERCENTAGES, notes)
     rounded = np.abs(total / expected - 1) > SILENT_TOLERANCE
     if rounded.any() and not findings:
         warn(
@@ -205,8 +203,14 @@ def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:
     return Cells(cells.values.loc[:, there], columns, cells.rows[:, there])
 
 
-def check_losses(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Finding]]:
-    """Losses (points, targets) with nan for empty cells, and what is wrong with them."""
+def check_losses(
+    cells: Cells, notes: list[str], unit: str | None = None
+) -> tuple[np.ndarray, list[Finding]]:
+    """Losses (points, targets) with nan for empty cells, and what is wrong with them.
+
+    `unit` is what the user says they are in; perplexities lie above 1.
+    """
+    least = 1.0 if unit == "perplexity" else 0.0
     findings: list[Finding] = []
     values = np.empty(cells.values.shape)
     for i, name in enumerate(cells.values.columns):
@@ -220,13 +224,15 @@ def check_losses(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Findi
             "losses that are text",
             "Write numbers, or leave the cell empty.",
         )
-        wrong = (values[:, i] <= 0) | np.isinf(values[:, i])
+        wrong = (values[:, i] <= least) | np.isinf(values[:, i])
         findings += findings_at(
             column,
             wrong,
             written,
             rows,
-            "losses that are not positive and finite",
+            "losses that are not positive and finite"
+            if unit != "perplexity"
+            else "perplexities that are not above 1 and finite",
             "Leave the cell of a diverged run empty, or remove the run.",
         )
     if not values.size or np.isnan(values).all():
@@ -234,18 +240,19 @@ def check_losses(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Findi
             Finding("losses", "no loss is measured", "Fill in the loss columns.")
         ]
     if not findings:
-        _describe_losses(values, notes)
+        _describe_losses(values, notes, unit)
     return values, findings
 
 
-def _describe_losses(values: np.ndarray, notes: list[str]) -> None:
+def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> None:
     empty = int(np.isnan(values).sum())
     if empty:
         notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
-    if np.nanmedian(values) > PERPLEXITY:
+    if unit is None and np.nanmedian(values) > PERPLEXITY:
         warn(
             f"The median loss is {np.nanmedian(values):.3g}: this looks like perplexities. The "
-            "laws are for mean cross-entropy in nats per token; take the logarithm.",
+            "laws are for mean cross-entropy in nats per token; take the logarithm, or state the "
+            "unit (loss_unit).",
             notes,
         )
 

@@ -13,6 +13,7 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
+from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
 
 FAR = 2.0
@@ -24,15 +25,16 @@ FAR = 2.0
     data_fields=[
         "coefficients", "code", "identified", "points", "sum_of_squares", "error",
         "observed_proportions", "observed_budgets", "restraint", "agreement",
+        "observed_mixtures",
     ],
     meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
-    drop_fields=["notes", "sweep_digest"],
+    drop_fields=["notes", "sweep_digest", "meaning"],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A fitted law: arrays over targets, and the names that go with them.
 
-    A pytree of its arrays; the notes and the sweep's digest do not pass through transformations.
+    A pytree of its arrays; the notes, digest and meaning do not pass through transformations.
     Made by `fit` or `load_fit`.
     """
 
@@ -68,6 +70,10 @@ class Fit:
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""
     """hash of the sweep that was fitted"""
+    meaning: Meaning = UNSTATED
+    """what its numbers mean, as far as that was stated"""
+    observed_mixtures: np.ndarray | None = None
+    """(mixtures, domains) those of the sweep, each once; None in fits saved without them"""
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
         """Predicted losses (nats per token, as measured) of mixtures at a budget.

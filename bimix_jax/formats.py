@@ -1,17 +1,20 @@
 """CSV, Parquet, JSON lines or a DataFrame; wide, long, or a pair of files: all become a Sweep."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
+from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
 from bimix_jax.pairs import join, match_names
+from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sizes import stack_sizes
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweep import ATTRIBUTES, Sweep
 from bimix_jax.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -57,6 +60,8 @@ def read_sweep(
     mixture_prefix: str | None = None,
     loss_prefix: str | None = None,
     model_size: str | None = None,
+    meaning: Meaning | Mapping[str, Any] | None = None,
+    endpoints_only: bool = False,
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
 
@@ -82,6 +87,9 @@ def read_sweep(
         loss_prefix: what loss columns begin with; default "loss_".
         model_size: a column of model sizes ("122M" or numbers), all of which are then read into
             one sweep (`stack_sizes`).
+        meaning: what the numbers mean, a `Meaning` or a mapping of its entries; losses are
+            converted from the unit stated there. What a file says of itself need not be repeated.
+        endpoints_only: keep the last point of each run (`Sweep.endpoints`).
 
     Returns:
         A `Sweep`; what was chosen, normalised or left out is in its notes.
@@ -97,12 +105,17 @@ def read_sweep(
     (('code', 'text'), 'tokens', 0.6)
     """
     table = read_table(source)
+    kept = _kept_with(table)
+    stated = meaning_of(meaning)
+    stated.check_like(kept.meaning, "meaning=", name_of(source))
+    stated = Meaning(**kept.meaning.stated() | stated.stated())
     if model_size is not None:
         options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
-                   "loss_prefix": loss_prefix}  # fmt: skip
+                   "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
+                   "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
         return _of_every_size(table, losses, model_size, select or {}, options)
     name = name_of(source)
-    notes: list[str] = []
+    notes = list(kept.notes)
     prefixes = mixture_prefix, loss_prefix
     layout: _Wide | _Long
     if losses is not None:
@@ -118,13 +131,32 @@ def read_sweep(
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one a run and budget.")
     table, rows = _select(table, select or {}, notes)
-    budget_column = _budget_column(table, budget, layout.used, notes)
+    budget_column = _budget_column(table, budget or kept.budget, layout.used, notes)
     run_column = _run_column(table, run, layout, notes)
     sizes = _several_model_sizes(
         table.drop(columns=list({*layout.used, run_column, budget_column} - {None}))
     )
     parts = layout.take_apart(table, rows, run_column, budget_column)
-    return _checked(parts, name, run_column, budget_column, sizes, notes)
+    sweep = _checked(parts, name, run_column, budget_column, sizes, notes, stated)
+    return sweep.endpoints() if endpoints_only else sweep
+
+
+class _Kept(NamedTuple):
+    """What a table says of itself beside its cells."""
+
+    budget: str | None = None
+    meaning: Meaning = UNSTATED
+    notes: tuple[str, ...] = ()
+
+
+def _kept_with(table: pd.DataFrame) -> _Kept:
+    """What `Sweep.to_frame` put beside the cells, if it made the table."""
+    kept = table.attrs.get(ATTRIBUTES)
+    if not isinstance(kept, dict):
+        return _Kept()
+    unit = kept.get("unit")
+    budget = unit if unit in table and unit != "run" else None
+    return _Kept(budget, meaning_of(kept.get("meaning")), tuple(kept.get("notes", ())))
 
 
 def _of_every_size(
@@ -440,13 +472,14 @@ def _checked(
     budget_column: str | None,
     sizes: list[Finding],
     notes: list[str],
+    meaning: Meaning,
 ) -> Sweep:
     """All checks, all findings in one error, then the Sweep."""
     rows, rest = parts.rows, parts.rest
     notes += parts.notes
     parts.loss = checks.without_empty_columns(parts.loss, notes)
     mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
-    loss, wrong_loss = checks.check_losses(parts.loss, notes)
+    loss, wrong_loss = checks.check_losses(parts.loss, notes, meaning.loss_unit)
     budget, wrong_budget = np.ones(len(rows)), list[Finding]()
     if budget_column is not None:
         budget, wrong_budget = checks.check_budgets(rest[budget_column], rows)
@@ -465,8 +498,10 @@ def _checked(
         ],
         name,
     )
+    loss, meaning, converted = in_nats(loss, meaning)
+    notes += converted
     checks.warn_of_rising(run, budget, loss, list(parts.loss.values.columns), notes)
-    return _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes)
+    return _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
 
 
 def _sweep(
@@ -478,6 +513,7 @@ def _sweep(
     run_column: str,
     budget_column: str | None,
     notes: list[str],
+    meaning: Meaning,
 ) -> Sweep:
     domains, targets = parts.mixture.values.columns, parts.loss.values.columns
     unused = [d for d, top in zip(domains, mixture.max(axis=0), strict=True) if not top]
@@ -493,8 +529,19 @@ def _sweep(
         run=run,
         unit=_unit(budget_column),
         extra=extra.reset_index(drop=True),
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),  # a table read back has said some of it already
+        meaning=_with_size(meaning, extra),
     )
+
+
+def _with_size(meaning: Meaning, extra: pd.DataFrame) -> Meaning:
+    """The model size of the one row of a column of model sizes, unless it is stated."""
+    for column in names_of(extra):
+        if meaning.model_size is None and column.lower() == "model_size":
+            for size in extra[column].dropna().unique():
+                with contextlib.suppress(ValueError):  # a name, "large", says nothing here
+                    return dataclasses.replace(meaning, model_size=number_of_parameters(size))
+    return meaning
 
 
 def _unit(budget_column: str | None) -> str:

@@ -94,8 +94,8 @@ def join(
     """
     key = _join_key(mixtures, losses, key)
     mixtures, losses = _same_type(mixtures, losses, key)
-    domains = _measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
-    targets = _measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
+    domains = measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
+    targets = measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
     _check_key(mixtures, losses, key)
@@ -149,7 +149,7 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
         )
 
 
-def _measurements(
+def measurements(
     table: pd.DataFrame, known: set[str], prefix: str | None, default: str, what: str
 ) -> dict[str, str]:
     """The columns that hold proportions or losses: those with the prefix, else all numbers."""

@@ -71,7 +71,8 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         left out and noted.
 
     Raises:
-        ValueError: if the domains or units differ, or no target is in both.
+        ValueError: if the domains or units differ, what both state of `Meaning`
+            differs, or no target is in both.
     """
     check_names("sweep domains", sweep.domains, fitted.domains)
     if sweep.unit != fitted.unit:
@@ -79,6 +80,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
             f"sweep: budgets are in {sweep.unit}, those of the fit in {fitted.unit}; expected the "
             "same. Read the sweep with budget= naming the fit's column."
         )
+    fitted.meaning.check_like(sweep.meaning, "the fit", "the sweep")
     targets = tuple(t for t in fitted.targets if t in sweep.targets)
     if not targets:
         raise ValueError(

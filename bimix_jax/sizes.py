@@ -1,17 +1,14 @@
 """Sweeps of several model sizes as one."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.names import check_names
+from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sweep import Sweep
-
-UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-SIZE = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([KMBGT]?)\s*", re.I)
 
 
 def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
@@ -47,6 +44,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
                 f"sweeps: budgets of size {size:g} are in {sweep.unit}, those of the first in "
                 f"{first.unit}; expected one unit."
             )
+        sweep.meaning.check_like(first.meaning, f"size {size:g}", "the first", but=("model_size",))
     lost = [t for s in parts.values() for t in s.targets if t not in targets]
     note = f"Targets not measured at every model size, left out: {', '.join(dict.fromkeys(lost))}."
     ordered = [(size, _in_order(sweep, first.domains, targets)) for size, sweep in parts.items()]
@@ -58,28 +56,13 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
         loss=np.concatenate([s.loss for _, s in ordered]),
         run=np.concatenate([[f"{r} ({n:g})" for r in s.run] for n, s in ordered]),
         extra=pd.concat([s.extra for _, s in ordered], ignore_index=True),
+        meaning=dataclasses.replace(first.meaning, model_size=None),
         size=np.concatenate([np.full(len(s.budget), n) for n, s in ordered]),
         notes=(
             *dict.fromkeys(n for s in parts.values() for n in s.notes),
             *([note] if lost else []),
         ),
     )
-
-
-def number_of_parameters(size: float | str) -> float:
-    """A model size as a number; "122M" is 1.22e8.
-
-    Raises:
-        ValueError: if it is no size.
-
-    >>> number_of_parameters("1.2B"), number_of_parameters(7e7)
-    (1200000000.0, 70000000.0)
-    """
-    found = SIZE.fullmatch(str(size))
-    value = float(found[1]) * UNITS[found[2].upper()] if found else np.nan
-    if not 0 < value < np.inf:
-        raise ValueError(f"model size is {size!r}; expected parameters, like 1.22e8 or '122M'.")
-    return value
 
 
 def _in_order(sweep: Sweep, domains: tuple[str, ...], targets: list[str]) -> Sweep:

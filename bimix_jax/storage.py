@@ -1,6 +1,7 @@
 """Fits as JSON files: readable by people, never executed, refused when from a newer format."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
+from bimix_jax.meaning import meaning_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout; raised when an older reader would misread a new file."""
 KIND = "bimix_jax fit"
 
@@ -31,7 +33,16 @@ def save_fit(fitted: Fit, path: str | Path) -> None:
     Raises:
         FileNotFoundError: if the folder does not exist.
     """
-    write_atomically(path, json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, _text(fitted))
+
+
+def fit_digest(fitted: Fit) -> str:
+    """SHA-256 of the file that `save_fit` writes of a fit."""
+    return hashlib.sha256(_text(fitted).encode()).hexdigest()
+
+
+def _text(fitted: Fit) -> str:
+    return json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n"
 
 
 def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
@@ -98,9 +109,11 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "tied": fitted.tied,
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
+        "observed_mixtures": _optional(fitted.observed_mixtures),
         "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
         "notes": fitted.notes,
         "sweep_digest": fitted.sweep_digest,
+        "meaning": fitted.meaning.stated(),
     }
 
 
@@ -142,6 +155,14 @@ def _numbers(values: Any) -> Any:
     if array.ndim:
         return [_numbers(v) for v in array]
     return float(array) if np.isfinite(array) else str(array)
+
+
+def _optional(values: Any) -> Any:
+    return None if values is None else _numbers(values)
+
+
+def _mixtures(values: Any, domains: int) -> np.ndarray | None:
+    return None if values is None else _floats(values, (len(values), domains))
 
 
 def _floats(values: Any, shape: tuple[int, ...] | None = None) -> Any:
@@ -187,6 +208,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         error=_floats([r["error"] for r in rows]),
         observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
         observed_budgets=_floats(document["observed_budgets"], (2,)),
+        observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
         restraint=_floats([r.get("restraint", 0.0) for r in rows]),
         agreement=_floats([r.get("agreement", 1.0) for r in rows]),
         law=law,
@@ -198,6 +220,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         tied=tuple(document["tied"]),
         notes=tuple(document["notes"]),
         sweep_digest=document["sweep_digest"],
+        meaning=meaning_of(document.get("meaning")),  # format 1 has none
     )
 
 

@@ -3,14 +3,20 @@
 import dataclasses
 import functools
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from bimix_jax.files import atomic_path
+from bimix_jax.meaning import UNSTATED, Meaning
 
 SAME_MIXTURE = 1e-6
 """Mixtures that agree to this count as one."""
 ASIDE = 0.012345
 """How far, in that unit, rounding cuts beside the halves, where numbers like 1/128 lie."""
+ATTRIBUTES = "bimix_jax"
+"""Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""
 COMMON_SHARE = 0.9
 """Share of the runs that must have a budget for it to be common."""
 
@@ -50,6 +56,8 @@ class Sweep:
     """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
     """what was dropped, normalised, chosen or looks suspicious, as sentences"""
+    meaning: Meaning = UNSTATED
+    """tokeniser, units, schedule and model size, as far as they were stated"""
 
     @functools.cached_property
     def runs(self) -> tuple[str, ...]:
@@ -193,6 +201,20 @@ class Sweep:
             )
         return self.take(keep, f"{np.sum(~keep)} points before {least:g} {self.unit} left out.")
 
+    def endpoints(self) -> "Sweep":
+        """The last point of each run.
+
+        Checkpoints along one decaying learning rate are not what shorter runs would reach; where
+        runs of several lengths were trained, their ends are.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> len(read_sweep(datasets.proxy_sweep()).endpoints().budget)
+        16
+        """
+        last = pd.Series(self.budget).groupby(self.run).transform("max").to_numpy()
+        keep = self.budget == last
+        return self.take(keep, f"{np.sum(~keep)} points before the ends of their runs left out.")
+
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
         """The points of a mask or index (points,), with a note of why."""
         return dataclasses.replace(
@@ -209,8 +231,10 @@ class Sweep:
     def to_frame(self) -> pd.DataFrame:
         """A wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the rest.
 
-        `read_sweep` reads it back; with budget= where the unit is not the first budget column.
-        Other columns whose names are taken, or would be read as measurements, are renamed.
+        `read_sweep` reads it back, from the table itself or from Parquet, unit, notes and meaning
+        included, which are in the table's attrs; from other files with budget= where the unit is
+        not the first budget column. Other columns whose names are taken, or would be read as
+        measurements, are renamed.
         """
         columns: dict[str, np.ndarray] = {"run": self.run}
         columns |= {} if self.unit == "run" else {self.unit: self.budget}
@@ -220,7 +244,27 @@ class Sweep:
             columns={c: f"{c} (extra)" for c in self.extra if c in columns}
             | {c: f"extra {c}" for c in self.extra if str(c).startswith(("r_", "loss_"))}
         )
-        return pd.concat([pd.DataFrame(columns), rest], axis=1)
+        table = pd.concat([pd.DataFrame(columns), rest], axis=1)
+        table.attrs[ATTRIBUTES] = {
+            "unit": self.unit,
+            "meaning": self.meaning.stated(),
+            "notes": list(self.notes),
+        }
+        return table
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_frame` as Parquet, whole or not at all; `read_sweep` reads it back.
+
+        Raises:
+            ValueError: if the name does not end in .parquet.
+            OSError: if the folder does not exist.
+        """
+        if Path(path).suffix != ".parquet":
+            raise ValueError(
+                f"{path}: expected a name in .parquet, which keeps notes and units too."
+            )
+        with atomic_path(path) as beside:
+            self.to_frame().to_parquet(beside, index=False)
 
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""

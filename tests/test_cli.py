@@ -212,9 +212,10 @@ def test_optimize_shows_the_mixture_the_reference_and_the_notes(run, inputs):
     shown = run("optimize", "fit.json", *options)
     best = bx.optimize_mixture(bx.load_fit(inputs / "fit.json"), 2e10)
     for domain in DOMAINS:
-        (line,) = [line for line in shown.splitlines() if line.startswith(f"│ {domain} ")]
+        line, taken = [line for line in shown.splitlines() if line.startswith(f"│ {domain} ")]
         assert f"{best.mixture[domain]:.4f}" in line
         assert f"{MIXTURE[domain]:.4f}" in line
+        assert f"{best.mixture[domain] * 2e10:,.0f}" in taken
     assert f"Mean loss {best.objective:.4f}, mixture " in shown
     assert "(gradient)" in shown
     assert "A prediction for the model size and tokeniser of the sweep" in shown

@@ -2,11 +2,13 @@
 
 import typer
 
+from bimix_jax.cli.check import check
 from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
 from bimix_jax.cli.entropy import entropy
 from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
+from bimix_jax.cli.import_logs import import_logs
 from bimix_jax.cli.optimize import optimize
 from bimix_jax.cli.predict import predict
 
@@ -17,5 +19,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, compare, optimize, entropy, demo):
+for command in (check, fit, predict, evaluate, compare, optimize, entropy, demo):
     app.command()(command)
+app.command("import")(import_logs)

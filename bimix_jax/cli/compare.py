@@ -39,6 +39,8 @@ def compare(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
+    meaning: options.Stated = None,
+    endpoints_only: options.EndpointsOnly = False,
     loss: options.Residual = "relative",
     plot: options.Plot = None,
     json: options.Json = False,
@@ -50,7 +52,7 @@ def compare(
     check_apart([sweep, losses], [plot])
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget,
+        from_budget, meaning, endpoints_only,
     )  # fmt: skip
     judged = bx.compare(
         measured, law or JUDGED, split, repeats=repeats, runs=runs, budgets=budgets, seed=seed,

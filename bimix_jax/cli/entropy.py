@@ -2,18 +2,15 @@
 
 import json as json_format
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 import bimix_jax as bx
 from bimix_jax.cli import options
+from bimix_jax.cli.bar import byte_bar
 from bimix_jax.cli.show import plain, show_json, show_line, show_notes, show_table
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
 from bimix_jax.entropy.domains import Entropies
@@ -74,7 +71,7 @@ def entropy(
     """
     paths = _paths(domains)
     chosen = _proxy(proxy, embeddings is not None or word_vectors is not None)
-    with _bar(2 * corpus_bytes(paths)) as advance, warnings.catch_warnings():
+    with byte_bar("entropy", 2 * corpus_bytes(paths)) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
         found = corpus_entropies(
             paths, vocabulary, sequence_length, tokenizer=tokenizer, dtype=dtype,
@@ -118,19 +115,6 @@ def _proxy(given: str, embedded: bool) -> str:
     if given.lower() == "vne" and not embedded:
         raise ValueError("--proxy vne needs --embeddings NAME=FILE.npy or --word-vectors FILE.vec.")
     return given.upper()
-
-
-@contextmanager
-def _bar(size: int) -> Iterator[Callable[[str, float], None]]:
-    """A bar over bytes on the error stream, where that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True,
-        disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
-        task = bar.add_task("entropy", total=size)
-        yield lambda name, done: bar.update(task, description=name, advance=done)
 
 
 def _document(

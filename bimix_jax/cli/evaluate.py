@@ -23,6 +23,8 @@ def evaluate(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
+    meaning: options.Stated = None,
+    endpoints_only: options.EndpointsOnly = False,
     law: options.LawName = "BiMix",
     loss: options.Residual = "relative",
     huber: options.Huber = None,
@@ -36,7 +38,7 @@ def evaluate(
     """
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget,
+        from_budget, meaning, endpoints_only,
     )  # fmt: skip
     notes = [*measured.notes]
     results = {}

@@ -25,6 +25,8 @@ def fit(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
+    meaning: options.Stated = None,
+    endpoints_only: options.EndpointsOnly = False,
     law: options.LawName = "BiMix",
     loss: options.Residual = "relative",
     huber: options.Huber = None,
@@ -39,7 +41,7 @@ def fit(
     check_apart([sweep, losses], [output, plot])
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget,
+        from_budget, meaning, endpoints_only,
     )  # fmt: skip
     fitted = bx.fit(measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
     fitted.save(output)

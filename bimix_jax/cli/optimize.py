@@ -7,8 +7,11 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import options
+from bimix_jax.cli.recipe import check_emission, emit_recipe, recipe_of, show_recipe
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.recipe.forms import FORMS
 
 
 def optimize(
@@ -22,6 +25,29 @@ def optimize(
     reference: Annotated[
         Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
     ] = None,
+    available: Annotated[
+        Path | None,
+        typer.Option(help="Table of domain, tokens and, if known, documents: gives epochs."),
+    ] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="Planned, where budgets are not in tokens.")
+    ] = None,
+    emit: Annotated[
+        str | None, typer.Option(help=f"Write it for a training stack: {', '.join(FORMS)}.")
+    ] = None,
+    paths: Annotated[
+        Path | None, typer.Option(help="TOML file of domain = path, for --emit.")
+    ] = None,
+    digits: Annotated[int | None, typer.Option(help="Decimals of emitted weights.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to emit to; default what is printed, alone.",
+            callback=options.writable,
+        ),
+    ] = None,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -29,18 +55,24 @@ def optimize(
 
     Example: `bimix optimize fit.json --budget 4e10 --plot mixture.png`
     """
+    check_apart([fit, reference, available, paths], [output, plot])
+    check_emission(emit, paths, output, json)
     fitted = bx.load_fit(fit)
     given = options.pairs("--weight", weight)
     weights = {target: _number(target, value) for target, value in given.items()} or None
     beside = None if reference is None else read_mixtures(reference, fitted.domains)
     best = bx.optimize_mixture(fitted, budget, weights, method, beside)  # type: ignore[arg-type]
     name = "uniform" if reference is None else reference.stem
+    recipe = recipe_of(best, fitted, fit, available, tokens, digits, emit)
+    written = emit_recipe(recipe, emit, paths, output) if recipe and emit else []
     if plot:
         bx.plots.save_figure(bx.plots.plot_mixture(best, name), plot)
     if json:
-        return show_json(best.document())
+        return show_json(best.document() | ({"recipe": recipe.table()} if recipe else {}))
+    if emit is not None and output is None:
+        return None
     show_optimum(best, name)
-    return None
+    return show_recipe(recipe, written)
 
 
 def show_optimum(best: bx.Optimum, name: str) -> None:

@@ -9,6 +9,7 @@ import bimix_jax as bx
 from bimix_jax.files import check_folder
 from bimix_jax.formats import read_sweep
 from bimix_jax.laws import LAWS
+from bimix_jax.meaning import NAMES
 from bimix_jax.sweep import Sweep
 
 
@@ -53,6 +54,17 @@ FromBudget = Annotated[
     float | None,
     typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
 ]
+Stated = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meaning",
+        help=f"ENTRY=VALUE, what the numbers mean: {', '.join(NAMES)}; losses are converted from "
+        "the unit that is stated.",
+    ),
+]
+EndpointsOnly = Annotated[
+    bool, typer.Option("--endpoints-only", help="Keep the last point of each run.")
+]
 LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
 Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
 Huber = Annotated[
@@ -80,11 +92,14 @@ def load_sweep(
     mixture_prefix: str | None,
     loss_prefix: str | None,
     from_budget: float | None,
+    meaning: list[str] | None = None,
+    endpoints_only: bool = False,
 ) -> Sweep:
     """`read_sweep` with the options of the command line."""
     measured = read_sweep(
         sweep, losses, key=key, budget=budget_column, select=pairs("--select", select),
         run=run_column, mixture_prefix=mixture_prefix, loss_prefix=loss_prefix,
+        meaning=pairs("--meaning", meaning), endpoints_only=endpoints_only,
     )  # fmt: skip
     return measured if from_budget is None else measured.from_budget(from_budget)
 

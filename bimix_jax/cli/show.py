@@ -12,7 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 PERCENT = {"error", "mre", "worst", "difference", "se"}
-SHARES = {"proportion", "reference", "observed_min", "observed_max"}
+SHARES = {
+    "proportion", "reference", "observed_min", "observed_max", "min", "median", "max", "share",
+    "rounded",
+}  # fmt: skip
+TOKENS = {"tokens", "available", "rounded_tokens"}
 
 
 def show_table(table: pd.DataFrame, title: str) -> None:
@@ -51,6 +55,8 @@ def format_cell(column: str, value: Any) -> str:
         return "–"
     if column in PERCENT:
         return f"{100 * value:.2f}"
+    if column in TOKENS:
+        return f"{value:,.0f}"
     if column in SHARES:
         return f"{value:.4f}"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}"
@@ -66,6 +72,13 @@ def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
 def show_line(text: str) -> None:
     """Print one line as it is."""
     _console().print(escape(text), soft_wrap=True)
+
+
+def show_lines(label: str, what: str, advice: str) -> None:
+    """Print something seen and, below it, what to do about it."""
+    style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
+    _console().print(f"[{style}]{label}[/{style}]  {escape(what)}")
+    _console().print(f"    {escape(advice)}")
 
 
 def show_json(document: dict[str, Any]) -> None:

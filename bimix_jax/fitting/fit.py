@@ -100,6 +100,7 @@ def fit(
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
         *law.assumptions(),
+        *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
     fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
@@ -260,6 +261,7 @@ def _named(
         sum_of_squares=np.asarray(result.sum_of_squares, float),
         error=np.full(len(chosen), np.nan),
         observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
+        observed_mixtures=np.unique(sweep.mixture, axis=0),
         observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
         restraint=np.asarray(result.restraint, float),
         agreement=np.asarray(result.agreement, float),
@@ -272,6 +274,7 @@ def _named(
         tied=tied,
         notes=notes,
         sweep_digest=sweep.digest(),
+        meaning=sweep.meaning,
     )
 
 

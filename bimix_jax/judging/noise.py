@@ -66,7 +66,7 @@ def noise_floor(sweep: Sweep) -> NoiseFloor:
     >>> f"{100 * floor.curves:.1f} %, {100 * floor.replicates:.1f} %"
     '0.4 %, 0.5 %'
     """
-    return NoiseFloor(_left_by_curves(sweep), _between_replicates(sweep))
+    return NoiseFloor(_left_by_curves(sweep), between_replicates(sweep))
 
 
 def _left_by_curves(sweep: Sweep) -> float:
@@ -96,7 +96,7 @@ def _curves(budget: Array, loss: Array, weights: Array) -> Array:
     return jax.lax.map(one, weights)
 
 
-def _between_replicates(sweep: Sweep) -> float:
+def between_replicates(sweep: Sweep) -> float:
     """Mean |y − y'|/ȳ of runs of one mixture at one budget, over √2."""
     differences = []
     size = np.zeros(len(sweep.budget)) if sweep.size is None else sweep.size

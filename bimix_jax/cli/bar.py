@@ -1,0 +1,20 @@
+"""A progress bar over bytes on the error stream, where that is a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def byte_bar(what: str, size: int) -> Iterator[Callable[[str, float], None]]:
+    """A function to call with what is being worked on and the bytes that are done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=size)
+        yield lambda name, done: bar.update(task, description=name, advance=done)

@@ -1,0 +1,44 @@
+"""`bimix check`."""
+
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli import options
+from bimix_jax.cli.show import show_json, show_line, show_lines, show_notes, show_table
+
+
+def check(
+    sweep: options.SweepFile,
+    losses: options.LossesFile = None,
+    key: options.Key = None,
+    budget_column: options.BudgetColumn = None,
+    select: options.Select = None,
+    run_column: options.RunColumn = None,
+    mixture_prefix: options.MixturePrefix = None,
+    loss_prefix: options.LossPrefix = None,
+    from_budget: options.FromBudget = None,
+    meaning: options.Stated = None,
+    endpoints_only: options.EndpointsOnly = False,
+    json: options.Json = False,
+) -> None:
+    """Say what is doubtful about a sweep, worst first, and what to do about it.
+
+    Exit code 0: nothing but notes; 1: warnings; 2: a fit would mean nothing, or no sweep.
+
+    Example: `bimix check sweep.parquet`
+    """
+    measured = options.load_sweep(
+        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
+        from_budget, meaning, endpoints_only,
+    )  # fmt: skip
+    found = bx.diagnose(measured)
+    if json:
+        show_json({"summary": measured.summary(), **found.document(), "notes": measured.notes})
+    else:
+        show_line(f"{sweep}: {measured.summary()}")
+        for seen in found.observations:
+            show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
+        show_table(found.domains, "Shares over the mixtures")
+        show_table(found.laws, "Laws that the points of this sweep determine")
+        show_notes(measured.notes, "Notes from reading")
+    raise typer.Exit(int(found.severity))

@@ -1,0 +1,68 @@
+"""What `bimix optimize` says of tokens and epochs, and the file it emits."""
+
+import hashlib
+import shlex
+import sys
+from pathlib import Path
+
+import bimix_jax as bx
+from bimix_jax.cli.show import show_line, show_notes, show_table
+from bimix_jax.recipe.forms import FORMS, form_named
+from bimix_jax.recipe.recipe import DIGITS
+
+
+def recipe_of(
+    best: bx.Optimum,
+    fitted: bx.Fit,
+    file: Path,
+    available: Path | None,
+    tokens: float | None,
+    digits: int | None,
+    form: str | None,
+) -> bx.Recipe | None:
+    """The recipe, with the hash of the fit's file and the command line in its stamp.
+
+    None where nothing is asked for and shares of documents cannot be turned into tokens.
+    """
+    of_tokens = fitted.meaning.share_unit in (None, "tokens")
+    if not of_tokens and available is None and form is None:
+        return None
+    return bx.make_recipe(
+        best, fitted, available, tokens=tokens, digits=DIGITS if digits is None else digits,
+        fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
+        command=shlex.join(["bimix", *sys.argv[1:]]),
+    )  # fmt: skip
+
+
+def check_emission(form: str | None, paths: Path | None, output: Path | None, json: bool) -> None:
+    """Refuse options that do not go together before anything is computed."""
+    if form is not None:
+        form_named(form)
+        if json and output is None:
+            raise ValueError("--json and --emit both print; name a file for one with -o.")
+    elif paths is not None or output is not None:
+        option = "--paths" if output is None else "--output"
+        raise ValueError(f"{option} goes with --emit; expected a form, {', '.join(FORMS)}.")
+
+
+def emit_recipe(
+    recipe: bx.Recipe, form: str, paths: Path | None, output: Path | None
+) -> list[Path]:
+    """Write the file and say so, or print it alone where none is named."""
+    known = None if paths is None else bx.read_paths(paths, list(recipe.shares.index))
+    if output is not None:
+        return recipe.save(output, form, known)
+    sys.stdout.write(recipe.emit(form, known))
+    return []
+
+
+def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
+    """Print tokens, epochs and shares, what has to be said of them, and what was written."""
+    if recipe is None:
+        return show_line("Shares are of documents: tokens and epochs need --available.")
+    if recipe.tokens is not None:
+        show_table(recipe.table(), f"What that takes, of {recipe.tokens:g} tokens")
+    show_notes(recipe.notes, "Notes on the recipe")
+    if written:
+        show_line(f"Written: {', '.join(map(str, written))}")
+    return None

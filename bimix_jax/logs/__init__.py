@@ -1,0 +1,1 @@
+"""Training logs, as loggers export them, to a sweep."""

@@ -1,0 +1,168 @@
+"""Runs that were logged at different budgets, put on common ones."""
+
+from collections import Counter
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.checks import SweepError
+from bimix_jax.logs.history import RUN
+from bimix_jax.sweep import COMMON_SHARE
+
+Align = Literal["auto", "nearest", "interpolate", "none"]
+ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")
+BUDGET = "\0budget"
+"""Column of budgets; no log has such a name."""
+MOSTLY = 0.5
+"""Where this share of the points lies at common budgets, they are left as they are; and a grid on
+which fewer points come to lie is none."""
+CANDIDATES = 20
+"""Most runs whose budgets are tried as the common ones."""
+SAME = 1e-9
+"""Budgets that differ by less (relative) are one."""
+
+
+def on_common_budgets(
+    points: pd.DataFrame, align: Align, budgets: Any, tolerance: float
+) -> tuple[pd.DataFrame, list[str]]:
+    """Points (RUN, BUDGET and a column a target) at budgets that runs share, and what was done.
+
+    Args:
+        points: sorted by run and budget, no budget twice in a run.
+        align: "nearest" moves every loss to the nearest common budget within the tolerance,
+            "interpolate" puts curves linear in the log budget through them, "none" leaves them;
+            "auto" is "nearest" where fewer than half of the points lie at common budgets.
+        budgets: the common ones; default those of the run that most points agree with.
+        tolerance: relative.
+
+    Raises:
+        SweepError: on an unknown alignment, or budgets or a tolerance that are not positive.
+    """
+    _check(align, budgets, tolerance)
+    codes, budget = pd.factorize(points[RUN])[0], points[BUDGET].to_numpy(float)
+    if align == "none" or (align == "auto" and budgets is None and _agree(codes, budget)):
+        return points, []
+    asked = budgets is not None or align != "auto"
+    grid = np.unique(np.asarray(budgets, float)) if budgets is not None else None
+    grid = _best_grid(codes, budget, tolerance) if grid is None else grid
+    if align == "interpolate":
+        return _interpolated(points, grid)
+    if not asked and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
+        return points, [
+            f"The runs were logged at different budgets, further than {100 * tolerance:g} % apart, "
+            "and are left there; align='interpolate' puts them on common ones."
+        ]
+    return _moved(points, grid, tolerance)
+
+
+def _check(align: str, budgets: Any, tolerance: float) -> None:
+    if align not in ALIGNMENTS:
+        raise SweepError(f"align is {align!r}; expected one of {', '.join(ALIGNMENTS)}.")
+    if not tolerance > 0:
+        raise SweepError(f"tolerance is {tolerance}; expected a share of the budget above 0.")
+    if budgets is not None:
+        values = np.asarray(budgets, float)
+        if not values.size or not np.all((values > 0) & np.isfinite(values)):
+            raise SweepError(f"budgets is {budgets}; expected numbers above 0.")
+
+
+def _agree(runs: np.ndarray, budget: np.ndarray) -> bool:
+    return common_points(runs, budget) >= MOSTLY * len(budget)
+
+
+def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
+    """Points at budgets that 90 % of the runs have which got that far.
+
+    >>> common_points(np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 3.0]))
+    3
+    """
+    ends = np.sort(pd.Series(budget).groupby(runs).max().to_numpy())
+    values, counts = np.unique(budget, return_counts=True)
+    reaching = len(ends) - np.searchsorted(ends, values)
+    return int(counts[counts >= COMMON_SHARE * reaching].sum())
+
+
+def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarray:
+    """(points,) int: the nearest of a sorted grid by ratio, −1 where none is within the tolerance.
+
+    >>> print(nearest(np.array([1.0, 1.02, 5.0]), np.array([1.0, 2.0]), 0.05))
+    [ 0  0 -1]
+    """
+    logs, marks = np.log(budget), np.log(grid)
+    index = np.searchsorted((marks[1:] + marks[:-1]) / 2, logs)
+    near = np.abs(logs - marks[index]) <= np.log1p(tolerance)
+    return np.where(near, index, -1)
+
+
+def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.ndarray:
+    """The budgets of that run on which most points of the others become common."""
+    grids = [tuple(np.unique(part)) for _, part in pd.Series(budget).groupby(runs)]
+    several = [grid for grid, _ in Counter(grids).most_common(CANDIDATES)]
+
+    def merit(grid: tuple[float, ...]) -> tuple[int, int]:
+        index = nearest(budget, np.array(grid), tolerance)
+        once = pd.DataFrame({"run": runs, "index": index})[index >= 0].drop_duplicates()
+        at = np.array(grid)[once["index"]]
+        return common_points(once["run"].to_numpy(), at) if len(once) else 0, -len(grid)
+
+    return np.array(max(several, key=merit))
+
+
+def _moved(
+    points: pd.DataFrame, grid: np.ndarray, tolerance: float
+) -> tuple[pd.DataFrame, list[str]]:
+    budget = points[BUDGET].to_numpy(float)
+    index = nearest(budget, grid, tolerance)
+    near = index >= 0
+    if not near.any():
+        raise SweepError(
+            f"budgets: no point lies within {100 * tolerance:g} % of one; logged are "
+            f"{budget.min():g}-{budget.max():g}. Widen tolerance=, or name others."
+        )
+    target = grid[index[near]]
+    away = np.abs(np.log(budget[near] / target))
+    kept = points[near].assign(**{BUDGET: target}).iloc[np.argsort(-away, kind="stable")]
+    # The last of a group that is there, so the nearest, target by target.
+    aligned = kept.groupby([RUN, BUDGET], sort=False).last().reset_index()
+    aligned = aligned.sort_values([RUN, BUDGET], kind="stable").reset_index(drop=True)
+    moved, lost = int(np.sum(away > SAME)), len(points) - len(aligned)
+    if not moved and not lost:
+        return aligned, []
+    return aligned, [
+        f"{moved} of {len(points)} points were moved to the nearest of {len(grid)} common budgets, "
+        f"by up to {100 * np.expm1(away.max()):.2g} %; {lost} points were left out, being further "
+        f"than {100 * tolerance:g} % from any or not the nearest."
+    ]
+
+
+def _interpolated(points: pd.DataFrame, grid: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
+    losses = [c for c in points if c not in (RUN, BUDGET)]
+    parts = [
+        _of_run(str(run), part[BUDGET].to_numpy(float), part[losses], grid)
+        for run, part in points.groupby(RUN, sort=False)
+    ]
+    aligned = pd.concat(parts, ignore_index=True)
+    logged = pd.MultiIndex.from_frame(points[[RUN, BUDGET]])
+    between = int((~pd.MultiIndex.from_frame(aligned[[RUN, BUDGET]]).isin(logged)).sum())
+    return aligned, [
+        f"{between} of {len(aligned)} points at {len(grid)} common budgets were interpolated "
+        f"linearly in the log budget, from {len(points)} points logged."
+    ]
+
+
+def _of_run(run: str, budget: np.ndarray, losses: pd.DataFrame, grid: np.ndarray) -> pd.DataFrame:
+    inside = grid[(grid >= budget[0] * (1 - SAME)) & (grid <= budget[-1] * (1 + SAME))]
+    columns: dict[str, Any] = {RUN: run, BUDGET: inside}
+    for name in losses:
+        values = losses[name].to_numpy(float)
+        there = np.isfinite(values)
+        columns[str(name)] = _between(inside, budget[there], values[there])
+    return pd.DataFrame(columns)
+
+
+def _between(at: np.ndarray, budget: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    if not len(budget):
+        return np.full(len(at), np.nan)
+    outside = (at < budget[0] * (1 - SAME)) | (at > budget[-1] * (1 + SAME))
+    return np.where(outside, np.nan, np.interp(np.log(at), np.log(budget), loss))

@@ -1,0 +1,26 @@
+"""The pair of olmix: ratios.csv and metrics.csv in one folder, one row a run in each."""
+
+import pandas as pd
+
+from bimix_jax.logs.history import Keep, Keys, LogFile, history_of
+from bimix_jax.tables import read_table
+
+RATIOS, METRICS = "ratios.csv", "metrics.csv"
+PATTERN = "{target}"
+LABELS = ("run", "run_id", "name", "index")
+"""Columns that are no metric and no domain."""
+
+
+def read(file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
+    """metrics.csv; all columns but the labels are metrics."""
+    table = read_table(file.path)
+    run = keys.run or next((c for c in ("run", "run_id") if c in table), None)
+    labels = [c for c in LABELS if c in table and c != run]
+    return history_of(table.drop(columns=labels), file, Keys(run, keys.step), keep)
+
+
+def ratios(metrics: LogFile) -> pd.DataFrame:
+    """ratios.csv beside a metrics.csv, the labels but the run left out."""
+    table = read_table(metrics.path.parent / RATIOS)
+    run = next((c for c in ("run", "run_id") if c in table), None)
+    return table.drop(columns=[c for c in LABELS if c in table and c != run])

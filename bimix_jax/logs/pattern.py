@@ -1,0 +1,45 @@
+"""Which columns of a log are losses, and of what: a pattern like eval/{target}/loss."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+from bimix_jax.checks import SweepError
+
+MARK = "{target}"
+NEAREST = 10
+
+
+def pattern_of(pattern: str) -> re.Pattern[str]:
+    """A loss pattern, compiled.
+
+    Raises:
+        SweepError: unless {target} stands in it once.
+
+    >>> pattern_of("eval/{target}/loss").fullmatch("eval/web/loss")["target"]
+    'web'
+    """
+    if pattern.count(MARK) != 1:
+        raise SweepError(
+            f"loss_pattern is {pattern!r}; expected {MARK} in it once, like 'eval/{MARK}/loss'."
+        )
+    before, after = map(re.escape, pattern.split(MARK))
+    return re.compile(f"{before}(?P<target>.+){after}")
+
+
+def targets_in(columns: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Column → target, of the columns that match."""
+    found = ((column, pattern.fullmatch(column)) for column in columns)
+    return {column: match["target"] for column, match in found if match}
+
+
+def check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
+    """Raise SweepError with the nearest names where no column matches."""
+    if targets:
+        return
+    near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
+    raise SweepError(
+        f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
+        f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
+        "stands (--loss-pattern)."
+    )

@@ -1,0 +1,231 @@
+"""The verb: logs and the table of runs in, a Sweep out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bimix_jax.checks import SweepError
+from bimix_jax.formats import read_sweep
+from bimix_jax.logs import olmix
+from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
+from bimix_jax.logs.forms import FORMS, find_files
+from bimix_jax.logs.history import RUN, Keys, LogFile
+from bimix_jax.logs.mixtures import Mixtures, read_mixture_table
+from bimix_jax.logs.pattern import check_some_match, pattern_of, targets_in
+from bimix_jax.logs.points import (
+    TOKENS_KEYS,
+    losses_as_numbers,
+    one_row_a_budget,
+    one_row_a_step,
+    with_budgets,
+    without_untrained,
+)
+from bimix_jax.meaning import Meaning, meaning_of
+from bimix_jax.pairs import match_names
+from bimix_jax.sweep import ATTRIBUTES, Sweep
+from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, Source, listed, names_of, prefixed
+
+Progress = Callable[[str, float], object]
+
+
+def read_logs(
+    logs: str | Path | Sequence[str | Path],
+    mixtures: Source | None = None,
+    *,
+    form: str | None = None,
+    loss_pattern: str | None = None,
+    run_key: str | None = None,
+    step_key: str | None = None,
+    tokens_key: str | None = None,
+    tokens_per_step: float | None = None,
+    unit: str | None = None,
+    mixture_prefix: str | None = None,
+    align: Align = "auto",
+    budgets: Any = None,
+    tolerance: float = 0.01,
+    drop_unmatched: bool = False,
+    select: Mapping[str, Any] | None = None,
+    model_size: str | None = None,
+    meaning: Meaning | Mapping[str, Any] | None = None,
+    endpoints_only: bool = False,
+    progress: Progress = lambda name, size: None,
+) -> Sweep:
+    """Read the logs of training runs and the table of their mixtures as a sweep.
+
+    Args:
+        logs: files, or folders with a file or folder a run, which then is called as that is.
+        mixtures: the table of runs: wide, long or .json of run → {domain: amount}; shares,
+            percentages, tokens, counts or weights. Default: the columns of the logs that begin
+            with the mixture prefix; ratios.csv for olmix.
+        form: "wandb" (history as CSV, JSON lines or Parquet, or the CSV of a chart), "trainer"
+            (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv) or "table";
+            default by the names of the files.
+        loss_pattern: which metrics are losses, {target} where the target's name stands; default
+            eval/{target}/loss, for trainer eval_{target}_loss, for table loss_{target}, for olmix
+            all.
+        run_key, step_key, tokens_key: columns of runs, steps and tokens, where they have no usual
+            name.
+        tokens_per_step: turns steps into tokens.
+        unit: of budgets, "tokens" or "steps"; default tokens where they are known.
+        mixture_prefix: what the columns of proportions begin with.
+        align: how runs that were logged at different budgets are put on common ones: "nearest"
+            within the tolerance, "interpolate" in the log budget, "none"; default "nearest" where
+            fewer than half of the points lie at common budgets.
+        budgets: the common ones; default those of the run that most agree with.
+        tolerance: how far, relative, a budget may be moved.
+        drop_unmatched: leave out runs without a mixture and mixtures without a run, which is an
+            error otherwise.
+        select, model_size, meaning, endpoints_only: as in `read_sweep`.
+        progress: called with the name and the bytes of every file that has been read.
+
+    Returns:
+        A `Sweep`; what was dropped, moved, merged or normalised is in its notes.
+
+    Raises:
+        SweepError: with what was found, what was expected, and what to do.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for run, losses in {"a": [3.0, 2.0], "b": [3.5, 2.5]}.items():
+    ...     log = pd.DataFrame({"_step": [100, 200], "eval/web/loss": losses})
+    ...     log.to_csv(folder / f"{run}.csv", index=False)
+    >>> runs = pd.DataFrame({"run": ["a", "b"], "web": [30, 10], "code": [10, 30]})
+    >>> sweep = read_logs(folder, runs, tokens_per_step=1000)
+    >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
+    (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
+    """
+    sources = [logs] if isinstance(logs, (str, Path)) else list(logs)
+    name, files = find_files(sources, form)
+    keys = Keys(run_key, step_key)
+    pattern = loss_pattern or FORMS[name].pattern
+    prefix = None if mixtures is not None or name == "olmix" else mixture_prefix or MIXTURE_PREFIX
+    rows, targets = _rows(name, files, keys, pattern, [tokens_key, *TOKENS_KEYS], prefix, progress)
+    rows, unit, notes = _with_budgets(rows, targets, unit, tokens_per_step, tokens_key)
+    if mixtures is None:
+        mixtures = olmix.ratios(files[0]) if name == "olmix" else _own_mixtures(rows, prefix)
+    table = read_mixture_table(mixtures, run_key, mixture_prefix)
+    points, doubled = one_row_a_budget(rows[[RUN, BUDGET, *targets.values()]])
+    points, unmatched = _matched(points, table, drop_unmatched)
+    points, moved = on_common_budgets(points, align, budgets, tolerance)
+    frame = _joined(points, table, list(targets.values()), unit)
+    frame.attrs[ATTRIBUTES] = {
+        "unit": unit,
+        "notes": [*notes, *doubled, *table.notes, *unmatched, *moved],
+    }
+    stated = meaning_of(meaning)
+    if stated.share_unit is None and table.unit is not None:
+        stated = meaning_of({**stated.stated(), "share_unit": table.unit})
+    return read_sweep(
+        frame, run="run", select=select, model_size=model_size, meaning=stated,
+        endpoints_only=endpoints_only,
+    )  # fmt: skip
+
+
+def _rows(
+    form: str,
+    files: Sequence[LogFile],
+    keys: Keys,
+    pattern: str,
+    tokens_keys: Sequence[str | None],
+    prefix: str | None,
+    progress: Progress,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """All rows of all files with the columns that are used, and which are of which target."""
+    compiled, seen, targets = pattern_of(pattern), dict[str, None](), dict[str, str]()
+
+    def keep(columns: list[str]) -> list[str]:
+        seen.update(dict.fromkeys(columns))
+        found = targets_in(columns, compiled)
+        others = [
+            c for c in columns if c in tokens_keys or (prefix is not None and c.startswith(prefix))
+        ]
+        targets.update({c: t for c, t in found.items() if c not in others})
+        return [c for c in columns if c in targets or c in others]
+
+    parts = []
+    for file in files:
+        parts.append(one_row_a_step(FORMS[form].read(file, keys, keep)))
+        progress(file.run, file.path.stat().st_size)
+    rows = pd.concat(parts, ignore_index=True)
+    targets = {c: t for c, t in targets.items() if c in rows}
+    check_some_match(targets, [c for c in seen if not c.startswith("\0")], pattern)
+    gone = rows[RUN].isna().to_numpy(bool)
+    if gone.any():
+        raise SweepError(f"run_key: {gone.sum()} rows name no run; fill them in.")
+    return rows, targets
+
+
+def _with_budgets(
+    rows: pd.DataFrame,
+    targets: Mapping[str, str],
+    unit: str | None,
+    tokens_per_step: float | None,
+    tokens_key: str | None,
+) -> tuple[pd.DataFrame, str, list[str]]:
+    """Points with numbers, at budgets above 0."""
+    names = list(targets.values())
+    rows, infinite = losses_as_numbers(rows, targets)
+    rows, known, placed = with_budgets(rows, names, unit, tokens_per_step, tokens_key)
+    rows, untrained = without_untrained(rows)
+    if rows.empty:
+        raise SweepError(f"logs: the losses of {listed(names)} are empty in every row past step 0.")
+    return rows, known, [*placed, *infinite, *untrained]
+
+
+def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> pd.DataFrame:
+    """Mixtures that the logs hold themselves: of each run the last row that names them."""
+    domains = prefixed(rows, prefix or MIXTURE_PREFIX)
+    if not domains:
+        raise SweepError(
+            "mixtures: the logs have no columns of proportions, so a table of runs and their "
+            "mixtures is needed (--mixtures)."
+        )
+    table = rows.groupby(RUN, sort=False)[list(domains)].last().rename(columns=domains)
+    return table.rename_axis("run").reset_index()
+
+
+def _matched(points: pd.DataFrame, table: Mixtures, drop: bool) -> tuple[pd.DataFrame, list[str]]:
+    """The points of runs whose mixture is known."""
+    logged, mixed = pd.unique(points[RUN]), table.shares.index
+    without_mixture = [run for run in logged if run not in mixed]
+    without_run = sorted(set(mixed) - set(logged), key=list(mixed).index)
+    said = [
+        f"{len(runs)} {kind}: {listed(runs)}"
+        for kind, runs in (
+            ("runs without a mixture", without_mixture),
+            ("mixtures without a run", without_run),
+        )
+        if runs
+    ]
+    if said and (not drop or len(without_mixture) == len(logged)):
+        raise SweepError(
+            f"mixtures: {'; '.join(said)}. Name runs alike in the logs and in the table of "
+            "mixtures, or leave them out with drop_unmatched=True (--drop-unmatched)."
+        )
+    known = points[~points[RUN].isin(without_mixture)].reset_index(drop=True)
+    return known, [f"Left out: {'; '.join(said)}."] if said else []
+
+
+def _joined(
+    points: pd.DataFrame, table: Mixtures, targets: Sequence[str], unit: str
+) -> pd.DataFrame:
+    """A wide table as `read_sweep` reads it, runs in the order of the table of mixtures."""
+    order = {run: i for i, run in enumerate(table.shares.index)}
+    points = points.sort_values(RUN, key=lambda runs: runs.map(order), kind="stable")
+    domains, named = match_names(
+        {d: d for d in table.shares.columns}, {t: t for t in dict.fromkeys(targets)}
+    )
+    runs = points[RUN].to_numpy(object)
+    shares, rest = table.shares.loc[runs], table.rest.loc[runs]
+    columns: dict[str, Any] = {"run": runs}
+    columns |= {} if unit == "run" else {unit: points[BUDGET].to_numpy(float)}
+    columns |= {MIXTURE_PREFIX + domains[d]: shares[d].to_numpy(float) for d in names_of(shares)}
+    columns |= {LOSS_PREFIX + named[t]: points[t].to_numpy(float) for t in named}
+    free = [
+        c
+        for c in names_of(rest)
+        if c not in columns and not c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))
+    ]
+    return pd.DataFrame(columns | {c: rest[c].to_numpy() for c in free})

@@ -1,0 +1,124 @@
+"""What the numbers of a sweep mean: without it, results of unlike sweeps get mixed."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bimix_jax.parameter_counts import number_of_parameters
+
+NAMES = {
+    "tokenizer": "tokeniser",
+    "loss_unit": "unit of the losses",
+    "share_unit": "unit of the shares",
+    "schedule": "learning-rate schedule",
+    "model_size": "model size",
+}
+"""How messages call the entries."""
+SHARE_UNITS = ("tokens", "documents", "samples")
+LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "nats": ("nats", lambda loss: loss),
+    "bits": ("nats", lambda loss: loss * np.log(2)),
+    "perplexity": ("nats", np.log),
+    "nats per byte": ("nats per byte", lambda loss: loss),
+    "bits per byte": ("nats per byte", lambda loss: loss * np.log(2)),
+}
+"""Unit of a file → unit that is kept (nats are per token) and how to come there."""
+
+
+def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise ValueError(f"{entry} is {value!r}; expected one of {', '.join(known)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What losses, shares and budgets of a sweep were measured with; None where it is not stated.
+
+    Raises:
+        ValueError: on a unit that does not exist, or a model size that is none.
+
+    >>> Meaning(tokenizer="gpt2", model_size="122M").stated()
+    {'tokenizer': 'gpt2', 'model_size': 122000000.0}
+    """
+
+    tokenizer: str | None = None
+    """name of the tokeniser"""
+    loss_unit: str | None = None
+    """"nats" or "bits" (per token), "perplexity", "nats per byte" or "bits per byte"; a sweep
+    holds nats, or nats per byte"""
+    share_unit: str | None = None
+    """what proportions are shares of: "tokens", "documents" or "samples" """
+    schedule: str | None = None
+    """the learning-rate schedule, in the user's words"""
+    model_size: float | None = None
+    """parameters of the model; text like "122M" is understood"""
+
+    def __post_init__(self) -> None:
+        _check_one_of("loss_unit", self.loss_unit, tuple(LOSS_UNITS))
+        _check_one_of("share_unit", self.share_unit, SHARE_UNITS)
+        if self.model_size is not None:
+            object.__setattr__(self, "model_size", number_of_parameters(self.model_size))
+
+    def stated(self) -> dict[str, Any]:
+        """The entries that are known, by name."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+    def note_of_absent(self, but: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """One sentence that names what is not stated, `but` aside; none where all is.
+
+        >>> Meaning("gpt2", "nats", "tokens", "cosine").note_of_absent()
+        ('Not stated with the sweep, so not checked: model size.',)
+        """
+        absent = [NAMES[e] for e in NAMES if e not in but and getattr(self, e) is None]
+        return (f"Not stated with the sweep, so not checked: {', '.join(absent)}.",) * bool(absent)
+
+    def check_like(self, other: "Meaning", ours: str, theirs: str, but: tuple[str, ...] = ()):
+        """Raise ValueError where both state an entry and differ, entries of `but` aside."""
+        here, there = self.stated(), other.stated()
+        differ = [e for e in NAMES if e in here.keys() & there.keys() and here[e] != there[e]]
+        said = [
+            f"the {NAMES[e]} of {ours} is {here[e]}, that of {theirs} {there[e]}"
+            for e in differ
+            if e not in but
+        ]
+        if said:
+            raise ValueError(
+                f"{ours} and {theirs} are not alike: {'; '.join(said)}. Compare only what was "
+                "measured alike, or correct what is stated."
+            )
+
+
+UNSTATED = Meaning()
+"""Nothing is stated."""
+
+
+def meaning_of(given: "Meaning | Mapping[str, Any] | None") -> Meaning:
+    """A mapping of entries as a Meaning.
+
+    Raises:
+        ValueError: on an entry that does not exist.
+    """
+    if isinstance(given, Meaning):
+        return given
+    entries = dict(given or {})
+    unknown = sorted(set(entries) - set(NAMES))
+    if unknown:
+        raise ValueError(f"meaning: {unknown[0]} is no entry; expected some of {', '.join(NAMES)}.")
+    return Meaning(**entries)
+
+
+def in_nats(loss: np.ndarray, meaning: Meaning) -> tuple[np.ndarray, Meaning, tuple[str, ...]]:
+    """Losses in the unit that laws are fitted in, what they mean then, and a note if changed.
+
+    >>> in_nats(np.array([1.0]), Meaning(loss_unit="bits"))[0].round(3).item()
+    0.693
+    """
+    if meaning.loss_unit is None:
+        return loss, meaning, ()
+    kept, convert = LOSS_UNITS[meaning.loss_unit]
+    if kept == meaning.loss_unit:
+        return loss, meaning, ()
+    note = f"Losses were given as {meaning.loss_unit} and converted to {kept}."
+    return convert(loss), dataclasses.replace(meaning, loss_unit=kept), (note,)

@@ -1,0 +1,24 @@
+"""JSON of everything, which `bimix predict` and `--reference` read again."""
+
+import json
+from typing import TYPE_CHECKING
+
+from bimix_jax.recipe.paths import Where
+
+if TYPE_CHECKING:
+    from bimix_jax.recipe.recipe import Recipe
+
+
+def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
+    """{"mixture", "tokens", "epochs", "paths", "stamp"}."""
+    epochs = recipe.epochs
+    document = {
+        "mixture": recipe.weights.to_dict(),
+        "planned_tokens": recipe.tokens,
+        "tokens": None if recipe.tokens is None else (recipe.weights * recipe.tokens).to_dict(),
+        "epochs": None if epochs is None else epochs.dropna().to_dict(),
+        "paths": paths,
+        "stamp": recipe.stamp.document(),
+    }
+    known = {name: value for name, value in document.items() if value is not None}
+    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"

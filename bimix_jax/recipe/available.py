@@ -1,0 +1,57 @@
+"""What there is of every domain: the table beside the sweep."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.names import check_names
+from bimix_jax.tables import listed, read_table
+
+TOKENS, DOCUMENTS, PER_DOCUMENT = "tokens", "documents", "tokens_per_document"
+
+
+def read_available(
+    source: str | Path | pd.DataFrame, domains: tuple[str, ...] | None = None
+) -> pd.DataFrame:
+    """A table of the tokens that exist, by domain.
+
+    Args:
+        source: columns domain, tokens and, if known, documents or tokens_per_document.
+        domains: names that it must have, all of them and no other.
+
+    Returns:
+        Columns tokens and tokens_per_document (nan where unknown), domains as the index.
+
+    Raises:
+        ValueError: if a column or a domain is missing, or a number is not above 0.
+
+    >>> table = pd.DataFrame({"domain": ["web"], "tokens": [1e9], "documents": [1e6]})
+    >>> read_available(table).loc["web", "tokens_per_document"].item()
+    1000.0
+    """
+    name = "available" if isinstance(source, pd.DataFrame) else str(source)
+    table = read_table(source)
+    if "domain" not in table or TOKENS not in table:
+        raise ValueError(
+            f"{name}: found the columns {listed(table.columns)}; expected domain, tokens and, if "
+            "known, documents or tokens_per_document."
+        )
+    if domains is not None:
+        check_names(name, table["domain"], domains)
+    columns = [c for c in (TOKENS, DOCUMENTS, PER_DOCUMENT) if c in table]
+    numbers = table.set_index(table["domain"].astype(str))[columns].apply(
+        pd.to_numeric, errors="coerce"
+    )
+    wrong = ~((numbers > 0) & np.isfinite(numbers)) & table[columns].notna().to_numpy()
+    wrong[TOKENS] |= numbers[TOKENS].isna()
+    if wrong.any(axis=None):
+        row, column = np.argwhere(wrong.to_numpy())[0]
+        raise ValueError(
+            f"{name}: {numbers.index[row]} has {columns[column]} = "
+            f"{table[columns[column]].iloc[row]}; expected a number above 0."
+        )
+    if PER_DOCUMENT not in numbers:
+        each = numbers[TOKENS] / numbers[DOCUMENTS] if DOCUMENTS in numbers else np.nan
+        numbers[PER_DOCUMENT] = each
+    return numbers[[TOKENS, PER_DOCUMENT]].astype(float)

@@ -1,0 +1,226 @@
+"""Recipe: a mixture at a planned budget, in tokens, epochs and weights to train with."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bimix_jax.files import check_folder, write_atomically
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.optimum import Optimum
+from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
+from bimix_jax.recipe.paths import Where
+from bimix_jax.recipe.shares import rounded, token_shares
+from bimix_jax.recipe.stamp import Stamp, digest_of
+from bimix_jax.storage import fit_digest
+
+DIGITS = 8
+"""Decimals of emitted weights: a source is off by less than 1e-8 of all tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What to train on: shares of tokens, how many that is, and how often each source is seen."""
+
+    shares: pd.Series
+    """share of the tokens by domain, as intended"""
+    weights: pd.Series
+    """the same with as many decimals as are emitted, summing to 1"""
+    tokens: float | None
+    """planned in all; None where it is not known"""
+    available: pd.DataFrame | None
+    """tokens and tokens_per_document by domain, see `read_available`"""
+    stamp: Stamp
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """One row a domain, intended and rounded.
+
+        Columns: share; tokens where the planned number is known; available and epochs
+        (tokens/available) where the table is there; and rounded, rounded_tokens, rounded_epochs of
+        the emitted weights.
+        """
+        intended = self._columns(self.shares, "")
+        table = pd.DataFrame({"share": self.shares, **intended, "rounded": self.weights})
+        for name, column in self._columns(self.weights, "rounded_").items():
+            table[name] = column
+        return table.drop(columns="rounded_available", errors="ignore").rename_axis("domain")
+
+    def _columns(self, shares: pd.Series, prefix: str) -> dict[str, pd.Series]:
+        if self.tokens is None:
+            return {}
+        used = shares * self.tokens
+        if self.available is None:
+            return {f"{prefix}tokens": used}
+        there = self.available[TOKENS]
+        return {
+            f"{prefix}tokens": used,
+            f"{prefix}available": there,
+            f"{prefix}epochs": used / there,
+        }
+
+    def sources(self) -> dict[str, float]:
+        """Emitted weight by domain, of those that have one: what is 0 need not be loaded."""
+        return {str(d): float(w) for d, w in self.weights.items() if w > 0}
+
+    @property
+    def epochs(self) -> pd.Series | None:
+        """How often each domain is seen with the emitted weights; None where it is not known."""
+        if self.tokens is None or self.available is None:
+            return None
+        return self.weights * self.tokens / self.available[TOKENS]
+
+    @property
+    def tokens_per_document(self) -> pd.Series | None:
+        """Mean tokens of a document by domain; None where it is not known of every domain."""
+        if self.available is None or self.available[PER_DOCUMENT].isna().any():
+            return None
+        return self.available[PER_DOCUMENT]
+
+    def emit(self, form: str, paths: dict[str, Where] | None = None) -> str:
+        """The text of a file for a training stack.
+
+        Args:
+            form: json, megatron, hf, streaming, olmix or text.
+            paths: by domain, from `read_paths`; megatron, hf and streaming need them.
+
+        Raises:
+            ValueError: on an unknown form, or paths that are missing or of another kind.
+        """
+        from bimix_jax.recipe.forms import form_named
+
+        return form_named(form).render(self, paths)
+
+    def save(
+        self, path: str | Path, form: str, paths: dict[str, Where] | None = None
+    ) -> list[Path]:
+        """Write `emit` to a file, and beside a form without comments its stamp (<file>.stamp.json).
+
+        Returns:
+            What was written.
+
+        Raises:
+            ValueError: as `emit`.
+            OSError: if the folder does not exist.
+        """
+        from bimix_jax.recipe.forms import form_named, stamp_text
+
+        text = self.emit(form, paths)
+        check_folder(path)
+        written = [Path(path)]
+        if not form_named(form).carries_stamp:
+            sidecar = Path(f"{path}.stamp.json")
+            write_atomically(sidecar, stamp_text(self, form))
+            written.append(sidecar)
+        write_atomically(path, text)
+        return written
+
+
+def make_recipe(
+    best: Optimum,
+    fitted: Fit,
+    available: Any = None,
+    *,
+    tokens: float | None = None,
+    digits: int = DIGITS,
+    fit_hash: str | None = None,
+    command: str = "bimix_jax.make_recipe",
+) -> Recipe:
+    """An optimum as a recipe at its budget.
+
+    Args:
+        best: from `optimize_mixture`.
+        fitted: the fit that it comes from.
+        available: table of the tokens that exist, see `read_available`; default what the
+            optimum's constraints say.
+        tokens: planned in all; default what its constraints say, or its budget where that is in
+            tokens.
+        digits: decimals of the emitted weights.
+        fit_hash: of the file of the fit; default what saving it would give.
+        command: what goes into the stamp.
+
+    Raises:
+        ValueError: on names that do not match, numbers that are not above 0, or shares of
+            documents without the tokens of a document.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> recipe = make_recipe(bx.optimize_mixture(fitted, budget=5e6), fitted, digits=3)
+    >>> recipe.weights["latex"].item(), round(float(recipe.table()["tokens"].sum()))
+    (0.201, 5000000)
+    """
+    if tokens is not None and not 0 < tokens < float("inf"):
+        raise ValueError(f"tokens is {tokens}; expected the number planned, above 0.")
+    if not 1 <= digits <= 15:
+        raise ValueError(f"digits is {digits}; expected 1 to 15 decimals.")
+    table = _available(best, available, fitted.domains)
+    planned = _planned(best) if tokens is None else tokens
+    shares, notes = _shares_of_tokens(best.mixture, fitted.meaning.share_unit, table)
+    unknown = (
+        "Planned tokens are not known, as budgets are in "
+        f"{best.unit}: say them with tokens= (--tokens)."
+    )
+    return Recipe(
+        shares=shares.rename("share"),
+        weights=rounded(shares, digits),
+        tokens=planned,
+        available=table,
+        stamp=Stamp(
+            fit=fit_hash or fit_digest(fitted),
+            constraints=digest_of(_asked(best)),
+            budget=f"{best.budget:g} {best.unit}",
+            command=command,
+        ),
+        notes=(
+            *notes,
+            *([unknown] if planned is None else []),
+            *fitted.meaning.note_of_absent(("model_size",) if fitted.law.needs_size else ()),
+        ),
+    )
+
+
+def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:
+    """The table in the order of the domains; of constraints, nan where they say nothing."""
+    if source is not None:
+        return read_available(source, domains).loc[list(domains)]
+    if not best.constraints.available:
+        return None
+    tokens = pd.Series(best.constraints.available, dtype=float).reindex(list(domains))
+    return pd.DataFrame({TOKENS: tokens, PER_DOCUMENT: float("nan")})
+
+
+def _planned(best: Optimum) -> float | None:
+    asked = best.constraints
+    if best.unit != TOKENS and asked.tokens is None and asked.tokens_per_step is None:
+        return None
+    return asked.planned_tokens(best.unit, best.budget)
+
+
+def _asked(best: Optimum) -> dict[str, Any]:
+    """What the optimum was asked for beyond the least mean loss; empty for nothing."""
+    asked: dict[str, Any] = {}
+    if best.constraints != Constraints():
+        asked["constraints"] = best.constraints.to_dict()
+    if best.weights.nunique() > 1:
+        asked["weights"] = {str(name): float(value) for name, value in best.weights.items()}
+    if best.objective_name != "mean":
+        asked["objective"] = best.objective_name
+    return asked
+
+
+def _shares_of_tokens(
+    mixture: pd.Series, unit: str | None, available: pd.DataFrame | None
+) -> tuple[pd.Series, tuple[str, ...]]:
+    """The mixture as shares of tokens, whatever the sweep's shares are of."""
+    if unit in (None, "tokens"):
+        return mixture, ()
+    if available is None or available[PER_DOCUMENT].isna().any():
+        raise ValueError(
+            f"available: the sweep's shares are of {unit}, so the tokens of one are needed: a "
+            "table with domain, tokens and tokens_per_document (--available)."
+        )
+    return token_shares(mixture, available[PER_DOCUMENT]), (
+        f"The sweep's shares are of {unit}; they were turned into shares of tokens.",
+    )

@@ -1,0 +1,42 @@
+"""Where an emitted file comes from: enough to make it again, and to see that nothing changed."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from bimix_jax import __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """What every emitted file carries."""
+
+    fit: str
+    """SHA-256 of the file of the fit"""
+    constraints: str
+    """SHA-256 of the constraints and weights as sorted JSON, "none" without any"""
+    budget: str
+    """number and unit"""
+    command: str
+    """that wrote the file, or the Python call"""
+    version: str = __version__
+
+    def document(self) -> dict[str, str]:
+        """As a mapping, for JSON."""
+        return dataclasses.asdict(self)
+
+    def comment(self, mark: str = "#") -> str:
+        """As lines of comment."""
+        return "".join(f"{mark} bimix_jax {name}: {v}\n" for name, v in self.document().items())
+
+
+def digest_of(document: Any) -> str:
+    """SHA-256 of a document as sorted JSON; "none" for an empty one.
+
+    >>> digest_of({})
+    'none'
+    """
+    if not document:
+        return "none"
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,39 @@
+"""MosaicML Streaming: YAML of streams, each what `streaming.Stream` takes.
+
+A proportion counts samples; in pretraining they are packed to one length, so that shares of samples
+are shares of tokens.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from bimix_jax.recipe.paths import Where, check_paths
+from bimix_jax.recipe.yaml_lines import yaml_lines
+
+if TYPE_CHECKING:
+    from bimix_jax.recipe.recipe import Recipe
+
+
+def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
+    """streams: name → remote, local, proportion."""
+    known = check_paths(paths, "streaming")
+    streams: dict[str, dict[str, Any]] = {}
+    for domain, weight in recipe.sources().items():
+        streams |= _streams(domain, weight, known[domain])
+    why = "# Proportions are of samples, taken to be packed to one length.\n"
+    return recipe.stamp.comment() + why + "".join(yaml_lines({"streams": streams}))
+
+
+def _streams(domain: str, weight: float, where: Where) -> dict[str, dict[str, Any]]:
+    if isinstance(where, dict):
+        return {domain: {**where, "proportion": weight}}
+    share = weight / len(where)
+    names = [domain] if len(where) == 1 else [f"{domain}_{i}" for i in range(len(where))]
+    return {
+        name: {_kind(path): path, "proportion": share}
+        for name, path in zip(names, where, strict=True)
+    }
+
+
+def _kind(path: str) -> str:
+    """A path with a scheme is remote."""
+    return "remote" if "://" in path else "local"

@@ -1,0 +1,20 @@
+"""Plain text: a line a source, its weight first."""
+
+from typing import TYPE_CHECKING
+
+from bimix_jax.recipe.paths import Where
+
+if TYPE_CHECKING:
+    from bimix_jax.recipe.recipe import Recipe
+
+
+def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
+    """Weight, domain, tokens and epochs where they are known."""
+    lines = [recipe.stamp.comment(), "# weight  domain  tokens  epochs\n"]
+    epochs = recipe.epochs
+    for domain, weight in recipe.sources().items():
+        cells = [f"{weight:.15g}", domain]
+        cells += [] if recipe.tokens is None else [f"{weight * recipe.tokens:.0f}"]
+        cells += [] if epochs is None else [f"{epochs[domain]:.4g}"]
+        lines.append("  ".join(cells) + "\n")
+    return "".join(lines)

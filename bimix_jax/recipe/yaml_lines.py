@@ -1,0 +1,39 @@
+"""YAML of nested mappings and lists, written so that every reader takes it the same."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+"""Names that some readers take for truth values or nothing."""
+
+
+def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of a mapping of mappings, lists of mappings and scalars; scalars as JSON writes them.
+
+    >>> document = {"data": {"sources": [{"name": "a", "paths": ["x"]}]}, "mix": {"on": 0.5}}
+    >>> print("".join(yaml_lines(document)), end="")
+    data:
+      sources:
+        - name: "a"
+          paths: ["x"]
+    mix:
+      "on": 0.5
+    """
+    for key, value in document.items():
+        name = str(key)
+        plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
+        label = name if plain else json.dumps(name, ensure_ascii=False)
+        if isinstance(value, Mapping):
+            yield f"{label}:\n"
+            yield from ("  " + line for line in yaml_lines(value))
+        elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            yield f"{label}:\n"
+            for item in value:
+                first, *others = yaml_lines(item)
+                yield f"  - {first}"
+                yield from ("    " + line for line in others)
+        else:
+            yield f"{label}: {json.dumps(value, ensure_ascii=False)}\n"

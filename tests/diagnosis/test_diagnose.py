@@ -1,0 +1,169 @@
+"""What is doubtful about a sweep is found, and what is sound is left alone."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.diagnosis.budgets import observe_budgets
+from bimix_jax.diagnosis.laws import identifiable_laws
+from bimix_jax.diagnosis.losses import observe_losses
+from bimix_jax.diagnosis.mixtures import observe_mixtures
+from bimix_jax.diagnosis.observation import Severity
+from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
+
+OBSERVERS = (observe_losses, observe_mixtures, observe_budgets)
+
+
+def sweep_of(table):
+    return bx.read_sweep(table, meaning={"tokenizer": "gpt2"})
+
+
+def seen(table):
+    """What is observed but for laws, which compile: severity by what."""
+    sweep = sweep_of(table)
+    return {o.what: o.severity for observe in OBSERVERS for o in observe(sweep)}
+
+
+def finds(table, words, severity=Severity.WARNING):
+    found = [s for what, s in seen(table).items() if words in what]
+    return found == [severity]
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bx.SweepWarning)
+        yield
+
+
+def test_a_sound_sweep_gives_notes_only():
+    found = seen(frame(noise=0.002))
+    assert set(found.values()) == {Severity.NOTE}
+    assert any("No mixture was run twice" in what for what in found)
+    assert any(what.startswith("Not stated") for what in found)
+
+
+def scaled(run, factor, table=None):
+    table = frame(noise=0.002) if table is None else table
+    here = table["run"] == run
+    columns = [f"loss_{d}" for d in DOMAINS]
+    return table.assign(**{c: table[c].where(~here, table[c] * factor) for c in columns})
+
+
+def test_perplexities_are_an_error_unless_stated():
+    table = frame(noise=0.002)
+    table = table.assign(**{f"loss_{d}": np.exp(table[f"loss_{d}"] + 2) for d in DOMAINS})
+    assert finds(table, "looks like perplexities", Severity.ERROR)
+    stated = bx.read_sweep(table, meaning={"loss_unit": "perplexity"})
+    assert not any("perplexities" in o.what for o in observe_losses(stated))
+
+
+def test_a_run_in_another_unit_is_seen():
+    assert finds(scaled("run03", 1 / np.log(2)), "far from those of the others: run03 (1.4")
+
+
+def test_a_loss_that_jumps_and_one_that_rises():
+    table = frame(noise=0.002)
+    table.loc[table.index[20], "loss_web"] *= 1.2
+    assert finds(table, "1 losses jump where those of other runs do not: web in run02")
+    rising = frame(noise=0.002)
+    rising.loc[rising.index[23], "loss_web"] *= 1.3
+    assert finds(rising, "end more than 2 % above")
+
+
+def test_percentages_and_gaps():
+    table = frame(noise=0.002)
+    percent = table.assign(**{f"r_{d}": 100 * table[f"r_{d}"] for d in DOMAINS})
+    assert finds(percent, "sum to 100")
+    few = table.assign(loss_web=table["loss_web"].where(table.index != 3))
+    assert finds(few, "1 of 288 loss cells are empty", Severity.NOTE)
+    many = table.assign(loss_web=table["loss_web"].where(table.index % 3 > 0))
+    assert finds(many, "loss cells are empty (web 33 %)")
+
+
+def test_zeros_and_domains_never_used():
+    assert finds(without_web(frame()), "Shares of exactly 0: web in 2 of 12", Severity.NOTE)
+    assert finds(frame().assign(r_wiki=0.0), "no run was trained on: wiki")
+
+
+def with_mixtures(values):
+    """The losses of the usual sweep at mixtures (runs, domains) that are given."""
+    repeated = np.repeat(values, 8, axis=0)
+    return frame(noise=0.002).assign(
+        **{f"r_{d}": repeated[:, i] for i, d in enumerate(DOMAINS)}
+    )  # fmt: skip
+
+
+def test_ties_near_ties_and_narrow_ranges():
+    share = np.linspace(0.05, 0.3, RUNS)
+    tied = np.column_stack([share, 2 * share, 1 - 3 * share])
+    assert finds(with_mixtures(tied), "tied in every mixture: web, code")
+    near = tied + 1e-4 * np.random.default_rng(0).standard_normal((RUNS, 1)) * [1, 0, -1]
+    assert finds(with_mixtures(near), "nearly tied (condition number")
+    narrow = np.column_stack([np.linspace(0.2, 0.22, RUNS), share])
+    narrow = np.column_stack([narrow, 1 - narrow.sum(axis=1)])
+    assert finds(with_mixtures(narrow), "hardly vary: web 0.2-0.22")
+
+
+def test_few_mixtures_and_few_budgets():
+    table = frame(noise=0.002)
+    assert finds(table[table["run"] < "run03"], "3 mixtures of 3 domains")
+    assert finds(last_budget(table), "A single budget")
+    early = table["tokens"].isin(sorted(table["tokens"].unique())[:2])
+    assert finds(table[early], "2 budgets")
+
+
+def test_replicates_show_the_noise():
+    table = frame(noise=0.002)
+    again = frame(noise=0.002, seed=0).assign(run=lambda t: t["run"] + "b")
+    shifted = again.assign(**{f"loss_{d}": again[f"loss_{d}"] * 1.01 for d in DOMAINS})
+    expected = 100 * (0.01 / 1.005) / np.sqrt(2)
+    assert finds(pd.concat([table, shifted]), f"differ by {expected:.2f} % a run", Severity.NOTE)
+
+
+def test_laws_are_determined_by_enough_mixtures_and_budgets():
+    whole = identifiable_laws(sweep_of(frame()))
+    assert set(whole["verdict"]) == {"determined"}
+    assert whole.loc["BiMix", "coefficients"] == 4
+    one_budget = identifiable_laws(sweep_of(last_budget(frame())))
+    assert one_budget.loc["BiMix", ["determined", "verdict"]].tolist() == [2, "undetermined"]
+    table = frame()
+    three = identifiable_laws(sweep_of(table[table["run"] < "run02"]))
+    assert three.loc["BiMix", "verdict"] == "determined"
+    assert three.loc["TransferBiMix", "verdict"] == "held by its restraint"
+    assert three.loc["AdditiveLaw", "verdict"] == "undetermined"
+
+
+def test_the_rank_is_that_of_the_jacobian_by_differences():
+    """BiMix at two budgets and one mixture: A·B, A·C and β, α hangs on the mixture."""
+    table = frame()
+    one_mixture = table[table["run"] == "run00"]
+    other = table[(table["run"] == "run01") & (table["tokens"] == table["tokens"].max())]
+    sweep = sweep_of(pd.concat([one_mixture, other]))
+
+    def curve(theta):
+        alpha, beta, ab, ac = theta
+        s = sweep.budget / sweep.largest_budget
+        return sweep.mixture[:, 0] ** -alpha * (ab * s**-beta + ac)
+
+    at, steps = np.array([0.2, 0.4, 1.1, 0.9]), 1e-6 * np.eye(4)
+    jacobian = np.stack([(curve(at + d) - curve(at - d)) / 2e-6 for d in steps], axis=1)
+    rank = np.linalg.matrix_rank(jacobian, tol=1e-5)
+    assert identifiable_laws(sweep).loc["BiMix", "determined"] == rank
+
+
+def test_observations_come_worst_first_and_nothing_is_compiled_twice(caplog):
+    sweep = sweep_of(scaled("run03", 1 / np.log(2), without_web(frame(noise=0.002))))
+    found = bx.diagnose(sweep)
+    severities = [o.severity for o in found.observations]
+    assert severities == sorted(severities, reverse=True)
+    assert found.severity is Severity.WARNING
+    assert found.domains.loc["web", "zeros"] == 2
+    assert list(found.table()) == ["severity", "what", "advice"]
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        bx.diagnose(sweep)
+    assert "Compiling" not in caplog.text

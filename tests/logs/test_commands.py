@@ -1,0 +1,138 @@
+"""`bimix import`, `bimix check` and `bimix optimize --emit`: what they print, write and refuse."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.cli import main
+from tests.fits import DOMAINS, frame
+from tests.logs import exports
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    measured = exports.measured()
+    (folder / "logs").mkdir()
+    exports.wandb_csv(measured, folder / "logs")
+    exports.mixtures(measured).to_csv(folder / "runs.csv", index=False)
+    exports.mixtures(measured).iloc[:9].to_csv(folder / "some.csv", index=False)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "uniform.jsonl").write_text('{"_step": 3, "eval/c/lo')
+    frame(noise=0.002).to_csv(folder / "sweep.csv", index=False)
+    doubtful = frame(noise=0.002).assign(r_wiki=0.0)
+    doubtful.to_csv(folder / "doubtful.csv", index=False)
+    huge = frame(noise=0.002).assign(**{f"loss_{d}": 50.0 for d in DOMAINS})
+    huge.to_csv(folder / "huge.csv", index=False)
+    bx.fit(bx.read_sweep(frame(noise=0.01))).save(folder / "fit.json")
+    (folder / "sources.toml").write_text('web = "/w"\ncode = "/c"\nbooks = "/b"\n')
+    (folder / "short.toml").write_text('web = "/w"\ncode = "/c"\n')
+    pd.DataFrame({"domain": DOMAINS, "tokens": 1e9}).to_csv(folder / "there.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def call(inputs, monkeypatch, capsys):
+    """Run the entry point beside the inputs: exit code, stdout, stderr."""
+
+    def invoke(*arguments):
+        monkeypatch.chdir(inputs)
+        monkeypatch.setattr(sys, "argv", ["bimix", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return invoke
+
+
+def test_import_writes_a_sweep_that_reads_back(call, tmp_path):
+    out = tmp_path / "sweep.parquet"
+    options = ("--mixtures", "runs.csv", "--tokens-per-step", 4096, "--meaning", "tokenizer=x")
+    code, printed, error = call("import", "logs", *options, "-o", out)
+    assert (code, error) == (0, "")
+    assert "16 runs of 15 mixtures at 11 budgets" in printed
+    assert "Not stated with the sweep, so not checked: unit of the losses" in printed
+    assert bx.read_sweep(out).digest() == exports.measured().digest()
+    document = json.loads(call("import", "logs", *options, "-o", out, "--json")[1])
+    assert (document["runs"], document["unit"], document["points"]) == (16, "tokens", 176)
+
+
+@pytest.mark.parametrize(
+    ("file", "severity"), [("sweep.csv", 0), ("doubtful.csv", 1), ("huge.csv", 2)]
+)
+def test_check_ends_with_the_severity(call, file, severity):
+    code, printed, _ = call("check", file)
+    assert code == severity
+    assert printed.splitlines()[1].split()[0] == ("note", "warning", "error")[severity]
+    code, printed, _ = call("check", file, "--json")
+    assert code == severity
+    assert json.loads(printed)["severity"] == ("note", "warning", "error")[severity]
+
+
+def test_emitted_files_carry_the_command_and_print_alone(call, inputs, tmp_path):
+    options = ("optimize", "fit.json", "--emit", "text")
+    code, printed, _ = call(*options)
+    assert code == 0
+    lines = printed.splitlines()
+    assert lines[3] == "# bimix_jax command: bimix optimize fit.json --emit text"
+    assert sum(float(line.split()[0]) for line in lines if line[0] != "#") == pytest.approx(1)
+    out = tmp_path / "mix.json"
+    code, printed, _ = call("optimize", "fit.json", "--available", "there.csv", "--emit", "json",
+                            "--digits", 3, "-o", out)  # fmt: skip
+    assert code == 0
+    assert "rounded_epochs" in printed
+    assert f"Written: {out}" in printed.replace("\n", "")
+    code, _, _ = call("optimize", "fit.json", "--reference", out)
+    assert code == 0
+    document = json.loads(call("optimize", "fit.json", "--available", "there.csv", "--json")[1])
+    assert set(document["recipe"]["web"]) >= {"tokens", "epochs", "rounded"}
+
+
+BAD = {
+    "a run without a mixture": (
+        ["import", "logs", "--mixtures", "some.csv", "-o", "x.parquet"],
+        "7 runs without a mixture",
+    ),
+    "a pattern that matches nothing": (
+        ["import", "logs", "--mixtures", "runs.csv", "--loss-pattern", "{target}_nll",
+         "-o", "x.parquet"],
+        "no column matches '{target}_nll'. The nearest of 10: ",
+    ),
+    "truncated JSON": (
+        ["import", "broken", "--mixtures", "runs.csv", "-o", "x.parquet"],
+        "line 1 is no JSON",
+    ),
+    "tokens without a rate": (
+        ["import", "logs", "--mixtures", "runs.csv", "--unit", "tokens", "-o", "x.parquet"],
+        "--tokens-per-step",
+    ),
+    "no logs": (["import", "gone", "--mixtures", "runs.csv", "-o", "x.parquet"], "gone does not"),
+    "no Parquet": (["import", "logs", "--mixtures", "runs.csv", "-o", "x.csv"], ".parquet"),
+    "an entry that is none": (
+        ["import", "logs", "--mixtures", "runs.csv", "--meaning", "vocab=3", "-o", "x.parquet"],
+        "vocab is no entry",
+    ),
+    "a path map that misses a domain": (
+        ["optimize", "fit.json", "--emit", "megatron", "--paths", "short.toml"],
+        "no value for books",
+    ),
+    "no paths": (["optimize", "fit.json", "--emit", "streaming"], "give them (--paths)"),
+    "unknown form": (["optimize", "fit.json", "--emit", "xml"], "form is 'xml'"),
+    "paths alone": (["optimize", "fit.json", "--paths", "sources.toml"], "goes with --emit"),
+    "two on one stream": (["optimize", "fit.json", "--emit", "text", "--json"], "both print"),
+    "digits": (["optimize", "fit.json", "--digits", "0"], "digits is 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD.keys())
+def test_bad_input_ends_in_a_paragraph_and_leaves_nothing(call, inputs, arguments, words):
+    code, printed, error = call(*arguments)
+    assert (code, printed) == (2, "")
+    assert error.startswith("bimix: ")
+    assert words in error
+    assert "\n" not in error.rstrip("\n")
+    assert not list(inputs.glob("x.*"))

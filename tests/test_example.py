@@ -1,0 +1,39 @@
+"""The README's ten minutes, line for line, from the files under tests/example."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import bimix_jax as bx
+from bimix_jax.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+
+
+def section():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.split("## Ten minutes from your logs")[1].split("\n## ")[0]
+
+
+def test_the_ten_minutes_run_and_end_in_the_file_shown(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "tests" / "example", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^    bimix (.*)$", section(), re.M)
+    assert [line.split()[0] for line in lines] == ["import", "check", "fit", "optimize"]
+    for line in lines:
+        result = CliRunner().invoke(app, line.split())
+        assert result.exit_code == 0, result.output
+    blend = (tmp_path / "blend.txt").read_text()
+    shown = re.search(r"```text\n(.*?)```", section(), re.S)[1]
+    for found, expected in zip(blend.splitlines(), shown.splitlines(), strict=True):
+        assert found.split()[1] == expected.split()[1]
+        assert float(found.split()[0]) == pytest.approx(float(expected.split()[0]), abs=1e-5)
+    sweep = bx.read_sweep(tmp_path / "sweep.parquet")
+    embedded = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    pd.testing.assert_frame_equal(sweep.mixtures, embedded.mixtures, atol=1e-6)
+    assert sweep.meaning.stated() == {"tokenizer": "bpe-4096", "loss_unit": "nats"}
+    assert (tmp_path / "blend.txt.stamp.json").is_file()

@@ -6,7 +6,8 @@ FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; those th
 passed over. Further FILEs are sweeps of their own. The embedded sweep is always measured. Only
 targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
 of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
-part; only where its searches start comes from the whole sweep.
+part, holds out there what the split holds out, and is asked for the law of that kind of split; only
+where its searches start comes from the whole sweep.
 """
 
 import argparse
@@ -80,7 +81,8 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     found: dict[str, object] = {"split": split.kind}
     for law in LAWS.values():
         found[law.name] = law_error(sweep, split, law())
-    picked = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep)).best
+    judged = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep))
+    picked = judged.best_of(split.kind)
     found |= {PICKED: found[picked], "pick": picked}
     guesses: dict[str, list[float]] = {}
     for target in domains_of(sweep):

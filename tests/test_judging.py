@@ -58,13 +58,14 @@ def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):
     assert "less than LogLinear, the next: enough to tell." in verdict
 
 
-def hand_made(errors, groups=8):
+def hand_made(errors, groups=8, vague=None):
     """A comparison of two laws with given relative errors (laws, mixtures), one split."""
     errors = np.asarray(errors, float)
     return Comparison(
         laws=("one", "other"), targets=("web",), kinds=("mixtures",),
         test=np.ones((1, groups), bool), measured=np.full((groups, 1), 2.0),
         predicted=2.0 * (1 + errors)[:, None, :, None], budget=np.ones(groups),
+        vague=np.zeros((2, 1, 1), bool) if vague is None else np.array(vague)[:, None, None],
         group=np.arange(groups), noise=NoiseFloor(np.nan, np.nan),
     )  # fmt: skip
 
@@ -91,6 +92,20 @@ def test_of_laws_that_predict_the_same_the_first_is_best():
     assert judged.best == "one"
     assert "other predicts the same here." in judged.verdict()
     assert "tell it from" not in judged.verdict()
+
+
+def test_a_flexible_law_has_to_win_by_more_than_a_standard_error():
+    first = np.linspace(0.01, 0.02, 8)
+    assert hand_made([first, first[::-1] - 0.0002]).best == "one"
+    assert "tell it from other (-0.02 ±" in hand_made([first, first[::-1] - 0.0002]).verdict()
+    assert hand_made([first, first - 0.0002 * np.arange(8)]).best == "other"
+
+
+def test_a_law_that_the_runs_leave_open_is_not_trusted():
+    errors = [np.full(8, 0.02), np.linspace(0.009, 0.011, 8)]
+    assert hand_made(errors).best == "other"
+    assert hand_made(errors, vague=[False, True]).best == "one"
+    assert hand_made(errors, vague=[True, True]).best == "other"
 
 
 def test_regret_is_what_the_wrong_choice_costs():

@@ -1,29 +1,37 @@
 """Exact counts of tokens and of adjacent pairs, in bounded memory and on all cores.
 
-Pairs are counted in ranges of their first token. A range is small enough to hold its pairs as
-32-bit keys; they are collected in one pass over the tokens and sorted. Ranges share no pair, so
-that nothing has to be merged but their profiles, and threads need no locks: NumPy sorts, compares
-and counts without the interpreter's lock.
+Pairs are counted in ranges of their first token. One pass over the tokens collects the pairs of as
+many ranges as memory holds, in buckets, which threads then sort and count. Ranges share no pair, so
+that nothing has to be merged but their profiles. NumPy reads, compares, sorts and counts without
+the interpreter's lock.
 """
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.profile import Profile, merged, profile_of, profile_of_sorted
+from bimix_jax.entropy.buckets import (
+    KEY_BYTES,
+    KEYS,
+    Bucket,
+    Sort,
+    bucket_bytes,
+    new_bucket,
+)  # fmt: skip
+from bimix_jax.entropy.profile import Profile, merged
 from bimix_jax.entropy.streams import Stream
 
 CHUNK = 1 << 21
 MEMORY = 2_000_000_000
-KEYS = 2**32
-"""different values a key can have"""
 SMALL_RANGE = 1 << 16
+SINGLE_SHARE = 0.25
+"""about what counting single tokens takes of the whole, for a progress bar"""
 
-Sort = Callable[[np.ndarray], np.ndarray]
+Range = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +93,14 @@ def count_tokens(
         for all_tokens, last_tokens in pool.map(lambda piece: _single(piece, plan), pieces):
             tokens += all_tokens
             lasts += last_tokens
+            progress(SINGLE_SHARE / len(pieces))
         firsts = tokens - lasts
-        ranges = split_ranges(firsts, plan)
-        progress(1 / (len(ranges) + 1))
-        profiles = []
-        for profile in pool.map(lambda limits: _range(pieces, limits, firsts, plan), ranges):
-            profiles.append(profile)
-            progress(1 / (len(ranges) + 1))
+        rounds = split_rounds(split_ranges(firsts, plan), firsts, plan)
+        share = (1 - SINGLE_SHARE) / max(len(rounds), 1)
+        profiles = list[Profile]()
+        for ranges in rounds:
+            profiles += _pairs(pieces, ranges, firsts, plan, pool)
+            progress(share)
     return Counts(tokens, firsts, merged(profiles))
 
 
@@ -113,6 +122,7 @@ def _single(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(piece: Piece, plan: Plan) -> np.ndarray:
+    """Tokens of a piece as unsigned integers."""
     tokens = piece.stream.read(piece.begin, piece.end)
     wrong = (tokens < 0) | (tokens >= plan.vocabulary) if _can_be_wrong(tokens, plan) else None
     if wrong is not None and wrong.any():
@@ -141,10 +151,13 @@ def _cuts(tokens: np.ndarray, piece: Piece, plan: Plan) -> np.ndarray:
     return np.unique(np.concatenate(cuts).astype(np.int64))
 
 
-def split_ranges(firsts: np.ndarray, plan: Plan) -> list[tuple[int, int]]:
-    """Ranges of first tokens, each with few enough pairs for memory, and work for every thread."""
+def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
+    """Ranges of first tokens, each small enough for a thread's share of memory, none without pairs.
+
+    Keys of a range do not overflow, and there is work for every thread.
+    """
     total = int(firsts.sum())
-    fits = max(plan.memory // (4 * plan.workers), 1)
+    fits = max(plan.memory // (KEY_BYTES * plan.workers), 1)
     room = min(fits, max(-(-total // plan.workers), SMALL_RANGE))
     widest = max(KEYS // plan.vocabulary, 1)
     before = np.concatenate([[0], np.cumsum(firsts)])
@@ -158,44 +171,41 @@ def split_ranges(firsts: np.ndarray, plan: Plan) -> list[tuple[int, int]]:
     return ranges
 
 
-def _range(
-    pieces: Sequence[Piece], limits: tuple[int, int], firsts: np.ndarray, plan: Plan
-) -> Profile:
-    """The profile of all pairs whose first token lies in a range."""
-    begin, end = limits
-    if end == begin + 1:
-        return _of_one_first(pieces, begin, plan)
-    keys = np.empty(int(firsts[begin:end].sum()), np.uint32)
-    filled = 0
-    for piece in pieces:
-        found = _keys(piece, limits, plan)
-        keys[filled : filled + len(found)] = found
-        filled += len(found)
-    if plan.sort is None:
-        keys.sort()
-    else:
-        keys = plan.sort(keys)
-    return profile_of_sorted(keys)
+def split_rounds(ranges: Sequence[Range], firsts: np.ndarray, plan: Plan) -> list[list[Range]]:
+    """Ranges in rounds, each of as many as memory holds the pairs of."""
+    rounds, left = list[list[Range]](), 0
+    for begin, end in ranges:
+        needed = bucket_bytes(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
+        if needed > left:
+            rounds.append([])
+            left = plan.memory
+        rounds[-1].append((begin, end))
+        left -= needed
+    return rounds
 
 
-def _of_one_first(pieces: Sequence[Piece], first: int, plan: Plan) -> Profile:
-    """Counts in a table of the second token: a first token may have more pairs than fit."""
-    seconds = np.zeros(plan.vocabulary, np.int64)
-    for piece in pieces:
-        seconds += np.bincount(_keys(piece, (first, first + 1), plan), minlength=plan.vocabulary)
-    return profile_of(seconds)
+def _pairs(
+    pieces: Sequence[Piece], ranges: Sequence[Range], firsts: np.ndarray, plan: Plan, pool: Executor
+) -> list[Profile]:
+    """Profiles of the pairs whose first token lies in these ranges, in one pass over the tokens."""
+    buckets = [
+        new_bucket(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
+        for begin, end in ranges
+    ]
+    for _ in pool.map(lambda piece: _collect(piece, ranges, buckets, plan), pieces):
+        pass
+    return list(pool.map(lambda bucket: bucket.profile(plan.sort), buckets))
 
 
-def _keys(piece: Piece, limits: tuple[int, int], plan: Plan) -> np.ndarray:
-    """Pairs of a piece as (first − begin) · vocabulary + second; unsigned arithmetic wraps."""
-    tokens = piece.stream.read(piece.begin, piece.end)
-    if tokens.dtype not in (np.uint16, np.uint32):
-        tokens = tokens.astype(np.uint32)
-    begin, end = limits
-    inside = tokens - tokens.dtype.type(begin) < end - begin
-    inside[_cuts(tokens, piece, plan)] = False
-    keys = tokens[:-1].astype(np.uint32)
-    keys -= np.uint32(begin)
+def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], plan: Plan) -> None:
+    """Put the pairs of a piece into the buckets; unsigned arithmetic wraps."""
+    tokens = _read(piece, plan)
+    cuts = _cuts(tokens, piece, plan)[:-1]
+    firsts = tokens[:-1]
+    keys = firsts.astype(np.uint32)
     keys *= np.uint32(plan.vocabulary)
     keys += tokens[1:]
-    return keys[inside[:-1]]
+    for (begin, end), bucket in zip(ranges, buckets, strict=True):
+        inside = firsts - firsts.dtype.type(begin) < end - begin
+        inside[cuts] = False
+        bucket.add(keys[inside])

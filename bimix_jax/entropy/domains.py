@@ -258,7 +258,7 @@ def _collect(
 def _notes(
     estimates: "pd.DataFrame", sizes: "pd.DataFrame", curve: "pd.DataFrame"
 ) -> tuple[str, ...]:
-    bias = estimates["chao-shen"]["CE"] - estimates["plug-in"]["CE"]
+    bias = (estimates["chao-shen"]["CE"] - estimates["plug-in"]["CE"]).clip(lower=0)
     worst = str(bias.idxmax())
     notes = [
         "Plug-in entropies are too low, conditional and joint ones most, the more so the smaller "

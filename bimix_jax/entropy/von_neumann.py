@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bimix_jax.entropy.streams import EntropyWarning
 
 BLOCK_BYTES = 1 << 23
+"""of embeddings multiplied at once, on whatever device JAX has"""
 SAMPLE = 2000
 SAFE = 1e-30
 """squares of lengths between this and its inverse lose no digits"""
@@ -76,13 +79,26 @@ def _cosine_spectrum(embeddings: np.ndarray, name: str) -> np.ndarray:
     step = max(BLOCK_BYTES // (8 * dimensions), 1)
     for begin in range(0, count, step):
         unit = _unit(np.array(embeddings[begin : begin + step], dtype), begin, name)
-        moment += unit.T @ unit
         used += len(unit)
+        moment += _moment_of(unit, step)
     if used < count:
         warnings.warn(_left_out(name, count - used, count), EntropyWarning, stacklevel=3)
     if not used:
         raise ValueError(f"{name}: all {count} vectors are zero; expected embeddings of samples.")
     return np.linalg.eigvalsh(moment / used)
+
+
+def _moment_of(unit: np.ndarray, rows: int) -> np.ndarray:
+    """Uᵀ U, filled up with zero vectors to `rows`, so that one shape is compiled."""
+    filled = np.zeros((rows, unit.shape[1]), unit.dtype)
+    filled[: len(unit)] = unit
+    with jax.enable_x64(unit.dtype == np.float64):
+        return np.asarray(_moment(filled))
+
+
+@jax.jit
+def _moment(unit: jax.Array) -> jax.Array:
+    return jnp.matmul(unit.T, unit, precision="highest")
 
 
 def _unit(block: np.ndarray, begin: int, name: str) -> np.ndarray:

@@ -87,6 +87,7 @@ def compare(
         test=test,
         measured=np.where(usable, measured, np.nan),
         predicted=predicted,
+        vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
         budget=sweep.budget,
         group=sweep.mixture_group,
         noise=noise_floor(sweep),

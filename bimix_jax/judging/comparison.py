@@ -11,6 +11,8 @@ from bimix_jax.scoring import r_squared, spearman
 
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""
+HALF = 0.5
+"""Share of unidentified fits beyond which a law is not trusted."""
 SAME = 1e-6
 """Mean errors (fractions) closer than this are equal."""
 
@@ -29,6 +31,8 @@ class Comparison:
     """(points, targets), nan where not measured or where some law has no value"""
     predicted: np.ndarray
     """(laws, splits, points, targets)"""
+    vague: np.ndarray
+    """(laws, splits, targets) bool: the train part did not determine the law's coefficients"""
     budget: np.ndarray
     """(points,)"""
     group: np.ndarray
@@ -49,14 +53,27 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The law with the least mean error where it matters; of equal ones the first."""
-        return self.laws[_first_least(self._mean_errors(self.decisive))]
+        """The law to trust where it matters: `best_of` the decisive kind of split."""
+        return self.best_of(self.decisive)
+
+    def best_of(self, kind: str) -> str:
+        """The law to trust for a kind of split: the first within a standard error of the least.
+
+        Laws are listed simplest first, so that a flexible one has to earn its coefficients: what
+        wins on a few held-out mixtures by chance loses on the next ones.
+        """
+        return self.laws[self._trusted(kind)]
+
+    def _trusted(self, kind: str) -> int:
+        least = int(np.nanargmin(self._mean_errors(kind)))
+        each = (self._difference(kind, law, least) for law in range(len(self.laws)))
+        return next(law for law, (more, spread) in enumerate(each) if more <= np.fmax(spread, SAME))
 
     def table(self) -> pd.DataFrame:
         """One row a kind of split and law.
 
-        Columns: `mre` mean relative error over targets and repetitions; `difference` to the best
-        law of the kind and its standard error `se`, paired, with mixtures as the units that vary
+        Columns: `mre` mean relative error over targets and repetitions; `difference` to `best_of`
+        the kind and its standard error `se`, paired, with mixtures as the units that vary
         (fractions all); `worst_target` and its error `worst`; `r2_mixtures` and `spearman` across
         mixtures at one budget, mean over targets and repetitions; `regret` the measured mean loss
         (nats) of the held-out mixture that the law ranks first above the best one there.
@@ -106,7 +123,7 @@ class Comparison:
 
     def _scores(self, kind: str, law: int) -> dict[str, object]:
         means, by_target = self._mean_errors(kind), self._by_target(kind)[law]
-        difference, standard_error = self._difference(kind, law, _first_least(means))
+        difference, standard_error = self._difference(kind, law, self._trusted(kind))
         ranks = [self._ranking(law, split) for split in self._splits(kind)]
         r2, rho, regret = np.array(ranks).T
         worst = int(np.nanargmax(by_target)) if np.isfinite(by_target).any() else 0
@@ -152,18 +169,16 @@ class Comparison:
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
 
 
-def _first_least(means: np.ndarray) -> int:
-    return int(np.argmax(means <= np.nanmin(means) + SAME))
-
-
 def _against(others: pd.DataFrame) -> str:
     """What the paired differences of the other laws, best first, allow to say."""
-    apart = [f"{_points(d)} ± {_points(se)}" for d, se in others[["difference", "se"]].to_numpy()]
+    differences = others[["difference", "se"]].to_numpy()
     close = ~(others["difference"] > CERTAIN * others["se"]).to_numpy()
     if not close.any():
-        return f"That is {apart[0]} points less than {others.index[0]}, the next: enough to tell."
+        least = " ± ".join(map(_points, differences[0]))
+        return f"That is {least} points less than {others.index[0]}, the next: enough to tell."
+    apart = [f"{100 * more:+.2f} ± {_points(spread)}" for more, spread in differences]
     names = ", ".join(
-        f"{law} (+{d})" for law, d, c in zip(others.index, apart, close, strict=True) if c
+        f"{law} ({d})" for law, d, c in zip(others.index, apart, close, strict=True) if c
     )
     return f"This sweep is not enough to tell it from {names} points; measure more mixtures."
 

@@ -1,0 +1,1 @@
+"""The sweep of small language models: its corpus, its tokenizer, its entropies."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.design.propose import Proposal as Proposal
+    from bimix_jax.design.propose import propose_runs as propose_runs
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
     from bimix_jax.entropy.domains import Entropies as Entropies
     from bimix_jax.entropy.domains import token_entropies as token_entropies
@@ -75,6 +77,7 @@ _HOMES = {
     "Law": "laws.law",
     "LogLinear": "laws.log_linear",
     "Optimum": "mixture.optimum",
+    "Proposal": "design.propose",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
@@ -96,6 +99,7 @@ _HOMES = {
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "propose_runs": "design.propose",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",

@@ -112,7 +112,7 @@ def optimize_mixture(
     (1.0, 'exact')
     """
     at = float(fitted.check_budget(budget))
-    counted, uncounted = _counted_weights(fitted, weights)
+    counted, uncounted = counted_weights(fitted, weights)
     chosen = resolve_method(fitted.law, method)
     mixture, gap = _solve(fitted, at, counted, chosen)
     domains, targets = list(fitted.domains), list(fitted.targets)
@@ -169,7 +169,8 @@ def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
     return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
 
 
-def _counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Weights (targets,), 0 where the fit of a target failed, and notes on those."""
     asked = align_weights(weights, fitted.targets)
     failed = np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]) & (asked > 0)
     vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed

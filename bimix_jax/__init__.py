@@ -50,7 +50,13 @@ if TYPE_CHECKING:
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.path import OptimalPath as OptimalPath
+    from bimix_jax.mixture.path import optimal_path as optimal_path
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
+    from bimix_jax.mixture.sensitivity import Sensitivity as Sensitivity
+    from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
+    from bimix_jax.mixture.tradeoff import Tradeoff as Tradeoff
+    from bimix_jax.mixture.tradeoff import tradeoff as tradeoff
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
@@ -76,13 +82,16 @@ _HOMES = {
     "Fit": "fitted",
     "Law": "laws.law",
     "LogLinear": "laws.log_linear",
+    "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
     "Proposal": "design.propose",
+    "Sensitivity": "mixture.sensitivity",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",
+    "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
@@ -96,14 +105,17 @@ _HOMES = {
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
     "load_fit": "storage",
+    "optimal_path": "mixture.path",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "propose_runs": "design.propose",
     "read_sweep": "formats",
+    "sensitivity": "mixture.sensitivity",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
     "token_entropies": "entropy.domains",
+    "tradeoff": "mixture.tradeoff",
     "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")

@@ -20,6 +20,8 @@ from bimix_jax.sweep import Sweep
 
 CANDIDATES = 1024
 """Mixtures drawn where no pool is given."""
+LEAST_POOL = 64
+"""What smaller pools are filled up to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _candidates(
 
 def _padded(mixtures: np.ndarray, budgets: np.ndarray) -> Candidates:
     """Filled up to a power of two, so that pools of about one size share a compilation."""
-    size = 1 << (len(mixtures) - 1).bit_length()
+    size = max(LEAST_POOL, 1 << (len(mixtures) - 1).bit_length())
     further = np.repeat(mixtures[:1], size - len(mixtures), axis=0)
     allowed = np.arange(size) < len(mixtures)
     return Candidates(np.concatenate([mixtures, further]), budgets, allowed)

@@ -14,10 +14,7 @@ from bimix_jax.mixture.files import read_mixtures
 def optimize(
     fit: options.FitFile,
     budget: options.Budget = None,
-    weight: Annotated[
-        list[str] | None,
-        typer.Option(help="TARGET=WEIGHT; targets not named count 0. Default: all count 1."),
-    ] = None,
+    weight: options.Weight = None,
     method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto",
     reference: Annotated[
         Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
@@ -30,10 +27,8 @@ def optimize(
     Example: `bimix optimize fit.json --budget 4e10 --plot mixture.png`
     """
     fitted = bx.load_fit(fit)
-    given = options.pairs("--weight", weight)
-    weights = {target: _number(target, value) for target, value in given.items()} or None
     beside = None if reference is None else read_mixtures(reference, fitted.domains)
-    best = bx.optimize_mixture(fitted, budget, weights, method, beside)  # type: ignore[arg-type]
+    best = bx.optimize_mixture(fitted, budget, options.weights(weight), method, beside)  # type: ignore[arg-type]
     name = "uniform" if reference is None else reference.stem
     if plot:
         bx.plots.save_figure(bx.plots.plot_mixture(best, name), plot)
@@ -58,10 +53,3 @@ def _proof(best: bx.Optimum) -> str:
     if best.proven:
         return f"no mixture is better by more than {gap}"
     return f"a local optimum, stationary to {gap}; the law does not exclude a better one elsewhere"
-
-
-def _number(target: str, value: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"--weight {target}={value}: expected one number ≥ 0.") from None

@@ -49,6 +49,10 @@ Budget = Annotated[
     float | None,
     typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
 ]
+Weight = Annotated[
+    list[str] | None,
+    typer.Option(help="TARGET=WEIGHT; targets not named count 0. Default: all count 1."),
+]
 FromBudget = Annotated[
     float | None,
     typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
@@ -87,6 +91,27 @@ def load_sweep(
         run=run_column, mixture_prefix=mixture_prefix, loss_prefix=loss_prefix,
     )  # fmt: skip
     return measured if from_budget is None else measured.from_budget(from_budget)
+
+
+def weights(given: list[str] | None) -> dict[str, float] | None:
+    """TARGET=WEIGHT options as a mapping, None without any."""
+    named = pairs("--weight", given)
+    return {target: _number("--weight", target, value) for target, value in named.items()} or None
+
+
+def ends(option: str, name: str, value: Any) -> tuple[float, float]:
+    """LEAST:MOST as two numbers."""
+    least, colon, most = str(value).partition(":")
+    if not colon:
+        raise ValueError(f"{option} {name}={value}: expected LEAST:MOST, 0.05:0.3 for example.")
+    return _number(option, name, least), _number(option, name, most)
+
+
+def _number(option: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{option} {name}={value}: expected one number ≥ 0.") from None
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:

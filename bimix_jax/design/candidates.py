@@ -6,9 +6,7 @@ EXCHANGES = 30
 """How often every domain gives to another, or takes, before a draw counts as forgotten."""
 
 
-def mixtures_within(
-    lower: np.ndarray, upper: np.ndarray, count: int, seed: int = 0
-) -> np.ndarray:
+def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """`count` mixtures (count, domains) with lower ≤ r ≤ upper, edges being likelier than middles.
 
     Two domains at a time share what they have anew, by the arcsine law within what the bounds
@@ -21,7 +19,7 @@ def mixtures_within(
     >>> drawn.min(axis=0).round(2), drawn.max(axis=0).round(2)
     (array([0.1, 0.1, 0. ]), array([0.5, 0.9, 0.4]))
     """
-    if not (np.all(0 <= lower) and np.all(lower <= upper)):
+    if not (np.all(lower >= 0) and np.all(lower <= upper)):
         raise ValueError(
             f"bounds: {lower.tolist()} to {upper.tolist()}; expected 0 ≤ lower ≤ upper."
         )

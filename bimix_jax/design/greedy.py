@@ -23,7 +23,9 @@ class Picks(NamedTuple):
 
 def expected_regret(cost: Array, precision: Array) -> Array:
     """() ½ Σ_g tr(M_g P_g⁻¹) for cost M and precision P, (groups, unknowns, unknowns)."""
-    return jnp.sum(jnp.trace(jnp.linalg.solve(precision, cost), axis1=1, axis2=2)) / 2
+    factor = jnp.linalg.cholesky(precision)
+    spread = jax.scipy.linalg.cho_solve((factor, True), cost)
+    return jnp.sum(jnp.trace(spread, axis1=1, axis2=2)) / 2
 
 
 def pick_runs(

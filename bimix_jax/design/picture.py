@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bimix_jax.mixture.pictures import BESIDE, MARKED, domain_colors
+from bimix_jax.mixture.pictures import BESIDE, MARKED, SHORT, domain_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,8 @@ def plot_proposal(proposal: "Proposal") -> Figure:
     _shares(shares, proposal)
     _regret(regret, proposal)
     figure.suptitle(
-        f"Runs to do next, for the decision at {proposal.budget:.4g} {proposal.unit}", fontsize=11
+        f"Runs to do next, for the decision at {SHORT(proposal.budget)} {proposal.unit}",
+        fontsize=11,
     )
     return figure
 

@@ -49,9 +49,7 @@ class Proposal:
 
     def table(self) -> pd.DataFrame:
         """One row a run: its proportions, then regret_left and regret_random (nats)."""
-        return self.mixtures.assign(
-            regret_left=self.regret_left, regret_random=self.regret_random
-        )
+        return self.mixtures.assign(regret_left=self.regret_left, regret_random=self.regret_random)
 
     def document(self) -> dict[str, Any]:
         """Everything as nested dictionaries, for JSON."""
@@ -117,7 +115,8 @@ def propose_runs(
             Decision(np.asarray(at), counted), jax.random.key(seed),
         )  # fmt: skip
         order, regret, random = (np.asarray(x) for x in picks)
-    rows = labels[order]
+    nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
+    rows = nameless if labels is None else labels[order]
     deviations = {name: np.sqrt(value) for name, value in noise._asdict().items()}
     return Proposal(
         mixtures=pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains)),
@@ -158,26 +157,29 @@ def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
     loss = sweep.loss[:, [sweep.targets.index(t) for t in fitted.targets]]
     inside = np.isfinite(loss)
     if weight is not None:
-        inside = inside & (np.broadcast_to(np.asarray(weight, float), sweep.budget.shape) > 0)[:, None]
+        inside = (
+            inside & (np.broadcast_to(np.asarray(weight, float), sweep.budget.shape) > 0)[:, None]
+        )
     run = np.unique(sweep.run, return_inverse=True)[1].reshape(-1)
     return Measured(sweep.mixture[:, order], sweep.budget, loss, inside, run)
 
 
 def _candidates(
     fitted: Fit, pool: Any, bounds: Mapping[str, tuple[float, float]] | None, seed: int
-) -> tuple[np.ndarray, pd.Index]:
-    """Mixtures in the order of the fit's domains, and their labels."""
+) -> tuple[np.ndarray, pd.Index | None]:
+    """Mixtures in the order of the fit's domains, and the pool's labels."""
     if pool is not None:
         if bounds is not None:
-            raise ValueError("bounds: they are for mixtures drawn where there is no pool; omit one.")
-        mixtures, labels = align_mixtures(pool, fitted.domains)
-        return mixtures, pd.RangeIndex(len(mixtures)) if labels is None else labels
+            raise ValueError(
+                "bounds: they are for mixtures drawn where there is no pool; omit one."
+            )
+        return align_mixtures(pool, fitted.domains)
     lower, upper = fitted.observed_proportions.copy()
     for domain, (least, most) in (bounds or {}).items():
         check_names("bounds", {*fitted.domains, domain}, fitted.domains)
         lower[fitted.domains.index(domain)], upper[fitted.domains.index(domain)] = least, most
     drawn = mixtures_within(lower, upper, CANDIDATES, seed)
-    return drawn, pd.Index([f"candidate{i}" for i in range(CANDIDATES)], name="run")
+    return drawn, None
 
 
 def _padded(mixtures: np.ndarray, budgets: np.ndarray) -> Candidates:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.tradeoff import Tradeoff
 
 MARKED, BESIDE = "#c8553d", "0.45"
-ODDS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
+SHORT = EngFormatter(places=2, sep="\N{THIN SPACE}")
 APART = 0.045
 """Least distance of labels at the end of lines, of the height of the axes."""
 
@@ -97,9 +98,10 @@ def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
     _front(losses, tradeoff)
     _mixtures_along(shares, tradeoff)
     figure.suptitle(
-        f"What one group of targets gains, the other pays (at {tradeoff.budget:.4g} "
-        f"{tradeoff.unit})", fontsize=11,
-    )  # fmt: skip
+        "What one group of targets gains, the other pays, "
+        f"at {SHORT(tradeoff.budget)} {tradeoff.unit}",
+        fontsize=11,
+    )
     return figure
 
 
@@ -113,7 +115,7 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     for weight in (rows.index[0], rows.index[-1]):
         at = front.loc[weight]
         axes.plot(at["first"], at["second"], "o", color="#1b6ca8", ms=4)
-        axes.annotate(f"1 nat costs {(1 - weight) / weight:.2g}", tuple(at), (7, 5), fontsize=8,
+        axes.annotate(f"a nat here costs {(1 - weight) / weight:.2g} there", tuple(at), (7, 5), fontsize=8,
                       color=BESIDE, textcoords="offset points")  # fmt: skip
     axes.set_xlabel(f"mean loss of {_named(tradeoff.first)} (nats)")
     axes.set_ylabel(f"mean loss of {_named(tradeoff.second)} (nats)")

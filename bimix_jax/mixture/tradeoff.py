@@ -19,7 +19,7 @@ from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_m
 
 STEPS = 41
 """Points of a front."""
-LEAST_WEIGHT = 1e-3
+LEAST_WEIGHT = 0.02
 """The share of the weight that a group keeps at the far end of the front; with none at all its
 losses would be whatever they happen to be, infinite for some laws."""
 LOOSE = 1e-4
@@ -83,7 +83,7 @@ def tradeoff(
 ) -> Tradeoff:
     """The Pareto front between the mean losses of two groups of targets.
 
-    Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from .001 to .999. For
+    Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from .02 to .98. For
     a law that is convex in the mixture these are all there are; for another the points are
     efficient, if each is a global optimum, but dents of the front are passed over.
 
@@ -153,7 +153,7 @@ def _groups(
     both = [target for target in one if target in rest]
     if both:
         raise ValueError(f"first and second: {', '.join(both)} is in both; expected one of them.")
-    counted = counted_weights(fitted, {target: 1.0 for target in (*one, *rest)})[0]
+    counted = counted_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
     asked = [fitted.targets.index(target) for target in (*one, *rest)]
     failed = [fitted.targets[i] for i in asked if counted[i] == 0]
     if failed:
@@ -170,9 +170,7 @@ def _evenly_in_odds() -> np.ndarray:
     return 1 / (1 + np.exp(-np.linspace(-end, end, STEPS)))
 
 
-def _weights(
-    fitted: Fit, first: Sequence[str], second: Sequence[str], weight: float
-) -> np.ndarray:
+def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: float) -> np.ndarray:
     each = dict.fromkeys(first, (1 - weight) / len(first))
     each |= dict.fromkeys(second, weight / len(second))
     return np.array([each.get(target, 0.0) for target in fitted.targets])

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 GUESS = 0.005
-"""Relative noise taken for granted with the weight of one degree of freedom, so that runs that fit
-perfectly, or are too few to tell, do not look exact; about what replicates of public sweeps show."""
+"""Relative noise that is taken for granted with little weight, so that runs which fit perfectly,
+or are too few to tell, do not look exact; about what replicates of public sweeps show."""
 LEAST = 1e-5
 """No measured loss is known better than this (relative)."""
 

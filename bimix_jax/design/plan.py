@@ -1,7 +1,7 @@
 """The pure core of a proposal: coefficients, measured points and candidates in, picks out."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,26 +27,26 @@ DRAWS = 256
 class Measured(NamedTuple):
     """The points of a sweep."""
 
-    mixture: Array
+    mixture: Any
     """(points, domains)"""
-    budget: Array
+    budget: Any
     """(points,)"""
-    loss: Array
+    loss: Any
     """(points, targets)"""
-    counted: Array
+    counted: Any
     """(points, targets) bool"""
-    run: Array
+    run: Any
     """(points,) int"""
 
 
 class Candidates(NamedTuple):
     """Mixtures that could be run, each at all of the budgets."""
 
-    mixture: Array
+    mixture: Any
     """(candidates, domains)"""
-    budgets: Array
+    budgets: Any
     """(budgets,)"""
-    allowed: Array
+    allowed: Any
     """(candidates,) bool"""
 
 

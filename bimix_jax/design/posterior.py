@@ -89,7 +89,7 @@ def free_parameters(law: Law, own: Array, restraint: Array) -> tuple[Array, Arra
     free = ~jax.vmap(law.fixed)(own)
     pull = jnp.zeros(free.shape, own.dtype)
     if law.restraint(own[0]) is not None:
-        weight = jax.vmap(law.restraint)(own)[1]  # type: ignore[misc]
+        weight = jax.vmap(law.restraint)(own)[1]  # type: ignore[index]
         pull = jnp.where(weight > 0, weight * restraint[:, None], 0.0)
     free &= ~jnp.isinf(pull)
     rest = ((0, 0), (0, len(law.amplitude_names)))

@@ -171,7 +171,7 @@ def _candidates(
     if pool is not None:
         if bounds is not None:
             raise ValueError(
-                "bounds: they are for mixtures drawn where there is no pool; omit one."
+                "bounds: they are for mixtures drawn without a pool; omit one of both."
             )
         return align_mixtures(pool, fitted.domains)
     lower, upper = fitted.observed_proportions.copy()

@@ -1,6 +1,6 @@
 """How much regret of the decision hangs on what is not known of the coefficients."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from bimix_jax.mixture.proportions import optimal_proportions
 class Decision(NamedTuple):
     """What is to be decided: the mixture with the least weighted mean loss at a budget."""
 
-    budget: Array
-    weights: Array
+    budget: Any
+    weights: Any
     """(targets,)"""
 
 

@@ -106,16 +106,17 @@ def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
 
 
 def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
-    front, even = tradeoff.front, tradeoff.even
+    front = tradeoff.front
+    equal = front[front.index == tradeoff.even].iloc[0]
     axes.plot(front["first"], front["second"], "-", color="#1b6ca8", lw=2, zorder=2)
-    marks = {"every target counts the same": front.loc[even], "uniform mixture": tradeoff.reference}
+    marks = {"every target counts the same": equal, "uniform mixture": tradeoff.reference}
     for (label, at), color in zip(marks.items(), (MARKED, BESIDE), strict=True):
         axes.plot(at["first"], at["second"], "o", color=color, ms=8, label=label, zorder=3)
-    rows = front[(front["second"] - front.loc[even, "second"]).abs() < np.ptp(front["second"]) / 2]
-    for weight in (rows.index[0], rows.index[-1]):
-        at = front.loc[weight]
+    prices = tradeoff.table()["price"].to_numpy()
+    for row in (len(front) // 4, -1 - len(front) // 4):
+        at = front.iloc[row]
         axes.plot(at["first"], at["second"], "o", color="#1b6ca8", ms=4)
-        axes.annotate(f"a nat here costs {(1 - weight) / weight:.2g} there", tuple(at), (7, 5), fontsize=8,
+        axes.annotate(f"a nat here costs {prices[row]:.2g} there", tuple(at), (7, 5), fontsize=8,
                       color=BESIDE, textcoords="offset points")  # fmt: skip
     axes.set_xlabel(f"mean loss of {_named(tradeoff.first)} (nats)")
     axes.set_ylabel(f"mean loss of {_named(tradeoff.second)} (nats)")

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
+    from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
+    from bimix_jax.uncertainty.bootstrap import bootstrap as bootstrap
 
 __version__ = "0.1.0"
 
@@ -70,6 +72,7 @@ _HOMES = {
     "AdditiveLaw": "laws.additive",
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",
+    "Bootstrap": "uncertainty.bootstrap",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
@@ -96,6 +99,7 @@ _HOMES = {
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
+    "bootstrap": "uncertainty.bootstrap",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "entropy_mixture": "entropy.proxies",

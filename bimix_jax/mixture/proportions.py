@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.exact import power_law_proportions
+from bimix_jax.mixture.exact import power_law_proportions, power_terms
+from bimix_jax.mixture.feasible import FeasibleSet, simplex
 from bimix_jax.mixture.gradient import minimize_on_simplex
 from bimix_jax.mixture.objective import MeanLoss
 
@@ -25,8 +26,9 @@ def optimal_proportions(
     weights: ArrayLike | None = None,
     *,
     method: Method = "auto",
+    constraints: FeasibleSet | None = None,
 ) -> Array:
-    """The mixture (domains,) on the simplex with the least weighted mean loss at a budget.
+    """The mixture (domains,) with the least weighted mean loss at a budget, among those allowed.
 
     Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem.
 
@@ -37,6 +39,7 @@ def optimal_proportions(
         weights: (targets,) ≥ 0; default 1 each.
         method: "exact" for laws of the form K·r_own^−α, "gradient" for any law, "auto" for the
             first that applies.
+        constraints: what `Constraints.resolve` or `feasible_set` made; default the whole simplex.
 
     Raises:
         ValueError: if the method is unknown, or "exact" and the law is not of that form or two
@@ -57,9 +60,10 @@ def optimal_proportions(
             f"coefficients.own has shape {coefficients.own.shape}; expected (targets, domains), as "
             "fit_arrays returns it for losses of shape (points, targets)."
         )
+    allowed = simplex(coefficients.own.shape[1]) if constraints is None else constraints
     if resolve_method(law, method, _share_own(coefficients.own)) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
-        return power_law_proportions(scale, exponent)
+        return power_law_proportions(power_terms(scale, exponent, allowed), allowed)
     arguments = (coefficients, budget, weights)
     return minimize_on_simplex(MeanLoss(law), arguments, coefficients.own.shape[1]).mixture
 

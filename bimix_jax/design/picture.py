@@ -41,9 +41,9 @@ def _shares(axes: "Axes", proposal: "Proposal") -> None:
         width = proposal.mixtures[domain].to_numpy()
         axes.barh(position, width, 0.72, left=begin, color=color, edgecolor="white", lw=0.6,
                   label=domain)  # fmt: skip
-        for y, x, share in zip(position, begin, width, strict=True):
+        for y, (x, share) in enumerate(zip(begin, width, strict=True)):
             if share >= LEGIBLE:
-                axes.text(x + share / 2, y, f"{share:.2f}", ha="center", va="center", fontsize=8,
+                axes.text(float(x + share / 2), y, f"{share:.2f}", ha="center", va="center", fontsize=8,
                           color="white")  # fmt: skip
         begin = begin + width
     axes.set_yticks(position, list(map(str, proposal.mixtures.index)))

@@ -63,8 +63,10 @@ class MixtureProblem:
 
     def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
         """(targets,) of a mixture (domains,); 0 for those of weight 0 if weights are what counts."""
+        # At 0 some laws are infinite, and an infinite loss that does not count is nan in derivatives.
+        barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
-            self.law, arguments.coefficients, mixture[None], arguments.budget
+            self.law, arguments.coefficients, (mixture + barely)[None], arguments.budget
         )[0]
         counted = True if callable(self.objective) else arguments.weights > 0
         return jnp.where(counted, losses, 0.0)
@@ -112,6 +114,7 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
     """(targets,) how far losses are above what is allowed, as a fraction of it."""
     feasible = arguments.feasible
     both = jnp.stack([mixture, jnp.asarray(feasible.guarded, mixture.dtype)])
+    both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
     losses, guarded = predict_losses(law, arguments.coefficients, both, arguments.budget)
     bounded = jnp.isfinite(feasible.allowed)
     limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.allowed, 0.0)), 1.0)

@@ -42,7 +42,9 @@ class Optimum:
     losses: pd.Series
     """predicted loss by target"""
     objective: float
-    """weighted mean of the losses"""
+    """the weighted mean of the losses, or what the objective is"""
+    reference_objective: float
+    """the same of the reference"""
     gap: float
     """no mixture is better by more than this, if `proven`"""
     proven: bool
@@ -66,8 +68,9 @@ class Optimum:
     epochs: pd.Series | None
     """how often each token of a domain is seen, by domain with known tokens; None if none is"""
     saved: float
-    """fraction of the budget saved: the recommended mixture reaches the reference's mean loss with
-    so much less; negative if it needs more, nan if no budget does or the sweep has a single one"""
+    """fraction of the budget saved: the recommended mixture reaches the reference's objective with
+    so much less (for the objective "budget": the goals); negative if it needs more, nan if no
+    budget within a factor of 1000 does or the sweep has a single one"""
     flatness: pd.DataFrame
     """low and high by domain: how far each proportion can go within .1 % of the best objective"""
     alternatives: pd.DataFrame
@@ -79,11 +82,6 @@ class Optimum:
     """mean, worst, budget, or the name of a function"""
     intervals: pd.DataFrame | None = None
     """low and high of the optimal proportion by domain, where `bootstrap` has filled them in"""
-
-    @property
-    def reference_objective(self) -> float:
-        """Weighted mean of the predicted losses of the reference."""
-        return _mean(self.reference_losses, self.weights)
 
     def document(self) -> dict[str, Any]:
         """Everything as nested dictionaries, for JSON."""
@@ -196,13 +194,16 @@ def _described(
     alone = arguments._replace(feasible=simplex(len(domains)))
     free = _solve(problem, resolve_method(problem.law, "auto", objective=problem.objective), alone)
     losses, reference_losses = fitted.predict_points(np.stack([mixture, beside]), at)
+    value, reference_value = _values(problem, np.stack([losses, reference_losses]), weights)
+    saved = _saved(fitted, problem, weights, mixture, beside, at, name == "budget")
     shares = pd.Series(mixture, index=domains, name="proportion")
     observed = _observed(fitted, shares)
     flatness, alternatives = _flatness(problem, arguments, mixture, domains)
     return Optimum(
         mixture=shares,
         losses=pd.Series(losses, index=targets, name="loss"),
-        objective=_value(problem, losses, weights),
+        objective=at if name == "budget" else value,
+        reference_objective=at / (1 - saved) if name == "budget" else reference_value,
         gap=proof.gap,
         proven=problem.convex,
         budget=at,
@@ -215,7 +216,7 @@ def _described(
         unconstrained=pd.Series(free, index=domains, name="unconstrained"),
         binding=binding,
         epochs=_epochs(fitted, asked, at, shares),
-        saved=_saved(fitted, weights, mixture, reference_losses, at),
+        saved=saved,
         flatness=flatness,
         alternatives=alternatives,
         constraints=asked,
@@ -223,7 +224,7 @@ def _described(
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
             *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
-            *_gain_note(fitted, weights, losses, reference_losses), *_proof_note(problem),
+            *_gain_note(fitted, weights, value, reference_value), *_proof_note(problem),
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -408,13 +409,15 @@ def binding_table(
     return table.assign(gain=0.01 * table["bound"] * table["multiplier"])
 
 
-def _value(problem: MixtureProblem, losses: np.ndarray, weights: np.ndarray) -> float:
+def _values(problem: MixtureProblem, losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(mixtures,) objectives of losses (mixtures, targets); those of weight 0 may be infinite."""
     if callable(problem.objective):
         with jax.enable_x64(True):
-            return float(problem.objective(jnp.asarray(losses)))
+            return np.asarray(jax.vmap(problem.objective)(jnp.asarray(losses)))
+    counted = weights > 0
     if problem.objective == "worst":
-        return float(np.max(weights[weights > 0] * losses[weights > 0]))
-    return _mean(losses, weights)
+        return np.max(weights[counted] * losses[:, counted], axis=1)
+    return losses[:, counted] @ weights[counted] / weights.sum()
 
 
 def _epochs(
@@ -428,23 +431,35 @@ def _epochs(
 
 
 def _saved(
-    fitted: Fit, weights: np.ndarray, mixture: np.ndarray, reference_losses: np.ndarray, at: float
-) -> float:
-    """By bisection on the logarithm of the budget, along which losses fall."""
+    fitted: Fit, problem: MixtureProblem, weights: np.ndarray, mixture: np.ndarray,
+    beside: np.ndarray, at: float, to_goals: bool,
+) -> float:  # fmt: skip
+    """1 − the budget at which the mixture is as good as the reference, over the reference's.
+
+    What they reach is the reference's objective at the budget, or, for goals, the goals.
+    """
     if fitted.observed_budgets[0] == fitted.observed_budgets[1]:
         return float("nan")
-    wanted = _mean(reference_losses, weights)
     factors = np.geomspace(1e-3, 1e3, 1201)
-    losses = fitted.predict_points(np.repeat(mixture[None], len(factors), axis=0), at * factors)
-    counted = weights > 0
-    means = losses[:, counted] @ weights[counted] / weights.sum()
-    enough = means <= wanted
-    if not enough.any() or enough.all():
-        return float("nan")
+
+    def along(r: np.ndarray) -> np.ndarray:
+        losses = fitted.predict_points(np.repeat(r[None], len(factors), axis=0), at * factors)
+        return _values(problem, losses, weights)
+
+    ours, theirs = along(mixture), along(beside)
+    goal = 1.0 if to_goals else theirs[len(factors) // 2]
+    return float(1 - _crossing(factors, ours, goal) / _crossing(factors, theirs, goal))
+
+
+def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
+    """Where falling values reach a goal, by interpolation in the logarithm; nan if nowhere."""
+    enough = values <= goal
     first = int(np.argmax(enough))
-    before, after = means[first - 1], means[first]
-    part = (before - wanted) / (before - after)
-    return float(1 - factors[first - 1] * (factors[first] / factors[first - 1]) ** part)
+    if not first:
+        return float("nan")
+    before, after = values[first - 1], values[first]
+    part = (before - goal) / (before - after)
+    return float(factors[first - 1] * (factors[first] / factors[first - 1]) ** part)
 
 
 def _observed(fitted: Fit, mixture: pd.Series) -> pd.DataFrame:
@@ -482,10 +497,10 @@ def _proof_note(problem: MixtureProblem) -> tuple[str, ...]:
 
 
 def _gain_note(
-    fitted: Fit, weights: np.ndarray, losses: np.ndarray, reference_losses: np.ndarray
+    fitted: Fit, weights: np.ndarray, value: float, reference_value: float
 ) -> tuple[str, ...]:
     """A gain smaller than the errors of the fit is no reason to prefer a mixture."""
-    gain = 1 - _mean(losses, weights) / _mean(reference_losses, weights)
+    gain = 1 - value / reference_value
     error = _mean(fitted.error, weights)
     if not gain < error:
         return ()

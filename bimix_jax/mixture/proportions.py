@@ -81,8 +81,11 @@ def optimal_proportions(
     shared = _share_own(coefficients.own)
     arguments = MixtureArguments(coefficients, budget, weights, allowed)
     if resolve_method(law, method, shared, allowed, objective) == "exact":
-        return exact_proportions(*_power_by_domain(law, coefficients, budget, weights),
-                                 _guard_by_domain(coefficients, allowed), allowed, objective)  # fmt: skip
+        scale, exponent = _power_by_domain(law, coefficients, budget, weights)
+        if objective == "mean":
+            scale = scale / jnp.sum(weights)
+        floors = _guard_by_domain(coefficients, allowed)
+        return exact_proportions(scale, exponent, floors, allowed, objective)
     return _by_gradient(MixtureProblem(law, objective), arguments)
 
 

@@ -112,8 +112,9 @@ def choice_regret(
 
 def decision_regret(truth: bx.Fit, fitted: bx.Fit) -> float:
     """What the recommended mixture loses by the law fitted to every run, %; infinite if all."""
-    best = bx.optimize_mixture(truth).objective
-    chosen = truth.predict(bx.optimize_mixture(fitted).mixture).to_numpy().mean()
+    best = bx.optimal_path(truth, truth.observed_budgets[1]).objective.iloc[0]
+    mixture = bx.optimal_path(fitted, truth.observed_budgets[1]).mixtures.iloc[0]
+    chosen = truth.predict(mixture).to_numpy().mean()
     return float(100 * (np.nan_to_num(chosen, nan=np.inf) / best - 1))
 
 

@@ -93,25 +93,28 @@ def load_sweep(
     return measured if from_budget is None else measured.from_budget(from_budget)
 
 
-def weights(given: list[str] | None) -> dict[str, float] | None:
-    """TARGET=WEIGHT options as a mapping, None without any."""
-    named = pairs("--weight", given)
-    return {target: _number("--weight", target, value) for target, value in named.items()} or None
+def numbers(option: str, given: list[str] | None) -> dict[str, float]:
+    """NAME=NUMBER options as a mapping."""
+    return {name: number(f"{option} {name}", v) for name, v in pairs(option, given).items()}
 
 
-def ends(option: str, name: str, value: Any) -> tuple[float, float]:
-    """LEAST:MOST as two numbers."""
-    least, colon, most = str(value).partition(":")
-    if not colon:
-        raise ValueError(f"{option} {name}={value}: expected LEAST:MOST, 0.05:0.3 for example.")
-    return _number(option, name, least), _number(option, name, most)
-
-
-def _number(option: str, name: str, value: Any) -> float:
+def number(what: str, value: Any) -> float:
+    """One number, or a ValueError that says where it was expected."""
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{option} {name}={value}: expected one number ≥ 0.") from None
+        raise ValueError(f"{what}={value}: expected one number ≥ 0.") from None
+
+
+def ends(option: str, given: list[str] | None) -> dict[str, tuple[float, float]]:
+    """NAME=LEAST:MOST options as a mapping to two numbers."""
+    found = {}
+    for name, value in pairs(option, given).items():
+        least, colon, most = str(value).partition(":")
+        if not colon:
+            raise ValueError(f"{option} {name}={value}: expected LEAST:MOST, 0.05:0.3 for example.")
+        found[name] = (number(f"{option} {name}", least), number(f"{option} {name}", most))
+    return found
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:

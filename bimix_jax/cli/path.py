@@ -31,7 +31,9 @@ def path(
     first, last = fitted.observed_budgets
     ends = (first if least is None else least, 2 * last if largest is None else largest)
     fitted.check_budget(np.array(ends))
-    found = bx.optimal_path(fitted, np.geomspace(*ends, steps), options.weights(weight))
+    found = bx.optimal_path(
+        fitted, np.geomspace(*ends, steps), options.numbers("--weight", weight) or None
+    )
     if plot:
         bx.plots.save_figure(bx.plots.plot_path(found), plot)
     if json:

@@ -54,10 +54,9 @@ def propose(
     )  # fmt: skip
     fitted = bx.fit(measured, bx.law_named(law))
     choice = None if pool is None else read_mixtures(pool, fitted.domains)
-    bounds = {d: options.ends("--bound", d, v) for d, v in options.pairs("--bound", bound).items()}
     found = bx.propose_runs(
-        fitted, measured, runs, budget, choice, bounds=bounds or None,
-        weights=options.weights(weight), seed=seed,
+        fitted, measured, runs, budget, choice, bounds=options.ends("--bound", bound) or None,
+        weights=options.numbers("--weight", weight) or None, seed=seed,
     )  # fmt: skip
     if output:
         with atomic_path(output) as beside:

@@ -28,7 +28,7 @@ def sensitivity(
     """
     fitted = bx.load_fit(fit)
     where = None if mixture is None else read_mixtures(mixture, fitted.domains)
-    found = bx.sensitivity(fitted, where, budget, options.weights(weight))
+    found = bx.sensitivity(fitted, where, budget, options.numbers("--weight", weight) or None)
     if plot:
         bx.plots.save_figure(bx.plots.plot_sensitivity(found), plot)
     if json:

@@ -12,7 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 PERCENT = {"error", "mre", "worst", "difference", "se"}
-SHARES = {"proportion", "reference", "observed_min", "observed_max"}
+SHARES = {
+    "proportion", "low", "high", "reference", "unconstrained", "flat_low", "flat_high",
+    "observed_min", "observed_max",
+}  # fmt: skip
 
 
 def show_table(table: pd.DataFrame, title: str) -> None:

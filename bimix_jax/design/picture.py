@@ -43,8 +43,8 @@ def _shares(axes: "Axes", proposal: "Proposal") -> None:
                   label=domain)  # fmt: skip
         for y, (x, share) in enumerate(zip(begin, width, strict=True)):
             if share >= LEGIBLE:
-                axes.text(float(x + share / 2), y, f"{share:.2f}", ha="center", va="center", fontsize=8,
-                          color="white")  # fmt: skip
+                axes.text(float(x + share / 2), y, f"{share:.2f}", ha="center", va="center",
+                          fontsize=8, color="white")  # fmt: skip
         begin = begin + width
     axes.set_yticks(position, list(map(str, proposal.mixtures.index)))
     axes.invert_yaxis()

@@ -8,7 +8,8 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.objective import MeanLoss
+from bimix_jax.mixture.feasible import simplex
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import optimal_proportions
 
 
@@ -28,8 +29,10 @@ def decide(law: Law, coefficients: Coefficients, decision: Decision) -> Array:
 
 def mean_loss(law: Law, coefficients: Coefficients, decision: Decision, mixture: Array) -> Array:
     """() the objective of a mixture (domains,)."""
-    arguments = (_counted(coefficients, decision), decision.budget, decision.weights)
-    return MeanLoss(law)(mixture, arguments)
+    arguments = MixtureArguments(
+        _counted(coefficients, decision), decision.budget, decision.weights, simplex(len(mixture))
+    )
+    return MixtureProblem(law).objective_of(mixture, arguments)
 
 
 def _counted(coefficients: Coefficients, decision: Decision) -> Coefficients:

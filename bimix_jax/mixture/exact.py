@@ -1,12 +1,13 @@
 """Exact optima of sums of power laws in the own proportions: one scalar root a constraint."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.mixture.feasible import FeasibleSet
+from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 from bimix_jax.mixture.roots import decreasing_root
 
 VANISHING = 140.0
@@ -26,6 +27,82 @@ class PowerTerms(NamedTuple):
     """() κ, or None"""
     log_pull_to: Array | None
     """log q_j"""
+
+
+def exact_proportions(
+    scale: Array,
+    exponent: Array,
+    floors: Array | None,
+    feasible: FeasibleSet,
+    objective: Any = "mean",
+) -> Array:
+    """The optimum of "mean", Σ_j K_j r_j^−α_j and the pull, or "worst", max_j K_j r_j^−α_j.
+
+    K = scale ≥ 0, α = exponent > 0 and floors, all (domains,), the last from guardrails; groups
+    must be disjoint. Where several mixtures have the least worst loss, the one with the least sum
+    is given. All is nan where the floors leave no mixture.
+    """
+    terms = power_terms(scale, exponent, feasible)
+    if floors is not None:
+        feasible = _with_floors(feasible, floors)
+    proportions = power_law_proportions(terms, feasible)
+    if objective == "worst":
+        needed = _worst_floors(scale, exponent, feasible, proportions)
+        proportions = power_law_proportions(terms, _with_floors(feasible, needed))
+    return proportions
+
+
+def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
+    """The set with higher floors; they are nan where no mixture keeps them."""
+    lower = jnp.maximum(feasible.lower, floors)
+    excess = _excess(lower, feasible)
+    tolerance = ROUNDING if lower.dtype == jnp.float64 else 1e-5
+    lower = jnp.minimum(lower, feasible.upper)
+    return dataclasses.replace(feasible, lower=jnp.where(excess <= tolerance, lower, jnp.nan))
+
+
+def _excess(floors: Array, feasible: FeasibleSet) -> Array:
+    """() the largest logarithm of floor to ceiling, of domains, groups and the whole; ≤ 0 if met."""
+    total = _clipped_total(floors, feasible.least, jnp.inf, feasible.groups)
+    ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
+    if len(feasible.groups):
+        ratios.append(_log_ratio(feasible.groups @ floors, feasible.most))
+    return jnp.max(jnp.concatenate(ratios))
+
+
+def _log_ratio(values: Array, bounds: Array) -> Array:
+    some = values > 0
+    ratio = jnp.log(jnp.where(some, values, 1.0)) - jnp.log(jnp.maximum(bounds, NOTHING))
+    return jnp.where(some, ratio, -jnp.inf)
+
+
+def _worst_floors(
+    scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array
+) -> Array:
+    """(domains,) what keeps every K_j r_j^−α_j at the least level that all can keep.
+
+    `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
+    """
+    present = (scale > 0) & (exponent > 0)
+    log_scale = jnp.log(jnp.where(present, scale, 1.0))
+    alpha = jnp.where(present, exponent, 1.0)
+
+    def floors(level: Array, arguments: tuple) -> Array:
+        log_scale, alpha, _ = arguments
+        log_floor = jnp.minimum((log_scale - level) / alpha, 1.0)
+        return jnp.where(present, jnp.exp(log_floor), 0.0)
+
+    def excess(level: Array, arguments: tuple) -> Array:
+        allowed = arguments[2]
+        return _excess(jnp.maximum(allowed.lower, floors(level, arguments)), allowed)
+
+    def worst(mixture: Array) -> Array:
+        logs = log_scale - alpha * jnp.log(jnp.maximum(mixture, NOTHING))
+        return jnp.max(jnp.where(present, logs, -jnp.inf))
+
+    arguments = (log_scale, alpha, feasible)
+    level = decreasing_root(excess, arguments, worst(feasible.upper), worst(inside))
+    return floors(level, arguments)
 
 
 def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTerms:

@@ -17,6 +17,7 @@ from bimix_jax.mixture.optimum import SCOPE, counted_weights
 from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
 
 if TYPE_CHECKING:
+    from bimix_jax.mixture.constraints import Constraints
     from bimix_jax.uncertainty.bootstrap import Bootstrap
 
 STEPS = 25
@@ -60,6 +61,7 @@ def optimal_path(
     budgets: ArrayLike | None = None,
     weights: Any = None,
     *,
+    constraints: "Constraints | None" = None,
     bootstrap: "Bootstrap | None" = None,
     level: float = 0.9,
 ) -> OptimalPath:
@@ -70,10 +72,12 @@ def optimal_path(
         budgets: (budgets,) in the fit's unit; default 25 from the least in the sweep to twice its
             largest, evenly in logarithms.
         weights: by target, as `optimize_mixture` takes them.
+        constraints: likewise; what depends on the budget, epochs for example, does so here.
         bootstrap: of the same law and sweep, for intervals of the proportions.
         level: of those intervals, pointwise.
 
     Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints at some budget.
         ValueError: if the sweep has a single budget, a budget is not positive, or the bootstrap is
             of another law or other names.
 
@@ -84,12 +88,12 @@ def optimal_path(
     """
     at = _budgets(fitted, budgets)
     counted, uncounted = counted_weights(fitted, weights)
-    found = _solved(fitted, fitted.coefficients, at, counted)
+    found = _solved(fitted, fitted.coefficients, at, counted, constraints)
     index = pd.Index(at, name=fitted.unit)
     domains = list(fitted.domains)
     mixtures = pd.DataFrame(found[0], index=index, columns=domains)
     losses = pd.DataFrame(found[1], index=index, columns=list(fitted.targets))
-    low, high = _bands(fitted, bootstrap, at, counted, level)
+    low, high = _bands(fitted, bootstrap, at, counted, constraints, level)
     return OptimalPath(
         mixtures=mixtures,
         losses=losses,
@@ -112,7 +116,7 @@ def optimal_path(
 
 def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
     least, largest = fitted.observed_budgets
-    if least == largest:
+    if least == largest and budgets is None:
         raise ValueError(
             f"fitted: the sweep has the single budget {largest:g} {fitted.unit}, so how the best "
             "mixture moves with it is unknown. Measure at two budgets or more."
@@ -134,7 +138,12 @@ def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bands(
-    fitted: Fit, bootstrap: "Bootstrap | None", at: np.ndarray, weights: np.ndarray, level: float
+    fitted: Fit,
+    bootstrap: "Bootstrap | None",
+    at: np.ndarray,
+    weights: np.ndarray,
+    constraints: "Constraints | None",
+    level: float,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     if bootstrap is None:
         return None, None
@@ -144,35 +153,44 @@ def _bands(
             f"bootstrap: of {theirs.law.name} on {', '.join(theirs.targets)}; expected "
             f"{fitted.law.name} on {', '.join(fitted.targets)}, as fitted."
         )
-    drawn = _solved(fitted, bootstrap.resampled.coefficients, at, weights)[0]
+    drawn = _solved(fitted, bootstrap.resampled.coefficients, at, weights, constraints)[0]
     lost = np.any(bootstrap.failed & (weights > 0), axis=1)
     return bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)
 
 
 def _solved(
-    fitted: Fit, coefficients: Coefficients, budgets: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    fitted: Fit, coefficients: Coefficients, budgets: np.ndarray, weights: np.ndarray,
+    constraints: "Constraints | None" = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Mixtures (…, budgets, domains) and losses (…, budgets, targets) of coefficients (…,)."""
-    method = resolve_method(fitted.law, "auto")
-    with jax.enable_x64(True):
-        both = _along(fitted.law, method, coefficients, budgets, weights)
-        return np.asarray(both[0]), np.asarray(both[1])
+    found = []
+    for budget in map(float, budgets):
+        # The set of mixtures may change its form along the path, so each budget is a call.
+        allowed = None if constraints is None else constraints.resolve(fitted, budget)
+        method = resolve_method(fitted.law, "auto", feasible=allowed)
+        with jax.enable_x64(True):
+            both = _at_budget(
+                fitted.law, method, coefficients, np.asarray(budget), weights, allowed
+            )
+            found.append(jax.tree.map(np.asarray, both))
+    mixtures, losses = (np.stack(values, axis=-2) for values in zip(*found, strict=True))
+    return mixtures, losses
 
 
-def _at_each(
-    law: Law, method: Method, coefficients: Coefficients, budgets: Array, weights: Array
-) -> tuple[Array, Array]:
-    def at(one: Coefficients, budget: Array) -> tuple[Array, Array]:
+def _optimum_at(
+    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array,
+    allowed: Any,
+) -> tuple[Array, Array]:  # fmt: skip
+    def best(one: Coefficients) -> tuple[Array, Array]:
         counted = one._replace(amplitudes=jnp.where(weights[:, None] > 0, one.amplitudes, 0.0))
-        mixture = optimal_proportions(law, counted, budget, weights, method=method)
+        mixture = optimal_proportions(
+            law, counted, budget, weights, method=method, constraints=allowed
+        )
         return mixture, predict_losses(law, one, mixture[None], budget)[0]
 
-    def path(one: Coefficients) -> tuple[Array, Array]:
-        return jax.vmap(lambda budget: at(one, budget))(budgets)
-
     if coefficients.exponents.ndim == 2:
-        return path(coefficients)
-    return jax.lax.map(path, coefficients, batch_size=64)
+        return best(coefficients)
+    return jax.lax.map(best, coefficients, batch_size=64)
 
 
-_along = jax.jit(_at_each, static_argnums=(0, 1))
+_at_budget = jax.jit(_optimum_at, static_argnums=(0, 1))

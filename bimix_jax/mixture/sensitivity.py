@@ -12,7 +12,8 @@ from jax import Array
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.optimum import SCOPE, counted_weights, optimize_mixture
+from bimix_jax.mixture.optimum import SCOPE, counted_weights
+from bimix_jax.mixture.path import optimal_path
 from bimix_jax.names import align_mixtures
 
 POINT = 0.01
@@ -77,7 +78,7 @@ def sensitivity(
     at = float(fitted.check_budget(budget))
     counted, uncounted = counted_weights(fitted, weights)
     if mixture is None:
-        mixture = optimize_mixture(fitted, at, weights).mixture
+        mixture = optimal_path(fitted, at, weights).mixtures.iloc[0]
     shares = align_mixtures(mixture, fitted.domains)[0]
     if len(shares) != 1:
         raise ValueError(f"mixture holds {len(shares)} mixtures; expected one.")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,19 @@ from jax import Array
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.objective import MeanLoss, duality_gap
 from bimix_jax.mixture.optimum import SCOPE, counted_weights
 from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
+
+if TYPE_CHECKING:
+    from bimix_jax.mixture.constraints import Constraints
 
 STEPS = 41
 """Points of a front."""
 LEAST_WEIGHT = 0.02
 """The share of the weight that a group keeps at the far end of the front; with none at all its
 losses would be whatever they happen to be, infinite for some laws."""
-LOOSE = 1e-4
-"""A duality gap (relative) beyond which a point of the front is said to be rough."""
+ROUGH = 1e-6
+"""How far (relative) a group's loss may move the wrong way along the front, before it is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,8 @@ def tradeoff(
     first: Sequence[str],
     second: Sequence[str] | None = None,
     budget: float | None = None,
+    *,
+    constraints: "Constraints | None" = None,
 ) -> Tradeoff:
     """The Pareto front between the mean losses of two groups of targets.
 
@@ -92,8 +96,10 @@ def tradeoff(
         first: targets of the first group.
         second: of the second; default all others.
         budget: in the fit's unit; default the sweep's largest.
+        constraints: as `optimize_mixture` takes them.
 
     Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints.
         ValueError: if a target is unknown, in both groups or failed in the fit, or a group empty.
 
     >>> import bimix_jax as bx
@@ -106,12 +112,11 @@ def tradeoff(
     groups = _groups(fitted, first, second)
     weight = _evenly_in_odds()
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
-    method = resolve_method(fitted.law, "auto")
+    allowed = None if constraints is None else constraints.resolve(fitted, at)
+    method = resolve_method(fitted.law, "auto", feasible=allowed)
     with jax.enable_x64(True):
-        mixtures, losses, gaps = (
-            np.asarray(x)
-            for x in _front(fitted.law, method, fitted.coefficients, np.asarray(at), weights)
-        )
+        found = _front(fitted.law, method, fitted.coefficients, np.asarray(at), weights, allowed)
+        mixtures, losses = (np.asarray(x) for x in found)
     index = pd.Index(weight, name="weight")
     uniform = np.full((1, len(fitted.domains)), 1 / len(fitted.domains))
     beside = pd.Series(fitted.predict_points(uniform, at)[0], index=list(fitted.targets))
@@ -131,7 +136,7 @@ def tradeoff(
         proven=fitted.law.convex,
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(at), *_about_front(fitted.law, gaps, ignored),
+            *fitted.notes_on_budget(at), *_about_front(fitted, groups, losses, ignored),
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -176,34 +181,40 @@ def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: f
     return np.array([each.get(target, 0.0) for target in fitted.targets])
 
 
-def _about_front(law: Law, gaps: np.ndarray, ignored: Sequence[str]) -> tuple[str, ...]:
+def _about_front(
+    fitted: Fit, groups: tuple[tuple[str, ...], ...], losses: np.ndarray, ignored: Sequence[str]
+) -> tuple[str, ...]:
     notes = []
     if ignored:
         notes.append(f"In neither group, so that they do not count: {', '.join(ignored)}.")
-    if not law.convex:
-        notes.append(f"{law.name} is not convex in the mixture: dents of the front are missing.")
-    if np.any(gaps > LOOSE):
+    if not fitted.law.convex:
         notes.append(
-            f"{np.sum(gaps > LOOSE)} points of the front may be off by up to "
-            f"{100 * np.max(gaps):.2g} % of their weighted loss."
+            f"{fitted.law.name} is not convex in the mixture: dents of the front are missing."
+        )
+    means = [losses[:, [fitted.targets.index(t) for t in group]].mean(axis=1) for group in groups]
+    back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))
+    if back > ROUGH:
+        notes.append(
+            f"The front is rough to {100 * back:.1g} %: neighbours of some points are better for "
+            "both groups."
         )
     return tuple(notes)
 
 
 def _along_weights(
-    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array
-) -> tuple[Array, Array, Array]:
-    """Mixtures (points, domains), losses (points, targets) and relative gaps (points,)."""
+    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array,
+    allowed: Any,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Mixtures (points, domains) and losses (points, targets)."""
 
-    def at(weights: Array) -> tuple[Array, Array, Array]:
+    def at(weights: Array) -> tuple[Array, Array]:
         counted = coefficients._replace(
             amplitudes=jnp.where(weights[:, None] > 0, coefficients.amplitudes, 0.0)
         )
-        mixture = optimal_proportions(law, counted, budget, weights, method=method)
-        arguments = (counted, budget, weights)
-        value, slope = jax.value_and_grad(MeanLoss(law))(mixture, arguments)
-        gap = duality_gap(jnp.where(jnp.isfinite(slope), slope, 0.0), mixture)
-        return mixture, predict_losses(law, coefficients, mixture[None], budget)[0], gap / value
+        mixture = optimal_proportions(
+            law, counted, budget, weights, method=method, constraints=allowed
+        )
+        return mixture, predict_losses(law, coefficients, mixture[None], budget)[0]
 
     return jax.vmap(at)(weights)
 

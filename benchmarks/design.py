@@ -42,11 +42,10 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
-    for name, sweep in sweeps(arguments.folder):
-        for law, restraint in LAWS:
-            fit = functools.partial(
-                bx.fit, sweep, law, targets=domains_of(sweep), restraint=restraint
-            )
+    for law, restraint in LAWS:
+        for name, sweep in sweeps(arguments.folder):
+            targets = domains_of(sweep)
+            fit = functools.partial(bx.fit, sweep, law, targets=targets, restraint=restraint)
             found = pd.concat([grow(sweep, fit, start) for start in range(arguments.starts)])
             rows += [{"sweep": name, "law": law.name, **row} for row in summary(found)]
             table = pd.DataFrame(rows).set_index("sweep")

@@ -59,7 +59,7 @@ def test_noise_is_found_within_runs_and_between_them(within, between, float64):
         jnp.asarray(slopes), jnp.asarray(left), counted, run, runs, jnp.zeros((targets, 4))
     )
     assert np.sqrt(np.mean(found.within)) == pytest.approx(within, rel=0.05)
-    assert np.sqrt(np.mean(found.between)) == pytest.approx(between, rel=0.1, abs=0.002)
+    assert np.sqrt(np.mean(found.between)) == pytest.approx(between, rel=0.1, abs=0.003)
 
 
 def test_information_is_that_of_correlated_runs(float64):
@@ -178,7 +178,8 @@ def test_proposed_runs_differ_lie_within_the_sweep_and_beat_random_ones(fitted, 
     np.testing.assert_allclose(mixtures.sum(axis=1), 1, atol=1e-12)
     low, high = fitted.observed_proportions
     assert np.all((mixtures >= low - 1e-12) & (mixtures <= high + 1e-12))
-    assert all(np.abs(mixtures.iloc[0] - mixtures.iloc[i]).max() > 0.05 for i in (1, 2))
+    assert not mixtures.duplicated().any()
+    assert (mixtures.max() - mixtures.min()).max() > 0.1
     left = [proposal.regret_now, *proposal.regret_left]
     assert np.all(np.diff(left) < 0)
     assert np.all(proposal.regret_left < proposal.regret_random)
@@ -217,16 +218,14 @@ def test_a_pool_keeps_its_names_and_nothing_compiles_twice(fitted, sweep):
     assert set(fewer.mixtures.index) <= set(pool.index[:30])
 
 
-def test_points_of_weight_0_count_as_not_measured(sweep):
-    half = np.isin(sweep.run, sweep.runs[:6])
-    weighted = bx.fit(sweep, weight=half.astype(float))
-    few = propose_runs(weighted, sweep, 1, pool=sweep.mixtures, weight=half.astype(float))
-    part = sweep.take(half)
-    alone = propose_runs(bx.fit(part, budget_scale=sweep.largest_budget), part, 1,
-                         sweep.largest_budget, sweep.mixtures)  # fmt: skip
-    assert few.mixtures.index.tolist() == alone.mixtures.index.tolist()
-    np.testing.assert_allclose(few.noise, alone.noise, rtol=1e-6)
-    assert few.regret_left.iloc[0] == pytest.approx(alone.regret_left.iloc[0], rel=0.05)
+def test_points_of_weight_0_count_as_not_measured(sweep, fitted):
+    half = np.isin(sweep.run, sweep.runs[:6]).astype(float)
+    few = propose_runs(bx.fit(sweep, weight=half), sweep, 2, pool=sweep.mixtures, weight=half)
+    every = propose_runs(fitted, sweep, 2, pool=sweep.mixtures)
+    assert few.regret_now > 1.5 * every.regret_now
+    thrice = np.where(half > 0, 3.0, 1.0)
+    again = propose_runs(fitted, sweep, 2, pool=sweep.mixtures, weight=thrice)
+    assert again.regret_now == every.regret_now
 
 
 def test_tied_exponents_share_what_is_learned(sweep):
@@ -235,12 +234,15 @@ def test_tied_exponents_share_what_is_learned(sweep):
     assert np.all(np.diff([found.regret_now, *found.regret_left]) < 0)
 
 
-def test_a_law_whose_optimum_touches_the_boundary_is_planned_for(sweep):
+def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
     fitted = bx.fit(sweep, bx.TransferBiMix(), restraint=1e-6)
     found = bx.propose_runs(fitted, sweep, 2, weights={"web": 1.0})
-    assert bx.optimize_mixture(fitted, weights={"web": 1.0}).mixture.min() < 1e-6
-    assert found.regret_now > 0
-    assert np.all(np.isfinite(found.regret_left))
+    assert found.regret_now < 1e-9
+    assert any("no further run would change the decision" in note for note in found.notes)
+    both = bx.propose_runs(fitted, sweep, 2)
+    assert both.regret_now > 1e-6
+    assert np.all(both.regret_left < both.regret_random)
+    assert not any("would change the decision" in note for note in both.notes)
 
 
 def test_targets_that_failed_do_not_spoil_the_rest():

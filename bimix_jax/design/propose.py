@@ -20,6 +20,8 @@ from bimix_jax.sweep import Sweep
 
 CANDIDATES = 1024
 """Mixtures drawn where no pool is given."""
+NOTHING = 1e-9
+"""Nats of expected regret that count as none."""
 LEAST_POOL = 64
 """What smaller pools are filled up to."""
 
@@ -126,7 +128,19 @@ def propose_runs(
         noise=pd.DataFrame(deviations, index=pd.Index(fitted.targets, name="target")),
         budget=at,
         unit=fitted.unit,
-        notes=(*_scope(fitted), *fitted.notes_on_budget(at), *uncounted, *fitted.messages()),
+        notes=(
+            *_scope(fitted), *_certain(float(regret[0])), *fitted.notes_on_budget(at), *uncounted,
+            *fitted.messages(),
+        ),
+    )  # fmt: skip
+
+
+def _certain(regret: float) -> tuple[str, ...]:
+    if regret > NOTHING:
+        return ()
+    return (
+        "Whatever the coefficients are within their uncertainty, the best mixture is the same: as "
+        "far as this law goes, no further run would change the decision.",
     )
 
 

@@ -222,7 +222,7 @@ def test_points_of_weight_0_count_as_not_measured(sweep, fitted):
     half = np.isin(sweep.run, sweep.runs[:6]).astype(float)
     few = propose_runs(bx.fit(sweep, weight=half), sweep, 2, pool=sweep.mixtures, weight=half)
     every = propose_runs(fitted, sweep, 2, pool=sweep.mixtures)
-    assert few.regret_now > 1.5 * every.regret_now
+    assert few.regret_now > 1.2 * every.regret_now
     thrice = np.where(half > 0, 3.0, 1.0)
     again = propose_runs(fitted, sweep, 2, pool=sweep.mixtures, weight=thrice)
     assert again.regret_now == every.regret_now

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
+    from bimix_jax.design.propose import Proposal as Proposal
+    from bimix_jax.design.propose import propose_runs as propose_runs
     from bimix_jax.diagnosis.diagnose import Diagnosis as Diagnosis
     from bimix_jax.diagnosis.diagnose import diagnose as diagnose
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
@@ -58,9 +60,15 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.feasible import feasible_set as feasible_set
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.path import OptimalPath as OptimalPath
+    from bimix_jax.mixture.path import optimal_path as optimal_path
     from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
     from bimix_jax.mixture.proportions import least_budget as least_budget
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
+    from bimix_jax.mixture.sensitivity import Sensitivity as Sensitivity
+    from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
+    from bimix_jax.mixture.tradeoff import Tradeoff as Tradeoff
+    from bimix_jax.mixture.tradeoff import tradeoff as tradeoff
     from bimix_jax.recipe.available import read_available as read_available
     from bimix_jax.recipe.paths import read_paths as read_paths
     from bimix_jax.recipe.recipe import Recipe as Recipe
@@ -73,6 +81,8 @@ if TYPE_CHECKING:
     from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
+    from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
+    from bimix_jax.uncertainty.bootstrap import bootstrap as bootstrap
 
 __version__ = "0.1.0"
 
@@ -80,6 +90,7 @@ _HOMES = {
     "AdditiveLaw": "laws.additive",
     "ArrayFit": "fitting.arrays",
     "BiMix": "laws.bimix",
+    "Bootstrap": "uncertainty.bootstrap",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
@@ -99,17 +110,22 @@ _HOMES = {
     "LeastBudget": "mixture.proportions",
     "LogLinear": "laws.log_linear",
     "Meaning": "meaning",
+    "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
+    "Proposal": "design.propose",
     "Recipe": "recipe.recipe",
+    "Sensitivity": "mixture.sensitivity",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",
+    "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
+    "bootstrap": "uncertainty.bootstrap",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "diagnose": "diagnosis.diagnose",
@@ -124,18 +140,22 @@ _HOMES = {
     "least_budget": "mixture.proportions",
     "load_fit": "storage",
     "make_recipe": "recipe.recipe",
+    "optimal_path": "mixture.path",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "propose_runs": "design.propose",
     "read_available": "recipe.available",
+    "read_constraints": "mixture.constraints",
     "read_logs": "logs.read_logs",
     "read_paths": "recipe.paths",
-    "read_constraints": "mixture.constraints",
     "read_sweep": "formats",
+    "sensitivity": "mixture.sensitivity",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",
     "token_entropies": "entropy.domains",
     "token_shares": "recipe.shares",
+    "tradeoff": "mixture.tradeoff",
     "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")

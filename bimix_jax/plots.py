@@ -12,8 +12,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
+from bimix_jax.design.picture import plot_proposal as plot_proposal
 from bimix_jax.entropy.picture import plot_entropies as plot_entropies
 from bimix_jax.files import atomic_path
+from bimix_jax.mixture.pictures import plot_path as plot_path
+from bimix_jax.mixture.pictures import plot_sensitivity as plot_sensitivity
+from bimix_jax.mixture.pictures import plot_tradeoff as plot_tradeoff
 
 if TYPE_CHECKING:
     import pandas as pd

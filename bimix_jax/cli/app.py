@@ -10,7 +10,11 @@ from bimix_jax.cli.evaluate import evaluate
 from bimix_jax.cli.fit import fit
 from bimix_jax.cli.import_logs import import_logs
 from bimix_jax.cli.optimize import optimize
+from bimix_jax.cli.path import path
 from bimix_jax.cli.predict import predict
+from bimix_jax.cli.propose import propose
+from bimix_jax.cli.sensitivity import sensitivity
+from bimix_jax.cli.tradeoff import tradeoff
 
 app = typer.Typer(
     help="From a sweep of small training runs to the best data mixture of the big one.",
@@ -19,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (check, fit, predict, evaluate, compare, optimize, entropy, demo):
+COMMANDS = (
+    check, fit, predict, evaluate, compare, optimize, path, tradeoff, sensitivity, propose, entropy, demo,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_logs)

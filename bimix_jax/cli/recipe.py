@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 import bimix_jax as bx
 from bimix_jax.cli.show import show_line, show_notes, show_table
 from bimix_jax.recipe.forms import FORMS, form_named
@@ -15,8 +17,7 @@ def recipe_of(
     best: bx.Optimum,
     fitted: bx.Fit,
     file: Path,
-    available: Path | None,
-    tokens: float | None,
+    available: "str | pd.DataFrame | None",
     digits: int | None,
     form: str | None,
 ) -> bx.Recipe | None:
@@ -28,7 +29,7 @@ def recipe_of(
     if not of_tokens and available is None and form is None:
         return None
     return bx.make_recipe(
-        best, fitted, available, tokens=tokens, digits=DIGITS if digits is None else digits,
+        best, fitted, available, digits=DIGITS if digits is None else digits,
         fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
         command=shlex.join(["bimix", *sys.argv[1:]]),
     )  # fmt: skip

@@ -13,8 +13,8 @@ from rich.table import Table
 
 PERCENT = {"error", "mre", "worst", "difference", "se"}
 SHARES = {
-    "proportion", "reference", "observed_min", "observed_max", "min", "median", "max", "share",
-    "rounded",
+    "proportion", "low", "high", "reference", "unconstrained", "flat_low", "flat_high",
+    "observed_min", "observed_max", "min", "median", "max", "share", "rounded",
 }  # fmt: skip
 TOKENS = {"tokens", "available", "rounded_tokens"}
 

@@ -79,7 +79,7 @@ def fit(
     own = sweep.own_index()[columns]
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
     law = law_for_sweep(law, sweep, scale)
-    weights = _weights(sweep, columns, weight)
+    weights = point_weights(sweep, columns, weight)
     strength, fold, folds = restraint_arguments(sweep, law, restraint, np.any(weights > 0, axis=1))
     with jax.enable_x64(dtype == "float64"):
         result = compiled(law, loss, huber, names, optimizer, max_steps, folds)(
@@ -227,7 +227,8 @@ def choose_targets(
     ) if beyond else ()
 
 
-def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
+def point_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
+    """Weights (points, chosen targets) of weights by point, or by point and target; default 1."""
     shape = (len(sweep.budget), len(columns))
     if weight is None:
         return np.ones(shape)

@@ -163,7 +163,7 @@ def optimize_mixture(
         counted, uncounted = _goal_weights(fitted, goals)
         kind: Objective = "worst"
     else:
-        counted, uncounted = _counted_weights(fitted, weights)
+        counted, uncounted = counted_weights(fitted, weights)
         kind = objective  # type: ignore[assignment]
     at = float(fitted.check_budget(budget))
     problem = MixtureProblem(fitted.law, kind)
@@ -250,7 +250,8 @@ def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
     return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
 
 
-def _counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Weights (targets,), 0 where the fit of a target failed, and notes on those."""
     asked = align_weights(weights, fitted.targets)
     failed = np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]) & (asked > 0)
     vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed
@@ -274,7 +275,7 @@ def _goal_weights(
     """1 / goal by target, 0 without one: the largest ratio of loss to goal is to be 1."""
     if not goals or not all(0 < value < np.inf for value in goals.values()):
         raise ValueError(f"goals are {goals}; expected a loss above 0 for at least one target.")
-    return _counted_weights(fitted, {target: 1 / value for target, value in goals.items()})
+    return counted_weights(fitted, {target: 1 / value for target, value in goals.items()})
 
 
 def _counted_coefficients(fitted: Fit, weights: np.ndarray, asked: Constraints) -> Coefficients:

@@ -1,0 +1,1 @@
+"""From a fit and its noise to the runs that would teach most about the decision."""

@@ -1,0 +1,204 @@
+"""The verb: which runs to do next, by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.typing import ArrayLike
+
+from bimix_jax.design.candidates import mixtures_within
+from bimix_jax.design.plan import Candidates, Measured, plan_runs
+from bimix_jax.design.posterior import Unknowns
+from bimix_jax.design.regret import Decision
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.optimum import counted_weights
+from bimix_jax.names import align_mixtures, check_names
+from bimix_jax.sweep import Sweep
+
+CANDIDATES = 1024
+"""Mixtures drawn where no pool is given."""
+NOTHING = 1e-9
+"""Nats of expected regret that count as none."""
+LEAST_POOL = 64
+"""What smaller pools are filled up to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """Runs to do next, best first, and what they leave of the expected regret.
+
+    The regret is what the recommended mixture loses against the best one, in nats of the weighted
+    mean loss, expected over what the fit does not know. It supposes that the law holds.
+    """
+
+    mixtures: pd.DataFrame
+    """(runs, domains) proportions, named as in the pool"""
+    regret_now: float
+    """expected regret of deciding now"""
+    regret_left: pd.Series
+    """expected regret after this run and those above it"""
+    regret_random: pd.Series
+    """the same after as many runs drawn at random, mean over sets"""
+    noise: pd.DataFrame
+    """by target: standard deviations of the relative error within a run and between runs"""
+    budget: float
+    """at which the mixture is to be decided"""
+    unit: str
+    notes: tuple[str, ...]
+
+    def table(self) -> pd.DataFrame:
+        """One row a run: its proportions, then regret_left and regret_random (nats)."""
+        return self.mixtures.assign(regret_left=self.regret_left, regret_random=self.regret_random)
+
+    def document(self) -> dict[str, Any]:
+        """Everything as nested dictionaries, for JSON."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def propose_runs(
+    fitted: Fit,
+    sweep: Sweep,
+    n: int,
+    budget: float | None = None,
+    pool: Any = None,
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    weights: Any = None,
+    weight: ArrayLike | None = None,
+    seed: int = 0,
+) -> Proposal:
+    """The n mixtures whose measurement would shrink the uncertainty of the decision most.
+
+    The posterior of the coefficients is that of the linearised fit with the noise the runs show,
+    of which a part is common to all points of a run. From it follows the expected regret of the
+    recommended mixture, ½ tr(M Σ): M by the move of the optimum with the coefficients, Σ their
+    covariance (Bayesian linear optimal design, Chaloner & Verdinelli 1995). Runs are picked one
+    after another, Σ being updated after each, all measured at every budget of the sweep.
+
+    Args:
+        fitted: from `fit`.
+        sweep: what was fitted.
+        n: how many runs.
+        budget: at which the mixture will be decided, in the fit's unit; default the sweep's
+            largest.
+        pool: mixtures to choose from, a DataFrame naming every domain or an array in their order;
+            default 1024 drawn from the simplex within bounds.
+        bounds: least and largest proportion by domain where there is no pool; default the range in
+            the sweep, in which the law has been seen to hold.
+        weights: of the decision, by target, as `optimize_mixture` takes them.
+        weight: (points,) as `fit` took it; points of weight 0 do not count as measured.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if the sweep is not the one that was fitted, the law needs a model size, n is
+            not between 1 and the size of the pool, or bounds name unknown domains or fit no
+            mixture.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> proposal = bx.propose_runs(bx.fit(sweep), sweep, 2)
+    >>> bool(proposal.regret_left.iloc[1] < proposal.regret_random.iloc[1] < proposal.regret_now)
+    True
+    """
+    at = float(fitted.check_budget(budget))
+    _check(fitted, sweep)
+    counted, uncounted = counted_weights(fitted, weights)
+    candidates, labels = _candidates(fitted, pool, bounds, seed)
+    if not 1 <= n <= len(candidates):
+        raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
+    unknowns = Unknowns(fitted.law, len(fitted.domains), len(fitted.targets), fitted.tied)
+    with jax.enable_x64(True):
+        picks, noise = plan_runs(
+            unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.restraint),
+            _measured(fitted, sweep, weight), _padded(candidates, np.unique(sweep.budget)),
+            Decision(np.asarray(at), counted), jax.random.key(seed),
+        )  # fmt: skip
+        order, regret, random = (np.asarray(x) for x in picks)
+    nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
+    rows = nameless if labels is None else labels[order]
+    deviations = {name: np.sqrt(value) for name, value in noise._asdict().items()}
+    return Proposal(
+        mixtures=pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains)),
+        regret_now=float(regret[0]),
+        regret_left=pd.Series(regret[1:], index=rows, name="regret_left"),
+        regret_random=pd.Series(random, index=rows, name="regret_random"),
+        noise=pd.DataFrame(deviations, index=pd.Index(fitted.targets, name="target")),
+        budget=at,
+        unit=fitted.unit,
+        notes=(
+            *_scope(fitted), *_certain(float(regret[0])), *fitted.notes_on_budget(at), *uncounted,
+            *fitted.messages(),
+        ),
+    )  # fmt: skip
+
+
+def _certain(regret: float) -> tuple[str, ...]:
+    if regret > NOTHING:
+        return ()
+    return (
+        "Whatever the coefficients are within their uncertainty, the best mixture is the same: as "
+        "far as this law goes, no further run would change the decision.",
+    )
+
+
+def _check(fitted: Fit, sweep: Sweep) -> None:
+    check_names("sweep domains", sweep.domains, fitted.domains)
+    if fitted.law.needs_size:
+        raise ValueError(
+            f"fitted: {fitted.law.name} has several model sizes, and a run to do has one; fit the "
+            "sweep of one size."
+        )
+    if fitted.sweep_digest and fitted.sweep_digest != sweep.digest():
+        raise ValueError(
+            "sweep: it is not the one that was fitted (its digest differs); give the sweep that "
+            "`fit` was given."
+        )
+
+
+def _scope(fitted: Fit) -> tuple[str, ...]:
+    return (
+        f"The regret is that of not knowing the coefficients of {fitted.law.name}; what the law "
+        "itself gets wrong is in it only as noise.",
+        *fitted.law.assumptions(),
+    )
+
+
+def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
+    order = [sweep.domains.index(d) for d in fitted.domains]
+    loss = sweep.loss[:, [sweep.targets.index(t) for t in fitted.targets]]
+    inside = np.isfinite(loss)
+    if weight is not None:
+        inside = (
+            inside & (np.broadcast_to(np.asarray(weight, float), sweep.budget.shape) > 0)[:, None]
+        )
+    run = np.unique(sweep.run, return_inverse=True)[1].reshape(-1)
+    return Measured(sweep.mixture[:, order], sweep.budget, loss, inside, run)
+
+
+def _candidates(
+    fitted: Fit, pool: Any, bounds: Mapping[str, tuple[float, float]] | None, seed: int
+) -> tuple[np.ndarray, pd.Index | None]:
+    """Mixtures in the order of the fit's domains, and the pool's labels."""
+    if pool is not None:
+        if bounds is not None:
+            raise ValueError(
+                "bounds: they are for mixtures drawn without a pool; omit one of both."
+            )
+        return align_mixtures(pool, fitted.domains)
+    lower, upper = fitted.observed_proportions.copy()
+    for domain, (least, most) in (bounds or {}).items():
+        check_names("bounds", {*fitted.domains, domain}, fitted.domains)
+        lower[fitted.domains.index(domain)], upper[fitted.domains.index(domain)] = least, most
+    drawn = mixtures_within(lower, upper, CANDIDATES, seed)
+    return drawn, None
+
+
+def _padded(mixtures: np.ndarray, budgets: np.ndarray) -> Candidates:
+    """Filled up to a power of two, so that pools of about one size share a compilation."""
+    size = max(LEAST_POOL, 1 << (len(mixtures) - 1).bit_length())
+    further = np.repeat(mixtures[:1], size - len(mixtures), axis=0)
+    allowed = np.arange(size) < len(mixtures)
+    return Candidates(np.concatenate([mixtures, further]), budgets, allowed)

@@ -1,0 +1,130 @@
+"""What one more point of a domain does to every loss."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import Array
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.optimum import SCOPE, counted_weights
+from bimix_jax.mixture.path import optimal_path
+from bimix_jax.names import align_mixtures
+
+POINT = 0.01
+"""One percentage point of the mixture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """The change of every predicted loss as one domain gains, the others giving in proportion."""
+
+    nats: pd.DataFrame
+    """(domains, targets) nats of the target's loss per percentage point of the domain"""
+    mean: pd.Series
+    """by domain, of the weighted mean loss; 0 at an unconstrained optimum inside the simplex"""
+    losses: pd.Series
+    """by target, predicted at the mixture"""
+    mixture: pd.Series
+    """by domain"""
+    budget: float
+    unit: str
+    notes: tuple[str, ...]
+
+    @property
+    def percent(self) -> pd.DataFrame:
+        """(domains, targets) the same in % of the target's loss."""
+        return 100 * self.nats / self.losses
+
+    def table(self) -> pd.DataFrame:
+        """One row a domain that gains a point: its proportion, nats by target, and of the mean."""
+        return self.nats.assign(mean=self.mean).rename_axis("one more point of")
+
+    def document(self) -> dict[str, Any]:
+        """Everything as nested dictionaries, for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "percent": self.percent}
+
+
+def sensitivity(
+    fitted: Fit, mixture: Any = None, budget: float | None = None, weights: Any = None
+) -> Sensitivity:
+    """What one more percentage point of each domain does to every predicted loss.
+
+    The point is taken from the other domains in proportion to what they have, so that the mixture
+    moves along v_i = (e_i − r)/(1 − r_i); the numbers are .01 · ∇L_j · v_i. They are derivatives:
+    right for small moves, and only a direction where a point is much of what a domain has.
+
+    Args:
+        fitted: from `fit`.
+        mixture: where, naming every domain; default the one that `optimize_mixture` recommends.
+        budget: in the fit's unit; default the sweep's largest.
+        weights: by target, of the mean, as `optimize_mixture` takes them.
+
+    Raises:
+        ValueError: on unknown names, several mixtures, or a budget that is not positive.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> moves = sensitivity(fitted)
+    >>> bool(moves.nats.loc["python", "python"] < 0 < moves.nats.loc["python", "essay"])
+    True
+    """
+    at = float(fitted.check_budget(budget))
+    counted, uncounted = counted_weights(fitted, weights)
+    if mixture is None:
+        mixture = optimal_path(fitted, at, weights).mixtures.iloc[0]
+    shares = align_mixtures(mixture, fitted.domains)[0]
+    if len(shares) != 1:
+        raise ValueError(f"mixture holds {len(shares)} mixtures; expected one.")
+    with jax.enable_x64(True):
+        losses, changes = _slopes(fitted.law, fitted.coefficients, shares[0], np.asarray(at))
+    targets, domains = list(fitted.targets), list(fitted.domains)
+    nats = pd.DataFrame(np.asarray(changes), index=domains, columns=targets)
+    named = [t for t, w in zip(targets, counted, strict=True) if w > 0]
+    return Sensitivity(
+        nats=nats,
+        mean=pd.Series(
+            np.average(nats[named], axis=1, weights=counted[counted > 0]), domains, name="mean"
+        ),
+        losses=pd.Series(np.asarray(losses), targets, name="loss"),
+        mixture=pd.Series(shares[0], domains, name="proportion"),
+        budget=at,
+        unit=fitted.unit,
+        notes=(
+            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
+            *fitted.notes_on_budget(at), *_alone(shares[0], domains), *uncounted,
+            *fitted.messages(),
+        ),
+    )  # fmt: skip
+
+
+def _alone(mixture: np.ndarray, domains: list[str]) -> tuple[str, ...]:
+    return tuple(
+        f"{domain} is the whole mixture, so no other domain can give to it."
+        for domain, share in zip(domains, mixture, strict=True) if share >= 1
+    )  # fmt: skip
+
+
+def _changes(
+    law: Law, coefficients: Coefficients, mixture: Array, budget: Array
+) -> tuple[Array, Array]:
+    """Losses (targets,), and their change (domains, targets) a point; nan where there is none."""
+
+    def losses(shares: Array) -> Array:
+        return predict_losses(law, coefficients, shares[None], budget)[0]
+
+    def along(direction: Array) -> Array:
+        return jax.jvp(losses, (mixture,), (direction,))[1]
+
+    moves = (jnp.eye(len(mixture)) - mixture) / (1 - mixture)[:, None]
+    now = losses(mixture)
+    return now, jnp.where(jnp.isfinite(now), POINT * jax.vmap(along)(moves), jnp.nan)
+
+
+_slopes = jax.jit(_changes, static_argnums=0)

@@ -1,0 +1,222 @@
+"""The front between two groups of targets: what one gains, the other pays."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import Array
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.optimum import SCOPE, counted_weights
+from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
+
+if TYPE_CHECKING:
+    from bimix_jax.mixture.constraints import Constraints
+
+STEPS = 41
+"""Points of a front."""
+LEAST_WEIGHT = 0.02
+"""The share of the weight that a group keeps at the far end of the front; with none at all its
+losses would be whatever they happen to be, infinite for some laws."""
+ROUGH = 1e-6
+"""How far (relative) a group's loss may move the wrong way along the front, before it is said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tradeoff:
+    """Mixtures none of which can be better for one group of targets unless worse for the other."""
+
+    first: tuple[str, ...]
+    """targets of the first group"""
+    second: tuple[str, ...]
+    mixtures: pd.DataFrame
+    """(points, domains); the index is the weight of the second group, from small to large"""
+    losses: pd.DataFrame
+    """(points, targets) predicted"""
+    reference: pd.Series
+    """mean loss of each group (first, second) at the uniform mixture"""
+    measured: pd.DataFrame
+    """(proportions, 2) range of each domain in the sweep, columns min and max"""
+    budget: float
+    unit: str
+    proven: bool
+    """the law is convex in the mixture, so that the front is complete"""
+    notes: tuple[str, ...]
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """(points, 2) mean loss of the first and of the second group, nats."""
+        groups = {"first": self.first, "second": self.second}
+        return pd.DataFrame({name: self.losses[list(g)].mean(axis=1) for name, g in groups.items()})
+
+    @property
+    def even(self) -> float:
+        """The weight of the second group where every target of both counts the same."""
+        share = len(self.second) / (len(self.first) + len(self.second))
+        weights = self.mixtures.index.to_numpy()
+        return float(weights[np.argmin(np.abs(weights - share))])
+
+    def table(self) -> pd.DataFrame:
+        """One row a point: mean losses, `price`, then the mixture.
+
+        `price` is what a nat gained by the first group costs the second, in nats: the slope of the
+        front, which is (1 − w)/w at weight w.
+        """
+        weight = self.mixtures.index.to_numpy()
+        return pd.concat([self.front.assign(price=(1 - weight) / weight), self.mixtures], axis=1)
+
+    def document(self) -> dict[str, Any]:
+        """Everything as nested dictionaries, for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "front": self.front}
+
+
+def tradeoff(
+    fitted: Fit,
+    first: Sequence[str],
+    second: Sequence[str] | None = None,
+    budget: float | None = None,
+    *,
+    constraints: "Constraints | None" = None,
+) -> Tradeoff:
+    """The Pareto front between the mean losses of two groups of targets.
+
+    Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from .02 to .98. For
+    a law that is convex in the mixture these are all there are; for another the points are
+    efficient, if each is a global optimum, but dents of the front are passed over.
+
+    Args:
+        fitted: from `fit`.
+        first: targets of the first group.
+        second: of the second; default all others.
+        budget: in the fit's unit; default the sweep's largest.
+        constraints: as `optimize_mixture` takes them.
+
+    Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints.
+        ValueError: if a target is unknown, in both groups or failed in the fit, or a group empty.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> front = tradeoff(fitted, ["python", "c"]).front
+    >>> bool(front["first"].is_monotonic_increasing), bool(front["second"].is_monotonic_decreasing)
+    (True, True)
+    """
+    at = float(fitted.check_budget(budget))
+    groups = _groups(fitted, first, second)
+    weight = _evenly_in_odds()
+    weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
+    allowed = None if constraints is None else constraints.resolve(fitted, at)
+    method = resolve_method(fitted.law, "auto", feasible=allowed)
+    with jax.enable_x64(True):
+        found = _front(fitted.law, method, fitted.coefficients, np.asarray(at), weights, allowed)
+        mixtures, losses = (np.asarray(x) for x in found)
+    index = pd.Index(weight, name="weight")
+    uniform = np.full((1, len(fitted.domains)), 1 / len(fitted.domains))
+    beside = pd.Series(fitted.predict_points(uniform, at)[0], index=list(fitted.targets))
+    means = [float(beside[list(group)].mean()) for group in groups]
+    ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
+    return Tradeoff(
+        first=groups[0],
+        second=groups[1],
+        mixtures=pd.DataFrame(mixtures, index=index, columns=list(fitted.domains)),
+        losses=pd.DataFrame(losses, index=index, columns=list(fitted.targets)),
+        reference=pd.Series(means, index=["first", "second"], name="uniform"),
+        measured=pd.DataFrame(
+            fitted.observed_proportions.T, index=list(fitted.domains), columns=["min", "max"]
+        ),
+        budget=at,
+        unit=fitted.unit,
+        proven=fitted.law.convex,
+        notes=(
+            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
+            *fitted.notes_on_budget(at), *_about_front(fitted, groups, losses, ignored),
+            *fitted.messages(),
+        ),
+    )  # fmt: skip
+
+
+def _groups(
+    fitted: Fit, first: Sequence[str], second: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    one = (first,) if isinstance(first, str) else tuple(first)
+    other = (second,) if isinstance(second, str) else second
+    rest = tuple(t for t in fitted.targets if t not in one) if other is None else tuple(other)
+    for name, group in {"first": one, "second": rest}.items():
+        unknown = [target for target in group if target not in fitted.targets]
+        if unknown or not group:
+            raise ValueError(
+                f"{name} is {', '.join(group) or 'empty'}; expected some of "
+                f"{', '.join(fitted.targets)}."
+            )
+    both = [target for target in one if target in rest]
+    if both:
+        raise ValueError(f"first and second: {', '.join(both)} is in both; expected one of them.")
+    counted = counted_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
+    asked = [fitted.targets.index(target) for target in (*one, *rest)]
+    failed = [fitted.targets[i] for i in asked if counted[i] == 0]
+    if failed:
+        raise ValueError(
+            f"first and second: the fit knows nothing of what {', '.join(failed)} gains by a "
+            "mixture; leave it out, and see Fit.messages() for why."
+        )
+    return one, rest
+
+
+def _evenly_in_odds() -> np.ndarray:
+    """Weights of the second group, from `LEAST_WEIGHT` up to all but that."""
+    end = np.log(1 / LEAST_WEIGHT - 1)
+    return 1 / (1 + np.exp(-np.linspace(-end, end, STEPS)))
+
+
+def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: float) -> np.ndarray:
+    each = dict.fromkeys(first, (1 - weight) / len(first))
+    each |= dict.fromkeys(second, weight / len(second))
+    return np.array([each.get(target, 0.0) for target in fitted.targets])
+
+
+def _about_front(
+    fitted: Fit, groups: tuple[tuple[str, ...], ...], losses: np.ndarray, ignored: Sequence[str]
+) -> tuple[str, ...]:
+    notes = []
+    if ignored:
+        notes.append(f"In neither group, so that they do not count: {', '.join(ignored)}.")
+    if not fitted.law.convex:
+        notes.append(
+            f"{fitted.law.name} is not convex in the mixture: dents of the front are missing."
+        )
+    means = [losses[:, [fitted.targets.index(t) for t in group]].mean(axis=1) for group in groups]
+    back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))
+    if back > ROUGH:
+        notes.append(
+            f"The front is rough to {100 * back:.1g} %: neighbours of some points are better for "
+            "both groups."
+        )
+    return tuple(notes)
+
+
+def _along_weights(
+    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array,
+    allowed: Any,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Mixtures (points, domains) and losses (points, targets)."""
+
+    def at(weights: Array) -> tuple[Array, Array]:
+        counted = coefficients._replace(
+            amplitudes=jnp.where(weights[:, None] > 0, coefficients.amplitudes, 0.0)
+        )
+        mixture = optimal_proportions(
+            law, counted, budget, weights, method=method, constraints=allowed
+        )
+        return mixture, predict_losses(law, coefficients, mixture[None], budget)[0]
+
+    return jax.vmap(at)(weights)
+
+
+_front = jax.jit(_along_weights, static_argnums=(0, 1))

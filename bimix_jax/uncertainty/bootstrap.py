@@ -1,0 +1,268 @@
+"""The verb: a sweep and a law in, the fit and its resamples out."""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.typing import ArrayLike
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.fitting.fit import fit
+from bimix_jax.laws.law import Law
+from bimix_jax.names import align_mixtures
+from bimix_jax.sweep import Sweep
+from bimix_jax.uncertainty.freedom import mixtures_and_coefficients
+from bimix_jax.uncertainty.intervals import LEAST_FREEDOM, Freedom, interval
+from bimix_jax.uncertainty.resamples import Points, fit_resamples, points_of
+from bimix_jax.uncertainty.resampling import Resampling, draw, leave_one_out
+
+Unit = Literal["mixture", "run"]
+UNITS: tuple[Unit, ...] = ("mixture", "run")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["fitted", "resampled", "left_out"],
+    meta_fields=["freedom", "resampling", "seed"],
+    drop_fields=["runs", "notes"],
+)
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """A fit, and the same fit to resampled runs; made by `bootstrap`.
+
+    A pytree, so that whatever is computed of one fit can be computed of all by vmap over
+    `resampled`. All resamples share the gauge of the fit.
+    """
+
+    fitted: Fit
+    """to the whole sweep: what is recommended and predicted"""
+    resampled: Fit
+    """arrays with a leading axis (resamples,)"""
+    left_out: Fit
+    """fits without one run each, arrays with a leading axis (runs,)"""
+    freedom: Freedom
+    """what intervals rest on, of the target for which that is least"""
+    resampling: Resampling
+    seed: int
+    runs: tuple[str, ...] = ()
+    """labels of the runs that were left out"""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> np.ndarray:
+        """(resamples, targets) bool: the fit failed, or lost an exponent that the data determine.
+
+        Such a resample has no value for the target.
+        """
+        worse = np.isin(self.resampled.code, [Code.BAD_DATA, Code.NONFINITE])
+        lost = self.fitted.identified & ~self.resampled.identified
+        return worse | lost.any(axis=2)
+
+    def interval(self, values: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high end (…) of anything (resamples, …) computed of the resampled fits."""
+        return interval(values, level, self.freedom)
+
+    def predict(self, mixtures: Any, budget: Any = None, level: float = 0.9) -> pd.DataFrame:
+        """Predicted losses with intervals: those of the law, not of a run with its noise.
+
+        Args:
+            mixtures: as `Fit.predict` takes them.
+            budget: likewise.
+            level: share of the sweeps in which the interval is to cover the truth.
+
+        Returns:
+            Columns loss, low and high; rows by target for a single mixture, else by mixture and
+            target.
+        """
+        values, labels = align_mixtures(mixtures, self.fitted.domains)
+        budgets = np.broadcast_to(self.fitted.check_budget(budget), (len(values),))
+        losses = self.fitted.predict_points(values, budgets)
+        low, high = self.interval(self.predict_points(values, budgets), level)
+        table = {"loss": losses.ravel(), "low": low.ravel(), "high": high.ravel()}
+        targets = list(self.fitted.targets)
+        if labels is None:
+            return pd.DataFrame(table, index=pd.Index(targets, name="target"))
+        names = pd.MultiIndex.from_product([labels, targets], names=[labels.name, "target"])
+        return pd.DataFrame(table, index=names)
+
+    def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
+        """Losses (resamples, points, targets) by every resample, nan where it failed."""
+        with jax.enable_x64(True):
+            budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
+            coefficients = self.resampled.coefficients
+            losses = np.asarray(_predict(self.fitted.law, coefficients, mixture, budgets))
+        return np.where(self.failed[:, None], np.nan, losses)
+
+    def table(self, level: float = 0.9) -> pd.DataFrame:
+        """Coefficients with intervals: rows by target and coefficient, columns value, low, high."""
+        targets = range(len(self.fitted.targets))
+        values = [self._report(self.fitted.coefficients, i) for i in targets]
+        rows = [self._rows(i, level) for i in targets]
+        point = pd.concat([pd.Series(value) for value in values])
+        low, high = (np.concatenate([row[end] for row in rows]) for end in (0, 1))
+        names = pd.MultiIndex.from_tuples(
+            [(t, n) for t, value in zip(self.fitted.targets, values, strict=True) for n in value],
+            names=["target", "coefficient"],
+        )
+        columns = {"value": point.to_numpy(), "low": low, "high": high}
+        return pd.DataFrame(columns, index=names)
+
+    def _rows(self, target: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+        each = [
+            list(
+                self._report(jax.tree.map(lambda leaf, i=i: leaf[i], coefficients), target).values()
+            )
+            for coefficients in [self.resampled.coefficients]
+            for i in range(len(self.resampled.code))
+        ]
+        return self.interval(np.where(self.failed[:, target, None], np.nan, each), level)
+
+    def _report(self, coefficients: Any, target: int) -> dict[str, float]:
+        known = self.fitted.identified[target]
+        return self.fitted.law.report(
+            np.where(known, coefficients.exponents[target], np.nan),
+            np.asarray(coefficients.amplitudes[target]),
+            float(coefficients.budget_scale[target]),
+        )
+
+
+def bootstrap(
+    sweep: Sweep,
+    law: Law | Fit | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    *,
+    resampling: Resampling = "multinomial",
+    unit: Unit = "mixture",
+    weight: ArrayLike | None = None,
+    **options: Any,
+) -> Bootstrap:
+    """Fit a law to a sweep and to n resamples of its runs, in one compiled call.
+
+    Whole mixtures are drawn, with all budgets of all their runs: checkpoints of a run are not
+    independent, and what a law misses of a mixture its replicates share. Resample i depends on
+    seed, sweep and i alone. Every resample starts where the fit to the whole sweep ended.
+
+    Args:
+        sweep: what was measured.
+        law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's restraint is
+            chosen once, on the whole sweep, and kept.
+        n: how many resamples.
+        seed: of the draws.
+        resampling: "multinomial", "weights" or "residuals", see `uncertainty.resampling.draw`.
+        unit: what is drawn, "mixture" or "run".
+        weight: (points,) or (points, targets) as `fit` takes it.
+        options: further ones of `fit`, where law is no `Fit`.
+
+    Raises:
+        ValueError: on an unknown option, a `Fit` to another sweep, or fewer than three mixtures.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> sure = bx.bootstrap(sweep, n=200)
+    >>> bool((sure.table()["low"] < sure.table()["value"]).all())
+    True
+    """
+    given = isinstance(law, Fit)
+    fitted = law if isinstance(law, Fit) else fit(sweep, law, weight=weight, **options)
+    _check(sweep, fitted, n, unit, options if given else {})
+    points = points_of(sweep, fitted, weight)
+    run, first = _numbered(sweep.run)
+    group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
+    factor = draw(resampling, seed, n, len(one_each))[:, group[first]]
+    resampled, left_out = _fits(fitted, points, factor, run, resampling == "residuals")
+    made = Bootstrap(
+        fitted, resampled, left_out, _freedom(fitted, points, group, one_each), resampling, seed,
+        tuple(map(str, sweep.run[first])),
+    )  # fmt: skip
+    return dataclasses.replace(made, notes=(*fitted.notes, *_notes(made)))
+
+
+def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A number for every label, whatever the order of rows, and the first row of each."""
+    _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    return numbers.reshape(-1), first
+
+
+def _fits(
+    fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
+) -> tuple[Fit, Fit]:
+    """Fits to resamples and to all but one run, in one call where both are matters of weights."""
+    without = leave_one_out(factor.shape[1])
+    if of_residuals:
+        return (
+            fit_resamples(fitted, points, factor, run, True),
+            fit_resamples(fitted, points, without, run, False),
+        )
+    both = fit_resamples(fitted, points, np.concatenate([factor, without]), run, False)
+    count = len(factor)
+    resampled, left_out = (
+        jax.tree.map(lambda leaf, part=part: leaf[part], both)
+        for part in (slice(count), slice(count, None))
+    )
+    return resampled, left_out
+
+
+def _freedom(fitted: Fit, points: Points, group: np.ndarray, one_each: np.ndarray) -> Freedom:
+    used = np.isfinite(points.loss) & (points.weight > 0)
+    used &= np.isfinite(fitted.predict_points(points.mixture, points.budget, points.size))
+    count = np.zeros((len(one_each), len(fitted.targets)))
+    np.add.at(count, group, used)
+    units, spent = mixtures_and_coefficients(
+        fitted, points.mixture[one_each], float(np.median(points.budget)),
+        None if points.size is None else points.size[one_each], count,
+    )  # fmt: skip
+    least = int(np.argmin(units - spent))
+    return Freedom(int(units[least]), float(spent[least]))
+
+
+def _check(sweep: Sweep, fitted: Fit, n: int, unit: str, unused: dict[str, Any]) -> None:
+    if unused:
+        raise ValueError(
+            f"options {', '.join(unused)} are those of a fit, but law is a Fit already; leave "
+            "them out."
+        )
+    if fitted.sweep_digest and fitted.sweep_digest != sweep.digest():
+        raise ValueError(
+            "law is a Fit to another sweep than this one; give the sweep that was fitted, with "
+            "the same selection, or the law."
+        )
+    if n < 2:
+        raise ValueError(f"n is {n}; expected 2 resamples or more, 1000 for example.")
+    if unit not in UNITS:
+        raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}.")
+    count = len(np.unique(sweep.mixture_group if unit == "mixture" else sweep.run))
+    if count < 2:
+        raise ValueError(f"the sweep has one {unit}, so none can be resampled; measure more.")
+
+
+def _notes(made: Bootstrap) -> list[str]:
+    """How resamples went, and what intervals cannot be given."""
+    notes = []
+    failed, freedom = made.failed.any(axis=1), made.freedom
+    if failed.any():
+        notes.append(
+            f"{int(failed.sum())} of {len(failed)} resamples failed for some target, or lost an "
+            "exponent; they do not count there."
+        )
+    slow = (made.resampled.code == Code.MAX_STEPS).any(axis=1)
+    if slow.any():
+        notes.append(f"{int(slow.sum())} of {len(slow)} resamples ended before they converged.")
+    if not freedom.enough:
+        notes.append(
+            f"Too few mixtures for an interval: {freedom.units} of them determine "
+            f"{freedom.coefficients:.1f} coefficients of the mixture, which leaves "
+            f"{freedom.left:.1f}; {LEAST_FREEDOM:g} are needed. Measure more mixtures, or use a "
+            "law with fewer coefficients."
+        )
+    if made.fitted.restraint.any():
+        notes.append("The strength of restraint is that of the whole sweep in every resample.")
+    return notes
+
+
+_predict = jax.jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0)

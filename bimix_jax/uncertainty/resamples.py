@@ -1,0 +1,134 @@
+"""Many fits of one law to one sweep, resampled: the one place where they are computed."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.fit import point_weights
+from bimix_jax.fitting.residual import Residual
+from bimix_jax.laws.law import Law
+from bimix_jax.sweep import Sweep
+
+TOLERANCE = 1e-5
+"""On the scaled gradient; what a resample moves is thousands of times more."""
+CHUNK_BYTES = 8e6
+"""Of the losses of resamples that are fitted side by side."""
+
+
+class Points(NamedTuple):
+    """What was measured, as `fit_arrays` takes it."""
+
+    mixture: np.ndarray
+    budget: np.ndarray
+    loss: np.ndarray
+    """(points, targets)"""
+    weight: np.ndarray
+    """(points, targets)"""
+    size: np.ndarray | None
+
+
+def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
+    """The points of a sweep in the order of a fit's targets, weighted as they were fitted."""
+    columns = [sweep.targets.index(target) for target in fitted.targets]
+    weights = point_weights(sweep, columns, weight)
+    return Points(sweep.mixture, sweep.budget, sweep.loss[:, columns], weights, sweep.size)
+
+
+def fit_resamples(
+    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
+) -> Fit:
+    """Fit every resample in one compiled call, from where the fit to the whole sweep ended.
+
+    Args:
+        fitted: the fit to the whole sweep, whose restraint and budget scale all resamples share.
+        points: what it was fitted to.
+        factor: (resamples, units), of the weights of a unit's points, or of their residuals.
+        unit: (points,) int, the unit of every point.
+        of_residuals: whether losses are ŷ + factor·(y − ŷ), instead of weights being scaled.
+
+    Returns:
+        A `Fit` all of whose arrays have a leading axis (resamples,).
+    """
+    count = len(factor)
+    chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, count))
+    padded = np.concatenate([factor, np.repeat(factor[:1], -count % chunk, axis=0)])
+    run = _compiled(fitted.law, fitted.loss, fitted.huber, fitted.tied, chunk, of_residuals)
+    coefficients = fitted.coefficients
+    predicted = fitted.predict_points(points.mixture, points.budget, points.size)
+    with jax.enable_x64(True):
+        found = run(
+            points, np.where(np.isfinite(predicted), predicted, points.loss), padded, unit,
+            np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
+            coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0),
+            coefficients.exponents[:, None],
+        )  # fmt: skip
+        found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
+    return _as_fit(fitted, found)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+    law: Law,
+    residual: Residual,
+    huber: float | None,
+    tied: tuple[str, ...],
+    chunk: int,
+    of_residuals: bool,
+) -> Any:
+    def run(
+        points: Points, predicted: Array, factor: Array, unit: Array, own: Array, scale: Array,
+        restraint: Array, starts: Array,
+    ) -> ArrayFit:  # fmt: skip
+        def one(of_unit: Array) -> ArrayFit:
+            each, loss, weight = of_unit[unit][:, None], points.loss, points.weight
+            if of_residuals:
+                loss = predicted + each * (loss - predicted)
+            else:
+                weight = each * weight
+            return fit_arrays(
+                law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
+                residual=residual, huber=huber, tied=tied, starts=starts, tolerance=TOLERANCE,
+                restraint=restraint, size=points.size,
+            )  # fmt: skip
+
+        return jax.lax.map(one, factor, batch_size=chunk)
+
+    return jax.jit(run)
+
+
+def _as_fit(fitted: Fit, found: ArrayFit) -> Fit:
+    """The arrays by name; amplitudes nan where a resample failed."""
+    count = len(found.code)
+    failed = np.isin(found.code, [Code.BAD_DATA, Code.NONFINITE])
+    amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)
+
+    def alike(values: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(values, (count, *values.shape))
+
+    return Fit(
+        coefficients=found.coefficients._replace(amplitudes=amplitudes),
+        code=found.code,
+        identified=found.identified,
+        points=found.points,
+        sum_of_squares=found.sum_of_squares,
+        error=np.full(found.code.shape, np.nan),
+        observed_proportions=alike(fitted.observed_proportions),
+        observed_budgets=alike(fitted.observed_budgets),
+        restraint=found.restraint,
+        agreement=found.agreement,
+        law=fitted.law,
+        domains=fitted.domains,
+        targets=fitted.targets,
+        unit=fitted.unit,
+        loss=fitted.loss,
+        huber=fitted.huber,
+        tied=fitted.tied,
+        sweep_digest=fitted.sweep_digest,
+    )

@@ -1,0 +1,98 @@
+"""`bimix path`, `tradeoff`, `sensitivity` and `propose`: what they print, write and refuse."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import bimix_jax as bx
+from bimix_jax.cli.app import app
+from tests.fits import DOMAINS, frame
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    table = frame(noise=0.01)
+    table.to_csv(folder / "sweep.csv", index=False)
+    bx.fit(bx.read_sweep(table)).save(folder / "fit.json")
+    (folder / "mixture.json").write_text('{"web": 0.2, "code": 0.3, "books": 0.5}')
+    return folder
+
+
+@pytest.fixture
+def run(inputs):
+    """Run a command on names of input files; must succeed; gives what it printed."""
+
+    def invoke(*arguments):
+        given = [str(inputs / str(a)) if (inputs / str(a)).is_file() else str(a) for a in arguments]
+        result = CliRunner().invoke(app, given)
+        assert result.exception is None, result.exception
+        return result.stdout
+
+    return invoke
+
+
+def test_path_gives_what_python_does_as_table_json_and_picture(run, inputs, tmp_path):
+    options = ("--from", 1e9, "--to", 8e9, "--steps", 3, "--weight", "web=2", "--weight", "code=1")
+    document = json.loads(run("path", "fit.json", *options, "--json"))
+    budgets = np.geomspace(1e9, 8e9, 3)
+    found = bx.optimal_path(bx.load_fit(inputs / "fit.json"), budgets, {"web": 2, "code": 1})
+    assert list(document["mixtures"]) == [str(b) for b in budgets]
+    last = document["mixtures"][str(budgets[-1])]
+    assert last["web"] == pytest.approx(found.mixtures["web"].iloc[-1])
+    assert document["low"] is None
+    assert "Best mixture along the budget" in run("path", "fit.json", "--plot", tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tradeoff_shows_the_front(run, inputs, tmp_path):
+    shown = run("tradeoff", "fit.json", "--first", "web", "--plot", tmp_path / "front.svg")
+    assert "web (first) against code, books (second) at 6.4e+09 tokens" in shown
+    assert "0.500" in shown
+    document = json.loads(run("tradeoff", "fit.json", "--first", "web", "--json"))
+    front = bx.tradeoff(bx.load_fit(inputs / "fit.json"), ["web"]).front
+    assert document["front"]["0.5"]["second"] == pytest.approx(front["second"].loc[0.5])
+    assert (tmp_path / "front.svg").stat().st_size > 1000
+
+
+def test_sensitivity_shows_every_move(run, inputs, tmp_path):
+    options = ("--mixture", "mixture.json", "--budget", 3e9)
+    shown = run("sensitivity", "fit.json", *options, "--plot", tmp_path / "moves.png")
+    assert "one more point" in shown
+    document = json.loads(run("sensitivity", "fit.json", *options, "--json"))
+    mixture = json.loads((inputs / "mixture.json").read_text())
+    found = bx.sensitivity(bx.load_fit(inputs / "fit.json"), mixture, 3e9)
+    assert document["nats"]["web"]["code"] == pytest.approx(found.nats.loc["web", "code"])
+    assert document["percent"]["web"]["web"] < 0
+
+
+def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
+    options = ("-n", 2, "-o", tmp_path / "next.csv", "--bound", "web=0.1:0.4", "--plot")
+    shown = run("propose", "sweep.csv", *options, tmp_path / "next.png")
+    assert "Runs to do next, for the decision at 6.4e+09 tokens" in shown
+    mixtures = pd.read_csv(tmp_path / "next.csv", index_col="run")
+    assert mixtures.columns.tolist() == list(DOMAINS)
+    assert mixtures["web"].between(0.1 - 1e-9, 0.4 + 1e-9).all()
+    predicted = json.loads(run("predict", inputs / "fit.json", tmp_path / "next.csv", "--json"))
+    assert list(predicted["losses"]) == ["next1", "next2"]
+    assert (tmp_path / "next.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("tradeoff", "fit.json", "--first", "mail"), "first is mail; expected some of"),
+        (("path", "fit.json", "--from", -1.0), "expected tokens above 0"),
+        (("propose", "sweep.csv", "--bound", "web=1"), "expected LEAST:MOST"),
+        (("propose", "sweep.csv", "--bound", "mail=0:1"), "bounds: mail is unknown"),
+        (("sensitivity", "fit.json", "--weight", "web=much"), "expected one number"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(inputs, command, message):
+    given = [str(inputs / a) if (inputs / str(a)).is_file() else str(a) for a in command]
+    error = CliRunner().invoke(app, given).exception
+    assert isinstance(error, ValueError)
+    assert message in str(error)

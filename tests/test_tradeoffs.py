@@ -1,0 +1,203 @@
+"""Sensitivities, paths along the budget and fronts between groups of targets."""
+
+import json
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.cli.show import plain
+from bimix_jax.mixture import path as path_module
+from bimix_jax.mixture.pictures import spread_out
+from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
+
+MIXTURE = {"web": 0.2, "code": 0.3, "books": 0.5}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return bx.fit(bx.read_sweep(frame()))
+
+
+@pytest.fixture(scope="module")
+def geometric():
+    return bx.fit(geometric_sweep(), Geometric())
+
+
+# ---- sensitivity ---------------------------------------------------------------------------------
+
+
+def moved(mixture, domain, step):
+    """The mixture after `domain` gained `step`, the others giving in proportion."""
+    others = [d for d in mixture if d != domain]
+    left = sum(mixture[d] for d in others)
+    return {d: mixture[d] * (1 - step / left) for d in others} | {domain: mixture[domain] + step}
+
+
+def test_sensitivities_are_finite_differences_of_predictions(fitted):
+    found = bx.sensitivity(fitted, MIXTURE, 3e9, {"web": 2.0, "books": 1.0})
+    for domain in DOMAINS:
+        up, down = (fitted.predict(moved(MIXTURE, domain, h), 3e9) for h in (1e-5, -1e-5))
+        np.testing.assert_allclose(found.nats.loc[domain], 0.01 * (up - down) / 2e-5, rtol=1e-6)
+    expected = (2 * found.nats["web"] + found.nats["books"]) / 3
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-12)
+    losses = fitted.predict(MIXTURE, 3e9)
+    np.testing.assert_allclose(found.percent.loc["web"], 100 * found.nats.loc["web"] / losses)
+
+
+def test_at_the_optimum_no_point_helps_the_mean_and_every_point_costs_the_others(fitted):
+    found = bx.sensitivity(fitted)
+    pd.testing.assert_series_equal(
+        found.mixture, bx.optimize_mixture(fitted).mixture, check_names=False
+    )
+    assert np.abs(found.mean).max() < 1e-9
+    signs = np.sign(found.nats.loc[list(DOMAINS), list(DOMAINS)].to_numpy())
+    np.testing.assert_array_equal(signs, 1 - 2 * np.eye(3))
+
+
+def test_sensitivity_where_a_domain_is_all_or_nothing(fitted):
+    found = bx.sensitivity(fitted, {"web": 0.0, "code": 0.0, "books": 1.0})
+    assert found.nats["web"].isna().all()  # its loss is infinite there
+    assert found.nats.loc["books"].isna().all()
+    assert found.nats.loc["web", "books"] > 0
+    assert any("books is the whole mixture" in note for note in found.notes)
+    assert plain(found.document())["nats"]["books"]["web"] is None
+
+
+def test_sensitivity_of_a_target_that_is_no_domain(geometric):
+    found = bx.sensitivity(geometric, MIXTURE)
+    up, down = (geometric.predict(moved(MIXTURE, "web", h)) for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(found.nats.loc["web"], 0.01 * (up - down) / 2e-5, rtol=1e-5)
+    assert found.table().columns.tolist() == ["web", "exam", "mean"]
+
+
+def test_sensitivity_refuses_several_mixtures_and_unknown_names(fitted):
+    with pytest.raises(ValueError, match="mixture holds 2 mixtures; expected one"):
+        bx.sensitivity(fitted, pd.DataFrame([MIXTURE, MIXTURE]))
+    with pytest.raises(ValueError, match="no value for books"):
+        bx.sensitivity(fitted, {"web": 0.5, "code": 0.5})
+    with pytest.raises(ValueError, match="budget is -1"):
+        bx.sensitivity(fitted, MIXTURE, -1.0)
+
+
+# ---- path ----------------------------------------------------------------------------------------
+
+
+def test_every_point_of_the_path_is_the_optimum_there(fitted):
+    found = bx.optimal_path(fitted, weights={"web": 1.0, "code": 3.0, "books": 1.0})
+    assert found.mixtures.index[0] == fitted.observed_budgets[0]
+    assert found.mixtures.index[-1] == pytest.approx(2 * fitted.observed_budgets[1])
+    for budget in found.mixtures.index[::8]:
+        best = bx.optimize_mixture(fitted, budget, {"web": 1.0, "code": 3.0, "books": 1.0})
+        np.testing.assert_allclose(found.mixtures.loc[budget], best.mixture, atol=1e-9)
+        np.testing.assert_allclose(found.losses.loc[budget], best.losses, rtol=1e-9)
+        assert found.objective[budget] == pytest.approx(best.objective, rel=1e-9)
+    assert found.low is None
+
+
+def test_a_path_that_stays_where_it_is_says_so(geometric):
+    found = bx.optimal_path(geometric, [1e9, 4e9])
+    np.testing.assert_allclose(found.mixtures, [Geometric().shares] * 2, atol=1e-6)
+    assert any("one mixture serves all budgets" in note for note in found.notes)
+
+
+def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
+    resampled = bx.bootstrap(bx.read_sweep(frame(noise=0.01)), bx.BiMix(), n=20)
+    found = bx.optimal_path(resampled.fitted, [1e9, 4e9], bootstrap=resampled)
+    assert (found.low < found.mixtures).all(axis=None)
+    assert (found.mixtures < found.high).all(axis=None)
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[3], resampled.resampled.coefficients)
+    alone = path_module._solved(resampled.fitted, one, np.array([1e9, 4e9]), np.ones(3))[0]
+    every = path_module._solved(
+        resampled.fitted, resampled.resampled.coefficients, np.array([1e9, 4e9]), np.ones(3)
+    )[0]
+    np.testing.assert_allclose(every[3], alone, atol=1e-12)
+    compiled = path_module._at_budget._cache_size()
+    bx.optimal_path(resampled.fitted, [2e9, 5e9], bootstrap=resampled)
+    assert path_module._at_budget._cache_size() == compiled
+    with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Geo"):
+        bx.optimal_path(bx.fit(geometric_sweep(), Geometric()), bootstrap=resampled)
+
+
+def test_path_refuses_a_single_budget_and_bad_ones(fitted):
+    single = bx.fit(bx.read_sweep(last_budget(frame())))
+    with pytest.raises(ValueError, match=r"the single budget 6.4e\+09 tokens"):
+        bx.optimal_path(single)
+    with pytest.raises(ValueError, match="expected tokens above 0"):
+        bx.optimal_path(fitted, [1e9, 0.0])
+    far = bx.optimal_path(fitted, [1e9, 1e12])
+    assert any("156 × the largest observed" in note for note in far.notes)
+
+
+# ---- front ---------------------------------------------------------------------------------------
+
+
+def test_the_front_falls_is_convex_and_is_beaten_by_no_mixture(fitted):
+    found = bx.tradeoff(fitted, ["web"], budget=3e9)
+    assert found.second == ("code", "books")
+    first, second = found.front["first"].to_numpy(), found.front["second"].to_numpy()
+    assert np.all(np.diff(first) > 0)
+    assert np.all(np.diff(second) < 0)
+    drawn = np.random.default_rng(0).dirichlet(np.ones(3), 2000)
+    losses = fitted.predict_points(drawn, 3e9)
+    one, other = losses[:, 0], losses[:, 1:].mean(axis=1)
+    for a, b in zip(first, second, strict=True):
+        assert not np.any((one < a - 1e-9) & (other < b - 1e-9))
+
+
+def test_the_price_is_the_slope_of_the_front(fitted):
+    table = bx.tradeoff(fitted, ["web"]).table()
+    slope = np.gradient(table["second"], table["first"], edge_order=2)
+    np.testing.assert_allclose(-slope[5:-5], table["price"].iloc[5:-5], rtol=0.02)
+
+
+def test_where_every_target_counts_the_same_the_front_meets_the_optimum(fitted):
+    found = bx.tradeoff(fitted, ["web"])
+    assert found.even == pytest.approx(2 / 3, abs=0.05)
+    weights = {"web": 1 - found.even, "code": found.even / 2, "books": found.even / 2}
+    best = bx.optimize_mixture(fitted, weights=weights)
+    np.testing.assert_allclose(found.mixtures.loc[found.even], best.mixture, atol=1e-9)
+
+
+def test_a_front_of_a_law_by_gradient_names_what_is_not_counted(geometric):
+    found = bx.tradeoff(geometric, "web", "exam")
+    np.testing.assert_allclose(found.mixtures, [Geometric().shares] * 41, atol=1e-5)
+    assert any("not convex" in note for note in found.notes)
+    document = json.loads(json.dumps(plain(found.document())))
+    assert len(document["front"]) == 41
+
+
+def test_groups_of_a_front_are_checked(fitted):
+    with pytest.raises(ValueError, match="first is mail; expected some of web, code, books"):
+        bx.tradeoff(fitted, ["mail"])
+    with pytest.raises(ValueError, match="second is empty"):
+        bx.tradeoff(fitted, list(DOMAINS))
+    with pytest.raises(ValueError, match="code is in both"):
+        bx.tradeoff(fitted, ["web", "code"], ["code"])
+    failed = bx.fit(bx.read_sweep(web_failed(frame())))
+    with pytest.raises(ValueError, match="knows nothing of what web gains"):
+        bx.tradeoff(failed, ["web"])
+    notes = bx.tradeoff(failed, ["code"], ["books"]).notes
+    assert any("In neither group, so that they do not count: web" in note for note in notes)
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+def test_pictures_show_every_domain_and_group(fitted):
+    found = bx.optimal_path(fitted)
+    drawn = bx.plots.plot_path(found)
+    assert {t.get_text().split()[0] for t in drawn.axes[0].texts} >= set(DOMAINS)
+    front = bx.plots.plot_tradeoff(bx.tradeoff(fitted, ["web"]))
+    assert front.axes[0].get_xlabel() == "mean loss of web (nats)"
+    moves = bx.plots.plot_sensitivity(bx.sensitivity(fitted))
+    assert len(moves.axes[0].texts) == 9
+
+
+def test_labels_are_pushed_apart_and_keep_their_order():
+    values = np.array([0.0, 0.01, 0.02, 0.5, 0.505])
+    spread = np.array(spread_out(values, 0.05))
+    assert np.all(np.diff(spread) >= 0.05 - 1e-12)
+    assert spread[:3].mean() == pytest.approx(values[:3].mean())

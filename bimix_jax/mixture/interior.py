@@ -208,9 +208,9 @@ def _constrained_solve(
     sides = jnp.column_stack([jnp.where(box.free, right, 0.0), box.equal.T])
     solved = _positive_solve(problem, matrix, sides)
     plain, spread = solved[:, 0], solved[:, 1:]
-    if not len(box.equal):
-        return plain, jnp.zeros_like(missed)
-    equations = jnp.linalg.solve(box.equal @ spread, box.equal @ plain - missed)
+    unused = jnp.all(box.equal == 0, axis=1)
+    between = box.equal @ spread + jnp.diag(unused.astype(matrix.dtype))
+    equations = jnp.linalg.solve(between, box.equal @ plain - missed)
     return plain - spread @ equations, equations
 
 

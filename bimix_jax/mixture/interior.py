@@ -6,6 +6,7 @@ function instead of the filter (Nocedal and Wright, "Numerical Optimization", ch
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -205,29 +206,28 @@ def _constrained_solve(
     """x with matrix·x + equalᵀ·y = right and equal·x = missed, and y; fixed variables stay."""
     both = box.free[:, None] & box.free
     matrix = jnp.where(both, matrix, jnp.eye(len(right), dtype=matrix.dtype))
-    sides = jnp.column_stack([jnp.where(box.free, right, 0.0), box.equal.T])
-    solved = _positive_solve(problem, matrix, sides)
-    plain, spread = solved[:, 0], solved[:, 1:]
+    solve = _positive_solver(problem, matrix)
+    # Apart, because only the first is linear in what is differentiated.
+    plain = solve(jnp.where(box.free, right, 0.0)[:, None])[:, 0]
+    spread = solve(box.equal.T)
     unused = jnp.all(box.equal == 0, axis=1)
     between = box.equal @ spread + jnp.diag(unused.astype(matrix.dtype))
     equations = jnp.linalg.solve(between, box.equal @ plain - missed)
     return plain - spread @ equations, equations
 
 
-def _positive_solve(problem: Problem, matrix: Array, sides: Array) -> Array:
-    """matrix⁻¹·sides, scaled to a unit diagonal; negative curvature is taken for positive."""
+def _positive_solver(problem: Problem, matrix: Array) -> Callable[[Array], Array]:
+    """sides → matrix⁻¹·sides, scaled to a unit diagonal; negative curvature is taken for positive."""
     diagonal = jnp.maximum(jnp.abs(jnp.diag(matrix)), jnp.finfo(matrix.dtype).tiny)
-    scale = 1 / jnp.sqrt(diagonal)
-    scaled = matrix * scale[:, None] * scale
-    right = sides * scale[:, None]
+    scale = 1 / jnp.sqrt(diagonal)[:, None]
+    scaled = matrix * scale * scale.T
     if problem.convex:
         ridge = 8 * len(scale) * jnp.finfo(matrix.dtype).eps
         factor = jnp.linalg.cholesky(scaled + ridge * jnp.eye(len(scale), dtype=scaled.dtype))
-        solved = jax.scipy.linalg.cho_solve((factor, True), right)
-    else:
-        values, vectors = jnp.linalg.eigh(scaled)
-        solved = vectors @ ((vectors.T @ right) / jnp.maximum(jnp.abs(values), 1e-9)[:, None])
-    return solved * scale[:, None]
+        return lambda sides: scale * jax.scipy.linalg.cho_solve((factor, True), scale * sides)
+    values, vectors = jnp.linalg.eigh(scaled)
+    size = jnp.maximum(jnp.abs(values), 1e-9)[:, None]
+    return lambda sides: scale * (vectors @ ((vectors.T @ (scale * sides)) / size))
 
 
 def _missed(box: _Box, x: Array) -> Array:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.constrained
 
-Every problem draws its law (BiMix or TransferBiMix), its objective (mean or worst), bounds, ceilings
-of available tokens, fixed shares, groups (disjoint or not), a pull and guardrails at random, around a
-mixture that satisfies them all. SciPy's SLSQP starts there, and trust-constr where SLSQP fails.
+Every problem draws its law (BiMix or TransferBiMix), its objective (mean or worst), bounds, fixed
+shares, groups (disjoint or not), a pull and guardrails at random, around a mixture that satisfies
+them all. SciPy's SLSQP starts there, and trust-constr where SLSQP fails.
 """
 
 import argparse
@@ -84,7 +84,9 @@ def random_problem(
     rng: np.random.Generator, law: Any, objective: Any, domains: int
 ) -> tuple[MixtureProblem, MixtureArguments]:
     """A problem around a random mixture, with each kind of constraint in about half of them."""
-    coefficients = jax.tree.map(lambda leaf: leaf[0], random_laws(domains, 1, rng.integers(1 << 30)))
+    coefficients = jax.tree.map(
+        lambda leaf: leaf[0], random_laws(domains, 1, rng.integers(1 << 30))
+    )
     if law.name == "TransferBiMix":
         transfer = rng.uniform(0, 0.3, (domains, domains)) * (rng.random((domains, domains)) < 0.5)
         coefficients = coefficients._replace(

@@ -176,7 +176,9 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     change = (optimum.losses - optimum.reference_losses)[targets]
     _changes(losses, change)
     losses.set_xlabel(f"predicted loss minus that of {reference_name} (nats)")
-    what = "least budget" if optimum.objective_name == "budget" else f"{optimum.objective_name} loss"
+    what = (
+        "least budget" if optimum.objective_name == "budget" else f"{optimum.objective_name} loss"
+    )
     figure.suptitle(
         f"Recommended at {_short(optimum.budget)} {optimum.unit}: {what} "
         f"{optimum.objective:.4f}, {reference_name} {optimum.reference_objective:.4f}"

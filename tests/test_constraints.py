@@ -229,7 +229,7 @@ def test_bad_constraints_are_refused(fitted, given, words):
 def test_tokens_need_to_be_known_where_budgets_are_steps():
     table = frame().rename(columns={"tokens": "steps"})
     fitted = bx.fit(bx.read_sweep(table))
-    with pytest.raises(ValueError, match="budgets are steps.*tokens_per_step"):
+    with pytest.raises(ValueError, match=r"budgets are steps.*tokens_per_step"):
         bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}))
     given = Constraints(available={"web": 2e8}, epochs=2, tokens_per_step=0.5)
     assert given.ceilings(fitted, 1e9) == {"web": pytest.approx(0.8)}
@@ -249,7 +249,7 @@ def test_files_and_dictionaries_hold_everything(tmp_path):
     )
     assert bx.read_constraints(tmp_path / "c.toml") == given
     (tmp_path / "bad.toml").write_text("floor = 1")
-    with pytest.raises(ValueError, match="bad.toml: constraints: floor is unknown"):
+    with pytest.raises(ValueError, match=r"bad.toml: constraints: floor is unknown"):
         bx.read_constraints(tmp_path / "bad.toml")
 
 

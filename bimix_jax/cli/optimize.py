@@ -68,7 +68,9 @@ def optimize(
         "groups": [_group(text) for text in group or []], "guardrail": _guardrail(guardrail),
     }  # fmt: skip
     asked = bx.Constraints() if constraints is None else bx.read_constraints(constraints)
-    asked = dataclasses.replace(asked, **{k: v for k, v in given.items() if v not in (None, {}, [])})
+    asked = dataclasses.replace(
+        asked, **{k: v for k, v in given.items() if v not in (None, {}, [])}
+    )
     best = bx.optimize_mixture(
         fitted, budget, _numbers("--weight", weight) or None, method, beside,  # type: ignore[arg-type]
         constraints=asked, objective=objective, goals=_numbers("--goal", goal) or None,
@@ -123,7 +125,9 @@ def _group(text: str) -> bx.Group:
     names, _, bounds = text.partition("=")
     least, colon, most = bounds.partition(":")
     if not (names and colon):
-        raise ValueError(f"--group is {text!r}; expected A+B=LEAST:MOST, for instance web+books=:.6")
+        raise ValueError(
+            f"--group is {text!r}; expected A+B=LEAST:MOST, for instance web+books=:.6"
+        )
     return bx.Group(
         tuple(names.split("+")),
         _number(f"--group {names}", least or 0.0), _number(f"--group {names}", most or 1.0),

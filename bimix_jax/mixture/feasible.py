@@ -57,7 +57,7 @@ class FeasibleSet:
     pull_to: Any = None
     """(domains,)"""
     allowed: Any = None
-    """(targets,) how much worse than at `guarded` a loss may be, a fraction; inf for any; or None"""
+    """(targets,) how much worse than at `guarded` a loss may be, a fraction; inf for any"""
     guarded: Any = None
     """(domains,)"""
     disjoint: bool = True
@@ -213,7 +213,7 @@ def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_bounds(lower: np.ndarray, upper: np.ndarray, names: list[str]) -> None:
     for name, low, high in zip(names, lower, upper, strict=True):
-        if not 0 <= low <= 1 or not 0 <= high:
+        if not 0 <= low <= 1 or not high >= 0:
             raise ValueError(
                 f"{name} is bounded by {low:.4g} and {high:.4g}; expected proportions between 0 "
                 "and 1."

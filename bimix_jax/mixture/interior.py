@@ -152,9 +152,7 @@ def _step(
     )  # fmt: skip
     dual = jnp.minimum(
         _longest(state.rows, rows_change),
-        jnp.minimum(
-            _longest(state.at_lower, lower_change), _longest(state.at_upper, upper_change)
-        ),
+        jnp.minimum(_longest(state.at_lower, lower_change), _longest(state.at_upper, upper_change)),
     )
 
     def moved(length: Array) -> _State:
@@ -217,7 +215,7 @@ def _constrained_solve(
 
 
 def _positive_solver(problem: Problem, matrix: Array) -> Callable[[Array], Array]:
-    """sides → matrix⁻¹·sides, scaled to a unit diagonal; negative curvature is taken for positive."""
+    """sides → matrix⁻¹·sides, by a unit diagonal; negative curvature is taken for positive."""
     diagonal = jnp.maximum(jnp.abs(jnp.diag(matrix)), jnp.finfo(matrix.dtype).tiny)
     scale = 1 / jnp.sqrt(diagonal)[:, None]
     scaled = matrix * scale * scale.T
@@ -288,9 +286,7 @@ def _error(
     slope = gradient + pull(state.rows)[0] - state.at_lower + state.at_upper
     slope = jnp.where(box.free, slope + equations @ box.equal, 0.0)
     to_lower, to_upper = _distances(box, state.x)
-    size = jnp.maximum(
-        1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper]))
-    )
+    size = jnp.maximum(1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper])))
     products = jnp.concatenate([
         state.rows * state.slack,
         jnp.where(jnp.isfinite(to_lower), state.at_lower * to_lower, state.barrier),
@@ -301,9 +297,7 @@ def _error(
     return jnp.maximum(off / size, missed), missed
 
 
-def _next_barrier(
-    least: float, state: _State, error: Array, missed: Array, still: Array
-) -> _State:
+def _next_barrier(least: float, state: _State, error: Array, missed: Array, still: Array) -> _State:
     """Lower the barrier once its problem is solved to ten times the barrier, or to rounding."""
     solved = (error <= 10 * state.barrier) | (still & (missed <= least))
     lower = jnp.maximum(least, jnp.minimum(0.2 * state.barrier, state.barrier**1.5))

@@ -172,18 +172,40 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     order = optimum.mixture.sort_values().index
     _bars(shares, optimum.mixture[order], optimum.reference[order], reference_name)
     _ranges(shares, optimum.observed.loc[order])
-    shares.set_xlabel("proportion (line: range in the sweep)")
+    _flat_ranges(shares, optimum, order)
+    shares.set_xlabel("proportion (thin line: range in the sweep; thick: as good to .1 %)")
     shares.legend(frameon=False, loc="lower right", fontsize=9)
     targets = [t for t in order if t in optimum.losses.index]
     targets += [t for t in optimum.losses.index if t not in targets]
     change = (optimum.losses - optimum.reference_losses)[targets]
     _changes(losses, change)
     losses.set_xlabel(f"predicted loss minus that of {reference_name} (nats)")
+    what = (
+        "least budget" if optimum.objective_name == "budget" else f"{optimum.objective_name} loss"
+    )
     figure.suptitle(
-        f"Recommended at {_short(optimum.budget)} {optimum.unit}: mean loss "
+        f"Recommended at {_short(optimum.budget)} {optimum.unit}: {what} "
         f"{optimum.objective:.4f}, {reference_name} {optimum.reference_objective:.4f}"
     )
+    if len(optimum.binding):
+        held = [f"{name} ({row.gain:.2g})" for name, row in optimum.binding.iterrows()]
+        figure.supxlabel(
+            "held by (what 1 % more room gains): " + "; ".join(held), fontsize=8, wrap=True
+        )
     return figure
+
+
+def _flat_ranges(axes: "Axes", optimum: "Optimum", order: "pd.Index") -> None:
+    """How far each proportion can go, its interval where known, and the optimum when free."""
+    position = np.arange(len(order)) + 0.2
+    flat = optimum.flatness.loc[order]
+    axes.hlines(position, flat["flat_low"], flat["flat_high"], color="#0d3b5e", lw=3.5, alpha=0.55)
+    if optimum.intervals is not None:
+        band = optimum.intervals.loc[order]
+        axes.hlines(position, band["low"], band["high"], color="k", lw=1, label="interval")
+    if len(optimum.binding):
+        free = optimum.unconstrained[order]
+        axes.plot(free, position, "D", ms=5, mfc="w", mec=WORSE, label="without constraints")
 
 
 def plot_comparison(comparison: "Comparison") -> Figure:

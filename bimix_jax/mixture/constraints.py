@@ -147,7 +147,9 @@ class Constraints:
             pull=np.array(self.pull) if self.pull else None,
             pull_to=pull_to if self.pull else None,
             allowed=allowed,
-            guarded=None if allowed is None else mixture_of("guarded", self.guarded, domains, beside),
+            guarded=None
+            if allowed is None
+            else mixture_of("guarded", self.guarded, domains, beside),
         )
 
     def ceilings(self, fitted: Fit, budget: float) -> dict[str, float]:
@@ -243,7 +245,9 @@ def _numbers(field: str, values: Mapping[str, float]) -> dict[str, float]:
 def _group(given: Any) -> Group:
     if not isinstance(given, Mapping):
         raise ValueError(f"groups: {given!r}; expected domains with least or most.")
-    refuse_unknown("groups", set(given) - {"domains", "least", "most"}, ("domains", "least", "most"))
+    refuse_unknown(
+        "groups", set(given) - {"domains", "least", "most"}, ("domains", "least", "most")
+    )
     if not given.get("domains") or isinstance(given["domains"], str):
         raise ValueError("groups: a group needs its domains as a list of at least one name.")
     values = {k: float(given[k]) for k in ("least", "most") if k in given}

@@ -11,7 +11,7 @@ from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 from bimix_jax.mixture.roots import decreasing_root
 
 VANISHING = 140.0
-"""A domain that no target sees is drawn by e^−140 of the strongest: it gets what none else takes."""
+"""A domain that no target sees is drawn by e^−140 of the strongest: it gets what is left."""
 NOTHING = 1e-25
 """What such a domain gets beyond its floor otherwise, which is rounded to nothing."""
 
@@ -62,7 +62,7 @@ def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
 
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
-    """() the largest logarithm of floor to ceiling, of domains, groups and the whole; ≤ 0 if met."""
+    """() the largest logarithm of floor to ceiling, of domains, groups and all; ≤ 0 if met."""
     total = _clipped_total(floors, feasible.least, jnp.inf, feasible.groups)
     ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
@@ -76,9 +76,7 @@ def _log_ratio(values: Array, bounds: Array) -> Array:
     return jnp.where(some, ratio, -jnp.inf)
 
 
-def _worst_floors(
-    scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array
-) -> Array:
+def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array) -> Array:
     """(domains,) what keeps every K_j r_j^−α_j at the least level that all can keep.
 
     `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
@@ -205,9 +203,7 @@ def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
     return jnp.exp(steepness) - terms.pull * (log_share - terms.log_pull_to + 1)
 
 
-def _brackets(
-    terms: PowerTerms, lower: Array, upper: Array, room: Array
-) -> tuple[Array, Array]:
+def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
     """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
     tiny = NOTHING * 1e-3 if terms.pull is None else 1e-12
     high = _multiplier_at(jnp.maximum(jnp.maximum(lower, room), tiny), terms)

@@ -47,9 +47,9 @@ class FeasibleSet:
     most: Any
     """(groups,) largest sums"""
     equal: Any
-    """(equations, domains) independent rows over the domains that are free, with"""
+    """(groups + 1, domains) independent rows over the domains that are free, then zeros, with"""
     equal_to: Any
-    """(equations,) what they come to at every mixture of the set"""
+    """(groups + 1,) what they come to at every mixture of the set"""
     start: Any
     """(domains,) a mixture that touches no bound it need not touch"""
     pull: Any = None
@@ -57,7 +57,7 @@ class FeasibleSet:
     pull_to: Any = None
     """(domains,)"""
     allowed: Any = None
-    """(targets,) how much worse than at `guarded` a loss may be, a fraction; inf for any; or None"""
+    """(targets,) how much worse than at `guarded` a loss may be, a fraction; inf for any"""
     guarded: Any = None
     """(domains,)"""
     disjoint: bool = True
@@ -204,12 +204,16 @@ def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
     rest = np.append(1.0, polytope.least[exact]) - rows[:, fixed] @ polytope.lower[fixed]
     left, sizes, right = np.linalg.svd(np.where(fixed, 0.0, rows), full_matrices=False)
     kept = sizes > 1e-9
-    return right[kept], (left.T @ rest)[kept] / sizes[kept]
+    # As many rows whatever holds, so that sets of one form share compilations.
+    equal, equal_to = np.zeros((len(polytope.groups) + 1, len(fixed))), np.zeros(len(exact) + 1)
+    equal[: kept.sum()] = right[kept]
+    equal_to[: kept.sum()] = (left.T @ rest)[kept] / sizes[kept]
+    return equal, equal_to
 
 
 def _check_bounds(lower: np.ndarray, upper: np.ndarray, names: list[str]) -> None:
     for name, low, high in zip(names, lower, upper, strict=True):
-        if not 0 <= low <= 1 or not 0 <= high:
+        if not 0 <= low <= 1 or not high >= 0:
             raise ValueError(
                 f"{name} is bounded by {low:.4g} and {high:.4g}; expected proportions between 0 "
                 "and 1."

@@ -56,9 +56,7 @@ class NearOptimal:
         return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))
 
 
-def as_good(
-    problem: MixtureProblem, arguments: MixtureArguments, objective: float
-) -> np.ndarray:
+def as_good(problem: MixtureProblem, arguments: MixtureArguments, objective: float) -> np.ndarray:
     """(2·domains, domains) mixtures that stretch each proportion down, then up, as far as it goes.
 
     All have an objective (pull included) within `TOLERANCE` of `objective`, which is the best;

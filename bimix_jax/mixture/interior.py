@@ -6,6 +6,7 @@ function instead of the filter (Nocedal and Wright, "Numerical Optimization", ch
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -151,9 +152,7 @@ def _step(
     )  # fmt: skip
     dual = jnp.minimum(
         _longest(state.rows, rows_change),
-        jnp.minimum(
-            _longest(state.at_lower, lower_change), _longest(state.at_upper, upper_change)
-        ),
+        jnp.minimum(_longest(state.at_lower, lower_change), _longest(state.at_upper, upper_change)),
     )
 
     def moved(length: Array) -> _State:
@@ -205,29 +204,28 @@ def _constrained_solve(
     """x with matrix·x + equalᵀ·y = right and equal·x = missed, and y; fixed variables stay."""
     both = box.free[:, None] & box.free
     matrix = jnp.where(both, matrix, jnp.eye(len(right), dtype=matrix.dtype))
-    sides = jnp.column_stack([jnp.where(box.free, right, 0.0), box.equal.T])
-    solved = _positive_solve(problem, matrix, sides)
-    plain, spread = solved[:, 0], solved[:, 1:]
-    if not len(box.equal):
-        return plain, jnp.zeros_like(missed)
-    equations = jnp.linalg.solve(box.equal @ spread, box.equal @ plain - missed)
+    solve = _positive_solver(problem, matrix)
+    # Apart, because only the first is linear in what is differentiated.
+    plain = solve(jnp.where(box.free, right, 0.0)[:, None])[:, 0]
+    spread = solve(box.equal.T)
+    unused = jnp.all(box.equal == 0, axis=1)
+    between = box.equal @ spread + jnp.diag(unused.astype(matrix.dtype))
+    equations = jnp.linalg.solve(between, box.equal @ plain - missed)
     return plain - spread @ equations, equations
 
 
-def _positive_solve(problem: Problem, matrix: Array, sides: Array) -> Array:
-    """matrix⁻¹·sides, scaled to a unit diagonal; negative curvature is taken for positive."""
+def _positive_solver(problem: Problem, matrix: Array) -> Callable[[Array], Array]:
+    """sides → matrix⁻¹·sides, by a unit diagonal; negative curvature is taken for positive."""
     diagonal = jnp.maximum(jnp.abs(jnp.diag(matrix)), jnp.finfo(matrix.dtype).tiny)
-    scale = 1 / jnp.sqrt(diagonal)
-    scaled = matrix * scale[:, None] * scale
-    right = sides * scale[:, None]
+    scale = 1 / jnp.sqrt(diagonal)[:, None]
+    scaled = matrix * scale * scale.T
     if problem.convex:
         ridge = 8 * len(scale) * jnp.finfo(matrix.dtype).eps
         factor = jnp.linalg.cholesky(scaled + ridge * jnp.eye(len(scale), dtype=scaled.dtype))
-        solved = jax.scipy.linalg.cho_solve((factor, True), right)
-    else:
-        values, vectors = jnp.linalg.eigh(scaled)
-        solved = vectors @ ((vectors.T @ right) / jnp.maximum(jnp.abs(values), 1e-9)[:, None])
-    return solved * scale[:, None]
+        return lambda sides: scale * jax.scipy.linalg.cho_solve((factor, True), scale * sides)
+    values, vectors = jnp.linalg.eigh(scaled)
+    size = jnp.maximum(jnp.abs(values), 1e-9)[:, None]
+    return lambda sides: scale * (vectors @ ((vectors.T @ (scale * sides)) / size))
 
 
 def _missed(box: _Box, x: Array) -> Array:
@@ -288,9 +286,7 @@ def _error(
     slope = gradient + pull(state.rows)[0] - state.at_lower + state.at_upper
     slope = jnp.where(box.free, slope + equations @ box.equal, 0.0)
     to_lower, to_upper = _distances(box, state.x)
-    size = jnp.maximum(
-        1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper]))
-    )
+    size = jnp.maximum(1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper])))
     products = jnp.concatenate([
         state.rows * state.slack,
         jnp.where(jnp.isfinite(to_lower), state.at_lower * to_lower, state.barrier),
@@ -301,9 +297,7 @@ def _error(
     return jnp.maximum(off / size, missed), missed
 
 
-def _next_barrier(
-    least: float, state: _State, error: Array, missed: Array, still: Array
-) -> _State:
+def _next_barrier(least: float, state: _State, error: Array, missed: Array, still: Array) -> _State:
     """Lower the barrier once its problem is solved to ten times the barrier, or to rounding."""
     solved = (error <= 10 * state.barrier) | (still & (missed <= least))
     lower = jnp.maximum(least, jnp.minimum(0.2 * state.barrier, state.barrier**1.5))

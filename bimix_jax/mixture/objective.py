@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +62,8 @@ class MixtureProblem:
         return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
 
     def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
-        """(targets,) of a mixture (domains,); 0 for those of weight 0 if weights are what counts."""
-        # At 0 some laws are infinite, and an infinite loss that does not count is nan in derivatives.
+        """(targets,) of a mixture (domains,); 0 for weights of 0, if weights are what counts."""
+        # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
         barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
             self.law, arguments.coefficients, (mixture + barely)[None], arguments.budget

@@ -289,9 +289,7 @@ def _counted_coefficients(fitted: Fit, weights: np.ndarray, asked: Constraints) 
     )
 
 
-def _resolved(
-    fitted: Fit, asked: Constraints, budget: float, reference: np.ndarray
-) -> FeasibleSet:
+def _resolved(fitted: Fit, asked: Constraints, budget: float, reference: np.ndarray) -> FeasibleSet:
     """The set allowed; guardrails on targets that know no proportion are an error."""
     feasible = asked.resolve(fitted, budget, reference)
     if feasible.allowed is None or not fitted.law.is_power_of_own:
@@ -381,7 +379,7 @@ def binding_table(
     fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate,
     mixture: np.ndarray,
 ) -> pd.DataFrame:  # fmt: skip
-    """Constraints with a multiplier: bound, multiplier, and gain by relaxing by 1 % of the bound."""
+    """Constraints with a multiplier: bound, multiplier, and gain by 1 % more of the bound."""
     feasible, budget = arguments.feasible, float(arguments.budget)
     rows: list[tuple[str, float, float]] = []
     ceilings = asked.ceilings(fitted, budget)
@@ -389,7 +387,9 @@ def binding_table(
         low, high = float(feasible.lower[i]), float(feasible.upper[i])
         rows.append((f"{domain} ≥ {low:.4g}", low, proof.at_lower[i]))
         tokens = domain in ceilings and ceilings[domain] <= high * (1 + 1e-9)
-        supply = f" ({asked.epochs:g} epochs of {asked.available[domain]:.3g} tokens)" if tokens else ""
+        supply = (
+            f" ({asked.epochs:g} epochs of {asked.available[domain]:.3g} tokens)" if tokens else ""
+        )
         rows.append((f"{domain} ≤ {high:.4g}{supply}", high, proof.at_upper[i]))
     count = len(asked.groups)
     for i, group in enumerate(asked.groups):
@@ -421,9 +421,7 @@ def _values(problem: MixtureProblem, losses: np.ndarray, weights: np.ndarray) ->
     return losses[:, counted] @ weights[counted] / weights.sum()
 
 
-def _epochs(
-    fitted: Fit, asked: Constraints, budget: float, mixture: pd.Series
-) -> pd.Series | None:
+def _epochs(fitted: Fit, asked: Constraints, budget: float, mixture: pd.Series) -> pd.Series | None:
     if not asked.available:
         return None
     planned = asked.planned_tokens(fitted.unit, budget)

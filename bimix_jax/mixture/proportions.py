@@ -188,7 +188,7 @@ def _why_not_exact(
 
 
 def _guard_by_domain(coefficients: Coefficients, feasible: FeasibleSet) -> Array | None:
-    """(domains,) the floors that guardrails come to: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
+    """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
     if feasible.allowed is None:
         return None
     alpha = coefficients.exponents[:, 0]

@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 from bimix_jax.entropy.picture import plot_entropies as plot_entropies
 from bimix_jax.files import atomic_path
+from bimix_jax.uncertainty.picture import plot_certainty as plot_certainty
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,8 +30,7 @@ def optimize(
     Example: `bimix optimize fit.json --budget 4e10 --plot mixture.png`
     """
     fitted = bx.load_fit(fit)
-    given = options.pairs("--weight", weight)
-    weights = {target: _number(target, value) for target, value in given.items()} or None
+    weights = options.numbers("--weight", weight)
     beside = None if reference is None else read_mixtures(reference, fitted.domains)
     best = bx.optimize_mixture(fitted, budget, weights, method, beside)  # type: ignore[arg-type]
     name = "uniform" if reference is None else reference.stem
@@ -58,10 +57,3 @@ def _proof(best: bx.Optimum) -> str:
     if best.proven:
         return f"no mixture is better by more than {gap}"
     return f"a local optimum, stationary to {gap}; the law does not exclude a better one elsewhere"
-
-
-def _number(target: str, value: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"--weight {target}={value}: expected one number ≥ 0.") from None

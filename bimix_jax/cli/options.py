@@ -98,3 +98,17 @@ def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
             raise ValueError(f"{option} is {item!r}; expected NAME=VALUE.")
         found.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def numbers(option: str, given: list[str] | None) -> dict[str, float] | None:
+    """NAME=NUMBER options as a mapping, None without any."""
+    return {
+        name: _number(option, name, value) for name, value in pairs(option, given).items()
+    } or None
+
+
+def _number(option: str, name: str, value: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{option} {name}={value}: expected one number ≥ 0.") from None

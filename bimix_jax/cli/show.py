@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-PERCENT = {"error", "mre", "worst", "difference", "se"}
-SHARES = {"proportion", "reference", "observed_min", "observed_max"}
+PERCENT = {"error", "mre", "worst", "difference", "se", "gain"}
+SHARES = {
+    "proportion", "low", "high", "reference", "observed_min", "observed_max", "moved", "change",
+}  # fmt: skip
 
 
 def show_table(table: pd.DataFrame, title: str) -> None:

@@ -61,7 +61,7 @@ class Bootstrap:
         """
         worse = np.isin(self.resampled.code, [Code.BAD_DATA, Code.NONFINITE])
         lost = self.fitted.identified & ~self.resampled.identified
-        return worse | lost.any(axis=2)
+        return np.asarray(worse | lost.any(axis=2))
 
     def interval(self, values: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Low and high end (…) of anything (resamples, …) computed of the resampled fits."""
@@ -113,11 +113,10 @@ class Bootstrap:
         return pd.DataFrame(columns, index=names)
 
     def _rows(self, target: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ends (coefficients,) of the intervals on a target's reported coefficients."""
         each = [
-            list(
-                self._report(jax.tree.map(lambda leaf, i=i: leaf[i], coefficients), target).values()
-            )
-            for coefficients in [self.resampled.coefficients]
+            list(self._report(jax.tree.map(lambda x, i=i: x[i], drawn), target).values())
+            for drawn in [self.resampled.coefficients]
             for i in range(len(self.resampled.code))
         ]
         return self.interval(np.where(self.failed[:, target, None], np.nan, each), level)
@@ -244,7 +243,7 @@ def _check(sweep: Sweep, fitted: Fit, n: int, unit: str, unused: dict[str, Any])
 def _notes(made: Bootstrap) -> list[str]:
     """How resamples went, and what intervals cannot be given."""
     notes = []
-    failed, freedom = made.failed.any(axis=1), made.freedom
+    failed, freedom = np.any(made.failed, axis=1), made.freedom
     if failed.any():
         notes.append(
             f"{int(failed.sum())} of {len(failed)} resamples failed for some target, or lost an "

@@ -69,7 +69,7 @@ def fit_resamples(
             coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0),
             coefficients.exponents[:, None],
         )  # fmt: skip
-        found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
+    found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
     return _as_fit(fitted, found)
 
 
@@ -103,8 +103,8 @@ def _compiled(
     return jax.jit(run)
 
 
-def _as_fit(fitted: Fit, found: ArrayFit) -> Fit:
-    """The arrays by name; amplitudes nan where a resample failed."""
+def _as_fit(fitted: Fit, found: Any) -> Fit:
+    """The arrays of an `ArrayFit` by name; amplitudes nan where a resample failed."""
     count = len(found.code)
     failed = np.isin(found.code, [Code.BAD_DATA, Code.NONFINITE])
     amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)

@@ -173,7 +173,11 @@ def bootstrap(
     points = points_of(sweep, fitted, weight)
     run, first = _numbered(sweep.run)
     group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
-    factor = draw(resampling, seed, n, len(one_each))[:, group[first]]
+    # What has no weight must not be drawn in place of what has.
+    used = np.unique(group[np.any(points.weight > 0, axis=1)])
+    factor = np.ones((n, len(one_each)))
+    factor[:, used] = draw(resampling, seed, n, len(used))
+    factor = factor[:, group[first]]
     resampled, left_out = _fits(fitted, points, factor, run, resampling == "residuals")
     made = Bootstrap(
         fitted, resampled, left_out, _freedom(fitted, points, group, one_each), resampling, seed,

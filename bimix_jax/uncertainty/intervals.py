@@ -28,7 +28,7 @@ class Freedom:
     @property
     def enough(self) -> bool:
         """Whether an interval can be given at all."""
-        return self.left >= LEAST_FREEDOM
+        return self.left >= LEAST_FREEDOM - 1e-6
 
     @property
     def inflation(self) -> float:

@@ -27,9 +27,9 @@ class Points(NamedTuple):
 
     mixture: np.ndarray
     budget: np.ndarray
-    loss: np.ndarray
+    loss: Any
     """(points, targets)"""
-    weight: np.ndarray
+    weight: Any
     """(points, targets)"""
     size: np.ndarray | None
 
@@ -87,11 +87,10 @@ def _compiled(
         restraint: Array, starts: Array,
     ) -> ArrayFit:  # fmt: skip
         def one(of_unit: Array) -> ArrayFit:
-            each, loss, weight = of_unit[unit][:, None], points.loss, points.weight
+            each = of_unit[unit][:, None]
+            loss, weight = points.loss, each * points.weight
             if of_residuals:
-                loss = predicted + each * (loss - predicted)
-            else:
-                weight = each * weight
+                loss, weight = predicted + each * (points.loss - predicted), points.weight
             return fit_arrays(
                 law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=residual, huber=huber, tied=tied, starts=starts, tolerance=TOLERANCE,

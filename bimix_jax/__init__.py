@@ -46,8 +46,16 @@ if TYPE_CHECKING:
     from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
+    from bimix_jax.mixture.constraints import Constraints as Constraints
+    from bimix_jax.mixture.constraints import Group as Group
+    from bimix_jax.mixture.constraints import read_constraints as read_constraints
+    from bimix_jax.mixture.feasible import FeasibleSet as FeasibleSet
+    from bimix_jax.mixture.feasible import InfeasibleError as InfeasibleError
+    from bimix_jax.mixture.feasible import feasible_set as feasible_set
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
+    from bimix_jax.mixture.proportions import least_budget as least_budget
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
@@ -74,14 +82,19 @@ _HOMES = {
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
+    "Constraints": "mixture.constraints",
     "CrossBiMix": "laws.cross",
     "DataMixingLaw": "laws.data_mixing",
     "DataMixingLawPlus": "laws.data_mixing",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
+    "FeasibleSet": "mixture.feasible",
     "Fit": "fitted",
+    "Group": "mixture.constraints",
+    "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",
+    "LeastBudget": "mixture.proportions",
     "LogLinear": "laws.log_linear",
     "Optimum": "mixture.optimum",
     "Split": "judging.splits",
@@ -100,14 +113,17 @@ _HOMES = {
     "corpus_entropies": "entropy.corpus",
     "entropy_mixture": "entropy.proxies",
     "evaluate": "scoring",
+    "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
+    "least_budget": "mixture.proportions",
     "load_fit": "storage",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
+    "read_constraints": "mixture.constraints",
     "read_sweep": "formats",
     "stack_sizes": "sizes",
     "standard_splits": "judging.splits",

@@ -24,6 +24,7 @@ FAR = 2.0
     data_fields=[
         "coefficients", "code", "identified", "points", "sum_of_squares", "error",
         "observed_proportions", "observed_budgets", "restraint", "agreement",
+        "observed_mixtures",
     ],
     meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
     drop_fields=["notes", "sweep_digest"],
@@ -68,6 +69,8 @@ class Fit:
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""
     """hash of the sweep that was fitted"""
+    observed_mixtures: np.ndarray | None = None
+    """(mixtures, domains) those of the sweep, each once; None in fits saved without them"""
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
         """Predicted losses (nats per token, as measured) of mixtures at a budget.

@@ -59,7 +59,7 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
         return np.ones(len(targets))
     if isinstance(weights, (pd.Series, Mapping)):
         named = {str(name): value for name, value in weights.items()}
-        _refuse_unknown("weights", set(named) - set(targets), targets)
+        refuse_unknown("weights", set(named) - set(targets), targets)
         values = np.array([named.get(t, 0.0) for t in targets], float)
     else:
         values = np.asarray(weights, float)
@@ -89,10 +89,11 @@ def check_names(argument: str, found: Any, expected: Sequence[str]) -> None:
         raise ValueError(
             f"{argument}: {', '.join(twice)} is there twice; expected every name once."
         )
-    _refuse_unknown(argument, set(names) - set(expected), expected)
+    refuse_unknown(argument, set(names) - set(expected), expected)
 
 
-def _refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
+def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
+    """Raise ValueError if any name is unknown; the message lists what is expected."""
     if unknown:
         raise ValueError(
             f"{argument}: {', '.join(sorted(unknown))} is unknown; expected only "

@@ -98,6 +98,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "tied": fitted.tied,
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
+        "observed_mixtures": _optional(fitted.observed_mixtures),
         "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
         "notes": fitted.notes,
         "sweep_digest": fitted.sweep_digest,
@@ -144,6 +145,14 @@ def _numbers(values: Any) -> Any:
     return float(array) if np.isfinite(array) else str(array)
 
 
+def _optional(values: Any) -> Any:
+    return None if values is None else _numbers(values)
+
+
+def _mixtures(values: Any, domains: int) -> np.ndarray | None:
+    return None if values is None else _floats(values, (len(values), domains))
+
+
 def _floats(values: Any, shape: tuple[int, ...] | None = None) -> Any:
     found = np.array(values, dtype=object).astype(float)
     if shape is not None and found.shape != shape:
@@ -187,6 +196,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         error=_floats([r["error"] for r in rows]),
         observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
         observed_budgets=_floats(document["observed_budgets"], (2,)),
+        observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
         restraint=_floats([r.get("restraint", 0.0) for r in rows]),
         agreement=_floats([r.get("agreement", 1.0) for r in rows]),
         law=law,

@@ -263,7 +263,7 @@ def test_domains_in_another_order_change_nothing(fitted, best):
 def test_table_has_a_row_a_domain(real, embedded):
     table = real.table()
     assert table.columns.tolist() == [
-        "proportion", "reference", "observed_min", "observed_max", "flag", "loss", "reference_loss",
+        "proportion", "reference", "flat_low", "flat_high", "observed_min", "observed_max", "flag", "loss", "reference_loss",
     ]  # fmt: skip
     assert table.index.tolist() == list(embedded.domains)
     assert table.index.name == "domain"

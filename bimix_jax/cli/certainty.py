@@ -60,7 +60,7 @@ def certainty(
     )  # fmt: skip
     laws = [bx.law_named(name) for name in law or ["BiMix"]]
     fits = [bx.fit(measured, each, loss=loss, huber=huber, tied=tied or ()) for each in laws]  # type: ignore[arg-type]
-    weights = options.numbers("--weight", weight)
+    weights = options.numbers("--weight", weight) or None
     beside = None if reference is None else read_mixtures(reference, measured.domains)
     drawn = bx.bootstrap(
         measured, fits[0], resamples, seed, resampling=resampling, unit=unit,  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def _plain(drawn: bx.Bootstrap, level: float) -> dict[str, object]:
 def _show(sure: bx.Certainty, others: bx.BetweenLaws | None) -> None:
     best, law = sure.optimum, sure.bootstrap.fitted.law.name
     title = f"{law}: recommended mixture at {best.budget:g} {best.unit}"
-    show_table(sure.table(), f"{title}, {100 * sure.level:.0f} % intervals")
+    show_table(best.table(), f"{title}, {100 * sure.level:.0f} % intervals")
     show_table(
         sure.influence.head(SHOWN), f"Runs whose loss would move it most (of {len(sure.influence)})"
     )

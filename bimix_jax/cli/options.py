@@ -100,15 +100,14 @@ def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def numbers(option: str, given: list[str] | None) -> dict[str, float] | None:
-    """NAME=NUMBER options as a mapping, None without any."""
-    return {
-        name: _number(option, name, value) for name, value in pairs(option, given).items()
-    } or None
+def numbers(option: str, given: list[str] | None) -> dict[str, float]:
+    """NAME=NUMBER options as a mapping."""
+    return {name: number(f"{option} {name}", value) for name, value in pairs(option, given).items()}
 
 
-def _number(option: str, name: str, value: str) -> float:
+def number(what: str, value: Any) -> float:
+    """A number of an option, which messages call `what`."""
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{option} {name}={value}: expected one number ≥ 0.") from None
+        raise ValueError(f"{what}={value}: expected one number ≥ 0.") from None

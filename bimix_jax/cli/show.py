@@ -13,7 +13,8 @@ from rich.table import Table
 
 PERCENT = {"error", "mre", "worst", "difference", "se", "gain"}
 SHARES = {
-    "proportion", "low", "high", "reference", "observed_min", "observed_max", "moved", "change",
+    "proportion", "low", "high", "reference", "unconstrained", "flat_low", "flat_high",
+    "observed_min", "observed_max", "moved", "change",
 }  # fmt: skip
 
 

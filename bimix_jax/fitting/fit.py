@@ -261,6 +261,7 @@ def _named(
         sum_of_squares=np.asarray(result.sum_of_squares, float),
         error=np.full(len(chosen), np.nan),
         observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
+        observed_mixtures=np.unique(sweep.mixture, axis=0),
         observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
         restraint=np.asarray(result.restraint, float),
         agreement=np.asarray(result.agreement, float),

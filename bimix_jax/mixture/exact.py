@@ -1,43 +1,228 @@
-"""The exact optimum of a sum of power laws in the own proportions: one scalar root."""
+"""Exact optima of sums of power laws in the own proportions: one scalar root a constraint."""
+
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-NEWTON_STEPS = 40
+from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
+from bimix_jax.mixture.roots import decreasing_root
+
+VANISHING = 140.0
+"""A domain that no target sees is drawn by e^−140 of the strongest: it gets what is left."""
+NOTHING = 1e-25
+"""What such a domain gets beyond its floor otherwise, which is rounded to nothing."""
 
 
-def power_law_proportions(scale: Array, exponent: Array) -> Array:
-    """Minimise Σ_j K_j r_j^−α_j on the simplex, K = scale ≥ 0 and α = exponent > 0, (domains,).
+class PowerTerms(NamedTuple):
+    """The terms K_j r_j^−α_j + κ r_j log(r_j / q_j) of an objective, (domains,) each."""
 
-    r_j = (α_j K_j / λ)^{1/(1+α_j)} with λ the root of Σ r_j = 1, found by Newton's method in
-    log λ on log Σ r_j, which is convex and decreasing: from a point left of the root no step
-    overshoots. A domain with K = 0 gets nothing; where all have, or any K is nan, all is nan.
-    Differentiable in both arguments: the last step is taken outside the loop, which is the
-    implicit function theorem.
+    log_slope: Array
+    """log(α_j K_j)"""
+    exponent: Array
+    """α_j"""
+    pull: Array | None
+    """() κ, or None"""
+    log_pull_to: Array | None
+    """log q_j"""
 
-    >>> import jax.numpy as jnp
-    >>> print(power_law_proportions(jnp.array([4.0, 1.0]), jnp.array([1.0, 1.0])).round(4))
-    [0.6667 0.3333]
+
+def exact_proportions(
+    scale: Array,
+    exponent: Array,
+    floors: Array | None,
+    feasible: FeasibleSet,
+    objective: Any = "mean",
+) -> Array:
+    """The optimum of "mean", Σ_j K_j r_j^−α_j and the pull, or "worst", max_j K_j r_j^−α_j.
+
+    K = scale ≥ 0, α = exponent > 0 and floors, all (domains,), the last from guardrails; groups
+    must be disjoint. Where several mixtures have the least worst loss, the one with the least sum
+    is given. All is nan where the floors leave no mixture.
+    """
+    terms = power_terms(scale, exponent, feasible)
+    if floors is not None:
+        feasible = _with_floors(feasible, floors)
+    proportions = power_law_proportions(terms, feasible)
+    if objective == "worst":
+        needed = _worst_floors(scale, exponent, feasible, proportions)
+        proportions = power_law_proportions(terms, _with_floors(feasible, needed))
+    return proportions
+
+
+def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
+    """The set with higher floors; they are nan where no mixture keeps them."""
+    lower = jnp.maximum(feasible.lower, floors)
+    excess = _excess(lower, feasible)
+    tolerance = ROUNDING if lower.dtype == jnp.float64 else 1e-5
+    lower = jnp.minimum(lower, feasible.upper)
+    return dataclasses.replace(feasible, lower=jnp.where(excess <= tolerance, lower, jnp.nan))
+
+
+def _excess(floors: Array, feasible: FeasibleSet) -> Array:
+    """() the largest logarithm of floor to ceiling, of domains, groups and all; ≤ 0 if met."""
+    total = _clipped_total(floors, feasible.least, jnp.inf, feasible.groups)
+    ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
+    if len(feasible.groups):
+        ratios.append(_log_ratio(feasible.groups @ floors, feasible.most))
+    return jnp.max(jnp.concatenate(ratios))
+
+
+def _log_ratio(values: Array, bounds: Array) -> Array:
+    some = values > 0
+    ratio = jnp.log(jnp.where(some, values, 1.0)) - jnp.log(jnp.maximum(bounds, NOTHING))
+    return jnp.where(some, ratio, -jnp.inf)
+
+
+def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array) -> Array:
+    """(domains,) what keeps every K_j r_j^−α_j at the least level that all can keep.
+
+    `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
     """
     present = (scale > 0) & (exponent > 0)
-    safe_scale = jnp.where(present, scale, 1.0)
+    log_scale = jnp.log(jnp.where(present, scale, 1.0))
+    alpha = jnp.where(present, exponent, 1.0)
+
+    def floors(level: Array, arguments: tuple) -> Array:
+        log_scale, alpha, _ = arguments
+        log_floor = jnp.minimum((log_scale - level) / alpha, 1.0)
+        return jnp.where(present, jnp.exp(log_floor), 0.0)
+
+    def excess(level: Array, arguments: tuple) -> Array:
+        allowed = arguments[2]
+        return _excess(jnp.maximum(allowed.lower, floors(level, arguments)), allowed)
+
+    def worst(mixture: Array) -> Array:
+        logs = log_scale - alpha * jnp.log(jnp.maximum(mixture, NOTHING))
+        return jnp.max(jnp.where(present, logs, -jnp.inf))
+
+    arguments = (log_scale, alpha, feasible)
+    level = decreasing_root(excess, arguments, worst(feasible.upper), worst(inside))
+    return floors(level, arguments)
+
+
+def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTerms:
+    """The terms of K = scale ≥ 0 and α = exponent > 0, (domains,); nan where no K is above 0."""
+    present = (scale > 0) & (exponent > 0)
     safe_exponent = jnp.where(present, exponent, 1.0)
-    log_slope = jnp.log(safe_exponent * safe_scale)
-
-    def log_proportions(log_multiplier: Array, log_slope: Array, exponent: Array) -> Array:
-        return jnp.where(present, (log_slope - log_multiplier) / (1 + exponent), -jnp.inf)
-
-    def newton(log_multiplier: Array, log_slope: Array, exponent: Array) -> Array:
-        logs = log_proportions(log_multiplier, log_slope, exponent)
-        shares = jax.lax.stop_gradient(jax.nn.softmax(logs))
-        slope = jnp.sum(jnp.where(present, shares / (1 + jax.lax.stop_gradient(exponent)), 0.0))
-        return log_multiplier + jax.nn.logsumexp(logs) / slope
-
-    fixed = jax.lax.stop_gradient((log_slope, safe_exponent))
-    start = jnp.max(jnp.where(present, fixed[0], -jnp.inf))
-    root = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, x: newton(x, *fixed), start)
-    root = newton(root, log_slope, safe_exponent)
-    proportions = jnp.exp(log_proportions(root, log_slope, safe_exponent))
+    log_slope = jnp.log(safe_exponent * jnp.where(present, scale, 1.0))
+    strongest = jnp.max(jnp.where(present, log_slope, -jnp.inf))
+    log_slope = jnp.where(present, log_slope, jax.lax.stop_gradient(strongest) - VANISHING)
     defined = jnp.any(present) & ~jnp.any(jnp.isnan(scale))
-    return jnp.where(defined, jnp.where(present, proportions, 0.0), jnp.nan)
+    log_slope = jnp.where(defined, log_slope, jnp.nan)
+    if feasible.pull is None:
+        return PowerTerms(log_slope, safe_exponent, None, None)
+    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.pull_to, log_slope.dtype), 1e-300))
+    return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.pull), log_to)
+
+
+def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
+    """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a feasible set with disjoint groups, (domains,).
+
+    Without a pull r_j = (α_j K_j / λ)^{1/(1+α_j)} between its bounds, λ the root of Σ r_j = 1;
+    with it r_j solves α_j K_j r_j^−(1+α_j) = λ + κ (log(r_j / q_j) + 1), by the Wright omega
+    function. A group whose sum leaves its bounds gets a multiplier of its own. All is nan where
+    no K is above 0 or one is nan. Differentiable in terms and bounds by the implicit function
+    theorem.
+
+    >>> import jax.numpy as jnp
+    >>> from bimix_jax.mixture.feasible import simplex
+    >>> two = simplex(2)
+    >>> terms = power_terms(jnp.array([4.0, 1.0]), jnp.array([1.0, 1.0]), two)
+    >>> print(power_law_proportions(terms, two).round(4))
+    [0.6667 0.3333]
+    """
+    dtype = terms.log_slope.dtype
+    lower, upper = jnp.asarray(feasible.lower, dtype), jnp.asarray(feasible.upper, dtype)
+    groups = jnp.asarray(feasible.groups, dtype)
+    least, most = jnp.asarray(feasible.least, dtype), jnp.asarray(feasible.most, dtype)
+    arguments = (terms, lower, upper, least, most)
+    room = (1 - _clipped_total(lower, least, most, groups)) / len(lower)
+    low, high = _brackets(terms, lower, upper, room)
+    multiplier = decreasing_root(
+        lambda x, a: jnp.log(_clipped_total(_between(x, *a[:3]), *a[3:], groups)),
+        arguments, jnp.min(low), jnp.max(high),
+    )  # fmt: skip
+    if len(groups):
+        multiplier = _with_groups(multiplier, arguments, groups)
+    proportions = _between(multiplier, terms, lower, upper)
+    proportions = jnp.where(proportions < NOTHING, lower, proportions)
+    return jnp.where(jnp.any(jnp.isnan(terms.log_slope)), jnp.nan, proportions)
+
+
+def _clipped_total(proportions: Array, least: Array, most: Array, groups: Array) -> Array:
+    """Σ of the proportions, the sum of every group kept between its bounds."""
+    if not len(groups):
+        return jnp.sum(proportions)
+    ungrouped = jnp.sum(proportions * (1 - groups.sum(axis=0)))
+    return ungrouped + jnp.sum(jnp.clip(groups @ proportions, least, most))
+
+
+def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
+    """(domains,) the multipliers once groups that would leave their bounds have their own."""
+    terms, lower, upper, least, most = arguments
+    sums = groups @ _between(multiplier, terms, lower, upper)
+    wanted = jnp.clip(sums, least, most)
+    room = (wanted - groups @ lower) / len(lower)
+    low, high = _brackets(terms, lower, upper, groups.T @ room)
+    inside = groups > 0
+    found = decreasing_root(
+        lambda x, a: jnp.log(groups @ _between(groups.T @ x, *a[0])) - jnp.log(a[1]),
+        ((terms, lower, upper), wanted),
+        jnp.min(jnp.where(inside, low, jnp.inf), axis=1),
+        jnp.max(jnp.where(inside, high, -jnp.inf), axis=1),
+    )
+    leaves = (sums != wanted).astype(lower.dtype)
+    own = groups.T @ leaves
+    return multiplier * (1 - own) + groups.T @ (leaves * jnp.where(leaves > 0, found, 0.0))
+
+
+def _between(multiplier: Array, terms: PowerTerms, lower: Array, upper: Array) -> Array:
+    # Proportions above 1 are never used; cut first, so that no derivative is 0 · ∞.
+    return jnp.clip(jnp.exp(jnp.minimum(_log_share(multiplier, terms), 0.1)), lower, upper)
+
+
+def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
+    """log r_j where the slope of its term is the multiplier (its logarithm without a pull)."""
+    if terms.pull is None:
+        return (terms.log_slope - multiplier) / (1 + terms.exponent)
+    strength = terms.pull / (1 + terms.exponent)
+    shift = terms.log_slope - jnp.log(strength)
+    level = (multiplier + terms.pull * (1 - terms.log_pull_to)) / strength
+    return (shift - _log_omega(shift + level)) / (1 + terms.exponent)
+
+
+def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
+    """The inverse of `_log_share`, at proportions above 0."""
+    log_share = jnp.log(share)
+    steepness = terms.log_slope - (1 + terms.exponent) * log_share
+    if terms.pull is None:
+        return steepness
+    return jnp.exp(steepness) - terms.pull * (log_share - terms.log_pull_to + 1)
+
+
+def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
+    """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
+    tiny = NOTHING * 1e-3 if terms.pull is None else 1e-12
+    high = _multiplier_at(jnp.maximum(jnp.maximum(lower, room), tiny), terms)
+    return _multiplier_at(jnp.clip(upper, tiny, 1.0), terms), high
+
+
+@jax.custom_jvp
+def _log_omega(x: Array) -> Array:
+    """v with v + e^v = x, the logarithm of the Wright omega function, by Newton's method."""
+    start = jnp.where(x > 1, jnp.log(jnp.maximum(x, 1.0)), jnp.minimum(x, 0.0))
+
+    def newton(_: int, v: Array) -> Array:
+        power = jnp.exp(v)
+        return v - (v + power - x) / (1 + power)
+
+    return jax.lax.fori_loop(0, 7, newton, start)
+
+
+@_log_omega.defjvp
+def _log_omega_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    v = _log_omega(*primals)
+    return v, tangents[0] / (1 + jnp.exp(v))

@@ -1,39 +1,131 @@
-"""The number that a mixture is judged by."""
+"""The number that a mixture is judged by, and the problem of making it least."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture.feasible import FeasibleSet
+
+Objective = Literal["mean", "worst"] | Callable[[Array], Array]
+OBJECTIVES = ("mean", "worst")
+
+
+class MixtureArguments(NamedTuple):
+    """What a mixture problem depends on, besides the mixture."""
+
+    coefficients: Coefficients
+    """with axis (targets,)"""
+    budget: Array
+    """() in the unit of the coefficients' scale"""
+    weights: Array
+    """(targets,) ≥ 0"""
+    feasible: FeasibleSet
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanLoss:
-    """Weighted mean of the predicted losses; equal for equal laws, so compilations are shared."""
+class MixtureProblem:
+    """The least objective over a feasible set; equal for equal laws, so compilations are shared.
+
+    Objectives are the weighted mean of the losses; the worst of them, each times its weight, which
+    takes a further variable that none of them exceeds; or a function of the losses (targets,).
+    """
 
     law: Law
+    objective: Objective = "mean"
 
-    def __call__(self, mixture: Array, arguments: tuple[Coefficients, Array, Array]) -> Array:
-        """() Σ_i w_i L_i(mixture, budget) / Σ_i w_i over targets; those of weight 0 do not count.
+    @property
+    def extra(self) -> int:
+        """Variables beside the mixture."""
+        return int(self.objective == "worst")
 
-        `mixture` (domains,); `arguments` are coefficients with axis (targets,), the budget () in
-        the unit of their scale, and weights (targets,) ≥ 0.
-        """
-        coefficients, budget, weights = arguments
-        losses = predict_losses(self.law, coefficients, mixture[None], budget)[0]
-        return jnp.sum(jnp.where(weights > 0, weights * losses, 0.0)) / jnp.sum(weights)
+    @property
+    def convex(self) -> bool:
+        """Whether what is found is the global optimum."""
+        return self.law.convex and not callable(self.objective)
+
+    def start(self, arguments: MixtureArguments, mixture: Array) -> Array:
+        """The mixture, and the worst loss there."""
+        if not self.extra:
+            return mixture
+        worst = jnp.max(arguments.weights * self.losses(mixture, arguments))
+        return jnp.append(mixture, worst + 0.1 * jnp.abs(worst))
+
+    def _scale(self, arguments: MixtureArguments) -> Array:
+        """() of the worst loss, so that all rows are of the order of 1."""
+        start = jnp.asarray(arguments.feasible.start)
+        return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
+
+    def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
+        """(targets,) of a mixture (domains,); 0 for weights of 0, if weights are what counts."""
+        # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
+        barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
+        losses = predict_losses(
+            self.law, arguments.coefficients, (mixture + barely)[None], arguments.budget
+        )[0]
+        counted = True if callable(self.objective) else arguments.weights > 0
+        return jnp.where(counted, losses, 0.0)
+
+    def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
+        """() of a mixture, without its pull."""
+        losses = self.losses(mixture, arguments)
+        if callable(self.objective):
+            return self.objective(losses)
+        if self.objective == "worst":
+            return jnp.max(arguments.weights * losses)
+        return jnp.sum(arguments.weights * losses) / jnp.sum(arguments.weights)
+
+    def value(self, variables: Array, arguments: MixtureArguments) -> Array:
+        """() of the mixture and what is beside it, with the pull."""
+        mixture = variables[: len(variables) - self.extra]
+        own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
+        return own + pull_of(mixture, arguments.feasible)
+
+    def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
+        """At most 0: sums of groups, guarded losses, and losses beside the worst one."""
+        mixture = variables[: len(variables) - self.extra]
+        rows = [*group_rows(mixture, arguments.feasible)]
+        if arguments.feasible.allowed is not None:
+            rows.append(guarded_rows(self.law, mixture, arguments))
+        if self.extra:
+            losses = arguments.weights * self.losses(mixture, arguments)
+            above = (losses - variables[-1]) / self._scale(arguments)
+            rows.append(jnp.where(arguments.weights > 0, above, -1.0))
+        return jnp.concatenate(rows)
 
 
-def duality_gap(gradient: Array, mixture: Array) -> Array:
-    """() Frank-Wolfe gap ∇f·r − min_j ∇f_j on the simplex, for gradient and mixture (domains,).
+def group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
+    """(groups,) each: how far sums are above their most and below their least.
 
-    No mixture is better than this one by more, if the objective is convex.
-
-    >>> import jax.numpy as jnp
-    >>> print(duality_gap(jnp.array([1.0, 3.0]), jnp.array([0.5, 0.5])))
-    1.0
+    Sums of one possible value are equations of the set, and no rows.
     """
-    terms = jnp.where(mixture > 0, gradient * mixture, 0.0)
-    return jnp.sum(terms) - jnp.min(gradient)
+    sums = jnp.asarray(feasible.groups) @ mixture
+    exact = jnp.asarray(feasible.most) <= jnp.asarray(feasible.least)
+    above, below = sums - feasible.most, feasible.least - sums
+    return jnp.where(exact, -1.0, above), jnp.where(exact, -1.0, below)
+
+
+def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
+    """(targets,) how far losses are above what is allowed, as a fraction of it."""
+    feasible = arguments.feasible
+    both = jnp.stack([mixture, jnp.asarray(feasible.guarded, mixture.dtype)])
+    both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
+    losses, guarded = predict_losses(law, arguments.coefficients, both, arguments.budget)
+    bounded = jnp.isfinite(feasible.allowed)
+    limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.allowed, 0.0)), 1.0)
+    return jnp.where(bounded, losses / limit - 1, -1.0)
+
+
+def pull_of(mixture: Array, feasible: FeasibleSet) -> Array:
+    """() strength · KL(mixture ‖ the mixture it is drawn to); 0 without a pull."""
+    if feasible.pull is None:
+        return jnp.zeros((), mixture.dtype)
+    to = jnp.asarray(feasible.pull_to)
+    both = (mixture > 0) & (to > 0)
+    ratio = jnp.where(both, mixture, 1.0) / jnp.where(both, to, 1.0)
+    return feasible.pull * jnp.sum(jnp.where(both, mixture * jnp.log(ratio), 0.0))

@@ -1,6 +1,6 @@
 """The pure core of mixture search: coefficients in, proportions out."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,24 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.exact import power_law_proportions
-from bimix_jax.mixture.gradient import minimize_on_simplex
-from bimix_jax.mixture.objective import MeanLoss
+from bimix_jax.mixture.exact import exact_proportions
+from bimix_jax.mixture.feasible import FeasibleSet, simplex
+from bimix_jax.mixture.interior import minimize_within
+from bimix_jax.mixture.objective import (
+    OBJECTIVES,
+    MixtureArguments,
+    MixtureProblem,
+    Objective,
+    guarded_rows,
+)
+from bimix_jax.mixture.roots import decreasing_root
 
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
+GUARD_TOLERANCE = 1e-9
+"""A guarded loss may exceed what is allowed by this fraction, which is rounding."""
+REACH = 20.0
+"""Budgets are searched from e^−20 to e^20 of the budget scale."""
 
 
 def optimal_proportions(
@@ -25,10 +37,13 @@ def optimal_proportions(
     weights: ArrayLike | None = None,
     *,
     method: Method = "auto",
+    constraints: FeasibleSet | None = None,
+    objective: Objective = "mean",
 ) -> Array:
-    """The mixture (domains,) on the simplex with the least weighted mean loss at a budget.
+    """The mixture (domains,) with the least objective at a budget, among those allowed.
 
-    Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem.
+    Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem. All nan
+    where no mixture keeps the guardrails of `constraints`, so that a batch survives it.
 
     Args:
         law: the law the coefficients belong to; static under jit.
@@ -37,10 +52,14 @@ def optimal_proportions(
         weights: (targets,) ≥ 0; default 1 each.
         method: "exact" for laws of the form K·r_own^−α, "gradient" for any law, "auto" for the
             first that applies.
+        constraints: what `Constraints.resolve` or `feasible_set` made; default the whole simplex.
+        objective: "mean", the weighted mean of the losses; "worst", the largest of weight times
+            loss; or a function of the losses (targets,) that JAX can differentiate.
 
     Raises:
-        ValueError: if the method is unknown, or "exact" and the law is not of that form or two
-            targets share an own domain (under jit the result is nan then).
+        ValueError: if the method is unknown, or "exact" and the law is not of that form, two
+            targets share an own domain (under jit the result is nan then), two groups share a
+            domain, or the objective has no exact optimum.
 
     >>> import jax.numpy as jnp
     >>> from bimix_jax.laws import BiMix
@@ -57,11 +76,71 @@ def optimal_proportions(
             f"coefficients.own has shape {coefficients.own.shape}; expected (targets, domains), as "
             "fit_arrays returns it for losses of shape (points, targets)."
         )
-    if resolve_method(law, method, _share_own(coefficients.own)) == "exact":
+    allowed = simplex(coefficients.own.shape[1]) if constraints is None else constraints
+    allowed = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), allowed)
+    shared = _share_own(coefficients.own)
+    arguments = MixtureArguments(coefficients, budget, weights, allowed)
+    if resolve_method(law, method, shared, allowed, objective) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
-        return power_law_proportions(scale, exponent)
-    arguments = (coefficients, budget, weights)
-    return minimize_on_simplex(MeanLoss(law), arguments, coefficients.own.shape[1]).mixture
+        if objective == "mean":
+            scale = scale / jnp.sum(weights)
+        floors = _guard_by_domain(coefficients, allowed)
+        return exact_proportions(scale, exponent, floors, allowed, objective)
+    return _by_gradient(MixtureProblem(law, objective), arguments)
+
+
+def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
+    found = minimize_within(problem, arguments, arguments.feasible)
+    mixture = found.variables[: len(found.variables) - problem.extra]
+    if arguments.feasible.allowed is None:
+        return mixture
+    worst = jnp.max(guarded_rows(problem.law, mixture, arguments))
+    return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
+
+
+class LeastBudget(NamedTuple):
+    """The budget that suffices, and the mixture that makes it suffice."""
+
+    mixture: Array
+    """(domains,)"""
+    budget: Array
+    """() in the unit of the coefficients' scale; nan where no budget suffices"""
+
+
+def least_budget(
+    law: Law,
+    coefficients: Coefficients,
+    goals: ArrayLike,
+    *,
+    method: Method = "auto",
+    constraints: FeasibleSet | None = None,
+) -> LeastBudget:
+    """The least budget at which some mixture reaches the goal of every target.
+
+    At every budget the largest ratio of loss to goal is made as small as the mixture allows; the
+    budget is where it is 1. Pure arrays as in `optimal_proportions`; `goals` (targets,) are losses
+    above 0, infinite for targets without one.
+    """
+    weights = jnp.where(jnp.isfinite(goals), 1 / jnp.asarray(goals), 0.0)
+
+    def best(log_budget: Array, c: Coefficients) -> Array:
+        return optimal_proportions(
+            law, c, jnp.exp(log_budget), weights, method=method, constraints=constraints,
+            objective="worst",
+        )  # fmt: skip
+
+    def excess(log_budget: Array, c: Coefficients) -> Array:
+        allowed = simplex(c.own.shape[1]) if constraints is None else constraints
+        arguments = MixtureArguments(c, jnp.exp(log_budget), weights, allowed)
+        return jnp.log(MixtureProblem(law, "worst").objective_of(best(log_budget, c), arguments))
+
+    middle = jnp.log(jnp.max(coefficients.budget_scale))
+    root = decreasing_root(excess, coefficients, middle - REACH, middle + REACH)
+    mixture = best(root, coefficients)
+    reached = jnp.abs(excess(root, coefficients)) < 1e-6
+    return LeastBudget(
+        jnp.where(reached, mixture, jnp.nan), jnp.where(reached, jnp.exp(root), jnp.nan)
+    )
 
 
 def _share_own(own: Array) -> bool:
@@ -69,22 +148,54 @@ def _share_own(own: Array) -> bool:
     return not isinstance(own, jax.core.Tracer) and bool(np.any(np.sum(own, axis=0) > 1))
 
 
-def resolve_method(law: Law, method: Method, shared: bool = False) -> Method:
+def resolve_method(
+    law: Law,
+    method: Method,
+    shared: bool = False,
+    feasible: FeasibleSet | None = None,
+    objective: Objective = "mean",
+) -> Method:
     """What "auto" means for a law; raises ValueError if the law has no such method.
 
     `shared`: two targets have one own domain, so that their sum is no power law in it.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    if method == "exact" and not law.is_power_of_own:
-        raise ValueError(f"method 'exact' does not exist for {law.name}; use 'gradient'.")
-    if method == "exact" and shared:
+    if not callable(objective) and objective not in OBJECTIVES:
         raise ValueError(
-            "method 'exact' needs targets with an own domain each, and two share one; use "
-            "'gradient'."
+            f"objective is {objective!r}; expected one of {', '.join(OBJECTIVES)} or a function."
         )
-    exact = law.is_power_of_own and not shared
-    return ("exact" if exact else "gradient") if method == "auto" else method
+    reason = _why_not_exact(law, shared, feasible, objective)
+    if method == "exact" and reason:
+        raise ValueError(f"method 'exact' {reason}; use 'gradient'.")
+    return ("gradient" if reason else "exact") if method == "auto" else method
+
+
+def _why_not_exact(
+    law: Law, shared: bool, feasible: FeasibleSet | None, objective: Objective
+) -> str:
+    if not law.is_power_of_own:
+        return f"does not exist for {law.name}"
+    if shared:
+        return "needs targets with an own domain each, and two share one"
+    if callable(objective):
+        return "does not exist for an objective of your own"
+    if feasible is not None and not feasible.disjoint:
+        return "needs groups that share no domain"
+    if feasible is not None and feasible.pull is not None and objective == "worst":
+        return "does not exist for the worst target with a pull"
+    return ""
+
+
+def _guard_by_domain(coefficients: Coefficients, feasible: FeasibleSet) -> Array | None:
+    """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
+    if feasible.allowed is None:
+        return None
+    alpha = coefficients.exponents[:, 0]
+    bounded = jnp.isfinite(feasible.allowed) & (alpha > 0)
+    room = jnp.log1p(jnp.where(bounded, feasible.allowed, 0.0))
+    share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
+    return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guarded
 
 
 def _power_by_domain(

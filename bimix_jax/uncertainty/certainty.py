@@ -12,7 +12,9 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.objective import MeanLoss
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.feasible import FeasibleSet
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, optimal_proportions
 from bimix_jax.uncertainty.bootstrap import Bootstrap
@@ -32,7 +34,7 @@ class Certainty:
     """
 
     optimum: Optimum
-    """of the fit to the whole sweep: the recommendation"""
+    """of the fit to the whole sweep: the recommendation, with intervals of the proportions"""
     bootstrap: Bootstrap
     level: float
     mixtures: np.ndarray
@@ -76,17 +78,11 @@ class Certainty:
         low, high = self.bootstrap.interval(self.possible_gains, self.level)
         return float(low), float(high)
 
-    def intervals(self) -> pd.DataFrame:
-        """Low and high end of the proportion of every domain in the optimal mixture."""
+    @property
+    def ends(self) -> pd.DataFrame:
+        """Low and high end of the optimal proportion, by domain."""
         low, high = self.bootstrap.interval(self.mixtures, self.level)
         return pd.DataFrame({"low": low, "high": high}, index=self.optimum.mixture.index)
-
-    def table(self) -> pd.DataFrame:
-        """`Optimum.table` with the intervals `low` and `high` beside the proportions."""
-        table, ends = self.optimum.table(), self.intervals()
-        table.insert(1, "low", ends["low"].reindex(table.index))
-        table.insert(2, "high", ends["high"].reindex(table.index))
-        return table
 
     def verdict(self) -> str:
         """The gain, its interval and the probability in one sentence."""
@@ -114,7 +110,6 @@ class Certainty:
         own = self.bootstrap.interval(self.own_gains, self.level)
         return {
             **self.optimum.document(),
-            "intervals": self.intervals(),
             "level": self.level,
             "gain": {"value": self.gain, "low": low, "high": high, "optimism": self.optimism},
             "gain_of_own_optimum": {"low": float(own[0]), "high": float(own[1])},
@@ -142,13 +137,17 @@ def certainty(
     method: Method = "auto",
     reference: Any = None,
     *,
+    constraints: Constraints | None = None,
+    objective: Objective = "mean",
     level: float = 0.9,
 ) -> Certainty:
     """The best mixture at a budget, and how sure it is.
 
     Args:
         bootstrap: from `bx.bootstrap`.
-        budget, weights, method, reference: as `optimize_mixture` takes them.
+        budget, weights, method, reference, constraints: as `optimize_mixture` takes them; every
+            resample keeps the constraints, guardrails by what it predicts itself.
+        objective: likewise, but not "budget".
         level: share of the sweeps in which an interval is to cover the truth.
 
     Returns:
@@ -158,7 +157,8 @@ def certainty(
         `gain` predicted without the run for the optimum found without it.
 
     Raises:
-        ValueError: as `optimize_mixture`, or on a level not between 0 and 1.
+        ValueError: as `optimize_mixture`, on a level not between 0 and 1, or on the objective
+            "budget".
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -167,55 +167,72 @@ def certainty(
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True
     """
-    best = optimize_mixture(bootstrap.fitted, budget, weights, method, reference)
+    if objective == "budget":
+        raise ValueError(
+            'objective is "budget", whose certainty is not known here; expected "mean", "worst" or '
+            "a function."
+        )
+    best = optimize_mixture(
+        bootstrap.fitted, budget, weights, method, reference, constraints=constraints,
+        objective=objective,
+    )  # fmt: skip
     counted = best.weights.to_numpy() > 0
-    resampled = _decided(bootstrap, bootstrap.resampled.coefficients, best)
-    resampled = _without(resampled, np.any(bootstrap.failed[:, counted], axis=1))
-    left_out = _decided(bootstrap, bootstrap.left_out.coefficients, best)
-    mixtures, losses, judged = resampled
-    return Certainty(
+    resampled = _decided(bootstrap, bootstrap.resampled.coefficients, best, objective)
+    left_out = _decided(bootstrap, bootstrap.left_out.coefficients, best, objective)
+    failed = np.any(bootstrap.failed[:, counted], axis=1)
+    mixtures, values, judged = _without(resampled, failed)
+    sure = Certainty(
         optimum=best,
         bootstrap=bootstrap,
         level=level,
         mixtures=mixtures,
-        gains=1 - losses[:, 1] / losses[:, 0],
-        own_gains=1 - losses[:, 2] / losses[:, 0],
+        gains=1 - values[:, 1] / values[:, 0],
+        own_gains=1 - values[:, 2] / values[:, 0],
         judged_gains=1 - judged / best.reference_objective,
         influence=_influence(bootstrap.runs, best, left_out),
     )
+    return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
 
 
-def _decided(bootstrap: Bootstrap, coefficients: Coefficients, best: Optimum) -> tuple:
+def _decided(
+    bootstrap: Bootstrap, coefficients: Coefficients, best: Optimum, objective: Objective
+) -> tuple:
     """What every resample finds, arrays with a leading axis (resamples,).
 
-    Its optimum (domains,), its mean losses (3,) of the reference, the recommended mixture and its
-    optimum, and the mean loss () that the fit to the whole sweep predicts for its optimum.
+    Its optimum (domains,), its objectives (3,) of the reference, the recommended mixture and its
+    optimum, and the objective () that the fit to the whole sweep predicts for its optimum.
     """
     fitted = bootstrap.fitted
-    mixtures = np.stack([best.reference, best.mixture])
+    feasible = best.constraints.resolve(fitted, best.budget, best.reference.to_numpy())
     with jax.enable_x64(True):
         found = _decide(
-            fitted.law, best.method, fitted.coefficients, coefficients, best.budget,
-            best.weights.to_numpy(), mixtures,
+            fitted.law, best.method, objective, fitted.coefficients, coefficients,
+            np.asarray(best.budget), best.weights.to_numpy(), feasible,
+            np.stack([best.reference, best.mixture]),
         )  # fmt: skip
     return tuple(np.asarray(part) for part in found)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _decide(
-    law: Law, method: Method, fitted: Coefficients, coefficients: Coefficients, budget: Array,
-    weights: Array, mixtures: Array,
+    law: Law, method: Method, objective: Objective, fitted: Coefficients,
+    coefficients: Coefficients, budget: Array, weights: Array, feasible: FeasibleSet,
+    mixtures: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    def mean_loss(of: Coefficients, mixture: Array) -> Array:
-        return MeanLoss(law)(mixture, (of, budget, weights))
+    problem = MixtureProblem(law, objective)
+    needed = (weights > 0) | (feasible.allowed is not None)
+
+    def value(of: Coefficients, mixture: Array) -> Array:
+        return problem.objective_of(mixture, MixtureArguments(of, budget, weights, feasible))
 
     def one(drawn: Coefficients) -> tuple[Array, Array, Array]:
-        counted = jnp.where(weights[:, None] > 0, drawn.amplitudes, 0.0)
+        counted = jnp.where(needed[:, None], drawn.amplitudes, 0.0)
         own = optimal_proportions(
-            law, drawn._replace(amplitudes=counted), budget, weights, method=method
-        )
-        losses = [mean_loss(drawn, mixture) for mixture in (*mixtures, own)]
-        return own, jnp.stack(losses), mean_loss(fitted, own)
+            law, drawn._replace(amplitudes=counted), budget, weights, method=method,
+            constraints=feasible, objective=objective,
+        )  # fmt: skip
+        values = [value(drawn, mixture) for mixture in (*mixtures, own)]
+        return own, jnp.stack(values), value(fitted, own)
 
     return jax.lax.map(one, coefficients, batch_size=CHUNK)
 
@@ -228,7 +245,7 @@ def _without(parts: tuple, failed: np.ndarray) -> tuple:
 
 
 def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.DataFrame:
-    mixtures, losses, _ = left_out
+    mixtures, values, _ = left_out
     change = mixtures - best.mixture.to_numpy()
     most = np.argmax(np.abs(np.nan_to_num(change)), axis=1)
     rows = np.arange(len(runs))
@@ -237,7 +254,7 @@ def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.Data
             "moved": np.abs(change).sum(axis=1) / 2,
             "domain": best.mixture.index.to_numpy()[most],
             "change": change[rows, most],
-            "gain": 1 - losses[:, 2] / losses[:, 0],
+            "gain": 1 - values[:, 2] / values[:, 0],
         },
         index=pd.Index(runs, name="without run"),
     )

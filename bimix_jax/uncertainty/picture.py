@@ -37,7 +37,7 @@ def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
 def _proportions(axes: "Axes", sure: "Certainty", reference: str) -> None:
     order = sure.optimum.mixture.sort_values().index
     mixture, beside = sure.optimum.mixture[order], sure.optimum.reference[order]
-    ends = sure.intervals().loc[order]
+    ends = sure.ends.loc[order]
     position = np.arange(len(order))
     axes.barh(position, mixture, 0.62, color=RECOMMENDED, alpha=0.85, label="recommended")
     axes.plot(beside, position, "|", ms=17, mew=2.2, color="0.55", label=reference)

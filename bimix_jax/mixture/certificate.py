@@ -1,0 +1,96 @@
+"""What proves an optimum: multipliers of its constraints, and the gap that they leave."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.mixture.nonnegative import nonnegative_least_squares
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+
+ACTIVE = 1e-6
+"""A constraint this close to equality can have a multiplier."""
+
+
+class Certificate(NamedTuple):
+    """Multipliers ≥ 0, in units of the objective, and the duality gap."""
+
+    gap: float
+    """no mixture of the set is better by more than this, if the problem is convex"""
+    at_lower: np.ndarray
+    """(domains,)"""
+    at_upper: np.ndarray
+    """(domains,)"""
+    rows: np.ndarray
+    """(rows,) in the order of `MixtureProblem.rows`"""
+
+
+def certify(
+    problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureArguments
+) -> Certificate:
+    """The multipliers that leave least of the gradient, and the gap at them.
+
+    Multipliers z of the rows h ≤ 0 bound the optimum from below: for convex f and h it is at least
+    f(r) + z·h(r) + min_x (∇f + z·∇h)·(x − r), x over the simplex between the bounds, where the
+    minimum of a linear function is found by filling the cheapest domains first. At the multipliers
+    of the optimum the bound is the optimum; any others give a weaker one, never a wrong one. This
+    is the Frank-Wolfe gap over the whole feasible set, without a linear programme.
+    """
+    set_, count = arguments.feasible, len(mixture)
+    gradient, rows, jacobian = (np.asarray(v) for v in _derivatives(problem, mixture, arguments))
+    gradient, jacobian = (np.where(np.isfinite(v), v, 0.0) for v in (gradient, jacobian))
+    lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
+    exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
+    near = rows >= -ACTIVE
+    ends = [np.eye(len(gradient))[:count][side] for side in
+            (mixture - lower < ACTIVE, upper - mixture < ACTIVE)]  # fmt: skip
+    free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
+    columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
+    found = nonnegative_least_squares(columns.T, -gradient)
+    first, second, third = np.cumsum([near.sum(), len(ends[0]), len(ends[1])])
+    multipliers = np.zeros(len(rows))
+    multipliers[near] = found[:first]
+    if problem.extra:
+        # Only multipliers that leave the slope 0 in the worst loss itself bound the optimum.
+        worst = multipliers[-len(arguments.weights) :]
+        worst /= -(worst @ jacobian[-len(worst) :, -1]) or 1.0
+    slopes = (gradient + multipliers @ jacobian)[:count]
+    signed = found[third : third + len(free)] - found[third + len(free) :]
+    slopes = slopes + signed[1:] @ exact
+    gap = slopes @ mixture - least_over_simplex(slopes, lower, upper) - multipliers @ rows
+    at_lower, at_upper = np.zeros(count), np.zeros(count)
+    at_lower[mixture - lower < ACTIVE] = found[first:second]
+    at_upper[upper - mixture < ACTIVE] = found[second:third]
+    return Certificate(float(gap), at_lower, at_upper, multipliers)
+
+
+def least_over_simplex(slopes: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
+    """The least slopes·r over mixtures (domains,) between bounds: the cheapest are filled first.
+
+    >>> round(least_over_simplex(np.array([1.0, 3.0]), np.zeros(2), np.array([0.6, 1.0])), 9)
+    1.8
+    """
+    order = np.argsort(slopes)
+    width = (upper - lower)[order]
+    filled = np.clip(1 - lower.sum() - (np.cumsum(width) - width), 0.0, width)
+    return float(slopes @ lower + slopes[order] @ filled)
+
+
+def _derivatives(problem: MixtureProblem, mixture: Any, arguments: MixtureArguments) -> Any:
+    with jax.enable_x64(True):
+        return _derivatives_at(problem, mixture, arguments)
+
+
+def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) -> tuple:
+    """Gradient of the value, rows and their Jacobian at a mixture (and its worst loss)."""
+    variables = jnp.asarray(mixture)
+    if problem.extra:
+        variables = jnp.append(variables, problem.objective_of(variables, arguments))
+    rows = problem.rows(variables, arguments)
+    gradient = jax.grad(problem.value)(variables, arguments)
+    return gradient, rows, jax.jacfwd(problem.rows)(variables, arguments)
+
+
+_derivatives_at = jax.jit(_at, static_argnums=0)

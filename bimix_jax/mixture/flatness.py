@@ -1,0 +1,95 @@
+"""How flat an optimum is: what else is nearly as good."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.mixture.interior import minimize_within
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+
+TOLERANCE = 1e-3
+"""As good means within this fraction of the best objective."""
+ALTERNATIVES = 3
+
+
+class NearOptimalArguments(NamedTuple):
+    """A direction in which to go as far as the objective allows."""
+
+    direction: Array
+    """(domains,)"""
+    limit: Array
+    """() the largest objective allowed"""
+    inner: MixtureArguments
+
+
+@dataclasses.dataclass(frozen=True)
+class NearOptimal:
+    """The mixture farthest in a direction whose objective is below a limit."""
+
+    inner: MixtureProblem
+    extra: int = 0
+
+    @property
+    def convex(self) -> bool:
+        """As the problem whose optimum is left."""
+        return self.inner.convex
+
+    def start(self, arguments: NearOptimalArguments, mixture: Array) -> Array:
+        """The mixture."""
+        return mixture
+
+    def value(self, variables: Array, arguments: NearOptimalArguments) -> Array:
+        """Against the direction."""
+        return -variables @ arguments.direction
+
+    def rows(self, variables: Array, arguments: NearOptimalArguments) -> Array:
+        """Those of the problem, and its objective below the limit."""
+        limit, inner = arguments.limit, arguments.inner
+        rows = self.inner.rows(jnp.append(variables, limit)[: len(variables) + self.inner.extra],
+                               inner)  # fmt: skip
+        if self.inner.extra:
+            return rows
+        return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))
+
+
+def as_good(problem: MixtureProblem, arguments: MixtureArguments, objective: float) -> np.ndarray:
+    """(2·domains, domains) mixtures that stretch each proportion down, then up, as far as it goes.
+
+    All have an objective (pull included) within `TOLERANCE` of `objective`, which is the best;
+    rows that did not converge are nan.
+    """
+    limit = jnp.asarray(objective + TOLERANCE * abs(objective))
+    return np.asarray(_extremes(NearOptimal(problem), arguments, limit))
+
+
+def _all_extremes(problem: NearOptimal, arguments: MixtureArguments, limit: Array) -> Array:
+    count = len(arguments.feasible.lower)
+    directions = jnp.concatenate([-jnp.eye(count), jnp.eye(count)])
+
+    def extreme(direction: Array) -> Array:
+        inner = NearOptimalArguments(direction, limit, arguments)
+        found = minimize_within(problem, inner, arguments.feasible)
+        return jnp.where(found.error <= 0, found.variables, jnp.nan)
+
+    return jax.vmap(extreme)(directions)
+
+
+_extremes: Any = jax.jit(_all_extremes, static_argnums=0)
+
+
+def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVES) -> np.ndarray:
+    """(≤ count, domains) of the candidates, each as far as possible from the best and the others.
+
+    >>> far_apart(np.array([0.5, 0.5]), np.array([[0.6, 0.4], [0.3, 0.7]]), 1)
+    array([[0.3, 0.7]])
+    """
+    left = candidates[np.all(np.isfinite(candidates), axis=1)]
+    chosen = [best]
+    for _ in range(min(count, len(left))):
+        distance = np.min([np.abs(left - c).sum(axis=1) for c in chosen], axis=0)
+        chosen.append(left[np.argmax(distance)])
+    return np.array(chosen[1:])

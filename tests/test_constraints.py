@@ -1,0 +1,285 @@
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog, nnls
+
+import bimix_jax as bx
+from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
+from bimix_jax.mixture.certificate import certify
+from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.roots import decreasing_root
+from tests.fits import frame
+from tests.test_proportions import random_law
+
+DOMAINS = 5
+GROUPS = np.array([[1.0, 1, 0, 0, 0], [0, 0, 1, 1, 0]])
+
+
+@functools.cache
+def solver(method, objective):
+    """One compilation for every test."""
+    return jax.jit(
+        lambda c, w, s: bx.optimal_proportions(
+            BiMix(), c, 2.0, w, method=method, constraints=s, objective=objective
+        )
+    )
+
+
+def random_set(seed, pull=False):
+    """Bounds, two groups and guardrails that a random mixture satisfies."""
+    rng = np.random.default_rng(seed)
+    inside = rng.dirichlet(np.full(DOMAINS, 2.0))
+    lower = np.where(rng.random(DOMAINS) < 0.5, inside * rng.uniform(0, 1, DOMAINS), 0.0)
+    upper = np.where(rng.random(DOMAINS) < 0.5, inside * rng.uniform(1, 2, DOMAINS), 1.0)
+    sums = GROUPS @ inside
+    found = feasible_set(lower, upper, GROUPS, 0.8 * sums, 1.1 * sums)
+    allowed = np.where(rng.random(DOMAINS) < 0.5, rng.uniform(0, 0.1, DOMAINS), np.inf)
+    return dataclasses.replace(found, allowed=allowed, guarded=inside)
+
+
+def violation(mixture, allowed):
+    sums = GROUPS @ mixture
+    return max(
+        abs(mixture.sum() - 1), (allowed.lower - mixture).max(), (mixture - allowed.upper).max(),
+        (sums - allowed.most).max(), (allowed.least - sums).max(),
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("float64")
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from(["mean", "worst"]))
+def test_exact_and_gradient_agree_are_feasible_and_proven(seed, objective):
+    coefficients, weights = random_law(seed, DOMAINS)
+    allowed = random_set(seed)
+    problem = MixtureProblem(BiMix(), objective)
+    arguments = MixtureArguments(coefficients, np.asarray(2.0), weights, allowed)
+    exact, gradient = (
+        np.asarray(solver(method, objective)(coefficients, weights, allowed))
+        for method in ("exact", "gradient")
+    )
+    assert violation(exact, allowed) < 1e-12
+    assert violation(gradient, allowed) < 1e-9
+    one, other = (float(problem.objective_of(r, arguments)) for r in (exact, gradient))
+    assert other == pytest.approx(one, rel=1e-7)
+    assert abs(certify(problem, exact, arguments).gap) < 1e-8 * one
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("method", ["exact", "gradient"])
+def test_derivatives_of_the_constrained_optimum_agree_with_central_differences(method):
+    coefficients, weights = random_law(3, DOMAINS)
+    allowed = random_set(11)
+    direction = np.random.default_rng(0).standard_normal(coefficients.amplitudes.shape)
+
+    def mixture(shift):
+        moved = coefficients._replace(
+            amplitudes=coefficients.amplitudes * (1 + shift * direction),
+            exponents=coefficients.exponents * (1 + 0.3 * shift * direction),
+        )
+        return solver(method, "mean")(moved, weights, allowed)
+
+    step = 1e-5
+    expected = (mixture(step) - mixture(-step)) / (2 * step)
+    assert np.abs(expected).max() > 1e-3
+    forward = jax.jacfwd(mixture)(0.0)
+    np.testing.assert_allclose(forward, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(jax.jacrev(mixture)(0.0), forward, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_pull_leads_from_the_optimum_to_its_mixture():
+    coefficients, weights = random_law(5, DOMAINS)
+    to = np.array([0.4, 0.3, 0.1, 0.1, 0.1])
+    free = bx.optimal_proportions(BiMix(), coefficients, 2.0, weights)
+    base = feasible_set(np.zeros(DOMAINS), np.ones(DOMAINS), GROUPS)
+    at = [
+        np.asarray(solver("exact", "mean")(
+            coefficients, weights,
+            dataclasses.replace(base, pull=np.array(strength), pull_to=to),
+        ))
+        for strength in (1e-9, 1.0, 1e6)
+    ]  # fmt: skip
+    np.testing.assert_allclose(at[0], free, atol=1e-6)
+    np.testing.assert_allclose(at[2], to, atol=1e-4)
+    assert np.abs(at[1] - to).sum() < np.abs(at[0] - to).sum()
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_batch_survives_a_member_whose_guardrails_leave_nothing():
+    coefficients, weights = random_law(6, DOMAINS)
+    allowed = random_set(6)
+    impossible = np.eye(DOMAINS)[0]
+    both = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), allowed)
+    both = dataclasses.replace(both, guarded=np.stack([allowed.guarded, impossible]),
+                               allowed=np.stack([allowed.allowed, np.zeros(DOMAINS)]))  # fmt: skip
+    found = jax.vmap(solver("exact", "mean"), in_axes=(None, None, 0))(coefficients, weights, both)
+    assert np.all(np.isfinite(found[0]))
+    assert np.all(np.isnan(found[1]))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_feasibility_is_that_of_a_linear_programme_and_the_start_lies_inside(seed):
+    rng = np.random.default_rng(seed)
+    inside = rng.dirichlet(np.ones(DOMAINS))
+    lower = np.where(rng.random(DOMAINS) < 0.5, inside * rng.uniform(0, 1.3, DOMAINS), 0.0)
+    upper = np.minimum(1, np.maximum(lower, inside * rng.uniform(0.8, 2, DOMAINS)))
+    groups = (rng.random((3, DOMAINS)) < 0.5).astype(float)
+    least = groups @ inside * rng.uniform(0.5, 1.2, 3)
+    most = np.minimum(1, least * rng.uniform(1, 1.5, 3))
+    rows, limits = np.vstack([groups, -groups]), np.concatenate([most, -least])
+    oracle = linprog(np.zeros(DOMAINS), rows, limits, np.ones((1, DOMAINS)), [1.0],
+                     bounds=list(zip(lower, upper, strict=True)))  # fmt: skip
+    try:
+        found = feasible_set(lower, upper, groups, least, most)
+    except InfeasibleError:
+        assert oracle.status == 2
+        return
+    assert oracle.status == 0
+    start = found.start
+    assert abs(start.sum() - 1) < 1e-9
+    assert np.all(rows @ start <= limits + 1e-9)
+    assert np.all((lower - 1e-9 <= start) & (start <= upper + 1e-9))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000))
+def test_nonnegative_least_squares_is_scipys(seed):
+    rng = np.random.default_rng(seed)
+    matrix, target = rng.standard_normal((6, 9)), rng.standard_normal(6)
+    ours = np.linalg.norm(matrix @ nonnegative_least_squares(matrix, target) - target)
+    assert ours == pytest.approx(nnls(matrix, target)[1], abs=1e-10)
+
+
+def test_the_nearest_mixture_of_a_hull_is_the_mixture_itself_inside():
+    points = np.random.default_rng(0).dirichlet(np.ones(4), 9)
+    np.testing.assert_allclose(nearest_in_hull(points.mean(axis=0), points), points.mean(axis=0),
+                               atol=1e-7)  # fmt: skip
+    corner = np.eye(4)[0]
+    assert np.abs(nearest_in_hull(corner, points) - corner).max() > 0.01
+
+
+@pytest.mark.usefixtures("float64")
+def test_roots_and_their_derivatives():
+    root = functools.partial(decreasing_root, lambda x, a: a - jnp.exp(x) * x, low=0.0, high=9.0)
+    x = root(low=jnp.zeros(()), high=jnp.full((), 9.0), arguments=2.0)
+    assert float(x * np.exp(x)) == pytest.approx(2.0, rel=1e-14)
+    slope = jax.grad(lambda a: root(low=jnp.zeros(()), high=jnp.full((), 9.0), arguments=a))(2.0)
+    assert float(slope) == pytest.approx(1 / (np.exp(x) * (1 + x)), rel=1e-10)
+
+
+# ---- by name -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return bx.fit(bx.read_sweep(frame()))
+
+
+CONFLICTS = [
+    ({"lower": {"web": 0.6, "code": 0.53}}, "floors sum to 1.13 .web 0.6, code 0.53"),
+    ({"upper": {"web": 0.1, "code": 0.2, "books": 0.3}}, "ceilings sum to 0.6"),
+    ({"lower": {"web": 0.5}, "upper": {"web": 0.4}}, "web: the floor 0.5 is above the ceiling 0.4"),
+    ({"fixed": {"web": 0.5}, "available": {"web": 1e9}}, "by its available tokens.: the floor"),
+    ({"groups": [Group(("web", "code"), most=0.2)], "lower": {"web": 0.3}}, "web . code: floors"),
+    (
+        {"groups": [Group(("web", "code"), most=0.6), Group(("code", "books"), most=0.6),
+                    Group(("web", "books"), most=0.6)]},
+        "no mixture .* web . code ≤ 0.6, code . books ≤ 0.6, web . books ≤ 0.6 together",
+    ),
+    ({"guardrail": 0.0, "lower": {"web": 0.5}}, "guardrails come to, floors sum to 1.16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "words"), CONFLICTS)
+def test_conflicts_are_named_and_no_mixture_is_returned(fitted, given, words):
+    with pytest.raises(InfeasibleError, match=words):
+        bx.optimize_mixture(fitted, constraints=Constraints(**given))
+
+
+WRONG = [
+    ({"lower": {"wiki": 0.1}}, "lower: wiki is unknown; expected only"),
+    ({"available": {"wiki": 1e9}}, "available: wiki is unknown"),
+    ({"guardrail": {"wiki": 0.1}}, "guardrail: wiki is unknown"),
+    ({"groups": [Group(("wiki",))]}, "groups: wiki is unknown"),
+    ({"available": {"web": -1.0}}, "available: web is -1.0; expected tokens ≥ 0"),
+    ({"lower": {"web": 1.5}}, "lower: web is 1.5; expected a proportion"),
+    ({"upper": {"web": "much"}}, "upper: web is 'much'; expected a number"),
+    ({"epochs": 0.0}, "epochs is 0.0; expected a number above 0"),
+    ({"guardrail": -0.1}, "guardrail is -0.1"),
+    ({"pull": 1.0, "pull_to": {"web": 0.5, "code": 0.1, "books": 0.1}}, "pull_to: .*sums to 0.7"),
+    ({"guardrail": 0.1, "guarded": {"web": 1.0}}, "guarded: .*code, books"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG)
+def test_bad_constraints_are_refused(fitted, given, words):
+    with pytest.raises(ValueError, match=words):
+        bx.optimize_mixture(fitted, constraints=Constraints(**given))
+
+
+def test_tokens_need_to_be_known_where_budgets_are_steps():
+    table = frame().rename(columns={"tokens": "steps"})
+    fitted = bx.fit(bx.read_sweep(table))
+    with pytest.raises(ValueError, match="budgets are steps.*tokens_per_step"):
+        bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}))
+    given = Constraints(available={"web": 2e8}, epochs=2, tokens_per_step=0.5)
+    assert given.ceilings(fitted, 1e9) == {"web": pytest.approx(0.8)}
+
+
+def test_files_and_dictionaries_hold_everything(tmp_path):
+    given = Constraints(
+        lower={"web": 0.1}, available={"code": 1e9}, epochs=4.0, pull=0.1,
+        groups=[Group(("web", "code"), 0.1, 0.9)], guardrail={"code": 0.01},
+    )  # fmt: skip
+    (tmp_path / "c.json").write_text(json.dumps(given.to_dict()))
+    assert bx.read_constraints(tmp_path / "c.json") == given
+    (tmp_path / "c.toml").write_text(
+        "epochs = 4.0\npull = 0.1\n[lower]\nweb = 0.1\n[available]\ncode = 1e9\n"
+        "[guardrail]\ncode = 0.01\n[[groups]]\n"
+        'domains = ["web", "code"]\nleast = 0.1\nmost = 0.9\n'
+    )
+    assert bx.read_constraints(tmp_path / "c.toml") == given
+    (tmp_path / "bad.toml").write_text("floor = 1")
+    with pytest.raises(ValueError, match="bad.toml: constraints: floor is unknown"):
+        bx.read_constraints(tmp_path / "bad.toml")
+
+
+def test_what_holds_an_optimum_gains_what_relaxing_it_gives(fitted):
+    given = Constraints(upper={"web": 0.2})
+    best = bx.optimize_mixture(fitted, constraints=given)
+    wider = bx.optimize_mixture(fitted, constraints=Constraints(upper={"web": 0.2 * 1.01}))
+    (gain,) = best.binding["gain"]
+    assert best.binding.index.tolist() == ["web ≤ 0.2"]
+    assert best.objective - wider.objective == pytest.approx(gain, rel=0.02)
+    assert best.unconstrained["web"] > 0.2
+
+
+def test_flat_ranges_and_alternatives_are_as_good(fitted):
+    best = bx.optimize_mixture(fitted)
+    limit = best.objective * 1.001
+    assert np.all(best.flatness["flat_low"] < best.mixture - 1e-3)
+    assert np.all(best.flatness["flat_high"] > best.mixture + 1e-3)
+    losses = fitted.predict(best.alternatives, best.budget).mean(axis=1)
+    np.testing.assert_allclose(losses, limit, rtol=1e-7)
+
+
+def test_least_budget_reaches_its_goals_and_no_less_does(fitted):
+    goals = dict(zip(fitted.targets, fitted.predict(best_of(fitted), 3e9), strict=True))
+    least = bx.optimize_mixture(fitted, objective="budget", goals=goals)
+    assert least.budget == pytest.approx(3e9, rel=1e-6)
+    np.testing.assert_allclose(least.losses, list(goals.values()), rtol=1e-7)
+    with pytest.raises(InfeasibleError, match="no budget reaches all of them"):
+        bx.optimize_mixture(fitted, objective="budget", goals={"web": 1e-3, "code": 1e-3})
+
+
+def best_of(fitted):
+    return bx.optimize_mixture(fitted).mixture

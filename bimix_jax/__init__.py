@@ -81,16 +81,22 @@ if TYPE_CHECKING:
     from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweep import Sweep as Sweep
+    from bimix_jax.uncertainty.between_laws import BetweenLaws as BetweenLaws
+    from bimix_jax.uncertainty.between_laws import between_laws as between_laws
     from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
     from bimix_jax.uncertainty.bootstrap import bootstrap as bootstrap
+    from bimix_jax.uncertainty.certainty import Certainty as Certainty
+    from bimix_jax.uncertainty.certainty import certainty as certainty
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AdditiveLaw": "laws.additive",
     "ArrayFit": "fitting.arrays",
+    "BetweenLaws": "uncertainty.between_laws",
     "BiMix": "laws.bimix",
     "Bootstrap": "uncertainty.bootstrap",
+    "Certainty": "uncertainty.certainty",
     "Code": "fitting.codes",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
@@ -125,7 +131,9 @@ _HOMES = {
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
     "best_measured": "scoring",
+    "between_laws": "uncertainty.between_laws",
     "bootstrap": "uncertainty.bootstrap",
+    "certainty": "uncertainty.certainty",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "diagnose": "diagnosis.diagnose",

@@ -18,6 +18,7 @@ from bimix_jax.files import atomic_path
 from bimix_jax.mixture.pictures import plot_path as plot_path
 from bimix_jax.mixture.pictures import plot_sensitivity as plot_sensitivity
 from bimix_jax.mixture.pictures import plot_tradeoff as plot_tradeoff
+from bimix_jax.uncertainty.picture import plot_certainty as plot_certainty
 
 if TYPE_CHECKING:
     import pandas as pd

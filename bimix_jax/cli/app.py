@@ -2,6 +2,7 @@
 
 import typer
 
+from bimix_jax.cli.certainty import certainty
 from bimix_jax.cli.check import check
 from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
@@ -24,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    check, fit, predict, evaluate, compare, optimize, path, tradeoff, sensitivity, propose, entropy, demo,
+    check, fit, predict, evaluate, compare, optimize, certainty, path, tradeoff, sensitivity,
+    propose, entropy, demo,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-PERCENT = {"error", "mre", "worst", "difference", "se"}
+PERCENT = {"error", "mre", "worst", "difference", "se", "gain"}
 SHARES = {
     "proportion", "low", "high", "reference", "unconstrained", "flat_low", "flat_high",
-    "observed_min", "observed_max", "min", "median", "max", "share", "rounded",
+    "observed_min", "observed_max", "min", "median", "max", "share", "rounded", "moved", "change",
 }  # fmt: skip
 TOKENS = {"tokens", "available", "rounded_tokens"}
 

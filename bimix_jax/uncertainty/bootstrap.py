@@ -61,7 +61,7 @@ class Bootstrap:
         """
         worse = np.isin(self.resampled.code, [Code.BAD_DATA, Code.NONFINITE])
         lost = self.fitted.identified & ~self.resampled.identified
-        return worse | lost.any(axis=2)
+        return np.asarray(worse | lost.any(axis=2))
 
     def interval(self, values: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Low and high end (…) of anything (resamples, …) computed of the resampled fits."""
@@ -113,11 +113,10 @@ class Bootstrap:
         return pd.DataFrame(columns, index=names)
 
     def _rows(self, target: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ends (coefficients,) of the intervals on a target's reported coefficients."""
         each = [
-            list(
-                self._report(jax.tree.map(lambda leaf, i=i: leaf[i], coefficients), target).values()
-            )
-            for coefficients in [self.resampled.coefficients]
+            list(self._report(jax.tree.map(lambda x, i=i: x[i], drawn), target).values())
+            for drawn in [self.resampled.coefficients]
             for i in range(len(self.resampled.code))
         ]
         return self.interval(np.where(self.failed[:, target, None], np.nan, each), level)
@@ -174,7 +173,11 @@ def bootstrap(
     points = points_of(sweep, fitted, weight)
     run, first = _numbered(sweep.run)
     group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
-    factor = draw(resampling, seed, n, len(one_each))[:, group[first]]
+    # What has no weight must not be drawn in place of what has.
+    used = np.unique(group[np.any(points.weight > 0, axis=1)])
+    factor = np.ones((n, len(one_each)))
+    factor[:, used] = draw(resampling, seed, n, len(used))
+    factor = factor[:, group[first]]
     resampled, left_out = _fits(fitted, points, factor, run, resampling == "residuals")
     made = Bootstrap(
         fitted, resampled, left_out, _freedom(fitted, points, group, one_each), resampling, seed,
@@ -244,7 +247,7 @@ def _check(sweep: Sweep, fitted: Fit, n: int, unit: str, unused: dict[str, Any])
 def _notes(made: Bootstrap) -> list[str]:
     """How resamples went, and what intervals cannot be given."""
     notes = []
-    failed, freedom = made.failed.any(axis=1), made.freedom
+    failed, freedom = np.any(made.failed, axis=1), made.freedom
     if failed.any():
         notes.append(
             f"{int(failed.sum())} of {len(failed)} resamples failed for some target, or lost an "

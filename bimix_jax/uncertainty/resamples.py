@@ -27,9 +27,9 @@ class Points(NamedTuple):
 
     mixture: np.ndarray
     budget: np.ndarray
-    loss: np.ndarray
+    loss: Any
     """(points, targets)"""
-    weight: np.ndarray
+    weight: Any
     """(points, targets)"""
     size: np.ndarray | None
 
@@ -69,7 +69,7 @@ def fit_resamples(
             coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0),
             coefficients.exponents[:, None],
         )  # fmt: skip
-        found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
+    found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
     return _as_fit(fitted, found)
 
 
@@ -87,11 +87,10 @@ def _compiled(
         restraint: Array, starts: Array,
     ) -> ArrayFit:  # fmt: skip
         def one(of_unit: Array) -> ArrayFit:
-            each, loss, weight = of_unit[unit][:, None], points.loss, points.weight
+            each = of_unit[unit][:, None]
+            loss, weight = points.loss, each * points.weight
             if of_residuals:
-                loss = predicted + each * (loss - predicted)
-            else:
-                weight = each * weight
+                loss, weight = predicted + each * (points.loss - predicted), points.weight
             return fit_arrays(
                 law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=residual, huber=huber, tied=tied, starts=starts, tolerance=TOLERANCE,
@@ -103,8 +102,8 @@ def _compiled(
     return jax.jit(run)
 
 
-def _as_fit(fitted: Fit, found: ArrayFit) -> Fit:
-    """The arrays by name; amplitudes nan where a resample failed."""
+def _as_fit(fitted: Fit, found: Any) -> Fit:
+    """The arrays of an `ArrayFit` by name; amplitudes nan where a resample failed."""
     count = len(found.code)
     failed = np.isin(found.code, [Code.BAD_DATA, Code.NONFINITE])
     amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)

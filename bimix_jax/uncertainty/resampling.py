@@ -2,13 +2,10 @@
 
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-Resampling = Literal["weights", "multinomial", "residuals"]
-RESAMPLINGS: tuple[Resampling, ...] = ("weights", "multinomial", "residuals")
+Resampling = Literal["multinomial", "weights", "residuals"]
+RESAMPLINGS: tuple[Resampling, ...] = ("multinomial", "weights", "residuals")
 
 
 def draw(kind: Resampling, seed: int, resamples: int, units: int) -> np.ndarray:
@@ -27,20 +24,17 @@ def draw(kind: Resampling, seed: int, resamples: int, units: int) -> np.ndarray:
     """
     if kind not in RESAMPLINGS:
         raise ValueError(f"resampling is {kind!r}; expected one of {', '.join(RESAMPLINGS)}.")
-    with jax.enable_x64(True):
-        key = jax.random.key(seed)
-        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(np.arange(resamples))
-        return np.asarray(jax.vmap(lambda key: _one(kind, key, units))(keys))
+    generators = (np.random.default_rng([seed, number]) for number in range(resamples))
+    return np.stack([_one(kind, generator, units) for generator in generators])
 
 
-def _one(kind: Resampling, key: Array, units: int) -> Array:
+def _one(kind: Resampling, generator: np.random.Generator, units: int) -> np.ndarray:
     if kind == "residuals":
-        return jax.random.normal(key, (units,))
+        return generator.standard_normal(units)
     if kind == "weights":
-        weight = jax.random.exponential(key, (units,))
-        return weight / jnp.mean(weight)
-    drawn = jax.random.randint(key, (units,), 0, units)
-    return jnp.zeros(units).at[drawn].add(1.0)
+        weight = generator.standard_exponential(units)
+        return weight / weight.mean()
+    return np.bincount(generator.integers(units, size=units), minlength=units).astype(float)
 
 
 def leave_one_out(units: int) -> np.ndarray:

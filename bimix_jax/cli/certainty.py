@@ -1,0 +1,99 @@
+"""`bimix certainty`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli import options
+from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.files import check_apart
+from bimix_jax.mixture.files import read_mixtures
+
+SHOWN = 5
+
+
+def certainty(
+    sweep: options.SweepFile,
+    law: Annotated[
+        list[str] | None,
+        typer.Option(help="The law; further ones are fitted beside it. Default BiMix."),
+    ] = None,
+    budget: options.Budget = None,
+    resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    resampling: Annotated[
+        str, typer.Option(help="multinomial, weights, or residuals for few runs.")
+    ] = "multinomial",
+    unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture",
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="TARGET=WEIGHT; targets not named count 0. Default: all count 1."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
+    ] = None,
+    losses: options.LossesFile = None,
+    key: options.Key = None,
+    budget_column: options.BudgetColumn = None,
+    select: options.Select = None,
+    run_column: options.RunColumn = None,
+    mixture_prefix: options.MixturePrefix = None,
+    loss_prefix: options.LossPrefix = None,
+    from_budget: options.FromBudget = None,
+    loss: options.Residual = "relative",
+    huber: options.Huber = None,
+    tied: options.Tied = None,
+    plot: options.Plot = None,
+    json: options.Json = False,
+) -> None:
+    """Say how sure a recommended mixture is, by fitting resampled runs.
+
+    Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
+    """
+    check_apart([sweep, losses, reference], [plot])
+    measured = options.load_sweep(
+        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
+        from_budget,
+    )  # fmt: skip
+    laws = [bx.law_named(name) for name in law or ["BiMix"]]
+    fits = [bx.fit(measured, each, loss=loss, huber=huber, tied=tied or ()) for each in laws]  # type: ignore[arg-type]
+    weights = options.numbers("--weight", weight) or None
+    beside = None if reference is None else read_mixtures(reference, measured.domains)
+    drawn = bx.bootstrap(
+        measured, fits[0], resamples, seed, resampling=resampling, unit=unit,  # type: ignore[arg-type]
+    )  # fmt: skip
+    sure = bx.certainty(drawn, budget, weights, reference=beside, level=level)
+    others = bx.between_laws(fits, budget, weights, beside) if len(fits) > 1 else None
+    name = "uniform" if reference is None else reference.stem
+    if plot:
+        bx.plots.save_figure(bx.plots.plot_certainty(sure, name), plot)
+    if json:
+        by_law = {} if others is None else {"between_laws": others._asdict()}
+        return show_json({**sure.document(), "coefficients": _plain(drawn, level), **by_law})
+    show_line(f"{sweep}: {measured.summary()}")
+    _show(sure, others)
+    return None
+
+
+def _plain(drawn: bx.Bootstrap, level: float) -> dict[str, object]:
+    table = drawn.table(level)
+    return {target: table.loc[target] for target in drawn.fitted.targets}
+
+
+def _show(sure: bx.Certainty, others: bx.BetweenLaws | None) -> None:
+    best, law = sure.optimum, sure.bootstrap.fitted.law.name
+    title = f"{law}: recommended mixture at {best.budget:g} {best.unit}"
+    show_table(best.table(), f"{title}, {100 * sure.level:.0f} % intervals")
+    show_table(
+        sure.influence.head(SHOWN), f"Runs whose loss would move it most (of {len(sure.influence)})"
+    )
+    if others is not None:
+        show_table(others.mixtures, "Optimal mixture by law")
+        show_table(
+            100 * others.gains, "Gain over the reference, %: of the mixture of the law above"
+        )
+    show_line(sure.verdict())
+    show_notes(sure.notes())

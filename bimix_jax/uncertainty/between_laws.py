@@ -1,0 +1,64 @@
+"""What the choice of the law does to the recommended mixture, beside what the runs do."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.optimum import optimize_mixture
+
+
+class BetweenLaws(NamedTuple):
+    """The optima of several laws, and what each law thinks of them."""
+
+    mixtures: pd.DataFrame
+    """(domains, laws) the optimal proportions by every law, then `least` and `largest`"""
+    gains: pd.DataFrame
+    """(laws, laws) the row's law predicts this gain over the reference for the column's optimum"""
+
+
+def between_laws(
+    fits: Sequence[Fit], budget: float | None = None, weights: Any = None, reference: Any = None
+) -> BetweenLaws:
+    """The spread of the optimum between laws that were fitted to one sweep.
+
+    Args:
+        fits: of different laws; their names are the labels.
+        budget, weights, reference: as `optimize_mixture` takes them; a law that cannot express
+            every target counts the targets that it can.
+
+    Raises:
+        ValueError: as `optimize_mixture`, on domains that differ, or a law that is there twice.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> found = bx.between_laws([bx.fit(sweep, law) for law in (bx.BiMix(), bx.LogLinear())])
+    >>> found.gains.loc["BiMix", "BiMix"] >= found.gains.loc["BiMix", "LogLinear"]
+    np.True_
+    """
+    names = [fitted.law.name for fitted in fits]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"fits are of {', '.join(names) or 'no law'}; expected different laws.")
+    domains = fits[0].domains
+    if any(fitted.domains != domains for fitted in fits):
+        raise ValueError("fits differ in their domains; expected fits to one sweep.")
+    optima = [optimize_mixture(fitted, budget, weights, reference=reference) for fitted in fits]
+    mixtures = pd.DataFrame({name: best.mixture for name, best in zip(names, optima, strict=True)})
+    gains = [
+        _gains(fitted, best.budget, best.weights.to_numpy(), best.reference, mixtures)
+        for fitted, best in zip(fits, optima, strict=True)
+    ]
+    spread = {"least": mixtures.min(axis=1), "largest": mixtures.max(axis=1)}
+    table = pd.DataFrame(gains, index=pd.Index(names, name="predicted by"), columns=names)
+    return BetweenLaws(mixtures.assign(**spread).rename_axis("domain"), table)
+
+
+def _gains(
+    fitted: Fit, budget: float, weights: np.ndarray, reference: pd.Series, mixtures: pd.DataFrame
+) -> np.ndarray:
+    """(mixtures,) gain over the reference that a fit predicts for each column."""
+    values = np.vstack([reference.to_numpy(), mixtures.to_numpy().T])
+    losses = fitted.predict_points(values, budget)[:, weights > 0] @ weights[weights > 0]
+    return 1 - losses[1:] / losses[0]

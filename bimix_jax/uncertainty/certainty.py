@@ -1,0 +1,265 @@
+"""How sure a recommended mixture is: its intervals, its gain, and what single runs do to it."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import Array
+
+from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.feasible import FeasibleSet
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
+from bimix_jax.mixture.optimum import Optimum, optimize_mixture
+from bimix_jax.mixture.proportions import Method, optimal_proportions
+from bimix_jax.uncertainty.bootstrap import Bootstrap
+from bimix_jax.uncertainty.intervals import probability_above
+
+CHUNK = 50
+"""Resamples whose optima are searched side by side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Certainty:
+    """A recommended mixture and what resampling the runs says of it; made by `certainty`.
+
+    Gains are fractions of the reference's mean loss. Three are told apart: `gain`, predicted by
+    the fit for the recommended mixture; `gains`, predicted by every resample for that same
+    mixture; `own_gains`, predicted by every resample for its own optimum.
+    """
+
+    optimum: Optimum
+    """of the fit to the whole sweep: the recommendation, with intervals of the proportions"""
+    bootstrap: Bootstrap
+    level: float
+    mixtures: np.ndarray
+    """(resamples, domains) the optimum of every resample, nan where it failed"""
+    gains: np.ndarray
+    """(resamples,) of the recommended mixture"""
+    own_gains: np.ndarray
+    """(resamples,) of the resample's own optimum"""
+    judged_gains: np.ndarray
+    """(resamples,) of the resample's own optimum, predicted by the fit to the whole sweep"""
+    influence: pd.DataFrame
+    """one row a run, see `certainty`"""
+
+    @property
+    def gain(self) -> float:
+        """Predicted for the recommended mixture by the fit to the whole sweep."""
+        return 1 - self.optimum.objective / self.optimum.reference_objective
+
+    @property
+    def possible_gains(self) -> np.ndarray:
+        """(resamples,) what the recommended mixture may truly gain.
+
+        A fit that picks its own optimum promises too much. By how much shows where the truth is
+        known: a resample promises `own_gains` for its optimum, which the whole sweep's fit, the
+        truth of the resampled world, puts at `judged_gains`. That error is taken off the gain.
+        """
+        return self.gain - (self.own_gains - self.judged_gains)
+
+    @property
+    def optimism(self) -> float:
+        """By how much the predicted gain is too large on average, as it is that of an optimum."""
+        return float(np.nanmean(self.own_gains - self.judged_gains))
+
+    @property
+    def probability(self) -> float:
+        """That the recommended mixture is better than the reference, if the law is true."""
+        return probability_above(self.possible_gains, 0.0, self.bootstrap.freedom)
+
+    def gain_interval(self) -> tuple[float, float]:
+        """Low and high end of what the recommended mixture truly gains over the reference."""
+        low, high = self.bootstrap.interval(self.possible_gains, self.level)
+        return float(low), float(high)
+
+    @property
+    def ends(self) -> pd.DataFrame:
+        """Low and high end of the optimal proportion, by domain."""
+        low, high = self.bootstrap.interval(self.mixtures, self.level)
+        return pd.DataFrame({"low": low, "high": high}, index=self.optimum.mixture.index)
+
+    def verdict(self) -> str:
+        """The gain, its interval and the probability in one sentence."""
+        low, high = self.gain_interval()
+        gain = f"The predicted gain over the reference is {_percent(self.gain)}"
+        if np.isnan(low):
+            return f"{gain}; how sure that is cannot be said from so few mixtures."
+        return (
+            f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
+            f"recommended mixture is better with probability {self.shown_probability()}, if "
+            f"{self.bootstrap.fitted.law.name} is true."
+        )
+
+    def shown_probability(self) -> str:
+        """The probability as it is quoted, never as 0 or 1."""
+        if self.probability > 0.995:
+            return "above .99"
+        if self.probability < 0.005:
+            return "below .01"
+        return f"{self.probability:.2f}".lstrip("0")
+
+    def document(self) -> dict[str, Any]:
+        """Everything but the resamples as nested dictionaries, for JSON."""
+        low, high = self.gain_interval()
+        own = self.bootstrap.interval(self.own_gains, self.level)
+        return {
+            **self.optimum.document(),
+            "level": self.level,
+            "gain": {"value": self.gain, "low": low, "high": high, "optimism": self.optimism},
+            "gain_of_own_optimum": {"low": float(own[0]), "high": float(own[1])},
+            "probability": self.probability,
+            "verdict": self.verdict(),
+            "influence": self.influence,
+            "resamples": len(self.gains),
+            "notes": self.notes(),
+        }
+
+    def notes(self) -> list[str]:
+        """What has to be said beside the numbers."""
+        return list(dict.fromkeys([*self.optimum.notes, *self.bootstrap.notes, CONDITIONAL]))
+
+
+CONDITIONAL = (
+    "Intervals are about the runs: they hold if the law is true, and say nothing of what it misses."
+)
+
+
+def certainty(
+    bootstrap: Bootstrap,
+    budget: float | None = None,
+    weights: Any = None,
+    method: Method = "auto",
+    reference: Any = None,
+    *,
+    constraints: Constraints | None = None,
+    objective: Objective = "mean",
+    level: float = 0.9,
+) -> Certainty:
+    """The best mixture at a budget, and how sure it is.
+
+    Args:
+        bootstrap: from `bx.bootstrap`.
+        budget, weights, method, reference, constraints: as `optimize_mixture` takes them; every
+            resample keeps the constraints, guardrails by what it predicts itself.
+        objective: likewise, but not "budget".
+        level: share of the sweeps in which an interval is to cover the truth.
+
+    Returns:
+        A `Certainty`. Its `influence` has one row a run, the most influential first: how far the
+        optimum moves without it (`moved`, total variation distance, the share of the tokens that
+        change their domain), the `domain` whose share changes most and its `change`, and the
+        `gain` predicted without the run for the optimum found without it.
+
+    Raises:
+        ValueError: as `optimize_mixture`, on a level not between 0 and 1, or on the objective
+            "budget".
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> sure = bx.certainty(bx.bootstrap(sweep, n=200), 2 * sweep.largest_budget)
+    >>> low, high = sure.gain_interval()
+    >>> low < sure.gain < high and 0 < sure.probability < 1
+    True
+    """
+    if objective == "budget":
+        raise ValueError(
+            'objective is "budget", whose certainty is not known here; expected "mean", "worst" or '
+            "a function."
+        )
+    best = optimize_mixture(
+        bootstrap.fitted, budget, weights, method, reference, constraints=constraints,
+        objective=objective,
+    )  # fmt: skip
+    counted = best.weights.to_numpy() > 0
+    resampled = _decided(bootstrap, bootstrap.resampled.coefficients, best, objective)
+    left_out = _decided(bootstrap, bootstrap.left_out.coefficients, best, objective)
+    failed = np.any(bootstrap.failed[:, counted], axis=1)
+    mixtures, values, judged = _without(resampled, failed)
+    sure = Certainty(
+        optimum=best,
+        bootstrap=bootstrap,
+        level=level,
+        mixtures=mixtures,
+        gains=1 - values[:, 1] / values[:, 0],
+        own_gains=1 - values[:, 2] / values[:, 0],
+        judged_gains=1 - judged / best.reference_objective,
+        influence=_influence(bootstrap.runs, best, left_out),
+    )
+    return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
+
+
+def _decided(
+    bootstrap: Bootstrap, coefficients: Coefficients, best: Optimum, objective: Objective
+) -> tuple:
+    """What every resample finds, arrays with a leading axis (resamples,).
+
+    Its optimum (domains,), its objectives (3,) of the reference, the recommended mixture and its
+    optimum, and the objective () that the fit to the whole sweep predicts for its optimum.
+    """
+    fitted = bootstrap.fitted
+    feasible = best.constraints.resolve(fitted, best.budget, best.reference.to_numpy())
+    with jax.enable_x64(True):
+        found = _decide(
+            fitted.law, best.method, objective, fitted.coefficients, coefficients,
+            np.asarray(best.budget), best.weights.to_numpy(), feasible,
+            np.stack([best.reference, best.mixture]),
+        )  # fmt: skip
+    return tuple(np.asarray(part) for part in found)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _decide(
+    law: Law, method: Method, objective: Objective, fitted: Coefficients,
+    coefficients: Coefficients, budget: Array, weights: Array, feasible: FeasibleSet,
+    mixtures: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    problem = MixtureProblem(law, objective)
+    needed = (weights > 0) | (feasible.allowed is not None)
+
+    def value(of: Coefficients, mixture: Array) -> Array:
+        return problem.objective_of(mixture, MixtureArguments(of, budget, weights, feasible))
+
+    def one(drawn: Coefficients) -> tuple[Array, Array, Array]:
+        counted = jnp.where(needed[:, None], drawn.amplitudes, 0.0)
+        own = optimal_proportions(
+            law, drawn._replace(amplitudes=counted), budget, weights, method=method,
+            constraints=feasible, objective=objective,
+        )  # fmt: skip
+        values = [value(drawn, mixture) for mixture in (*mixtures, own)]
+        return own, jnp.stack(values), value(fitted, own)
+
+    return jax.lax.map(one, coefficients, batch_size=CHUNK)
+
+
+def _without(parts: tuple, failed: np.ndarray) -> tuple:
+    """The same with nan where a resample failed."""
+    return tuple(
+        np.where(failed.reshape(-1, *[1] * (part.ndim - 1)), np.nan, part) for part in parts
+    )
+
+
+def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.DataFrame:
+    mixtures, values, _ = left_out
+    change = mixtures - best.mixture.to_numpy()
+    most = np.argmax(np.abs(np.nan_to_num(change)), axis=1)
+    rows = np.arange(len(runs))
+    table = pd.DataFrame(
+        {
+            "moved": np.abs(change).sum(axis=1) / 2,
+            "domain": best.mixture.index.to_numpy()[most],
+            "change": change[rows, most],
+            "gain": 1 - values[:, 2] / values[:, 0],
+        },
+        index=pd.Index(runs, name="without run"),
+    )
+    return table.sort_values("moved", ascending=False, na_position="first", kind="stable")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
+    from bimix_jax.batching.many import ManyFits as ManyFits
+    from bimix_jax.batching.many import fit_many as fit_many
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
@@ -74,6 +76,7 @@ _HOMES = {
     "Fit": "fitted",
     "Law": "laws.law",
     "LogLinear": "laws.log_linear",
+    "ManyFits": "batching.many",
     "Optimum": "mixture.optimum",
     "Split": "judging.splits",
     "SplitTransferBiMix": "laws.split_transfer",
@@ -90,6 +93,7 @@ _HOMES = {
     "evaluate": "scoring",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
+    "fit_many": "batching.many",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
     "load_fit": "storage",

@@ -102,7 +102,7 @@ def fit(
         *law.assumptions(),
         *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
-    fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
+    fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
@@ -242,7 +242,7 @@ def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.n
     return values if values.shape == shape else values[:, columns]
 
 
-def _named(
+def named_fit(
     sweep: Sweep,
     law: Law,
     chosen: list[str],
@@ -252,6 +252,7 @@ def _named(
     huber: float | None,
     tied: tuple[str, ...],
 ) -> Fit:
+    """Arrays of a fit with the names that go with them."""
     return Fit(
         coefficients=_coefficients(result),
         code=np.asarray(result.code),

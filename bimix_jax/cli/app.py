@@ -2,6 +2,7 @@
 
 import typer
 
+from bimix_jax.cli.batch import batch
 from bimix_jax.cli.compare import compare
 from bimix_jax.cli.demo import demo
 from bimix_jax.cli.entropy import entropy
@@ -17,5 +18,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (fit, predict, evaluate, compare, optimize, entropy, demo):
+for command in (fit, batch, predict, evaluate, compare, optimize, entropy, demo):
     app.command()(command)

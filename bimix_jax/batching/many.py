@@ -1,6 +1,7 @@
 """The verb for many sweeps: every one is fitted, a bad one harms no other."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
+from bimix_jax.checks import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.codes import Code
@@ -28,6 +30,7 @@ from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
 SWEEP_COLUMN = "sweep"
+LABELS = {int(code): code.label for code in Code}
 Sweeps = Iterable[Sweep] | Mapping[Any, Sweep] | pd.DataFrame
 
 
@@ -77,8 +80,9 @@ class ManyFits(Mapping[Any, Fit]):
                 rows.append(failed_row(label, self.failed[label]))
                 continue
             method, chosen, _, found, error = self._found[label]
-            rows += fit_rows_of_table(label, method.law, chosen, found, error)
-        return pd.DataFrame(rows)
+            alone = jax.tree.map(lambda leaf: leaf[None], found)
+            rows += rows_of_table([label], method.law, chosen, alone, error[None])[0]
+        return as_table(rows)
 
 
 def fit_many(
@@ -177,7 +181,9 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
     for label, part in sweeps.groupby(SWEEP_COLUMN, sort=False):
         labels.append(label)
         try:
-            read[label] = read_sweep(part.drop(columns=SWEEP_COLUMN).dropna(axis=1, how="all"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SweepWarning)  # they are notes of the sweep too
+                read[label] = read_sweep(part.drop(columns=SWEEP_COLUMN).dropna(axis=1, how="all"))
         except ValueError as error:
             failed[label] = str(error)
     return labels, read, failed
@@ -233,25 +239,31 @@ def _rows(prepared: dict[Any, _Prepared], labels: list[Any]) -> Rows:
     )
 
 
-def fit_rows_of_table(
-    label: Any, law: Law, targets: Sequence[str], found: ArrayFit, error: np.ndarray
-) -> list[dict[str, Any]]:
-    """Rows of `ManyFits.table` of one sweep."""
+def rows_of_table(
+    labels: Sequence[Any], law: Law, targets: Sequence[str], found: ArrayFit, error: np.ndarray
+) -> list[list[dict[str, Any]]]:
+    """Rows of `ManyFits.table`, a list a sweep; `found` and `error` have the axis (sweeps,)."""
     exponents = np.where(found.identified, found.coefficients.exponents, np.nan)
-    scale = found.coefficients.budget_scale
-    failed = np.isin(found.code, [Code.BAD_DATA, Code.NONFINITE])
-    amplitudes = np.where(failed[:, None], np.nan, found.coefficients.amplitudes)
-    return [
-        {"sweep": label, "target": target}
-        | law.report(exponents[i], amplitudes[i], float(scale[i]))
-        | {
-            "code": Code(int(found.code[i])).label,
-            "points": int(found.points[i]),
-            "error": float(error[i]),
-            "reason": "",
-        }
-        for i, target in enumerate(targets)
-    ]
+    failed = (found.code == Code.BAD_DATA) | (found.code == Code.NONFINITE)
+    amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)
+    numbers = (found.code, found.points, found.coefficients.budget_scale, error)
+    columns = [np.asarray(values).tolist() for values in numbers]
+
+    def row(k: int, i: int) -> dict[str, Any]:
+        code, points, scale, off = (column[k][i] for column in columns)
+        coefficients = law.report(exponents[k, i], amplitudes[k, i], scale)
+        return {
+            "sweep": labels[k], "target": targets[i], **coefficients, "code": LABELS[code],
+            "points": points, "error": off, "reason": "",
+        }  # fmt: skip
+
+    return [[row(k, i) for i in range(len(targets))] for k in range(len(labels))]
+
+
+def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table, a column for every name that any of them has."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: [row.get(name, np.nan) for row in rows] for name in names})
 
 
 def failed_row(label: Any, reason: str) -> dict[str, Any]:

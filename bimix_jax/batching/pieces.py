@@ -55,9 +55,9 @@ def pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     count = 0
-    for batch in _batches(path):
-        held.append(batch)
-        count += batch.num_rows
+    for part in (b.slice(i, rows) for b in _batches(path) for i in range(0, b.num_rows, rows)):
+        held.append(part)
+        count += part.num_rows
         if count >= rows:
             whole, rest = _cut(pa.Table.from_batches(held))
             held, count = rest.to_batches(), rest.num_rows

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.many import SWEEP_COLUMN, failed_row, fit_many, fit_rows_of_table
+from bimix_jax.batching.many import SWEEP_COLUMN, as_table, failed_row, fit_many, rows_of_table
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.fit import is_restrained
@@ -52,7 +52,7 @@ def fit_table(
         for row in rows:
             by_label.setdefault(row["sweep"], []).append(row)
         parts |= {i: by_label[labels[i]] for i in others}
-    return pd.DataFrame([row for i in sorted(parts) for row in parts[i]])
+    return as_table([row for i in sorted(parts) for row in parts[i]])
 
 
 def _sweeps_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -73,14 +73,14 @@ class _WideTable:
     run: np.ndarray
 
     def sound_sweeps(self, number: np.ndarray) -> np.ndarray:
-        """(sweeps,) bool: no check of `read_sweep` could stop at, or remark on, any of its rows."""
+        """(sweeps,) bool: `read_sweep` would find nothing wrong and change no number."""
         sweeps = number[-1] + 1
         total = self.mixture.sum(axis=1)
         with np.errstate(invalid="ignore"):
             wrong = ~(np.abs(total - 1) <= checks.SILENT_TOLERANCE) | np.any(
                 ~(self.mixture >= 0), axis=1
             )
-            fine = np.isnan(self.loss) | ((self.loss > 0) & (self.loss < checks.PERPLEXITY))
+            fine = np.isnan(self.loss) | ((self.loss > 0) & (self.loss < np.inf))
         wrong |= ~np.all(fine, axis=1) | ~(np.isfinite(self.budget) & (self.budget > 0))
         wrong |= pd.isna(self.run)
         points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
@@ -134,13 +134,9 @@ def _fit_sound(
         mixture / mixture.sum(axis=1, keepdims=True), wide.budget[keep], wide.loss[keep],
     )  # fmt: skip
     fits, errors = fit_rows(rows, method, devices, progress)
-    parts = {}
-    for k, i in enumerate(sound):
-        one = jax.tree.map(lambda leaf, k=k: leaf[k], fits)
-        parts[int(i)] = fit_rows_of_table(
-            _plain(labels[i]), method.law, wide.targets, one, errors[k]
-        )
-    return parts
+    named = [_plain(label) for label in labels[sound]]
+    rows_of = rows_of_table(named, method.law, wide.targets, fits, errors)
+    return dict(zip(sound.tolist(), rows_of, strict=True))
 
 
 def _plain(label: object) -> object:

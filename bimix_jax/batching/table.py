@@ -36,7 +36,7 @@ def fit_table(
     wide = _wide(table, method.law)
     sound = np.zeros(len(labels), bool) if wide is None else wide.sound_sweeps(number) & ~apart
     parts: dict[int, list[dict]] = {}
-    for i in np.flatnonzero(apart):
+    for i in np.flatnonzero(apart).tolist():
         parts[i] = [failed_row(labels[i], "its rows do not stand together; sort by sweep.")]
     if wide is not None and sound.any():
         parts |= _fit_sound(wide, number, labels, np.flatnonzero(sound), method, devices, progress)
@@ -51,7 +51,7 @@ def fit_table(
         by_label: dict[object, list[dict]] = {}
         for row in rows:
             by_label.setdefault(row["sweep"], []).append(row)
-        parts |= {i: by_label[labels[i]] for i in others}
+        parts |= {i: by_label[labels[i]] for i in others.tolist()}
     return as_table([row for i in sorted(parts) for row in parts[i]])
 
 
@@ -85,7 +85,8 @@ class _WideTable:
         wrong |= pd.isna(self.run)
         points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
         wrong |= points.duplicated().to_numpy()
-        run = pd.factorize(pd.MultiIndex.from_arrays([number, pd.factorize(self.run)[0]]))[0]
+        codes = pd.factorize(self.run)[0]
+        run = pd.factorize(number * (codes.max() + 2) + codes + 1)[0]
         first = np.unique(run, return_index=True)[1]
         wrong |= np.any(np.abs(self.mixture - self.mixture[first][run]) > checks.CHANGED, axis=1)
         sound = np.bincount(number, wrong, sweeps) == 0

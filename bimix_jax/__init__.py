@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
+    from bimix_jax.batching.many import ManyFits as ManyFits
+    from bimix_jax.batching.many import fit_many as fit_many
     from bimix_jax.checks import SweepError as SweepError
     from bimix_jax.checks import SweepWarning as SweepWarning
     from bimix_jax.design.propose import Proposal as Proposal
@@ -115,6 +117,7 @@ _HOMES = {
     "Law": "laws.law",
     "LeastBudget": "mixture.proportions",
     "LogLinear": "laws.log_linear",
+    "ManyFits": "batching.many",
     "Meaning": "meaning",
     "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
@@ -143,6 +146,7 @@ _HOMES = {
     "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
+    "fit_many": "batching.many",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
     "least_budget": "mixture.proportions",

@@ -2,6 +2,7 @@
 
 import typer
 
+from bimix_jax.cli.batch import batch
 from bimix_jax.cli.certainty import certainty
 from bimix_jax.cli.check import check
 from bimix_jax.cli.compare import compare
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     check, fit, predict, evaluate, compare, optimize, certainty, path, tradeoff, sensitivity,
-    propose, entropy, demo,
+    propose, batch, entropy, demo,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -103,7 +103,7 @@ def fit(
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
     )
-    fitted = _named(sweep, law, chosen, result, notes, loss, huber, names)
+    fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
@@ -244,7 +244,7 @@ def point_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) ->
     return values if values.shape == shape else values[:, columns]
 
 
-def _named(
+def named_fit(
     sweep: Sweep,
     law: Law,
     chosen: list[str],
@@ -254,6 +254,7 @@ def _named(
     huber: float | None,
     tied: tuple[str, ...],
 ) -> Fit:
+    """Arrays of a fit with the names that go with them."""
     return Fit(
         coefficients=_coefficients(result),
         code=np.asarray(result.code),

@@ -12,6 +12,9 @@ from jax import Array
 UNROLLED = 8
 """Systems up to this size are written out; larger ones go to LAPACK."""
 
+Entries = list[list[Array]]
+"""A small matrix as scalars, row by row."""
+
 
 def gram(columns: list[Array]) -> Array:
     """All inner products of columns (points,): a symmetric matrix (columns, columns).
@@ -21,11 +24,21 @@ def gram(columns: list[Array]) -> Array:
     if len(columns) > UNROLLED:
         stacked = jnp.stack(columns)
         return stacked @ stacked.T
-    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
+    return jnp.stack([jnp.stack(row) for row in inner_products(columns)])
+
+
+def inner_products(columns: list[Array], known: Entries | None = None) -> Entries:
+    """`gram` as scalars in lists, which a batch computes without gathering them in arrays.
+
+    `known` are the products of the first columns, where they were computed before.
+    """
+    known = known or []
+    size, first = range(len(columns)), len(known)
+    pairs = [(i, j) for i in range(first, len(columns)) for j in range(i + 1)]
     sums = _sum_together([columns[i] * columns[j] for i, j in pairs])
     entry = dict(zip(pairs, sums, strict=True))
-    size = range(len(columns))
-    return jnp.stack([jnp.stack([entry[max(i, j), min(i, j)] for j in size]) for i in size])
+    entry |= {(i, j): known[i][j] for i in range(first) for j in range(i + 1)}
+    return [[entry[max(i, j), min(i, j)] for j in size] for i in size]
 
 
 @jax.custom_jvp
@@ -49,31 +62,33 @@ def positive_definite_solve(matrix: Array, right: Array) -> Array:
 
     Pivots below rounding are raised to it, so the result is finite where the matrix is.
     """
-    if matrix.shape[0] <= UNROLLED:
-        return _written_out(matrix, right)
+    size = range(matrix.shape[0])
+    if len(size) <= UNROLLED:
+        entries = [[matrix[i, j] for j in size] for i in size]
+        return jnp.stack(solve_entries(entries, [right[i] for i in size]))
     ridge = 4 * jnp.finfo(matrix.dtype).eps * jnp.diag(jnp.diag(matrix))
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix + ridge), True), right)
 
 
-def _written_out(matrix: Array, right: Array) -> Array:
-    """L·D·Lᵀ elimination, without square roots."""
-    size = matrix.shape[0]
-    smallest = 4 * jnp.finfo(matrix.dtype).eps
+def solve_entries(matrix: Entries, right: list[Array]) -> list[Array]:
+    """`positive_definite_solve` by L·D·Lᵀ elimination of scalars, without square roots."""
+    size = len(right)
+    smallest = 4 * jnp.finfo(matrix[0][0].dtype).eps
     lower: dict[tuple[int, int], Array] = {}
     pivots: list[Array] = []
     for j in range(size):
-        pivot = matrix[j, j] - sum(lower[j, k] ** 2 * pivots[k] for k in range(j))
-        pivots.append(jnp.maximum(pivot, smallest * matrix[j, j]))
+        pivot = matrix[j][j] - sum(lower[j, k] ** 2 * pivots[k] for k in range(j))
+        pivots.append(jnp.maximum(pivot, smallest * matrix[j][j]))
         for i in range(j + 1, size):
             cross = sum(lower[i, k] * lower[j, k] * pivots[k] for k in range(j))
-            lower[i, j] = (matrix[i, j] - cross) / pivots[j]
+            lower[i, j] = (matrix[i][j] - cross) / pivots[j]
     solution: list[Array] = []
     for i in range(size):
         solution.append(right[i] - sum(lower[i, k] * solution[k] for k in range(i)))
     for i in reversed(range(size)):
         known = sum(lower[k, i] * solution[k] for k in range(i + 1, size))
         solution[i] = solution[i] / pivots[i] - known
-    return jnp.stack(solution)
+    return solution
 
 
 def pivots(matrix: Array) -> Array:

@@ -45,7 +45,7 @@ class Terms(NamedTuple):
     projection: Projection
 
 
-def predict(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
+def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], features: Any) -> Array:
     """Losses (points,) of one target from features, each (points,)."""
     columns = basis_columns(law, exponents, features)
     return sum(a * c for a, c in zip(amplitudes, columns, strict=True))

@@ -12,9 +12,9 @@ from jax import Array
 
 from bimix_jax.fitting.linear_algebra import pivots
 from bimix_jax.fitting.problem import Problem
+from bimix_jax.fitting.quick import QuickSearch
 from bimix_jax.fitting.residual import (
     Points,
-    Residual,
     Terms,
     basis_columns,
     full_terms,
@@ -109,11 +109,29 @@ def _with_value(law: Law, points: Points, exponents: Array) -> Points:
 def solve(problem: Problem, data: Data) -> Found:
     """The best end over the starts."""
     starts = problem.start_unknowns(data.starts)
+    if problem.is_quick:
+        found = _search(problem, data, _quick_end(problem, data, starts))
+        return found._replace(agreement=jnp.full_like(found.agreement, jnp.nan))
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
-    slack = AGREEMENT * jnp.abs(best.objective) + _rounding(data, starts.dtype)
-    return best._replace(agreement=jnp.mean(reached <= best.objective + slack))
+    return best._replace(agreement=_agreement(data, reached))
+
+
+def _quick_end(problem: Problem, data: Data, starts: Array) -> Array:
+    """Where the lean search ends (unknowns,) from the start with the least value."""
+    lower, upper = problem.unknown_bounds(starts.dtype)
+    held, dtype = problem.fixed_unknowns(data.fixed), starts.dtype
+    search = QuickSearch(problem.law, _only(data.points), problem.projected_residual)
+    start = starts[jnp.argmin(search.values(starts))]
+    lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
+    return search.run(start, lower, upper, problem.limits(dtype)[0])
+
+
+def _agreement(data: Data, reached: Array) -> Array:
+    least = jnp.min(reached)
+    slack = AGREEMENT * jnp.abs(least) + _rounding(data, reached.dtype)
+    return jnp.mean(reached <= least + slack)
 
 
 def _rounding(data: Data, dtype: Any) -> Array:
@@ -214,8 +232,7 @@ def _restrained(problem: Problem, data: Data, terms: Terms, each: Terms, params:
 
 def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms, Terms]:
     """Terms in the unknowns, over all targets and of each."""
-    law, residual = problem.law, problem.residual
-    start: Residual = "relative" if residual == "log" else residual
+    law, start = problem.law, problem.projected_residual
     if not problem.tied:
         terms = projected_terms(law, _only(points), start, unknowns)
         return terms, terms

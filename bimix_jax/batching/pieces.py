@@ -1,0 +1,126 @@
+"""Large tables in pieces of whole sweeps, the same pieces whoever reads them and whenever."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from bimix_jax.batching.many import SWEEP_COLUMN
+from bimix_jax.checks import SweepError
+from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX
+
+ENDINGS = (".parquet", ".csv", ".csv.gz")
+READ_ROWS = 1 << 16
+
+
+def batch_files(source: str | Path) -> list[Path]:
+    """The tables of a folder in the order of their names, or the one file.
+
+    Raises:
+        FileNotFoundError: if there is nothing to read.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    found = sorted(
+        p for p in path.glob("*") if p.name.endswith(ENDINGS) and not p.name.startswith(".")
+    )
+    if not found:
+        raise FileNotFoundError(
+            f"{path} is no file and no folder with any; expected {', '.join(ENDINGS)}."
+        )
+    return found
+
+
+def pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """Parts of about `rows` rows of a table, cut between sweeps; memory holds one of them.
+
+    Raises:
+        SweepError: if the file cannot be read, or has no column `sweep`.
+    """
+    try:
+        seen: set[int] = set()
+        for piece in _whole_sweeps(path, rows):
+            table = piece.to_pandas()
+            _check_together(path, table, seen)
+            yield table
+    except (pa.ArrowException, OSError, EOFError) as error:
+        reason = (str(error).strip() or "it is empty").splitlines()[0].rstrip(".")
+        raise SweepError(f"{path} cannot be read: {reason}. Check that it is complete.") from error
+
+
+def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for part in (b.slice(i, rows) for b in _batches(path) for i in range(0, b.num_rows, rows)):
+        held.append(part)
+        count += part.num_rows
+        if count >= rows:
+            whole, rest = _cut(pa.Table.from_batches(held))
+            held, count = rest.to_batches(), rest.num_rows
+            if whole.num_rows:
+                yield whole
+    if count:
+        yield pa.Table.from_batches(held)
+
+
+def _check_together(path: Path, piece: pd.DataFrame, seen: set[int]) -> None:
+    """A sweep that goes on in a later piece would be fitted twice, from parts."""
+    labels = piece[SWEEP_COLUMN].drop_duplicates()
+    hashes = pd.util.hash_array(labels.to_numpy()).tolist()
+    again = next((label for label, h in zip(labels, hashes, strict=True) if h in seen), None)
+    if again is not None:
+        raise SweepError(
+            f"{path}: the rows of sweep {again} do not stand together; sort by {SWEEP_COLUMN}."
+        )
+    seen.update(hashes)
+
+
+def expected_rows(path: Path) -> int | None:
+    """Rows of a table as far as they are known without reading it; for a progress bar."""
+    try:
+        if path.suffix == ".parquet":
+            return pa.parquet.ParquetFile(path).metadata.num_rows
+        if path.suffix == ".gz":
+            return None
+        with path.open("rb") as lines:
+            sample = lines.read(1 << 20)
+        return round(path.stat().st_size * sample.count(b"\n") / max(len(sample), 1))
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".parquet":
+        file = pa.parquet.ParquetFile(path)
+        _check_columns(path, file.schema_arrow.names)
+        yield from file.iter_batches(READ_ROWS)
+        return
+    with pa.csv.open_csv(path) as reader:
+        names = reader.schema.names
+    _check_columns(path, names)
+    measured = [c for c in names if c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))]
+    numbers = {*measured, *(c for c in names if c in BUDGET_COLUMNS)}
+    types = dict.fromkeys(numbers, pa.float64()) | {SWEEP_COLUMN: pa.string()}
+    # Guessed from the first block, the type of a column of whole numbers would fail at 1.5.
+    with pa.csv.open_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types)) as reader:
+        yield from reader
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    if SWEEP_COLUMN not in names:
+        raise SweepError(
+            f"{path} has the columns {', '.join(names)}; expected a column {SWEEP_COLUMN} that "
+            "says which sweep a row belongs to."
+        )
+
+
+def _cut(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """What is whole, and the rows of the last sweep, of which more may follow."""
+    labels = table[SWEEP_COLUMN].to_pandas().to_numpy()
+    differ = (labels != labels[-1]).nonzero()[0]
+    end = int(differ[-1]) + 1 if len(differ) else 0
+    return table.slice(0, end), table.slice(end)

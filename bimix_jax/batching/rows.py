@@ -1,0 +1,99 @@
+"""Measurements of many sweeps with common names, and how they are dealt to chunks of few shapes."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from bimix_jax.batching.compiled import Chunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Points of many sweeps that have the same domains and targets, those of a sweep together."""
+
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    count: np.ndarray
+    """(sweeps,) points of each"""
+    mixture: np.ndarray
+    """(points, domains)"""
+    budget: np.ndarray
+    """(points,)"""
+    loss: np.ndarray
+    """(points, targets)"""
+    size: np.ndarray | None = None
+    """(points,)"""
+    fold: np.ndarray | None = None
+    """(points,) int"""
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(sweeps,) the largest budget of each."""
+        first = np.cumsum(self.count) - self.count
+        return np.maximum.reduceat(self.budget, first) if len(first) else np.zeros(0)
+
+
+def padded_length(count: int) -> int:
+    """The least of 8, 12, 16, 24, 32, 48, … that holds `count`: at most half of it is padding.
+
+    >>> [padded_length(n) for n in (1, 9, 17, 64, 65)]
+    [8, 12, 24, 64, 96]
+    """
+    length = 8
+    while length < count:
+        length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
+    return length
+
+
+def buckets(rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
+    """Padded length and the sweeps (sweeps in it,) of every bucket that is not empty."""
+    known = {int(n): padded_length(int(n)) for n in np.unique(rows.count)}
+    lengths = np.array([known[int(n)] for n in rows.count], int)
+    for length in np.unique(lengths):
+        yield int(length), np.flatnonzero(lengths == length)
+
+
+def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype: str) -> Chunk:
+    """The given sweeps as a chunk of `height` sweeps of `length` points.
+
+    Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
+    """
+    targets = 1 << (len(rows.targets) - 1).bit_length()
+    domains = len(rows.domains)
+    which, position, source = _places(rows.count, sweeps)
+    mixture = np.full((height, length, domains), 1 / domains, dtype)
+    budget = np.ones((height, length), dtype)
+    loss = np.full((height, length, targets), np.nan, dtype)
+    scale = np.ones(height, dtype)
+    own = np.full((height, targets), -1)
+    mixture[which, position] = rows.mixture[source]
+    budget[which, position] = rows.budget[source]
+    loss[which, position, : len(rows.targets)] = rows.loss[source]
+    scale[: len(sweeps)] = rows.scale[sweeps]
+    own[:, : len(rows.targets)] = own_index(rows)
+
+    def spread(values: np.ndarray | None, kind: str) -> np.ndarray | None:
+        if values is None:
+            return None
+        wide = np.ones((height, length), kind)
+        wide[which, position] = values[source]
+        return wide
+
+    size, fold = spread(rows.size, dtype), spread(rows.fold, "int64")
+    return Chunk(mixture, budget, loss, own, scale, size, fold)
+
+
+def own_index(rows: Rows) -> np.ndarray:
+    """(targets,) int: the domain of a target's name, −1 where there is none."""
+    place = {domain: i for i, domain in enumerate(rows.domains)}
+    return np.array([place.get(target, -1) for target in rows.targets])
+
+
+def _places(count: np.ndarray, sweeps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every point of the sweeps: which of them, position within, and where it is in the rows."""
+    lengths = count[sweeps]
+    which = np.repeat(np.arange(len(sweeps)), lengths)
+    position = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    first = (np.cumsum(count) - count)[sweeps]
+    return which, position, np.repeat(first, lengths) + position

@@ -1,0 +1,144 @@
+"""A table of many sweeps: what is plainly sound goes to the fit as arrays, the rest is read singly.
+
+`read_sweep` explains everything that may be wrong with one sweep, in milliseconds; a batch has
+microseconds for it. So here whole columns are checked at once, and only sweeps that any check stops
+at, or whose layout or law asks for it, are read by `read_sweep`.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pandas as pd
+
+from bimix_jax import checks
+from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.many import SWEEP_COLUMN, as_table, failed_row, fit_many, rows_of_table
+from bimix_jax.batching.rows import Rows
+from bimix_jax.batching.run import Progress, fit_rows
+from bimix_jax.fitting.fit import is_restrained
+from bimix_jax.laws.law import Law
+from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS, prefixed
+
+
+def fit_table(
+    table: pd.DataFrame,
+    method: Method,
+    devices: tuple[jax.Device, ...],
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """`ManyFits.table` of a table with a column `sweep`; the rows of a sweep stand together.
+
+    A sweep whose rows stand apart fails, as it would be fitted twice from parts.
+    """
+    labels, number = _sweeps_of(table)
+    apart = pd.Series(labels).duplicated(keep=False).to_numpy()
+    wide = _wide(table, method.law)
+    sound = np.zeros(len(labels), bool) if wide is None else wide.sound_sweeps(number) & ~apart
+    parts: dict[int, list[dict]] = {}
+    for i in np.flatnonzero(apart).tolist():
+        parts[i] = [failed_row(labels[i], "its rows do not stand together; sort by sweep.")]
+    if wide is not None and sound.any():
+        parts |= _fit_sound(wide, number, labels, np.flatnonzero(sound), method, devices, progress)
+    others = np.flatnonzero(~sound & ~apart)
+    if len(others):
+        singly = table[np.isin(number, others)]
+        fits = fit_many(
+            singly, method.law, loss=method.loss, huber=method.huber, tied=method.tied,
+            max_steps=method.max_steps, dtype=method.dtype, devices=devices, progress=progress,
+        ).table()  # fmt: skip
+        rows = fits.to_dict("records")
+        by_label: dict[object, list[dict]] = {}
+        for row in rows:
+            by_label.setdefault(row["sweep"], []).append(row)
+        parts |= {i: by_label[labels[i]] for i in others.tolist()}
+    return as_table([row for i in sorted(parts) for row in parts[i]])
+
+
+def _sweeps_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (sweeps,) and the number of the sweep (rows,) of each row, by runs of equal labels."""
+    labels = table[SWEEP_COLUMN].to_numpy()
+    new = np.ones(len(labels), bool)
+    new[1:] = labels[1:] != labels[:-1]
+    return labels[new], np.cumsum(new) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _WideTable:
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    mixture: np.ndarray
+    budget: np.ndarray
+    loss: np.ndarray
+    run: np.ndarray
+
+    def sound_sweeps(self, number: np.ndarray) -> np.ndarray:
+        """(sweeps,) bool: `read_sweep` would find nothing wrong and change no number."""
+        sweeps = number[-1] + 1
+        total = self.mixture.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            wrong = ~(np.abs(total - 1) <= checks.SILENT_TOLERANCE) | np.any(
+                ~(self.mixture >= 0), axis=1
+            )
+            fine = np.isnan(self.loss) | ((self.loss > 0) & (self.loss < np.inf))
+        wrong |= ~np.all(fine, axis=1) | ~(np.isfinite(self.budget) & (self.budget > 0))
+        wrong |= pd.isna(self.run)
+        points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
+        wrong |= points.duplicated().to_numpy()
+        codes = pd.factorize(self.run)[0]
+        run = pd.factorize(number * (codes.max() + 2) + codes + 1)[0]
+        first = np.unique(run, return_index=True)[1]
+        wrong |= np.any(np.abs(self.mixture - self.mixture[first][run]) > checks.CHANGED, axis=1)
+        sound = np.bincount(number, wrong, sweeps) == 0
+        begin = np.flatnonzero(np.diff(number, prepend=-1))
+        spread = np.maximum.reduceat(self.mixture, begin) - np.minimum.reduceat(self.mixture, begin)
+        measured = np.logical_or.reduceat(np.isfinite(self.loss), begin)
+        return sound & (spread.max(axis=1) > checks.SAME) & measured.all(axis=1)
+
+
+def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
+    """The columns of a wide table of numbers, None for any other and for laws of single sweeps."""
+    domains, targets = prefixed(table, MIXTURE_PREFIX), prefixed(table, LOSS_PREFIX)
+    budget = [c for name in BUDGET_COLUMNS for c in table if c == name]
+    run = [c for name in RUN_COLUMNS for c in table if c == name]
+    known = {*domains, *targets, *budget, *run, SWEEP_COLUMN}
+    numeric = all(pd.api.types.is_numeric_dtype(table[c]) for c in [*domains, *targets, *budget])
+    single = law.needs_size or type(law).for_sweep is not Law.for_sweep
+    if not (domains and targets and budget and run and numeric) or {*table} - known or single:
+        return None
+    kept = {c: t for c, t in targets.items() if not law.needs_own or t in domains.values()}
+    if len(kept) < len(targets) or is_restrained(law, len(domains)):
+        return None
+    return _WideTable(
+        tuple(domains.values()),
+        tuple(targets.values()),
+        table[list(domains)].to_numpy(float),
+        table[budget[0]].to_numpy(float),
+        table[list(targets)].to_numpy(float),
+        table[run[0]].to_numpy(),
+    )
+
+
+def _fit_sound(
+    wide: _WideTable,
+    number: np.ndarray,
+    labels: np.ndarray,
+    sound: np.ndarray,
+    method: Method,
+    devices: tuple[jax.Device, ...],
+    progress: Progress | None,
+) -> dict[int, list[dict]]:
+    keep = np.isin(number, sound)
+    mixture = wide.mixture[keep]
+    rows = Rows(
+        wide.domains, wide.targets, np.bincount(number[keep], minlength=len(labels))[sound],
+        mixture / mixture.sum(axis=1, keepdims=True), wide.budget[keep], wide.loss[keep],
+    )  # fmt: skip
+    fits, errors = fit_rows(rows, method, devices, progress)
+    named = [_plain(label) for label in labels[sound]]
+    rows_of = rows_of_table(named, method.law, wide.targets, fits, errors)
+    return dict(zip(sound.tolist(), rows_of, strict=True))
+
+
+def _plain(label: object) -> object:
+    return label.item() if isinstance(label, np.generic) else label

@@ -1,0 +1,146 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from bimix_jax import BiMix
+from bimix_jax.batching.batch import Share, run_batch
+from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.pieces import batch_files
+from bimix_jax.batching.processes import share_of_launcher
+from bimix_jax.cli.app import app
+from tests.batching.tables import table_of_sweeps
+
+METHOD, ROWS = Method(BiMix()), 64
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder with a Parquet and a CSV file of twelve sweeps each."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    table_of_sweeps(12).to_parquet(folder / "a.parquet", row_group_size=50)
+    table_of_sweeps(12).to_csv(folder / "b.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    """What an uninterrupted run writes."""
+    output = tmp_path_factory.mktemp("whole")
+    report = run_batch(batch_files(source), output, METHOD, rows=ROWS)
+    assert not report.failed
+    return output
+
+
+def written(output):
+    parts = sorted(p for p in output.glob("*.parquet") if not p.name.startswith("."))
+    return {part.name: pd.read_parquet(part) for part in parts}
+
+
+def assert_same(one, other):
+    assert list(one) == list(other)
+    for name, table in one.items():
+        pd.testing.assert_frame_equal(table, other[name])
+
+
+def test_both_formats_give_the_same_rows_in_pieces_of_whole_sweeps(whole):
+    parts = written(whole)
+    files = [[t for n, t in parts.items() if n.startswith(f)] for f in ("a.parquet", "b.csv")]
+    one, other = (pd.concat(tables, ignore_index=True) for tables in files)
+    assert len(files[0]) > 2
+    pd.testing.assert_frame_equal(one, other, rtol=1e-9)
+    assert one["sweep"].unique().tolist() == [f"s{i}" for i in range(12)]
+
+
+def test_what_is_there_is_not_done_again_and_what_is_missing_is(source, whole, tmp_path):
+    for part in whole.iterdir():
+        (tmp_path / part.name).write_bytes(part.read_bytes())
+    (tmp_path / "b.csv-00001.parquet").unlink()
+    report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
+    assert (report.written, report.there) == (1, len(written(whole)) - 1)
+    assert_same(written(tmp_path), written(whole))
+
+
+def test_ranks_share_the_input(source, whole, tmp_path):
+    for rank in (1, 0):
+        run_batch(batch_files(source), tmp_path, METHOD, Share(rank, 2), ROWS)
+    assert_same(written(tmp_path), written(whole))
+
+
+def test_another_method_does_not_mix_with_what_is_there(source, whole):
+    with pytest.raises(ValueError, match="write to another folder"):
+        run_batch(batch_files(source), whole, Method(BiMix(), huber=0.01), rows=ROWS)
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "bimix_jax.cli", "batch", str(source), "-o", str(output)]
+    command += ["--rows", str(ROWS), "--compilation-cache", str(tmp_path / "cache")]
+    for parts in (1, 3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(list(output.glob("[!.]*.parquet"))) < parts:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same(written(output), written(whole))
+
+
+def test_the_rest_is_done_and_what_failed_is_listed(source, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    table = table_of_sweeps(2)
+    (folder / "a.parquet").write_bytes(b"PAR1 cut off")
+    table.drop(columns="sweep").to_parquet(folder / "b.parquet")
+    (folder / "c.csv").write_text("")
+    table.drop(columns="r_web").to_parquet(folder / "d.parquet")
+    table.to_parquet(folder / "e.parquet")
+    table[:0].to_parquet(folder / "f.parquet")
+    result = CliRunner().invoke(app, ["batch", str(folder), "-o", str(output)])
+    assert result.exit_code == 1
+    for words in ("a.parquet", "b.parquet", "c.csv", "sweep s0 (d.parquet-00000.parquet)"):
+        assert words in result.output
+    assert list(written(output)) == ["d.parquet-00000.parquet", "e.parquet-00000.parquet"]
+    table.to_parquet(folder / "a.parquet")
+    again = CliRunner().invoke(app, ["batch", str(folder), "-o", str(output)])
+    assert "1 parts written, 2 were there" in again.output
+
+
+def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_path, monkeypatch):
+    write, full = pyarrow.parquet.write_table, {"b.csv-00001", "b.csv-00002"}
+
+    def until_full(table, path):
+        if any(name in path.name for name in full):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(table, path)
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", until_full)
+    report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
+    assert [line.split(":")[0] for line in report.failed] == [
+        f"{name}.parquet cannot be written" for name in sorted(full)
+    ]
+    assert not list(tmp_path.glob(".*"))
+    full.clear()
+    assert run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS).written == 2
+    assert_same(written(tmp_path), written(whole))
+
+
+def test_the_launcher_says_which_process_this_is(monkeypatch):
+    for name in ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert share_of_launcher() == Share(0, 1)
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    assert share_of_launcher() == Share(3, 8)
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    assert share_of_launcher() == Share(1, 2)
+    with pytest.raises(ValueError, match="rank is 2 of 2"):
+        Share(2, 2)

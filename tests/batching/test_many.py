@@ -1,0 +1,113 @@
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.batching.compiled import Method, compiled_chunk
+from bimix_jax.batching.rows import padded_length
+from bimix_jax.batching.table import fit_table
+from tests.batching.tables import table_of_sweeps
+
+NUMBERS = ["A", "B", "C", "alpha", "beta", "error"]
+
+
+def sweeps_of(table):
+    return {
+        label: bx.read_sweep(part.drop(columns="sweep"))
+        for label, part in table.groupby("sweep", sort=False)
+    }
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    """Sweeps of 16 and of 9 points, in turns."""
+    sweeps = sweeps_of(table_of_sweeps(6))
+    return {
+        label: sweep.take(np.arange(9)) if i % 2 else sweep
+        for i, (label, sweep) in enumerate(sweeps.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def fits(sizes):
+    return bx.fit_many(sizes)
+
+
+def test_every_fit_is_the_one_that_fit_finds_alone(sizes, fits):
+    assert list(fits) == list(sizes)
+    for label, sweep in sizes.items():
+        alone, found = bx.fit(sweep, bx.BiMix()), fits[label]
+        np.testing.assert_allclose(found.sum_of_squares, alone.sum_of_squares, rtol=1e-9)
+        np.testing.assert_array_equal(found.code, alone.code)
+        np.testing.assert_array_equal(found.points, alone.points)
+        np.testing.assert_allclose(found.error, alone.error, rtol=1e-5)
+        assert found.sweep_digest == sweep.digest()
+
+
+def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
+    frames = [sweep.to_frame().assign(sweep=label) for label, sweep in sizes.items()]
+    found = bx.fit_many(pd.concat(frames)).table()
+    pd.testing.assert_frame_equal(found, fits.table(), rtol=1e-12)
+
+
+def test_a_second_call_with_known_sizes_compiles_nothing(sizes, fits):
+    call = compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()))
+    compiled = call._cache_size()
+    bx.fit_many(list(sizes.values())[::-1] * 2)
+    assert call._cache_size() == compiled
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 100, 1000, 5000])
+def test_padding_is_at_most_half_and_sizes_are_few(count):
+    assert max(8, count) <= padded_length(count) <= max(8, 1.5 * count)
+    lengths = {padded_length(n) for n in range(1, count + 1)}
+    assert len(lengths) <= 2 * np.log2(count + 8)
+
+
+def test_a_bad_sweep_gets_its_reason_and_harms_no_other(sizes, fits):
+    table = table_of_sweeps(4)
+    table.loc[table["sweep"] == "s1", "loss_web"] = -1.0
+    table.loc[table["sweep"] == "s2", ["r_web", "r_code"]] = 0.5
+    found = bx.fit_many(table)
+    assert found.labels == ("s0", "s1", "s2", "s3")
+    assert set(found.failed) == {"s1", "s2"}
+    assert "not positive" in found.failed["s1"]
+    assert "one mixture" in found.failed["s2"]
+    good = found.table().query("reason == ''")
+    alone = bx.fit_many(
+        {k: v for k, v in sweeps_of(table_of_sweeps(4)).items() if k in good["sweep"].values}
+    )
+    pd.testing.assert_frame_equal(good.reset_index(drop=True), alone.table(), rtol=1e-12)
+    with pytest.raises(KeyError, match="s1 could not be fitted"):
+        found["s1"]
+
+
+def test_whole_columns_are_judged_as_single_sweeps_are():
+    table = table_of_sweeps(6)
+    at = {label: table.index[table["sweep"] == label][3] for label in table["sweep"].unique()}
+    table.loc[at["s0"], "loss_web"] = np.nan
+    table.loc[at["s1"], "tokens"] = 0.0
+    table.loc[at["s2"], "r_web"] += 0.2
+    table.loc[at["s3"], "tokens"] = table["tokens"].iloc[at["s3"] - 1]
+    table.loc[at["s4"], "run"] = None
+    devices = tuple(jax.local_devices())
+    found = fit_table(table, Method(bx.BiMix()), devices)
+    singly = bx.fit_many(table)
+    assert set(singly.failed) >= {"s1", "s2", "s3"}
+    pd.testing.assert_frame_equal(found, singly.table(), rtol=1e-9, check_dtype=False)
+
+
+def test_rows_of_a_sweep_that_stand_apart_are_not_fitted_from_parts():
+    table = table_of_sweeps(2)
+    table = pd.concat([table, table[:4]], ignore_index=True)
+    found = fit_table(table, Method(bx.BiMix()), tuple(jax.local_devices()))
+    assert found.query("sweep == 's0'")["reason"].str.contains("stand together").all()
+    assert (found.query("sweep == 's1'")["reason"] == "").all()
+
+
+def test_options_are_named():
+    with pytest.raises(ValueError, match="expected a column sweep"):
+        bx.fit_many(pd.DataFrame({"run": ["a"]}))
+    with pytest.raises(ValueError, match="dtype is 'float16'"):
+        bx.fit_many([], dtype="float16")

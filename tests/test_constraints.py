@@ -173,7 +173,7 @@ def test_roots_and_their_derivatives():
     x = root(low=jnp.zeros(()), high=jnp.full((), 9.0), arguments=2.0)
     assert float(x * np.exp(x)) == pytest.approx(2.0, rel=1e-14)
     slope = jax.grad(lambda a: root(low=jnp.zeros(()), high=jnp.full((), 9.0), arguments=a))(2.0)
-    assert float(slope) == pytest.approx(1 / (np.exp(x) * (1 + x)), rel=1e-10)
+    assert float(slope) == pytest.approx(float(1 / (np.exp(x) * (1 + x))), rel=1e-10)
 
 
 # ---- by name -------------------------------------------------------------------------------------

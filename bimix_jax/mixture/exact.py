@@ -63,7 +63,7 @@ def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
     """() the largest logarithm of floor to ceiling, of domains, groups and all; ≤ 0 if met."""
-    total = _clipped_total(floors, feasible.least, jnp.inf, feasible.groups)
+    total = _clipped_total(floors, feasible.least, jnp.array(jnp.inf), feasible.groups)
     ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
         ratios.append(_log_ratio(feasible.groups @ floors, feasible.most))
@@ -142,7 +142,7 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     room = (1 - _clipped_total(lower, least, most, groups)) / len(lower)
     low, high = _brackets(terms, lower, upper, room)
     multiplier = decreasing_root(
-        lambda x, a: jnp.log(_clipped_total(_between(x, *a[:3]), *a[3:], groups)),
+        lambda x, a: jnp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
         arguments, jnp.min(low), jnp.max(high),
     )  # fmt: skip
     if len(groups):
@@ -186,7 +186,7 @@ def _between(multiplier: Array, terms: PowerTerms, lower: Array, upper: Array) -
 
 def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
     """log r_j where the slope of its term is the multiplier (its logarithm without a pull)."""
-    if terms.pull is None:
+    if terms.pull is None or terms.log_pull_to is None:
         return (terms.log_slope - multiplier) / (1 + terms.exponent)
     strength = terms.pull / (1 + terms.exponent)
     shift = terms.log_slope - jnp.log(strength)
@@ -198,7 +198,7 @@ def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
     """The inverse of `_log_share`, at proportions above 0."""
     log_share = jnp.log(share)
     steepness = terms.log_slope - (1 + terms.exponent) * log_share
-    if terms.pull is None:
+    if terms.pull is None or terms.log_pull_to is None:
         return steepness
     return jnp.exp(steepness) - terms.pull * (log_share - terms.log_pull_to + 1)
 

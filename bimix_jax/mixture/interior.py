@@ -27,8 +27,13 @@ class Problem(Protocol):
     Hashable, equal for equal problems, so that compilations are shared.
     """
 
-    extra: int
-    convex: bool
+    @property
+    def extra(self) -> int:
+        """Free variables after the mixture."""
+
+    @property
+    def convex(self) -> bool:
+        """Whether value and rows are convex: full steps are taken, and no curvature is turned."""
 
     def start(self, arguments: Any, mixture: Array) -> Array:
         """(variables,) to begin from, at a mixture inside the bounds."""
@@ -115,7 +120,7 @@ def _first(problem: Problem, arguments: Any, box: _Box, start: Array) -> _State:
     to_lower, to_upper = _distances(box, start)
     return _State(
         start, slack, barrier / slack, barrier / to_lower, barrier / to_upper, barrier,
-        jnp.full_like(barrier, jnp.inf), 0,
+        jnp.full_like(barrier, jnp.inf), jnp.zeros((), int),
     )  # fmt: skip
 
 

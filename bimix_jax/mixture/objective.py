@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ class MixtureArguments(NamedTuple):
 
     coefficients: Coefficients
     """with axis (targets,)"""
-    budget: Array
+    budget: Any
     """() in the unit of the coefficients' scale"""
-    weights: Array
+    weights: Any
     """(targets,) ≥ 0"""
     feasible: FeasibleSet
 

@@ -282,7 +282,7 @@ def _counted_coefficients(fitted: Fit, weights: np.ndarray, asked: Constraints) 
     """Coefficients in which a failed or uncounted fit is no obstacle: its loss is 0."""
     guarded = asked.guardrail is not None
     used = (weights > 0) | (guarded & ~np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]))
-    c = fitted.coefficients
+    c: Any = fitted.coefficients
     return c._replace(
         amplitudes=np.where(used[:, None], c.amplitudes, 0.0),
         exponents=np.where(used[:, None], c.exponents, 0.1),
@@ -475,7 +475,7 @@ def _flatness(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     with jax.enable_x64(True):
         best = float(problem.value(
-            jnp.append(mixture, problem.objective_of(mixture, arguments))[
+            jnp.append(mixture, problem.objective_of(jnp.asarray(mixture), arguments))[
                 : len(mixture) + problem.extra], arguments))  # fmt: skip
         ends = as_good(problem, arguments, best)
     count = len(domains)

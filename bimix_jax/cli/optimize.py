@@ -152,7 +152,8 @@ def _available(
         return {}, None
     if len(given) == 1 and "=" not in given[0]:
         table = bx.read_available(given[0], domains)
-        return table[TOKENS].to_dict() if limited else {}, given[0]
+        tokens = {str(domain): float(count) for domain, count in table[TOKENS].items()}
+        return tokens if limited else {}, given[0]
     tokens = options.numbers("--available", given)
     if limited:
         return tokens, None

@@ -141,16 +141,3 @@ def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
             raise ValueError(f"{option} is {item!r}; expected NAME=VALUE.")
         found.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def numbers(option: str, given: list[str] | None) -> dict[str, float]:
-    """NAME=NUMBER options as a mapping."""
-    return {name: number(f"{option} {name}", value) for name, value in pairs(option, given).items()}
-
-
-def number(what: str, value: Any) -> float:
-    """A number of an option, which messages call `what`."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}={value}: expected one number ≥ 0.") from None

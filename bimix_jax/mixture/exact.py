@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 from bimix_jax.mixture.roots import decreasing_root
@@ -152,7 +153,7 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     return jnp.where(jnp.any(jnp.isnan(terms.log_slope)), jnp.nan, proportions)
 
 
-def _clipped_total(proportions: Array, least: Array, most: Array, groups: Array) -> Array:
+def _clipped_total(proportions: Array, least: Array, most: ArrayLike, groups: Array) -> Array:
     """Σ of the proportions, the sum of every group kept between its bounds."""
     if not len(groups):
         return jnp.sum(proportions)

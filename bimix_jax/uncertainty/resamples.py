@@ -18,7 +18,7 @@ from bimix_jax.sweep import Sweep
 
 TOLERANCE = 1e-5
 """On the scaled gradient; what a resample moves is thousands of times more."""
-CHUNK_BYTES = 8e6
+CHUNK_BYTES = 1_000_000
 """Of the losses of resamples that are fitted side by side."""
 
 

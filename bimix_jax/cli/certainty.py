@@ -24,7 +24,7 @@ def certainty(
     resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
     resampling: Annotated[
-        str, typer.Option(help="multinomial, weights, or residuals for few runs.")
+        str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
     ] = "multinomial",
     unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture",
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,

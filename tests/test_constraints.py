@@ -283,3 +283,15 @@ def test_least_budget_reaches_its_goals_and_no_less_does(fitted):
 
 def best_of(fitted):
     return bx.optimize_mixture(fitted).mixture
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_fixed_share_does_not_hold_the_worst_loss_up():
+    coefficients, weights = random_law(1, DOMAINS)
+    bounds = feasible_set([0, 0, 0.07, 0, 0], [1, 1, 0.07, 1, 1], GROUPS)
+    bounds = dataclasses.replace(bounds, allowed=np.full(DOMAINS, np.inf), guarded=bounds.start)
+    mixture = np.asarray(solver("exact", "worst")(coefficients, weights, bounds))
+    arguments = MixtureArguments(coefficients, np.asarray(2.0), weights, bounds)
+    problem = MixtureProblem(BiMix(), "worst")
+    worst = float(problem.objective_of(mixture, arguments))
+    assert abs(certify(problem, mixture, arguments).gap) < 1e-9 * worst

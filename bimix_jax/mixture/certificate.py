@@ -10,8 +10,9 @@ from jax import Array
 from bimix_jax.mixture.nonnegative import nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 
-ACTIVE = 1e-6
-"""A constraint this close to equality can have a multiplier."""
+ACTIVE = (1e-6, 1e-8, 1e-4)
+"""A constraint this close to equality can have a multiplier; the closeness that proves most is
+taken."""
 
 
 class Certificate(NamedTuple):
@@ -38,14 +39,23 @@ def certify(
     of the optimum the bound is the optimum; any others give a weaker one, never a wrong one. This
     is the Frank-Wolfe gap over the whole feasible set, without a linear programme.
     """
+    derivatives = [np.asarray(v) for v in _derivatives(problem, mixture, arguments)]
+    proofs = [_certificate(problem, mixture, arguments, derivatives, near) for near in ACTIVE]
+    return min(proofs, key=lambda proof: abs(proof.gap))
+
+
+def _certificate(
+    problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureArguments,
+    derivatives: list[np.ndarray], closeness: float,
+) -> Certificate:  # fmt: skip
     set_, count = arguments.feasible, len(mixture)
-    gradient, rows, jacobian = (np.asarray(v) for v in _derivatives(problem, mixture, arguments))
+    gradient, rows, jacobian = derivatives
     gradient, jacobian = (np.where(np.isfinite(v), v, 0.0) for v in (gradient, jacobian))
     lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
     exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
-    near = rows >= -ACTIVE
+    near = rows >= -closeness
     ends = [np.eye(len(gradient))[:count][side] for side in
-            (mixture - lower < ACTIVE, upper - mixture < ACTIVE)]  # fmt: skip
+            (mixture - lower < closeness, upper - mixture < closeness)]  # fmt: skip
     free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
     columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
     found = nonnegative_least_squares(columns.T, -gradient)
@@ -61,8 +71,8 @@ def certify(
     slopes = slopes + signed[1:] @ exact
     gap = slopes @ mixture - least_over_simplex(slopes, lower, upper) - multipliers @ rows
     at_lower, at_upper = np.zeros(count), np.zeros(count)
-    at_lower[mixture - lower < ACTIVE] = found[first:second]
-    at_upper[upper - mixture < ACTIVE] = found[second:third]
+    at_lower[mixture - lower < closeness] = found[first:second]
+    at_upper[upper - mixture < closeness] = found[second:third]
     return Certificate(float(gap), at_lower, at_upper, multipliers)
 
 

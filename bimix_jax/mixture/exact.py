@@ -93,7 +93,9 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
     def excess(level: Array, arguments: tuple) -> Array:
         allowed = arguments[2]
-        return _excess(jnp.maximum(allowed.lower, floors(level, arguments)), allowed)
+        # Bounds that are met with equality at every level must not hold the level up.
+        rounding = 32 * jnp.finfo(level.dtype).eps
+        return _excess(jnp.maximum(allowed.lower, floors(level, arguments)), allowed) - rounding
 
     def worst(mixture: Array) -> Array:
         logs = log_scale - alpha * jnp.log(jnp.maximum(mixture, NOTHING))

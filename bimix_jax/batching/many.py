@@ -130,7 +130,7 @@ def fit_many(
     >>> fits.table().groupby("sweep")["beta"].mean().round(2).to_dict()
     {'all': 0.75, 'early': 0.87}
     >>> fits["all"].predict(sweep.mixtures.iloc[0]).round(2)["python"].item()
-    5.16
+    5.46
     """
     _check_options(law, loss, huber, dtype)
     base = Method(

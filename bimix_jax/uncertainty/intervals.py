@@ -77,7 +77,7 @@ def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) ->
     is never 0 or 1, which no number of resamples can show; nan where no interval is given.
 
     >>> round(probability_above(np.linspace(-1.0, 3.0, 1001), 0.0, Freedom(8, 1.0)), 2)
-    0.72
+    0.73
     """
     known = values[~np.isnan(values)]
     if len(known) < LEAST_KNOWN * len(values) or not freedom.enough:

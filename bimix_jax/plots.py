@@ -212,29 +212,29 @@ def _flat_ranges(axes: "Axes", optimum: "Optimum", order: "pd.Index") -> None:
 def plot_comparison(comparison: "Comparison") -> Figure:
     """Mean error of every law on what it has not seen, one panel a kind of split.
 
-    The line at a dot is twice the standard error of the paired difference to the best law; the
-    band is the noise.
+    The line at a dot is twice the standard error of the paired difference to the law that is
+    trusted, which is blue; the band is the noise.
     """
     kinds = list(dict.fromkeys(comparison.kinds))
     height = 0.5 * len(comparison.laws) + 1.9
     figure = Figure(figsize=(3.4 * len(kinds) + 1.6, height), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
     for axes, kind in zip(panels, kinds, strict=True):
-        _error_dots(axes, comparison.table_of(kind), 100 * comparison.noise.least())
+        trusted = comparison.laws.index(comparison.best_of(kind))
+        _error_dots(axes, comparison.table_of(kind), trusted, 100 * comparison.noise.least())
         axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)
     figure.supxlabel(
-        "mean relative error, % (line: ± 2 s.e. of the difference to the best)", size=9
+        "mean relative error, % (line: ± 2 s.e. of the difference to the trusted law, blue)", size=9
     )
     where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
-    figure.suptitle(f"{comparison.best} is the most accurate ({where})")
+    figure.suptitle(f"{comparison.best} is the law to trust ({where})")
     return figure
 
 
-def _error_dots(axes: "Axes", table: "pd.DataFrame", noise: float) -> None:
+def _error_dots(axes: "Axes", table: "pd.DataFrame", trusted: int, noise: float) -> None:
     position = np.arange(len(table))[::-1]
     error, spread = 100 * table["mre"].to_numpy(), 200 * table["se"].fillna(0.0).to_numpy()
-    best = int(np.nanargmin(error))
-    colors = [RECOMMENDED if i == best else "0.45" for i in range(len(table))]
+    colors = [RECOMMENDED if i == trusted else "0.45" for i in range(len(table))]
     if np.isfinite(noise):
         axes.axvspan(0, noise, color="0.93", lw=0)
         axes.text(noise, len(table) - 0.45, " noise", fontsize=8, color="0.5", va="center")

@@ -12,7 +12,9 @@ from scipy.optimize import linprog, nnls
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
+from bimix_jax.mixture import optimum
 from bimix_jax.mixture.certificate import certify
+from bimix_jax.mixture.flatness import as_good
 from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.roots import decreasing_root
@@ -295,3 +297,17 @@ def test_a_fixed_share_does_not_hold_the_worst_loss_up():
     problem = MixtureProblem(BiMix(), "worst")
     worst = float(problem.objective_of(mixture, arguments))
     assert abs(certify(problem, mixture, arguments).gap) < 1e-9 * worst
+
+
+def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
+    def lost(problem, arguments, objective):
+        found = as_good(problem, arguments, objective).copy()
+        found[0] = np.nan
+        return found
+
+    monkeypatch.setattr(optimum, "as_good", lost)
+    best = bx.optimize_mixture(fitted)
+    first, second = best.flatness.index[:2]
+    assert np.isnan(best.flatness.loc[first, "flat_low"])
+    assert np.all(np.isfinite(best.flatness.loc[second]))
+    assert any(note.endswith(f"did not converge: {first}.") for note in best.notes)

@@ -72,7 +72,8 @@ class Optimum:
     so much less (for the objective "budget": the goals); negative if it needs more, nan if no
     budget within a factor of 1000 does or the sweep has a single one"""
     flatness: pd.DataFrame
-    """low and high by domain: how far each proportion can go within .1 % of the best objective"""
+    """low and high by domain: how far each proportion can go within .1 % of the best objective;
+    nan where that was not found"""
     alternatives: pd.DataFrame
     """mixtures as different as possible that are within .1 %, one a row"""
     constraints: Constraints
@@ -225,6 +226,7 @@ def _described(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
             *fitted.notes_on_budget(at), *_outside_note(shares, observed), *uncounted,
             *_gain_note(fitted, weights, value, reference_value), *_proof_note(problem),
+            *_flatness_note(flatness),
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -481,11 +483,20 @@ def _flatness(
     count = len(domains)
     own = np.stack([np.diag(ends[:count]), np.diag(ends[count:])], axis=1)
     # The best mixture is as good as itself, so that no range excludes it.
-    own = np.where(np.isfinite(own), own, mixture[:, None])
     low, high = np.minimum(own[:, 0], mixture), np.maximum(own[:, 1], mixture)
     flatness = pd.DataFrame({"flat_low": low, "flat_high": high}, index=domains)
     others = pd.DataFrame(far_apart(mixture, ends), columns=domains)
     return flatness, others
+
+
+def _flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:
+    unknown = flatness.index[flatness.isna().any(axis=1)]
+    if not len(unknown):
+        return ()
+    return (
+        f"How far these can go within .1 % was not found, as its search did not converge: "
+        f"{', '.join(unknown)}.",
+    )
 
 
 def _proof_note(problem: MixtureProblem) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
@@ -129,10 +129,13 @@ def test_a_batch_survives_a_member_whose_guardrails_leave_nothing():
 
 @settings(max_examples=60)
 @given(st.integers(0, 10_000))
+@example(158)
+@example(8448)
 def test_feasibility_is_that_of_a_linear_programme_and_the_start_lies_inside(seed):
     rng = np.random.default_rng(seed)
     inside = rng.dirichlet(np.ones(DOMAINS))
     lower = np.where(rng.random(DOMAINS) < 0.5, inside * rng.uniform(0, 1.3, DOMAINS), 0.0)
+    lower = np.minimum(1, lower)
     upper = np.minimum(1, np.maximum(lower, inside * rng.uniform(0.8, 2, DOMAINS)))
     groups = (rng.random((3, DOMAINS)) < 0.5).astype(float)
     least = groups @ inside * rng.uniform(0.5, 1.2, 3)

@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
-
-from bimix_jax.mixture.nonnegative import nonnegative_least_squares
+from scipy.optimize import OptimizeResult, linprog
 
 ROUNDING = 1e-9
 """Sums this far beyond a bound are rounding: a reference mixture may be its own bounds."""
-MARGINS = (0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4, 1e-6)
-"""Shares of the width of every constraint that the start keeps away from it, the first that can."""
+LARGEST_SCALE = 1e7
+"""Of a mixture whose slacks shall come to 1: smaller ones than its inverse count as none."""
 
 
 class InfeasibleError(ValueError):
@@ -120,54 +119,28 @@ class _Polytope:
     least: np.ndarray
     most: np.ndarray
 
-    def system(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
-        """matrix·slacks = target, slacks ≥ 0: those to floors, ceilings, most and least, beyond
-        a margin that is a share of each width."""
-        domains, count = len(self.lower), len(self.groups)
-        none = np.zeros((count, domains))
-        matrix = np.block([
-            [np.ones((1, domains)), np.zeros((1, domains + 2 * count))],
-            [np.eye(domains), np.eye(domains), none.T, none.T],
-            [self.groups, none, np.eye(count), np.zeros((count, count))],
-            [self.groups, none, np.zeros((count, count)), -np.eye(count)],
-        ])  # fmt: skip
-        floors = self.groups @ self.lower
-        target = np.concatenate(
-            [
-                [1 - self.lower.sum()], self.upper - self.lower,
-                self.most - floors, self.least - floors,
-            ]
-        )  # fmt: skip
-        return matrix, target - matrix @ self.margins(margin)
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """rows·mixture ≤ limits: floors, ceilings, most and least of every group."""
+        one = np.eye(len(self.lower))
+        rows = np.vstack([-one, one, self.groups, -self.groups])
+        return rows, np.concatenate([-self.lower, self.upper, self.most, -self.least])
 
-    def margins(self, share: float) -> np.ndarray:
-        """What the start keeps from every constraint: all can keep it at once, or nearly."""
-        domains = len(self.lower)
+    def widths(self) -> np.ndarray:
+        """How far apart the two sides of each limit are."""
         width, room = self.upper - self.lower, self.most - self.least
-        return share * np.minimum(np.concatenate([width, width, room, room]), 1 / domains)
+        return np.concatenate([width, width, room, room])
 
 
 def _with_interior(
     polytope: _Polytope, names: list[str], group_names: list[str]
 ) -> tuple[_Polytope, np.ndarray]:
-    """Bounds that meet nowhere else turned into equalities, and a mixture inside the rest.
-
-    Where no mixture keeps away from all constraints, the residual of the least squares says which
-    of them hold with equality everywhere (Farkas' lemma).
-    """
+    """Bounds that meet nowhere else turned into equalities, and a mixture inside the rest."""
     if not len(polytope.groups):
         return _between_bounds(polytope)
-    _refuse_conflict(polytope, names, group_names)
-    while True:
-        for margin in MARGINS:
-            matrix, target = polytope.system(margin)
-            slacks = nonnegative_least_squares(matrix, target)
-            residual = target - matrix @ slacks
-            if np.abs(residual).max() <= ROUNDING * margin:
-                above = (polytope.margins(margin) + slacks)[: len(polytope.lower)]
-                return polytope, polytope.lower + above
-        if not _tighten(polytope, matrix.T @ residual / np.abs(residual).max()):
-            return polytope, polytope.lower + slacks[: len(polytope.lower)]
+    violation = _refuse_conflict(polytope, names, group_names)
+    tight = _always_tight(polytope, violation)
+    start = _centre(polytope, tight, violation)
+    return _with_equalities(polytope, tight, start), start
 
 
 def _between_bounds(polytope: _Polytope) -> tuple[_Polytope, np.ndarray]:
@@ -181,19 +154,62 @@ def _between_bounds(polytope: _Polytope) -> tuple[_Polytope, np.ndarray]:
     return polytope, start
 
 
-def _tighten(polytope: _Polytope, slopes: np.ndarray) -> bool:
-    """Make equalities of the constraints whose slack must be 0; False if there is none."""
+def _always_tight(polytope: _Polytope, violation: float) -> np.ndarray:
+    """(limits,) which of them every mixture of the set meets.
+
+    The largest Σ min(slack·scale, 1) over mixtures and scales ≥ 1 leaves no slack 0 that could be
+    positive: any mixture with that slack, scaled up, would be better. Source: Freund, Roundy and
+    Todd, "Identifying the set of always-active constraints in a system of linear inequalities by
+    a single linear program" (1985).
+    """
+    rows, limits = polytope.limits()
+    count, domains = rows.shape
+    system = np.hstack([rows, np.eye(count), -(limits + violation)[:, None]])
+    whole = np.concatenate([np.ones(domains), np.zeros(count), [-1.0]])[None]
+    gain = np.concatenate([np.zeros(domains), -np.ones(count), [0.0]])
+    bounds = [(0, None)] * domains + [(0, 1)] * count + [(1, LARGEST_SCALE)]
+    found = _linear_programme(gain, system, np.zeros(count), whole, np.zeros(1), bounds)
+    return found.x[domains:-1] < 0.5
+
+
+def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> np.ndarray:
+    """The mixture that keeps the largest share of the width of every limit away from it."""
+    rows, limits = polytope.limits()
+    domains = rows.shape[1]
+    margins = np.where(tight, 0.0, np.minimum(polytope.widths(), 1 / domains))
+    system = np.hstack([rows, margins[:, None]])
+    whole = np.append(np.ones(domains), 0.0)[None]
+    bounds = [(0, 1)] * (domains + 1)
+    found = _linear_programme(
+        np.append(np.zeros(domains), -1.0), system, limits + violation, whole, np.ones(1), bounds
+    )
+    return found.x[:domains]
+
+
+def _with_equalities(polytope: _Polytope, tight: np.ndarray, start: np.ndarray) -> _Polytope:
+    """Both sides of what holds with equality everywhere, where the start has them."""
     domains, count = len(polytope.lower), len(polytope.groups)
-    zero = slopes < -1e-7
-    at_lower, at_upper = zero[:domains], zero[domains : 2 * domains]
-    at_most, at_least = zero[2 * domains : 2 * domains + count], zero[2 * domains + count :]
-    wide = np.concatenate([np.tile(polytope.upper > polytope.lower, 2),
-                           np.tile(polytope.most > polytope.least, 2)])  # fmt: skip
-    polytope.upper[at_lower] = polytope.lower[at_lower]
-    polytope.lower[at_upper] = polytope.upper[at_upper]
-    polytope.least[at_most] = polytope.most[at_most]
-    polytope.most[at_least] = polytope.least[at_least]
-    return bool(np.any(zero & wide))
+    fixed = tight[:domains] | tight[domains : 2 * domains]
+    exact = tight[2 * domains : 2 * domains + count] | tight[2 * domains + count :]
+    sums = polytope.groups @ start
+    return dataclasses.replace(
+        polytope,
+        lower=np.where(fixed, start, polytope.lower), upper=np.where(fixed, start, polytope.upper),
+        least=np.where(exact, sums, polytope.least), most=np.where(exact, sums, polytope.most),
+    )  # fmt: skip
+
+
+def _linear_programme(
+    cost: np.ndarray, rows: np.ndarray, limits: np.ndarray, equal: np.ndarray,
+    equal_to: np.ndarray, bounds: Sequence[tuple[float, float | None]],
+) -> OptimizeResult:  # fmt: skip
+    found = linprog(
+        cost, rows, limits, equal, equal_to, bounds,
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )  # fmt: skip
+    if found.x is None:
+        raise RuntimeError(f"the linear programme of the constraints failed: {found.message}")
+    return found
 
 
 def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
@@ -259,13 +275,20 @@ def _check_groups(
             )
 
 
-def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[str]) -> None:
-    """Raise unless some mixture satisfies everything together; name what the conflict needs."""
-    matrix, target = polytope.system(0.0)
-    residual = target - matrix @ nonnegative_least_squares(matrix, target)
-    if np.abs(residual).max() <= ROUNDING:
-        return
-    slopes = matrix.T @ residual / np.abs(residual).max()
+def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[str]) -> float:
+    """The least that every limit must give way, rounding; more is refused, with what conflicts."""
+    rows, limits = polytope.limits()
+    domains = rows.shape[1]
+    found = _linear_programme(
+        np.append(np.zeros(domains), 1.0),
+        np.hstack([rows, -np.ones((len(rows), 1))]),
+        limits,
+        np.append(np.ones(domains), 0.0)[None],
+        np.ones(1),
+        [(0, 1)] * (domains + 1),
+    )
+    if found.x[-1] <= ROUNDING:
+        return float(found.x[-1])
     said = [
         *(f"{n} ≥ {v:.4g}" for n, v in zip(names, polytope.lower, strict=True)),
         *(f"{n} ≤ {v:.4g}" for n, v in zip(names, polytope.upper, strict=True)),
@@ -273,8 +296,8 @@ def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[st
         *(f"{n} ≥ {v:.4g}" for n, v in zip(group_names, polytope.least, strict=True)),
     ]
     involved = [
-        what for what, slope in zip(said, slopes, strict=True)
-        if slope < -1e-6 and not what.endswith((" ≥ 0", " ≤ 1"))
+        what for what, price in zip(said, found.ineqlin.marginals, strict=True)
+        if price < -1e-9 and not what.endswith((" ≥ 0", " ≤ 1"))
     ]  # fmt: skip
     raise InfeasibleError(
         f"no mixture that sums to 1 has {', '.join(involved)} together; relax one of them."

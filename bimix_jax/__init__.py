@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.feasible import FeasibleSet as FeasibleSet
     from bimix_jax.mixture.feasible import InfeasibleError as InfeasibleError
     from bimix_jax.mixture.feasible import feasible_set as feasible_set
+    from bimix_jax.mixture.optimize import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.optimum import Optimum as Optimum
-    from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.path import OptimalPath as OptimalPath
     from bimix_jax.mixture.path import optimal_path as optimal_path
     from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
@@ -154,7 +154,7 @@ _HOMES = {
     "make_recipe": "recipe.recipe",
     "optimal_path": "mixture.path",
     "optimal_proportions": "mixture.proportions",
-    "optimize_mixture": "mixture.optimum",
+    "optimize_mixture": "mixture.optimize",
     "predict_losses": "fitting.coefficients",
     "propose_runs": "design.propose",
     "read_available": "recipe.available",

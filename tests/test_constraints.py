@@ -12,7 +12,7 @@ from scipy.optimize import linprog, nnls
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
-from bimix_jax.mixture import optimum
+from bimix_jax.mixture import optimize
 from bimix_jax.mixture.certificate import certify
 from bimix_jax.mixture.flatness import as_good
 from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
@@ -308,7 +308,7 @@ def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
         found[0] = np.nan
         return found
 
-    monkeypatch.setattr(optimum, "as_good", lost)
+    monkeypatch.setattr(optimize, "as_good", lost)
     best = bx.optimize_mixture(fitted)
     first, second = best.flatness.index[:2]
     assert np.isnan(best.flatness.loc[first, "flat_low"])

@@ -9,7 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
-from bimix_jax.mixture.optimum import SCOPE
+from bimix_jax.mixture.remarks import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
 

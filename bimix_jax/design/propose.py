@@ -14,7 +14,7 @@ from bimix_jax.design.plan import Candidates, Measured, plan_runs
 from bimix_jax.design.posterior import Unknowns
 from bimix_jax.design.regret import Decision
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.optimum import counted_weights
+from bimix_jax.mixture.counted import counted_weights
 from bimix_jax.names import align_mixtures, check_names
 from bimix_jax.sweep import Sweep
 

@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from bimix_jax.fitted import FAR, Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.optimum import SCOPE, counted_weights
+from bimix_jax.mixture.counted import counted_weights
 from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
+from bimix_jax.mixture.remarks import SCOPE
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

@@ -12,8 +12,9 @@ from jax import Array
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.optimum import SCOPE, counted_weights
+from bimix_jax.mixture.counted import counted_weights
 from bimix_jax.mixture.path import optimal_path
+from bimix_jax.mixture.remarks import SCOPE
 from bimix_jax.names import align_mixtures
 
 POINT = 0.01

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.optimum import optimize_mixture
+from bimix_jax.mixture.optimize import optimize_mixture
 
 
 class BetweenLaws(NamedTuple):

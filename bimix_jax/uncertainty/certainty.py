@@ -15,7 +15,8 @@ from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
-from bimix_jax.mixture.optimum import Optimum, optimize_mixture
+from bimix_jax.mixture.optimize import optimize_mixture
+from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.proportions import Method, optimal_proportions
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above

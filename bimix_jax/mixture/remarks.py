@@ -1,0 +1,80 @@
+"""What has to be said beside a recommended mixture."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.hull import outside_hull
+from bimix_jax.mixture.objective import MixtureProblem
+
+SCOPE = (
+    "A prediction for the model size and tokeniser of the sweep; "
+    "for a larger model it carries over as a ranking of mixtures only."
+)
+
+
+def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
+    """ "below" or "above" where a proportion leaves the range the sweep covered, else ""."""
+    below, above = mixture < observed["min"] - 1e-9, mixture > observed["max"] + 1e-9
+    return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
+
+
+def observed_range(fitted: Fit, mixture: pd.Series) -> pd.DataFrame:
+    """Least and largest proportion in the sweep by domain, and a flag where a mixture leaves it."""
+    domains = list(fitted.domains)
+    observed = pd.DataFrame(fitted.observed_proportions.T, index=domains, columns=["min", "max"])
+    flags = outside(mixture, observed)
+    off = outside_hull(mixture.to_numpy(), fitted.observed_mixtures)
+    observed["flag"] = flags.where((flags != "") | ~off, "hull")
+    return observed
+
+
+def _mean(losses: Any, weights: Any) -> float:
+    """Weighted mean; where the weight is 0 the loss may be infinite or unknown."""
+    losses, weights = np.asarray(losses), np.asarray(weights)
+    return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
+
+
+def outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:
+    """Which proportions leave the range that the sweep covered."""
+    flags = outside(mixture, observed)
+    parts = [
+        f"{d} {mixture[d]:.3f} ({observed['min'][d]:.3f}-{observed['max'][d]:.3f} observed)"
+        for d in mixture.index[flags != ""]
+    ]
+    return ("Outside the range the sweep covered: " + ", ".join(parts) + ".",) if parts else ()
+
+
+def gain_note(
+    fitted: Fit, weights: np.ndarray, value: float, reference_value: float
+) -> tuple[str, ...]:
+    """A gain smaller than the errors of the fit is no reason to prefer a mixture."""
+    gain = 1 - value / reference_value
+    error = _mean(fitted.error, weights)
+    if not gain < error:
+        return ()
+    return (
+        f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "
+        f"error of {100 * error:.2f} %: the reference may be as good.",
+    )
+
+
+def proof_note(problem: MixtureProblem) -> tuple[str, ...]:
+    """Whether the optimum may be a local one."""
+    if problem.convex:
+        return ()
+    what = "An objective of your own" if callable(problem.objective) else problem.law.name
+    return (f"{what} need not be convex in the mixture: the optimum is a local one, unproven.",)
+
+
+def flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:
+    """Which ends of the flat range are unknown."""
+    unknown = flatness.index[flatness.isna().any(axis=1)]
+    if not len(unknown):
+        return ()
+    return (
+        f"How far these can go within .1 % was not found, as its search did not converge: "
+        f"{', '.join(unknown)}.",
+    )

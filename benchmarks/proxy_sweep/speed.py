@@ -1,0 +1,22 @@
+"""How fast training is, in tokens a second and against the machine's own matrix products."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+
+def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
+    """Floating point operations a second of a product of large float32 matrices, the best of some.
+
+    By the default precision of the device, which training has, too.
+    """
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(seconds)

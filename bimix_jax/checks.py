@@ -302,7 +302,9 @@ def check_repeats(
     """Duplicate points, and runs that change their mixture."""
     points = pd.DataFrame({"run": run, "budget": budget})
     twice = points.duplicated().to_numpy() & np.isfinite(budget) & points["run"].notna().to_numpy()
-    labels = points["run"].map(str) + " at " + points["budget"].map("{:g}".format)
+    again = points[twice]
+    shown = [f"{label} at {at:g}" for label, at in zip(again["run"], again["budget"], strict=True)]
+    labels = pd.Series(shown, again.index, dtype=object).reindex(points.index)
     findings = findings_at("run and budget", twice, labels, rows, "the same point twice", TWICE)
     first = pd.DataFrame(mixture).groupby(run, sort=False).transform("first").to_numpy()
     changed = np.any(np.abs(mixture - first) > CHANGED, axis=1)
@@ -336,12 +338,13 @@ def warn_of_rising(
     table = pd.DataFrame(loss[order], columns=list(targets)).groupby(run[order])
     last, least = table.last(), table.min()
     rising = (last > (1 + RISE) * least).to_numpy()
-    labels = [f"{last.columns[t]} in run {last.index[r]}" for r, t in np.argwhere(rising)]
-    if labels:
-        more = ", …" if len(labels) > EXAMPLES else ""
+    found = np.argwhere(rising)
+    if len(found):
+        labels = [f"{last.columns[t]} in run {last.index[r]}" for r, t in found[:EXAMPLES]]
+        more = ", …" if len(found) > EXAMPLES else ""
         warn(
-            f"{len(labels)} of {rising.size} curves end more than {100 * RISE:g} % above their "
-            f"least loss ({', '.join(labels[:EXAMPLES])}{more}): look for diverged runs.",
+            f"{len(found)} of {rising.size} curves end more than {100 * RISE:g} % above their "
+            f"least loss ({', '.join(labels)}{more}): look for diverged runs.",
             notes,
         )
 

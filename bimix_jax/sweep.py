@@ -264,7 +264,8 @@ class Sweep:
                 f"{path}: expected a name in .parquet, which keeps notes and units too."
             )
         with atomic_path(path) as beside:
-            self.to_frame().to_parquet(beside, index=False)
+            # Hardly any loss is there twice, so that dictionaries take time and room.
+            self.to_frame().to_parquet(beside, index=False, use_dictionary=False)
 
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""

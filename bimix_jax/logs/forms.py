@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from bimix_jax.checks import SweepError
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
-from bimix_jax.logs.history import Keep, Keys, LogFile
+from bimix_jax.logs.history import LogFile, Read
 
 
 class Form(NamedTuple):
@@ -17,7 +15,7 @@ class Form(NamedTuple):
     fits: Callable[[Path], bool]
     pattern: str
     """of its losses, where the user gives none"""
-    read: Callable[[LogFile, Keys, Keep], pd.DataFrame]
+    read: Read
 
 
 FORMS = {

@@ -1,18 +1,21 @@
 """What every form of log is read into: rows of a run and a step, a column a metric."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax import checks
 from bimix_jax.checks import SweepError
-from bimix_jax.tables import listed, names_of
+from bimix_jax.logs.columns import Column
+from bimix_jax.logs.spread import spread
+from bimix_jax.tables import listed
 
 RUN, STEP = "\0run", "\0step"
-"""Columns that a reader adds; no log has such names."""
+"""Columns of the rows of all files; no log has such names."""
 RUN_KEYS = ("run", "run_id", "run_name", "name", "display_name", "id")
 STEP_KEYS = ("_step", "step", "steps", "global_step", "trainer/global_step", "iteration")
 SAYS_NOTHING = re.compile(
@@ -52,39 +55,96 @@ Keep = Callable[[list[str]], list[str]]
 """Of the columns of a file those that are wanted, so that the others need no memory."""
 
 
-def history_of(table: pd.DataFrame, file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
-    """A table of one or several runs with RUN and STEP, and the metrics that are wanted.
+class History(NamedTuple):
+    """The rows of a file, with the metrics that are wanted."""
+
+    run: np.ndarray
+    """(rows,) name of the run; nan where none is told"""
+    step: np.ndarray
+    """(rows,) nan where none is told"""
+    metrics: list[str]
+    values: np.ndarray
+    """(rows, metrics) nan where nothing was logged"""
+    seen: list[str]
+    """all columns of the file"""
+    text: Mapping[str, tuple[object, object]]
+    """metric → the first run and cell that is no number"""
+
+
+Read = Callable[[LogFile, Keys, Keep], History]
+"""How a file of some form is read."""
+
+
+def history_of(columns: Mapping[str, Column], file: LogFile, keys: Keys, keep: Keep) -> History:
+    """The columns of a table of one or several runs.
 
     Raises:
         SweepError: if a key that was named is no column.
     """
-    run = _column(table, keys.run, RUN_KEYS, "run_key", file.path)
-    step = _column(table, keys.step, STEP_KEYS, "step_key", file.path)
-    wanted = [c for c in keep(list(table.columns)) if c not in (run, step)]
-    runs = file.run if run is None else table[run].map(label_of)
-    steps = np.nan if step is None else pd.to_numeric(table[step], errors="coerce")
-    return of_runs(table[wanted], runs, steps)
+    run = _key(columns, keys.run, RUN_KEYS, "run_key", file.path)
+    step = _key(columns, keys.step, STEP_KEYS, "step_key", file.path)
+    metrics = [c for c in keep(list(columns)) if c not in (run, step)]
+    rows = len(next(iter(columns.values())).to_numpy())
+    runs = np.full(rows, file.run, object) if run is None else labels(columns[run].to_numpy())
+    steps = np.full(rows, np.nan) if step is None else numbers(columns[step].to_numpy())[0]
+    values, text = np.empty((rows, len(metrics))), {}
+    for i, metric in enumerate(metrics):
+        cells = columns[metric].to_numpy()
+        values[:, i], wrong = numbers(cells)
+        if wrong is not None:
+            text[metric] = (runs[wrong], cells[wrong])
+    return History(runs, steps, metrics, values, list(columns), text)
 
 
-def of_runs(table: pd.DataFrame, run: Any, step: Any) -> pd.DataFrame:
-    """The table with RUN and STEP, which are one for all rows or one a row."""
-    return table.assign(**{RUN: run, STEP: step})
+def history_of_cells(
+    run: str, cells: Sequence[tuple[Any, int, Any]], metrics: list[str], seen: list[str]
+) -> History:
+    """Cells of a run (step, index of the metric, value), in the order of the log."""
+    step, column, value = zip(*cells, strict=True) if cells else ((), (), ())
+    found, wrong = numbers(value)
+    group, steps = pd.factorize(numbers(step)[0], use_na_sentinel=False)
+    group_of_row, table = spread(group, np.array(column, int), found, len(metrics))
+    text = {} if wrong is None else {metrics[column[wrong]]: (run, value[wrong])}
+    runs = np.full(len(table), run, object)
+    return History(runs, np.asarray(steps)[group_of_row], metrics, table, seen, text)
+
+
+def numbers(cells: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, int | None]:
+    """(cells,) float, nan for what is empty or no number, and where the first of the latter is.
+
+    >>> numbers([1, None, "Infinity", "high"])
+    (array([ 1., nan, inf, nan]), 3)
+    """
+    if not isinstance(cells, np.ndarray):
+        cells = np.array(cells, float if set(map(type, cells)) <= {int, float} else object)
+    if cells.dtype.kind in "fiu":
+        return cells.astype(float), None
+    values, text = checks.numbers(pd.Series(cells, dtype=object))
+    return values, int(np.argmax(text)) if text.any() else None
+
+
+def labels(cells: np.ndarray) -> np.ndarray:
+    """(cells,) names of runs as text, nan where there is none."""
+    codes, unlike = pd.factorize(cells, use_na_sentinel=False)
+    return np.array([label_of(value) for value in unlike], object)[codes]
 
 
 def label_of(value: object) -> str | float:
     """A run's name as text; 3.0 is 3, as a gap turns a column of whole numbers into floats."""
+    if value is None or value is pd.NA:
+        return np.nan
     if isinstance(value, float):
         return np.nan if np.isnan(value) else str(int(value) if value.is_integer() else value)
     return str(value)
 
 
-def _column(
-    table: pd.DataFrame, given: str | None, usual: tuple[str, ...], what: str, path: Path
+def _key(
+    columns: Mapping[str, Column], given: str | None, usual: tuple[str, ...], what: str, path: Path
 ) -> str | None:
     if given is None:
-        return next((c for name in usual for c in names_of(table) if c.lower() == name), None)
-    if given not in table:
+        return next((c for name in usual for c in columns if c.lower() == name), None)
+    if given not in columns:
         raise SweepError(
-            f"{what}: {path} has no column {given}; expected one of {listed(table.columns)}."
+            f"{what}: {path} has no column {given}; expected one of {listed(columns)}."
         )
     return given

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.budgets import BUDGET
-from bimix_jax.logs.history import RUN, STEP
+from bimix_jax.logs.history import RUN, STEP, History
+from bimix_jax.logs.spread import spread
 from bimix_jax.tables import listed
 
 TOKENS_KEYS = (
@@ -19,44 +19,38 @@ TOKENS_KEYS = (
 """What columns of tokens are called by usual loggers."""
 
 
-def one_row_a_step(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one run and step as one, unless they say the same thing twice; empty ones left out.
+def one_row_a_step(history: History) -> History:
+    """Rows of one step and run as one; what says the same thing again has rows after the first.
 
     A log with a line a metric would need as many times the memory as it has metrics.
     """
-    metrics = [c for c in rows if c not in (RUN, STEP)]
-    rows = rows[rows[metrics].notna().any(axis=1)]
-    if not rows.duplicated([RUN, STEP]).any():
-        return rows
-    groups = rows.groupby([RUN, STEP], sort=False, dropna=False)
-    if (groups[metrics].count() > 1).any(axis=None):
-        return rows
-    return groups.first().reset_index()
+    group = _groups(history.run, history.step)
+    if group.max(initial=-1) + 1 == len(group):
+        return history
+    row, column = np.nonzero(~np.isnan(history.values))
+    group_of_row, values = spread(
+        group[row], column, history.values[row, column], len(history.metrics)
+    )
+    first = np.unique(group, return_index=True)[1][group_of_row]
+    return history._replace(run=history.run[first], step=history.step[first], values=values)
 
 
-def losses_as_numbers(
-    rows: pd.DataFrame, targets: Mapping[str, str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with numbers in columns called by target; what is not finite is left out, noted.
+def _groups(run: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """(rows,) int: which run and step, in the order in which they come."""
+    runs, steps = (pd.factorize(keys, use_na_sentinel=False)[0] for keys in (run, step))
+    return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
 
-    Raises:
-        SweepError: if a loss is text.
-    """
-    numbers = rows.drop(columns=list(targets))
-    columns, lost = {}, 0
-    for column, target in targets.items():
-        values, text = checks.numbers(rows[column])
-        if text.any():
-            first = int(np.argmax(text))
-            raise SweepError(
-                f"column {column}: run {rows[RUN].iloc[first]} has {rows[column].iloc[first]!r}; "
-                "expected losses, numbers. Take another pattern, or mend the log."
-            )
-        lost += int(np.isinf(values).sum())
-        columns[target] = np.where(np.isfinite(values), values, np.nan)
-    losses = pd.DataFrame(columns, index=rows.index)
+
+def finite_losses(rows: pd.DataFrame, targets: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with losses in columns called by target; what is not finite is left out, noted."""
+    values = rows[list(targets)].to_numpy(float)
+    infinite = np.isinf(values)
+    losses = pd.DataFrame(
+        np.where(infinite, np.nan, values), index=rows.index, columns=list(targets.values())
+    )
+    lost = int(infinite.sum())
     notes = [f"{lost} losses that are not finite left out: look for diverged runs."] * bool(lost)
-    return pd.concat([numbers, losses], axis=1), notes
+    return pd.concat([rows.drop(columns=list(targets)), losses], axis=1), notes
 
 
 def with_budgets(

@@ -1,9 +1,10 @@
 """The verb: logs and the table of runs in, a Sweep out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SweepError
@@ -11,23 +12,20 @@ from bimix_jax.formats import read_sweep
 from bimix_jax.logs import olmix
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
 from bimix_jax.logs.forms import FORMS, find_files
-from bimix_jax.logs.history import RUN, Keys, LogFile
+from bimix_jax.logs.history import RUN, Keys
 from bimix_jax.logs.mixtures import Mixtures, read_mixture_table
-from bimix_jax.logs.pattern import check_some_match, pattern_of, targets_in
 from bimix_jax.logs.points import (
     TOKENS_KEYS,
-    losses_as_numbers,
+    finite_losses,
     one_row_a_budget,
-    one_row_a_step,
     with_budgets,
     without_untrained,
 )
+from bimix_jax.logs.rows import Progress, Wanted, read_rows
 from bimix_jax.meaning import Meaning, meaning_of
 from bimix_jax.pairs import match_names
 from bimix_jax.sweep import ATTRIBUTES, Sweep
 from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, Source, listed, names_of, prefixed
-
-Progress = Callable[[str, float], object]
 
 
 def read_logs(
@@ -98,10 +96,10 @@ def read_logs(
     """
     sources = [logs] if isinstance(logs, (str, Path)) else list(logs)
     name, files = find_files(sources, form)
-    keys = Keys(run_key, step_key)
     pattern = loss_pattern or FORMS[name].pattern
     prefix = None if mixtures is not None or name == "olmix" else mixture_prefix or MIXTURE_PREFIX
-    rows, targets = _rows(name, files, keys, pattern, [tokens_key, *TOKENS_KEYS], prefix, progress)
+    wanted = Wanted(pattern, (tokens_key or "", *TOKENS_KEYS), prefix)
+    rows, targets = read_rows(FORMS[name].read, files, Keys(run_key, step_key), wanted, progress)
     rows, unit, notes = _with_budgets(rows, targets, unit, tokens_per_step, tokens_key)
     if mixtures is None:
         mixtures = olmix.ratios(files[0]) if name == "olmix" else _own_mixtures(rows, prefix)
@@ -123,40 +121,6 @@ def read_logs(
     )  # fmt: skip
 
 
-def _rows(
-    form: str,
-    files: Sequence[LogFile],
-    keys: Keys,
-    pattern: str,
-    tokens_keys: Sequence[str | None],
-    prefix: str | None,
-    progress: Progress,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All rows of all files with the columns that are used, and which are of which target."""
-    compiled, seen, targets = pattern_of(pattern), dict[str, None](), dict[str, str]()
-
-    def keep(columns: list[str]) -> list[str]:
-        seen.update(dict.fromkeys(columns))
-        found = targets_in(columns, compiled)
-        others = [
-            c for c in columns if c in tokens_keys or (prefix is not None and c.startswith(prefix))
-        ]
-        targets.update({c: t for c, t in found.items() if c not in others})
-        return [c for c in columns if c in targets or c in others]
-
-    parts = []
-    for file in files:
-        parts.append(one_row_a_step(FORMS[form].read(file, keys, keep)))
-        progress(file.run, file.path.stat().st_size)
-    rows = pd.concat(parts, ignore_index=True)
-    targets = {c: t for c, t in targets.items() if c in rows}
-    check_some_match(targets, [c for c in seen if not c.startswith("\0")], pattern)
-    gone = rows[RUN].isna().to_numpy(bool)
-    if gone.any():
-        raise SweepError(f"run_key: {gone.sum()} rows name no run; fill them in.")
-    return rows, targets
-
-
 def _with_budgets(
     rows: pd.DataFrame,
     targets: Mapping[str, str],
@@ -166,7 +130,7 @@ def _with_budgets(
 ) -> tuple[pd.DataFrame, str, list[str]]:
     """Points with numbers, at budgets above 0."""
     names = list(targets.values())
-    rows, infinite = losses_as_numbers(rows, targets)
+    rows, infinite = finite_losses(rows, targets)
     rows, known, placed = with_budgets(rows, names, unit, tokens_per_step, tokens_key)
     rows, untrained = without_untrained(rows)
     if rows.empty:
@@ -212,14 +176,14 @@ def _joined(
     points: pd.DataFrame, table: Mixtures, targets: Sequence[str], unit: str
 ) -> pd.DataFrame:
     """A wide table as `read_sweep` reads it, runs in the order of the table of mixtures."""
-    order = {run: i for i, run in enumerate(table.shares.index)}
-    points = points.sort_values(RUN, key=lambda runs: runs.map(order), kind="stable")
+    place = table.shares.index.get_indexer(pd.Index(points[RUN]))
+    order = np.argsort(place, kind="stable")
+    points, place = points.iloc[order], place[order]
     domains, named = match_names(
         {d: d for d in table.shares.columns}, {t: t for t in dict.fromkeys(targets)}
     )
-    runs = points[RUN].to_numpy(object)
-    shares, rest = table.shares.loc[runs], table.rest.loc[runs]
-    columns: dict[str, Any] = {"run": runs}
+    shares, rest = table.shares.iloc[place], table.rest.loc[table.shares.index].iloc[place]
+    columns: dict[str, Any] = {"run": points[RUN].to_numpy(object)}
     columns |= {} if unit == "run" else {unit: points[BUDGET].to_numpy(float)}
     columns |= {MIXTURE_PREFIX + domains[d]: shares[d].to_numpy(float) for d in names_of(shares)}
     columns |= {LOSS_PREFIX + named[t]: points[t].to_numpy(float) for t in named}

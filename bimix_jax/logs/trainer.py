@@ -3,57 +3,62 @@
 import json
 import re
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
-import pandas as pd
-
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import Keep, Keys, LogFile, of_runs
+from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of_cells
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
 NUMBER = re.compile(r"checkpoint[-_](\d+)", re.I)
 
 
-def read(file: LogFile, keys: Keys, keep: Keep) -> pd.DataFrame:
-    """The `log_history` of a file, one row an entry.
+def read(file: LogFile, keys: Keys, keep: Keep) -> History:
+    """The `log_history` of a file, one row a step.
 
     Raises:
         SweepError: if the file is no complete JSON, or holds no log_history.
     """
+    entries = _log_history(file)
+    step = keys.step or "step"
+    seen = list(dict.fromkeys(chain.from_iterable(entries)))
+    metrics = [name for name in keep(seen) if name != step]
+    place = {name: i for i, name in enumerate(metrics)}
+    cells = [
+        (entry.get(step), place[name], value)
+        for entry in entries
+        for name, value in entry.items()
+        if name in place
+    ]
+    return history_of_cells(file.run, cells, metrics, seen)
+
+
+def _log_history(file: LogFile) -> list[dict[str, Any]]:
     try:
-        state = json.loads(file.path.read_text(encoding="utf-8"))
+        state = _parsed(file.path.read_bytes())
     except (ValueError, OSError) as error:
         raise SweepError(
             f"{file.path} is not a complete JSON file ({error}). Copy it again, or leave the run "
             "out."
         ) from error
     entries = state.get("log_history") if isinstance(state, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
         raise SweepError(
             f"{file.path} holds no log_history; expected a trainer_state.json that the Trainer "
             "wrote."
         )
-    step = keys.step or "step"
-    wanted = {c for c in keep(list(dict.fromkeys(k for e in entries for k in e))) if c != step}
-    rows = _by_step(entries, step, wanted)
-    steps = [row.pop(step) for row in rows]
-    return of_runs(pd.DataFrame(rows, index=range(len(rows))), file.run, steps)
+    return entries
 
 
-def _by_step(entries: list[dict[str, Any]], step: str, wanted: set[str]) -> list[dict[str, Any]]:
-    """The entries of a step as one, where they differ in what they hold: an entry an evaluation."""
-    rows, of_step = list[dict[str, Any]](), dict[Any, dict[str, Any]]()
-    for entry in entries:
-        held = {name: entry[name] for name in entry if name in wanted}
-        if not held or step not in entry:
-            continue
-        row = of_step.get(entry[step])
-        if row is None or not row.keys().isdisjoint(held):
-            row = of_step[entry[step]] = {step: entry[step]}
-            rows.append(row)
-        row.update(held)
-    return rows
+def _parsed(text: bytes) -> Any:
+    """By orjson, four times as fast; what it refuses by the standard library, which takes NaN."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def latest(files: Iterable[LogFile]) -> list[LogFile]:

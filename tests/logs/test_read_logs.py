@@ -280,6 +280,12 @@ def test_the_ten_nearest_names_are_shown(folder):
         ("a.jsonl", '{"_step": 1, "eval/web/loss": 3}\n{"_step": 2, "eva', "line 2 is no JSON"),
         ("a/trainer_state.json", '{"log_history": [{"step": 1', "not a complete JSON file"),
         ("a/trainer_state.json", '{"global_step": 3}', "holds no log_history"),
+        ("a/trainer_state.json", '{"log_history": [3]}', "holds no log_history"),
+        (
+            "a/trainer_state.json",
+            '{"log_history": [{"step": 1, "eval_web_loss": 2}, {"step": 2, "eval_web_loss": "?"}]}',
+            "run a has '?'",
+        ),
         ("a.csv", "", "cannot be read as csv"),
         ("a.txt", "step 1 loss 3", "no file of logs"),
     ],
@@ -317,3 +323,54 @@ def test_missing_things_are_named(folder, tmp_path):
     rewrite(folder, "a", log("a").drop(columns="_step"))
     with pytest.raises(SweepError, match="4 rows with losses have no step, the first of run a"):
         bx.read_logs(folder, MIXTURES)
+
+
+# ---- what fast readers would take otherwise ------------------------------------------------------
+
+
+def test_a_trainer_that_was_resumed_says_its_steps_twice(tmp_path):
+    def entries(run, factor=1.0):
+        rows = log(run).to_dict("records")
+        return [
+            {"epoch": 0.1, f"eval_{name}_loss": factor * row[f"eval/{name}/loss"], "step": step}
+            for row, step in zip(rows, STEPS, strict=True)
+            for name in ("web", "code")
+        ]
+
+    for run in RUNS:
+        again = entries(run, 2.0)[:2] if run == "c" else []
+        nan = [{"step": 400, "loss": float("nan")}]  # which orjson refuses
+        (tmp_path / run).mkdir()
+        text = json.dumps({"log_history": [*again, *nan, *entries(run)]}, indent=2)
+        (tmp_path / run / "trainer_state.json").write_text(text)
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    expected = pd.concat([log(run) for run in RUNS])[["eval/web/loss", "eval/code/loss"]]
+    np.testing.assert_array_equal(sweep.loss, expected)
+    assert sweep.notes == (
+        "1 steps of 1 runs were logged more than once, of which the last stands: c.",
+    )
+
+
+@pytest.mark.parametrize("names", [("2024-01-02", "2024-01-03"), ("007", "8"), ("1.50", "2")])
+def test_runs_are_called_alike_in_logs_and_mixtures(tmp_path, names):
+    logs = pd.concat([log(run).assign(run=name) for run, name in zip("ab", names, strict=True)])
+    logs.to_csv(tmp_path / "all.csv", index=False)
+    MIXTURES.iloc[:2].assign(run=names).to_csv(tmp_path / "mixtures.csv", index=False)
+    sweep = bx.read_logs(tmp_path / "all.csv", tmp_path / "mixtures.csv")
+    np.testing.assert_array_equal(
+        sweep.loss, pd.concat([log("a"), log("b")])[["eval/web/loss", "eval/code/loss"]]
+    )
+
+
+def test_columns_that_only_some_runs_have_stay_empty_in_the_others(folder):
+    rewrite(folder, "a", log("a").drop(columns="eval/code/loss"))
+    rewrite(folder, "b", log("b").assign(**{"eval/exam/loss": 3.0, "note": "fine"}))
+    sweep = bx.read_logs(folder, MIXTURES)
+    assert sweep.targets == ("web", "code", "exam")
+    assert np.isnan(sweep.loss).sum(axis=0).tolist() == [0, 4, 12]
+
+
+def test_a_row_that_ends_too_early_is_empty_where_it_ends(folder):
+    text = (folder / "a.csv").read_text().rstrip("\n")
+    (folder / "a.csv").write_text(text.rpartition(",")[0])
+    assert np.isnan(bx.read_logs(folder, MIXTURES).loss[3]).tolist() == [False, True]

@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.proxy_sweep.batches import check_mixture
+from benchmarks.proxy_sweep.groups import Setting
 from benchmarks.proxy_sweep.mixtures import entropy_mixtures, sweep_mixtures
 from benchmarks.proxy_sweep.model import ModelConfig
 from benchmarks.proxy_sweep.runs import Run, sweep_runs
 from benchmarks.proxy_sweep.smoke import SMOKE, build_smoke_corpus
-from benchmarks.proxy_sweep.sweep import Setting, train_runs
+from benchmarks.proxy_sweep.sweep import train_runs
 from benchmarks.proxy_sweep.tokenizer import train_tokenizer
 from benchmarks.proxy_sweep.tokens import Tokens, read_tokens
 from benchmarks.proxy_sweep.training import TrainingConfig

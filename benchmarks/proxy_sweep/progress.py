@@ -24,47 +24,47 @@ class Meter:
     def __init__(
         self, total: int, done: int, model: ModelConfig, matrix_rate: float, bar: Progress
     ) -> None:
-        self.total, self.done = total, done
+        self.total, self.before, self.done = total, done, done
         self.flops, self.matrix_rate = flops_per_token(model), matrix_rate
+        self.bar, self.task = bar, bar.add_task("", total=total, completed=done)
+        self.what = ""
         self.seconds, self.counted = 0.0, 0
-        self.bar = bar
-        self.task = bar.add_task("", total=total, completed=done)
-        self.last = time.perf_counter()
+        self.began = time.perf_counter()
+        self.last: float | None = None
+        """when the step before ended; None if something else came since, or compiling will"""
 
-    def waited(self) -> None:
-        """What passed since the last call was no training (reading, compiling)."""
-        self.last = time.perf_counter()
+    def begins(self, what: str) -> None:
+        """Another group of runs is trained from here on."""
+        self.what, self.last = what, None
 
-    def trained(self, what: str, tokens: int) -> None:
-        """So many more tokens are done."""
+    def trained(self, tokens: int) -> None:
+        """A step is done, of so many tokens."""
         now = time.perf_counter()
-        self.seconds += now - self.last
+        if self.last is not None:
+            self.seconds += now - self.last
+            self.counted += tokens
         self.last = now
-        self.counted += tokens
         self.done += tokens
-        text = f"{what} · {self.speed()}"
-        self.bar.update(self.task, description=text, completed=self.done)
+        self.bar.update(self.task, completed=self.done, description=f"{self.what} · {self.speed()}")
 
-    def skipped(self, tokens: int) -> None:
-        """So many more tokens are done, but tell nothing of the speed."""
-        self.done += tokens
-        self.waited()
-
-    def rate(self) -> float:
-        """Tokens a second of this sitting."""
-        return self.counted / self.seconds if self.seconds else 0.0
+    def measured(self, done: int, loss: float) -> None:
+        """A checkpoint is written; all processes have trained `done` tokens together."""
+        self.done, self.last = done, None
+        if not self.bar.console.is_terminal:
+            line = f"{self.what} · mean loss {loss:.4f} · {self.speed()} · {self.left()} left"
+            self.bar.console.print(line)
 
     def speed(self) -> str:
-        """The rate, and the operations it needs as a share of the machine's matrix rate."""
-        share = self.rate() * self.flops / self.matrix_rate
-        return f"{self.rate():,.0f} tokens/s, {share:.0%} of the matrix rate"
+        """Tokens a second of this process, and their operations as a share of the matrix rate."""
+        rate = self.counted / self.seconds if self.seconds else 0.0
+        share = rate * self.flops / self.matrix_rate
+        return f"{rate:,.0f} tokens/s, {share:.0%} of the matrix rate"
 
-    def report(self, what: str) -> None:
-        """A line, where there is no terminal for a bar."""
-        if not self.bar.console.is_terminal:
-            left = (self.total - self.done) / self.rate() if self.rate() else 0.0
-            hours, minutes = divmod(int(left / 60), 60)
-            self.bar.console.print(f"{what} · {self.speed()} · {hours}:{minutes:02} h left")
+    def left(self) -> str:
+        """Hours and minutes at the pace of all processes since this one began."""
+        pace = (self.done - self.before) / (time.perf_counter() - self.began)
+        minutes = int((self.total - self.done) / pace / 60) if pace > 0 else 0
+        return f"{minutes // 60}:{minutes % 60:02} h"
 
 
 @contextmanager

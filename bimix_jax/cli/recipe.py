@@ -3,21 +3,39 @@
 import hashlib
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Any
 
-import pandas as pd
+import typer
 
 import bimix_jax as bx
+from bimix_jax.cli import options
 from bimix_jax.cli.show import show_line, show_notes, show_table
 from bimix_jax.recipe.forms import FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
+
+Emit = Annotated[
+    str | None, typer.Option(help=f"Write it for a training stack: {', '.join(FORMS)}.")
+]
+PathsFile = Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")]
+Digits = Annotated[int | None, typer.Option(help="Decimals of emitted weights.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="File to emit to; default what is printed, alone.",
+        callback=options.writable,
+    ),
+]
 
 
 def recipe_of(
     best: bx.Optimum,
     fitted: bx.Fit,
     file: Path,
-    available: "str | pd.DataFrame | None",
+    available: Any,
     digits: int | None,
     form: str | None,
 ) -> bx.Recipe | None:
@@ -47,13 +65,17 @@ def check_emission(form: str | None, paths: Path | None, output: Path | None, js
 
 
 def emit_recipe(
-    recipe: bx.Recipe, form: str, paths: Path | None, output: Path | None
+    recipe: bx.Recipe, notes: Iterable[str], form: str, paths: Path | None, output: Path | None
 ) -> list[Path]:
-    """Write the file and say so, or print it alone where none is named."""
+    """Write the file, or print it alone where none is named: all else goes to the error stream."""
     known = None if paths is None else bx.read_paths(paths, list(recipe.shares.index))
     if output is not None:
         return recipe.save(output, form, known)
     sys.stdout.write(recipe.emit(form, known))
+    if not form_named(form).carries_stamp:
+        sys.stderr.write(recipe.stamp.comment())
+    for note in dict.fromkeys([*notes, *recipe.notes]):
+        print(f"bimix: {note}", file=sys.stderr)
     return []
 
 

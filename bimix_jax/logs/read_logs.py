@@ -1,5 +1,6 @@
 """The verb: logs and the table of runs in, a Sweep out."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,13 @@ def read_logs(
             (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv) or "table";
             default by the names of the files.
         loss_pattern: which metrics are losses, {target} where the target's name stands; default
-            eval/{target}/loss, for trainer eval_{target}_loss, for table loss_{target}, for olmix
-            all.
-        run_key, step_key, tokens_key: columns of runs, steps and tokens, where they have no usual
-            name.
+            eval/{target}/loss, eval_{target}_loss for trainer, loss_{target} for table.
+        run_key, step_key, tokens_key: their columns, where they have no usual name.
         tokens_per_step: turns steps into tokens.
         unit: of budgets, "tokens" or "steps"; default tokens where they are known.
         mixture_prefix: what the columns of proportions begin with.
-        align: how runs that were logged at different budgets are put on common ones: "nearest"
-            within the tolerance, "interpolate" in the log budget, "none"; default "nearest" where
-            fewer than half of the points lie at common budgets.
-        budgets: the common ones; default those of the run that most agree with.
-        tolerance: how far, relative, a budget may be moved.
+        align, budgets, tolerance: how runs that were logged at different budgets are put on common
+            ones, see `on_common_budgets`.
         drop_unmatched: leave out runs without a mixture and mixtures without a run, which is an
             error otherwise.
         select, model_size, meaning, endpoints_only: as in `read_sweep`.
@@ -94,11 +90,9 @@ def read_logs(
     >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
-    sources = [logs] if isinstance(logs, (str, Path)) else list(logs)
-    name, files = find_files(sources, form)
-    pattern = loss_pattern or FORMS[name].pattern
+    name, files = find_files([logs] if isinstance(logs, (str, Path)) else logs, form)
     prefix = None if mixtures is not None or name == "olmix" else mixture_prefix or MIXTURE_PREFIX
-    wanted = Wanted(pattern, (tokens_key or "", *TOKENS_KEYS), prefix)
+    wanted = Wanted(loss_pattern or FORMS[name].pattern, (tokens_key or "", *TOKENS_KEYS), prefix)
     rows, targets = read_rows(FORMS[name].read, files, Keys(run_key, step_key), wanted, progress)
     rows, unit, notes = _with_budgets(rows, targets, unit, tokens_per_step, tokens_key)
     if mixtures is None:
@@ -108,17 +102,20 @@ def read_logs(
     points, unmatched = _matched(points, table, drop_unmatched)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
     frame = _joined(points, table, list(targets.values()), unit)
-    frame.attrs[ATTRIBUTES] = {
-        "unit": unit,
-        "notes": [*notes, *doubled, *table.notes, *unmatched, *moved],
-    }
-    stated = meaning_of(meaning)
-    if stated.share_unit is None and table.unit is not None:
-        stated = meaning_of({**stated.stated(), "share_unit": table.unit})
+    said = [*notes, *doubled, *table.notes, *unmatched, *moved]
+    frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return read_sweep(
-        frame, run="run", select=select, model_size=model_size, meaning=stated,
+        frame, run="run", select=select, model_size=model_size, meaning=_meaning(meaning, table),
         endpoints_only=endpoints_only,
     )  # fmt: skip
+
+
+def _meaning(given: Meaning | Mapping[str, Any] | None, table: Mixtures) -> Meaning:
+    """What is stated, and what the table says its shares are of."""
+    stated = meaning_of(given)
+    if stated.share_unit is None and table.unit is not None:
+        return dataclasses.replace(stated, share_unit=table.unit)
+    return stated
 
 
 def _with_budgets(

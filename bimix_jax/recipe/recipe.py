@@ -1,6 +1,7 @@
 """Recipe: a mixture at a planned budget, in tokens, epochs and weights to train with."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
+from bimix_jax.names import refuse_unknown
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
 from bimix_jax.recipe.paths import Where
 from bimix_jax.recipe.shares import rounded, token_shares
@@ -133,8 +135,8 @@ def make_recipe(
     Args:
         best: from `optimize_mixture`.
         fitted: the fit that it comes from.
-        available: table of the tokens that exist, see `read_available`; default what the
-            optimum's constraints say.
+        available: table of the tokens that exist, see `read_available`, or domain → tokens of
+            those that are known; default what the optimum's constraints say.
         tokens: planned in all; default what its constraints say, or its budget where that is in
             tokens.
         digits: decimals of the emitted weights.
@@ -182,13 +184,23 @@ def make_recipe(
 
 
 def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:
-    """The table in the order of the domains; of constraints, nan where they say nothing."""
-    if source is not None:
+    """The table in the order of the domains; nan where a mapping or constraints say nothing."""
+    if source is None:
+        return _partly(best.constraints.available, domains) if best.constraints.available else None
+    if not isinstance(source, Mapping):
         return read_available(source, domains).loc[list(domains)]
-    if not best.constraints.available:
-        return None
-    tokens = pd.Series(best.constraints.available, dtype=float).reindex(list(domains))
-    return pd.DataFrame({TOKENS: tokens, PER_DOCUMENT: float("nan")})
+    refuse_unknown("available", set(source) - set(domains), domains)
+    wrong = [domain for domain, count in source.items() if not 0 < count < float("inf")]
+    if wrong:
+        raise ValueError(
+            f"available: {wrong[0]} has tokens = {source[wrong[0]]}; expected a number above 0."
+        )
+    return _partly(source, domains)
+
+
+def _partly(tokens: Mapping[str, float], domains: tuple[str, ...]) -> pd.DataFrame:
+    there = pd.Series(dict(tokens), dtype=float).reindex(list(domains))
+    return pd.DataFrame({TOKENS: there, PER_DOCUMENT: float("nan")})
 
 
 def _planned(best: Optimum) -> float | None:

@@ -5,6 +5,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.show import show_json, show_line, show_lines, show_notes, show_table
+from bimix_jax.meaning import NAMES
 
 
 def check(
@@ -33,12 +34,20 @@ def check(
     )  # fmt: skip
     found = bx.diagnose(measured)
     if json:
-        show_json({"summary": measured.summary(), **found.document(), "notes": measured.notes})
+        show_json({
+            "summary": measured.summary(), "stated": measured.meaning.stated(), **found.document(),
+            "notes": measured.notes,
+        })  # fmt: skip
     else:
         show_line(f"{sweep}: {measured.summary()}")
+        stated = measured.meaning.stated().items()
+        if stated:
+            show_line(f"Stated: {', '.join(f'{NAMES[entry]} {value}' for entry, value in stated)}")
         for seen in found.observations:
             show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
         show_table(found.domains, "Shares over the mixtures")
+        domains, condition = len(found.domains), f"{found.condition:.3g}"
+        show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
         show_table(found.laws, "Laws that the points of this sweep determine")
         show_notes(measured.notes, "Notes from reading")
     raise typer.Exit(int(found.severity))

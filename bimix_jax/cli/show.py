@@ -77,8 +77,8 @@ def show_line(text: str) -> None:
 def show_lines(label: str, what: str, advice: str) -> None:
     """Print something seen and, below it, what to do about it."""
     style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
-    _console().print(f"[{style}]{label}[/{style}]  {escape(what)}")
-    _console().print(f"    {escape(advice)}")
+    _console().print(f"[{style}]{label}[/{style}]  {escape(what)}", soft_wrap=True)
+    _console().print(f"    {escape(advice)}", soft_wrap=True)
 
 
 def show_json(document: dict[str, Any]) -> None:

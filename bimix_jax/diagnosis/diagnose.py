@@ -8,7 +8,7 @@ import pandas as pd
 from bimix_jax.diagnosis.budgets import observe_budgets
 from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
-from bimix_jax.diagnosis.mixtures import observe_mixtures
+from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.sweep import Sweep
 
@@ -23,6 +23,10 @@ class Diagnosis:
     """which laws the sweep can identify, see `identifiable_laws`"""
     domains: pd.DataFrame
     """share of every domain over the mixtures: min, median, max, and how many are 0"""
+    rank: int
+    """of the mixtures: how many domains they can tell apart"""
+    condition: float
+    """ratio of their largest singular value to the least; inf where some cannot be told apart"""
 
     @property
     def severity(self) -> Severity:
@@ -41,6 +45,8 @@ class Diagnosis:
             "observations": self.table().to_dict("records"),
             "laws": self.laws.to_dict("index"),
             "domains": self.domains.to_dict("index"),
+            "rank": self.rank,
+            "condition": self.condition,
         }
 
 
@@ -63,7 +69,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
         *_about_laws(laws),
     ]
     worst_first = sorted(seen, key=lambda o: -o.severity)
-    return Diagnosis(tuple(worst_first), laws, _domains(sweep))
+    return Diagnosis(tuple(worst_first), laws, _domains(sweep), *rank_and_condition(sweep))
 
 
 def _about_laws(laws: pd.DataFrame) -> list[Observation]:

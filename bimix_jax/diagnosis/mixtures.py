@@ -7,7 +7,7 @@ import pandas as pd
 
 from bimix_jax.checks import PERCENTAGES
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
-from bimix_jax.indistinct import indistinct_domains
+from bimix_jax.indistinct import NEGLIGIBLE, indistinct_domains
 from bimix_jax.sweep import Sweep
 
 NARROW = 1.5
@@ -37,6 +37,17 @@ def distinct_mixtures(sweep: Sweep) -> pd.DataFrame:
     """One row a mixture, one column a domain."""
     first = pd.Series(sweep.mixture_group).drop_duplicates().index
     return pd.DataFrame(sweep.mixture[first], columns=list(sweep.domains))
+
+
+def rank_and_condition(sweep: Sweep) -> tuple[int, float]:
+    """Rank of the matrix of mixtures and domains, and the ratio of its largest singular value to
+    the least, of the domains that were trained on; inf where it has not full rank.
+    """
+    mixtures = distinct_mixtures(sweep)
+    used = mixtures.loc[:, mixtures.max() > 0]
+    singular = np.linalg.svd(used.to_numpy(float), compute_uv=False)
+    rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
+    return rank, float(singular[0] / singular[-1]) if rank == used.shape[1] else float("inf")
 
 
 def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:

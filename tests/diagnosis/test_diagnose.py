@@ -9,7 +9,7 @@ import bimix_jax as bx
 from bimix_jax.diagnosis.budgets import observe_budgets
 from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
-from bimix_jax.diagnosis.mixtures import observe_mixtures
+from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
 from bimix_jax.diagnosis.observation import Severity
 from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
 
@@ -107,6 +107,17 @@ def test_ties_near_ties_and_narrow_ranges():
     narrow = np.column_stack([np.linspace(0.2, 0.22, RUNS), share])
     narrow = np.column_stack([narrow, 1 - narrow.sum(axis=1)])
     assert finds(with_mixtures(narrow), "hardly vary: web 0.2-0.22")
+
+
+def test_rank_and_conditioning_are_those_of_the_matrix_of_mixtures():
+    sweep = sweep_of(frame())
+    rank, condition = rank_and_condition(sweep)
+    assert rank == 3
+    assert condition == pytest.approx(np.linalg.cond(sweep.mixtures))
+    share = np.linspace(0.05, 0.3, RUNS)
+    tied = np.column_stack([share, 2 * share, 1 - 3 * share])
+    assert rank_and_condition(sweep_of(with_mixtures(tied))) == (2, np.inf)
+    assert rank_and_condition(sweep_of(frame().assign(r_wiki=0.0)))[0] == 3
 
 
 def test_few_mixtures_and_few_budgets():

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,19 @@ def inputs(tmp_path_factory):
     exports.wandb_csv(measured, folder / "logs")
     exports.mixtures(measured).to_csv(folder / "runs.csv", index=False)
     exports.mixtures(measured).iloc[:9].to_csv(folder / "some.csv", index=False)
+    mixtures = exports.mixtures(measured)
+    ghost = mixtures.iloc[:1].assign(run="ghost")
+    pd.concat([mixtures, ghost]).to_csv(folder / "more.csv", index=False)
+    (folder / "twice").mkdir()
+    exports.wandb_csv(measured, folder / "twice")
+    log = exports.histories(measured, "eval/{target}/loss")["uniform"]
+    before = log.iloc[:2].assign(**{"eval/c/loss": 9.0})
+    pd.concat([before, log]).to_csv(folder / "twice" / "uniform.csv", index=False)
+    (folder / "cut" / "uniform").mkdir(parents=True)
+    cut = folder / "cut" / "uniform" / "trainer_state.json"
+    cut.write_text('{"log_history": [{"step": 3, "eval_c_lo')
+    stated = {"tokenizer": "gpt2"}
+    bx.read_sweep(measured.to_frame(), meaning=stated).save(folder / "gpt2.parquet")
     (folder / "broken").mkdir()
     (folder / "broken" / "uniform.jsonl").write_text('{"_step": 3, "eval/c/lo')
     frame(noise=0.002).to_csv(folder / "sweep.csv", index=False)
@@ -59,6 +73,20 @@ def test_import_writes_a_sweep_that_reads_back(call, tmp_path):
     assert bx.read_sweep(out).digest() == exports.measured().digest()
     document = json.loads(call("import", "logs", *options, "-o", out, "--json")[1])
     assert (document["runs"], document["unit"], document["points"]) == (16, "tokens", 176)
+
+
+def test_import_counts_what_was_logged_twice_and_what_was_left_out(call, tmp_path):
+    out = tmp_path / "sweep.parquet"
+    options = ("--mixtures", "more.csv", "--drop-unmatched", "--json")
+    notes = json.loads(call("import", "twice", *options, "-o", out)[1])["notes"]
+    assert notes[:2] == [
+        "2 steps of 1 runs were logged more than once, of which the last stands: uniform.",
+        "Left out: 1 mixtures without a run: ghost.",
+    ]
+    np.testing.assert_array_equal(bx.read_sweep(out).loss, exports.measured().loss)
+    ends = json.loads(call("import", "logs", *options, "--endpoints-only", "-o", out)[1])
+    assert (ends["points"], ends["unit"]) == (16, "steps")
+    assert "160 points before the ends of their runs left out." in ends["notes"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +129,18 @@ BAD = {
         ["import", "logs", "--mixtures", "runs.csv", "--loss-pattern", "{target}_nll",
          "-o", "x.parquet"],
         "no column matches '{target}_nll'. The nearest of 10: ",
+    ),
+    "a mixture without a run": (
+        ["import", "logs", "--mixtures", "more.csv", "-o", "x.parquet"],
+        "1 mixtures without a run: ghost",
+    ),
+    "a truncated trainer_state.json": (
+        ["import", "cut", "--mixtures", "runs.csv", "-o", "x.parquet"],
+        "cut/uniform/trainer_state.json is not a complete JSON file",
+    ),
+    "meaning that contradicts the file": (
+        ["fit", "gpt2.parquet", "--meaning", "tokenizer=llama", "-o", "x.json"],
+        "that of gpt2.parquet gpt2",
     ),
     "truncated JSON": (
         ["import", "broken", "--mixtures", "runs.csv", "-o", "x.parquet"],

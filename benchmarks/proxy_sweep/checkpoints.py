@@ -55,7 +55,7 @@ def load_checkpoint(path: Path, template: Any, made_by: dict[str, Any]) -> Check
 
     Args:
         path: the file.
-        template: pytree of arrays or shapes that the state is put into.
+        template: pytree of arrays or shapes that the state is put into; None leaves it out.
         made_by: settings that it must have been made with.
 
     Raises:
@@ -65,8 +65,8 @@ def load_checkpoint(path: Path, template: Any, made_by: dict[str, Any]) -> Check
     arrays = _read(path)
     _check_settings(path, json.loads(arrays["made_by"].tobytes()), made_by)
     leaves = [arrays[f"state_{i}"] for i in range(sum(n.startswith("state_") for n in arrays))]
-    structure = jax.tree.structure(template)
-    state = jax.tree.unflatten(structure, leaves) if leaves else None
+    wanted = template is not None and leaves
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves) if wanted else None
     return Checkpoint(int(arrays["step"]), arrays["losses"], state)
 
 
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             arrays = {name: file[name] for name in file.files}
         right = arrays.pop("sha256").tobytes() == _digest(arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptedCheckpoint(f"{path} cannot be read as a checkpoint: {error}") from error
+        raise CorruptedCheckpoint(f"{path} cannot be read as a checkpoint ({error}).") from error
     if not right:
         raise CorruptedCheckpoint(f"{path} does not match its checksum.")
     return arrays

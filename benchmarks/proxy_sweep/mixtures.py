@@ -89,6 +89,6 @@ def entropy_mixtures(path: Path, domains: tuple[str, ...]) -> dict[str, np.ndarr
             raise ValueError(
                 f"{path}: the {name} mixture is of {', '.join(sorted(found[name]))}, the corpus "
                 f"holds {', '.join(domains)}. Compute the entropies of this corpus, or leave them "
-                "out."
+                "out (--entropies none)."
             )
     return {name: np.array([found[name][domain] for domain in domains]) for name in ENTROPIES}

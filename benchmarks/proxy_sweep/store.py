@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -57,7 +58,7 @@ class Store:
         """
         for path in self._candidates(group):
             try:
-                return self._load(path, group)
+                return load_checkpoint(path, self._shapes(group), self._made_by(group))
             except CorruptedCheckpoint as error:
                 self._set_aside(path, group, error)
         state = initial_state(group.seeds, self.setting.model, group.training)
@@ -67,14 +68,14 @@ class Store:
         """What `resume` would give, without the state and without touching any file."""
         for path in self._candidates(group):
             try:
-                return self._load(path, group)._replace(state=None)
+                return load_checkpoint(path, None, self._made_by(group))
             except (CorruptedCheckpoint, FileNotFoundError):
                 continue
         return self._start(group)
 
     def save(self, group: Group, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then the tables."""
-        save_checkpoint(self._path(group), checkpoint, group.made_by(self.setting, self.corpus))
+        save_checkpoint(self._path(group), checkpoint, self._made_by(group))
         self.write_tables()
 
     def write_tables(self) -> None:
@@ -97,6 +98,11 @@ class Store:
         sequence = self.setting.model.sequence
         return sum(group.tokens(self.standing(group).step, sequence) for group in self.groups)
 
+    def total(self) -> int:
+        """Tokens of all groups at their end."""
+        sequence = self.setting.model.sequence
+        return sum(group.tokens(group.checkpoints[-1], sequence) for group in self.groups)
+
     @contextmanager
     def claimed(self, group: Group) -> Iterator[bool]:
         """If this process alone may train the group."""
@@ -110,12 +116,12 @@ class Store:
         path = self._path(group)
         return [candidate for candidate in (path, previous(path)) if candidate.exists()]
 
-    def _load(self, path: Path, group: Group) -> Checkpoint:
-        def fresh() -> TrainingState:
-            return initial_state(group.seeds, self.setting.model, group.training)
+    def _shapes(self, group: Group) -> TrainingState:
+        model = self.setting.model
+        return jax.eval_shape(lambda: initial_state(group.seeds, model, group.training))
 
-        made_by = group.made_by(self.setting, self.corpus)
-        return load_checkpoint(path, jax.eval_shape(fresh), made_by)
+    def _made_by(self, group: Group) -> dict[str, Any]:
+        return group.made_by(self.setting, self.corpus)
 
     def _start(self, group: Group) -> Checkpoint:
         return Checkpoint(0, np.zeros((0, len(group.runs), len(self.setting.tokens.domains))), None)

@@ -7,7 +7,13 @@ import jax
 import numpy as np
 import pandas as pd
 
-from benchmarks.proxy_sweep.batches import check_enough, check_mixture, held_out_sequences, plan
+from benchmarks.proxy_sweep.batches import (
+    Plan,
+    check_enough,
+    check_mixture,
+    held_out_sequences,
+    plan,
+)
 from benchmarks.proxy_sweep.checkpoints import Checkpoint
 from benchmarks.proxy_sweep.groups import Group, Setting, grouped
 from benchmarks.proxy_sweep.progress import Meter, shown_progress
@@ -17,43 +23,48 @@ from benchmarks.proxy_sweep.store import Store
 from benchmarks.proxy_sweep.training import TrainingState, mean_losses, train_step
 
 
-def train_runs(
-    runs: Sequence[Run],
-    setting: Setting,
-    folder: Path,
-    say: Callable[[str], object] = lambda text: None,
-) -> pd.DataFrame:
-    """Train what is not trained yet, and is not being trained by another process.
+def prepared(runs: Sequence[Run], setting: Setting, folder: Path) -> Store:
+    """The sweep as it stands in a folder, checked; nothing is trained.
 
     Args:
-        runs: in the order in which they are trained.
+        runs: in the order in which they are to be trained.
         setting: corpus, model and validation.
-        folder: of checkpoints and tables (`Store`).
-        say: called with sentences for a person.
-
-    Returns:
-        What losses.csv holds: one row a run and checkpoint, in the form that `read_sweep` reads.
+        folder: of checkpoints and tables; made if it is not there.
 
     Raises:
         ValueError: if runs share a name, a mixture does not sum to 1, a domain is too short, or
             the folder holds such runs of other settings.
     """
-    groups = grouped(runs, setting.together)
     for run in runs:
         check_mixture(np.array(run.mixture), setting.tokens.domains)
         check_enough(setting.tokens, run.training.batch, setting.model.sequence)
-    validation = held_out_sequences(setting.tokens, setting.held_out, setting.model.sequence)
-    store = Store(folder, groups, setting)
+    held_out_sequences(setting.tokens, setting.held_out, setting.model.sequence)
+    store = Store(folder, grouped(runs, setting.together), setting)
     store.write_tables()
-    total = sum(group.tokens(group.checkpoints[-1], setting.model.sequence) for group in groups)
-    say(f"{len(runs)} runs, {total:,} tokens, of which {store.done():,} are done.")
+    return store
+
+
+def train(store: Store, say: Callable[[str], object] = lambda text: None) -> pd.DataFrame:
+    """Train what is not trained yet, and is not being trained by another process.
+
+    Args:
+        store: see `prepared`.
+        say: called with sentences for a person.
+
+    Returns:
+        What losses.csv holds: one row a run and checkpoint, in the form that `read_sweep` reads.
+    """
+    setting, done, total = store.setting, store.done(), store.total()
+    validation = held_out_sequences(setting.tokens, setting.held_out, setting.model.sequence)
+    runs = sum(len(group.runs) for group in store.groups)
+    say(f"{runs} runs, {total:,} tokens, of which {done:,} are done.")
     with shown_progress() as bar:
-        meter = Meter(total, store.done(), setting.model, matrix_rate(), bar)
+        meter = Meter(total, done, setting.model, matrix_rate(), bar)
         # From the first again, since another process may have left one behind.
-        while any(_train_group(group, store, validation, meter) for group in groups):
+        while any(_train_group(group, store, validation, meter) for group in store.groups):
             pass
     if store.done() < total:
-        say("All other runs are being trained by other processes.")
+        say("What is left is being trained by other processes.")
     return store.table("constant")
 
 
@@ -97,7 +108,7 @@ def measured(state: TrainingState, validation: np.ndarray, setting: Setting) -> 
     return np.stack([np.asarray(losses, np.float64) for losses in each], axis=1)
 
 
-def _plan(run: Run, setting: Setting):
+def _plan(run: Run, setting: Setting) -> Plan:
     config = run.training
     mixture = np.array(run.mixture)
     return plan(

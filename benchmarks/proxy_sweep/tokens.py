@@ -64,6 +64,11 @@ def _part(folder: Path, tokenizer: Tokenizer, cache: Path) -> dict[str, np.ndarr
     found = {}
     for path in paths:
         domain = find_domain(path)
+        if domain.name in found:
+            raise ValueError(
+                f"{folder} holds {domain.name} twice, as {path.name} and under another ending; "
+                "keep one file or folder a domain."
+            )
         streams, _ = read_domain(domain, None, tokenizer, cache)
         found[domain.name] = np.concatenate([stream.read(0, len(stream)) for stream in streams])
         if not len(found[domain.name]):

@@ -11,14 +11,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.coefficients import predict_losses
-from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
+from bimix_jax.fitting.lean import CPU_OPTIONS, is_lean
+from bimix_jax.fitting.lean_arrays import fit_lean
+from bimix_jax.fitting.linear_algebra import sum_together
+from bimix_jax.fitting.residual import Points, Residual, predict
 from bimix_jax.laws.law import Law
 
-CPU_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
-"""Given to the compilation of chunks alone, and on CPUs only: sums are reassociated, which
-vectorises them. Neither helps without the other."""
 CELLS = {"cpu": 1 << 15}
 """Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
 take `MANY_CELLS`, as they need work for thousands of lanes."""
@@ -57,21 +56,42 @@ class Method:
     folds: int = 0
     restrained: bool = False
 
-    def fit(self, sweep: Chunk) -> tuple[ArrayFit, Array]:
-        """One sweep, without the leading axis: its fit, and the mean relative error (targets,)."""
-        found = fit_arrays(
+    def lean(self, domains: int) -> bool:
+        """Whether the lean search can do most of the work."""
+        return is_lean(self.law, domains) and not self.tied and self.max_steps is None
+
+    def fit(self, sweep: Chunk) -> ArrayFit:
+        """One sweep, without the leading axis, by the plain loop."""
+        return fit_arrays(
             self.law, sweep.mixture, sweep.budget, sweep.loss, own=sweep.own,
             budget_scale=sweep.scale, residual=self.loss, huber=self.huber, tied=self.tied,
             max_steps=self.max_steps, size=sweep.size, fold=sweep.fold, folds=self.folds,
-            restraint=jnp.inf if self.restrained and not self.folds else None, quick=True,
+            restraint=jnp.inf if self.restrained and not self.folds else None,
         )  # fmt: skip
-        predicted = predict_losses(
-            self.law, found.coefficients, sweep.mixture, sweep.budget, sweep.size
-        )
-        errors = jnp.abs(predicted / sweep.loss - 1)
-        counted = jnp.isfinite(errors)
-        total = jnp.sum(jnp.where(counted, errors, 0.0), axis=0)
-        return found, total / jnp.sum(counted, axis=0)
+
+    def fit_lean(self, sweep: Chunk) -> tuple[ArrayFit, Array]:
+        """The same by the lean search, and whether each target is settled by it."""
+        return fit_lean(
+            self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
+            own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
+            size=sweep.size,
+        )  # fmt: skip
+
+    def error(self, found: ArrayFit, sweep: Chunk) -> Array:
+        """(targets,) mean relative error of a fit."""
+        own = found.coefficients.own
+        points, _ = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
+            self.law, sweep.mixture, sweep.budget / sweep.scale, sweep.size, sweep.loss,
+            jnp.ones_like(sweep.loss), own,
+        )  # fmt: skip
+
+        def one(points: Points, exponents: Array, amplitudes: Array) -> Array:
+            predicted = predict(self.law, exponents, amplitudes, points.features)
+            errors = points.weight * jnp.abs(predicted / points.loss - 1)
+            total, count = sum_together([errors, points.weight])
+            return total / count
+
+        return jax.vmap(one)(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
 def chunk_length(points: int, targets: int, devices: Sequence[jax.Device]) -> int:
@@ -81,15 +101,25 @@ def chunk_length(points: int, targets: int, devices: Sequence[jax.Device]) -> in
 
 
 @functools.lru_cache(maxsize=256)
-def compiled_chunk(method: Method, devices: tuple[jax.Device, ...]) -> Callable[[Chunk], Any]:
-    """`Method.fit` over a chunk, compiled once a shape; each device has its part of the sweeps.
+def compiled_chunk(
+    method: Method, devices: tuple[jax.Device, ...], lean: bool
+) -> Callable[[Chunk], tuple[ArrayFit, Array, Array]]:
+    """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
-    No device waits for another, as there is nothing to exchange.
+    Each device has its part of the sweeps, and none waits for another, as there is nothing to
+    exchange.
     """
+
+    def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
+        if lean:
+            found, settled = method.fit_lean(sweep)
+        else:
+            found = method.fit(sweep)
+            settled = jnp.ones(found.code.shape, bool)
+        return found, method.error(found, sweep), settled
+
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along = PartitionSpec("sweeps")
-    each = jax.shard_map(
-        jax.vmap(method.fit), mesh=mesh, in_specs=along, out_specs=along, check_vma=False
-    )
+    each = jax.shard_map(jax.vmap(one), mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
     options = CPU_OPTIONS if devices[0].platform == "cpu" else {}
     return jax.jit(each, compiler_options=options)

@@ -1,6 +1,7 @@
 """Measurements of many sweeps with common names, and how they are dealt to chunks of few shapes."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,7 +28,7 @@ class Rows:
     fold: np.ndarray | None = None
     """(points,) int"""
 
-    @property
+    @functools.cached_property
     def scale(self) -> np.ndarray:
         """(sweeps,) the largest budget of each."""
         first = np.cumsum(self.count) - self.count
@@ -60,28 +61,25 @@ def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype
     Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
     """
     targets = 1 << (len(rows.targets) - 1).bit_length()
-    domains = len(rows.domains)
-    which, position, source = _places(rows.count, sweeps)
-    mixture = np.full((height, length, domains), 1 / domains, dtype)
-    budget = np.ones((height, length), dtype)
-    loss = np.full((height, length, targets), np.nan, dtype)
-    scale = np.ones(height, dtype)
-    own = np.full((height, targets), -1)
-    mixture[which, position] = rows.mixture[source]
-    budget[which, position] = rows.budget[source]
-    loss[which, position, : len(rows.targets)] = rows.loss[source]
-    scale[: len(sweeps)] = rows.scale[sweeps]
-    own[:, : len(rows.targets)] = own_index(rows)
+    source, there = _places(rows.count, sweeps, length, height)
 
-    def spread(values: np.ndarray | None, kind: str) -> np.ndarray | None:
-        if values is None:
-            return None
-        wide = np.ones((height, length), kind)
-        wide[which, position] = values[source]
+    def spread(values: np.ndarray, padding: float, kind: str = dtype) -> np.ndarray:
+        wide = np.take(values, source, axis=0).astype(kind, copy=False)
+        if not there.all():
+            wide[~there] = padding
         return wide
 
-    size, fold = spread(rows.size, dtype), spread(rows.fold, "int64")
-    return Chunk(mixture, budget, loss, own, scale, size, fold)
+    loss = np.full((height, length, targets), np.nan, dtype)
+    loss[:, :, : len(rows.targets)] = spread(rows.loss, np.nan)
+    scale = np.ones(height, dtype)
+    scale[: len(sweeps)] = rows.scale[sweeps]
+    own = np.full((height, targets), -1)
+    own[:, : len(rows.targets)] = own_index(rows)
+    return Chunk(
+        spread(rows.mixture, 1 / len(rows.domains)), spread(rows.budget, 1.0), loss, own, scale,
+        None if rows.size is None else spread(rows.size, 1.0),
+        None if rows.fold is None else spread(rows.fold, 1, "int64"),
+    )  # fmt: skip
 
 
 def own_index(rows: Rows) -> np.ndarray:
@@ -90,10 +88,13 @@ def own_index(rows: Rows) -> np.ndarray:
     return np.array([place.get(target, -1) for target in rows.targets])
 
 
-def _places(count: np.ndarray, sweeps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every point of the sweeps: which of them, position within, and where it is in the rows."""
-    lengths = count[sweeps]
-    which = np.repeat(np.arange(len(sweeps)), lengths)
-    position = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    first = (np.cumsum(count) - count)[sweeps]
-    return which, position, np.repeat(first, lengths) + position
+def _places(
+    count: np.ndarray, sweeps: np.ndarray, length: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the rows the points of a chunk (height, length) are, and whether they are there."""
+    first, lengths = np.zeros((2, height), int)
+    first[: len(sweeps)] = (np.cumsum(count) - count)[sweeps]
+    lengths[: len(sweeps)] = count[sweeps]
+    position = np.arange(length)
+    there = position < lengths[:, None]
+    return np.where(there, first[:, None] + position, 0), there

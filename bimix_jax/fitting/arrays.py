@@ -59,7 +59,6 @@ def fit_arrays(
     fold: ArrayLike | None = None,
     folds: int = 0,
     size: ArrayLike | None = None,
-    quick: bool = False,
 ) -> ArrayFit:
     """Fit a law to one target, or to several at once; pure, so jit, vmap and grad apply.
 
@@ -86,9 +85,6 @@ def fit_arrays(
             is the one with the least error on folds left out (`choose_strength`).
         folds: how many folds there are, 2 or more; static under jit.
         size: (points,) parameters of the model, for laws that know sizes.
-        quick: search with the lean loop for batches first (`quick.py`), where it can: a law of
-            few exponents, none tied, the default optimizer. The plain search then begins at the
-            best end, so that results mean the same; pays under vmap over many fits.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two axes. Derivatives of its
@@ -125,9 +121,9 @@ def fit_arrays(
     problem = Problem(
         law, domains, targets if tied else 1, tied, residual, huber,
         optimizer or DEFAULT_OPTIMIZER, tolerance, max_steps,
-        law.restraint(membership[0]) is not None, quick,
+        law.restraint(membership[0]) is not None,
     )  # fmt: skip
-    points, bad = jax.vmap(_points, in_axes=(None, None, None, None, 1, 1, 0))(
+    points, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
@@ -199,7 +195,7 @@ def _like(weight: Array, losses: Array) -> Array:
     return jnp.broadcast_to(weight[:, None] if weight.ndim == 1 else weight, losses.shape)
 
 
-def _points(
+def usable_points(
     law: Law,
     mixture: Array,
     budget: Array,

@@ -35,14 +35,15 @@ def inner_products(columns: list[Array], known: Entries | None = None) -> Entrie
     known = known or []
     size, first = range(len(columns)), len(known)
     pairs = [(i, j) for i in range(first, len(columns)) for j in range(i + 1)]
-    sums = _sum_together([columns[i] * columns[j] for i, j in pairs])
+    sums = sum_together([columns[i] * columns[j] for i, j in pairs])
     entry = dict(zip(pairs, sums, strict=True))
     entry |= {(i, j): known[i][j] for i in range(first) for j in range(i + 1)}
     return [[entry[max(i, j), min(i, j)] for j in size] for i in size]
 
 
 @jax.custom_jvp
-def _sum_together(terms: list[Array]) -> tuple[Array, ...]:
+def sum_together(terms: list[Array]) -> tuple[Array, ...]:
+    """The sum of each of the terms (points,), in one pass over the points."""
     zero = jnp.zeros((), terms[0].dtype)
 
     def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -51,10 +52,10 @@ def _sum_together(terms: list[Array]) -> tuple[Array, ...]:
     return tuple(jax.lax.reduce(tuple(terms), (zero,) * len(terms), add, (0,)))
 
 
-@_sum_together.defjvp
+@sum_together.defjvp
 def _sum_together_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     # JAX has no derivative for a reduction of several operands at once.
-    return _sum_together(*primals), tuple(jnp.sum(tangent) for tangent in tangents[0])
+    return sum_together(*primals), tuple(jnp.sum(tangent) for tangent in tangents[0])
 
 
 def positive_definite_solve(matrix: Array, right: Array) -> Array:

@@ -9,7 +9,6 @@ import optax
 from jax import Array
 
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
-from bimix_jax.fitting.quick import LARGEST
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 
@@ -33,7 +32,6 @@ class Problem:
     tolerance: float | None = None
     max_steps: int | None = None
     restrained: bool = False
-    quick: bool = False
 
     def bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (exponents,) of one target."""
@@ -68,14 +66,6 @@ class Problem:
     def projected_residual(self) -> Residual:
         """The residual of the search over exponents alone, linear in the amplitudes."""
         return "relative" if self.residual == "log" else self.residual
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether the lean search is asked for and can do it."""
-        exponents, amplitudes = len(self.law.exponent_names), len(self.law.amplitude_names)
-        small = not self.law.domain_exponent_names and max(exponents, amplitudes) <= LARGEST
-        plain = self.optimizer is DEFAULT_OPTIMIZER and not (self.tied or self.restrained)
-        return self.quick and small and plain
 
     @property
     def unknown_count(self) -> int:

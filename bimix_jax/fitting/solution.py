@@ -12,7 +12,6 @@ from jax import Array
 
 from bimix_jax.fitting.linear_algebra import pivots
 from bimix_jax.fitting.problem import Problem
-from bimix_jax.fitting.quick import QuickSearch
 from bimix_jax.fitting.residual import (
     Points,
     Terms,
@@ -109,23 +108,10 @@ def _with_value(law: Law, points: Points, exponents: Array) -> Points:
 def solve(problem: Problem, data: Data) -> Found:
     """The best end over the starts."""
     starts = problem.start_unknowns(data.starts)
-    if problem.is_quick:
-        found = _search(problem, data, _quick_end(problem, data, starts))
-        return found._replace(agreement=jnp.full_like(found.agreement, jnp.nan))
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
     return best._replace(agreement=_agreement(data, reached))
-
-
-def _quick_end(problem: Problem, data: Data, starts: Array) -> Array:
-    """Where the lean search ends (unknowns,) from the start with the least value."""
-    lower, upper = problem.unknown_bounds(starts.dtype)
-    held, dtype = problem.fixed_unknowns(data.fixed), starts.dtype
-    search = QuickSearch(problem.law, _only(data.points), problem.projected_residual)
-    start = starts[jnp.argmin(search.values(starts))]
-    lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
-    return search.run(start, lower, upper, problem.limits(dtype)[0])
 
 
 def _agreement(data: Data, reached: Array) -> Array:

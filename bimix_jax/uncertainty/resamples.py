@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -12,6 +13,8 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.fit import point_weights
+from bimix_jax.fitting.lean import CPU_OPTIONS, is_lean
+from bimix_jax.fitting.lean_arrays import fit_lean, replaced
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
@@ -56,50 +59,81 @@ def fit_resamples(
     Returns:
         A `Fit` all of whose arrays have a leading axis (resamples,).
     """
-    count = len(factor)
-    chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, count))
-    padded = np.concatenate([factor, np.repeat(factor[:1], -count % chunk, axis=0)])
-    run = _compiled(fitted.law, fitted.loss, fitted.huber, fitted.tied, chunk, of_residuals)
+    lean = is_lean(fitted.law, len(fitted.domains)) and not fitted.tied
+    found, settled = _run(fitted, points, factor, unit, of_residuals, lean)
+    again = np.flatnonzero(~settled.all(axis=1))
+    if len(again):
+        better, _ = _run(fitted, points, factor[again], unit, of_residuals, False)
+        found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
+    return _as_fit(fitted, found)
+
+
+def _run(
+    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
+    lean: bool,
+) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
+    """Fits (resamples, targets, …), and whether they are settled (resamples, targets)."""
+    chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
+    padded = np.concatenate([factor, np.repeat(factor[:1], -len(factor) % chunk, axis=0)])
+    method = Method(fitted.law, fitted.loss, fitted.huber, fitted.tied, of_residuals, lean)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     with jax.enable_x64(True):
-        found = run(
+        found = _compiled(method, chunk)(
             points, np.where(np.isfinite(predicted), predicted, points.loss), padded, unit,
             np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
             coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0),
             coefficients.exponents[:, None],
         )  # fmt: skip
-    found = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
-    return _as_fit(fitted, found)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(factor)], found)
+
+
+class Method(NamedTuple):
+    """How every resample is fitted; static, so that equal ones share a compilation."""
+
+    law: Law
+    residual: Residual
+    huber: float | None
+    tied: tuple[str, ...]
+    of_residuals: bool
+    lean: bool
+
+    def fit(
+        self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, restraint: Array,
+        starts: Array,
+    ) -> tuple[ArrayFit, Array]:  # fmt: skip
+        """One resample: its fit, and whether each target is settled (targets,)."""
+        if self.lean:
+            return fit_lean(
+                self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
+                residual=self.residual, huber=self.huber, starts=starts, tolerance=TOLERANCE,
+                size=points.size,
+            )  # fmt: skip
+        found = fit_arrays(
+            self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
+            residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,
+            tolerance=TOLERANCE, restraint=restraint, size=points.size,
+        )  # fmt: skip
+        return found, jnp.ones(found.code.shape, bool)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(
-    law: Law,
-    residual: Residual,
-    huber: float | None,
-    tied: tuple[str, ...],
-    chunk: int,
-    of_residuals: bool,
-) -> Any:
+def _compiled(method: Method, chunk: int) -> Any:
     def run(
         points: Points, predicted: Array, factor: Array, unit: Array, own: Array, scale: Array,
         restraint: Array, starts: Array,
-    ) -> ArrayFit:  # fmt: skip
-        def one(of_unit: Array) -> ArrayFit:
+    ) -> tuple[ArrayFit, Array]:  # fmt: skip
+        def one(of_unit: Array) -> tuple[ArrayFit, Array]:
             each = of_unit[unit][:, None]
             loss, weight = points.loss, each * points.weight
-            if of_residuals:
+            if method.of_residuals:
                 loss, weight = predicted + each * (points.loss - predicted), points.weight
-            return fit_arrays(
-                law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-                residual=residual, huber=huber, tied=tied, starts=starts, tolerance=TOLERANCE,
-                restraint=restraint, size=points.size,
-            )  # fmt: skip
+            return method.fit(points, loss, weight, own, scale, restraint, starts)
 
         return jax.lax.map(one, factor, batch_size=chunk)
 
-    return jax.jit(run)
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" and method.lean else {}
+    return jax.jit(run, compiler_options=options)
 
 
 def _as_fit(fitted: Fit, found: Any) -> Fit:

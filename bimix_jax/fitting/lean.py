@@ -1,0 +1,368 @@
+"""The lean search for batches: one target of a law with few exponents, in scalars.
+
+The plain loop (`solve.py`) carries whatever an optimizer, a restraint or tied exponents may need.
+Here is the one case that batches are made of: damped Gauss-Newton on projected squares, and, for
+residuals that are not linear in the amplitudes, on all coefficients from there. Why it is apart:
+XLA fuses scalars of a batch into a few loops, but makes a copy of every small matrix that is put
+together, and passes over the points once for every sum that is not asked for together with others.
+
+What is not plain sailing (collinear columns, exponents that the data leave open, a search that
+takes long) is not judged here: `settled` is False, and the plain loop has to fit it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
+from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
+from bimix_jax.fitting.solve import ROUNDING
+from bimix_jax.laws.law import Law
+
+STEPS = 16
+"""Most evaluations a stage; 6 are usual, and the few fits that need more go to the plain loop."""
+DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
+"""As in `gauss_newton`."""
+LARGEST = 4
+"""Most exponents or amplitudes; with more, scalars take long to compile."""
+OPEN = 1000
+"""Curvatures below this many roundings leave an exponent open, as in the plain loop."""
+
+CPU_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+"""For the compilation of batches of this search, on CPUs only: sums are reassociated, which
+vectorises them. Neither helps without the other."""
+
+Scalars = list[Array]
+
+
+class LeanFit(NamedTuple):
+    """Where the search ended, of one target."""
+
+    exponents: Array
+    """(exponents,)"""
+    amplitudes: Array
+    """(amplitudes,)"""
+    value: Array
+    """() ½ Σ w ρ², or its Huber form"""
+    steps: Array
+    """() evaluations"""
+    at_bound: Array
+    """() bool: an exponent lies on a bound, or an amplitude is 0"""
+    settled: Array
+    """() bool: converged, and every exponent determined; if not, fit it by the plain loop"""
+
+
+class _Terms(NamedTuple):
+    """A sum of squares at some parameters."""
+
+    value: Array
+    gradient: Scalars
+    hessian: Entries
+    curvature: Scalars
+    """diagonal of JᵀJ before the amplitudes took their part"""
+    amplitudes: Scalars
+    sound: Array
+    """() bool: no column is in the span of the others"""
+
+
+class _State(NamedTuple):
+    params: Scalars
+    """the best so far"""
+    terms: _Terms
+    damping: Array
+    steps: Array
+
+
+def is_lean(law: Law, domains: int) -> bool:
+    """Whether the search can fit a law: few exponents, no restraint."""
+    few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
+    own = jnp.zeros(domains).at[0].set(1.0)
+    return few and not law.domain_exponent_names and law.restraint(own) is None
+
+
+def lean_fit(
+    law: Law, points: Points, starts: Array, lower: Array, upper: Array,
+    residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
+) -> LeanFit:  # fmt: skip
+    """Fit the points of one target, from the best of starts (starts, exponents) within bounds."""
+    low, high = list(lower), list(upper)
+    linear: Residual = "relative" if residual == "log" else residual
+    root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
+    target = root * points.loss
+    power = jnp.sum(target * target)
+    projected = functools.partial(_projected_terms, law, points.features, root, target)
+    start = _best_start(law, points.features, root, target, starts)
+    search = functools.partial(_search, power=power, count=len(target), tolerance=tolerance)
+    end = search(projected, start, low, high)
+    settled = end.terms.sound & _settled(end, low, high, power, len(target), tolerance)
+    steps, count = end.steps, len(start)
+    if residual == "log" or huber is not None:
+        full = functools.partial(_full_terms, law, points, residual, huber)
+        no_amplitude = [jnp.zeros_like(a) for a in end.terms.amplitudes]
+        low, high = [*low, *no_amplitude], [*high, *(a + jnp.inf for a in no_amplitude)]
+        end = search(full, [*end.params, *end.terms.amplitudes], low, high)
+        settled = end.terms.sound & _settled(end, low, high, power, len(target), tolerance)
+        steps = steps + end.steps
+        amplitudes = end.params[count:]
+    else:
+        amplitudes = end.terms.amplitudes
+    held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, low, high, strict=True)]
+    at_zero = [a <= 0 for a in amplitudes]
+    return LeanFit(
+        jnp.stack(end.params[:count]), jnp.stack(amplitudes), end.terms.value, steps,
+        _any([*held, *at_zero]), settled & jnp.isfinite(end.terms.value),
+    )  # fmt: skip
+
+
+def _best_start(
+    law: Law, features: Any, root: Array, target: Array, starts: Array
+) -> Scalars:  # fmt: skip
+    """The start with the least projected squares, all looked at in one pass."""
+    if len(starts) == 1:
+        return list(starts[0])
+    columns = [[root * c for c in basis_columns(law, x, features)] for x in starts]
+    count = len(columns[0])
+    pairs = [(i, j) for i in range(count) for j in range(i + 1)]
+    terms = [c[i] * c[j] for c in columns for i, j in pairs]
+    sums = list(sum_together(terms + [b * target for c in columns for b in c]))
+    explained = []
+    for k in range(len(columns)):
+        entry = dict(zip(pairs, sums[k * len(pairs) :], strict=False))
+        normal = [[entry[max(i, j), min(i, j)] for j in range(count)] for i in range(count)]
+        moments = sums[len(columns) * len(pairs) + k * count :][:count]
+        amplitudes = _amplitudes(normal, moments)
+        explained.append(sum(a * m for a, m in zip(amplitudes, moments, strict=True)))
+    best = jnp.argmax(jnp.nan_to_num(jnp.stack(explained), nan=-jnp.inf))
+    return list(starts[best])
+
+
+def _projected_terms(
+    law: Law, features: Any, root: Array, target: Array, exponents: Scalars
+) -> _Terms:
+    """The formulas of `residual.projected_terms`, in scalars."""
+    columns = [root * c for c in basis_columns(law, jnp.stack(exponents), features)]
+    products = inner_products([*columns, target])
+    normal = [row[:-1] for row in products[:-1]]
+    amplitudes = _amplitudes(normal, products[-1][:-1])
+
+    def model(x: Array) -> Array:
+        basis = basis_columns(law, x, features)
+        return root * sum(a * c for a, c in zip(amplitudes, basis, strict=True))
+
+    predicted, slopes = _slopes(model, exponents)
+    products = inner_products([*columns, *slopes, predicted - target], normal)
+    return _eliminated(products, amplitudes)
+
+
+def _full_terms(
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Scalars
+) -> _Terms:
+    """The formulas of `residual.full_terms`, in scalars."""
+    count = len(law.amplitude_names)
+    amplitudes = params[-count:]
+
+    def model(x: Array) -> Array:
+        values = [x[i - count] * c for i, c in enumerate(basis(x))]
+        return functools.reduce(jnp.add, values)
+
+    def basis(x: Array) -> list[Array]:
+        return basis_columns(law, x[:-count], points.features)
+
+    predicted, slopes = _slopes(model, params)
+    if residual == "log":
+        rest = jnp.log(predicted) - jnp.log(points.loss)
+        scale = predicted
+    else:
+        scale = scale_of(residual, points.loss)
+        rest = (predicted - points.loss) / scale
+    pull, kept = points.weight * rest, points.weight
+    if huber is not None:
+        pull = points.weight * jnp.clip(rest, -huber, huber)
+        # Newton's curvature, not that of reweighted squares, which takes many more steps.
+        kept = jnp.where(jnp.abs(rest) <= huber, points.weight, 0.0)
+    scaled = [slope / scale for slope in slopes]
+    size = range(len(slopes))
+    pairs = [(i, j) for i in size for j in range(i + 1)]
+    products = [kept * scaled[i] * scaled[j] for i, j in pairs]
+    gradient = [pull * slope for slope in scaled]
+    value, *sums = sum_together([points.weight * penalty(rest, huber), *gradient, *products])
+    entry = dict(zip(pairs, sums[len(slopes) :], strict=True))
+    return _Terms(
+        value,
+        sums[: len(slopes)],
+        [[entry[max(i, j), min(i, j)] for j in size] for i in size],
+        [entry[i, i] for i in size],
+        amplitudes,
+        jnp.array(True),
+    )
+
+
+def _slopes(model: Callable[[Array], Array], params: Scalars) -> tuple[Array, Scalars]:
+    """What a model predicts (points,), and its derivatives (points,) in each parameter."""
+    x = jnp.stack(params)
+    # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
+    directions = np.eye(len(params), dtype=x.dtype)
+    along = [jax.jvp(model, (x,), (direction,)) for direction in directions]
+    return along[0][0], [slope for _, slope in along]
+
+
+def _amplitudes(normal_matrix: Entries, moments: Scalars) -> Scalars:
+    """Non-negative least squares, exact for two columns; for more, negative ones are dropped once.
+
+    An amplitude wrongly dropped shows as a slope that is not flat, and is left to the plain loop.
+    """
+    solved = solve_entries(normal_matrix, moments)
+    keep = [a > 0 for a in solved]
+    size = range(len(moments))
+    inside = _within(keep, normal_matrix)
+    right = [jnp.where(k, m, 0.0) for k, m in zip(keep, moments, strict=True)]
+    again = solve_entries(inside, right)
+    whole = _all(keep)
+    return [jnp.where(whole, solved[i], jnp.maximum(again[i], 0.0)) for i in size]
+
+
+def _within(keep: Scalars, matrix: Entries) -> Entries:
+    """The matrix where both are kept, the identity elsewhere."""
+    size = range(len(keep))
+    return [[jnp.where(keep[i] & keep[j], matrix[i][j], float(i == j)) for j in size] for i in size]
+
+
+def _eliminated(products: Entries, amplitudes: Scalars) -> _Terms:
+    """Take the free amplitudes out of the products of [basis, slopes, residual]."""
+    basis = range(len(amplitudes))
+    slopes = range(len(amplitudes), len(products) - 1)
+    free = [a > 0 for a in amplitudes]
+    normal = _within(free, [row[: len(amplitudes)] for row in products[: len(amplitudes)]])
+    cross = {s: [jnp.where(free[i], products[i][s], 0.0) for i in basis] for s in slopes}
+    taken = {s: solve_entries(normal, cross[s]) for s in slopes}
+
+    def less(i: int, j: int) -> Array:
+        return products[i][j] - sum(a * b for a, b in zip(cross[j], taken[i], strict=True))
+
+    # A gradient in a dropped amplitude that points inwards means that it was dropped wrongly.
+    right = [f | (products[-1][i] >= 0) for i, f in zip(basis, free, strict=True)]
+    apart = _apart(normal, [n[i] for i, n in enumerate(normal)], 64)
+    return _Terms(
+        products[-1][-1] / 2,
+        [products[s][-1] for s in slopes],
+        [[less(max(i, j), min(i, j)) for j in slopes] for i in slopes],
+        [products[s][s] for s in slopes],
+        amplitudes,
+        _all([*right, apart]),
+    )
+
+
+def _apart(matrix: Entries, scale: Scalars, roundings: int) -> Array:
+    """() bool: every pivot of a matrix exceeds so many roundings of a scale."""
+    size, least = range(len(matrix)), roundings * jnp.finfo(scale[0].dtype).eps
+    rest = [list(row) for row in matrix]
+    found = []
+    for k in size:
+        found.append(rest[k][k] > least * scale[k])
+        for i in range(k + 1, len(matrix)):
+            for j in range(k + 1, len(matrix)):
+                rest[i][j] = rest[i][j] - rest[i][k] * rest[k][j] / rest[k][k]
+    return _all(found)
+
+
+def _search(
+    terms_at: Callable[[Scalars], _Terms], start: Scalars, low: Scalars, high: Scalars, *,
+    power: Array, count: int, tolerance: float,
+) -> _State:  # fmt: skip
+    """Damped Gauss-Newton within bounds until every free slope is flat, or for `STEPS`."""
+
+    def step(state: _State) -> _State:
+        tried = _step(state, low, high)
+        return _better(state, tried, terms_at(tried))
+
+    def unfinished(state: _State) -> Array:
+        return (state.steps < STEPS) & ~_flat(state, low, high, power, count, tolerance)
+
+    first = [jnp.clip(x, a, b) for x, a, b in zip(start, low, high, strict=True)]
+    begin = _State(first, terms_at(first), jnp.full_like(power, DAMPING), jnp.ones((), jnp.int32))
+    return jax.lax.while_loop(unfinished, step, begin)
+
+
+def _held(state: _State, low: Scalars, high: Scalars) -> Scalars:
+    """Which parameters a bound holds."""
+    return [
+        jnp.where(g > 0, x <= least, x >= most)
+        for x, g, least, most in zip(state.params, state.terms.gradient, low, high, strict=True)
+    ]
+
+
+def _flat(
+    state: _State, low: Scalars, high: Scalars, power: Array, count: int, tolerance: float
+) -> Array:
+    """Whether every free slope is as flat as the plain search asks for, or as rounding leaves it.
+
+    max|g_i|/√(2·value·H_ii) ≤ tolerance.
+    """
+    value, gradient, hessian, curvature = state.terms[:4]
+    epsilon = (16 + count**0.5) * jnp.finfo(power.dtype).eps
+    return _all(
+        [
+            held
+            | (jnp.abs(g) <= tolerance * jnp.sqrt(2 * value * jnp.abs(hessian[i][i]))
+               + epsilon * jnp.sqrt(c * power))
+            for i, (held, g, c) in enumerate(
+                zip(_held(state, low, high), gradient, curvature, strict=True)
+            )
+        ]
+    )  # fmt: skip
+
+
+def _settled(
+    state: _State, low: Scalars, high: Scalars, power: Array, count: int, tolerance: float
+) -> Array:
+    """Whether the search ended well: flat, and no exponent is left open by the others."""
+    held = _held(state, low, high)
+    free = _within([~h for h in held], state.terms.hessian)
+    curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, state.terms.curvature, strict=True)]
+    known = [
+        state.terms.hessian[i][i] > OPEN * jnp.finfo(c.dtype).eps * c
+        for i, c in enumerate(state.terms.curvature)
+    ]
+    return _all([_flat(state, low, high, power, count, tolerance), *known,
+                 _apart(free, curvature, OPEN)])  # fmt: skip
+
+
+def _step(state: _State, low: Scalars, high: Scalars) -> Scalars:
+    """−(H + λ·diag H)⁻¹ g on what no bound holds, clipped to the bounds."""
+    free = [~held for held in _held(state, low, high)]
+    gradient, hessian = state.terms.gradient, state.terms.hessian
+    size = range(len(gradient))
+    damped = [
+        [hessian[i][j] * (1 + state.damping) if i == j else hessian[i][j] for j in size]
+        for i in size
+    ]
+    right = [jnp.where(f, -g, 0.0) for f, g in zip(free, gradient, strict=True)]
+    step = solve_entries(_within(free, damped), right)
+    return [
+        jnp.clip(x + jnp.where(jnp.isfinite(s), s, 0.0), least, most)
+        for x, s, least, most in zip(state.params, step, low, high, strict=True)
+    ]
+
+
+def _better(state: _State, tried: Scalars, terms: _Terms) -> _State:
+    slack = ROUNDING * jnp.finfo(terms.value.dtype).eps * jnp.abs(state.terms.value)
+    accepted = terms.value <= state.terms.value + slack
+    params, terms = jax.tree.map(
+        lambda new, old: jnp.where(accepted, new, old), (tried, terms),
+        (state.params, state.terms),
+    )  # fmt: skip
+    damping = state.damping * jnp.where(accepted, DECREASE, INCREASE)
+    return _State(params, terms, damping, state.steps + 1)
+
+
+def _all(conditions: Scalars) -> Array:
+    return functools.reduce(jnp.logical_and, conditions)
+
+
+def _any(conditions: Scalars) -> Array:
+    return functools.reduce(jnp.logical_or, conditions)

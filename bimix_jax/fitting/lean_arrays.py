@@ -1,0 +1,84 @@
+"""The lean search on arrays of points: what `fit_arrays` does, where that needs no judgement."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from bimix_jax.fitting.arrays import ArrayFit, usable_points
+from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Coefficients, one_float_type
+from bimix_jax.fitting.lean import LeanFit, lean_fit
+from bimix_jax.fitting.problem import Problem
+from bimix_jax.fitting.residual import Points, Residual
+from bimix_jax.laws.law import Law
+
+
+def fit_lean(
+    law: Law,
+    mixture: ArrayLike,
+    budget: ArrayLike,
+    loss: ArrayLike,
+    weight: ArrayLike,
+    *,
+    own: ArrayLike,
+    budget_scale: ArrayLike,
+    residual: Residual = "relative",
+    huber: float | None = None,
+    starts: ArrayLike | None = None,
+    tolerance: float | None = None,
+    size: ArrayLike | None = None,
+) -> tuple[ArrayFit, Array]:
+    """Fits of a law to several targets, and for which of them `fit_arrays` finds the same.
+
+    Args as those of `fit_arrays`, where loss and weight are (points, targets) and starts
+    (starts, exponents) or (targets, starts, exponents).
+
+    Returns:
+        An `ArrayFit` with a leading axis (targets,), and settled (targets,) bool. Where that is
+        False the fit is no result, and `fit_arrays` has to be asked.
+    """
+    shares, budgets, losses, weights, scale, sizes = one_float_type(
+        mixture, budget, loss, weight, budget_scale, size
+    )
+    domains, targets = shares.shape[1], losses.shape[1]
+    membership = jax.nn.one_hot(jnp.asarray(own), domains, dtype=losses.dtype)
+    points, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
+        law, shares, budgets / scale, sizes, losses, weights, membership
+    )
+    given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
+    each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
+    limits = Problem(law, domains, tolerance=tolerance)
+    lower, upper = limits.bounds(losses.dtype)
+
+    def one(points: Points, starts: Array) -> LeanFit:
+        return lean_fit(
+            law, points, starts, lower, upper, residual, huber, limits.limits(losses.dtype)[0]
+        )
+
+    found = jax.vmap(one)(points, each_start)
+    return _array_fit(law, found, points, bad, membership, scale)
+
+
+def _array_fit(
+    law: Law, found: LeanFit, points: Points, bad: Array, own: Array, scale: Array
+) -> tuple[ArrayFit, Array]:
+    count = jnp.sum(points.weight > 0, axis=1)
+    exponents, amplitudes = jax.vmap(law.canonical)(found.exponents, found.amplitudes, own)
+    scales = jnp.broadcast_to(scale, count.shape)
+    nothing = jnp.zeros_like(found.value)
+    fitted = ArrayFit(
+        Coefficients(exponents, amplitudes, own, scales),
+        jnp.where(found.at_bound, int(Code.BOUNDARY), int(Code.CONVERGED)),
+        2 * found.value, count, found.steps, jnp.ones(exponents.shape, bool), nothing + jnp.nan,
+        nothing,
+    )  # fmt: skip
+    return fitted, found.settled & ~bad & (count > 0)
+
+
+def replaced(old: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """A copy with other rows in some places: what the plain loop found where this did not."""
+    changed = old.copy()
+    changed[places] = new
+    return changed

@@ -26,8 +26,9 @@ class TrainingConfig:
 
     steps: int = 1440
     batch: int = 16
-    """sequences a step"""
+    """sequences a step; after .33 M tokens 16 reached a mean loss of 6.00 nats, 32 of 6.40"""
     learning_rate: float = 2e-3
+    """after .33 M tokens in batches of 32 it reached 6.40 nats, 1e-3 6.48, 4e-3 6.65"""
     warm_up: int = 64
     """steps over which the rate grows linearly from 0"""
     schedule: str = "constant"

@@ -1,5 +1,6 @@
 """`bimix optimize`: every option changes the result as it says, and what is wrong is refused."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -26,6 +27,9 @@ def inputs(tmp_path_factory):
     bx.fit(bx.read_sweep(table)).save(folder / "fit.json")
     in_steps = table.assign(tokens=table["tokens"] / 1e6).rename(columns={"tokens": "steps"})
     bx.fit(bx.read_sweep(in_steps)).save(folder / "steps.json")
+    fitted = bx.load_fit(folder / "fit.json")
+    of_documents = dataclasses.replace(fitted, meaning=bx.Meaning(share_unit="documents"))
+    of_documents.save(folder / "documents.json")
     (folder / "mixture.json").write_text(json.dumps(REFERENCE))
     AVAILABLE.to_csv(folder / "there.csv", index=False)
     (folder / "plan.toml").write_text("lower = { web = 0.3 }\nupper = { books = 0.3 }\n")
@@ -159,6 +163,18 @@ def test_tokens_of_a_fit_in_steps_are_said(best, options):
     assert sum(used(planned["recipe"]).values()) == pytest.approx(1e10)
     assert planned["recipe"]["web"]["epochs"] <= 1 + 1e-9
     assert planned["mixture"]["web"] <= 0.3 + 1e-9
+
+
+def test_shares_of_documents_are_shown_as_tokens_but_not_limited_by_them(best, call):
+    document = best("--available", "there.csv", fit="documents.json")
+    lengths = AVAILABLE.set_index("domain")["tokens_per_document"]
+    tokens = pd.Series(document["mixture"]) * lengths
+    shares = pd.Series({d: row["share"] for d, row in document["recipe"].items()})
+    pd.testing.assert_series_equal(shares, tokens / tokens.sum(), check_names=False)
+    limit = ("--available", "there.csv", "--epochs", 1)
+    code, printed, error = call("documents.json", *limit)
+    assert (code, printed) == (2, "")
+    assert "the fit's shares are of documents" in error
 
 
 # ---- what is emitted -----------------------------------------------------------------------------

@@ -78,6 +78,17 @@ def available_tokens(
     return tokens, tokens or None
 
 
+def check_shares_of_tokens(asked: bx.Constraints, fitted: bx.Fit) -> None:
+    """Raise ValueError where tokens that exist would limit shares of something else."""
+    unit = fitted.meaning.share_unit
+    if asked.available and unit not in (None, TOKENS):
+        raise ValueError(
+            f"--available with a limit: the fit's shares are of {unit}, and tokens limit shares of "
+            "tokens. Leave --epochs out to see the epochs, or fit shares of tokens "
+            "(bimix_jax.token_shares)."
+        )
+
+
 def tables_of(available: list[str] | None) -> list[Path]:
     """The files among what --available was given."""
     return [Path(text) for text in available or [] if "=" not in text]

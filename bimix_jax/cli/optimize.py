@@ -56,6 +56,7 @@ def optimize(
     asked = limits.constraints_of(
         constraints, lower, upper, fix, there, epochs, tokens, tokens_per_step, group, kl, guardrail
     )
+    limits.check_shares_of_tokens(asked, fitted)
     best = bx.optimize_mixture(
         fitted, budget, options.numbers("--weight", weight) or None, method, beside,  # type: ignore[arg-type]
         constraints=asked, objective=objective, goals=options.numbers("--goal", goal) or None,

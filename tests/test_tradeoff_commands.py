@@ -1,4 +1,4 @@
-"""`bimix path`, `tradeoff`, `sensitivity` and `propose`: what they print, write and refuse."""
+"""`bimix path`, `tradeoff`, `sensitivity`, `propose`, `certainty`: what they print and refuse."""
 
 import json
 
@@ -96,3 +96,35 @@ def test_what_is_wrong_is_said_in_one_sentence(inputs, command, message):
     error = CliRunner().invoke(app, given).exception
     assert isinstance(error, ValueError)
     assert message in str(error)
+
+
+def test_certainty_says_how_sure_within_constraints_and_between_laws(run, inputs, tmp_path):
+    (inputs / "limits.toml").write_text("upper = {web = 0.25}")
+    document = json.loads(
+        run("certainty", "sweep.csv", "--law", "BiMix", "--law", "LogLinear", "--resamples", 60,
+            "--constraints", "limits.toml", "--plot", tmp_path / "sure.png", "--json")
+    )  # fmt: skip
+    assert document["resamples"] == 60
+    assert document["mixture"]["web"] <= 0.25 + 1e-9
+    assert document["intervals"]["web"]["high"] <= 0.25 + 1e-9
+    assert document["between_laws"]["mixtures"]["web"]["LogLinear"] <= 0.25 + 1e-9
+    gain = document["gain"]
+    assert gain["low"] < gain["value"] < gain["high"]
+    assert (tmp_path / "sure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--level", "90"), "level is 90"),
+        (("--resamples", "1"), "n is 1; expected 2 resamples or more"),
+        (("--unit", "row"), "unit is 'row'; expected one of mixture, run"),
+        (("--resampling", "rows"), "resampling is 'rows'"),
+        (("--law", "BiMx"), "BiMix"),
+    ],
+)
+def test_certainty_refuses(inputs, options, words):
+    given = ["certainty", str(inputs / "sweep.csv"), *options]
+    result = CliRunner().invoke(app, given)
+    assert words in str(result.exception)
+    assert not isinstance(result.exception, (KeyError, IndexError))

@@ -35,6 +35,9 @@ def certainty(
     reference: Annotated[
         Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
     ] = None,
+    constraints: Annotated[
+        Path | None, typer.Option(help="TOML or JSON, as `bimix optimize` takes it.")
+    ] = None,
     losses: options.LossesFile = None,
     key: options.Key = None,
     budget_column: options.BudgetColumn = None,
@@ -53,7 +56,8 @@ def certainty(
 
     Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
     """
-    check_apart([sweep, losses, reference], [plot])
+    check_apart([sweep, losses, reference, constraints], [plot])
+    asked = None if constraints is None else bx.read_constraints(constraints)
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget,
@@ -65,8 +69,10 @@ def certainty(
     drawn = bx.bootstrap(
         measured, fits[0], resamples, seed, resampling=resampling, unit=unit,  # type: ignore[arg-type]
     )  # fmt: skip
-    sure = bx.certainty(drawn, budget, weights, reference=beside, level=level)
-    others = bx.between_laws(fits, budget, weights, beside) if len(fits) > 1 else None
+    sure = bx.certainty(drawn, budget, weights, reference=beside, level=level, constraints=asked)
+    others = None
+    if len(fits) > 1:
+        others = bx.between_laws(fits, budget, weights, beside, asked)
     name = "uniform" if reference is None else reference.stem
     if plot:
         bx.plots.save_figure(bx.plots.plot_certainty(sure, name), plot)

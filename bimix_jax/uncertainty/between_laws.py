@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitted import Fit
+from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimize import optimize_mixture
 
 
@@ -20,14 +21,18 @@ class BetweenLaws(NamedTuple):
 
 
 def between_laws(
-    fits: Sequence[Fit], budget: float | None = None, weights: Any = None, reference: Any = None
+    fits: Sequence[Fit],
+    budget: float | None = None,
+    weights: Any = None,
+    reference: Any = None,
+    constraints: Constraints | None = None,
 ) -> BetweenLaws:
     """The spread of the optimum between laws that were fitted to one sweep.
 
     Args:
         fits: of different laws; their names are the labels.
-        budget, weights, reference: as `optimize_mixture` takes them; a law that cannot express
-            every target counts the targets that it can.
+        budget, weights, reference, constraints: as `optimize_mixture` takes them; a law that
+            cannot express every target counts the targets that it can.
 
     Raises:
         ValueError: as `optimize_mixture`, on domains that differ, or a law that is there twice.
@@ -44,7 +49,10 @@ def between_laws(
     domains = fits[0].domains
     if any(fitted.domains != domains for fitted in fits):
         raise ValueError("fits differ in their domains; expected fits to one sweep.")
-    optima = [optimize_mixture(fitted, budget, weights, reference=reference) for fitted in fits]
+    optima = [
+        optimize_mixture(fitted, budget, weights, reference=reference, constraints=constraints)
+        for fitted in fits
+    ]
     mixtures = pd.DataFrame({name: best.mixture for name, best in zip(names, optima, strict=True)})
     gains = [
         _gains(fitted, best.budget, best.weights.to_numpy(), best.reference, mixtures)

@@ -1,5 +1,6 @@
 """`bimix import`."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,7 @@ def import_logs(
     Example: `bimix import wandb/ --mixtures runs.csv --tokens-per-step 524288 -o sweep.parquet`
     """
     check_apart([*logs, mixtures], [output])
+    gc.freeze()  # else the collector looks at every import again, every few files
     with byte_bar("logs", log_bytes(logs, form)) as advance:
         sweep = bx.read_logs(
             logs, mixtures, form=form, loss_pattern=loss_pattern, run_key=run_key,

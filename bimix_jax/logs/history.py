@@ -96,15 +96,21 @@ def history_of(columns: Mapping[str, Column], file: LogFile, keys: Keys, keep: K
     return History(runs, steps, metrics, values, list(columns), text)
 
 
-def history_of_cells(
-    run: str, cells: Sequence[tuple[Any, int, Any]], metrics: list[str], seen: list[str]
-) -> History:
-    """Cells of a run (step, index of the metric, value), in the order of the log."""
-    step, column, value = zip(*cells, strict=True) if cells else ((), (), ())
-    found, wrong = numbers(value)
-    group, steps = pd.factorize(numbers(step)[0], use_na_sentinel=False)
-    group_of_row, table = spread(group, np.array(column, int), found, len(metrics))
-    text = {} if wrong is None else {metrics[column[wrong]]: (run, value[wrong])}
+class Cells(NamedTuple):
+    """What is logged one by one, in the order of the log."""
+
+    steps: list[Any]
+    columns: list[int]
+    """index of the metric"""
+    values: list[Any]
+
+
+def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]) -> History:
+    """Cells of a run as one row a step; of what is logged again each has its own."""
+    found, wrong = numbers(cells.values)
+    group, steps = pd.factorize(numbers(cells.steps)[0], use_na_sentinel=False)
+    group_of_row, table = spread(group, np.array(cells.columns, int), found, len(metrics))
+    text = {} if wrong is None else {metrics[cells.columns[wrong]]: (run, cells.values[wrong])}
     runs = np.full(len(table), run, object)
     return History(runs, np.asarray(steps)[group_of_row], metrics, table, seen, text)
 

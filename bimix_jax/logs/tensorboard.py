@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 
 PATTERN = "eval/{target}/loss"
 MARK = "tfevents"
@@ -19,7 +19,12 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     scalars = list(_scalars(file))
     seen = list(dict.fromkeys(name for _, name, _ in scalars))
     place = {name: i for i, name in enumerate(keep(seen))}
-    cells = [(step, place[name], value) for step, name, value in scalars if name in place]
+    wanted = [scalar for scalar in scalars if scalar[1] in place]
+    cells = Cells(
+        steps=[step for step, _, _ in wanted],
+        columns=[place[name] for _, name, _ in wanted],
+        values=[value for _, _, value in wanted],
+    )
     return history_of_cells(file.run, cells, list(place), seen)
 
 

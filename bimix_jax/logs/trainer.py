@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
@@ -25,12 +25,14 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     seen = list(dict.fromkeys(chain.from_iterable(entries)))
     metrics = [name for name in keep(seen) if name != step]
     place = {name: i for i, name in enumerate(metrics)}
-    cells = [
-        (entry.get(step), place[name], value)
-        for entry in entries
-        for name, value in entry.items()
-        if name in place
-    ]
+    cells = Cells([], [], [])
+    for entry in entries:
+        at = entry.get(step)
+        for name, value in entry.items():
+            if name in place:
+                cells.steps.append(at)
+                cells.columns.append(place[name])
+                cells.values.append(value)
     return history_of_cells(file.run, cells, metrics, seen)
 
 

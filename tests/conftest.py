@@ -1,5 +1,9 @@
 """Fixtures that several test files share."""
 
+import os
+import shutil
+import tempfile
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +14,20 @@ import bimix_jax as bx
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_configure(config):
+    """One folder of compiled programs for all workers of a run, which start after this."""
+    if not hasattr(config, "workerinput"):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bimix_jax_tests_")
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_unconfigure(config):
+    """Nothing is left behind."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop("JAX_COMPILATION_CACHE_DIR"), ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

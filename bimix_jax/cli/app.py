@@ -3,6 +3,7 @@
 import typer
 
 from bimix_jax.cli.batch import batch
+from bimix_jax.cli.bench import bench
 from bimix_jax.cli.certainty import certainty
 from bimix_jax.cli.check import check
 from bimix_jax.cli.compare import compare
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     check, fit, predict, evaluate, compare, optimize, certainty, path, tradeoff, sensitivity,
-    propose, batch, entropy, demo,
+    propose, batch, bench, entropy, demo,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -20,7 +20,14 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
-from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
+from bimix_jax.fitting.residual import (
+    Points,
+    Residual,
+    basis_columns,
+    needs_full,
+    penalty,
+    scale_of,
+)
 from bimix_jax.fitting.solve import ROUNDING
 from bimix_jax.laws.law import Law
 
@@ -90,46 +97,77 @@ def lean_fit(
     residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
 ) -> LeanFit:  # fmt: skip
     """Fit the points of one target, from the best of starts (starts, exponents) within bounds."""
-    low, high = list(lower), list(upper)
-    linear: Residual = "relative" if residual == "log" else residual
-    root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
-    target = root * points.loss
-    power = jnp.sum(target * target)
-    projected = functools.partial(_projected_terms, law, points.features, root, target)
-    start = _best_start(law, points.features, root, target, starts)
-    search = functools.partial(_search, power=power, count=len(target), tolerance=tolerance)
-    end = search(projected, start, low, high)
-    settled = end.terms.sound & _settled(end, low, high, power, len(target), tolerance)
-    steps, count = end.steps, len(start)
-    if residual == "log" or huber is not None:
+    low, high, count = list(lower), list(upper), len(lower)
+    data = _Scaled.of(points, residual)
+    flatness = _Flatness(jnp.sum(data.target**2), len(data.target), tolerance)
+    start = _best_start(law, data, starts)
+    end = _search(functools.partial(_projected_terms, law, data), start, low, high, flatness)
+    settled, steps = _settled(end, low, high, flatness), end.steps
+    amplitudes = end.terms.amplitudes
+    if needs_full(residual, huber):
+        low, high = (
+            low + [jnp.zeros_like(a) for a in amplitudes],
+            high + [jnp.inf] * len(amplitudes),
+        )
         full = functools.partial(_full_terms, law, points, residual, huber)
-        no_amplitude = [jnp.zeros_like(a) for a in end.terms.amplitudes]
-        low, high = [*low, *no_amplitude], [*high, *(a + jnp.inf for a in no_amplitude)]
-        end = search(full, [*end.params, *end.terms.amplitudes], low, high)
-        settled = end.terms.sound & _settled(end, low, high, power, len(target), tolerance)
-        steps = steps + end.steps
+        end = _search(full, [*end.params, *amplitudes], low, high, flatness)
+        settled, steps = _settled(end, low, high, flatness), steps + end.steps
         amplitudes = end.params[count:]
-    else:
-        amplitudes = end.terms.amplitudes
     held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, low, high, strict=True)]
-    at_zero = [a <= 0 for a in amplitudes]
     return LeanFit(
         jnp.stack(end.params[:count]), jnp.stack(amplitudes), end.terms.value, steps,
-        _any([*held, *at_zero]), settled & jnp.isfinite(end.terms.value),
+        _any([*held, *(a <= 0 for a in amplitudes)]), settled & jnp.isfinite(end.terms.value),
     )  # fmt: skip
 
 
-def _best_start(
-    law: Law, features: Any, root: Array, target: Array, starts: Array
-) -> Scalars:  # fmt: skip
+def evaluation(
+    law: Law, residual: Residual, huber: float | None, points: Points, params: Array
+) -> Any:
+    """What one evaluation computes, of the last stage; for counting its operations."""
+    if needs_full(residual, huber):
+        return _full_terms(law, points, residual, huber, list(params))
+    return _projected_terms(law, _Scaled.of(points, residual), list(params))
+
+
+class _Scaled(NamedTuple):
+    """Points of one target whose residuals are root·(ŷ − y)."""
+
+    features: Any
+    root: Array
+    target: Array
+    """root·y"""
+
+    @classmethod
+    def of(cls, points: Points, residual: Residual) -> "_Scaled":
+        linear: Residual = "relative" if residual == "log" else residual
+        root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
+        return cls(points.features, root, root * points.loss)
+
+
+class _Flatness(NamedTuple):
+    """When a slope counts as flat: max|g_i|/√(2·value·H_ii) ≤ tolerance, or rounding."""
+
+    power: Array
+    """() Σ of the squared targets"""
+    points: int
+    tolerance: float
+
+    def holds(self, value: Array, gradient: Array, hessian: Array, curvature: Array) -> Array:
+        """Of one parameter."""
+        epsilon = (16 + self.points**0.5) * jnp.finfo(value.dtype).eps
+        asked = self.tolerance * jnp.sqrt(2 * value * jnp.abs(hessian))
+        return jnp.abs(gradient) <= asked + epsilon * jnp.sqrt(curvature * self.power)
+
+
+def _best_start(law: Law, data: _Scaled, starts: Array) -> Scalars:
     """The start with the least projected squares, all looked at in one pass."""
     if len(starts) == 1:
         return list(starts[0])
-    columns = [[root * c for c in basis_columns(law, x, features)] for x in starts]
+    columns = [[data.root * c for c in basis_columns(law, x, data.features)] for x in starts]
     count = len(columns[0])
     pairs = [(i, j) for i in range(count) for j in range(i + 1)]
     terms = [c[i] * c[j] for c in columns for i, j in pairs]
-    sums = list(sum_together(terms + [b * target for c in columns for b in c]))
+    sums = list(sum_together(terms + [b * data.target for c in columns for b in c]))
     explained = []
     for k in range(len(columns)):
         entry = dict(zip(pairs, sums[k * len(pairs) :], strict=False))
@@ -141,10 +179,9 @@ def _best_start(
     return list(starts[best])
 
 
-def _projected_terms(
-    law: Law, features: Any, root: Array, target: Array, exponents: Scalars
-) -> _Terms:
+def _projected_terms(law: Law, data: _Scaled, exponents: Scalars) -> _Terms:
     """The formulas of `residual.projected_terms`, in scalars."""
+    features, root, target = data
     columns = [root * c for c in basis_columns(law, jnp.stack(exponents), features)]
     products = inner_products([*columns, target])
     normal = [row[:-1] for row in products[:-1]]
@@ -271,8 +308,8 @@ def _apart(matrix: Entries, scale: Scalars, roundings: int) -> Array:
 
 
 def _search(
-    terms_at: Callable[[Scalars], _Terms], start: Scalars, low: Scalars, high: Scalars, *,
-    power: Array, count: int, tolerance: float,
+    terms_at: Callable[[Scalars], _Terms], start: Scalars, low: Scalars, high: Scalars,
+    flatness: _Flatness,
 ) -> _State:  # fmt: skip
     """Damped Gauss-Newton within bounds until every free slope is flat, or for `STEPS`."""
 
@@ -281,10 +318,11 @@ def _search(
         return _better(state, tried, terms_at(tried))
 
     def unfinished(state: _State) -> Array:
-        return (state.steps < STEPS) & ~_flat(state, low, high, power, count, tolerance)
+        return (state.steps < STEPS) & ~_flat(state, low, high, flatness)
 
     first = [jnp.clip(x, a, b) for x, a, b in zip(start, low, high, strict=True)]
-    begin = _State(first, terms_at(first), jnp.full_like(power, DAMPING), jnp.ones((), jnp.int32))
+    damping = jnp.full_like(flatness.power, DAMPING)
+    begin = _State(first, terms_at(first), damping, jnp.ones((), jnp.int32))
     return jax.lax.while_loop(unfinished, step, begin)
 
 
@@ -296,40 +334,27 @@ def _held(state: _State, low: Scalars, high: Scalars) -> Scalars:
     ]
 
 
-def _flat(
-    state: _State, low: Scalars, high: Scalars, power: Array, count: int, tolerance: float
-) -> Array:
-    """Whether every free slope is as flat as the plain search asks for, or as rounding leaves it.
-
-    max|g_i|/√(2·value·H_ii) ≤ tolerance.
-    """
+def _flat(state: _State, low: Scalars, high: Scalars, flatness: _Flatness) -> Array:
+    """Whether every free slope is as flat as the plain search asks for."""
     value, gradient, hessian, curvature = state.terms[:4]
-    epsilon = (16 + count**0.5) * jnp.finfo(power.dtype).eps
-    return _all(
-        [
-            held
-            | (jnp.abs(g) <= tolerance * jnp.sqrt(2 * value * jnp.abs(hessian[i][i]))
-               + epsilon * jnp.sqrt(c * power))
-            for i, (held, g, c) in enumerate(
-                zip(_held(state, low, high), gradient, curvature, strict=True)
-            )
-        ]
-    )  # fmt: skip
-
-
-def _settled(
-    state: _State, low: Scalars, high: Scalars, power: Array, count: int, tolerance: float
-) -> Array:
-    """Whether the search ended well: flat, and no exponent is left open by the others."""
-    held = _held(state, low, high)
-    free = _within([~h for h in held], state.terms.hessian)
-    curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, state.terms.curvature, strict=True)]
-    known = [
-        state.terms.hessian[i][i] > OPEN * jnp.finfo(c.dtype).eps * c
-        for i, c in enumerate(state.terms.curvature)
+    flat = [
+        flatness.holds(value, g, hessian[i][i], c)
+        for i, (g, c) in enumerate(zip(gradient, curvature, strict=True))
     ]
-    return _all([_flat(state, low, high, power, count, tolerance), *known,
-                 _apart(free, curvature, OPEN)])  # fmt: skip
+    return _all([h | f for h, f in zip(_held(state, low, high), flat, strict=True)])
+
+
+def _settled(state: _State, low: Scalars, high: Scalars, flatness: _Flatness) -> Array:
+    """Whether the search ended well: flat, and no exponent is left open by the others."""
+    terms, held = state.terms, _held(state, low, high)
+    free = _within([~h for h in held], terms.hessian)
+    curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, terms.curvature, strict=True)]
+    known = [
+        terms.hessian[i][i] > OPEN * jnp.finfo(c.dtype).eps * c
+        for i, c in enumerate(terms.curvature)
+    ]
+    flat = _flat(state, low, high, flatness)
+    return _all([flat, terms.sound, *known, _apart(free, curvature, OPEN)])
 
 
 def _step(state: _State, low: Scalars, high: Scalars) -> Scalars:

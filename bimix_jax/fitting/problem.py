@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
-from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.residual import Residual, needs_full
 from bimix_jax.laws.law import Law
 
 
@@ -60,7 +60,7 @@ class Problem:
     @property
     def needs_full(self) -> bool:
         """Whether residuals are not linear in the amplitudes, so that projection only starts."""
-        return self.residual == "log" or self.huber is not None
+        return needs_full(self.residual, self.huber)
 
     @property
     def projected_residual(self) -> Residual:

@@ -45,6 +45,11 @@ class Terms(NamedTuple):
     projection: Projection
 
 
+def needs_full(residual: Residual, huber: float | None) -> bool:
+    """Whether residuals are not linear in the amplitudes, so that projection only starts."""
+    return residual == "log" or huber is not None
+
+
 def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], features: Any) -> Array:
     """Losses (points,) of one target from features, each (points,)."""
     columns = basis_columns(law, exponents, features)

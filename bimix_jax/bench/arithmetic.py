@@ -1,0 +1,43 @@
+"""What a fit costs at least: operations of its evaluations, and bytes that have to move."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bimix_jax.batching.compiled import Method
+from bimix_jax.fitting.lean import evaluation
+from bimix_jax.fitting.residual import Points, needs_full
+
+TRANSCENDENTAL = 20
+"""Operations that an exponential or a logarithm counts: a polynomial of about ten terms."""
+
+
+@functools.cache
+def operations(method: Method, points: int) -> float:
+    """Of one evaluation of the sum of squares, its slopes and curvature, at `points` points.
+
+    Counted by XLA in the program before it is optimised: an addition or multiplication is 1, an
+    exponential `TRANSCENDENTAL`.
+
+    >>> from bimix_jax import BiMix
+    >>> 50 < operations(Method(BiMix()), 64) / 64 < 300
+    True
+    """
+    own = np.array([1.0, 0.0])
+    row: Any = jax.eval_shape(method.law.features, jnp.ones(2), own, jnp.ones(()))
+    features = jax.tree.map(lambda leaf: jnp.ones((points, *leaf.shape)), row)
+    data = Points(features, jnp.ones(points), jnp.ones(points))
+    count = len(method.law.exponent_names) + needs_full(method.loss, method.huber) * len(
+        method.law.amplitude_names
+    )
+    run = functools.partial(evaluation, method.law, method.loss, method.huber)
+    cost = jax.jit(run).lower(data, jnp.ones(count)).cost_analysis() or {}
+    return float(cost["flops"] + TRANSCENDENTAL * cost.get("transcendentals", 0.0))
+
+
+def bytes_moved(points: int, dtype: str) -> float:
+    """Of one fit: two shares, a budget and a loss a point, and what comes out."""
+    return float((4 * points + 16) * np.dtype(dtype).itemsize)

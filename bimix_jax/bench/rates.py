@@ -1,0 +1,88 @@
+"""Fits a second of the batch that `fit_many` and `bimix batch` run, and how good they are."""
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from bimix_jax.batching.compiled import Method, compiled_chunk
+from bimix_jax.batching.rows import Rows
+from bimix_jax.batching.run import fit_rows
+from bimix_jax.bench.arithmetic import bytes_moved, operations
+from bimix_jax.bench.ceilings import Ceilings
+from bimix_jax.bench.problems import synthetic_rows
+from bimix_jax.fitting.arrays import fit_arrays
+from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.residual import Residual
+from bimix_jax.laws import BiMix
+
+CALLS = 5
+COMPARED = 500
+"""Fits whose sums of squares are compared with the plain loop's from all starts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is timed."""
+
+    loss: Residual = "relative"
+    huber: float | None = None
+    dtype: str = "float64"
+    points: int = 64
+    fits: int = 10_000
+
+    @property
+    def name(self) -> str:
+        """relative, log, or Huber."""
+        return "Huber" if self.huber else self.loss
+
+    @property
+    def method(self) -> Method:
+        """How the batch is fitted."""
+        return Method(BiMix(), self.loss, self.huber, dtype=self.dtype)
+
+
+def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
+    """One row: fits a second (median of several calls), with compilation, and the worst excess.
+
+    `bound` names the ceiling that is nearer, arithmetic or bytes, and `of it` says which share of
+    it the rate reaches, counting the evaluations that fits need and not what a chunk repeats.
+    """
+    rows, devices = synthetic_rows(case.fits, case.points), tuple(jax.local_devices())
+    compiled_chunk.cache_clear()
+    seconds = []
+    for _ in range(CALLS + 1):
+        started = time.perf_counter()
+        found, _ = fit_rows(rows, case.method, devices)
+        seconds.append(time.perf_counter() - started)
+    rate = case.fits / float(np.median(seconds[1:]))
+    work = operations(case.method, case.points) * float(found.steps.mean()) / ceilings.flops
+    traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
+    lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
+    return {
+        "method": case.name, "dtype": case.dtype, "points": case.points, "fits": case.fits,
+        "fits/s": rate, "with compile": case.fits / seconds[0], "not converged": int(lost.sum()),
+        "worst excess": excess(case, rows, np.asarray(found.sum_of_squares)[:, 0]),
+        "bound": "arithmetic" if work > traffic else "bytes",
+        "of it": rate * max(work, traffic), "load": os.getloadavg()[0],
+    }  # fmt: skip
+
+
+def excess(case: Case, rows: Rows, sums: np.ndarray) -> float:
+    """Largest relative excess of sums of squares over those of the plain loop in float64."""
+    count = min(COMPARED, case.fits)
+    mixture = rows.mixture.reshape(case.fits, case.points, 2)[:count]
+    budget, loss = (x.reshape(case.fits, case.points)[:count] for x in (rows.budget, rows.loss))
+
+    def one(part: tuple) -> Any:
+        return fit_arrays(
+            BiMix(), *part, own=0, budget_scale=1.0, residual=case.loss, huber=case.huber
+        ).sum_of_squares
+
+    with jax.enable_x64(True):
+        best = np.asarray(jax.jit(lambda x: jax.lax.map(one, x, batch_size=100))(
+            (mixture, budget, loss)))  # fmt: skip
+    return float(np.max(sums[:count] / best - 1))

@@ -1,0 +1,45 @@
+"""`bimix bench`."""
+
+import jax
+import pandas as pd
+
+from bimix_jax.bench.ceilings import measure_ceilings
+from bimix_jax.bench.rates import Case, measure
+from bimix_jax.cli import options
+from bimix_jax.cli.show import show_json, show_line, show_table
+
+CASES = (
+    Case(), Case(dtype="float32"), Case("log"), Case(huber=0.02), Case(points=200),
+    Case(dtype="float32", fits=100_000),
+)  # fmt: skip
+
+
+def bench(json: options.Json = False) -> None:
+    """Measure how many fits a second this machine does, and what share of its peak that is.
+
+    About a minute. Rates are after compilation, medians of five calls of the batch that `bimix
+    batch` runs; "of it" is the share of the ceiling that binds, measured here too.
+
+    Example: `bimix bench`
+    """
+    ceilings = {dtype: measure_ceilings(dtype) for dtype in ("float64", "float32")}
+    rows = [measure(case, ceilings[case.dtype]) for case in CASES]
+    device = f"{len(jax.local_devices())} × {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    if json:
+        return show_json({"device": device, "ceilings": ceilings_of(ceilings), "rows": rows})
+    show_table(pd.DataFrame(rows).set_index("method"), f"Fits a second on {device}")
+    for dtype, found in ceilings.items():
+        show_line(
+            f"Ceilings in {dtype}: {found.flops / 1e9:.3g} billion operations and "
+            f"{found.bytes / 1e9:.3g} GB a second."
+        )
+    best = max(rows, key=lambda row: row["fits/s"])
+    return show_line(
+        f"{best['fits/s']:,.0f} fits a second in {best['dtype']}, {100 * best['of it']:.0f} % of "
+        f"the ceiling ({best['bound']})."
+    )
+
+
+def ceilings_of(ceilings: dict) -> dict[str, dict[str, float]]:
+    """As nested dictionaries, for JSON."""
+    return {dtype: found._asdict() for dtype, found in ceilings.items()}

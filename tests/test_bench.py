@@ -1,0 +1,52 @@
+"""`bimix bench`: what it measures and prints, on batches small enough for a test."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bimix_jax.batching.compiled import Method
+from bimix_jax.bench import arithmetic, ceilings
+from bimix_jax.bench.rates import Case, measure
+from bimix_jax.cli import bench
+from bimix_jax.cli.app import app
+from bimix_jax.laws import BiMix
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(bench, "CASES", (Case(fits=32, points=16),))
+    monkeypatch.setattr(ceilings, "LARGE", 1 << 18)
+
+
+def test_it_prints_rates_ceilings_and_what_to_quote(small):
+    shown = CliRunner().invoke(app, ["bench"]).stdout
+    assert "Fits a second on 1 × cpu" in shown
+    assert "Ceilings in float32" in shown
+    assert "% of the ceiling" in shown
+
+
+def test_json_holds_the_same_rows(small):
+    document = json.loads(CliRunner().invoke(app, ["bench", "--json"]).stdout)
+    (row,) = document["rows"]
+    assert row["not converged"] == 0
+    assert abs(row["worst excess"]) < 1e-9
+    assert 0 < row["of it"] < 1.5
+    assert row["fits/s"] > row["with compile"] > 0
+    assert document["ceilings"]["float64"]["flops"] > 0
+
+
+def test_a_nearer_ceiling_of_bytes_is_named():
+    row = measure(Case(fits=8, points=16), ceilings.Ceilings(flops=1e30, bytes=1e9))
+    assert row["bound"] == "bytes"
+    assert row["of it"] == pytest.approx(row["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
+
+
+def test_operations_grow_with_points_and_with_what_is_asked():
+    few, many = (arithmetic.operations(Method(BiMix()), n) for n in (64, 128))
+    assert many / few == pytest.approx(2, rel=0.1)
+    assert arithmetic.operations(Method(BiMix(), "log"), 64) > few
+    # Two exponentials, five and fourteen products and their sums, slopes and residuals.
+    assert 64 * 60 < few < 64 * 250
+    assert np.isfinite(few)

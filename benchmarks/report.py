@@ -21,11 +21,16 @@ RESULTS = Path(__file__).parent / "results"
 def report(name: str, table: pd.DataFrame, title: str, **settings: Any) -> None:
     """Print a table and write it with settings and machine to results/<name>.json."""
     show_table(table, title)
-    RESULTS.mkdir(exist_ok=True)
+    write_results(RESULTS, name, table, settings)
+
+
+def write_results(folder: Path, name: str, table: pd.DataFrame, settings: dict[str, Any]) -> None:
+    """Write a table with settings and machine to FOLDER/<name>.json."""
+    folder.mkdir(exist_ok=True)
     document = {"benchmark": name, "settings": settings, "machine": machine()}
     document["rows"] = table.reset_index().to_dict("records")
     text = json.dumps(plain(document), indent=1, ensure_ascii=False)
-    write_atomically(RESULTS / f"{name}.json", text + "\n")
+    write_atomically(folder / f"{name}.json", text + "\n")
 
 
 def machine() -> dict[str, Any]:

@@ -25,27 +25,22 @@ import dataclasses
 import json
 import sys
 import warnings
-from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.proxy_sweep.groups import Setting
-from benchmarks.proxy_sweep.mixtures import entropy_mixtures, sweep_mixtures
-from benchmarks.proxy_sweep.model import ModelConfig
+from benchmarks.proxy_sweep.mixtures import sweep_mixtures
+from benchmarks.proxy_sweep.options import add_training_options, entropies_of, setting_of
 from benchmarks.proxy_sweep.runs import Run, sweep_runs
-from benchmarks.proxy_sweep.smoke import SMOKE, SMOKE_MIXTURES, build_smoke_corpus
+from benchmarks.proxy_sweep.smoke import SMOKE_MIXTURES
 from benchmarks.proxy_sweep.sweep import prepared, train
-from benchmarks.proxy_sweep.tokenizer import train_tokenizer
-from benchmarks.proxy_sweep.tokens import Tokens, read_tokens
+from benchmarks.proxy_sweep.tokens import Tokens
 from benchmarks.proxy_sweep.training import TrainingConfig
 from benchmarks.proxy_sweep.unigram import unigram_losses
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import machine
 from bimix_jax.cli.show import plain, show_table
-from bimix_jax.entropy.tokenize import Tokenizer, load_tokenizer
 from bimix_jax.files import write_atomically
 
-MODEL = ("width", "layers", "heads", "sequence")
-TRAINING = ("steps", "batch", "learning_rate", "warm_up", "weight_decay", "clip", "checkpoints")
 MIXTURES = 24
 
 
@@ -72,30 +67,14 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("corpus", type=Path, nargs="?", help="folder with train/ and held_out/")
-    add("-o", "--output", type=Path, default=Path("sweep"), help="folder to work in (sweep)")
-    add("--smoke", action="store_true", help="tiny models; without a corpus, of Python's own files")
-    add("--tokenizer", help="tokenizer.json, or 'bytes' (CORPUS/tokenizer.json, made if need be)")
-    add("--entropies", help="what .entropies wrote of this corpus, or 'none' (that of results/)")
-    add("--mixtures", type=int, help=f"how many ({MIXTURES})")
-    add("--held-out", type=int, default=64, help="sequences a target to measure on (64)")
-    add("--together", type=int, default=1, help="runs trained in one step (1)")
-    for config, names in ((ModelConfig(), MODEL), (TrainingConfig(), TRAINING)):
-        for name in names:
-            default = getattr(config, name)
-            add(f"--{name.replace('_', '-')}", type=type(default), help=f"({default})")
+    add_training_options(parser, "sweep")
+    parser.add_argument("--mixtures", type=int, help=f"how many ({MIXTURES})")
     return parser.parse_args()
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    output = arguments.output
-    output.mkdir(parents=True, exist_ok=True)
-    corpus = _corpus(arguments)
-    tokens = read_tokens(corpus, _tokenizer(arguments, corpus), output / "tokens")
-    model, training = _configs(arguments, tokens.vocabulary)
-    runs = _runs(arguments, tokens, training)
-    setting = Setting(tokens, model, arguments.held_out, arguments.together)
+    setting, training = setting_of(arguments)
+    runs, output = _runs(arguments, setting.tokens, training), arguments.output
     store = prepared(runs, setting, output)
     write_atomically(output / "settings.json", _description(setting, runs))
     losses = train(store, _say)
@@ -103,36 +82,8 @@ def _train(arguments: argparse.Namespace) -> None:
     _say(f"All losses are in {output / 'losses.csv'}.")
 
 
-def _corpus(arguments: argparse.Namespace) -> Path:
-    if arguments.corpus is not None:
-        return arguments.corpus
-    if not arguments.smoke:
-        raise ValueError(
-            "no corpus. Name the folder that benchmarks.proxy_sweep.corpus made, or try --smoke, "
-            "which needs none; --help says more."
-        )
-    return build_smoke_corpus(arguments.output / "corpus")
-
-
-def _tokenizer(arguments: argparse.Namespace, corpus: Path) -> Tokenizer:
-    if arguments.tokenizer or arguments.smoke:
-        return load_tokenizer(arguments.tokenizer or "bytes")
-    path = corpus / "tokenizer.json"
-    return load_tokenizer(path if path.exists() else train_tokenizer(corpus))
-
-
-def _configs(arguments: argparse.Namespace, vocabulary: int) -> tuple[ModelConfig, TrainingConfig]:
-    """What was given, else the smoke setting's, else the defaults."""
-    given = SMOKE if arguments.smoke else {}
-    given = given | {name: value for name, value in vars(arguments).items() if value is not None}
-    model = {name: given[name] for name in MODEL if name in given}
-    training = {name: given[name] for name in TRAINING if name in given}
-    return ModelConfig(vocabulary=vocabulary, **model), TrainingConfig(**training)
-
-
 def _runs(arguments: argparse.Namespace, tokens: Tokens, training: TrainingConfig) -> list[Run]:
-    file = arguments.entropies or ("none" if arguments.smoke else RESULTS / "proxy_entropies.json")
-    entropies = {} if file == "none" else entropy_mixtures(Path(file), tokens.domains)
+    entropies = entropies_of(arguments, tokens.domains)
     count = arguments.mixtures or (SMOKE_MIXTURES if arguments.smoke else MIXTURES)
     return sweep_runs(sweep_mixtures(tokens.domains, count, entropies), training)
 

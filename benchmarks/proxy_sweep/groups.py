@@ -52,10 +52,14 @@ class Group(NamedTuple):
         return steps * self.training.batch * sequence * len(self.runs)
 
     def made_by(self, setting: Setting, corpus: str) -> dict[str, Any]:
-        """All that its numbers follow from, but for the machine; `corpus` is the tokens' digest."""
+        """All that its numbers follow from, but for the machine; `corpus` is the tokens' digest.
+
+        What is not set is left out, so that folders outlive settings that came after them.
+        """
+        training = dataclasses.asdict(self.training)
         return {
             "runs": [[run.name, list(run.mixture), run.seed] for run in self.runs],
-            "training": dataclasses.asdict(self.training),
+            "training": {name: value for name, value in training.items() if value is not None},
             "model": dataclasses.asdict(setting.model),
             "held out sequences": setting.held_out,
             "corpus": corpus,

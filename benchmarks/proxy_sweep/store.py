@@ -80,7 +80,7 @@ class Store:
 
     def write_tables(self) -> None:
         """Write the table of each schedule that has losses, whole."""
-        with _locked(self.folder / "locks" / "tables", wait=True):
+        with locked(self.folder / "locks" / "tables", wait=True):
             for schedule, name in TABLES.items():
                 table = self.table(schedule)
                 if len(table):
@@ -106,7 +106,7 @@ class Store:
     @contextmanager
     def claimed(self, group: Group) -> Iterator[bool]:
         """If this process alone may train the group."""
-        with _locked(self.folder / "locks" / group.name, wait=False) as mine:
+        with locked(self.folder / "locks" / group.name, wait=False) as mine:
             yield mine
 
     def _path(self, group: Group) -> Path:
@@ -139,8 +139,8 @@ class Store:
 
 
 @contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[bool]:
-    """If the lock was had; it always is after waiting."""
+def locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock `path`.lock; says if it was had, which it always is after waiting."""
     with open(path.with_name(f"{path.name}.lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,9 @@ class TrainingConfig:
     clip: float = 1.0
     """largest norm of a gradient"""
     checkpoints: int = 12
+    """up to the last step, or to `exactly_at`, from where they go on as densely"""
+    exactly_at: int | None = None
+    """a step before the last that gets a checkpoint: where shorter runs to compare with end"""
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -46,6 +50,11 @@ class TrainingConfig:
         for name in ("batch", "warm_up", "checkpoints", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.exactly_at is not None and not 2 * self.warm_up < self.exactly_at < self.steps:
+            raise ValueError(
+                f"exactly_at is {self.exactly_at}; expected a step after {2 * self.warm_up}, twice "
+                f"the warm-up, and before {self.steps}, the last."
+            )
         steps = checkpoint_steps(self)
         if any(late <= early for early, late in itertools.pairwise(steps)):
             raise ValueError(
@@ -62,7 +71,12 @@ def checkpoint_steps(config: TrainingConfig) -> list[int]:
     where linear spacing would leave one or two for the first half of the fall. Within the warm-up,
     and shortly after, losses are those of a rate that no longer run has.
     """
-    steps = np.geomspace(2 * config.warm_up, config.steps, config.checkpoints)
+    first, middle = 2 * config.warm_up, config.exactly_at or config.steps
+    steps = np.geomspace(first, middle, config.checkpoints)
+    if config.exactly_at is not None:
+        spacing = math.log(middle / first) / max(config.checkpoints - 1, 1)
+        further = max(round(math.log(config.steps / middle) / spacing), 1)
+        steps = np.append(steps, np.geomspace(middle, config.steps, further + 1)[1:])
     return [int(step) for step in steps.round()]
 
 

@@ -1,0 +1,39 @@
+"""What has to be said beside the numbers: runs that are missing, and if training was the same."""
+
+import pandas as pd
+
+from benchmarks.proof.choices import Choices
+from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves
+from bimix_jax.sweep import Sweep
+
+ALIKE = 1e-2
+"""nats that rounding on other threads or devices may come to"""
+
+
+def missing_runs(losses: pd.DataFrame, choices: Choices, seeds: int) -> list[str]:
+    """A sentence a seed with the runs that have not come to their end."""
+    last = losses_at(mean_curves(losses), max(choices.budgets().values()))
+    done = set(last.stack().dropna().index)
+    notes = []
+    for seed in range(seeds):
+        names = [c.name for c in choices.trained() if (c.name, seed) not in done]
+        if names:
+            notes.append(f"Still to be trained to the end with seed {seed}: {', '.join(names)}.")
+    return notes
+
+
+def repeated_run(losses: pd.DataFrame, sweep: Sweep) -> list[str]:
+    """How far the uniform run of seed 0 is from the sweep's, which has the same settings."""
+    columns = [f"loss_{target}" for target in sweep.targets]
+    known, again = (
+        table[table["run"] == REFERENCE].set_index("tokens")[columns]
+        for table in (sweep.to_frame(), losses)
+    )
+    both = known.index.intersection(again.index)
+    if not len(both):
+        return []
+    difference = float((known.loc[both] - again.loc[both]).abs().to_numpy().max())
+    told = f"differs from the sweep's by at most {difference:.2g} nats at {len(both)} checkpoints"
+    if difference < ALIKE:
+        return [f"The uniform run of seed 0 {told}: trained alike."]
+    return [f"The uniform run of seed 0 {told}: not trained alike, so no prediction is of it."]

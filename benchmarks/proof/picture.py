@@ -25,16 +25,18 @@ def plot_proof(losses: pd.DataFrame, choices: Choices) -> Figure:
     """One row a trained mixture, best first at the larger budget; a panel a budget.
 
     A dot is the mean over seeds with its standard error, light dots are the seeds, diamonds what
-    laws predicted of their own optimum; the dashed line is the uniform mixture.
+    laws predicted of their own optimum; the dashed line is the uniform mixture. What is far off
+    stands at the edge.
     """
     curves = mean_curves(losses)
     panels = {name: losses_at(curves, at) for name, at in choices.budgets().items()}
     order, texts = _order(panels, choices), labels(choices)
     places = _heights([texts[name] for name in order])
     rows = {name: places[texts[name]] for name in order}
+    colors = {c.name: LAW if c.predicted else OTHER for c in choices.trained()}
     figure = Figure(figsize=(11.5, 2.2 + 0.42 * max(places.values())), layout="constrained")
     for axes, (name, found) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
-        _panel(axes, rows, found.reindex(order), _predictions(choices, name))
+        _panel(axes, rows, found.reindex(order), _predictions(choices, name), colors)
         at = choices.budgets()[name]
         axes.set_title(f"after {SHORT(at)} tokens{_times(name)}", fontsize=12, loc="left")
     axes.set_yticks(list(places.values()), list(places), fontsize=10)
@@ -52,7 +54,7 @@ def _order(panels: dict[str, pd.DataFrame], choices: Choices) -> list[str]:
 
 
 def _times(name: str) -> str:
-    return ", the sweep's length" if BUDGETS[name] == 1 else f", {BUDGETS[name]} times the sweep's"
+    return ", the sweep's length" if BUDGETS[name] == 1 else f", {BUDGETS[name]} times its length"
 
 
 def labels(choices: Choices) -> dict[str, str]:
@@ -85,8 +87,9 @@ def _predictions(choices: Choices, budget: str) -> list[tuple[str, float]]:
 
 
 def _panel(
-    axes: Axes, rows: dict[str, float], found: pd.DataFrame, predicted: list[tuple[str, float]]
-) -> None:
+    axes: Axes, rows: dict[str, float], found: pd.DataFrame, predicted: list[tuple[str, float]],
+    colors: dict[str, str],
+) -> None:  # fmt: skip
     if not found.notna().any(axis=None):
         axes.annotate("nothing measured yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
     shown = [(rows[name], value) for name, value in predicted if name in rows]
@@ -95,9 +98,8 @@ def _panel(
     if REFERENCE in found.index:
         axes.axvline(found.loc[REFERENCE].mean(), color="0.6", ls="--", lw=1, zorder=0,
                      label="uniform mixture")  # fmt: skip
-    laws = {name for name, _ in predicted}
     for name, row in rows.items():
-        _measured(axes, row, found.loc[name].dropna(), LAW if name in laws else OTHER)
+        _measured(axes, row, found.loc[name].dropna(), colors[name])
     if shown:
         _predicted(axes, *np.array(shown).T)
     axes.plot([], [], "o", color=LAW, ms=8, label="measured: a law's optimum")
@@ -145,7 +147,7 @@ def _predicted(axes: Axes, rows: np.ndarray, values: np.ndarray) -> None:
     low, high = axes.get_xlim()
     inside = (values >= low) & (values <= high)
     axes.plot(values[inside], rows[inside], "D", color=PREDICTED, mfc="none", ms=7, mew=1.5,
-              label="predicted by the law", zorder=4)  # fmt: skip
+              label="predicted by the law (triangle: beyond)", zorder=4)  # fmt: skip
     for beyond, edge, mark in ((values < low, low, "<"), (values > high, high, ">")):
         if beyond.any():  # nothing, unclipped, would count as being at 0
             axes.plot(np.full(beyond.sum(), edge), rows[beyond], mark, color=PREDICTED,

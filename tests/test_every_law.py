@@ -15,11 +15,13 @@ import bimix_jax as bx
 from bimix_jax import Coefficients, fit_arrays, predict_losses
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
+from tests.fits import frame
 
 pytestmark = pytest.mark.usefixtures("float64")
 EVERY = pytest.mark.parametrize("law", [law() for law in LAWS.values()], ids=list(LAWS))
 ANY_TARGET = [law() for law in LAWS.values() if not law.needs_own]
 USES_ZEROS = [law for law in ANY_TARGET if law.name != "CrossBiMix"]
+BATCHED = [bx.BiMix(), bx.TransferBiMix(), bx.CrossBiMix(), bx.LogLinear()]
 DOMAINS, BUDGETS = 3, 6
 
 
@@ -109,7 +111,7 @@ def test_permuting_domains_changes_no_prediction(law):
     assert float(mixed.sum_of_squares) == pytest.approx(float(plain.sum_of_squares), rel=1e-5)
 
 
-@EVERY
+@pytest.mark.parametrize("law", BATCHED, ids=lambda law: law.name)
 def test_a_batch_of_weights_is_the_fits_one_by_one(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget, noise=0.003)
@@ -155,9 +157,15 @@ def test_a_law_that_says_so_is_convex_in_the_mixture(law, seed):
     assert np.all(at[2] <= (at[0] + at[1]) / 2 * (1 + 1e-9))
 
 
+@pytest.fixture(scope="module")
+def small():
+    """A sweep of three domains; tests that fit it in the same way share compilations."""
+    return bx.read_sweep(frame(noise=0.003))
+
+
 @EVERY
-def test_a_fit_survives_a_file(law, embedded, tmp_path):
-    fitted = bx.fit(embedded, law, restraint=0.0)
+def test_a_fit_survives_a_file(law, small, tmp_path):
+    fitted = bx.fit(small, law, restraint=0.0)
     fitted.save(tmp_path / "fit.json")
     again = bx.load_fit(tmp_path / "fit.json")
     assert again.law == law
@@ -166,14 +174,14 @@ def test_a_fit_survives_a_file(law, embedded, tmp_path):
 
 
 @EVERY
-def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can(law, embedded):
-    renamed = dataclasses.replace(embedded, targets=("exam", *embedded.targets[1:]))
+def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can(law, small):
+    renamed = dataclasses.replace(small, targets=("exam", *small.targets[1:]))
     if law.needs_own:
         with pytest.raises(ValueError, match=r"says nothing about exam.*TransferBiMix.*LogLinear"):
             bx.fit(renamed, law, targets=["exam"])
     else:
-        fitted = bx.fit(renamed, law, targets=["exam"], restraint=0.0)
-        assert np.all(np.isfinite(fitted.predict(embedded.mixtures)))
+        fitted = bx.fit(renamed, law, restraint=0.0)
+        assert np.all(np.isfinite(fitted.predict(small.mixtures)["exam"]))
 
 
 def test_fewer_points_than_coefficients_are_unidentified():

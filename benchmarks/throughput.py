@@ -1,78 +1,112 @@
-"""Fits a second of `fit_many`'s compiled chunks against SciPy's curve_fit, in one run.
+"""Fits a second of `fit_many`'s chunks beside other libraries, in one run, and a picture.
 
     python -m benchmarks.throughput
+    python -m benchmarks.throughput --large
 
-Rates are after compilation, medians of five runs, by wall clock on all cores; SciPy has one. "a
-CPU second" counts the time of all threads instead, which other work on the machine disturbs less.
-The excess is that of the sum of squares over the law's own starts searched by the plain loop.
+Rates are after compilation, medians of five calls on all cores; SciPy has one. Every rate has the
+number of fits that did not converge and the largest excess of a sum of squares over the plain
+loop's from all starts; "× SciPy" is against SciPy's rate on the same residual and points in this
+run. "of it" is the share of the measured ceiling that binds. --large adds a million fits.
 """
 
+import argparse
 import os
-import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from benchmarks.fit import batch, excess, scipy_fits, synthetic
-from benchmarks.report import report
-from bimix_jax import BiMix, Code
-from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.rows import Rows
-from bimix_jax.batching.run import fit_rows
+from benchmarks.peers import PEERS, timed
+from benchmarks.report import RESULTS, report
+from bimix_jax.bench.ceilings import measure_ceilings
+from bimix_jax.bench.problems import synthetic_rows
+from bimix_jax.bench.rates import Case, measure, plain_sums
 
-FITS, POINTS = 10_000, 64
-
-
-def rows_of(data: tuple) -> Rows:
-    """The synthetic fits as sweeps of one target."""
-    share, budget, loss = data
-    count = len(share)
-    mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
-    lengths = np.full(count, POINTS)
-    return Rows(("a", "b"), ("a",), lengths, mixture, np.tile(budget, count), loss.reshape(-1, 1))
+HUBER = 0.02
+SAMPLES = {"SciPy curve_fit": 300, "SciPy least_squares, Huber": 60, "optimistix, vmap": 2000}
+BATCHES = (100, 1_000, 10_000, 100_000)
 
 
-def timed(run: Callable) -> tuple[float, float, tuple]:
-    """Wall and CPU seconds and the result of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = run()
-    return time.perf_counter() - wall, time.process_time() - cpu, found
+def cases(large: bool) -> list[Case]:
+    """What is timed, those that peers are compared at first."""
+    kinds = [Case(), Case(dtype="float32"), Case("log"), Case("log", dtype="float32"),
+             Case(huber=HUBER), Case(huber=HUBER, dtype="float32")]  # fmt: skip
+    points = [Case(points=n, dtype=d) for n in (200, 1_000) for d in ("float64", "float32")]
+    batches = [Case(fits=n, dtype=d) for n in BATCHES if n != 10_000
+               for d in ("float64", "float32")]  # fmt: skip
+    million = [Case(fits=1_000_000, dtype=d) for d in ("float64", "float32")] if large else []
+    return [*kinds, *points, *batches, *million]
+
+
+def peer_rows(case: Case) -> list[dict[str, Any]]:
+    """Rows of every library that can do what a case asks."""
+    found = []
+    for name, peer in PEERS.items():
+        count = SAMPLES[name]
+        rows = synthetic_rows(count, case.points)
+        shares, budgets, losses = (
+            x.reshape(count, case.points) for x in (rows.mixture[:, 0], rows.budget, rows.loss)
+        )
+        sample = (np.log(shares), np.log(budgets), losses)
+        result = timed(peer, sample, case.loss, case.huber)
+        if result is None:
+            continue
+        rate, sums = result
+        # Some end in a worse optimum: those count as not converged, not as an excess.
+        above = sums / plain_sums(case, rows) - 1
+        found.append({"by": name, **described(case), "fits": count, "fits/s": rate,
+                      "not converged": int(np.sum(~(above < 1e-3))),
+                      "worst excess": float(np.max(above[above < 1e-3]))})  # fmt: skip
+    return found
+
+
+def described(case: Case) -> dict[str, Any]:
+    """The columns that tell cases apart."""
+    return {"residual": case.name, "dtype": case.dtype, "points": case.points, "fits": case.fits}
 
 
 def main() -> None:
     """Measure and report."""
-    data = synthetic(FITS, (0.2, 1.0), 64.0, 0)
-    rows, devices = rows_of(data), tuple(jax.local_devices())
-    with jax.enable_x64(True):
-        reference = np.asarray(batch(data, None)().sum_of_squares)
-    wall, cpu, (sums, failures, seconds) = timed(lambda: scipy_fits(data))
-    per_fit, per_fit_cpu = seconds / len(sums), cpu / len(sums)
-    table = [
-        {"method": "SciPy curve_fit", "fits/s": 1 / per_fit, "× SciPy": 1.0,
-         "fits a CPU second": 1 / per_fit_cpu, "× SciPy, CPU": 1.0, "first call s": wall,
-         "worst excess": excess(sums, reference, np.max), "not converged": failures}
-    ]  # fmt: skip
-    for dtype in ("float64", "float32"):
-        first, *later = (
-            timed(lambda dtype=dtype: fit_rows(rows, Method(BiMix(), dtype=dtype), devices))
-            for _ in range(6)
-        )
-        middle, middle_cpu = (float(np.median([run[i] for run in later])) / FITS for i in (0, 1))
-        found = first[2][0]
-        lost = int(np.sum(~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])))
-        table.append(
-            {"method": f"fit_many's chunks, {dtype}", "fits/s": 1 / middle,
-             "× SciPy": per_fit / middle, "fits a CPU second": 1 / middle_cpu,
-             "× SciPy, CPU": per_fit_cpu / middle_cpu, "first call s": first[0],
-             "worst excess": excess(found.sum_of_squares[:, 0], reference, np.max),
-             "not converged": lost}
-        )  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true")
+    arguments = parser.parse_args()
+    rows = [row for case in (Case(), Case("log"), Case(huber=HUBER)) for row in peer_rows(case)]
+    scipy_rate = {row["residual"]: row["fits/s"] for row in rows if row["by"].startswith("SciPy")}
+    ceilings = {dtype: measure_ceilings(dtype) for dtype in ("float64", "float32")}
+    for case in cases(arguments.large):
+        rows.append({"by": "bimix_jax", **described(case), **measure(case, ceilings[case.dtype])})
+        rows[-1].pop("method")
+    for row in rows:
+        if row["points"] == 64:
+            row["× SciPy"] = row["fits/s"] / scipy_rate[row["residual"]]
+    table = pd.DataFrame(rows).drop(columns="load").set_index("by")
     report(
-        "throughput", pd.DataFrame(table).set_index("method"), f"{FITS} fits of {POINTS} points",
-        fits=FITS, points=POINTS, load=os.getloadavg()[0],
+        "throughput", table, "Fits a second",
+        ceilings={dtype: c._asdict() for dtype, c in ceilings.items()}, load=os.getloadavg()[0],
     )  # fmt: skip
+    draw(table, RESULTS / "throughput.png")
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Fits a second against the number of fits in a call, with and without compilation."""
+    ours = table.loc[["bimix_jax"]].query("points == 64 and residual == 'relative'")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for dtype, colour in (("float64", "#1f4e79"), ("float32", "#c55a11")):
+        part = ours[ours["dtype"] == dtype].sort_values("fits")
+        axes.plot(part["fits"], part["fits/s"], "o-", color=colour, label=f"{dtype}")
+        axes.plot(part["fits"], part["with compile"], "o--", color=colour, alpha=0.5,
+                  label=f"{dtype}, with compilation")  # fmt: skip
+    scipy_rate = table.loc["SciPy curve_fit"].query("residual == 'relative'")["fits/s"].iloc[0]
+    axes.axhline(scipy_rate, color="0.5", linewidth=1)
+    axes.text(ours["fits"].min(), scipy_rate * 1.15, "SciPy curve_fit", color="0.35")
+    axes.set(xscale="log", yscale="log", xlabel="fits in a call", ylabel="fits a second",
+             title="BiMix fits of 64 points")  # fmt: skip
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def both(residual, huber):
     def plain(r, s, y):
         return fit_arrays(BiMix(), r, s, y, own=own, residual=residual, huber=huber)
 
-    found, settled = jax.jit(jax.vmap(lean), compiler_options=CPU_OPTIONS)(mixture, budget, loss)
+    found, _, settled = jax.jit(jax.vmap(lean), compiler_options=CPU_OPTIONS)(mixture, budget, loss)
     return found, np.asarray(settled), jax.jit(jax.vmap(plain))(mixture, budget, loss)
 
 
@@ -58,7 +58,9 @@ def test_what_the_data_leave_open_is_not_settled():
     for r, s, y in [(mixture[once], budget[once], loss[once]), (same, budget, loss),
                     (mixture, budget, np.full_like(loss, np.nan)),
                     (mixture, budget, -loss)]:  # fmt: skip
-        _, settled = fit_lean(BiMix(), r, s, y, np.ones_like(y), own=np.arange(3), budget_scale=1e9)
+        *_, settled = fit_lean(
+            BiMix(), r, s, y, np.ones_like(y), own=np.arange(3), budget_scale=1e9
+        )
         assert not settled.any()
 
 
@@ -69,8 +71,8 @@ def test_weights_of_zero_leave_rows_out():
     weight[::5] = 0
     fit = functools.partial(fit_lean, BiMix(), own=np.arange(3), budget_scale=budget.max())
     kept = weight[:, 0] > 0
-    weighted, _ = fit(mixture, budget, loss, weight)
-    left, settled = fit(mixture[kept], budget[kept], loss[kept], weight[kept])
+    weighted, *_ = fit(mixture, budget, loss, weight)
+    left, _, settled = fit(mixture[kept], budget[kept], loss[kept], weight[kept])
     assert settled.all()
     np.testing.assert_allclose(weighted.sum_of_squares, left.sum_of_squares, rtol=1e-10)
     np.testing.assert_array_equal(weighted.points, left.points)

@@ -14,11 +14,12 @@ from jax.sharding import Mesh, PartitionSpec
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
 from bimix_jax.fitting.lean import CPU_OPTIONS, is_lean
 from bimix_jax.fitting.lean_arrays import fit_lean
-from bimix_jax.fitting.linear_algebra import sum_together
-from bimix_jax.fitting.residual import Points, Residual, predict
+from bimix_jax.fitting.residual import Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
-CELLS = {"cpu": 1 << 15}
+ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
+"""On CPUs each thread has a chunk of its own, which is faster than several at one chunk."""
+CELLS = {"cpu": 1 << 16}
 """Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
 take `MANY_CELLS`, as they need work for thousands of lanes."""
 MANY_CELLS = 1 << 22
@@ -69,8 +70,8 @@ class Method:
             restraint=jnp.inf if self.restrained and not self.folds else None,
         )  # fmt: skip
 
-    def fit_lean(self, sweep: Chunk) -> tuple[ArrayFit, Array]:
-        """The same by the lean search, and whether each target is settled by it."""
+    def fit_lean(self, sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
+        """The same by the lean search, its errors, and whether each target is settled by it."""
         return fit_lean(
             self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
             own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
@@ -85,13 +86,8 @@ class Method:
             jnp.ones_like(sweep.loss), own,
         )  # fmt: skip
 
-        def one(points: Points, exponents: Array, amplitudes: Array) -> Array:
-            predicted = predict(self.law, exponents, amplitudes, points.features)
-            errors = points.weight * jnp.abs(predicted / points.loss - 1)
-            total, count = sum_together([errors, points.weight])
-            return total / count
-
-        return jax.vmap(one)(points, found.coefficients.exponents, found.coefficients.amplitudes)
+        errors = jax.vmap(functools.partial(mean_relative_error, self.law))
+        return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
 def chunk_length(points: int, targets: int, devices: Sequence[jax.Device]) -> int:
@@ -112,14 +108,12 @@ def compiled_chunk(
 
     def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
         if lean:
-            found, settled = method.fit_lean(sweep)
-        else:
-            found = method.fit(sweep)
-            settled = jnp.ones(found.code.shape, bool)
-        return found, method.error(found, sweep), settled
+            return method.fit_lean(sweep)
+        found = method.fit(sweep)
+        return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along = PartitionSpec("sweeps")
     each = jax.shard_map(jax.vmap(one), mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
-    options = CPU_OPTIONS if devices[0].platform == "cpu" else {}
+    options = CPU_OPTIONS | ONE_THREAD if devices[0].platform == "cpu" else {}
     return jax.jit(each, compiler_options=options)

@@ -49,8 +49,8 @@ def padded_length(count: int) -> int:
 
 def buckets(rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
     """Padded length and the sweeps (sweeps in it,) of every bucket that is not empty."""
-    known = {int(n): padded_length(int(n)) for n in np.unique(rows.count)}
-    lengths = np.array([known[int(n)] for n in rows.count], int)
+    counts, place = np.unique(rows.count, return_inverse=True)
+    lengths = np.array([padded_length(int(n)) for n in counts], int)[place]
     for length in np.unique(lengths):
         yield int(length), np.flatnonzero(lengths == length)
 

@@ -73,9 +73,16 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
 
 def excess(case: Case, rows: Rows, sums: np.ndarray) -> float:
     """Largest relative excess of sums of squares over those of the plain loop in float64."""
-    count = min(COMPARED, case.fits)
-    mixture = rows.mixture.reshape(case.fits, case.points, 2)[:count]
-    budget, loss = (x.reshape(case.fits, case.points)[:count] for x in (rows.budget, rows.loss))
+    count = min(COMPARED, len(sums))
+    best = plain_sums(case, rows, count)
+    return float(np.max(sums[:count] / best - 1))
+
+
+def plain_sums(case: Case, rows: Rows, count: int | None = None) -> np.ndarray:
+    """Sums of squares (count,) that the plain loop finds in float64 from all starts."""
+    shape = (len(rows.count), case.points)
+    mixture = rows.mixture.reshape(*shape, 2)[:count]
+    budget, loss = (x.reshape(shape)[:count] for x in (rows.budget, rows.loss))
 
     def one(part: tuple) -> Any:
         return fit_arrays(
@@ -83,6 +90,5 @@ def excess(case: Case, rows: Rows, sums: np.ndarray) -> float:
         ).sum_of_squares
 
     with jax.enable_x64(True):
-        best = np.asarray(jax.jit(lambda x: jax.lax.map(one, x, batch_size=100))(
-            (mixture, budget, loss)))  # fmt: skip
-    return float(np.max(sums[:count] / best - 1))
+        run = jax.jit(lambda parts: jax.lax.map(one, parts, batch_size=100))
+        return np.asarray(run((mixture, budget, loss)))

@@ -85,10 +85,11 @@ class _State(NamedTuple):
     steps: Array
 
 
+@functools.cache
 def is_lean(law: Law, domains: int) -> bool:
     """Whether the search can fit a law: few exponents, no restraint."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
-    own = jnp.zeros(domains).at[0].set(1.0)
+    own: Any = np.eye(domains)[0]
     return few and not law.domain_exponent_names and law.restraint(own) is None
 
 
@@ -181,19 +182,39 @@ def _best_start(law: Law, data: _Scaled, starts: Array) -> Scalars:
 
 def _projected_terms(law: Law, data: _Scaled, exponents: Scalars) -> _Terms:
     """The formulas of `residual.projected_terms`, in scalars."""
-    features, root, target = data
-    columns = [root * c for c in basis_columns(law, jnp.stack(exponents), features)]
-    products = inner_products([*columns, target])
+    # Without the barrier every sum that needs the columns would compute their exponentials again.
+    columns = jax.lax.optimization_barrier(_columns(law, data, jnp.stack(exponents)))
+    products = inner_products([*columns, data.target])
     normal = [row[:-1] for row in products[:-1]]
     amplitudes = _amplitudes(normal, products[-1][:-1])
+    slopes = _column_slopes(law, data, exponents, columns, amplitudes)
+    rest = _weighted_sum(amplitudes, columns) - data.target
+    return _eliminated(inner_products([*columns, *slopes, rest], normal), amplitudes)
 
-    def model(x: Array) -> Array:
-        basis = basis_columns(law, x, features)
-        return root * sum(a * c for a, c in zip(amplitudes, basis, strict=True))
 
-    predicted, slopes = _slopes(model, exponents)
-    products = inner_products([*columns, *slopes, predicted - target], normal)
-    return _eliminated(products, amplitudes)
+def _columns(law: Law, data: _Scaled, x: Array) -> list[Array]:
+    """The basis at exponents x, each (points,), scaled like the residuals."""
+    return [data.root * c for c in basis_columns(law, x, data.features)]
+
+
+def _column_slopes(
+    law: Law, data: _Scaled, exponents: Scalars, columns: list[Array], amplitudes: Scalars
+) -> list[Array]:
+    """Derivatives of the scaled model in each exponent, each (points,)."""
+    if not law.has_log_basis:
+        return _slopes(lambda x: _weighted_sum(amplitudes, _columns(law, data, x)), exponents)[1]
+    # As φ′ = φ·(log φ)′, the columns do for the slopes too.
+    logs: Any = jax.vmap(law.log_basis, in_axes=(None, 0))
+    slopes = _slopes(lambda x: logs(x, data.features), exponents)[1]
+    return [
+        _weighted_sum(amplitudes, [c * d for c, d in zip(columns, slope, strict=True)])
+        for slope in slopes
+    ]
+
+
+def _weighted_sum(amplitudes: Scalars, columns: list[Array]) -> Array:
+    terms = [a * c for a, c in zip(amplitudes, columns, strict=True)]
+    return functools.reduce(jnp.add, terms)
 
 
 def _full_terms(
@@ -201,19 +222,13 @@ def _full_terms(
 ) -> _Terms:
     """The formulas of `residual.full_terms`, in scalars."""
     count = len(law.amplitude_names)
-    amplitudes = params[-count:]
-
-    def model(x: Array) -> Array:
-        values = [x[i - count] * c for i, c in enumerate(basis(x))]
-        return functools.reduce(jnp.add, values)
-
-    def basis(x: Array) -> list[Array]:
-        return basis_columns(law, x[:-count], points.features)
-
-    predicted, slopes = _slopes(model, params)
+    exponents, amplitudes = params[:-count], params[-count:]
+    data = _Scaled(points.features, jnp.ones(()), points.loss)
+    columns = jax.lax.optimization_barrier(_columns(law, data, jnp.stack(exponents)))
+    slopes = [*_column_slopes(law, data, exponents, columns, amplitudes), *columns]
+    predicted = _weighted_sum(amplitudes, columns)
     if residual == "log":
-        rest = jnp.log(predicted) - jnp.log(points.loss)
-        scale = predicted
+        rest, scale = jnp.log(predicted / points.loss), predicted
     else:
         scale = scale_of(residual, points.loss)
         rest = (predicted - points.loss) / scale
@@ -222,7 +237,8 @@ def _full_terms(
         pull = points.weight * jnp.clip(rest, -huber, huber)
         # Newton's curvature, not that of reweighted squares, which takes many more steps.
         kept = jnp.where(jnp.abs(rest) <= huber, points.weight, 0.0)
-    scaled = [slope / scale for slope in slopes]
+    inverse = 1 / scale
+    scaled = [slope * inverse for slope in slopes]
     size = range(len(slopes))
     pairs = [(i, j) for i in size for j in range(i + 1)]
     products = [kept * scaled[i] * scaled[j] for i, j in pairs]
@@ -239,8 +255,8 @@ def _full_terms(
     )
 
 
-def _slopes(model: Callable[[Array], Array], params: Scalars) -> tuple[Array, Scalars]:
-    """What a model predicts (points,), and its derivatives (points,) in each parameter."""
+def _slopes(model: Callable[[Array], Any], params: Scalars) -> tuple[Any, list[Any]]:
+    """What a function gives, each (points,), and its derivatives in each parameter."""
     x = jnp.stack(params)
     # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
     directions = np.eye(len(params), dtype=x.dtype)

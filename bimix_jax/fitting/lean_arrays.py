@@ -1,5 +1,7 @@
 """The lean search on arrays of points: what `fit_arrays` does, where that needs no judgement."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
 from bimix_jax.fitting.lean import LeanFit, lean_fit
 from bimix_jax.fitting.problem import Problem
-from bimix_jax.fitting.residual import Points, Residual
+from bimix_jax.fitting.residual import Points, Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
 
@@ -29,15 +31,15 @@ def fit_lean(
     starts: ArrayLike | None = None,
     tolerance: float | None = None,
     size: ArrayLike | None = None,
-) -> tuple[ArrayFit, Array]:
-    """Fits of a law to several targets, and for which of them `fit_arrays` finds the same.
+) -> tuple[ArrayFit, Array, Array]:
+    """Fits of a law to several targets, their errors, and whether `fit_arrays` finds the same.
 
     Args as those of `fit_arrays`, where loss and weight are (points, targets) and starts
     (starts, exponents) or (targets, starts, exponents).
 
     Returns:
-        An `ArrayFit` with a leading axis (targets,), and settled (targets,) bool. Where that is
-        False the fit is no result, and `fit_arrays` has to be asked.
+        An `ArrayFit` with a leading axis (targets,), mean relative errors (targets,), and settled
+        (targets,) bool. Where that is False the fit is no result, and `fit_arrays` has to be asked.
     """
     shares, budgets, losses, weights, scale, sizes = one_float_type(
         mixture, budget, loss, weight, budget_scale, size
@@ -47,6 +49,8 @@ def fit_lean(
     points, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, weights, membership
     )
+    # Without the barrier whatever reads the features would compute their logarithms again.
+    points, bad = jax.lax.optimization_barrier((points, bad))
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
     limits = Problem(law, domains, tolerance=tolerance)
@@ -58,7 +62,9 @@ def fit_lean(
         )
 
     found = jax.vmap(one)(points, each_start)
-    return _array_fit(law, found, points, bad, membership, scale)
+    fitted, settled = _array_fit(law, found, points, bad, membership, scale)
+    errors = jax.vmap(functools.partial(mean_relative_error, law))
+    return fitted, errors(points, found.exponents, found.amplitudes), settled
 
 
 def _array_fit(

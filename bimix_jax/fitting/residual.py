@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import UNROLLED, gram
+from bimix_jax.fitting.linear_algebra import UNROLLED, gram, sum_together
 from bimix_jax.fitting.projection import Projection, eliminate, nonnegative_amplitudes
 from bimix_jax.laws.law import Law
 
@@ -54,6 +54,14 @@ def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], feature
     """Losses (points,) of one target from features, each (points,)."""
     columns = basis_columns(law, exponents, features)
     return sum(a * c for a, c in zip(amplitudes, columns, strict=True))
+
+
+def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
+    """() mean |ŷ/y − 1| over the points whose weight is above 0, nan without any."""
+    counted = (points.weight > 0).astype(points.loss.dtype)
+    predicted = predict(law, exponents, amplitudes, points.features)
+    total, count = sum_together([counted * jnp.abs(predicted / points.loss - 1), counted])
+    return total / count
 
 
 def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:

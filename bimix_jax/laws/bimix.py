@@ -51,9 +51,14 @@ class BiMix(Law):
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(r^−α s^−β, r^−α)."""
+        both, of_mixture = self.log_basis(exponents, features)
+        return jnp.exp(both), jnp.exp(of_mixture)
+
+    def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(−α log r − β log s, −α log r)."""
         log_own, log_budget = features
-        of_mixture = jnp.exp(-exponents[0] * log_own)
-        return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
+        of_mixture = -exponents[0] * log_own
+        return of_mixture - exponents[1] * log_budget, of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
         """Whether the own proportion is positive."""

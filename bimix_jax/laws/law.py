@@ -68,6 +68,13 @@ class Law(abc.ABC):
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """One number an amplitude, at one point; must be smooth in the exponents (exponents,)."""
 
+    def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...] | None:
+        """Logarithms of `basis`, where the law has them without computing it; None by default.
+
+        Batches then need one exponential an amplitude and none for slopes.
+        """
+        return None
+
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
         """The name of every exponent, for a sweep's domains."""
         further = (f"{name}_{domain}" for name in self.domain_exponent_names for domain in domains)
@@ -122,6 +129,11 @@ class Law(abc.ABC):
     def is_power_of_own(self) -> bool:
         """Whether `power_of_own` says anything."""
         return type(self).power_of_own is not Law.power_of_own
+
+    @property
+    def has_log_basis(self) -> bool:
+        """Whether `log_basis` says anything."""
+        return type(self).log_basis is not Law.log_basis
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float

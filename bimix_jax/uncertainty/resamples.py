@@ -104,11 +104,12 @@ class Method(NamedTuple):
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
         """One resample: its fit, and whether each target is settled (targets,)."""
         if self.lean:
-            return fit_lean(
+            found, _, settled = fit_lean(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=self.residual, huber=self.huber, starts=starts, tolerance=TOLERANCE,
                 size=points.size,
             )  # fmt: skip
+            return found, settled
         found = fit_arrays(
             self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
             residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,

@@ -57,8 +57,8 @@ def peer_rows(case: Case) -> list[dict[str, Any]]:
         # Some end in a worse optimum: those count as not converged, not as an excess.
         above = sums / plain_sums(case, rows) - 1
         found.append({"by": name, **described(case), "fits": count, "fits/s": rate,
-                      "not converged": int(np.sum(~(above < 1e-3))),
-                      "worst excess": float(np.max(above[above < 1e-3]))})  # fmt: skip
+                      "failed": int(np.sum(~(above < 1e-3))),
+                      "excess": float(np.max(above[above < 1e-3]))})  # fmt: skip
     return found
 
 

@@ -46,7 +46,7 @@ class Case:
 
 
 def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
-    """One row: fits a second (median of several calls), with compilation, and the worst excess.
+    """One row: fits a second (median of several calls), with compilation, and the largest excess.
 
     `bound` names the ceiling that is nearer, arithmetic or bytes, and `of it` says which share of
     it the rate reaches, counting the evaluations that fits need and not what a chunk repeats.
@@ -64,8 +64,8 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
     return {
         "method": case.name, "dtype": case.dtype, "points": case.points, "fits": case.fits,
-        "fits/s": rate, "with compile": case.fits / seconds[0], "not converged": int(lost.sum()),
-        "worst excess": excess(case, rows, np.asarray(found.sum_of_squares)[:, 0]),
+        "fits/s": rate, "with compile": case.fits / seconds[0], "failed": int(lost.sum()),
+        "excess": excess(case, rows, np.asarray(found.sum_of_squares)[:, 0]),
         "bound": "arithmetic" if work > traffic else "bytes",
         "of it": rate * max(work, traffic), "load": os.getloadavg()[0],
     }  # fmt: skip

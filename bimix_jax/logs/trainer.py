@@ -4,7 +4,10 @@ import json
 import re
 from collections.abc import Iterable
 from itertools import chain
+from operator import itemgetter
 from typing import Any
+
+import numpy as np
 
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
@@ -22,18 +25,35 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """
     entries = _log_history(file)
     step = keys.step or "step"
-    seen = list(dict.fromkeys(chain.from_iterable(entries)))
+    # Entries of one form have the same keys, and few forms make up a log of many entries.
+    forms: dict[tuple[str, ...], list[int]] = {}
+    for number, entry in enumerate(entries):
+        forms.setdefault(tuple(entry), []).append(number)
+    seen = list(dict.fromkeys(chain.from_iterable(forms)))
     metrics = [name for name in keep(seen) if name != step]
-    place = {name: i for i, name in enumerate(metrics)}
-    cells = Cells([], [], [])
-    for entry in entries:
-        at = entry.get(step)
-        for name, value in entry.items():
-            if name in place:
-                cells.steps.append(at)
-                cells.columns.append(place[name])
-                cells.values.append(value)
-    return history_of_cells(file.run, cells, metrics, seen)
+    return history_of_cells(file.run, _cells(entries, forms, step, metrics), metrics, seen)
+
+
+def _cells(
+    entries: list[dict[str, Any]], forms: dict[tuple[str, ...], list[int]], step: str,
+    metrics: list[str],
+) -> Cells:  # fmt: skip
+    """The cells of metrics, in the order of the entries."""
+    places: list[int] = []
+    steps: list[Any] = []
+    columns: list[int] = []
+    values: list[Any] = []
+    for form, numbers in forms.items():
+        members = [entries[number] for number in numbers]
+        at = [entry.get(step) for entry in members]
+        for column, name in enumerate(metrics):
+            if name in form:
+                places += numbers
+                steps += at
+                columns += [column] * len(numbers)
+                values += map(itemgetter(name), members)
+    order = np.argsort(np.array(places, int), kind="stable").tolist()
+    return Cells(*([part[i] for i in order] for part in (steps, columns, values)))
 
 
 def _log_history(file: LogFile) -> list[dict[str, Any]]:

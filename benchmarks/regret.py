@@ -94,7 +94,7 @@ def row(choice: str, regrets: list[float]) -> dict[str, object]:
     return {
         "chosen by": choice,
         "regret": f"{values.mean():.4f} ± {error:.4f}",
-        "worst": values.max(),
+        "largest": values.max(),
         "best run chosen %": 100 * np.mean(values == 0),
     }
 

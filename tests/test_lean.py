@@ -81,3 +81,17 @@ def test_weights_of_zero_leave_rows_out():
 def test_laws_of_many_exponents_are_left_to_the_plain_loop():
     assert is_lean(BiMix(), 5)
     assert not is_lean(DataMixingLaw(), 5)
+
+
+def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_parent():
+    class OtherBasis(BiMix):
+        def basis(self, exponents, features):
+            return features[0], features[1]
+
+    class Fixed(BiMix):
+        def fixed(self, own):
+            return jnp.array([False, True])
+
+    assert BiMix().has_log_basis
+    assert not OtherBasis().has_log_basis
+    assert not is_lean(Fixed(), 5)

@@ -87,10 +87,11 @@ class _State(NamedTuple):
 
 @functools.cache
 def is_lean(law: Law, domains: int) -> bool:
-    """Whether the search can fit a law: few exponents, no restraint."""
+    """Whether the search can fit a law: few exponents, none fixed, no restraint."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
-    return few and not law.domain_exponent_names and law.restraint(own) is None
+    free = type(law).fixed is Law.fixed and law.restraint(own) is None
+    return few and free and not law.domain_exponent_names
 
 
 def lean_fit(

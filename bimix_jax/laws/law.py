@@ -132,8 +132,12 @@ class Law(abc.ABC):
 
     @property
     def has_log_basis(self) -> bool:
-        """Whether `log_basis` says anything."""
-        return type(self).log_basis is not Law.log_basis
+        """Whether `log_basis` says anything, and of this `basis`, not of one that it replaced."""
+        logs, basis = (
+            next(kind for kind in type(self).__mro__ if name in vars(kind))
+            for name in ("log_basis", "basis")
+        )
+        return logs is not Law and issubclass(logs, basis)
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float

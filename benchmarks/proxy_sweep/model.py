@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from benchmarks.proxy_sweep.cross_entropy import mean_cross_entropy
+
 Parameters = dict[str, Array]
 SPREAD = 0.02
 """standard deviation of weights at the start, as in GPT-2"""
@@ -66,20 +68,16 @@ def _shrink(name: str, layers: int) -> float:
     return 1 / math.sqrt(2 * layers) if name.endswith((".mixed", ".outer")) else 1.0
 
 
-def losses(parameters: Parameters, tokens: Array, config: ModelConfig) -> Array:
-    """(batch, sequence) nats of every token given those before it.
+def mean_loss(parameters: Parameters, tokens: Array, config: ModelConfig) -> Array:
+    """Mean nats of a token given those before it.
 
     Args:
         parameters: see `initial_parameters`.
         tokens: (batch, sequence + 1) ids; each but the first is predicted.
         config: the model's shape.
     """
-    batch, length = tokens.shape
     stream = last_stream(parameters, tokens[:, :-1], config)
-    embedding = parameters["embedding"]
-    right = jnp.sum(stream * embedding[tokens[:, 1:].reshape(-1)], axis=-1)
-    every = jax.nn.logsumexp(stream @ embedding.T, axis=-1)
-    return (every - right).reshape(batch, length - 1)
+    return mean_cross_entropy(stream, parameters["embedding"], tokens[:, 1:].reshape(-1))
 
 
 def last_stream(parameters: Parameters, tokens: Array, config: ModelConfig) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from benchmarks.proxy_sweep.model import ModelConfig, Parameters, initial_parameters, losses
+from benchmarks.proxy_sweep.model import ModelConfig, Parameters, initial_parameters, mean_loss
 
 SCHEDULES = ("constant", "decay")
 
@@ -149,7 +149,7 @@ def _over_models(function: Callable[..., Any], models: int) -> Callable[..., Any
 def _step_of_one(
     parameters: Parameters, state: Any, tokens: Array, model: ModelConfig, config: TrainingConfig
 ) -> tuple[Parameters, Any]:
-    gradient = jax.grad(lambda p: losses(p, tokens, model).mean())(parameters)
+    gradient = jax.grad(lambda p: mean_loss(p, tokens, model))(parameters)
     updates, state = optimizer(config).update(gradient, state, parameters)
     return optax.apply_updates(parameters, updates), state  # type: ignore[return-value]
 
@@ -158,4 +158,4 @@ def _step_of_one(
 def mean_losses(parameters: Parameters, tokens: Array, model: ModelConfig) -> Array:
     """(models,) mean nats per token of (sequences, sequence + 1) ids."""
     models = len(parameters["embedding"])
-    return _over_models(lambda p: losses(p, tokens, model).mean(), models)(parameters)
+    return _over_models(lambda p: mean_loss(p, tokens, model), models)(parameters)

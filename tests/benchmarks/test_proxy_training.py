@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,9 +22,15 @@ from benchmarks.proxy_sweep.checkpoints import (
     load_checkpoint,
     previous,
 )
+from benchmarks.proxy_sweep.cross_entropy import mean_cross_entropy
 from benchmarks.proxy_sweep.groups import Setting
 from benchmarks.proxy_sweep.mixtures import FLOOR, entropy_mixtures, pool, sweep_mixtures
-from benchmarks.proxy_sweep.model import ModelConfig, initial_parameters, losses
+from benchmarks.proxy_sweep.model import (
+    ModelConfig,
+    initial_parameters,
+    last_stream,
+    mean_loss,
+)
 from benchmarks.proxy_sweep.runs import run_of, sweep_runs
 from benchmarks.proxy_sweep.smoke import build_smoke_corpus
 from benchmarks.proxy_sweep.store import CheckpointWarning, Store
@@ -220,14 +227,37 @@ def test_several_together_reach_what_each_reaches_alone(setting, finished, tmp_p
     assert np.allclose(found.loss, alone.loss, atol=2e-3)
 
 
-def test_losses_are_of_the_past_alone_and_start_at_the_logarithm_of_the_vocabulary():
+def test_a_model_sees_the_past_alone_and_starts_at_the_logarithm_of_the_vocabulary():
     parameters = initial_parameters(MODEL, 0)
     tokens = np.random.default_rng(0).integers(64, size=(4, 17))
-    found = losses(parameters, tokens, MODEL)
-    assert found.shape == (4, 16)
-    assert found.mean() == pytest.approx(np.log(64), abs=0.05)
-    tokens[:, 9:] = 0
-    assert np.allclose(losses(parameters, tokens, MODEL)[:, :8], found[:, :8], atol=1e-6)
+    assert mean_loss(parameters, tokens, MODEL) == pytest.approx(np.log(64), abs=0.05)
+    changed = tokens.copy()
+    changed[:, 9:] = 0
+    before, after = (
+        last_stream(parameters, ids[:, :-1], MODEL).reshape(4, 16, -1) for ids in (tokens, changed)
+    )
+    assert np.allclose(after[:, :9], before[:, :9], atol=1e-6)
+    assert not np.allclose(after[:, 9:], before[:, 9:], atol=1e-2)
+
+
+@pytest.mark.parametrize("tokens", [96, 512])
+def test_cross_entropy_and_its_gradient_are_those_of_plain_differentiation(tokens):
+    random = np.random.default_rng(0)
+    arrays = random.normal(size=(tokens, 8)), random.normal(size=(50, 8))
+    targets = random.integers(50, size=tokens)
+
+    def plain(stream, embedding):
+        logits = jax.nn.log_softmax(stream @ embedding.T)
+        return -logits[np.arange(tokens), targets].mean()
+
+    def ours(stream, embedding):
+        return mean_cross_entropy(stream, embedding, targets)
+
+    with jax.enable_x64(True):
+        pair = jax.tree.map(jnp.asarray, arrays)
+        both = [jax.value_and_grad(lambda p, f=f: 3 * f(*p))(pair) for f in (ours, plain)]
+    for found, expected in zip(*map(jax.tree.leaves, both), strict=True):
+        assert np.allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_rate_rises_then_stays_or_falls_to_nothing():

@@ -99,10 +99,10 @@ def history_of(columns: Mapping[str, Column], file: LogFile, keys: Keys, keep: K
 class Cells(NamedTuple):
     """What is logged one by one, in the order of the log."""
 
-    steps: list[Any]
-    columns: list[int]
+    steps: Sequence[Any] | np.ndarray
+    columns: Sequence[int] | np.ndarray
     """index of the metric"""
-    values: list[Any]
+    values: Sequence[Any] | np.ndarray
 
 
 def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]) -> History:

@@ -39,21 +39,25 @@ def _cells(
     metrics: list[str],
 ) -> Cells:  # fmt: skip
     """The cells of metrics, in the order of the entries."""
-    places: list[int] = []
-    steps: list[Any] = []
-    columns: list[int] = []
-    values: list[Any] = []
+    parts = [(np.empty(0, int), np.empty(0), np.empty(0, int), np.empty(0))]
     for form, numbers in forms.items():
         members = [entries[number] for number in numbers]
-        at = [entry.get(step) for entry in members]
+        at = _column(members, step) if step in form else np.full(len(members), np.nan)
         for column, name in enumerate(metrics):
             if name in form:
-                places += numbers
-                steps += at
-                columns += [column] * len(numbers)
-                values += map(itemgetter(name), members)
-    order = np.argsort(np.array(places, int), kind="stable").tolist()
-    return Cells(*([part[i] for i in order] for part in (steps, columns, values)))
+                place = np.full(len(members), column)
+                parts.append((np.array(numbers), at, place, _column(members, name)))
+    entry, steps, columns, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.argsort(entry, kind="stable")
+    return Cells(steps[order], columns[order], values[order])
+
+
+def _column(entries: list[dict[str, Any]], name: str) -> np.ndarray:
+    """(entries,) float, or object where some are no numbers."""
+    cells = list(map(itemgetter(name), entries))
+    if set(map(type, cells)) <= {int, float}:
+        return np.array(cells, float)
+    return np.fromiter(cells, object, len(cells))
 
 
 def _log_history(file: LogFile) -> list[dict[str, Any]]:

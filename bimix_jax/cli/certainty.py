@@ -10,6 +10,7 @@ from bimix_jax.cli import options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.uncertainty.intervals import check_level
 
 SHOWN = 5
 
@@ -57,6 +58,7 @@ def certainty(
     Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
     """
     check_apart([sweep, losses, reference, constraints], [plot])
+    check_level(level)
     asked = None if constraints is None else bx.read_constraints(constraints)
     measured = options.load_sweep(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,

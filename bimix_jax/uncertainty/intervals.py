@@ -52,6 +52,16 @@ def expanded_tail(level: float, freedom: Freedom) -> float:
     return float(ndtr(student * freedom.inflation))
 
 
+def check_level(level: float) -> None:
+    """Refuse what is no level of an interval.
+
+    Raises:
+        ValueError: if it is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a share between 0 and 1, .9 for example.")
+
+
 def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.ndarray, np.ndarray]:
     """Low and high end (…) of values (resamples, …); resamples that are nan do not count.
 
@@ -60,8 +70,7 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
     Raises:
         ValueError: if level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a share between 0 and 1, .9 for example.")
+    check_level(level)
     known = np.mean(~np.isnan(values), axis=0) >= LEAST_KNOWN
     if not freedom.enough:
         known = np.zeros_like(known)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.residual import Residual
@@ -219,4 +220,4 @@ class Fit:
         save_fit(self, path)
 
 
-_predict = jax.jit(predict_losses, static_argnums=0)
+_predict = jit(predict_losses, static_argnums=0)

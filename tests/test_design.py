@@ -212,9 +212,9 @@ def test_a_pool_keeps_its_names_and_nothing_compiles_twice(fitted, sweep):
     found = bx.propose_runs(fitted, sweep, 2, 3e9, pool)
     chosen = pool.loc[found.mixtures.index, list(DOMAINS)]
     pd.testing.assert_frame_equal(found.mixtures, chosen)
-    compiled = plan_runs._cache_size()
+    compiled = plan_runs.compilations()
     fewer = bx.propose_runs(fitted, sweep, 2, 4e9, pool.iloc[:30], weights={"web": 1.0})
-    assert plan_runs._cache_size() == compiled
+    assert plan_runs.compilations() == compiled
     assert set(fewer.mixtures.index) <= set(pool.index[:30])
 
 

@@ -365,7 +365,7 @@ def test_budgets_beyond_twice_the_largest_are_noted(fitted):
 
 def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy, sweep, fitted):
     key = (bx.BiMix(), "relative", None, (), None, None, 0)
-    before = compiled(*key)._cache_size()
+    before = compiled(*key).compilations()
     assert before > 0
     again = bx.fit(noisy, bx.BiMix())
     again.predict(noisy.mixtures)
@@ -384,7 +384,7 @@ def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy
         jax.monitoring.unregister_event_duration_listener(listen)
     assert seen == []
     assert heard, "the listener hears compilations"
-    assert compiled(*key)._cache_size() == before
+    assert compiled(*key).compilations() == before
     assert_same_coefficients(again, fitted_noisy, 1e-12)
 
 

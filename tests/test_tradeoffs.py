@@ -114,9 +114,9 @@ def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
         resampled.fitted, resampled.resampled.coefficients, np.array([1e9, 4e9]), np.ones(3)
     )[0]
     np.testing.assert_allclose(every[3], alone, atol=1e-12)
-    compiled = path_module._at_budget._cache_size()
+    compiled = path_module._at_budget.compilations()
     bx.optimal_path(resampled.fitted, [2e9, 5e9], bootstrap=resampled)
-    assert path_module._at_budget._cache_size() == compiled
+    assert path_module._at_budget.compilations() == compiled
     with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Geo"):
         bx.optimal_path(bx.fit(geometric_sweep(), Geometric()), bootstrap=resampled)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,14 +11,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from bimix_jax.compilation import ONE_THREAD, QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
-from bimix_jax.fitting.lean import CPU_OPTIONS, is_lean
+from bimix_jax.fitting.lean import is_lean
 from bimix_jax.fitting.lean_arrays import fit_lean
 from bimix_jax.fitting.residual import Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
-ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
-"""On CPUs each thread has a chunk of its own, which is faster than several at one chunk."""
 CELLS = {"cpu": 1 << 16}
 """Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
 take `MANY_CELLS`, as they need work for thousands of lanes."""
@@ -115,5 +114,6 @@ def compiled_chunk(
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along = PartitionSpec("sweeps")
     each = jax.shard_map(jax.vmap(one), mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
-    options = CPU_OPTIONS | ONE_THREAD if devices[0].platform == "cpu" else {}
+    kind: Mapping[str, bool | int] = REASSOCIATED if lean else QUICKLY_COMPILED
+    options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return jax.jit(each, compiler_options=options)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bimix_jax.fitting.lean import CPU_OPTIONS
+from bimix_jax.compilation import REASSOCIATED, cpu_options
 
 CHAINS, LENGTH = 8, 64
 """Multiply-adds on numbers that stay in registers; several chains hide how long each one takes."""
@@ -53,8 +53,7 @@ def _chains(x: jax.Array) -> jax.Array:
 
 def _best(function: Callable[[Any], Any], argument: Any) -> float:
     """Seconds of the fastest call after the first."""
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else {}
-    call = jax.jit(function, compiler_options=options)
+    call = jax.jit(function, compiler_options=cpu_options(REASSOCIATED))
     jax.block_until_ready(call(argument))
     seconds = []
     for _ in range(CALLS):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.design.greedy import Picks, pick_runs
 from bimix_jax.design.noise import Noise, estimate_noise
 from bimix_jax.design.posterior import (
@@ -50,7 +51,7 @@ class Candidates(NamedTuple):
     """(candidates,) bool"""
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def plan_runs(
     unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, restraint: Array,
     measured: Measured, candidates: Candidates, decision: Decision, key: Array,

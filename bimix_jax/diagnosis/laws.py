@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS, Law
 from bimix_jax.sweep import Sweep
@@ -89,7 +90,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return chosen[:, :-1], chosen[:, -1]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
     """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed, and how many are free."""
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, own)

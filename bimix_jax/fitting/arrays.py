@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
-from bimix_jax.fitting.problem import Problem
+from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
 from bimix_jax.fitting.restraint import choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
@@ -54,7 +54,7 @@ def fit_arrays(
     optimizer: optax.GradientTransformation | None = None,
     starts: ArrayLike | None = None,
     max_steps: int | None = None,
-    tolerance: float | None = None,
+    tolerance: ArrayLike | None = None,
     restraint: ArrayLike | None = None,
     fold: ArrayLike | None = None,
     folds: int = 0,
@@ -79,7 +79,7 @@ def fit_arrays(
         starts: (starts, exponents) to search from, or (targets, starts, exponents); default the
             law's own. The best end wins.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
-        tolerance: on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
+        tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
         fold: (points,) ints in 0 … folds − 1, the same for all points of a run: then the strength
             is the one with the least error on folds left out (`choose_strength`).
@@ -120,15 +120,16 @@ def fit_arrays(
     )
     problem = Problem(
         law, domains, targets if tied else 1, tied, residual, huber,
-        optimizer or DEFAULT_OPTIMIZER, tolerance, max_steps,
+        optimizer or DEFAULT_OPTIMIZER, max_steps,
         law.restraint(membership[0]) is not None,
     )  # fmt: skip
     points, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
-    given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
-    each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
-    data = _data(law, points, membership, each_start)
+    data = _data(
+        law, points, membership, law.starts(domains) if starts is None else starts,
+        default_tolerance(losses.dtype) if tolerance is None else tolerance,
+    )  # fmt: skip
     if strength is None and problem.restrained and fold is not None:
         strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
     strength = jnp.zeros((), losses.dtype) if strength is None else strength
@@ -173,7 +174,7 @@ def _check_options(
     huber: float | None,
     tied: tuple[str, ...],
     max_steps: int | None,
-    tolerance: float | None,
+    tolerance: ArrayLike | None,
 ) -> None:
     if not isinstance(law, Law):
         raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
@@ -181,7 +182,8 @@ def _check_options(
         raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
     above_zero = {"huber": huber, "max_steps": max_steps, "tolerance": tolerance}
     for name, value in above_zero.items():
-        if value is not None and not value > 0:
+        # Under jit a tolerance may have no value yet.
+        if isinstance(value, float | int) and not value > 0:
             raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
     unknown = sorted(set(tied) - set(law.exponent_names))
     if unknown:
@@ -204,31 +206,45 @@ def usable_points(
     weight: Array,
     own: Array,
 ) -> tuple[Points, Array]:
-    """The rows that count, with harmless values in the others, and whether any row is broken."""
+    """The rows that count, with harmless values in those without any, and whether one is broken.
+
+    Features do not depend on weights, so that fits of many weights share them.
+    """
     sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
-    sound &= jnp.isfinite(weight) & (weight >= 0) & jnp.all(jnp.isfinite(mixture), axis=1)
+    sound &= jnp.all(jnp.isfinite(mixture), axis=1)
+    weighed = jnp.isfinite(weight) & (weight >= 0)
     asked = ~jnp.isnan(loss) & (weight != 0)
-    keep = sound & asked & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
+    valued = sound & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     harmless = 1.0 / mixture.shape[1]
     features = features_of(
-        law, jnp.where(keep[:, None], mixture, harmless), own, jnp.where(keep, budget, 1.0), size
+        law,
+        jnp.where(valued[:, None], mixture, harmless),
+        own,
+        jnp.where(valued, budget, 1.0),
+        size,
     )
     # Of a target that is no domain even the harmless mixture may have no finite features.
     finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), features)
     return (
-        Points(finite, jnp.where(keep, loss, 1.0), jnp.where(keep, weight, 0.0)),
-        jnp.any(asked & ~sound),
+        Points(finite, jnp.where(valued, loss, 1.0), jnp.where(valued & weighed, weight, 0.0)),
+        jnp.any(asked & ~(sound & weighed)),
     )
 
 
-def _data(law: Law, points: Points, own: Array, starts: Array) -> Data:
+def _data(
+    law: Law, points: Points, own: Array, starts: ArrayLike, tolerance: ArrayLike
+) -> Data:  # fmt: skip
     """What targets with `own` (targets, domains) are solved for, at a restraint of strength 1."""
+    targets, dtype = len(own), own.dtype
+    given = jnp.asarray(starts, dtype)
+    each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
+    flat = jnp.broadcast_to(jnp.asarray(tolerance, dtype), (targets,))
     fixed, gauges = jax.vmap(law.fixed)(own), jax.vmap(law.gauges)(own)
     centre = weight = jnp.zeros(fixed.shape, own.dtype)
     if law.restraint(own[0]) is not None:
         centre, weight = jax.vmap(law.restraint)(own)  # type: ignore[misc]
     centre, weight = centre.astype(own.dtype), weight.astype(own.dtype)
-    return Data(points, fixed, centre, weight, gauges, starts)
+    return Data(points, fixed, centre, weight, gauges, each_start, flat)
 
 
 class _Parts(NamedTuple):
@@ -254,7 +270,7 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     verdicts = [
         (~jnp.isfinite(found.values), Code.NONFINITE),
         (unidentified, Code.UNIDENTIFIED),
-        (~(found.measure <= problem.limits(dtype)[0]), Code.MAX_STEPS),
+        (~(found.measure <= data.tolerance), Code.MAX_STEPS),
         (at_bound | at_zero, Code.BOUNDARY),
     ]
     code = jnp.full(found.values.shape, int(Code.CONVERGED))

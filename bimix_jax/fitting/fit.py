@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
@@ -129,7 +130,7 @@ def compiled(
             fold=fold, folds=folds, size=size,
         )  # fmt: skip
 
-    return jax.jit(run)
+    return jit(run)
 
 
 def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:

@@ -40,10 +40,6 @@ LARGEST = 4
 OPEN = 1000
 """Curvatures below this many roundings leave an exponent open, as in the plain loop."""
 
-CPU_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
-"""For the compilation of batches of this search, on CPUs only: sums are reassociated, which
-vectorises them. Neither helps without the other."""
-
 Scalars = list[Array]
 
 

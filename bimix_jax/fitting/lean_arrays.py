@@ -12,7 +12,7 @@ from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
 from bimix_jax.fitting.lean import LeanFit, lean_fit
-from bimix_jax.fitting.problem import Problem
+from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import Points, Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
@@ -53,13 +53,11 @@ def fit_lean(
     points, bad = jax.lax.optimization_barrier((points, bad))
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
-    limits = Problem(law, domains, tolerance=tolerance)
-    lower, upper = limits.bounds(losses.dtype)
+    lower, upper = Problem(law, domains).bounds(losses.dtype)
+    flat = tolerance or default_tolerance(losses.dtype)
 
     def one(points: Points, starts: Array) -> LeanFit:
-        return lean_fit(
-            law, points, starts, lower, upper, residual, huber, limits.limits(losses.dtype)[0]
-        )
+        return lean_fit(law, points, starts, lower, upper, residual, huber, flat)
 
     found = jax.vmap(one)(points, each_start)
     fitted, settled = _array_fit(law, found, points, bad, membership, scale)

@@ -13,6 +13,11 @@ from bimix_jax.fitting.residual import Residual, needs_full
 from bimix_jax.laws.law import Law
 
 
+def default_tolerance(dtype: Any) -> float:
+    """On the scaled gradient."""
+    return 1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """All that is static in a compilation.
@@ -29,7 +34,6 @@ class Problem:
     residual: Residual = "relative"
     huber: float | None = None
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
-    tolerance: float | None = None
     max_steps: int | None = None
     restrained: bool = False
 
@@ -51,11 +55,10 @@ class Problem:
             position += 1 if is_shared else self.targets
         return matrix
 
-    def limits(self, dtype: Any) -> tuple[float, int]:
-        """Tolerance on the scaled gradient and the most evaluations."""
-        ours = self.optimizer is DEFAULT_OPTIMIZER
-        tolerance = self.tolerance or (1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4)
-        return tolerance, self.max_steps or (100 if ours else 5000)
+    @property
+    def most_steps(self) -> int:
+        """The most evaluations from a start."""
+        return self.max_steps or (100 if self.optimizer is DEFAULT_OPTIMIZER else 5000)
 
     @property
     def needs_full(self) -> bool:

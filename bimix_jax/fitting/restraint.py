@@ -31,9 +31,8 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Ar
     folds) of the least; and the simpler law stays unless that one gains more than a standard error
     where both have a value. So a few runs cannot talk a fit into what they do not determine.
     """
-    quick = dataclasses.replace(
-        problem, optimizer=DEFAULT_OPTIMIZER, tolerance=TOLERANCE, max_steps=MAX_STEPS
-    )
+    quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=MAX_STEPS)
+    data = data._replace(tolerance=jnp.full_like(data.tolerance, TOLERANCE))
 
     def of_problem(part: Data) -> tuple[Array, Array]:
         return _errors_along_path(quick, part, fold, folds)
@@ -79,7 +78,7 @@ def _errors_along_path(
         errors = _errors(problem, data, params)
         counted = inside & (data.points.weight > 0)
         end = problem.unpack(params)[0][:, None]
-        return end, _mean_where(errors, counted), _mean_where(errors, counted & valued)
+        return end, mean_where(errors, counted, 1), mean_where(errors, counted & valued, 1)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, tuple[Array, Array]]:
         drawn = settled(problem, data.pulled(strength)._replace(starts=begin[0]))
@@ -97,17 +96,22 @@ def _errors_along_path(
 
 
 def _errors(problem: Problem, data: Data, params: Array) -> Array:
-    """(targets, points) |ŷ/y − 1|; 1 where the law is wild or has no value."""
+    """(targets, points) relative errors."""
     exponents, amplitudes = problem.unpack(params)
     loss = jax.vmap(predict, in_axes=(None, 0, 0, 0))(
         problem.law, exponents, amplitudes, data.points.features
     )
-    error = jnp.nan_to_num(jnp.abs(loss / data.points.loss - 1), nan=1.0, posinf=1.0)
+    return relative_errors(loss, data.points.loss)
+
+
+def relative_errors(predicted: Array, measured: Array) -> Array:
+    """|ŷ/y − 1|; 1 where the law is wild or has no value."""
+    error = jnp.nan_to_num(jnp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
     return jnp.minimum(error, 1.0)
 
 
-def _mean_where(errors: Array, counted: Array) -> Array:
-    """(targets,) mean over points (targets, points) that are counted, nan without any."""
-    count = jnp.sum(counted, axis=1)
-    total = jnp.sum(jnp.where(counted, errors, 0.0), axis=1)
+def mean_where(errors: Array, counted: Array, axis: int) -> Array:
+    """Mean along an axis of what is counted, nan without any."""
+    count = jnp.sum(counted, axis=axis)
+    total = jnp.sum(jnp.where(counted, errors, 0.0), axis=axis)
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)

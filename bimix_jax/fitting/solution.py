@@ -42,6 +42,8 @@ class Data(NamedTuple):
     """(targets,) int, directions that change no prediction"""
     starts: Array
     """(targets, starts, exponents) to search from"""
+    tolerance: Array
+    """(targets,) on the scaled gradient, the same for targets that are tied"""
 
     def pulled(self, strength: Array) -> "Data":
         """The same with every pull times a strength."""
@@ -163,13 +165,13 @@ class _Seen(NamedTuple):
 def _minimize(
     problem: Problem, data: Data, terms_at: Any, start: Array, lower: Array, upper: Array
 ) -> Minimum:
-    tolerance, max_steps = problem.limits(start.dtype)
-
     def objective(params: Array) -> Evaluation:
         total, each = terms_at(problem, data.points, params)
         return _within_bounds(problem, data, total, each, params, lower, upper)
 
-    return minimize(objective, start, lower, upper, problem.optimizer, tolerance, max_steps)
+    return minimize(
+        objective, start, lower, upper, problem.optimizer, data.tolerance[0], problem.most_steps
+    )
 
 
 def _within_bounds(
@@ -192,8 +194,8 @@ def _within_bounds(
     hessian = jnp.where(held[:, None] | held, identity, total.hessian)
     noise = (16 + math.sqrt(data.points.loss.size)) * epsilon
     rounding = noise * jnp.sqrt(terms.curvature * terms.power)
-    tolerance = problem.limits(params.dtype)[0]
-    scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal)) + rounding / tolerance
+    scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal))
+    scale += rounding / data.tolerance[0]
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
     small = pivots(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
     deficient = jnp.sum(small) > jnp.sum(data.gauges)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 ROUNDING = 32
 """Values closer than this many machine epsilons (relative) count as equal."""
@@ -44,7 +45,7 @@ def minimize(
     lower: Array,
     upper: Array,
     optimizer: optax.GradientTransformation,
-    tolerance: float,
+    tolerance: ArrayLike,
     max_steps: int,
 ) -> Minimum:
     """Minimise from `start` (parameters,) within [lower, upper] until `measure` ≤ tolerance.

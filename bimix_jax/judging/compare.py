@@ -1,6 +1,6 @@
 """The verb: a sweep and laws in, a comparison out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -28,6 +28,8 @@ JUDGED: tuple[Law, ...] = (
 )  # fmt: skip
 """The laws that are compared where none are named."""
 AGREE = 0.5
+AT_ONCE = 2
+"""Laws at a time: compilation uses one core, and more than two wait for Python's lock."""
 
 
 def compare(
@@ -72,8 +74,11 @@ def compare(
         raise ValueError("laws is empty; expected one or more, BiMix() for example.")
     parts = _splits(sweep, splits, repeats, runs, budgets, seed)
     names, notes = _common_targets(sweep, chosen, targets)
-    with ThreadPoolExecutor() as pool:  # compilations run side by side
-        found = list(pool.map(lambda law: predict_splits(sweep, law, parts, names, loss), chosen))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        noise = pool.submit(noise_floor, sweep)
+        found = _in_order_of_size(
+            pool, sweep, chosen, lambda law: predict_splits(sweep, law, parts, names, loss)
+        )
     predicted = np.stack([held_out.predicted for held_out in found])
     test = np.stack([part.test for part in parts])
     measured = sweep.loss[:, [sweep.targets.index(name) for name in names]]
@@ -90,9 +95,21 @@ def compare(
         vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
         budget=sweep.budget,
         group=sweep.mixture_group,
-        noise=noise_floor(sweep),
+        noise=noise.result(),
         notes=(*sweep.notes, *notes, *_about_lost(lost), *_about_fits(chosen, found)),
     )
+
+
+def _in_order_of_size(
+    pool: ThreadPoolExecutor, sweep: Sweep, laws: Sequence[Law], judged: Callable[[Law], HeldOut]
+) -> list[HeldOut]:
+    """Results in the order of the laws, begun with those that have the most exponents.
+
+    So that the longest one does not run alone at the end.
+    """
+    sizes = [len(law.names(sweep.domains)) for law in laws]
+    begun = {i: pool.submit(judged, laws[i]) for i in np.argsort(sizes)[::-1]}
+    return [begun[i].result() for i in range(len(laws))]
 
 
 def _splits(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.laws.law import Law
@@ -84,7 +85,7 @@ def _left_by_curves(sweep: Sweep) -> float:
     return float(np.mean(error[usable] / counts[usable] * spare))
 
 
-@jax.jit
+@jit
 def _curves(budget: Array, loss: Array, weights: Array) -> Array:
     """(runs, points, targets) what each run's own curves say."""
     nothing = jnp.zeros((len(budget), 1), loss.dtype)

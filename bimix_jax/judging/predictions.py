@@ -1,25 +1,33 @@
-"""What a law predicts of held-out points: every split in one compiled call."""
+"""What a law predicts of held-out points: restraints chosen and fits made within train parts."""
 
-import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.arrays import fit_arrays
-from bimix_jax.fitting.coefficients import predict_losses
-from bimix_jax.fitting.fit import FOLDS, LEAST_FOLDS, is_restrained, law_for_sweep
+from bimix_jax.compilation import jit
+from bimix_jax.fitting.fit import FOLDS, LEAST_FOLDS, is_restrained
+from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
-from bimix_jax.fitting.restraint import STRENGTHS
+from bimix_jax.fitting.restraint import (
+    STRENGTHS,
+    TOLERANCE,
+    mean_where,
+    relative_errors,
+    strength_index,
+)
+from bimix_jax.fitting.solution import AGREEMENT
+from bimix_jax.judging.searches import Searches
 from bimix_jax.judging.splits import Split
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
 WARM_STRENGTH = 1e-5
 """Restraint of the fit to the whole sweep, whose end is where every split's fit starts."""
+EXACT = default_tolerance(np.float64)
 
 
 class HeldOut(NamedTuple):
@@ -44,46 +52,70 @@ def predict_splits(
     Restraints are chosen within each train part.
     """
     columns = [sweep.targets.index(target) for target in targets]
-    fold, folds = _folds(sweep, law, splits)
-    law = law_for_sweep(law, sweep, sweep.largest_budget)
-    with jax.enable_x64(True):
-        found = _compiled(law, residual, folds)(
-            sweep.mixture, sweep.budget, sweep.loss[:, columns], sweep.own_index()[columns],
-            np.stack([split.train for split in splits]).astype(float), fold, sweep.size,
-        )  # fmt: skip
-    return HeldOut(*map(np.asarray, found))
+    search = Searches(sweep, law, columns, residual)
+    train = np.stack([split.train for split in splits])
+    start, agreement = _whole(search)
+    strength = np.full(len(splits), STRENGTHS[0])
+    fold, folds = _folds(sweep, splits)
+    if is_restrained(law, len(sweep.domains)) and folds >= LEAST_FOLDS:
+        strength = _chosen_strengths(search, train, fold, folds, start)
+    ends = search(train.astype(float), _repeated(start, len(splits)), strength, EXACT)
+    return HeldOut(ends.predicted, ends.code, strength, agreement)
 
 
-def _folds(sweep: Sweep, law: Law, splits: Sequence[Split]) -> tuple[np.ndarray, int]:
-    """Folds (splits, points) within every train part; 0 of them where no strength is chosen."""
+def _whole(search: Searches) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents (targets, exponents) of the best end on all points, and its share of the starts."""
+    starts = search.starts()
+    count, targets, points = len(starts), len(search.own), len(search.points[1])
+    each = np.broadcast_to(starts[:, None], (count, targets, starts.shape[1]))
+    ends = search(np.ones((count, points)), each, np.full(count, WARM_STRENGTH), EXACT)
+    reached = np.where(np.isfinite(ends.sum_of_squares), ends.sum_of_squares, np.inf)
+    best, least = reached.argmin(axis=0), reached.min(axis=0)
+    rounding = 32 * np.finfo(float).eps * points
+    agreement = np.mean(reached <= least + AGREEMENT * least + rounding, axis=0)
+    return ends.exponents[best, np.arange(targets)], agreement
+
+
+def _folds(sweep: Sweep, splits: Sequence[Split]) -> tuple[np.ndarray, int]:
+    """Folds (splits, points) within every train part, and how many each has."""
     folds = min(int(sweep.folds(FOLDS, split.train).max()) + 1 for split in splits)
-    dealt = np.stack([sweep.folds(folds, split.train) for split in splits])
-    chosen = is_restrained(law, len(sweep.domains)) and folds >= LEAST_FOLDS
-    return dealt, folds if chosen else 0
+    return np.stack([sweep.folds(folds, split.train) for split in splits]), folds
 
 
-@functools.lru_cache(maxsize=64)
-def _compiled(law: Law, residual: Residual, folds: int) -> Any:
-    def run(
-        mixture: Array, budget: Array, loss: Array, own: Array, train: Array, fold: Array,
-        size: Array | None,
-    ) -> tuple[Array, ...]:  # fmt: skip
-        fit_to = functools.partial(
-            fit_arrays, law, mixture, budget, loss,
-            own=own, budget_scale=jnp.max(budget), residual=residual, size=size,
-        )  # fmt: skip
-        whole = fit_to(restraint=WARM_STRENGTH)
-        starts = whole.coefficients.exponents[:, None]
+def _chosen_strengths(
+    search: Searches, train: np.ndarray, fold: np.ndarray, folds: int, start: np.ndarray
+) -> np.ndarray:
+    """(splits,) the strength that predicts folds left out of each train part best.
 
-        def one(part: tuple[Array, Array]) -> tuple[Array, ...]:
-            weight, fold = part
-            if folds:
-                found = fit_to(weight=weight, starts=starts, fold=fold, folds=folds)
-            else:
-                found = fit_to(weight=weight, starts=starts, restraint=STRENGTHS[0])
-            predicted = predict_losses(law, found.coefficients, mixture, budget, size)
-            return predicted, found.code, found.restraint[0]
+    Every search begins where that of the stronger restraint ended, the first ones at `start`.
+    """
+    inside = fold[:, None] == np.arange(folds)[:, None]
+    weight = (train[:, None] & ~inside).reshape(-1, train.shape[1]).astype(float)
+    counted = (train[:, None] & inside)[..., None] & search.usable()
+    begin, each, valued = _repeated(start, len(weight)), [], None
+    for strength in STRENGTHS:
+        ends = search(weight, begin, np.full(len(weight), strength), TOLERANCE)
+        predicted = ends.predicted.reshape(counted.shape)
+        if valued is None:
+            # The simplest law may have no value where another has, so nothing starts at its end.
+            valued = np.isfinite(predicted)
+        else:
+            begin = ends.exponents
+        each.append(_errors(predicted, search.points[2], counted, counted & valued))
+    everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
+    return np.asarray(STRENGTHS)[_indices(everywhere, shared)]
 
-        return *jax.lax.map(one, (train, fold)), whole.agreement
 
-    return jax.jit(run)
+@jit
+def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
+    """Two of (splits, folds): errors of (splits, folds, points, targets), mean over points, then
+    over targets, of the counted and of the shared."""
+    error = relative_errors(predicted, measured)
+    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
+
+
+_indices = jit(jax.vmap(strength_index))
+
+
+def _repeated(start: np.ndarray, count: int) -> np.ndarray:
+    return np.broadcast_to(start, (count, *start.shape))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.mixture.nonnegative import nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 
@@ -103,4 +104,4 @@ def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) ->
     return gradient, rows, jax.jacfwd(problem.rows)(variables, arguments)
 
 
-_derivatives_at = jax.jit(_at, static_argnums=0)
+_derivatives_at = jit(_at, static_argnums=0)

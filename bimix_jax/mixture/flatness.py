@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.mixture.interior import minimize_within
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 
@@ -78,7 +79,7 @@ def _all_extremes(problem: NearOptimal, arguments: MixtureArguments, limit: Arra
     return jax.vmap(extreme)(directions)
 
 
-_extremes: Any = jax.jit(_all_extremes, static_argnums=0)
+_extremes: Any = jit(_all_extremes, static_argnums=0)
 
 
 def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVES) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
@@ -210,7 +211,7 @@ def _best(law: Law, method: Method, objective: Objective, arguments: MixtureArgu
     )  # fmt: skip
 
 
-_optimum = jax.jit(_best, static_argnums=(0, 1, 2))
+_optimum = jit(_best, static_argnums=(0, 1, 2))
 
 
 def _least_budget(
@@ -233,7 +234,7 @@ def _reach(law: Law, method: Method, coefficients: Coefficients, goals: Any, fea
     return least_budget(law, coefficients, goals, method=method, constraints=feasible)
 
 
-_reaching = jax.jit(_reach, static_argnums=(0, 1))
+_reaching = jit(_reach, static_argnums=(0, 1))
 
 
 def _refuse_infeasible(

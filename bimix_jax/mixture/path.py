@@ -10,6 +10,7 @@ import pandas as pd
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import FAR, Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
@@ -194,4 +195,4 @@ def _optimum_at(
     return jax.lax.map(best, coefficients, batch_size=64)
 
 
-_at_budget = jax.jit(_optimum_at, static_argnums=(0, 1))
+_at_budget = jit(_optimum_at, static_argnums=(0, 1))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
@@ -128,4 +129,4 @@ def _changes(
     return now, jnp.where(jnp.isfinite(now), POINT * jax.vmap(along)(moves), jnp.nan)
 
 
-_slopes = jax.jit(_changes, static_argnums=0)
+_slopes = jit(_changes, static_argnums=0)

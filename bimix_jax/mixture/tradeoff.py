@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
@@ -220,4 +221,4 @@ def _along_weights(
     return jax.vmap(at)(weights)
 
 
-_front = jax.jit(_along_weights, static_argnums=(0, 1))
+_front = jit(_along_weights, static_argnums=(0, 1))

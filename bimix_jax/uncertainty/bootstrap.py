@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import predict_losses
@@ -268,4 +269,4 @@ def _notes(made: Bootstrap) -> list[str]:
     return notes
 
 
-_predict = jax.jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0)
+_predict = jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0)

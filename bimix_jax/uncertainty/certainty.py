@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints
@@ -214,7 +215,7 @@ def _decided(
     return tuple(np.asarray(part) for part in found)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _decide(
     law: Law, method: Method, objective: Objective, fitted: Coefficients,
     coefficients: Coefficients, budget: Array, weights: Array, feasible: FeasibleSet,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, features_of
 from bimix_jax.fitting.residual import predict
@@ -47,7 +48,7 @@ def mixtures_and_coefficients(
     return (count > 0).sum(axis=0), np.maximum(np.array(traces) - 1, 0.0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _slopes(law: Law, coefficients: Coefficients, mixture: Array, budget: Array, size: Any) -> Any:
     """Derivatives (targets, units, coefficients) of log losses, and pulls (targets, exponents)."""
 

@@ -1,6 +1,7 @@
 """Many fits of one law to one sweep, resampled: the one place where they are computed."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.fit import point_weights
-from bimix_jax.fitting.lean import CPU_OPTIONS, is_lean
+from bimix_jax.fitting.lean import is_lean
 from bimix_jax.fitting.lean_arrays import fit_lean, replaced
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
@@ -133,8 +135,8 @@ def _compiled(method: Method, chunk: int) -> Any:
 
         return jax.lax.map(one, factor, batch_size=chunk)
 
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" and method.lean else {}
-    return jax.jit(run, compiler_options=options)
+    kind: Mapping[str, bool | int] = REASSOCIATED if method.lean else QUICKLY_COMPILED
+    return jax.jit(run, compiler_options=cpu_options(kind))
 
 
 def _as_fit(fitted: Fit, found: Any) -> Fit:

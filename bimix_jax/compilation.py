@@ -1,0 +1,78 @@
+"""How programs are compiled for CPUs: options of XLA, as far as the installed one knows them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+QUICKLY_COMPILED = {"xla_cpu_use_fusion_emitters": False}
+"""For programs in which compilation takes longer than what they compute: the law searches compile
+in half the time, and run as fast."""
+REASSOCIATED = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+"""For the lean search over batches: sums are reassociated, which vectorises them. Neither helps
+without the other."""
+ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
+"""For batches whose threads have a chunk each, which is faster than several at one chunk."""
+
+
+def cpu_options(*wanted: Mapping[str, bool | int], platform: str | None = None) -> dict[str, Any]:
+    """Options for `jax.jit`: none on devices other than CPUs, and none that XLA does not know.
+
+    Args:
+        wanted: options, by name.
+        platform: of the device; default that of JAX's default backend.
+
+    >>> cpu_options(QUICKLY_COMPILED, platform="gpu")
+    {}
+    """
+    if (platform or jax.default_backend()) != "cpu":
+        return {}
+    every = [(name, value) for options in wanted for name, value in options.items()]
+    return {name: value for name, value in every if _is_known(name, value)}
+
+
+@functools.cache
+def _is_known(name: str, value: bool | int) -> bool:
+    """Options come and go with the releases of XLA."""
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+class jit:
+    """`jax.jit` with `QUICKLY_COMPILED`, which are looked up when it is first called.
+
+    Not at import, so that a device can still be chosen after that.
+
+    Args:
+        function: pure, not called within another `jit`.
+        static_argnums: as for `jax.jit`.
+
+    >>> double = jit(lambda x: 2 * x)
+    >>> print(double(3.0))
+    6.0
+    """
+
+    def __init__(self, function: Callable[..., Any], static_argnums: Any = ()) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.static_argnums = function, static_argnums
+
+    @functools.cached_property
+    def jitted(self) -> Any:
+        """What `jax.jit` makes of it."""
+        return jax.jit(
+            self.function,
+            static_argnums=self.static_argnums,
+            compiler_options=cpu_options(QUICKLY_COMPILED),
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result."""
+        return self.jitted(*args, **kwargs)
+
+    def compilations(self) -> int:
+        """How many shapes it has been compiled for."""
+        return self.jitted._cache_size()

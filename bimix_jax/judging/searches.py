@@ -1,0 +1,131 @@
+"""Searches of one law on one sweep, all by one compiled program: each has weights, a start and a
+strength of restraint of its own.
+
+Compilation is most of what a comparison takes. So the fit of the whole sweep, those that choose a
+restraint and those of the splits are calls of the same program, where one program that held them
+all would compile the same search three times.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.compilation import jit
+from bimix_jax.fitting.arrays import fit_arrays
+from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.fitting.fit import law_for_sweep
+from bimix_jax.fitting.residual import Residual
+from bimix_jax.laws.law import Law
+from bimix_jax.sweep import Sweep
+
+AT_ONCE, BLOCKS = 8, 8
+"""Searches that go side by side, until the last of them ends, and how many times a call does so at
+most. Calls of one block each spend most of their time in getting memory."""
+
+
+class Ends(NamedTuple):
+    """Where searches end."""
+
+    exponents: np.ndarray
+    """(searches, targets, exponents)"""
+    predicted: np.ndarray
+    """(searches, points, targets) losses, also of points without weight"""
+    code: np.ndarray
+    """(searches, targets) int, see `Code`"""
+    sum_of_squares: np.ndarray
+    """(searches, targets)"""
+
+
+class Searches:
+    """A law, a sweep and its targets (columns), to be searched many times.
+
+    >>> import numpy as np
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> search = Searches(sweep, bx.BiMix(), [0, 1], "relative")
+    >>> start = np.broadcast_to(search.starts()[0], (3, 2, 2))
+    >>> ends = search(np.ones((3, len(sweep.budget))), start, np.zeros(3), 1e-7)
+    >>> ends.predicted.shape == (3, len(sweep.budget), 2)
+    True
+    """
+
+    def __init__(self, sweep: Sweep, law: Law, columns: list[int], residual: Residual) -> None:
+        self.law = law_for_sweep(law, sweep, sweep.largest_budget)
+        self.residual: Residual = residual
+        self.own = sweep.own_index()[columns]
+        self.domains = len(sweep.domains)
+        self.points: Any = sweep.mixture, sweep.budget, sweep.loss[:, columns], self.own, sweep.size
+
+    def starts(self) -> np.ndarray:
+        """(starts, exponents) of the law."""
+        return np.asarray(self.law.starts(self.domains), float)
+
+    def usable(self) -> np.ndarray:
+        """(points, targets) bool: measured, and the law has a value there."""
+        mixture, _, loss, own, _ = self.points
+        membership = (own[:, None] == np.arange(self.domains)).astype(float)
+        of_targets = jax.vmap(self.law.usable, in_axes=(None, 0))
+        with jax.enable_x64(True):
+            valued = jax.vmap(of_targets, in_axes=(0, None))(mixture, membership)
+        return np.isfinite(loss) & np.asarray(valued)
+
+    def __call__(
+        self, weight: np.ndarray, starts: np.ndarray, strength: np.ndarray, tolerance: float
+    ) -> Ends:
+        """Search once for every row of the arguments.
+
+        Args:
+            weight: (searches, points) ≥ 0.
+            starts: (searches, targets, exponents).
+            strength: (searches,) of the restraint, of no effect on a law that has none.
+            tolerance: on the scaled gradient.
+        """
+        count, most = len(weight), AT_ONCE * BLOCKS
+        program = _compiled(self.law, self.residual)
+        parts = []
+        for first in range(0, count, most):
+            places = np.arange(first, first + most).clip(max=count - 1).reshape(BLOCKS, AT_ONCE)
+            used = -(-min(count - first, most) // AT_ONCE)
+            with jax.enable_x64(True):
+                parts.append(program(
+                    *self.points, weight[places], starts[places], strength[places], tolerance, used
+                ))  # fmt: skip
+        return Ends(*(_joined(leaves)[:count] for leaves in zip(*parts, strict=True)))
+
+
+def _joined(leaves: Sequence[Any]) -> np.ndarray:
+    return np.concatenate([np.asarray(leaf).reshape(-1, *leaf.shape[2:]) for leaf in leaves])
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(law: Law, residual: Residual) -> Any:
+    def run(
+        mixture: Array, budget: Array, loss: Array, own: Array, size: Array | None,
+        weight: Array, starts: Array, strength: Array, tolerance: Array, used: Array,
+    ) -> tuple[Array, ...]:  # fmt: skip
+        def one(weight: Array, start: Array, strength: Array) -> tuple[Array, ...]:
+            found = fit_arrays(
+                law, mixture, budget, loss, weight, own=own, budget_scale=jnp.max(budget),
+                residual=residual, starts=start[:, None], restraint=strength, size=size,
+                tolerance=tolerance,
+            )  # fmt: skip
+            predicted = predict_losses(law, found.coefficients, mixture, budget, size)
+            return found.coefficients.exponents, predicted, found.code, found.sum_of_squares
+
+        def block(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
+            found = jax.vmap(one)(weight[number], starts[number], strength[number])
+            return jax.tree.map(lambda all_, new: all_.at[number].set(new), ends, found)
+
+        searches, (points, targets) = (BLOCKS, AT_ONCE), loss.shape
+        nothing = (
+            jnp.zeros_like(starts), jnp.zeros((*searches, points, targets)),
+            jnp.zeros((*searches, targets), jnp.int32), jnp.zeros((*searches, targets)),
+        )  # fmt: skip
+        return jax.lax.fori_loop(0, used, block, nothing)
+
+    return jit(run)

@@ -189,7 +189,9 @@ class Fit:
     def _report(self, target: int) -> dict[str, float]:
         exponents = np.where(self.identified[target], self.coefficients.exponents[target], np.nan)
         amplitudes = np.asarray(self.coefficients.amplitudes[target])
-        return self.law.report(exponents, amplitudes, float(self.coefficients.budget_scale[target]))
+        scale = np.asarray(self.coefficients.budget_scale[target])
+        found = self.law.report(exponents, amplitudes, scale)
+        return {name: float(value) for name, value in found.items()}
 
     def known_in_mixture(self) -> np.ndarray:
         """(targets,) bool: the exponent of the mixture, where the law has one, is identified."""

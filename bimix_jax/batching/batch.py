@@ -90,7 +90,7 @@ def run_batch(
             for k, piece in enumerate(pieces(path, rows)):
                 if share.mine(number):
                     work.do(piece, f"{path.name}-{k:05}.parquet", _stamp(path, method, rows))
-                progress.rows(len(piece))
+                progress.rows(piece.num_rows)
                 number += 1
         except SweepError as error:
             work.report.failed.append(str(error))
@@ -105,13 +105,13 @@ class _Work:
     progress: Progress
     report: Report
 
-    def do(self, piece: pd.DataFrame, name: str, stamp: dict[str, object]) -> None:
+    def do(self, piece: pa.Table, name: str, stamp: dict[str, object]) -> None:
         """Fit a piece and write its part, unless it is there."""
         part = self.output / name
         if part.exists() and _is_done(part, stamp):
             self.report.there += 1
             return
-        fits = fit_table(piece, self.method, self.devices, self.progress.fits)
+        fits = fit_table(piece.to_pandas(), self.method, self.devices, self.progress.fits)
         try:
             _write(fits, part, stamp)
         except OSError as error:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.checks import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.fit import (
     choose_targets,
     is_restrained,
@@ -29,8 +29,6 @@ from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
-SWEEP_COLUMN = "sweep"
-LABELS = {int(code): code.label for code in Code}
 Sweeps = Iterable[Sweep] | Mapping[Any, Sweep] | pd.DataFrame
 
 
@@ -74,15 +72,21 @@ class ManyFits(Mapping[Any, Fit]):
 
         A sweep that failed has one row, its target empty, code bad_data and the reason.
         """
-        rows: list[dict[str, Any]] = []
-        for label in self.labels:
-            if label in self.failed:
-                rows.append(failed_row(label, self.failed[label]))
-                continue
-            method, chosen, _, found, error = self._found[label]
-            alone = jax.tree.map(lambda leaf: leaf[None], found)
-            rows += rows_of_table([label], method.law, chosen, alone, error[None])[0]
-        return as_table(rows)
+        parts = []
+        for (law, targets), labels in self._alike().items():
+            found = [self._found[label] for label in labels]
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(fit for *_, fit, _ in found))
+            errors = np.stack([error for *_, error in found])
+            parts.append(table_of_fits(labels, law, targets, stacked, errors))
+        return joined([*parts, table_of_failed(self.failed)], self.labels)
+
+    def _alike(self) -> dict[tuple[Law, tuple[str, ...]], list[Any]]:
+        """Labels by law and targets."""
+        groups: dict[tuple[Law, tuple[str, ...]], list[Any]] = {}
+        for label in self:
+            method, targets, *_ = self._found[label]
+            groups.setdefault((method.law, targets), []).append(label)
+        return groups
 
 
 def fit_many(
@@ -172,18 +176,18 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
         pairs = sweeps.items() if isinstance(sweeps, Mapping) else enumerate(sweeps)
         read = dict(pairs)
         return list(read), read, {}
-    if SWEEP_COLUMN not in sweeps:
+    if SWEEP not in sweeps:
         raise ValueError(
             f"sweeps has the columns {', '.join(map(str, sweeps.columns))}; expected a column "
-            f"{SWEEP_COLUMN} that says which sweep a row belongs to."
+            f"{SWEEP} that says which sweep a row belongs to."
         )
     labels, read, failed = [], {}, {}
-    for label, part in sweeps.groupby(SWEEP_COLUMN, sort=False):
+    for label, part in sweeps.groupby(SWEEP, sort=False):
         labels.append(label)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SweepWarning)  # they are notes of the sweep too
-                read[label] = read_sweep(part.drop(columns=SWEEP_COLUMN).dropna(axis=1, how="all"))
+                read[label] = read_sweep(part.drop(columns=SWEEP).dropna(axis=1, how="all"))
         except ValueError as error:
             failed[label] = str(error)
     return labels, read, failed
@@ -237,38 +241,3 @@ def _rows(prepared: dict[Any, _Prepared], labels: list[Any]) -> Rows:
         None if first.sweep.size is None else np.concatenate([s.size for s in sweeps]),
         None if first.fold is None else np.concatenate([part.fold for part in parts]),
     )
-
-
-def rows_of_table(
-    labels: Sequence[Any], law: Law, targets: Sequence[str], found: ArrayFit, error: np.ndarray
-) -> list[list[dict[str, Any]]]:
-    """Rows of `ManyFits.table`, a list a sweep; `found` and `error` have the axis (sweeps,)."""
-    exponents = np.where(found.identified, found.coefficients.exponents, np.nan)
-    failed = (found.code == Code.BAD_DATA) | (found.code == Code.NONFINITE)
-    amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)
-    numbers = (found.code, found.points, found.coefficients.budget_scale, error)
-    columns = [np.asarray(values).tolist() for values in numbers]
-
-    def row(k: int, i: int) -> dict[str, Any]:
-        code, points, scale, off = (column[k][i] for column in columns)
-        coefficients = law.report(exponents[k, i], amplitudes[k, i], scale)
-        return {
-            "sweep": labels[k], "target": targets[i], **coefficients, "code": LABELS[code],
-            "points": points, "error": off, "reason": "",
-        }  # fmt: skip
-
-    return [[row(k, i) for i in range(len(targets))] for k in range(len(labels))]
-
-
-def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a table, a column for every name that any of them has."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pd.DataFrame({name: [row.get(name, np.nan) for row in rows] for name in names})
-
-
-def failed_row(label: Any, reason: str) -> dict[str, Any]:
-    """The row of a sweep that could not be read or fitted."""
-    return {
-        "sweep": label, "target": "", "code": Code.BAD_DATA.label, "points": 0, "error": np.nan,
-        "reason": reason,
-    }  # fmt: skip

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from bimix_jax.batching.many import SWEEP_COLUMN
+from bimix_jax.batching.fits_table import SWEEP
 from bimix_jax.checks import SweepError
 from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX
 
@@ -35,7 +36,7 @@ def batch_files(source: str | Path) -> list[Path]:
     return found
 
 
-def pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+def pieces(path: Path, rows: int) -> Iterator[pa.Table]:
     """Parts of about `rows` rows of a table, cut between sweeps; memory holds one of them.
 
     Raises:
@@ -44,9 +45,8 @@ def pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     try:
         seen: set[int] = set()
         for piece in _whole_sweeps(path, rows):
-            table = piece.to_pandas()
-            _check_together(path, table, seen)
-            yield table
+            _check_together(path, piece, seen)
+            yield piece
     except (pa.ArrowException, OSError, EOFError) as error:
         reason = (str(error).strip() or "it is empty").splitlines()[0].rstrip(".")
         raise SweepError(f"{path} cannot be read: {reason}. Check that it is complete.") from error
@@ -67,14 +67,14 @@ def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _check_together(path: Path, piece: pd.DataFrame, seen: set[int]) -> None:
+def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
     """A sweep that goes on in a later piece would be fitted twice, from parts."""
-    labels = piece[SWEEP_COLUMN].drop_duplicates()
-    hashes = pd.util.hash_array(labels.to_numpy()).tolist()
+    labels = pa.compute.unique(piece[SWEEP]).to_numpy(zero_copy_only=False)
+    hashes = pd.util.hash_array(labels).tolist()
     again = next((label for label, h in zip(labels, hashes, strict=True) if h in seen), None)
     if again is not None:
         raise SweepError(
-            f"{path}: the rows of sweep {again} do not stand together; sort by {SWEEP_COLUMN}."
+            f"{path}: the rows of sweep {again} do not stand together; sort by {SWEEP}."
         )
     seen.update(hashes)
 
@@ -104,23 +104,23 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     _check_columns(path, names)
     measured = [c for c in names if c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))]
     numbers = {*measured, *(c for c in names if c in BUDGET_COLUMNS)}
-    types = dict.fromkeys(numbers, pa.float64()) | {SWEEP_COLUMN: pa.string()}
+    types = dict.fromkeys(numbers, pa.float64()) | {SWEEP: pa.string()}
     # Guessed from the first block, the type of a column of whole numbers would fail at 1.5.
     with pa.csv.open_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types)) as reader:
         yield from reader
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    if SWEEP_COLUMN not in names:
+    if SWEEP not in names:
         raise SweepError(
-            f"{path} has the columns {', '.join(names)}; expected a column {SWEEP_COLUMN} that "
+            f"{path} has the columns {', '.join(names)}; expected a column {SWEEP} that "
             "says which sweep a row belongs to."
         )
 
 
 def _cut(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """What is whole, and the rows of the last sweep, of which more may follow."""
-    labels = table[SWEEP_COLUMN].to_pandas().to_numpy()
-    differ = (labels != labels[-1]).nonzero()[0]
+    labels = table[SWEEP]
+    differ = pa.compute.not_equal(labels, labels[-1]).to_numpy().nonzero()[0]
     end = int(differ[-1]) + 1 if len(differ) else 0
     return table.slice(0, end), table.slice(end)

@@ -13,12 +13,15 @@ import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.many import SWEEP_COLUMN, as_table, failed_row, fit_many, rows_of_table
+from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
+from bimix_jax.batching.many import fit_many
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.fit import is_restrained
 from bimix_jax.laws.law import Law
 from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS, prefixed
+
+APART = "its rows do not stand together; sort by sweep."
 
 
 def fit_table(
@@ -35,29 +38,26 @@ def fit_table(
     apart = pd.Series(labels).duplicated(keep=False).to_numpy()
     wide = _wide(table, method.law)
     sound = np.zeros(len(labels), bool) if wide is None else wide.sound_sweeps(number) & ~apart
-    parts: dict[int, list[dict]] = {}
-    for i in np.flatnonzero(apart).tolist():
-        parts[i] = [failed_row(labels[i], "its rows do not stand together; sort by sweep.")]
+    parts = []
     if wide is not None and sound.any():
-        parts |= _fit_sound(wide, number, labels, np.flatnonzero(sound), method, devices, progress)
+        parts.append(
+            _fit_sound(wide, number, labels, np.flatnonzero(sound), method, devices, progress)
+        )
     others = np.flatnonzero(~sound & ~apart)
     if len(others):
         singly = table[np.isin(number, others)]
         fits = fit_many(
             singly, method.law, loss=method.loss, huber=method.huber, tied=method.tied,
             max_steps=method.max_steps, dtype=method.dtype, devices=devices, progress=progress,
-        ).table()  # fmt: skip
-        rows = fits.to_dict("records")
-        by_label: dict[object, list[dict]] = {}
-        for row in rows:
-            by_label.setdefault(row["sweep"], []).append(row)
-        parts |= {i: by_label[labels[i]] for i in others.tolist()}
-    return as_table([row for i in sorted(parts) for row in parts[i]])
+        )  # fmt: skip
+        parts.append(fits.table())
+    parts.append(table_of_failed(dict.fromkeys(labels[apart].tolist(), APART)))
+    return joined(parts, labels.tolist())
 
 
 def _sweeps_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Labels (sweeps,) and the number of the sweep (rows,) of each row, by runs of equal labels."""
-    labels = table[SWEEP_COLUMN].to_numpy()
+    labels = table[SWEEP].to_numpy()
     new = np.ones(len(labels), bool)
     new[1:] = labels[1:] != labels[:-1]
     return labels[new], np.cumsum(new) - 1
@@ -101,7 +101,7 @@ def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
     domains, targets = prefixed(table, MIXTURE_PREFIX), prefixed(table, LOSS_PREFIX)
     budget = [c for name in BUDGET_COLUMNS for c in table if c == name]
     run = [c for name in RUN_COLUMNS for c in table if c == name]
-    known = {*domains, *targets, *budget, *run, SWEEP_COLUMN}
+    known = {*domains, *targets, *budget, *run, SWEEP}
     numeric = all(pd.api.types.is_numeric_dtype(table[c]) for c in [*domains, *targets, *budget])
     single = law.needs_size or type(law).for_sweep is not Law.for_sweep
     if not (domains and targets and budget and run and numeric) or {*table} - known or single:
@@ -127,7 +127,7 @@ def _fit_sound(
     method: Method,
     devices: tuple[jax.Device, ...],
     progress: Progress | None,
-) -> dict[int, list[dict]]:
+) -> pd.DataFrame:
     keep = np.isin(number, sound)
     mixture = wide.mixture[keep]
     rows = Rows(
@@ -136,8 +136,7 @@ def _fit_sound(
     )  # fmt: skip
     fits, errors = fit_rows(rows, method, devices, progress)
     named = [_plain(label) for label in labels[sound]]
-    rows_of = rows_of_table(named, method.law, wide.targets, fits, errors)
-    return dict(zip(sound.tolist(), rows_of, strict=True))
+    return table_of_fits(named, method.law, wide.targets, fits, errors)
 
 
 def _plain(label: object) -> object:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
 
@@ -74,22 +75,20 @@ class BiMix(Law):
         return reducible * budget ** -exponents[1] + floor, exponents[0]
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """A, B, C in the gauge B·s_max^−β + C = 1, then alpha and beta."""
-        alpha, beta = map(float, exponents)
-        loss_at_scale = float(np.sum(amplitudes))
-        reducible, floor = np.asarray(amplitudes, float) / (loss_at_scale or np.nan)
-        if np.isnan(beta) and reducible > 0:
-            # Without β (a single budget) the split of the loss is not known either.
-            reducible = floor = np.nan
-        elif reducible > 0:
-            reducible *= budget_scale**beta
-        coefficients = {
+        alpha, beta = exponents[..., 0], exponents[..., 1]
+        loss_at_scale = np.sum(amplitudes, axis=-1)
+        whole = np.where(loss_at_scale == 0, np.nan, loss_at_scale)
+        reducible, floor = amplitudes[..., 0] / whole, amplitudes[..., 1] / whole
+        # Without β (a single budget) the split of the loss is not known either.
+        open_ = np.isnan(beta) & (reducible > 0)
+        at_one = np.where(reducible > 0, reducible * budget_scale**beta, reducible)
+        return {
             "A": loss_at_scale,
-            "B": reducible,
-            "C": floor,
+            "B": np.where(open_, np.nan, at_one),
+            "C": np.where(open_, np.nan, floor),
             "alpha": alpha,
             "beta": beta,
         }
-        return {name: float(value) for name, value in coefficients.items()}

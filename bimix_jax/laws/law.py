@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 
 class Law(abc.ABC):
@@ -140,12 +141,13 @@ class Law(abc.ABC):
         return logs is not Law and issubclass(logs, basis)
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """The coefficients as people quote them; by default exponents and amplitudes by name.
 
-        `exponents` (exponents,) and `amplitudes` (amplitudes,) of one target, `budget_scale` in
-        the sweep's unit. Exponents that are one a domain are left to `Fit.by_domain`.
+        `exponents` (…, exponents) and `amplitudes` (…, amplitudes), `budget_scale` (…) in the
+        sweep's unit; each coefficient has the axes (…). Exponents that are one a domain are left
+        to `Fit.by_domain`.
         """
-        named = dict(zip(self.amplitude_names, map(float, amplitudes), strict=True))
-        return named | dict(zip(self.exponent_names, map(float, exponents), strict=False))
+        named = {name: amplitudes[..., i] for i, name in enumerate(self.amplitude_names)}
+        return named | {name: exponents[..., i] for i, name in enumerate(self.exponent_names)}

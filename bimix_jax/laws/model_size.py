@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrapped import WrappedLaw
@@ -127,12 +128,12 @@ class WithModelSize(WrappedLaw):
         return self.form == "multiplicative" and self.base.is_power_of_own
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """Those of the base at N₀, delta, and K where it adds."""
         count = len(self.base.amplitude_names)
-        found = self.base.report(exponents[1:], amplitudes[:count], budget_scale)
-        found |= {"delta": float(exponents[0])}
-        return found | dict(
-            zip(self.amplitude_names[count:], map(float, amplitudes[count:]), strict=True)
-        )
+        found = self.base.report(exponents[..., 1:], amplitudes[..., :count], budget_scale)
+        further = {
+            name: amplitudes[..., count + i] for i, name in enumerate(self.amplitude_names[count:])
+        }
+        return found | {"delta": exponents[..., 0]} | further

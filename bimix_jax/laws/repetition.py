@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrapped import WrappedLaw
@@ -98,8 +99,8 @@ class WithRepetition(WrappedLaw):
         return self.base.basis(exponents, features)
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """Those of the base."""
         return self.base.report(exponents, amplitudes, budget_scale)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.transfer import TransferBiMix
@@ -55,8 +56,8 @@ class SplitTransferBiMix(TransferBiMix):
         return jnp.stack([scale ** (-shift * alpha), scale**-alpha])
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """A, B, C, alpha and beta as `BiMix` reports them, at q = 1, and gamma."""
-        common = BiMix().report(exponents[:2], amplitudes, budget_scale)
-        return common | {"gamma": float(exponents[2] * exponents[0])}
+        common = BiMix().report(exponents[..., :2], amplitudes, budget_scale)
+        return common | {"gamma": exponents[..., 2] * exponents[..., 0]}

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law
@@ -86,10 +87,10 @@ class TransferBiMix(Law):
         return scale ** -exponents[0]
 
     def report(
-        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: float
-    ) -> dict[str, float]:
+        self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
+    ) -> dict[str, np.ndarray]:
         """A, B, C, alpha and beta as `BiMix` reports them."""
-        return BiMix().report(exponents[:2], amplitudes, budget_scale)
+        return BiMix().report(exponents[..., :2], amplitudes, budget_scale)
 
     def _transfer(self, exponents: Array, own: Array) -> Array:
         return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])

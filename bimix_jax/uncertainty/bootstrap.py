@@ -115,19 +115,17 @@ class Bootstrap:
 
     def _rows(self, target: int, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Ends (coefficients,) of the intervals on a target's reported coefficients."""
-        each = [
-            list(self._report(jax.tree.map(lambda x, i=i: x[i], drawn), target).values())
-            for drawn in [self.resampled.coefficients]
-            for i in range(len(self.resampled.code))
-        ]
-        return self.interval(np.where(self.failed[:, target, None], np.nan, each), level)
+        each = list(self._report(self.resampled.coefficients, target).values())
+        failed = self.failed[:, target, None]
+        return self.interval(np.where(failed, np.nan, np.stack(each, axis=-1)), level)
 
-    def _report(self, coefficients: Any, target: int) -> dict[str, float]:
+    def _report(self, coefficients: Any, target: int) -> dict[str, np.ndarray]:
+        """Of coefficients (…, targets, …) those of a target, each (…)."""
         known = self.fitted.identified[target]
         return self.fitted.law.report(
-            np.where(known, coefficients.exponents[target], np.nan),
-            np.asarray(coefficients.amplitudes[target]),
-            float(coefficients.budget_scale[target]),
+            np.where(known, coefficients.exponents[..., target, :], np.nan),
+            np.asarray(coefficients.amplitudes)[..., target, :],
+            np.asarray(coefficients.budget_scale)[..., target],
         )
 
 

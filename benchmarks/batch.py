@@ -1,0 +1,124 @@
+"""Time and memory of `bimix batch` beside the fits alone: `python -m benchmarks.batch`.
+
+A Parquet file of many sweeps of 64 points, two domains and one target, is fitted by the command in
+a process of its own, start, reading, checks and writing included. Then processes that are held to
+one core each share a smaller file by rank, against one process on one core. --large takes a million
+sweeps.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from benchmarks.report import report
+from bimix_jax.batching.run import fit_rows
+from bimix_jax.bench.problems import synthetic_rows
+from bimix_jax.bench.rates import Case
+
+POINTS, GROUP = 64, 10_000
+CHILD = """
+import os, resource, sys
+if sys.argv[1] != "all":
+    os.sched_setaffinity(0, {int(sys.argv.pop(1))})
+else:
+    sys.argv.pop(1)
+from bimix_jax.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+"""
+
+
+def write_sweeps(path: Path, sweeps: int) -> None:
+    """A file of so many sweeps, in row groups of 10 000."""
+    writer = None
+    for first in range(0, sweeps, GROUP):
+        count = min(GROUP, sweeps - first)
+        rows = synthetic_rows(count, POINTS, seed=first)
+        names = [f"s{first + i:07}" for i in range(count)]
+        table = pa.table({
+            "sweep": pa.array(np.repeat(names, POINTS)),
+            "run": np.tile(np.arange(POINTS), count),
+            "tokens": rows.budget,
+            "r_own": rows.mixture[:, 0],
+            "r_other": rows.mixture[:, 1],
+            "loss_own": rows.loss[:, 0],
+        })  # fmt: skip
+        writer = writer or pa.parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def run_commands(path: Path, output: Path, cores: Sequence[str]) -> tuple[float, float]:
+    """Wall seconds of `bimix batch` in a process a core ("all": no limit), and the largest MB."""
+    began = time.perf_counter()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, core, "batch", str(path), "-o", str(output),
+             "--rank", str(rank), "--processes", str(len(cores))],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank, core in enumerate(cores)
+    ]  # fmt: skip
+    said = [child.communicate()[1] for child in children]
+    seconds = time.perf_counter() - began
+    if any(child.returncode for child in children):
+        raise SystemExit("\n".join(said))
+    return seconds, max(float(text.split()[-1]) for text in said)
+
+
+def seconds_of_fits(sweeps: int) -> float:
+    """Of the fits alone, in arrays and compiled, on all cores: the median of five 10 000."""
+    rows, devices = synthetic_rows(GROUP, POINTS), tuple(jax.local_devices())
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        fit_rows(rows, Case().method, devices)
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:])) * sweeps / GROUP
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true")
+    sweeps = 1_000_000 if parser.parse_args().large else 100_000
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))[:2]]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write_sweeps(place / "all.parquet", sweeps)
+        write_sweeps(place / "shared.parquet", 100_000)
+        alone = seconds_of_fits(sweeps)
+        rows = [_row("fits alone", sweeps, alone, np.nan)]
+        whole, peak = run_commands(place / "all.parquet", place / "fits", ["all"])
+        rows.append(_row("bimix batch", sweeps, whole, peak))
+        for used in (cores[:1], cores):
+            seconds, peak = run_commands(place / "shared.parquet", place / str(len(used)), used)
+            rows.append(_row(f"{len(used)} processes of one core", 100_000, seconds, peak))
+    rows[1]["× fits alone"] = whole / alone
+    rows[3]["× one process"] = rows[2]["seconds"] / rows[3]["seconds"]
+    table = pd.DataFrame(rows).set_index("what")
+    report("batch", table, "A file of sweeps, fitted", points=POINTS, large=sweeps > 100_000)
+
+
+def _row(what: str, sweeps: int, seconds: float, peak: float) -> dict[str, object]:
+    return {"what": what, "sweeps": sweeps, "seconds": seconds, "sweeps/s": sweeps / seconds,
+            "peak MB": peak}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ import pandas as pd
 
 import bimix_jax as bx
 from benchmarks.report import report
-from bimix_jax.judging import predictions
+from bimix_jax.judging import predictions, searches
 from bimix_jax.judging.predictions import predict_splits
 from bimix_jax.sweep import Sweep
 
@@ -66,7 +66,7 @@ def timed(
 
     first = seconds_of(run)
     seconds = [seconds_of(run) for _ in range(repeats)]
-    predictions._compiled.cache_clear()
+    searches._compiled.cache_clear()
     return {
         "what": f"pile5 160M, {len(sweep.targets)} targets × {len(splits)} folds, {what}",
         "seconds": float(np.median(seconds)),

@@ -95,7 +95,8 @@ def expected_rows(path: Path) -> int | None:
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
-        file = pa.parquet.ParquetFile(path)
+        # Buffered ahead, every byte that was read would stay in memory to the end.
+        file = pa.parquet.ParquetFile(path, pre_buffer=False)
         _check_columns(path, file.schema_arrow.names)
         yield from file.iter_batches(READ_ROWS)
         return

@@ -104,13 +104,13 @@ class Bootstrap:
         targets = range(len(self.fitted.targets))
         values = [self._report(self.fitted.coefficients, i) for i in targets]
         rows = [self._rows(i, level) for i in targets]
-        point = pd.concat([pd.Series(value) for value in values])
+        point = np.array([number for value in values for number in value.values()], float)
         low, high = (np.concatenate([row[end] for row in rows]) for end in (0, 1))
         names = pd.MultiIndex.from_tuples(
             [(t, n) for t, value in zip(self.fitted.targets, values, strict=True) for n in value],
             names=["target", "coefficient"],
         )
-        columns = {"value": point.to_numpy(), "low": low, "high": high}
+        columns = {"value": point, "low": low, "high": high}
         return pd.DataFrame(columns, index=names)
 
     def _rows(self, target: int, level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import jax
 
 QUICKLY_COMPILED = {"xla_cpu_use_fusion_emitters": False}
 """For programs in which compilation takes longer than what they compute: the law searches compile
-in half the time, and run as fast."""
+in less time, and run as fast."""
 REASSOCIATED = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
 """For the lean search over batches: sums are reassociated, which vectorises them. Neither helps
 without the other."""

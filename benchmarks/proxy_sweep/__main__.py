@@ -18,8 +18,8 @@ Stop it at any time: the same command goes on from the last checkpoint and ends 
 numbers. The same command in several processes shares the runs among them. On a CPU, a process a
 core, each with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, is a quarter faster than one with all
 cores. Where Linux gives large pages to those who ask (transparent_hugepage/enabled says madvise),
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command saves another quarter of a step's time,
-most of what the kernel takes to hand out memory. On a GPU, --together trains several small models
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command saves most of the time that the kernel
+takes to hand out memory. On a GPU, --together trains several small models
 in one step.
 """
 

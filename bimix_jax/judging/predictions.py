@@ -58,7 +58,8 @@ def predict_splits(
     strength = np.full(len(splits), STRENGTHS[0])
     fold, folds = _folds(sweep, splits)
     if is_restrained(law, len(sweep.domains)) and folds >= LEAST_FOLDS:
-        strength = _chosen_strengths(search, train, fold, folds, start)
+        with jax.enable_x64(True):
+            strength = _chosen_strengths(search, train, fold, folds, start)
     ends = search(train.astype(float), _repeated(start, len(splits)), strength, EXACT)
     return HeldOut(ends.predicted, ends.code, strength, agreement)
 

@@ -1,35 +1,49 @@
-"""The commands, one file each."""
+"""The commands, one file each, which is imported when its command is called."""
+
+from collections import UserDict
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from bimix_jax.cli.batch import batch
-from bimix_jax.cli.bench import bench
-from bimix_jax.cli.certainty import certainty
-from bimix_jax.cli.check import check
-from bimix_jax.cli.compare import compare
-from bimix_jax.cli.demo import demo
-from bimix_jax.cli.entropy import entropy
-from bimix_jax.cli.evaluate import evaluate
-from bimix_jax.cli.fit import fit
-from bimix_jax.cli.import_logs import import_logs
-from bimix_jax.cli.optimize import optimize
-from bimix_jax.cli.path import path
-from bimix_jax.cli.predict import predict
-from bimix_jax.cli.propose import propose
-from bimix_jax.cli.sensitivity import sensitivity
-from bimix_jax.cli.tradeoff import tradeoff
+FILES = {"import": "import_logs"} | {
+    name: name
+    for name in (
+        "check", "fit", "predict", "evaluate", "compare", "optimize", "certainty", "path",
+        "tradeoff", "sensitivity", "propose", "batch", "bench", "entropy", "demo",
+    )
+}  # fmt: skip
+"""Command → file, and function in it."""
+
+
+class _Commands(UserDict[str, Any]):
+    """Command → what runs it."""
+
+    def __getitem__(self, name: str) -> Any:
+        file = super().__getitem__(name)
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        alone.command(name)(getattr(import_module(f"bimix_jax.cli.{file}"), file))
+        return typer.main.get_command(alone)
+
+
+class _Group(TyperGroup):
+    """Of commands that need not wait for what others import: JAX and SciPy take a second."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(FILES)
+
 
 app = typer.Typer(
-    help="From a sweep of small training runs to the best data mixture of the big one.",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-COMMANDS = (
-    check, fit, predict, evaluate, compare, optimize, certainty, path, tradeoff, sensitivity,
-    propose, batch, bench, entropy, demo,
-)  # fmt: skip
-for command in COMMANDS:
-    app.command()(command)
-app.command("import")(import_logs)
+
+
+@app.callback()
+def bimix() -> None:
+    """From a sweep of small training runs to the best data mixture of the big one."""

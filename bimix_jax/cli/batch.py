@@ -16,7 +16,7 @@ from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.pieces import batch_files, expected_rows
 from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
-from bimix_jax.cli import options
+from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 
 
@@ -26,10 +26,10 @@ def batch(
         typer.Argument(help="Table with a column sweep, .parquet or .csv, or a folder of them."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of parts, Parquet.")],
-    law: options.LawName = "BiMix",
-    loss: options.Residual = "relative",
-    huber: options.Huber = None,
-    tied: options.Tied = None,
+    law: fit_options.LawName = "BiMix",
+    loss: fit_options.Residual = "relative",
+    huber: fit_options.Huber = None,
+    tied: fit_options.Tied = None,
     dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64",
     rows: Annotated[int, typer.Option(help="Rows in memory at a time, about.", min=1)] = (
         batches.ROWS

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
@@ -47,9 +47,9 @@ def certainty(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
-    loss: options.Residual = "relative",
-    huber: options.Huber = None,
-    tied: options.Tied = None,
+    loss: fit_options.Residual = "relative",
+    huber: fit_options.Huber = None,
+    tied: fit_options.Tied = None,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:

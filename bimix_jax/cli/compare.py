@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.judging.compare import JUDGED
@@ -41,7 +41,7 @@ def compare(
     from_budget: options.FromBudget = None,
     meaning: options.Stated = None,
     endpoints_only: options.EndpointsOnly = False,
-    loss: options.Residual = "relative",
+    loss: fit_options.Residual = "relative",
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.sweep import Sweep
 
@@ -25,10 +25,10 @@ def evaluate(
     from_budget: options.FromBudget = None,
     meaning: options.Stated = None,
     endpoints_only: options.EndpointsOnly = False,
-    law: options.LawName = "BiMix",
-    loss: options.Residual = "relative",
-    huber: options.Huber = None,
-    tied: options.Tied = None,
+    law: fit_options.LawName = "BiMix",
+    loss: fit_options.Residual = "relative",
+    huber: fit_options.Huber = None,
+    tied: fit_options.Tied = None,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:

@@ -8,7 +8,6 @@ import typer
 import bimix_jax as bx
 from bimix_jax.files import check_folder
 from bimix_jax.formats import read_sweep
-from bimix_jax.laws import LAWS
 from bimix_jax.meaning import NAMES
 from bimix_jax.sweep import Sweep
 
@@ -68,14 +67,6 @@ Stated = Annotated[
 ]
 EndpointsOnly = Annotated[
     bool, typer.Option("--endpoints-only", help="Keep the last point of each run.")
-]
-LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
-Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
-Huber = Annotated[
-    float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")
-]
-Tied = Annotated[
-    list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Plot = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import atomic_path, check_apart
 from bimix_jax.mixture.files import read_mixtures
@@ -33,7 +33,7 @@ def propose(
     mixture_prefix: options.MixturePrefix = None,
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
-    law: options.LawName = "BiMix",
+    law: fit_options.LawName = "BiMix",
     output: Annotated[
         Path | None,
         typer.Option(

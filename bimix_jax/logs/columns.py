@@ -53,7 +53,9 @@ def _arrow_csv(path: Path) -> pyarrow.Table | None:
     try:
         table = pyarrow.csv.read_csv(
             path,
-            pyarrow.csv.ReadOptions(block_size=min(path.stat().st_size + 1, LARGEST_BLOCK)),
+            pyarrow.csv.ReadOptions(
+                use_threads=False, block_size=min(path.stat().st_size + 1, LARGEST_BLOCK)
+            ),
             pyarrow.csv.ParseOptions(newlines_in_values=True),
             pyarrow.csv.ConvertOptions(strings_can_be_null=True),
         )

@@ -339,7 +339,7 @@ def test_a_trainer_that_was_resumed_says_its_steps_twice(tmp_path):
 
     for run in RUNS:
         again = entries(run, 2.0)[:2] if run == "c" else []
-        nan = [{"step": 400, "loss": float("nan")}]  # which orjson refuses
+        nan = [{"step": 400, "loss": float("nan")}]  # which no strict reader takes
         (tmp_path / run).mkdir()
         text = json.dumps({"log_history": [*again, *nan, *entries(run)]}, indent=2)
         (tmp_path / run / "trainer_state.json").write_text(text)

@@ -1,0 +1,16 @@
+"""Options of commands that fit a law."""
+
+from typing import Annotated
+
+import typer
+
+from bimix_jax.laws import LAWS
+
+LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
+Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
+Huber = Annotated[
+    float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")
+]
+Tied = Annotated[
+    list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
+]

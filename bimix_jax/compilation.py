@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-QUICKLY_COMPILED = {"xla_cpu_use_fusion_emitters": False}
+QUICKLY_COMPILED = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 """For programs in which compilation takes longer than what they compute: the law searches compile
 in less time, and run as fast."""
 REASSOCIATED = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}

@@ -54,12 +54,15 @@ def minimize(
     extra arguments. Ends also when the objective is not finite at the start, or after max_steps
     evaluations. Not differentiable in reverse mode: derive at the solution instead.
     """
+    # Traced once, where every `vmap` around the loop would trace them some times more.
+    objective = jax.jit(objective)
     extended = optax.with_extra_args_support(optimizer)
 
     def value_of(params: Array, hessian: Any = None) -> Array:
         # A line search of optax wants every extra argument named by the function it searches.
         return objective(params).value
 
+    @jax.jit
     def step(carry: tuple[Array, Any, Minimum]) -> tuple[Array, Any, Minimum]:
         params, state, best = carry
         now = objective(params)

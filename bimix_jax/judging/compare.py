@@ -1,7 +1,7 @@
 """The verb: a sweep and laws in, a comparison out."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -75,10 +75,11 @@ def compare(
     parts = _splits(sweep, splits, repeats, runs, budgets, seed)
     names, notes = _common_targets(sweep, chosen, targets)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        noise = pool.submit(noise_floor, sweep)
-        found = _in_order_of_size(
+        begun = _largest_first(
             pool, sweep, chosen, lambda law: predict_splits(sweep, law, parts, names, loss)
         )
+        noise = pool.submit(noise_floor, sweep)
+        found = [held_out.result() for held_out in begun]
     predicted = np.stack([held_out.predicted for held_out in found])
     test = np.stack([part.test for part in parts])
     measured = sweep.loss[:, [sweep.targets.index(name) for name in names]]
@@ -100,16 +101,16 @@ def compare(
     )
 
 
-def _in_order_of_size(
+def _largest_first(
     pool: ThreadPoolExecutor, sweep: Sweep, laws: Sequence[Law], judged: Callable[[Law], HeldOut]
-) -> list[HeldOut]:
-    """Results in the order of the laws, begun with those that have the most exponents.
+) -> list[Future[HeldOut]]:
+    """Results to come, in the order of the laws, begun with those that have the most exponents.
 
     So that the longest one does not run alone at the end.
     """
     sizes = [len(law.names(sweep.domains)) for law in laws]
     begun = {i: pool.submit(judged, laws[i]) for i in np.argsort(sizes)[::-1]}
-    return [begun[i].result() for i in range(len(laws))]
+    return [begun[i] for i in range(len(laws))]
 
 
 def _splits(

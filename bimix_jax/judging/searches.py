@@ -23,7 +23,7 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
-AT_ONCE, BLOCKS = 8, 8
+AT_ONCE, BLOCKS = 2, 32
 """Searches that go side by side, until the last of them ends, and how many times a call does so at
 most. Calls of one block each spend most of their time in getting memory."""
 

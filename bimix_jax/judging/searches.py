@@ -24,8 +24,8 @@ from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
 AT_ONCE, BLOCKS = 2, 32
-"""Searches that go side by side, until the last of them ends, and how many times a call does so at
-most. Calls of one block each spend most of their time in getting memory."""
+"""Searches that go side by side, few, as all go on until the last of them ends; and how many times
+a call does so at most, as calls of one block each spend most of their time in getting memory."""
 
 
 class Ends(NamedTuple):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax.cli import main
-from bimix_jax.cli.app import app
+from bimix_jax.cli.app import FILES, app
 from bimix_jax.cli.show import format_cell, plain, show_line, show_table
 from tests.fits import DOMAINS, frame, last_budget
 
@@ -390,6 +390,7 @@ def test_bad_input_ends_in_a_paragraph_and_leaves_nothing(refuse, out, arguments
         (["fit", "sweep.csv"], "'-o'"),
         (["fit", "sweep.csv", "-o", "fit.json", "--huber", "much"], "--huber"),
         (["mend", "sweep.csv"], "'mend'"),
+        (["chek", "sweep.csv"], "Did you mean 'check'?"),
         (["optimize", "fit.json", "--colour"], "--colour"),
     ],
 )
@@ -447,6 +448,17 @@ def test_mixtures_that_were_normalised_are_said_in_one_line(inputs, monkeypatch,
 def test_help_has_an_example(run, command):
     shown = run(command, "--help")
     assert f"Example: bimix {command}" in shown.replace("`", "")
+
+
+def test_help_lists_every_command(run):
+    shown = run("--help")
+    assert [name for name in FILES if f" {name} " not in shown] == []
+
+
+def test_logs_are_imported_without_waiting_for_what_only_fits_need():
+    code = "import sys, bimix_jax.cli.import_logs; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_names_are_printed_as_they_are(capsys):

@@ -15,7 +15,9 @@ per token, of held-out text, at checkpoints that are even in log budget. sweep/l
 with bimix_jax.read_sweep; sweep/decay.csv has the runs whose learning rate decays.
 
 Stop it at any time: the same command goes on from the last checkpoint and ends with the same
-numbers. The same command in several processes shares the runs among them. On a CPU, a process a
+numbers. Files of finished runs are small, and can be taken along to another machine: those of this
+sweep lie in benchmarks/results/proxy_sweep, and what is put into sweep/runs is not trained again.
+The same command in several processes shares the runs among them. On a CPU, a process a
 core, each with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, is a quarter faster than one with all
 cores. Where Linux gives large pages to those who ask (transparent_hugepage/enabled says madvise),
 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command saves most of the time that the kernel

@@ -28,7 +28,7 @@ class _Commands(UserDict[str, Any]):
 
 
 class _Group(TyperGroup):
-    """Of commands that need not wait for what others import: JAX and SciPy take a second."""
+    """Of commands that need not wait for what others import, JAX and SciPy above all."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

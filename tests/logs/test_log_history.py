@@ -21,6 +21,7 @@ cells = st.one_of(
 plain = st.dictionaries(
     st.sampled_from(["step", "loss", "é", "a b"]), st.floats(-1e9, 1e9), min_size=1
 )
+DAMAGE = ["", *'}{,":]x0.-+e\n\t', "nan", "}, {"]
 styles = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
 
 
@@ -54,7 +55,7 @@ def test_whatever_is_logged_is_read_as_json_has_it(entries, style):
 def test_damage_is_never_read(entries, style, data):
     text = written(entries, style)
     at = data.draw(st.integers(0, len(text) - 1))
-    damaged = text[:at] + data.draw(st.sampled_from(["", "}", "{", ",", '"', "]", "x"])) + (
+    damaged = text[:at] + data.draw(st.sampled_from(DAMAGE)) + (
         text[at + data.draw(st.integers(0, 3)) :]
     )  # fmt: skip
     try:
@@ -65,6 +66,21 @@ def test_damage_is_never_read(entries, style, data):
     else:
         if isinstance(expected.get("log_history"), list):
             same(log_history(damaged.encode()), _of_anything(expected))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["1.", ".5", "-.5", "007", "-01.5", "+1", "1.e5", "nan", "inf", "1e", "0x1", "1 2", "", "1.+5"],
+)
+def test_what_json_takes_for_no_number_is_not_read(cell):
+    with pytest.raises(json.JSONDecodeError):
+        log_history(b'{"log_history": [{"step": 1, "loss": ' + cell.encode() + b"}]}")
+
+
+@pytest.mark.parametrize("cell", ["0", "-0.0", "1e-05", "1E+05", "10.05", "100", "-1.5e007"])
+def test_every_json_number_is_read_by_arrow(cell):
+    found = _of_numbers(b'{"log_history": [{"step": 1, "loss": ' + cell.encode() + b"}]}")
+    assert found.value.tolist() == [1.0, float(cell)]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"log_history": 3}', '{"log_history": [3]}'])

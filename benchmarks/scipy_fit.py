@@ -18,7 +18,8 @@ def best_of_starts(
 ) -> tuple[float, np.ndarray]:
     """Least Σ((ŷ−y)/y)² of one target over random starts, and its exponents and amplitudes.
 
-    Starts are drawn around the law's own; budgets are divided by the sweep's largest.
+    Starts are drawn around the law's own, and those that are not finite left out; budgets are
+    divided by the sweep's largest.
     """
     mixture, own, budget, loss = points_of(law, sweep, target)
     features = features_of(law, mixture, own, budget / sweep.largest_budget)
@@ -32,10 +33,14 @@ def best_of_starts(
         start = np.concatenate([exponents, rng.uniform(0.1, 4.0, count)])
         free = np.flatnonzero(np.append(~fixed, np.ones(count, bool)))
         residual, jacobian = _of_free(law, features, loss, start, free)
+        first = np.clip(start[free], *bounds[free].T)
+        # Exponentials of exponentials may overflow at a start, which SciPy refuses.
+        if not np.all(np.isfinite(residual(first))):
+            continue
         ends.append(
             least_squares(
-                residual, np.clip(start[free], *bounds[free].T), jacobian, bounds=bounds[free].T,
-                x_scale="jac", xtol=1e-13, ftol=1e-13, gtol=1e-13, max_nfev=400,
+                residual, first, jacobian, bounds=bounds[free].T, x_scale="jac", xtol=1e-13,
+                ftol=1e-13, gtol=1e-13, max_nfev=400,
             )
         )  # fmt: skip
     best = min(ends, key=lambda end: end.cost)

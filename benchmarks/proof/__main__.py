@@ -92,7 +92,7 @@ def _train(arguments: argparse.Namespace, sweep: Sweep) -> None:
     check_same(sweep, setting, training)
     choices = kept_choices(arguments.output, sweep, lambda: _chosen(arguments, sweep, setting))
     runs = proof_runs(choices, setting.tokens.domains, training, arguments.seeds)
-    train(prepared(runs, setting, arguments.output), _say)
+    train(prepared(runs, setting, arguments.output), _say, arguments.save_every)
 
 
 def _chosen(arguments: argparse.Namespace, sweep: Sweep, setting: Setting) -> Choices:

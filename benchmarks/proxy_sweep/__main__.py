@@ -82,7 +82,7 @@ def _train(arguments: argparse.Namespace) -> None:
     runs, output = _runs(arguments, setting.tokens, training), arguments.output
     store = prepared(runs, setting, output)
     write_atomically(output / "settings.json", _description(setting, runs))
-    losses = train(store, _say)
+    losses = train(store, _say, arguments.save_every)
     show_table(_against_unigrams(losses, setting), "Uniform mixture's last loss, nats")
     _say(f"All losses are in {output / 'losses.csv'}.")
 

@@ -30,7 +30,8 @@ class Group(NamedTuple):
     @property
     def name(self) -> str:
         """Of its file."""
-        return "+".join(run.name for run in self.runs)
+        first, *others = (run.name for run in self.runs)
+        return f"{first}-and-{len(others)}-more" if others else first
 
     @property
     def training(self) -> TrainingConfig:
@@ -59,11 +60,15 @@ class Group(NamedTuple):
         training = dataclasses.asdict(self.training)
         return {
             "runs": [[run.name, list(run.mixture), run.seed] for run in self.runs],
-            "training": {name: value for name, value in training.items() if value is not None},
-            "model": dataclasses.asdict(setting.model),
+            "training": _set(training),
+            "model": _set(dataclasses.asdict(setting.model)),
             "held out sequences": setting.held_out,
             "corpus": corpus,
         }
+
+
+def _set(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def grouped(runs: Sequence[Run], together: int) -> list[Group]:

@@ -10,10 +10,12 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from benchmarks.proxy_sweep.cross_entropy import mean_cross_entropy
 
 Parameters = dict[str, Array]
+PRODUCTS = ("float32", "bfloat16")
 SPREAD = 0.02
 """standard deviation of weights at the start, as in GPT-2"""
 
@@ -32,14 +34,21 @@ class ModelConfig:
     heads: int = 4
     sequence: int = 128
     """tokens that a model sees at once"""
+    products: str | None = None
+    """type that products are computed in, such as bfloat16; None for the parameters' float32"""
 
     def __post_init__(self) -> None:
-        small = {name: n for name, n in dataclasses.asdict(self).items() if n < 1}
+        numbers = {n: v for n, v in dataclasses.asdict(self).items() if isinstance(v, int)}
+        small = {name: n for name, n in numbers.items() if n < 1}
         if small:
             raise ValueError(f"The model's {small}; expected 1 or more of each.")
         if self.width % self.heads:
             raise ValueError(
                 f"width is {self.width}, heads {self.heads}; expected a multiple of the heads."
+            )
+        if self.products not in (None, *PRODUCTS):
+            raise ValueError(
+                f"products is {self.products!r}; expected one of {', '.join(PRODUCTS)}."
             )
 
 
@@ -83,17 +92,19 @@ def mean_loss(parameters: Parameters, tokens: Array, config: ModelConfig) -> Arr
 def last_stream(parameters: Parameters, tokens: Array, config: ModelConfig) -> Array:
     """(batch · sequence, width) what the next tokens are predicted from.
 
-    Flat, since on a CPU products of two axes cost a third less than of three.
+    Flat, since on a CPU products of two axes cost a third less than of three. What blocks add up
+    to, norms and shares of attention are of the parameters' type, products of `config.products`.
     """
+    kind = config.products or parameters["embedding"].dtype
     embedded = parameters["embedding"][tokens] + parameters["position"][: tokens.shape[1]]
     stream = embedded.reshape(-1, config.width)
     for layer in range(config.layers):
         weights = _of_layer(parameters, layer)
-        normed = _normed(stream, weights["gain_mix"])
+        normed = _normed(stream, weights["gain_mix"], kind)
         stream = stream + _attended(normed, weights, tokens.shape, config.heads)
-        inner = _normed(stream, weights["gain_feed"]) @ weights["inner"]
-        stream = stream + jax.nn.gelu(inner) @ weights["outer"]
-    return _normed(stream, parameters["gain_last"])
+        inner = _product(_normed(stream, weights["gain_feed"], kind), weights["inner"])
+        stream = stream + _product(jax.nn.gelu(inner), weights["outer"])
+    return _normed(stream, parameters["gain_last"], kind)
 
 
 def _of_layer(parameters: Parameters, layer: int) -> Parameters:
@@ -102,23 +113,31 @@ def _of_layer(parameters: Parameters, layer: int) -> Parameters:
     return {name.removeprefix(prefix): parameters[name] for name in names}
 
 
-def _normed(stream: Array, gain: Array) -> Array:
-    """RMSNorm."""
+def _normed(stream: Array, gain: Array, kind: DTypeLike) -> Array:
+    """RMSNorm, as a type."""
     scale = jax.lax.rsqrt(jnp.mean(stream * stream, axis=-1, keepdims=True) + 1e-6)
-    return stream * scale * gain
+    return (stream * scale * gain).astype(kind)
 
 
 def _attended(stream: Array, weights: Parameters, shape: tuple[int, ...], heads: int) -> Array:
     """(batch · sequence, width) causal attention of several heads."""
     batch, length = shape
     query, key, value = (
-        (stream @ weights[name]).reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
+        _product(stream, weights[name]).reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
         for name in ("query", "key", "value")
     )
-    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
+    kind = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.matmul(query, key.swapaxes(-1, -2), preferred_element_type=kind)
     seen = jnp.tril(jnp.ones((length, length), bool))
-    shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
-    return (shares @ value).transpose(0, 2, 1, 3).reshape(stream.shape) @ weights["mixed"]
+    scores = jnp.where(seen, scores / math.sqrt(query.shape[-1]), -jnp.inf)
+    shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    mixed = (shares @ value).transpose(0, 2, 1, 3).reshape(stream.shape)
+    return _product(mixed, weights["mixed"])
+
+
+def _product(stream: Array, weights: Array) -> Array:
+    """Of the stream's type."""
+    return stream @ weights.astype(stream.dtype)
 
 
 def flops_per_token(config: ModelConfig) -> float:

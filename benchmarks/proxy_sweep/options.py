@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.proxy_sweep.groups import Setting
 from benchmarks.proxy_sweep.mixtures import entropy_mixtures
-from benchmarks.proxy_sweep.model import ModelConfig
+from benchmarks.proxy_sweep.model import PRODUCTS, ModelConfig
 from benchmarks.proxy_sweep.smoke import SMOKE, build_smoke_corpus
 from benchmarks.proxy_sweep.tokenizer import train_tokenizer
 from benchmarks.proxy_sweep.tokens import read_tokens
@@ -15,7 +15,8 @@ from benchmarks.proxy_sweep.training import TrainingConfig
 from benchmarks.report import RESULTS
 from bimix_jax.entropy.tokenize import Tokenizer, load_tokenizer
 
-MODEL = ("width", "layers", "heads", "sequence")
+SHAPE = ("width", "layers", "heads", "sequence")
+MODEL = (*SHAPE, "products")
 TRAINING = ("steps", "batch", "learning_rate", "warm_up", "weight_decay", "clip", "checkpoints")
 
 
@@ -29,7 +30,10 @@ def add_training_options(parser: argparse.ArgumentParser, output: str) -> None:
     add("--entropies", help="what .entropies wrote of this corpus, or 'none' (that of results/)")
     add("--held-out", type=int, default=64, help="sequences a target to measure on (64)")
     add("--together", type=int, default=1, help="runs trained in one step (1)")
-    for config, names in ((ModelConfig(), MODEL), (TrainingConfig(), TRAINING)):
+    add("--products", choices=PRODUCTS, help="type of the models' matrix products (float32)")
+    add("--save-every", type=float, default=0.0, help="seconds between checkpoints on disk, where "
+        "writing a large model takes long (0: write every one)")  # fmt: skip
+    for config, names in ((ModelConfig(), SHAPE), (TrainingConfig(), TRAINING)):
         for name in names:
             default = getattr(config, name)
             add(f"--{name.replace('_', '-')}", type=type(default), help=f"({default})")

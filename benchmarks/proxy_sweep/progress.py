@@ -47,9 +47,13 @@ class Meter:
         self.done += tokens
         self.bar.update(self.task, completed=self.done, description=f"{self.what} · {self.speed()}")
 
-    def measured(self, done: int, loss: float) -> None:
+    def saved(self, done: int) -> None:
         """A checkpoint is written; all processes have trained `done` tokens together."""
-        self.done, self.last = done, None
+        self.done = done
+
+    def measured(self, loss: float) -> None:
+        """Losses are measured, and their mean is so much."""
+        self.last = None
         if not self.bar.console.is_terminal:
             line = f"{self.what} · mean loss {loss:.4f} · {self.speed()} · {self.left()} left"
             self.bar.console.print(line)

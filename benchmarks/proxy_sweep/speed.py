@@ -10,13 +10,14 @@ OTHER_SIZE = 8192
 """rows of a matrix large enough to keep a device busy, and no larger"""
 
 
-def matrix_rate(repeats: int = 5) -> float:
-    """Floating point operations a second of a product of large float32 matrices, the best of some.
+def matrix_rate(products: str | None = None, repeats: int = 5) -> float:
+    """Floating point operations a second of a product of large matrices, the best of some.
 
-    By the default precision of the device, which training has, too.
+    Of a type, by default float32, and by the default precision of the device, as in training.
     """
     size = SIZES.get(jax.default_backend(), OTHER_SIZE)
-    matrix = jnp.ones((size, size), jnp.float32)
+    # Not of ones, which some devices multiply faster than other numbers.
+    matrix = jax.random.normal(jax.random.key(0), (size, size), products or jnp.float32)
     product = jax.jit(jnp.matmul)
     product(matrix, matrix).block_until_ready()
     seconds = []

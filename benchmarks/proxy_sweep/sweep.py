@@ -1,5 +1,6 @@
 """Trains the runs of a sweep so that it can be killed at any moment and gone on with."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.proxy_sweep.progress import Meter, shown_progress
 from benchmarks.proxy_sweep.runs import Run
 from benchmarks.proxy_sweep.speed import matrix_rate
 from benchmarks.proxy_sweep.store import Store
-from benchmarks.proxy_sweep.training import TrainingState, mean_losses, train_step
+from benchmarks.proxy_sweep.training import TrainingState, learning_rates, mean_losses, train_step
 
 
 def prepared(runs: Sequence[Run], setting: Setting, folder: Path) -> Store:
@@ -44,12 +45,15 @@ def prepared(runs: Sequence[Run], setting: Setting, folder: Path) -> Store:
     return store
 
 
-def train(store: Store, say: Callable[[str], object] = lambda text: None) -> pd.DataFrame:
+def train(
+    store: Store, say: Callable[[str], object] = lambda text: None, save_every: float = 0.0
+) -> pd.DataFrame:
     """Train what is not trained yet, and is not being trained by another process.
 
     Args:
         store: see `prepared`.
         say: called with sentences for a person.
+        save_every: seconds that have to pass before a checkpoint is written; the last always is.
 
     Returns:
         What losses.csv holds: one row a run and checkpoint, in the form that `read_sweep` reads.
@@ -59,16 +63,20 @@ def train(store: Store, say: Callable[[str], object] = lambda text: None) -> pd.
     runs = sum(len(group.runs) for group in store.groups)
     say(f"{runs} runs, {total:,} tokens, of which {done:,} are done.")
     with shown_progress() as bar:
-        meter = Meter(total, done, setting.model, matrix_rate(), bar)
+        meter = Meter(total, done, setting.model, matrix_rate(setting.model.products), bar)
         # From the first again, since another process may have left one behind.
-        while any(_train_group(group, store, validation, meter) for group in store.groups):
+        while any(
+            _train_group(group, store, validation, meter, save_every) for group in store.groups
+        ):
             pass
     if store.done() < total:
         say("What is left is being trained by other processes.")
     return store.table("constant")
 
 
-def _train_group(group: Group, store: Store, validation: np.ndarray, meter: Meter) -> bool:
+def _train_group(
+    group: Group, store: Store, validation: np.ndarray, meter: Meter, save_every: float
+) -> bool:
     """Train a group to its end, if it is not there and no other process is at it; if so, True."""
     if store.standing(group).step == group.checkpoints[-1]:
         return False
@@ -78,9 +86,13 @@ def _train_group(group: Group, store: Store, validation: np.ndarray, meter: Mete
         start = store.resume(group)
         what = f"run {store.groups.index(group) + 1} of {len(store.groups)}, {group.name}"
         meter.begins(what)
+        saved = time.monotonic()
         for checkpoint in trained(group, start, validation, store.setting, meter):
-            store.save(group, checkpoint)
-            meter.measured(store.done(), checkpoint.losses[-1].mean())
+            if checkpoint.state is None or time.monotonic() - saved >= save_every:
+                store.save(group, checkpoint)
+                meter.saved(store.done())
+                saved = time.monotonic()
+            meter.measured(checkpoint.losses[-1].mean())
     return True
 
 
@@ -89,12 +101,14 @@ def trained(
 ) -> Iterator[Checkpoint]:
     """The checkpoints of a group that come after `start`, one by one."""
     plans = [_plan(run, setting) for run in group.runs]
+    rates = learning_rates(group.training)
     step, losses, state = start
     for target in (s for s in group.checkpoints if s > start.step):
         for now in range(step, target):
             tokens = np.stack([plan.batch(setting.tokens, now) for plan in plans])
-            state = train_step(state, tokens, setting.model, group.training)
+            # Only now, so that a device works while the next batch is put together.
             jax.block_until_ready(state)
+            state = train_step(state, tokens, rates[now], setting.model, group.training)
             meter.trained(group.tokens(1, setting.model.sequence))
         step = target
         losses = np.concatenate([losses, measured(state, validation, setting)[None]])

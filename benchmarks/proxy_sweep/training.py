@@ -97,13 +97,16 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
     return optax.join_schedules([rise, fall], [config.warm_up])
 
 
+def learning_rates(config: TrainingConfig) -> np.ndarray:
+    """(steps,) the rate of each."""
+    return np.asarray(jax.vmap(learning_rate(config))(np.arange(config.steps)), np.float32)
+
+
 def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """AdamW with clipped gradients; only matrices decay."""
+    """AdamW with clipped gradients, at a rate of 1; only matrices decay."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(
-            learning_rate(config), b2=0.95, weight_decay=config.weight_decay, mask=_is_matrix
-        ),
+        optax.adamw(1.0, b2=0.95, weight_decay=config.weight_decay, mask=_is_matrix),
     )
 
 
@@ -118,19 +121,30 @@ def initial_state(seeds: list[int], model: ModelConfig, config: TrainingConfig) 
     return TrainingState(parameters, jax.vmap(optimizer(config).init)(parameters))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"), donate_argnames="state")
 def train_step(
-    state: TrainingState, tokens: Array, model: ModelConfig, config: TrainingConfig
-) -> TrainingState:
+    state: TrainingState, tokens: np.ndarray, rate: float, model: ModelConfig,
+    config: TrainingConfig,
+) -> TrainingState:  # fmt: skip
     """The state after one more step.
 
     Args:
         state: of m models; it is used up.
         tokens: (m, batch, sequence + 1) ids.
+        rate: of learning.
         model: the models' shape.
         config: how they are trained.
     """
-    step = _over_models(functools.partial(_step_of_one, model=model, config=config), len(tokens))
+    # Its length is nothing to a step: one compilation for runs of any.
+    any_length = TrainingConfig(clip=config.clip, weight_decay=config.weight_decay)
+    return _step_of_all(state, tokens, rate, model, any_length)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "config"), donate_argnames="state")
+def _step_of_all(
+    state: TrainingState, tokens: Array, rate: Array, model: ModelConfig, config: TrainingConfig
+) -> TrainingState:
+    one = functools.partial(_step_of_one, rate=rate, model=model, config=config)
+    step = _over_models(one, len(tokens))
     return TrainingState(*step(state.parameters, state.optimizer, tokens))
 
 
@@ -147,10 +161,12 @@ def _over_models(function: Callable[..., Any], models: int) -> Callable[..., Any
 
 
 def _step_of_one(
-    parameters: Parameters, state: Any, tokens: Array, model: ModelConfig, config: TrainingConfig
-) -> tuple[Parameters, Any]:
+    parameters: Parameters, state: Any, tokens: Array, rate: Array, model: ModelConfig,
+    config: TrainingConfig,
+) -> tuple[Parameters, Any]:  # fmt: skip
     gradient = jax.grad(lambda p: mean_loss(p, tokens, model))(parameters)
     updates, state = optimizer(config).update(gradient, state, parameters)
+    updates = jax.tree.map(lambda update: rate * update, updates)
     return optax.apply_updates(parameters, updates), state  # type: ignore[return-value]
 
 

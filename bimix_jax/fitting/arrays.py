@@ -9,6 +9,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
@@ -39,6 +40,7 @@ class ArrayFit(NamedTuple):
     """() strength with which exponents were drawn to the law's centre, 0 for none"""
 
 
+@full_precision
 def fit_arrays(
     law: Law,
     mixture: ArrayLike,

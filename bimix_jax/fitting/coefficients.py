@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws.law import Law
 
@@ -25,6 +26,7 @@ class Coefficients(NamedTuple):
     """() in the unit of the budgets"""
 
 
+@full_precision
 def predict_losses(
     law: Law,
     coefficients: Coefficients,

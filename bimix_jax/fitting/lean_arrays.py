@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
@@ -17,6 +18,7 @@ from bimix_jax.fitting.residual import Points, Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
 
+@full_precision
 def fit_lean(
     law: Law,
     mixture: ArrayLike,

@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.exact import exact_proportions
@@ -30,6 +31,7 @@ REACH = 20.0
 """Budgets are searched from e^−20 to e^20 of the budget scale."""
 
 
+@full_precision
 def optimal_proportions(
     law: Law,
     coefficients: Coefficients,

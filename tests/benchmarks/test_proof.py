@@ -289,7 +289,7 @@ def test_command_trains_goes_on_and_reports(sweep, choices, setting, tmp_path, m
     few = dataclasses.replace(few, sweep=bx.read_sweep(path).digest())
     monkeypatch.setattr(command, "setting_of", lambda arguments: (setting, TRAINING))
     monkeypatch.setattr(command, "chosen_from", lambda *arguments: few)
-    monkeypatch.setattr(command, "train", lambda store, say: write_losses(store))
+    monkeypatch.setattr(command, "train", lambda store, *more: write_losses(store))
     line = ["proof", str(path), "--seeds", "2", "-o", str(output), "--results", str(results)]
     monkeypatch.setattr(sys, "argv", [*line, "--report", "--entropies", "none"])
     with pytest.raises(SystemExit):

@@ -36,7 +36,12 @@ from benchmarks.proxy_sweep.smoke import build_smoke_corpus
 from benchmarks.proxy_sweep.store import CheckpointWarning, Store
 from benchmarks.proxy_sweep.sweep import prepared, train
 from benchmarks.proxy_sweep.tokens import Tokens, read_tokens
-from benchmarks.proxy_sweep.training import TrainingConfig, checkpoint_steps, learning_rate
+from benchmarks.proxy_sweep.training import (
+    TrainingConfig,
+    _step_of_all,
+    checkpoint_steps,
+    learning_rate,
+)
 from benchmarks.proxy_sweep.unigram import unigram_losses
 from bimix_jax.entropy.tokenize import load_tokenizer
 
@@ -260,6 +265,43 @@ def test_cross_entropy_and_its_gradient_are_those_of_plain_differentiation(token
         assert np.allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+def test_products_of_bfloat16_are_close_to_those_of_float32():
+    parameters = initial_parameters(MODEL, 0)
+    tokens = np.random.default_rng(0).integers(64, size=(4, 17))
+    rounded = dataclasses.replace(MODEL, products="bfloat16")
+    (exact, slopes), (close, rounded_slopes) = (
+        jax.value_and_grad(mean_loss)(parameters, tokens, model) for model in (MODEL, rounded)
+    )
+    assert close != exact
+    assert close == pytest.approx(exact, rel=1e-3)
+    for name, slope in slopes.items():
+        assert rounded_slopes[name].dtype == slope.dtype == jnp.float32
+        difference = np.linalg.norm(rounded_slopes[name] - slope)
+        assert difference < 0.03 * np.linalg.norm(slope), name
+
+
+def test_seldom_saved_runs_end_the_same(setting, finished, tmp_path, monkeypatch):
+    written, whole = [], Store.save
+
+    def counted(self, group, checkpoint):
+        written.append((group.name, checkpoint.step))
+        whole(self, group, checkpoint)
+
+    monkeypatch.setattr(Store, "save", counted)
+    train(prepared(RUNS, setting, tmp_path), save_every=3600)
+    assert written == [("uniform", 60), ("scattered-01", 60)]
+    assert same_table(tmp_path, finished)
+
+
+def test_runs_of_any_length_and_schedule_share_a_compilation(setting, tmp_path):
+    decay = dataclasses.replace(TRAINING, steps=40, schedule="decay", checkpoints=3, clip=0.5)
+    longer = dataclasses.replace(decay, steps=50, schedule="constant")
+    pair = [run_of(f"run-{i}", UNIFORM, 0, config) for i, config in enumerate((decay, longer))]
+    before = _step_of_all._cache_size()
+    train(prepared(pair, setting, tmp_path))
+    assert _step_of_all._cache_size() == before + 1
+
+
 def test_rate_rises_then_stays_or_falls_to_nothing():
     constant, decay = (
         [float(learning_rate(dataclasses.replace(TRAINING, schedule=s))(i)) for i in range(61)]
@@ -412,7 +454,7 @@ def test_command_says_what_is_wrong_in_a_paragraph(tmp_path, monkeypatch, capsys
 
 def test_command_describes_the_sweep_and_compares_with_unigrams(tmp_path, monkeypatch, capsys):
     table = pd.DataFrame({"run": ["uniform"]} | {f"loss_{d}": [1.25] for d in SMOKE_DOMAINS})
-    monkeypatch.setattr(command, "train", lambda store, say: table)
+    monkeypatch.setattr(command, "train", lambda store, *more: table)
     monkeypatch.setattr(sys, "argv", ["proxy_sweep", "--smoke", "-o", str(tmp_path)])
     command.main()
     described = json.loads((tmp_path / "settings.json").read_text())

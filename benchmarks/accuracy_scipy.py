@@ -64,8 +64,13 @@ def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
         predicted = scipy_fit.losses(law, params, features)
         usable = jax.vmap(law.usable, in_axes=(0, None))(sweep.mixture, own)
         predicted = np.where(np.asarray(usable), predicted, np.nan)
-        each.append(np.nanmean(relative_errors(sweep, target, predicted)[split.test]))
+        each.append(_mean(relative_errors(sweep, target, predicted)[split.test]))
     return float(np.mean(each))
+
+
+def _mean(errors: np.ndarray) -> float:
+    """Of those that are known, nan without any."""
+    return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
 
 
 def picked_errors() -> dict[tuple[str, str], float]:

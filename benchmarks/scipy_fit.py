@@ -18,8 +18,8 @@ def best_of_starts(
 ) -> tuple[float, np.ndarray]:
     """Least Σ((ŷ−y)/y)² of one target over random starts, and its exponents and amplitudes.
 
-    Starts are drawn around the law's own, and those that are not finite left out; budgets are
-    divided by the sweep's largest.
+    Starts are drawn around the law's own, and those that are not finite left out; without any that
+    is, the sum is infinite and the parameters nan. Budgets are divided by the sweep's largest.
     """
     mixture, own, budget, loss = points_of(law, sweep, target)
     features = features_of(law, mixture, own, budget / sweep.largest_budget)
@@ -34,7 +34,7 @@ def best_of_starts(
         free = np.flatnonzero(np.append(~fixed, np.ones(count, bool)))
         residual, jacobian = _of_free(law, features, loss, start, free)
         first = np.clip(start[free], *bounds[free].T)
-        # Exponentials of exponentials may overflow at a start, which SciPy refuses.
+        # SciPy refuses them: a power of another domain's share where that is 0, for example.
         if not np.all(np.isfinite(residual(first))):
             continue
         ends.append(
@@ -43,6 +43,8 @@ def best_of_starts(
                 ftol=1e-13, gtol=1e-13, max_nfev=400,
             )
         )  # fmt: skip
+    if not ends:
+        return np.inf, np.full(len(start), np.nan)
     best = min(ends, key=lambda end: end.cost)
     start[free] = best.x
     return 2 * best.cost, start

@@ -147,7 +147,7 @@ def _predicted(axes: Axes, rows: np.ndarray, values: np.ndarray) -> None:
     low, high = axes.get_xlim()
     inside = (values >= low) & (values <= high)
     axes.plot(values[inside], rows[inside], "D", color=PREDICTED, mfc="none", ms=7, mew=1.5,
-              label="predicted by the law (triangle: beyond)", zorder=4)  # fmt: skip
+              label="predicted by the law (triangle: beyond)", zorder=4, clip_on=False)  # fmt: skip
     for beyond, edge, mark in ((values < low, low, "<"), (values > high, high, ">")):
         if beyond.any():  # nothing, unclipped, would count as being at 0
             axes.plot(np.full(beyond.sum(), edge), rows[beyond], mark, color=PREDICTED,

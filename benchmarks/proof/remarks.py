@@ -6,8 +6,9 @@ from benchmarks.proof.choices import Choices
 from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves
 from bimix_jax.sweep import Sweep
 
-ALIKE = 1e-2
-"""nats that rounding on other threads or devices may come to"""
+ALIKE = 2e-2
+"""nats, on the mean over checkpoints and targets, that rounding may come to: it grows over training
+to .015 between a CPU and a GPU, and to .03 between seeds"""
 
 
 def missing_runs(losses: pd.DataFrame, choices: Choices, seeds: int) -> list[str]:
@@ -32,8 +33,11 @@ def repeated_run(losses: pd.DataFrame, sweep: Sweep) -> list[str]:
     both = known.index.intersection(again.index)
     if not len(both):
         return []
-    difference = float((known.loc[both] - again.loc[both]).abs().to_numpy().max())
-    told = f"differs from the sweep's by at most {difference:.2g} nats at {len(both)} checkpoints"
-    if difference < ALIKE:
+    difference = (known.loc[both] - again.loc[both]).abs().to_numpy()
+    told = (
+        f"differs from the sweep's by {difference.mean():.2g} nats on the mean over {len(both)} "
+        f"checkpoints and {len(columns)} targets, {difference.max():.2g} at most"
+    )
+    if difference.mean() < ALIKE:
         return [f"The uniform run of seed 0 {told}: trained alike."]
     return [f"The uniform run of seed 0 {told}: not trained alike, so no prediction is of it."]

@@ -74,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     )
     add_training_options(parser, "sweep")
     parser.add_argument("--mixtures", type=int, help=f"how many ({MIXTURES})")
+    parser.add_argument("--no-decay", action="store_true", help="without runs of a decaying rate")
     return parser.parse_args()
 
 
@@ -90,7 +91,8 @@ def _train(arguments: argparse.Namespace) -> None:
 def _runs(arguments: argparse.Namespace, tokens: Tokens, training: TrainingConfig) -> list[Run]:
     entropies = entropies_of(arguments, tokens.domains)
     count = arguments.mixtures or (SMOKE_MIXTURES if arguments.smoke else MIXTURES)
-    return sweep_runs(sweep_mixtures(tokens.domains, count, entropies), training)
+    runs = sweep_runs(sweep_mixtures(tokens.domains, count, entropies), training)
+    return [run for run in runs if not (arguments.no_decay and run.training.schedule == "decay")]
 
 
 def _description(setting: Setting, runs: list[Run]) -> str:

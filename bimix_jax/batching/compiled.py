@@ -21,7 +21,9 @@ from bimix_jax.laws.law import Law
 CELLS = {"cpu": 1 << 16}
 """Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
 take `MANY_CELLS`, as they need work for thousands of lanes."""
-MANY_CELLS = 1 << 22
+MANY_CELLS = 1 << 24
+SHORTEST = 4096
+"""Sweeps a device that no chunk is made shorter than."""
 
 
 class Chunk(NamedTuple):
@@ -69,12 +71,12 @@ class Method:
             restraint=jnp.inf if self.restrained and not self.folds else None,
         )  # fmt: skip
 
-    def fit_lean(self, sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
+    def fit_lean(self, sweep: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
         """The same by the lean search, its errors, and whether each target is settled by it."""
         return fit_lean(
             self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
             own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
-            size=sweep.size,
+            size=sweep.size, steps=steps,
         )  # fmt: skip
 
     def error(self, found: ArrayFit, sweep: Chunk) -> Array:
@@ -89,31 +91,43 @@ class Method:
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
-def chunk_length(points: int, targets: int, devices: Sequence[jax.Device]) -> int:
-    """Sweeps a chunk, a multiple of the number of devices."""
-    cells = CELLS.get(devices[0].platform, MANY_CELLS)
-    return max(1, cells // (points * targets)) * len(devices)
+def chunk_length(
+    points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
+) -> int:
+    """Sweeps a chunk, a multiple of the number of devices; `fewer` divides it.
+
+    Where chunks are large, one of few `sweeps` is shorter by a power of four, so that little of it
+    is padding and few lengths are compiled.
+    """
+    cells, count = CELLS.get(devices[0].platform, MANY_CELLS) // fewer, len(devices)
+    length = max(1, cells // (points * targets))
+    while length > SHORTEST and length // 4 * count >= sweeps:
+        length //= 4
+    return length * count
 
 
 @functools.lru_cache(maxsize=256)
 def compiled_chunk(
     method: Method, devices: tuple[jax.Device, ...], lean: bool
-) -> Callable[[Chunk], tuple[ArrayFit, Array, Array]]:
+) -> Callable[[Chunk, int], tuple[ArrayFit, Array, Array]]:
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
-    Each device has its part of the sweeps, and none waits for another, as there is nothing to
-    exchange.
+    The number is the most evaluations of the lean search. Each device has its part of the sweeps,
+    and none waits for another, as there is nothing to exchange.
     """
 
-    def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
+    def one(sweep: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
         if lean:
-            return method.fit_lean(sweep)
+            return method.fit_lean(sweep, steps)
         found = method.fit(sweep)
         return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along = PartitionSpec("sweeps")
-    each = jax.shard_map(jax.vmap(one), mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
+    each = jax.shard_map(
+        jax.vmap(one, in_axes=(0, None)), mesh=mesh, in_specs=(along, PartitionSpec()),
+        out_specs=along, check_vma=False,
+    )  # fmt: skip
     kind: Mapping[str, bool | int] = REASSOCIATED if lean else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return jax.jit(each, compiler_options=options)

@@ -47,12 +47,12 @@ def padded_length(count: int) -> int:
     return length
 
 
-def buckets(rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
-    """Padded length and the sweeps (sweeps in it,) of every bucket that is not empty."""
-    counts, place = np.unique(rows.count, return_inverse=True)
+def buckets(rows: Rows, sweeps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Padded length and those of the sweeps in it, for every bucket that is not empty."""
+    counts, place = np.unique(rows.count[sweeps], return_inverse=True)
     lengths = np.array([padded_length(int(n)) for n in counts], int)[place]
     for length in np.unique(lengths):
-        yield int(length), np.flatnonzero(lengths == length)
+        yield int(length), sweeps[lengths == length]
 
 
 def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype: str) -> Chunk:

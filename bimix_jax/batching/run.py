@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +11,36 @@ import numpy as np
 from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
 from bimix_jax.batching.rows import Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
+from bimix_jax.fitting.lean import STEPS
 from bimix_jax.fitting.lean_arrays import replaced
 
 FEW = 16
-"""Sweeps that are fitted again go in chunks smaller by this factor."""
+"""Sweeps that the plain loop has to fit go in chunks smaller by this factor."""
+QUICK_STEPS = {"float64": 6, "float32": 5}
+"""Evaluations after which nearly all fits are settled. A chunk waits for its slowest fit, so in a
+batch of `MANY` chunks or more the others are searched again, in chunks of their own."""
+MANY = 8
 Progress = Callable[[int], None]
-"""Called with the number of sweeps of each chunk that is done."""
+"""Called with the number of sweeps of each chunk that are done."""
+
+
+class _Stage(NamedTuple):
+    """How the sweeps that are left are fitted."""
+
+    lean: bool
+    steps: int = STEPS
+    fewer: int = 1
+    """chunks are smaller by this factor"""
+
+
+class _Part(NamedTuple):
+    """A chunk's share of the sweeps."""
+
+    length: int
+    """points, padded"""
+    sweeps: np.ndarray
+    height: int
+    """sweeps, padded"""
 
 
 def fit_rows(
@@ -28,52 +52,63 @@ def fit_rows(
     """Fits of all sweeps, every entry with axes (sweeps, targets, …), and errors (sweeps, targets).
 
     Sweeps are dealt to chunks by their padded number of points; each such shape is compiled once.
+    What a stage does not settle is dealt again.
     """
-    parts = [
-        (length, which[first : first + height], height)
-        for length, which in buckets(rows)
-        for height in [chunk_length(length, len(rows.targets), devices)]
-        for first in range(0, len(which), height)
-    ]
-
-    def one(part: tuple[int, np.ndarray, int]) -> Any:
-        found = _fit_chunk(rows, method, devices, *part)
-        if progress is not None:
-            progress(len(part[1]))
-        return found
-
-    with ThreadPoolExecutor(_workers(devices)) as pool:
-        found = list(pool.map(one, parts))
-    order = np.argsort(np.concatenate([sweeps for _, sweeps, _ in parts]), kind="stable")
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *found)
-
-
-def _fit_chunk(
-    rows: Rows, method: Method, devices: tuple[jax.Device, ...], length: int, sweeps: np.ndarray,
-    height: int,
-) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
-    """Fits and errors of some sweeps; what the lean search leaves open goes to the plain loop."""
-    lean = method.lean(len(rows.domains))
-
-    def call(which: np.ndarray, height: int, lean: bool) -> Any:
-        # A context of its own, since a thread does not inherit this setting.
-        with jax.enable_x64(method.dtype == "float64"):
-            chunk = padded_chunk(rows, which, length, height, method.dtype)
-            found = compiled_chunk(method, devices, lean)(chunk)
-            return jax.tree.map(lambda leaf: _taken(leaf, len(which), len(rows.targets)), found)
-
-    *found, settled = call(sweeps, height, lean)
-    again = np.flatnonzero(~settled.all(axis=1))
-    few = -(-height // FEW // len(devices)) * len(devices)
-    for first in range(0, len(again), few):
-        places = again[first : first + few]
-        *better, _ = call(sweeps[places], few, False)
-        found = jax.tree.map(lambda old, new, at=places: replaced(old, at, new), found, better)
+    found, left = None, np.arange(len(rows.count))
+    for stage in _stages(rows, method, devices):
+        *new, settled = _fit_stage(rows, method, devices, stage, left, progress)
+        found = new if found is None else jax.tree.map(
+            lambda old, better, at=left: replaced(old, at, better), found, new
+        )  # fmt: skip
+        left = left[~settled.all(axis=1)]
+        if not len(left):
+            break
+    assert found is not None
     return found[0], found[1]
 
 
-def _taken(leaf: Any, sweeps: int, targets: int) -> np.ndarray:
-    return np.asarray(leaf)[:sweeps, :targets]
+def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
+    if not method.lean(len(rows.domains)):
+        return [_Stage(lean=False)]
+    parts = _parts(rows, np.arange(len(rows.count)), devices, 1)
+    quick = [_Stage(True, QUICK_STEPS[method.dtype])] if len(parts) >= MANY else []
+    return [*quick, _Stage(True), _Stage(False, fewer=FEW)]
+
+
+def _parts(
+    rows: Rows, sweeps: np.ndarray, devices: tuple[jax.Device, ...], fewer: int
+) -> list[_Part]:
+    return [
+        _Part(length, which[first : first + height], height)
+        for length, which in buckets(rows, sweeps)
+        for height in [chunk_length(length, len(rows.targets), devices, len(which), fewer)]
+        for first in range(0, len(which), height)
+    ]
+
+
+def _fit_stage(
+    rows: Rows, method: Method, devices: tuple[jax.Device, ...], stage: _Stage, sweeps: np.ndarray,
+    progress: Progress | None,
+) -> Any:  # fmt: skip
+    """Fits, errors and whether they are settled, of some sweeps in their order."""
+
+    def one(part: _Part) -> Any:
+        # A context of its own, since a thread does not inherit this setting.
+        with jax.enable_x64(method.dtype == "float64"):
+            chunk = padded_chunk(rows, part.sweeps, part.length, part.height, method.dtype)
+            found = compiled_chunk(method, devices, stage.lean)(chunk, stage.steps)
+            found = jax.tree.map(
+                lambda leaf: np.asarray(leaf)[: len(part.sweeps), : len(rows.targets)], found
+            )
+        if progress is not None:
+            progress(int(found[-1].all(axis=1).sum()))
+        return found
+
+    parts = _parts(rows, sweeps, devices, stage.fewer)
+    with ThreadPoolExecutor(_workers(devices)) as pool:
+        found = list(pool.map(one, parts))
+    order = np.argsort(np.concatenate([part.sweeps for part in parts]), kind="stable")
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *found)
 
 
 def _workers(devices: tuple[jax.Device, ...]) -> int:

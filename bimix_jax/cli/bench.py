@@ -12,18 +12,22 @@ CASES = (
     Case(), Case(dtype="float32"), Case("log"), Case(huber=0.02), Case(points=200),
     Case(dtype="float32", fits=100_000),
 )  # fmt: skip
+LARGE_CASES = tuple(Case(dtype=dtype, fits=1 << 20) for dtype in ("float64", "float32"))
+"""For devices that work on hundreds of thousands of fits at a time."""
 
 
 def bench(json: options.Json = False) -> None:
     """Measure how many fits a second this machine does, and what share of its peak that is.
 
     About a minute. Rates are after compilation, medians of five calls of the batch that `bimix
-    batch` runs; "of it" is the share of the ceiling that binds, measured here too.
+    batch` runs; "on device" is the compiled search alone, on data that lie in the device's memory
+    (on a CPU, of one thread); "of it" is the share of the ceiling that binds, measured here too.
 
     Example: `bimix bench`
     """
     ceilings = {dtype: measure_ceilings(dtype) for dtype in ("float64", "float32")}
-    rows = [measure(case, ceilings[case.dtype]) for case in CASES]
+    cases = CASES if jax.default_backend() == "cpu" else (*CASES, *LARGE_CASES)
+    rows = [measure(case, ceilings[case.dtype]) for case in cases]
     device = f"{len(jax.local_devices())} × {jax.devices()[0].device_kind}, jax {jax.__version__}"
     if json:
         return show_json({"device": device, "ceilings": ceilings_of(ceilings), "rows": rows})
@@ -33,9 +37,16 @@ def bench(json: options.Json = False) -> None:
             f"Ceilings in {dtype}: {found.flops / 1e9:.3g} billion operations and "
             f"{found.bytes / 1e9:.3g} GB a second."
         )
-    best = max(rows, key=lambda row: row["fits/s"])
-    return show_line(
-        f"{best['fits/s']:,.0f} fits a second in {best['dtype']}, {100 * best['of it']:.0f} % of "
+    return show_line(_to_quote(rows))
+
+
+def _to_quote(rows: list[dict]) -> str:
+    """The highest rate, and what it is a share of."""
+    best = max(rows, key=lambda row: max(row["fits/s"], row["on device"]))
+    rate = max(best["fits/s"], best["on device"])
+    where = " of data on the device" if best["on device"] > best["fits/s"] else ""
+    return (
+        f"{rate:,.0f} fits a second in {best['dtype']}{where}, {100 * best['of it']:.0f} % of "
         f"the ceiling ({best['bound']})."
     )
 

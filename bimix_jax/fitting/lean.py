@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
 from bimix_jax.fitting.residual import (
@@ -32,7 +33,10 @@ from bimix_jax.fitting.solve import ROUNDING
 from bimix_jax.laws.law import Law
 
 STEPS = 16
-"""Most evaluations a stage; 6 are usual, and the few fits that need more go to the plain loop."""
+"""Most evaluations of a search; 6 are usual, the few fits that need more go to the plain loop."""
+LOOSE = 1e-3
+"""Tolerance of the projected search where it only starts the full one: steps after that would be
+steps towards another optimum."""
 DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
 """As in `gauss_newton`."""
 LARGEST = 4
@@ -93,27 +97,35 @@ def is_lean(law: Law, domains: int) -> bool:
 def lean_fit(
     law: Law, points: Points, starts: Array, lower: Array, upper: Array,
     residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
+    steps: ArrayLike = STEPS,
 ) -> LeanFit:  # fmt: skip
-    """Fit the points of one target, from the best of starts (starts, exponents) within bounds."""
+    """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
+
+    `steps` () is the most evaluations of a search; where more give a result, that does not depend
+    on it.
+    """
     low, high, count = list(lower), list(upper), len(lower)
     data = _Scaled.of(points, residual)
     flatness = _Flatness(jnp.sum(data.target**2), len(data.target), tolerance)
+    full_follows = needs_full(residual, huber)
     start = _best_start(law, data, starts)
-    end = _search(functools.partial(_projected_terms, law, data), start, low, high, flatness)
-    settled, steps = _settled(end, low, high, flatness), end.steps
+    projected = functools.partial(_projected_terms, law, data)
+    loose = flatness._replace(tolerance=LOOSE) if full_follows else flatness
+    end = _search(projected, start, low, high, loose, steps)
+    settled, taken = _settled(end, low, high, flatness), end.steps
     amplitudes = end.terms.amplitudes
-    if needs_full(residual, huber):
+    if full_follows:
         low, high = (
             low + [jnp.zeros_like(a) for a in amplitudes],
             high + [jnp.inf] * len(amplitudes),
         )
         full = functools.partial(_full_terms, law, points, residual, huber)
-        end = _search(full, [*end.params, *amplitudes], low, high, flatness)
-        settled, steps = _settled(end, low, high, flatness), steps + end.steps
+        end = _search(full, [*end.params, *amplitudes], low, high, flatness, steps)
+        settled, taken = _settled(end, low, high, flatness), taken + end.steps
         amplitudes = end.params[count:]
     held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, low, high, strict=True)]
     return LeanFit(
-        jnp.stack(end.params[:count]), jnp.stack(amplitudes), end.terms.value, steps,
+        jnp.stack(end.params[:count]), jnp.stack(amplitudes), end.terms.value, taken,
         _any([*held, *(a <= 0 for a in amplitudes)]), settled & jnp.isfinite(end.terms.value),
     )  # fmt: skip
 
@@ -322,16 +334,16 @@ def _apart(matrix: Entries, scale: Scalars, roundings: int) -> Array:
 
 def _search(
     terms_at: Callable[[Scalars], _Terms], start: Scalars, low: Scalars, high: Scalars,
-    flatness: _Flatness,
+    flatness: _Flatness, steps: ArrayLike,
 ) -> _State:  # fmt: skip
-    """Damped Gauss-Newton within bounds until every free slope is flat, or for `STEPS`."""
+    """Damped Gauss-Newton within bounds until every free slope is flat, or for so many steps."""
 
     def step(state: _State) -> _State:
         tried = _step(state, low, high)
         return _better(state, tried, terms_at(tried))
 
     def unfinished(state: _State) -> Array:
-        return (state.steps < STEPS) & ~_flat(state, low, high, flatness)
+        return (state.steps < steps) & ~_flat(state, low, high, flatness)
 
     first = [jnp.clip(x, a, b) for x, a, b in zip(start, low, high, strict=True)]
     damping = jnp.full_like(flatness.power, DAMPING)

@@ -12,7 +12,7 @@ from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
-from bimix_jax.fitting.lean import LeanFit, lean_fit
+from bimix_jax.fitting.lean import STEPS, LeanFit, lean_fit
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import Points, Residual, mean_relative_error
 from bimix_jax.laws.law import Law
@@ -33,11 +33,12 @@ def fit_lean(
     starts: ArrayLike | None = None,
     tolerance: float | None = None,
     size: ArrayLike | None = None,
+    steps: ArrayLike = STEPS,
 ) -> tuple[ArrayFit, Array, Array]:
     """Fits of a law to several targets, their errors, and whether `fit_arrays` finds the same.
 
     Args as those of `fit_arrays`, where loss and weight are (points, targets) and starts
-    (starts, exponents) or (targets, starts, exponents).
+    (starts, exponents) or (targets, starts, exponents); `steps` () is the most evaluations.
 
     Returns:
         An `ArrayFit` with a leading axis (targets,), mean relative errors (targets,), and settled
@@ -59,7 +60,7 @@ def fit_lean(
     flat = tolerance or default_tolerance(losses.dtype)
 
     def one(points: Points, starts: Array) -> LeanFit:
-        return lean_fit(law, points, starts, lower, upper, residual, huber, flat)
+        return lean_fit(law, points, starts, lower, upper, residual, huber, flat, steps)
 
     found = jax.vmap(one)(points, each_start)
     fitted, settled = _array_fit(law, found, points, bad, membership, scale)

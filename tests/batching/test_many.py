@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.batching.compiled import Method, compiled_chunk
+from bimix_jax.batching import compiled, run
+from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
 from bimix_jax.batching.rows import padded_length
 from bimix_jax.batching.table import fit_table
+from bimix_jax.bench.problems import synthetic_rows
 from tests.batching.tables import table_of_sweeps
 
 NUMBERS = ["A", "B", "C", "alpha", "beta", "error"]
@@ -54,10 +58,35 @@ def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
 def test_a_second_call_with_known_sizes_compiles_nothing(sizes, fits):
     calls = [compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()), lean)
              for lean in (True, False)]  # fmt: skip
-    compiled = [call._cache_size() for call in calls]
-    assert compiled[0] > 0
+    known = [call._cache_size() for call in calls]
+    assert known[0] > 0
     bx.fit_many(list(sizes.values())[::-1] * 2)
-    assert [call._cache_size() for call in calls] == compiled
+    assert [call._cache_size() for call in calls] == known
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_large_chunks_are_shorter_for_few_sweeps_and_of_few_lengths(devices):
+    of_gpu = [SimpleNamespace(platform="gpu")] * devices
+    lengths = {chunk_length(64, 1, of_gpu, n) for n in range(1, 3_000_000, 999)}
+    assert lengths == {devices * (1 << 18 >> 2 * k) for k in range(4)}
+    for sweeps in (5_000, 70_000, 200_000):
+        assert chunk_length(64, 1, of_gpu, sweeps) < 4 * max(sweeps, 4096 * devices)
+        assert chunk_length(64, 1, of_gpu, sweeps) >= sweeps
+
+
+def test_sweeps_that_take_long_are_searched_again_and_end_the_same(monkeypatch):
+    rows = synthetic_rows(600, 12, noise=0.05)
+    method, devices = Method(bx.BiMix()), tuple(jax.local_devices())
+    monkeypatch.setattr(compiled, "CELLS", {"cpu": 12 * 40})
+    told = []
+    found, errors = run.fit_rows(rows, method, devices, told.append)
+    monkeypatch.setattr(run, "MANY", 10**9)
+    whole, same = run.fit_rows(rows, method, devices)
+    assert sum(told) == 600
+    slow = found.steps[:, 0] > run.QUICK_STEPS["float64"]
+    assert 5 < slow.sum() < 595
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, whole)
+    np.testing.assert_allclose(errors, same, rtol=1e-9)
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 100, 1000, 5000])

@@ -317,8 +317,8 @@ def test_uniform_run_repeats_the_sweeps(choices, setting, tmp_path):
     runs = [uniform, dataclasses.replace(uniform, name="other", mixture=(0.5, 0.3, 0.2))]
     shorter = bx.read_sweep(train(prepared(runs, setting, tmp_path / "sweep")))
     assert repeated_run(losses, shorter) == [
-        "The uniform run of seed 0 differs from the sweep's by at most 0 nats at 3 checkpoints: "
-        "trained alike."
+        "The uniform run of seed 0 differs from the sweep's by 0 nats on the mean over 3 "
+        "checkpoints and 3 targets, 0 at most: trained alike."
     ]
     losses.loc[0, "loss_a"] += 1
     assert "not trained alike" in repeated_run(losses, shorter)[0]

@@ -325,7 +325,7 @@ def _readable_log(axes: "Axes") -> None:
 def _short(value: float, _: object = None) -> str:
     if value < 1:
         return f"{value:g}"
-    return EngFormatter(sep="\N{THIN SPACE}")(value)
+    return EngFormatter(sep="\N{THIN SPACE}")(float(f"{value:.3g}"))
 
 
 def _colorbar(figure: Figure, norm: LogNorm, label: str) -> None:

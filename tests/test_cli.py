@@ -233,11 +233,12 @@ def demo(tmp_path_factory):
     return result.stdout, folder
 
 
-def test_demo_goes_the_whole_way(demo, embedded):
+def test_demo_goes_the_whole_way(demo):
     shown, folder = demo
-    train, test = embedded.split_runs(0.3, seed=0)
+    sweep = bx.read_sweep(bx.datasets.debian_sweep())
+    train, test = sweep.split_runs(0.3, seed=0)
     fitted = bx.fit(train)
-    best = bx.optimize_mixture(fitted, 2 * embedded.largest_budget)
+    best = bx.optimize_mixture(fitted, 2 * sweep.largest_budget)
     mre = bx.evaluate(fitted, test).table().loc["overall", "mre"]
     wanted = [
         f"{fitted.table().loc['python', 'alpha']:.4f}",
@@ -245,7 +246,7 @@ def test_demo_goes_the_whole_way(demo, embedded):
         f"{best.mixture['python']:.4f}",
         f"{best.objective:.4f}",
         "uniform",
-        f"best run of the sweep ({bx.best_measured(embedded)})",
+        f"best run of the sweep ({bx.best_measured(sweep)})",
         "model size and tokeniser",
         "import bimix_jax as bx",
     ]

@@ -11,11 +11,9 @@ from bimix_jax.cli.optimize import show_optimum
 from bimix_jax.cli.show import show_line, show_notes, show_table
 from bimix_jax.sweep import Sweep
 
-PAST_WARM_UP = 573_440
-"""tokens; the first two checkpoints lie inside the learning-rate warm-up"""
 IN_PYTHON = """\
 import bimix_jax as bx
-sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+sweep = bx.read_sweep(bx.datasets.debian_sweep())
 train, test = sweep.split_runs(0.3, seed=0)
 fitted = bx.fit(train, bx.BiMix())
 print(fitted.table())
@@ -34,7 +32,7 @@ def demo(
 
     Example: `bimix demo -o pictures`
     """
-    sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(PAST_WARM_UP)
+    sweep = bx.read_sweep(bx.datasets.debian_sweep())
     train, test = sweep.split_runs(0.3, seed=0)
     show_line(f"Embedded sweep: {sweep.summary()}")
     show_notes(sweep.notes)

@@ -1,6 +1,44 @@
-"""Real sweeps that come with the package."""
+"""Real sweeps that come with the package, trained for it by `benchmarks/proxy_sweep`."""
 
 from pathlib import Path
+
+DEBIAN = {"1.3M": "debian_1_3m.csv", "11.5M": "debian_11_5m.csv"}
+
+
+def debian_sweep(model: str = "1.3M") -> Path:
+    """Path of one of two sweeps of the same 32 mixtures, at two model sizes; a wide table.
+
+    Seven text domains of Debian packages (C, database documentation, a dictionary, an essay, German
+    and Perl manuals, Python), 2.7 to 4.1 million tokens each; byte-level BPE of 4 096 types. The
+    mixtures are the uniform one, those of four entropies and 27 scattered over the simplex, every
+    proportion 1 % or more; the uniform one and scattered-01 have three seeds. Losses are in nats
+    per token of held-out text, at 12 checkpoints that are even in log budget, from twice the
+    warm-up on, at a constant rate. Decoder-only transformers of four layers, contexts of 128
+    tokens, AdamW, trained on one H100 GPU.
+
+    - "1.3M": width 128, four heads, batches of 16 × 128 tokens, rate 2e-3, warm-up of 64 steps, up
+      to 2.95 million tokens, at most .56 of a domain's text; products of TF32
+      (`python -m benchmarks.proxy_sweep corpus --mixtures 32 --together 36`).
+    - "11.5M": width 448, seven heads, batches of 32 × 128 tokens, rate 1e-3, warm-up of 128 steps,
+      up to 23.5 million tokens, for which the text of a domain is seen up to 4.4 times; products of
+      bfloat16 (the same with `--width 448 --heads 7 --batch 32 --steps 5741 --warm-up 128
+      --learning-rate 1e-3 --products bfloat16 --no-decay`).
+
+    SHA-256 of the corpus' files are in benchmarks/results/proxy_corpus.json.
+
+    Raises:
+        ValueError: if there is no such size.
+
+    >>> from bimix_jax import read_sweep
+    >>> small, large = (read_sweep(debian_sweep(model)) for model in ("1.3M", "11.5M"))
+    >>> print(small.summary())
+    36 runs of 32 mixtures at 12 budgets up to 2.94912e+06 tokens: 432 points, 7 domains, 7 targets
+    >>> bool((small.mixtures == large.mixtures).all(axis=None))
+    True
+    """
+    if model not in DEBIAN:
+        raise ValueError(f"model is {model!r}; expected one of {', '.join(DEBIAN)}.")
+    return Path(__file__).parent / DEBIAN[model]
 
 
 def proxy_sweep() -> Path:

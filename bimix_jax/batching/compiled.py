@@ -91,6 +91,11 @@ class Method:
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
+def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
+    """Whether a chunk holds hundreds of thousands of fits, not what stays in a cache."""
+    return devices[0].platform not in CELLS
+
+
 def chunk_length(
     points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
 ) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +30,14 @@ class Rows:
     """(points,) int"""
 
     @functools.cached_property
+    def first(self) -> np.ndarray:
+        """(sweeps,) place of the first point of each."""
+        return np.cumsum(self.count) - self.count
+
+    @functools.cached_property
     def scale(self) -> np.ndarray:
         """(sweeps,) the largest budget of each."""
-        first = np.cumsum(self.count) - self.count
-        return np.maximum.reduceat(self.budget, first) if len(first) else np.zeros(0)
+        return np.maximum.reduceat(self.budget, self.first) if len(self.count) else np.zeros(0)
 
 
 def padded_length(count: int) -> int:
@@ -61,16 +66,18 @@ def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype
     Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
     """
     targets = 1 << (len(rows.targets) - 1).bit_length()
-    source, there = _places(rows.count, sweeps, length, height)
+    place, padding = _places(rows, sweeps, length, height)
 
-    def spread(values: np.ndarray, padding: float, kind: str = dtype) -> np.ndarray:
-        wide = np.take(values, source, axis=0).astype(kind, copy=False)
-        if not there.all():
-            wide[~there] = padding
+    def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
+        wide = values[place].astype(kind, copy=False).reshape(height, length, *values.shape[1:])
+        if padding is not None:
+            wide[padding] = harmless
         return wide
 
-    loss = np.full((height, length, targets), np.nan, dtype)
-    loss[:, :, : len(rows.targets)] = spread(rows.loss, np.nan)
+    loss = spread(rows.loss, np.nan)
+    if targets > len(rows.targets):
+        further = np.full((height, length, targets - len(rows.targets)), np.nan, dtype)
+        loss = np.concatenate([loss, further], axis=2)
     scale = np.ones(height, dtype)
     scale[: len(sweeps)] = rows.scale[sweeps]
     own = np.full((height, targets), -1)
@@ -89,12 +96,16 @@ def own_index(rows: Rows) -> np.ndarray:
 
 
 def _places(
-    count: np.ndarray, sweeps: np.ndarray, length: int, height: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the rows the points of a chunk (height, length) are, and whether they are there."""
+    rows: Rows, sweeps: np.ndarray, length: int, height: int
+) -> tuple[Any, np.ndarray | None]:
+    """Where in the rows the points of a chunk are, and which (height, length) are padding, if any.
+
+    Sweeps that stand together and fill the chunk are a slice, of which nothing is copied.
+    """
     first, lengths = np.zeros((2, height), int)
-    first[: len(sweeps)] = (np.cumsum(count) - count)[sweeps]
-    lengths[: len(sweeps)] = count[sweeps]
+    first[: len(sweeps)], lengths[: len(sweeps)] = rows.first[sweeps], rows.count[sweeps]
+    if np.all(lengths == length) and np.all(np.diff(first) == length):
+        return slice(int(first[0]), int(first[0]) + height * length), None
     position = np.arange(length)
     there = position < lengths[:, None]
-    return np.where(there, first[:, None] + position, 0), there
+    return np.where(there, first[:, None] + position, 0), None if there.all() else ~there

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
+from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS
@@ -17,9 +17,8 @@ from bimix_jax.fitting.lean_arrays import replaced
 FEW = 16
 """Sweeps that the plain loop has to fit go in chunks smaller by this factor."""
 QUICK_STEPS = {"float64": 6, "float32": 5}
-"""Evaluations after which nearly all fits are settled. A chunk waits for its slowest fit, so in a
-batch of `MANY` chunks or more the others are searched again, in chunks of their own."""
-MANY = 8
+"""Evaluations after which nearly all fits are settled. A chunk waits for its slowest fit; where
+chunks are large, as on GPUs, fits that need more are searched again in chunks of their own."""
 Progress = Callable[[int], None]
 """Called with the number of sweeps of each chunk that are done."""
 
@@ -70,8 +69,7 @@ def fit_rows(
 def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
     if not method.lean(len(rows.domains)):
         return [_Stage(lean=False)]
-    parts = _parts(rows, np.arange(len(rows.count)), devices, 1)
-    quick = [_Stage(True, QUICK_STEPS[method.dtype])] if len(parts) >= MANY else []
+    quick = [_Stage(True, QUICK_STEPS[method.dtype])] if has_large_chunks(devices) else []
     return [*quick, _Stage(True), _Stage(False, fewer=FEW)]
 
 

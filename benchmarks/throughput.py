@@ -3,10 +3,10 @@
     python -m benchmarks.throughput
     python -m benchmarks.throughput --large
 
-Rates are after compilation, medians of five calls on all cores; SciPy has one. Every rate has the
-number of fits that did not converge and the largest excess of a sum of squares over the plain
-loop's from all starts; "× SciPy" is against SciPy's rate on the same residual and points in this
-run. "of it" is the share of the measured ceiling that binds. --large adds a million fits.
+Rates are after compilation, medians of at least five calls on all cores; SciPy has one. Every rate
+has the number of fits that did not converge and the largest excess of a sum of squares over the
+plain loop's from all starts; "× SciPy" is against SciPy's rate on the same residual and points in
+this run. "of it" is the share of the measured ceiling that binds. --large adds a million fits.
 """
 
 import argparse

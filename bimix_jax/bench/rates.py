@@ -19,7 +19,8 @@ from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws import BiMix
 
-CALLS = 5
+CALLS, SECONDS = 5, 1.0
+"""After the first call, at least so many, and for at least so long."""
 COMPARED = 500
 """Fits whose sums of squares are compared with the plain loop's from all starts."""
 
@@ -55,8 +56,8 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     """
     rows, devices = synthetic_rows(case.fits, case.points), tuple(jax.local_devices())
     compiled_chunk.cache_clear()
-    seconds = []
-    for _ in range(CALLS + 1):
+    seconds = list[float]()
+    while len(seconds) <= CALLS or sum(seconds[1:]) < SECONDS:
         started = time.perf_counter()
         found, _ = fit_rows(rows, case.method, devices)
         seconds.append(time.perf_counter() - started)
@@ -89,8 +90,8 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
         chunk = padded_chunk(rows, np.arange(sweeps), length, sweeps, case.dtype)
         resident = jax.block_until_ready(jax.device_put(chunk, devices[0]))
         settled = np.asarray(call(resident, steps)[2])
-        seconds = []
-        for _ in range(CALLS):
+        seconds = list[float]()
+        while len(seconds) < CALLS or sum(seconds) < SECONDS:
             started = time.perf_counter()
             jax.block_until_ready(call(resident, steps))
             seconds.append(time.perf_counter() - started)

@@ -19,9 +19,9 @@ LARGE_CASES = tuple(Case(dtype=dtype, fits=1 << 20) for dtype in ("float64", "fl
 def bench(json: options.Json = False) -> None:
     """Measure how many fits a second this machine does, and what share of its peak that is.
 
-    About a minute. Rates are after compilation, medians of five calls of the batch that `bimix
-    batch` runs; "on device" is the compiled search alone, on data that lie in the device's memory
-    (on a CPU, of one thread); "of it" is the share of the ceiling that binds, measured here too.
+    About a minute. Rates are after compilation, medians of at least five calls of the batch that
+    `bimix batch` runs; "on device" is the compiled search alone, on data that lie in the device's
+    memory (on a CPU, of one thread); "of it" is the share of the ceiling that binds, measured here.
 
     Example: `bimix bench`
     """

@@ -16,6 +16,9 @@ Of seed 0 everything is trained first, what matters most before the rest; then s
 Stop it at any time: the same command goes on from the last checkpoint, with the mixtures that were
 chosen when it began (proof/choices.json). The same command in several processes shares the runs.
 
+--targets says which targets count, such as those of the domains that a model is for; nothing else
+of the table is looked at then. --laws and --last-budget train less.
+
 At the end, or at any time with --report, which trains nothing and needs no corpus, it prints what
 has been measured and says what is missing; numbers and picture go to benchmarks/results/proof.json
 and proof.png. A first try, in some minutes:
@@ -37,6 +40,7 @@ from benchmarks.proof.choices import Choices, chosen_from
 from benchmarks.proof.judged import judged_table
 from benchmarks.proof.kept import kept_choices, load_choices
 from benchmarks.proof.picture import plot_proof
+from benchmarks.proof.recommended import TIMES
 from benchmarks.proof.remarks import missing_runs, repeated_run
 from benchmarks.proof.training import check_same, proof_runs
 from benchmarks.proxy_sweep.groups import Setting
@@ -44,6 +48,7 @@ from benchmarks.proxy_sweep.options import add_training_options, entropies_of, s
 from benchmarks.proxy_sweep.sweep import prepared, train
 from benchmarks.report import RESULTS, write_results
 from bimix_jax.cli.show import show_notes, show_table
+from bimix_jax.laws import LAWS
 from bimix_jax.plots import save_figure
 from bimix_jax.sweep import Sweep
 
@@ -55,7 +60,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *where, **more: _say(str(message))
     try:
         arguments = _arguments()
-        sweep = bx.read_sweep(arguments.sweep)
+        sweep = _sweep(arguments)
         if not arguments.report:
             _train(arguments, sweep)
         _report(arguments, sweep)
@@ -81,6 +86,10 @@ def _arguments() -> argparse.Namespace:
     add("sweep", type=Path, help="losses.csv of the sweep")
     add_training_options(parser, "proof")
     add("--seeds", type=int, default=SEEDS, help=f"runs a mixture ({SEEDS})")
+    add("--targets", nargs="+", help="targets that count, alike (all)")
+    add("--laws", nargs="+", default=list(LAWS), help="whose optima are trained (all)")
+    add("--last-budget", action="store_true", help="the sweep's last budget alone, not twice that")
+    add("--name", default="proof", help="of the files of numbers and picture (proof)")
     add("--report", action="store_true", help="report what has been measured; train nothing")
     add("--results", type=Path, help="folder of numbers and picture (benchmarks/results; with "
         "--smoke that of --output)")  # fmt: skip
@@ -99,16 +108,19 @@ def _chosen(arguments: argparse.Namespace, sweep: Sweep, setting: Setting) -> Ch
     _say("fits the laws of the package to the sweep and judges them; that takes minutes.")
     tokens = setting.tokens
     sizes = {name: len(ids) for name, ids in zip(tokens.domains, tokens.train, strict=True)}
-    return chosen_from(sweep, sizes, entropies_of(arguments, sweep.domains))
+    times = (1,) if arguments.last_budget else TIMES
+    entropies = entropies_of(arguments, sweep.domains)
+    return chosen_from(sweep, sizes, entropies, arguments.laws, times)
 
 
 def _report(arguments: argparse.Namespace, sweep: Sweep) -> None:
     choices = load_choices(arguments.output, sweep)
-    losses = _losses(arguments.output)
+    losses = _losses(arguments.output, sweep)
     table = judged_table(losses, choices)
+    counted = "targets" if arguments.targets is None else ", ".join(sweep.targets)
     for name, tokens in choices.budgets().items():
         shown = table[table["budget"] == name].drop(columns="budget")
-        show_table(shown, f"Mean loss over targets after {tokens:,.0f} tokens, nats ({name})")
+        show_table(shown, f"Mean loss over {counted} after {tokens:,.0f} tokens, nats ({name})")
     notes = [
         *missing_runs(losses, choices, arguments.seeds), *repeated_run(losses, sweep),
         *choices.notes,
@@ -116,15 +128,33 @@ def _report(arguments: argparse.Namespace, sweep: Sweep) -> None:
     show_notes(notes)
     folder = arguments.results or (arguments.output if arguments.smoke else RESULTS)
     settings = {"seeds": arguments.seeds, "choices": dataclasses.asdict(choices), "remarks": notes}
-    write_results(folder, "proof", table, settings)
-    save_figure(plot_proof(losses, choices), folder / "proof.png")
+    write_results(folder, arguments.name, table, settings)
+    save_figure(plot_proof(losses, choices), folder / f"{arguments.name}.png")
 
 
-def _losses(folder: Path) -> pd.DataFrame:
+def _sweep(arguments: argparse.Namespace) -> Sweep:
+    """The table, of its targets those that count."""
+    if arguments.targets is None:
+        return bx.read_sweep(arguments.sweep)
+    table = pd.read_csv(arguments.sweep)
+    there = [column for column in table if column.startswith("loss_")]
+    wanted = [f"loss_{target}" for target in arguments.targets]
+    unknown = sorted(set(wanted) - set(there))
+    if unknown:
+        raise ValueError(
+            f"--targets: {arguments.sweep} has no {', '.join(unknown)}; it has {', '.join(there)}."
+        )
+    return bx.read_sweep(table.drop(columns=sorted(set(there) - set(wanted))))
+
+
+def _losses(folder: Path, sweep: Sweep) -> pd.DataFrame:
+    """Losses so far, of the sweep's targets."""
     path = folder / "losses.csv"
     if not path.exists():
         raise ValueError(f"{path} is not there yet: no run has come to its first checkpoint.")
-    return pd.read_csv(path)
+    table = pd.read_csv(path)
+    kept = {f"loss_{target}" for target in sweep.targets}
+    return table.drop(columns=[c for c in table if c.startswith("loss_") and c not in kept])
 
 
 if __name__ == "__main__":

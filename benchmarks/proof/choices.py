@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import bimix_jax as bx
-from benchmarks.proof.recommended import BUDGETS, judged_best, recommended_by
+from benchmarks.proof.recommended import TIMES, judged_best, recommended_by
 from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
@@ -24,7 +24,7 @@ class Choice:
     trained_as: str
     """name of the choice whose runs are its own, too"""
     predicted: tuple[float, ...] = ()
-    """mean losses over targets at each of `BUDGETS`, by the law that recommends it, if one does"""
+    """mean losses over targets at each of the budgets, by the law that recommends it, if any"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Choices:
     """law that `compare` would trust; empty if the sweep is too small to judge by"""
     choices: tuple[Choice, ...]
     notes: tuple[str, ...] = ()
+    times: tuple[int, ...] = TIMES
+    """budgets at which choices are compared, as multiples of the sweep's last"""
 
     def trained(self) -> list[Choice]:
         """Those that have runs of their own."""
@@ -47,7 +49,7 @@ class Choices:
 
     def budgets(self) -> dict[str, float]:
         """Name → tokens of the budgets at which choices are compared."""
-        return {name: self.budget * times for name, times in BUDGETS.items()}
+        return {f"{multiple}x": self.budget * multiple for multiple in self.times}
 
 
 def chosen_from(
@@ -55,14 +57,16 @@ def chosen_from(
     sizes: Mapping[str, float],
     entropies: Mapping[str, np.ndarray],
     laws: Sequence[str] = tuple(LAWS),
+    times: tuple[int, ...] = TIMES,
 ) -> Choices:
-    """Each law's optimum at the sweep's last budget and at twice that, and the alternatives.
+    """Each law's optimum at multiples of the sweep's last budget, and the alternatives.
 
     Args:
         sweep: what the laws are fitted to; nothing else is known to them.
         sizes: tokens of the corpus by domain.
         entropies: mixtures by name, in the order of the sweep's domains.
         laws: names of laws; those that cannot be fitted are left out, which is noted.
+        times: the multiples.
 
     Raises:
         ValueError: if the sweep has no run with all losses at its last budget.
@@ -73,7 +77,7 @@ def chosen_from(
     mixtures["corpus-sizes"] = np.array([sizes[domain] for domain in sweep.domains], float)
     mixtures["best-in-sweep"] = sweep.mixtures.loc[best].to_numpy()
     mixtures |= entropies
-    recommended, left_out = recommended_by(sweep, laws)
+    recommended, left_out = recommended_by(sweep, laws, times)
     mixtures |= {name: found.mixture for name, found in recommended.items()}
     mixtures = {name: mixture / mixture.sum() for name, mixture in mixtures.items()}
     predicted = {name: found.predicted for name, found in recommended.items()}
@@ -84,6 +88,7 @@ def chosen_from(
         sweep=sweep.digest(),
         judged_best=picked,
         choices=_shared({name: mixtures[name] for name in names}, predicted),
+        times=times,
         notes=(f"best-in-sweep is the mixture of its run {best}.", *notes, *left_out),
     )
 

@@ -46,5 +46,5 @@ def load_choices(folder: Path, sweep: Sweep) -> Choices:
         Choice(**(row | {key: tuple(row[key]) for key in ("mixture", "predicted")}))
         for row in document["choices"]
     )
-    tuples = {key: tuple(document[key]) for key in ("domains", "notes")}
+    tuples = {key: tuple(document[key]) for key in ("domains", "notes", "times")}
     return Choices(**(document | tuples | {"choices": choices}))

@@ -10,7 +10,6 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from benchmarks.proof.choices import Choices
 from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves, standard_error
-from benchmarks.proof.recommended import BUDGETS
 
 LAW, OTHER, PREDICTED = "#1b6ca8", "#5a5a5a", "#c8553d"
 SHORT = EngFormatter(places=2, sep="\N{THIN SPACE}")
@@ -34,15 +33,17 @@ def plot_proof(losses: pd.DataFrame, choices: Choices) -> Figure:
     places = _heights([texts[name] for name in order])
     rows = {name: places[texts[name]] for name in order}
     colors = {c.name: LAW if c.predicted else OTHER for c in choices.trained()}
-    figure = Figure(figsize=(11.5, 2.2 + 0.42 * max(places.values())), layout="constrained")
-    for axes, (name, found) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+    size = 3.5 + 4 * len(panels), 2.2 + 0.42 * max(places.values())
+    figure = Figure(figsize=size, layout="constrained")
+    columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, found) in zip(columns, panels.items(), strict=True):
         _panel(axes, rows, found.reindex(order), _predictions(choices, name), colors)
         at = choices.budgets()[name]
         axes.set_title(f"after {SHORT(at)} tokens{_times(name)}", fontsize=12, loc="left")
     axes.set_yticks(list(places.values()), list(places), fontsize=10)
     axes.set_ylim(max(places.values()) + 0.6, min(places.values()) - 0.6)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  fontsize=10, frameon=False)  # fmt: skip
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center",
+                  ncols=2 * len(panels), fontsize=10, frameon=False)  # fmt: skip
     return figure
 
 
@@ -54,7 +55,8 @@ def _order(panels: dict[str, pd.DataFrame], choices: Choices) -> list[str]:
 
 
 def _times(name: str) -> str:
-    return ", the sweep's length" if BUDGETS[name] == 1 else f", {BUDGETS[name]} times its length"
+    multiple = name.removesuffix("x")
+    return ", the sweep's length" if multiple == "1" else f", {multiple} times its length"
 
 
 def labels(choices: Choices) -> dict[str, str]:
@@ -82,7 +84,7 @@ def _heights(texts: list[str]) -> dict[str, float]:
 
 def _predictions(choices: Choices, budget: str) -> list[tuple[str, float]]:
     """Trained mixture and predicted mean loss, for every optimum of a law."""
-    position = list(BUDGETS).index(budget)
+    position = list(choices.budgets()).index(budget)
     return [(c.trained_as, c.predicted[position]) for c in choices.choices if c.predicted]
 
 

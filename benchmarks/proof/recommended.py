@@ -8,8 +8,8 @@ import numpy as np
 import bimix_jax as bx
 from bimix_jax.sweep import Sweep
 
-BUDGETS = {"1x": 1, "2x": 2}
-"""Name → budget as a multiple of the sweep's last."""
+TIMES = (1, 2)
+"""Budgets as multiples of the sweep's last."""
 
 
 class Recommended(NamedTuple):
@@ -18,7 +18,7 @@ class Recommended(NamedTuple):
     mixture: np.ndarray
     """(domains,) proportions"""
     predicted: tuple[float, ...]
-    """mean losses over targets at each of `BUDGETS`"""
+    """mean losses over targets at each of the budgets"""
 
 
 def judged_best(sweep: Sweep) -> tuple[str, list[str]]:
@@ -31,29 +31,28 @@ def judged_best(sweep: Sweep) -> tuple[str, list[str]]:
 
 
 def recommended_by(
-    sweep: Sweep, laws: Sequence[str]
+    sweep: Sweep, laws: Sequence[str], times: Sequence[int] = TIMES
 ) -> tuple[dict[str, Recommended], tuple[str, ...]]:
     """Name, such as BiMix-2x, → optimum, and notes on laws that were left out."""
     found, notes = dict[str, Recommended](), []
     for law in laws:
         try:
-            found |= _of_law(sweep, law)
+            found |= _of_law(sweep, law, times)
         except ValueError as error:
             notes.append(f"{law} is left out: {error}")
     return found, tuple(notes)
 
 
-def _of_law(sweep: Sweep, law: str) -> dict[str, Recommended]:
+def _of_law(sweep: Sweep, law: str, times: Sequence[int]) -> dict[str, Recommended]:
     fitted = bx.fit(sweep, bx.law_named(law))
-    last = sweep.last_common_budget()
+    budgets = [sweep.last_common_budget() * multiple for multiple in times]
     found = {}
-    for name, times in BUDGETS.items():
-        mixture = bx.optimize_mixture(fitted, last * times).mixture.to_numpy()
-        found[f"{law}-{name}"] = Recommended(mixture, _mean_losses(fitted, mixture, last))
+    for multiple, budget in zip(times, budgets, strict=True):
+        mixture = bx.optimize_mixture(fitted, budget).mixture.to_numpy()
+        found[f"{law}-{multiple}x"] = Recommended(mixture, _mean_losses(fitted, mixture, budgets))
     return found
 
 
-def _mean_losses(fitted: bx.Fit, mixture: np.ndarray, last: float) -> tuple[float, ...]:
-    budgets = np.array([last * times for times in BUDGETS.values()])
-    losses = fitted.predict_points(np.tile(mixture, (len(budgets), 1)), budgets)
+def _mean_losses(fitted: bx.Fit, mixture: np.ndarray, budgets: list[float]) -> tuple[float, ...]:
+    losses = fitted.predict_points(np.tile(mixture, (len(budgets), 1)), np.array(budgets))
     return tuple(float(loss) for loss in losses.mean(axis=1))

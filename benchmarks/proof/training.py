@@ -17,7 +17,7 @@ def proof_runs(
     """Every mixture with seed 0, then every one with seed 1, and so on.
 
     The rate is constant after the warm-up, so that a run's checkpoint where the sweep's end is what
-    a run of that length ends with: one run measures both budgets.
+    a run of that length ends with: one run measures two budgets.
 
     Args:
         choices: what is trained.
@@ -30,10 +30,14 @@ def proof_runs(
     """
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; expected 1 or more runs a mixture.")
-    longer = dataclasses.replace(training, steps=2 * training.steps, exactly_at=training.steps)
+    most = max(choices.times)
+    if most > 1:
+        training = dataclasses.replace(
+            training, steps=most * training.steps, exactly_at=training.steps
+        )
     order = [choices.domains.index(domain) for domain in domains]
     return [
-        run_of(choice.name, np.array(choice.mixture)[order], seed, longer)
+        run_of(choice.name, np.array(choice.mixture)[order], seed, training)
         for seed in range(seeds)
         for choice in choices.trained()
     ]

@@ -79,7 +79,7 @@ def chosen_from(
     mixtures |= entropies
     recommended, left_out = recommended_by(sweep, laws, times)
     mixtures |= {name: found.mixture for name, found in recommended.items()}
-    mixtures = {name: mixture / mixture.sum() for name, mixture in mixtures.items()}
+    mixtures = {name: _whole(mixture) for name, mixture in mixtures.items()}
     predicted = {name: found.predicted for name, found in recommended.items()}
     names = in_order(mixtures, picked)
     return Choices(
@@ -91,6 +91,11 @@ def chosen_from(
         times=times,
         notes=(f"best-in-sweep is the mixture of its run {best}.", *notes, *left_out),
     )
+
+
+def _whole(shares: np.ndarray) -> np.ndarray:
+    """Shares as proportions; what sums to 1 but for rounding stays as the sweep has it."""
+    return shares if abs(shares.sum() - 1) < 1e-12 else shares / shares.sum()
 
 
 def in_order(names: Mapping[str, np.ndarray], picked: str) -> list[str]:

@@ -310,6 +310,35 @@ def test_command_trains_goes_on_and_reports(sweep, choices, setting, tmp_path, m
     command.main()
 
 
+def test_one_budget_takes_the_sweeps_own_training_and_one_panel(choices):
+    once = dataclasses.replace(
+        choices, times=(1,),
+        choices=tuple(dataclasses.replace(c, predicted=c.predicted[:1]) for c in choices.choices),
+    )  # fmt: skip
+    runs = proof_runs(once, DOMAINS, TRAINING, 1)
+    assert all(run.training == TRAINING for run in runs)
+    assert runs[0] == run_of("uniform", np.full(3, 1 / 3), 0, TRAINING)
+    losses = pd.DataFrame(
+        {"mixture": run.mixture_name, "seed": 0, "tokens": LENGTH, "loss_a": 2.0 + i}
+        for i, run in enumerate(runs)
+    )
+    assert set(judged_table(losses, once)["budget"]) == {"1x"}
+    (axes,) = plot_proof(losses, once).axes
+    assert "the sweep's length" in axes.get_title(loc="left")
+
+
+def test_targets_that_count_are_all_that_is_looked_at(sweep, tmp_path):
+    path = tmp_path / "losses.csv"
+    sweep.to_frame().to_csv(path, index=False)
+    arguments = SimpleNamespace(sweep=path, targets=["c", "a"])
+    found = command._sweep(arguments)
+    assert set(found.targets) == {"a", "c"}
+    assert found.domains == sweep.domains
+    assert "loss_b" not in command._losses(tmp_path, found)
+    with pytest.raises(ValueError, match=r"has no loss_d; it has loss_a, loss_b, loss_c"):
+        command._sweep(SimpleNamespace(sweep=path, targets=["d"]))
+
+
 def test_uniform_run_repeats_the_sweeps(choices, setting, tmp_path):
     one = dataclasses.replace(choices, choices=choices.choices[:1])
     losses = train(prepared(proof_runs(one, DOMAINS, TRAINING, 1), setting, tmp_path / "proof"))

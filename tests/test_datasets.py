@@ -91,5 +91,17 @@ def test_readme_has_what_the_proof_measured():
             assert cell in line
 
 
+def test_readme_has_what_was_measured_where_two_targets_count():
+    document = json.loads((RESULTS / "proof_code.json").read_text(encoding="utf-8"))
+    for row, label in zip(
+        document["rows"], ("BiMix", "AdditiveLaw", "best of", "uniform |"), strict=True
+    ):
+        cell = f"{row['loss']:.3f} ± {row['±']:.3f}".replace("± 0.", "± .")
+        lines = [line for line in README.splitlines() if line.startswith(f"| {label}")]
+        assert any(cell in line for line in lines), label
+        assert row["seeds"] == 3
+    assert f"with {100 * document['rows'][0]['M tokens needed'] / 2.94912:.0f} % of its" in README
+
+
 def _line(target):
     return next(line for line in README.splitlines() if line.startswith(f"│ {target} "))

@@ -115,7 +115,10 @@ def _panel(
 
 
 def _limits(found: pd.DataFrame, predicted: np.ndarray) -> tuple[float, float]:
-    """Least and largest loss shown: near the best and the usual, however bad the worst is."""
+    """Least and largest loss shown: near the best and the usual, however bad the worst is.
+
+    The uniform mixture, which everything is held against, is always shown.
+    """
     means = found.mean(axis=1).dropna()
     if not len(means):
         return 0.0, 1.0
@@ -123,6 +126,7 @@ def _limits(found: pd.DataFrame, predicted: np.ndarray) -> tuple[float, float]:
     reach = WIDE * max(usual - best, 1e-2)
     every = np.concatenate([means, found.to_numpy().ravel(), predicted])
     near = every[(every > best - reach) & (every < usual + reach)]
+    near = np.append(near, means[means.index == REFERENCE])
     margin = 0.04 * (near.max() - near.min()) + 1e-3
     return float(near.min() - margin), float(near.max() + margin)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bimix_jax.batching import compiled
 from bimix_jax.batching.compiled import Method
-from bimix_jax.bench import arithmetic, ceilings
+from bimix_jax.bench import arithmetic, ceilings, rates
 from bimix_jax.bench.rates import Case, measure
 from bimix_jax.cli import bench
 from bimix_jax.cli.app import app
@@ -40,9 +41,18 @@ def test_json_holds_the_same_rows(small):
 def test_a_nearer_ceiling_of_bytes_is_named():
     row = measure(Case(fits=8, points=16), ceilings.Ceilings(flops=1e30, bytes=1e9))
     assert row["bound"] == "bytes"
-    assert row["of it"] == pytest.approx(
-        max(row["fits/s"], row["on device"]) * (4 * 16 + 16) * 8 / 1e9
-    )
+    assert row["of it"] == pytest.approx(row["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
+
+
+def test_data_on_a_device_are_timed_apart(monkeypatch):
+    monkeypatch.setattr(compiled, "CELLS", {})
+    monkeypatch.setattr(rates, "SECONDS", 0.0)
+    row = measure(Case(fits=8, points=12), ceilings.Ceilings(flops=1e30, bytes=1e9))
+    best = max(row["fits/s"], row["on device"])
+    assert row["on device"] > 0
+    assert row["of it"] == pytest.approx(best * (4 * 12 + 16) * 8 / 1e9)
+    shown = bench._to_quote([row | {"fits/s": 1.0}])
+    assert f"{row['on device']:,.0f} fits a second in float64 of data on the device" in shown
 
 
 def test_operations_grow_with_points_and_with_what_is_asked():

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
+from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
 from bimix_jax.batching.run import QUICK_STEPS, fit_rows
 from bimix_jax.bench.arithmetic import bytes_moved, operations
@@ -50,9 +50,9 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     """One row: fits a second (median of several calls), with compilation, and the largest excess.
 
     "on device" is the rate of the compiled search alone, its chunk in the device's memory already;
-    on a CPU that is one thread's. `bound` names the ceiling that is nearer, arithmetic or bytes,
-    and "of it" says which share of it the higher rate of the two reaches, counting the evaluations
-    that fits need and not what a chunk repeats.
+    nan on a CPU, whose memory holds the arrays anyway. `bound` names the ceiling that is nearer,
+    arithmetic or bytes, and "of it" says which share of it the higher rate of the two reaches,
+    counting the evaluations that fits need and not what a chunk repeats.
     """
     rows, devices = synthetic_rows(case.fits, case.points), tuple(jax.local_devices())
     compiled_chunk.cache_clear()
@@ -64,7 +64,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     rate = case.fits / float(np.median(seconds[1:]))
     work = operations(case.method, case.points) * float(found.steps.mean()) / ceilings.flops
     traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
-    on_device = device_rate(case, rows, devices)
+    on_device = device_rate(case, rows, devices) if has_large_chunks(devices) else float("nan")
     lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
     return {
         "method": case.name, "dtype": case.dtype, "points": case.points, "fits": case.fits,
@@ -72,7 +72,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
         "failed": int(lost.sum()),
         "excess": excess(case, rows, np.asarray(found.sum_of_squares)[:, 0]),
         "bound": "arithmetic" if work > traffic else "bytes",
-        "of it": max(rate, on_device) * max(work, traffic), "load": os.getloadavg()[0],
+        "of it": float(np.fmax(rate, on_device)) * max(work, traffic), "load": os.getloadavg()[0],
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """`bimix bench`."""
 
 import jax
+import numpy as np
 import pandas as pd
 
 from bimix_jax.bench.ceilings import measure_ceilings
@@ -20,8 +21,8 @@ def bench(json: options.Json = False) -> None:
     """Measure how many fits a second this machine does, and what share of its peak that is.
 
     About a minute. Rates are after compilation, medians of at least five calls of the batch that
-    `bimix batch` runs; "on device" is the compiled search alone, on data that lie in the device's
-    memory (on a CPU, of one thread); "of it" is the share of the ceiling that binds, measured here.
+    `bimix batch` runs; "on device" is the compiled search alone, on data that lie in a GPU's or
+    TPU's memory; "of it" is the share of the ceiling that binds, measured here.
 
     Example: `bimix bench`
     """
@@ -42,8 +43,8 @@ def bench(json: options.Json = False) -> None:
 
 def _to_quote(rows: list[dict]) -> str:
     """The highest rate, and what it is a share of."""
-    best = max(rows, key=lambda row: max(row["fits/s"], row["on device"]))
-    rate = max(best["fits/s"], best["on device"])
+    best = max(rows, key=lambda row: np.fmax(row["fits/s"], row["on device"]))
+    rate = np.fmax(best["fits/s"], best["on device"])
     where = " of data on the device" if best["on device"] > best["fits/s"] else ""
     return (
         f"{rate:,.0f} fits a second in {best['dtype']}{where}, {100 * best['of it']:.0f} % of "

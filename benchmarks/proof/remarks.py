@@ -7,9 +7,9 @@ from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves
 from bimix_jax.sweep import Sweep
 
 ALIKE = 2e-2
-"""nats, on the mean over checkpoints and targets, that rounding may come to: it grows over training,
-and moves a target's last loss by .013 between a CPU and a GPU, where seeds differ by .026 and more
-(results/proxy_sweep.json)"""
+"""nats, on the mean over checkpoints and targets, that rounding may come to: it grows over
+training, and moves a target's last loss by .013 between a CPU and a GPU, where seeds differ by .026
+and more (results/proxy_sweep.json)"""
 
 
 def missing_runs(losses: pd.DataFrame, choices: Choices, seeds: int) -> list[str]:

@@ -17,12 +17,12 @@ with bimix_jax.read_sweep; sweep/decay.csv has the runs whose learning rate deca
 Stop it at any time: the same command goes on from the last checkpoint and ends with the same
 numbers. Files of finished runs are small, and can be taken along to another machine: what is put
 into sweep/runs is not trained again. The same command in several processes shares the runs among
-them. On a CPU, a process a core, each with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, is a quarter faster than one with all
-cores. Where Linux gives large pages to those who ask (transparent_hugepage/enabled says madvise),
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command saves most of the time that the kernel
-takes to hand out memory. On a GPU, --together trains several small models in one step, whose sums
-then come in another order, and --products bfloat16 is for larger ones. The table that comes with
-the package was trained with --together 36.
+them. On a CPU, a process a core, each with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, is a
+quarter faster than one with all cores. Where Linux gives large pages to those who ask
+(transparent_hugepage/enabled says madvise), GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the
+command saves most of the time that the kernel takes to hand out memory. On a GPU, --together
+trains several small models in one step, whose sums then come in another order, and --products
+bfloat16 is for larger ones. The table that comes with the package was trained with --together 36.
 """
 
 import argparse

@@ -8,17 +8,26 @@ import jax
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-QUICKLY_COMPILED = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+Options = Mapping[str, bool | int | str]
+
+QUICKLY_COMPILED: Options = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 1,
+}
 """For programs in which compilation takes longer than what they compute: the law searches compile
 in less time, and run as fast."""
-REASSOCIATED = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+REASSOCIATED: Options = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
 """For the lean search over batches: sums are reassociated, which vectorises them. Neither helps
 without the other."""
-ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
-"""For batches whose threads have a chunk each, which is faster than several at one chunk."""
+ONE_THREAD: Options = {
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner,while-loop-invariant-code-motion",
+}
+"""For batches whose threads have a chunk each, which is faster than several at one chunk. Nor is
+anything moved out of loops: what is computed again takes less time than reading it."""
 
 
-def cpu_options(*wanted: Mapping[str, bool | int], platform: str | None = None) -> dict[str, Any]:
+def cpu_options(*wanted: Options, platform: str | None = None) -> dict[str, Any]:
     """Options for `jax.jit`: none on devices other than CPUs, and none that XLA does not know.
 
     Args:
@@ -35,7 +44,7 @@ def cpu_options(*wanted: Mapping[str, bool | int], platform: str | None = None) 
 
 
 @functools.cache
-def _is_known(name: str, value: bool | int) -> bool:
+def _is_known(name: str, value: bool | int | str) -> bool:
     """Options come and go with the releases of XLA."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()

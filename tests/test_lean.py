@@ -1,5 +1,6 @@
 """The lean search of batches finds what the plain loop finds, or says that it is not settled."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,11 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bimix_jax import BiMix, DataMixingLaw, fit_arrays
+from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
 from bimix_jax.compilation import REASSOCIATED
-from bimix_jax.fitting.lean import is_lean
-from bimix_jax.fitting.lean_arrays import fit_lean
+from bimix_jax.fitting.lean import fit_lean, is_lean
 from tests.conftest import synthetic_points
+
+
+def lean_fits(law, mixture, budget, loss, weight=None, own=(0, 1, 2), **options):
+    """Lean fits, errors and whether they are settled, with a leading axis of targets."""
+    weight = jnp.ones_like(loss) if weight is None else weight
+
+    def one(y, w, i):
+        return fit_lean(law, mixture, budget, y, w, own=i, budget_scale=budget.max(), **options)
+
+    return jax.vmap(one, in_axes=(1, 1, 0))(loss, weight, jnp.asarray(own))
+
 
 OPTIONS = [("relative", None), ("absolute", None), ("log", None), ("relative", 0.01)]
 BATCH = 24
@@ -27,8 +38,7 @@ def both(residual, huber):
     own = np.arange(3)
 
     def lean(r, s, y):
-        return fit_lean(BiMix(), r, s, y, jnp.ones_like(y), own=own, budget_scale=s.max(),
-                        residual=residual, huber=huber)  # fmt: skip
+        return lean_fits(BiMix(), r, s, y, residual=residual, huber=huber)
 
     def plain(r, s, y):
         return fit_arrays(BiMix(), r, s, y, own=own, residual=residual, huber=huber)
@@ -61,9 +71,7 @@ def test_what_the_data_leave_open_is_not_settled():
     for r, s, y in [(mixture[once], budget[once], loss[once]), (same, budget, loss),
                     (mixture, budget, np.full_like(loss, np.nan)),
                     (mixture, budget, -loss)]:  # fmt: skip
-        *_, settled = fit_lean(
-            BiMix(), r, s, y, np.ones_like(y), own=np.arange(3), budget_scale=1e9
-        )
+        *_, settled = lean_fits(BiMix(), r, s, y)
         assert not settled.any()
 
 
@@ -72,13 +80,64 @@ def test_weights_of_zero_leave_rows_out():
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
     weight = np.ones_like(loss)
     weight[::5] = 0
-    fit = functools.partial(fit_lean, BiMix(), own=np.arange(3), budget_scale=budget.max())
+    fit = functools.partial(lean_fits, BiMix())
     kept = weight[:, 0] > 0
     weighted, *_ = fit(mixture, budget, loss, weight)
     left, _, settled = fit(mixture[kept], budget[kept], loss[kept], weight[kept])
     assert settled.all()
     np.testing.assert_allclose(weighted.sum_of_squares, left.sum_of_squares, rtol=1e-10)
     np.testing.assert_array_equal(weighted.points, left.points)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoPowers(Law):
+    """Three amplitudes, of which one exponent each moves two, without logarithms of the basis."""
+
+    name = "TwoPowers"
+    exponent_names = ("beta", "gamma")
+    amplitude_names = ("fast", "slow", "floor")
+
+    def bounds(self, domains):
+        return [(0.1, 2.0), (0.0, 2.0)]
+
+    def starts(self, domains):
+        return [(0.7, 0.2), (0.3, 0.5)]
+
+    def features(self, mixture, own, budget):
+        return jnp.log(own @ mixture), jnp.log(budget)
+
+    def basis(self, exponents, features):
+        return jnp.exp(-exponents[0] * features[1]), jnp.exp(-exponents[1] * features[0]), 1.0
+
+
+@pytest.mark.usefixtures("float64")
+def test_laws_without_logarithms_of_their_basis_are_fitted_too():
+    assert is_lean(TwoPowers(), 3)
+    mixture, budget, _, _ = synthetic_points(runs=12, budgets=6)
+    noise = np.exp(0.001 * np.random.default_rng(0).standard_normal(mixture.shape))
+    loss = (2 * (budget / budget.max())[:, None] ** -0.5 + mixture**-0.3 + 0.5) * noise
+    found, error, settled = lean_fits(TwoPowers(), mixture, budget, loss)
+    plain = fit_arrays(TwoPowers(), mixture, budget, loss, own=np.arange(3))
+    assert settled.all()
+    np.testing.assert_allclose(
+        found.sum_of_squares[settled], plain.sum_of_squares[settled], rtol=1e-9
+    )
+    assert np.all(error < 0.002)
+
+
+def test_single_precision_finds_sums_of_squares_near_the_best():
+    drawn = [synthetic_points(seed, noise=0.001)[:3] for seed in range(BATCH)]
+    mixture, budget, loss = (np.stack(p).astype("float32") for p in zip(*drawn, strict=True))
+    found, _, settled = jax.jit(
+        jax.vmap(functools.partial(lean_fits, BiMix())), compiler_options=REASSOCIATED
+    )(mixture, budget, loss)
+    assert found.sum_of_squares.dtype == np.float32
+    assert settled.mean() > 0.9
+    with jax.enable_x64(True):
+        wide = [np.asarray(part, "float64") for part in (mixture, budget, loss)]
+        best = jax.vmap(functools.partial(fit_arrays, BiMix(), own=np.arange(3)))(*wide)
+    excess = np.asarray(found.sum_of_squares) / np.asarray(best.sum_of_squares) - 1
+    assert np.all(np.abs(excess[settled]) < 1e-3)
 
 
 def test_laws_of_many_exponents_are_left_to_the_plain_loop():

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from bimix_jax.compilation import ONE_THREAD, QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
-from bimix_jax.fitting.lean import is_lean
-from bimix_jax.fitting.lean_arrays import fit_lean
+from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.residual import Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
@@ -22,6 +22,9 @@ CELLS = {"cpu": 1 << 16}
 """Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
 take `MANY_CELLS`, as they need work for thousands of lanes."""
 MANY_CELLS = 1 << 24
+BLOCK_BYTES = {"cpu": 1 << 17}
+"""Losses that a CPU's lean search works on side by side: what with their features stays in the
+cache of one core. A block also waits for the slowest of its own fits only."""
 SHORTEST = 4096
 """Sweeps a device that no chunk is made shorter than."""
 
@@ -71,13 +74,18 @@ class Method:
             restraint=jnp.inf if self.restrained and not self.folds else None,
         )  # fmt: skip
 
-    def fit_lean(self, sweep: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
-        """The same by the lean search, its errors, and whether each target is settled by it."""
-        return fit_lean(
-            self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
-            own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
-            size=sweep.size, steps=steps,
-        )  # fmt: skip
+    def fit_lean(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
+        """All sweeps by the lean search, their errors, and whether each target is settled by it."""
+
+        def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
+            return fit_lean(
+                self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
+                own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
+                size=sweep.size, steps=steps,
+            )  # fmt: skip
+
+        of_target = Chunk(None, None, 2, 1, None, None, None)
+        return jax.vmap(jax.vmap(one), in_axes=(of_target,), out_axes=1)(chunk)
 
     def error(self, found: ArrayFit, sweep: Chunk) -> Array:
         """(targets,) mean relative error of a fit."""
@@ -89,6 +97,16 @@ class Method:
 
         errors = jax.vmap(functools.partial(mean_relative_error, self.law))
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
+
+
+def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, devices: Sequence[jax.Device]) -> Any:
+    """What `fit` gives for a chunk, a block of sweeps after the other."""
+    sweeps = len(chunk.budget)
+    most = BLOCK_BYTES.get(devices[0].platform, chunk.loss.nbytes)
+    count = sweeps // math.gcd(sweeps, max(1, sweeps * most // chunk.loss.nbytes))
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), chunk)
+    found = jax.lax.map(fit, blocks)
+    return jax.tree.map(lambda leaf: leaf.reshape(sweeps, *leaf.shape[2:]), found)
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
@@ -121,18 +139,20 @@ def compiled_chunk(
     and none waits for another, as there is nothing to exchange.
     """
 
-    def one(sweep: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
-        if lean:
-            return method.fit_lean(sweep, steps)
+    def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
         found = method.fit(sweep)
         return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
+
+    def every(chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
+        if not lean:
+            return jax.vmap(one)(chunk)
+        return in_blocks(functools.partial(method.fit_lean, steps=steps), chunk, devices)
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along = PartitionSpec("sweeps")
     each = jax.shard_map(
-        jax.vmap(one, in_axes=(0, None)), mesh=mesh, in_specs=(along, PartitionSpec()),
-        out_specs=along, check_vma=False,
-    )  # fmt: skip
-    kind: Mapping[str, bool | int] = REASSOCIATED if lean else QUICKLY_COMPILED
+        every, mesh=mesh, in_specs=(along, PartitionSpec()), out_specs=along, check_vma=False
+    )
+    kind = REASSOCIATED if lean else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return jax.jit(each, compiler_options=options)

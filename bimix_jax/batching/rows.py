@@ -54,9 +54,12 @@ def padded_length(count: int) -> int:
 
 def buckets(rows: Rows, sweeps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Padded length and those of the sweeps in it, for every bucket that is not empty."""
-    counts, place = np.unique(rows.count[sweeps], return_inverse=True)
-    lengths = np.array([padded_length(int(n)) for n in counts], int)[place]
-    for length in np.unique(lengths):
+    counts = rows.count[sweeps]
+    seen = np.flatnonzero(np.bincount(counts))
+    table = np.zeros(seen.max(initial=0) + 1, int)
+    table[seen] = [padded_length(int(n)) for n in seen]
+    lengths = table[counts]
+    for length in np.unique(table[seen]):
         yield int(length), sweeps[lengths == length]
 
 

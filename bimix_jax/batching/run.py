@@ -11,14 +11,14 @@ import numpy as np
 from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.lean import STEPS
-from bimix_jax.fitting.lean_arrays import replaced
+from bimix_jax.fitting.lean import STEPS, replaced
 
 FEW = 16
 """Sweeps that the plain loop has to fit go in chunks smaller by this factor."""
-QUICK_STEPS = {"float64": 6, "float32": 5}
-"""Evaluations after which nearly all fits are settled. A chunk waits for its slowest fit; where
-chunks are large, as on GPUs, fits that need more are searched again in chunks of their own."""
+QUICK_STEPS = 5
+"""Evaluations of a search after which nearly all fits are settled. A chunk waits for its slowest
+fit; where chunks are large, as on GPUs, those that need more are searched again in chunks of their
+own."""
 Progress = Callable[[int], None]
 """Called with the number of sweeps of each chunk that are done."""
 
@@ -69,7 +69,7 @@ def fit_rows(
 def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
     if not method.lean(len(rows.domains)):
         return [_Stage(lean=False)]
-    quick = [_Stage(True, QUICK_STEPS[method.dtype])] if has_large_chunks(devices) else []
+    quick = [_Stage(True, QUICK_STEPS)] if has_large_chunks(devices) else []
     return [*quick, _Stage(True), _Stage(False, fewer=FEW)]
 
 
@@ -105,12 +105,20 @@ def _fit_stage(
     parts = _parts(rows, sweeps, devices, stage.fewer)
     with ThreadPoolExecutor(_workers(devices)) as pool:
         found = list(pool.map(one, parts))
-    order = np.argsort(np.concatenate([part.sweeps for part in parts]), kind="stable")
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *found)
+    done = np.concatenate([part.sweeps for part in parts])
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    if np.all(np.diff(done) > 0):
+        return joined
+    order = np.argsort(done)
+    return jax.tree.map(lambda leaf: leaf[order], joined)
 
 
 def _workers(devices: tuple[jax.Device, ...]) -> int:
-    """Threads that feed the devices: a CPU works on one chunk a thread, others take turns."""
+    """Threads that feed the devices, one of which prepares a chunk while the others wait.
+
+    A CPU works on one chunk a core, other devices take turns.
+    """
     if devices[0].platform != "cpu" or len(devices) > 1:
         return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) + 1

@@ -85,15 +85,14 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
     length = padded_length(case.points)
     sweeps = min(case.fits, chunk_length(length, 1, devices, case.fits))
     call = compiled_chunk(case.method, devices, True)
-    steps = QUICK_STEPS[case.dtype]
     with jax.enable_x64(case.dtype == "float64"):
         chunk = padded_chunk(rows, np.arange(sweeps), length, sweeps, case.dtype)
         resident = jax.block_until_ready(jax.device_put(chunk, devices[0]))
-        settled = np.asarray(call(resident, steps)[2])
+        settled = np.asarray(call(resident, QUICK_STEPS)[2])
         seconds = list[float]()
         while len(seconds) < CALLS or sum(seconds) < SECONDS:
             started = time.perf_counter()
-            jax.block_until_ready(call(resident, steps))
+            jax.block_until_ready(call(resident, QUICK_STEPS))
             seconds.append(time.perf_counter() - started)
     return float(settled.sum() / np.median(seconds))
 

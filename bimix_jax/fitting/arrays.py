@@ -207,24 +207,22 @@ def usable_points(
     loss: Array,
     weight: Array,
     own: Array,
+    differentiable: bool = True,
 ) -> tuple[Points, Array]:
     """The rows that count, with harmless values in those without any, and whether one is broken.
 
-    Features do not depend on weights, so that fits of many weights share them.
+    Features do not depend on weights, so that fits of many weights share them. Where derivatives
+    are asked for, rows without values must not even be looked at, which takes passes more.
     """
     sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
     sound &= jnp.all(jnp.isfinite(mixture), axis=1)
     weighed = jnp.isfinite(weight) & (weight >= 0)
     asked = ~jnp.isnan(loss) & (weight != 0)
     valued = sound & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
-    harmless = 1.0 / mixture.shape[1]
-    features = features_of(
-        law,
-        jnp.where(valued[:, None], mixture, harmless),
-        own,
-        jnp.where(valued, budget, 1.0),
-        size,
-    )
+    if differentiable:
+        mixture = jnp.where(valued[:, None], mixture, 1.0 / mixture.shape[1])
+        budget = jnp.where(valued, budget, 1.0)
+    features = features_of(law, mixture, own, budget, size)
     # Of a target that is no domain even the harmless mixture may have no finite features.
     finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), features)
     return (

@@ -58,10 +58,31 @@ def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], feature
 
 def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
     """() mean |ŷ/y − 1| over the points whose weight is above 0, nan without any."""
+    return summary(law, points, "relative", exponents, amplitudes).error
+
+
+class Summary(NamedTuple):
+    """What is said of a fit's points, summed in one pass."""
+
+    error: Array
+    """() mean |ŷ/y − 1| over the points whose weight is above 0, nan without any"""
+    points: Array
+    """() how many those are"""
+    square: Array
+    """() Σ w ((ŷ − y)/scale)²"""
+
+
+def summary(
+    law: Law, points: Points, residual: Residual, exponents: Array, amplitudes: Array
+) -> Summary:
+    """The sums at a fit's coefficients; residuals are absolute or relative."""
     counted = (points.weight > 0).astype(points.loss.dtype)
     predicted = predict(law, exponents, amplitudes, points.features)
-    total, count = sum_together([counted * jnp.abs(predicted / points.loss - 1), counted])
-    return total / count
+    rest = (predicted - points.loss) / scale_of(residual, points.loss)
+    total, count, square = sum_together(
+        [counted * jnp.abs(predicted / points.loss - 1), counted, points.weight * rest**2]
+    )
+    return Summary(total / count, count.astype(int), square)
 
 
 def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:

@@ -1,7 +1,6 @@
 """Many fits of one law to one sweep, resampled: the one place where they are computed."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +14,7 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.fit import point_weights
-from bimix_jax.fitting.lean import is_lean
-from bimix_jax.fitting.lean_arrays import fit_lean, replaced
+from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
@@ -104,20 +102,28 @@ class Method(NamedTuple):
         self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, restraint: Array,
         starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
-        """One resample: its fit, and whether each target is settled (targets,)."""
-        if self.lean:
+        """Some resamples, loss and weight (resamples, points, targets), whether each is settled."""
+
+        def lean(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
             found, _, settled = fit_lean(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=self.residual, huber=self.huber, starts=starts, tolerance=TOLERANCE,
                 size=points.size,
             )  # fmt: skip
             return found, settled
-        found = fit_arrays(
-            self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-            residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,
-            tolerance=TOLERANCE, restraint=restraint, size=points.size,
-        )  # fmt: skip
-        return found, jnp.ones(found.code.shape, bool)
+
+        def plain(loss: Any, weight: Any) -> tuple[ArrayFit, Array]:
+            found = fit_arrays(
+                self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
+                residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,
+                tolerance=TOLERANCE, restraint=restraint, size=points.size,
+            )  # fmt: skip
+            return found, jnp.ones(found.code.shape, bool)
+
+        if not self.lean:
+            return jax.vmap(plain)(loss, weight)
+        resampled = jax.vmap(lean, in_axes=(0, 0, None, None))
+        return jax.vmap(resampled, in_axes=(2, 2, 0, 0), out_axes=1)(loss, weight, own, starts)
 
 
 @functools.lru_cache(maxsize=64)
@@ -126,16 +132,20 @@ def _compiled(method: Method, chunk: int) -> Any:
         points: Points, predicted: Array, factor: Array, unit: Array, own: Array, scale: Array,
         restraint: Array, starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
-        def one(of_unit: Array) -> tuple[ArrayFit, Array]:
+        def resampled(of_unit: Array) -> tuple[Array, Array]:
             each = of_unit[unit][:, None]
-            loss, weight = points.loss, each * points.weight
             if method.of_residuals:
-                loss, weight = predicted + each * (points.loss - predicted), points.weight
+                return predicted + each * (points.loss - predicted), points.weight
+            return points.loss, each * points.weight
+
+        def some(factors: Array) -> tuple[ArrayFit, Array]:
+            loss, weight = jax.vmap(resampled)(factors)
             return method.fit(points, loss, weight, own, scale, restraint, starts)
 
-        return jax.lax.map(one, factor, batch_size=chunk)
+        found = jax.lax.map(some, factor.reshape(-1, chunk, factor.shape[1]))
+        return jax.tree.map(lambda leaf: leaf.reshape(len(factor), *leaf.shape[2:]), found)
 
-    kind: Mapping[str, bool | int] = REASSOCIATED if method.lean else QUICKLY_COMPILED
+    kind = REASSOCIATED if method.lean else QUICKLY_COMPILED
     return jax.jit(run, compiler_options=cpu_options(kind))
 
 

@@ -1,0 +1,126 @@
+"""One target of a law with few exponents: from the best start to the end of the last search."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from bimix_jax.fitting.lean.amplitudes import Scalars, any_of
+from bimix_jax.fitting.lean.search import Bounds, Flatness, search, settled
+from bimix_jax.fitting.lean.terms import Scaled, best_start, full_terms, projected_terms
+from bimix_jax.fitting.residual import Points, Residual, needs_full
+from bimix_jax.laws.law import Law
+
+STEPS = 16
+"""Most evaluations of a search; 3 or 4 are usual, fits that need more go to the plain loop."""
+LOOSE = 1e-3
+"""Tolerance of a search where it only starts another: steps after that would be steps towards
+another optimum, or digits that single precision does not have."""
+LARGEST = 4
+"""Most exponents or amplitudes; with more, scalars take long to compile."""
+
+
+class LeanFit(NamedTuple):
+    """Where the search ended, of one target."""
+
+    exponents: Array
+    """(exponents,)"""
+    amplitudes: Array
+    """(amplitudes,)"""
+    value: Array
+    """() ½ Σ w ρ², or its Huber form"""
+    steps: Array
+    """() evaluations"""
+    at_bound: Array
+    """() bool: an exponent lies on a bound, or an amplitude is 0"""
+    settled: Array
+    """() bool: converged, and every exponent determined; if not, fit it by the plain loop"""
+
+
+@functools.cache
+def is_lean(law: Law, domains: int) -> bool:
+    """Whether the search can fit a law: few exponents, none fixed, no restraint."""
+    few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
+    own: Any = np.eye(domains)[0]
+    free = type(law).fixed is Law.fixed and law.restraint(own) is None
+    return few and free and not law.domain_exponent_names
+
+
+def lean_fit(
+    law: Law, points: Points, starts: Array, lower: Array, upper: Array,
+    residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
+    steps: ArrayLike = STEPS,
+) -> LeanFit:  # fmt: skip
+    """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
+
+    `steps` () is the most evaluations of a search; where more give a result, that does not depend
+    on it.
+    """
+    data, bounds = Scaled.of(points, residual), (list(lower), list(upper))
+    begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps)
+    flatness = Flatness(begun.power, len(data.target), tolerance)
+    if needs_full(residual, huber):
+        bounds[0].extend([jnp.zeros_like(a) for a in begun.near])
+        bounds[1].extend([jnp.full_like(a, jnp.inf) for a in begun.near])
+        start = [*begun.start, *begun.near]
+        terms_at = functools.partial(full_terms, law, points, residual, huber)
+    else:
+        start, terms_at = begun.start, functools.partial(projected_terms, law, data)
+    end = search(terms_at, start, begun.near, bounds, flatness, steps)
+    held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, *bounds, strict=True)]
+    return LeanFit(
+        jnp.stack(end.params[: len(lower)]), jnp.stack(end.terms.amplitudes),
+        end.terms.norm**2 / 2, begun.steps + end.steps,
+        any_of([*held, *(a <= 0 for a in end.terms.amplitudes)]),
+        settled(end, bounds) & begun.ended & jnp.isfinite(end.terms.norm),
+    )  # fmt: skip
+
+
+class _Begun(NamedTuple):
+    """Where the last search starts."""
+
+    start: Scalars
+    """exponents"""
+    near: Scalars
+    """amplitudes about the best ones for them"""
+    power: Array
+    """() Σ of the squared targets"""
+    steps: Array
+    ended: Array
+    """() bool: what came before is at its end"""
+
+
+def _begin(
+    law: Law, data: Scaled, starts: Array, bounds: Bounds, full_follows: bool, steps: ArrayLike
+) -> _Begun:
+    """The best start, and where other than the last search goes from it.
+
+    A single start is taken for one near the end. From others, the way is gone in single
+    precision, as evaluations of it take less than half the time.
+    """
+    wide = data.target.dtype
+    rough = data.astype(jnp.float32 if len(starts) > 1 else wide)
+    start, near, power = best_start(law, rough, starts.astype(rough.target.dtype))
+    begun = _Begun(start, near, power, jnp.zeros((), jnp.int32), jnp.array(True))
+    if full_follows or rough.target.dtype != wide:
+        edges = jax.tree.map(lambda edge: edge.astype(rough.target.dtype), bounds)
+        terms_at = functools.partial(projected_terms, law, rough)
+        flatness = Flatness(power, len(data.target), LOOSE)
+        end = search(terms_at, start, near, edges, flatness, steps)
+        begun = _Begun(end.params, end.terms.amplitudes, power, end.steps, end.flat)
+    start, near, power = jax.tree.map(lambda x: x.astype(wide), begun[:3])
+    return begun._replace(start=start, near=near, power=power)
+
+
+def evaluation(
+    law: Law, residual: Residual, huber: float | None, points: Points, params: Array
+) -> Any:
+    """What one evaluation computes, of the last stage; for counting its operations."""
+    near = [params[0]] * len(law.amplitude_names)
+    if needs_full(residual, huber):
+        return full_terms(law, points, residual, huber, list(params), near)
+    return projected_terms(law, Scaled.of(points, residual), list(params), near)

@@ -1,0 +1,231 @@
+"""Sums of squares of one target at some parameters, with slopes and curvature, in scalars."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.fitting.dependence import dependences
+from bimix_jax.fitting.lean.amplitudes import (
+    Scalars,
+    apart,
+    change_from,
+    every,
+    nonnegative,
+    within,
+)
+from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
+from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
+from bimix_jax.laws.law import Law
+
+
+class Terms(NamedTuple):
+    """A sum of squares at some parameters."""
+
+    norm: Array
+    """√(Σ w ρ²), or of its Huber form"""
+    gradient: Scalars
+    hessian: Entries
+    curvature: Scalars
+    """diagonal of JᵀJ before the amplitudes took their part"""
+    amplitudes: Scalars
+    summed: Array
+    """the squares that were summed for the value, which has their rounding"""
+    sound: Array
+    """() bool: no column is in the span of the others"""
+
+
+class Scaled(NamedTuple):
+    """Points of one target whose residuals are root·(ŷ − y)."""
+
+    features: Any
+    root: Array
+    target: Array
+    """root·y"""
+
+    @classmethod
+    def of(cls, points: Points, residual: Residual) -> "Scaled":
+        """Of relative residuals where they are to be logarithmic, which they start."""
+        linear: Residual = "relative" if residual == "log" else residual
+        root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
+        return cls(points.features, root, root * points.loss)
+
+    def astype(self, dtype: Any) -> "Scaled":
+        """The same in another floating type."""
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), self)
+
+
+def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars, Array]:
+    """The start with the least projected squares, all looked at in one pass; its amplitudes.
+
+    And () Σ of the squared targets, in the same pass.
+    """
+    columns = [_columns(law, data, x) for x in starts]
+    count = len(columns[0])
+    pairs = [(i, j) for i in range(count) for j in range(i + 1)]
+    terms = [c[i] * c[j] for c in columns for i, j in pairs]
+    moments = [b * data.target for c in columns for b in c]
+    *sums, power = sum_together([*terms, *moments, data.target**2])
+    explained, amplitudes = [], []
+    for k in range(len(columns)):
+        entry = dict(zip(pairs, sums[k * len(pairs) :], strict=False))
+        normal = [[entry[max(i, j), min(i, j)] for j in range(count)] for i in range(count)]
+        moments = sums[len(columns) * len(pairs) + k * count :][:count]
+        amplitudes.append(nonnegative(normal, moments))
+        explained.append(weighted_sum(amplitudes[-1], moments))
+    best = jnp.argmax(jnp.nan_to_num(jnp.stack(explained), nan=-jnp.inf))
+    return list(starts[best]), list(jnp.stack([jnp.stack(a) for a in amplitudes])[best]), power
+
+
+def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -> Terms:
+    """The formulas of `residual.projected_terms`, in scalars and one pass over the points.
+
+    The slopes of the model are sums of the slopes of its columns, and so are their products; the
+    residual is that at amplitudes `near` the best ones, whose difference is then added. What is
+    summed is therefore as small as the residual, and no digits are lost.
+    """
+    columns = _columns(law, data, jnp.stack(exponents))
+    slopes = _column_slopes(law, data, exponents, columns)
+    rest = weighted_sum(near, columns) - data.target
+    size = range(len(columns))
+    # Products with a slope that is 0 everywhere would be summed all the same.
+    kept = [(j, k) for j in range(len(slopes)) for k in size if j in _dependences(law, data)[k]]
+    products = inner_products([*columns, *(slopes[j][k] for j, k in kept), rest])
+    normal, last = [row[: len(columns)] for row in products[: len(columns)]], len(products) - 1
+    change = change_from(normal, products[last][: len(columns)], near)
+    amplitudes = [n + c for n, c in zip(near, change, strict=True)]
+    one = jnp.ones_like(change[0])
+    parts: list[_Part] = [{i: one} for i in size]
+    for j in range(len(slopes)):
+        parts.append({len(columns) + at: amplitudes[k] for at, (i, k) in enumerate(kept) if i == j})
+    parts.append({**dict(enumerate(change)), last: one})
+    return eliminated(_products_of(parts, products), amplitudes, products[last][last])
+
+
+def _dependences(law: Law, data: Scaled) -> list[frozenset[int]]:
+    """The exponents that every column depends on."""
+    point = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), data.features)
+    return dependences(lambda x: law.basis(x, point), np.zeros(len(law.exponent_names)))
+
+
+_Part = dict[int, Array]
+"""A sum of columns: the factor of each."""
+
+
+def _products_of(parts: list[_Part], products: Entries) -> Entries:
+    """Inner products of sums of columns, from those of the columns."""
+
+    def product(left: _Part, right: _Part) -> Array:
+        terms = [a * b * products[i][j] for i, a in left.items() for j, b in right.items()]
+        return functools.reduce(jnp.add, terms)
+
+    return [[product(left, right) for right in parts] for left in parts]
+
+
+def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
+    """Take the free amplitudes out of the products of [basis, slopes, residual]."""
+    basis = range(len(amplitudes))
+    slopes = range(len(amplitudes), len(products) - 1)
+    free = [a > 0 for a in amplitudes]
+    normal = within(free, [row[: len(amplitudes)] for row in products[: len(amplitudes)]])
+    cross = {s: [jnp.where(free[i], products[i][s], 0.0) for i in basis] for s in slopes}
+    taken = {s: solve_entries(normal, cross[s]) for s in slopes}
+
+    def less(i: int, j: int) -> Array:
+        return products[i][j] - sum(a * b for a, b in zip(cross[j], taken[i], strict=True))
+
+    # A gradient in a dropped amplitude that points inwards means that it was dropped wrongly.
+    right = [f | (products[-1][i] >= 0) for i, f in zip(basis, free, strict=True)]
+    distinct = apart(normal, [n[i] for i, n in enumerate(normal)], 64)
+    return Terms(
+        norm_of(products[-1][-1]),
+        [products[s][-1] for s in slopes],
+        [[less(max(i, j), min(i, j)) for j in slopes] for i in slopes],
+        [products[s][s] for s in slopes],
+        amplitudes,
+        summed,
+        every([*right, distinct]),
+    )
+
+
+def full_terms(
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Scalars,
+    near: Scalars,
+) -> Terms:  # fmt: skip
+    """The formulas of `residual.full_terms`, in scalars."""
+    count = len(law.amplitude_names)
+    exponents, amplitudes = params[:-count], params[-count:]
+    data = Scaled(points.features, jnp.ones(()), points.loss)
+    columns = _columns(law, data, jnp.stack(exponents))
+    along = _column_slopes(law, data, exponents, columns)
+    slopes = [*(weighted_sum(amplitudes, part) for part in along), *columns]
+    predicted = weighted_sum(amplitudes, columns)
+    if residual == "log":
+        rest, scale = jnp.log(predicted / points.loss), predicted
+    else:
+        scale = scale_of(residual, points.loss)
+        rest = (predicted - points.loss) / scale
+    pull, kept = points.weight * rest, points.weight
+    if huber is not None:
+        pull = points.weight * jnp.clip(rest, -huber, huber)
+        # Newton's curvature, not that of reweighted squares, which takes many more steps.
+        kept = jnp.where(jnp.abs(rest) <= huber, points.weight, 0.0)
+    inverse = 1 / scale
+    scaled = [slope * inverse for slope in slopes]
+    size = range(len(slopes))
+    pairs = [(i, j) for i in size for j in range(i + 1)]
+    products = [kept * scaled[i] * scaled[j] for i, j in pairs]
+    gradient = [pull * slope for slope in scaled]
+    value, *sums = sum_together([points.weight * penalty(rest, huber), *gradient, *products])
+    entry = dict(zip(pairs, sums[len(slopes) :], strict=True))
+    return Terms(
+        norm_of(2 * value),
+        sums[: len(slopes)],
+        [[entry[max(i, j), min(i, j)] for j in size] for i in size],
+        [entry[i, i] for i in size],
+        amplitudes,
+        value,
+        jnp.array(True),
+    )
+
+
+def norm_of(square: Array) -> Array:
+    """The root of a sum of squares, 0 where rounding made that negative."""
+    # A root is not computed again by everything that needs it, as a sum of products would be.
+    return jnp.sqrt(jnp.maximum(square, 0.0))
+
+
+def _columns(law: Law, data: Scaled, x: Array) -> list[Array]:
+    """The basis at exponents x, each (points,), scaled like the residuals."""
+    return [data.root * c for c in basis_columns(law, x, data.features)]
+
+
+def _column_slopes(
+    law: Law, data: Scaled, exponents: Scalars, columns: list[Array]
+) -> list[list[Array]]:
+    """Derivatives of the columns in each exponent, each (points,)."""
+    if not law.has_log_basis:
+        return _slopes(lambda x: _columns(law, data, x), exponents)[1]
+    # As φ′ = φ·(log φ)′, the columns do for the slopes too.
+    logs: Any = jax.vmap(law.log_basis, in_axes=(None, 0))
+    slopes = _slopes(lambda x: logs(x, data.features), exponents)[1]
+    return [[c * d for c, d in zip(columns, slope, strict=True)] for slope in slopes]
+
+
+def weighted_sum(amplitudes: Scalars, columns: list[Array]) -> Array:
+    """Σ amplitude·column."""
+    terms = [a * c for a, c in zip(amplitudes, columns, strict=True)]
+    return functools.reduce(jnp.add, terms)
+
+
+def _slopes(model: Callable[[Array], Any], params: Scalars) -> tuple[Any, list[Any]]:
+    """What a function gives, each (points,), and its derivatives in each parameter."""
+    x = jnp.stack(params)
+    # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
+    directions = np.eye(len(params), dtype=x.dtype)
+    along = [jax.jvp(model, (x,), (direction,)) for direction in directions]
+    return along[0][0], [slope for _, slope in along]

@@ -69,13 +69,16 @@ def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype
     Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
     """
     targets = 1 << (len(rows.targets) - 1).bit_length()
-    place, padding = _places(rows, sweeps, length, height)
+    place, there = _places(rows, sweeps, length)
 
     def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
-        wide = values[place].astype(kind, copy=False).reshape(height, length, *values.shape[1:])
-        if padding is not None:
-            wide[padding] = harmless
-        return wide
+        shape = (length, *values.shape[1:])
+        found = values[place].astype(kind, copy=False).reshape(len(sweeps), *shape)
+        if there is not None:
+            found[~there] = harmless
+        if len(sweeps) == height:
+            return found
+        return np.concatenate([found, np.full((height - len(sweeps), *shape), harmless, kind)])
 
     loss = spread(rows.loss, np.nan)
     if targets > len(rows.targets):
@@ -98,17 +101,14 @@ def own_index(rows: Rows) -> np.ndarray:
     return np.array([place.get(target, -1) for target in rows.targets])
 
 
-def _places(
-    rows: Rows, sweeps: np.ndarray, length: int, height: int
-) -> tuple[Any, np.ndarray | None]:
-    """Where in the rows the points of a chunk are, and which (height, length) are padding, if any.
+def _places(rows: Rows, sweeps: np.ndarray, length: int) -> tuple[Any, np.ndarray | None]:
+    """Where in the rows the points of sweeps are, and which (sweeps, length) are there, if not all.
 
-    Sweeps that stand together and fill the chunk are a slice, of which nothing is copied.
+    Sweeps that stand together and need no padding are a slice, of which nothing is copied.
     """
-    first, lengths = np.zeros((2, height), int)
-    first[: len(sweeps)], lengths[: len(sweeps)] = rows.first[sweeps], rows.count[sweeps]
+    first, lengths = rows.first[sweeps], rows.count[sweeps]
     if np.all(lengths == length) and np.all(np.diff(first) == length):
-        return slice(int(first[0]), int(first[0]) + height * length), None
+        return slice(int(first[0]), int(first[0]) + len(sweeps) * length), None
     position = np.arange(length)
     there = position < lengths[:, None]
-    return np.where(there, first[:, None] + position, 0), None if there.all() else ~there
+    return np.where(there, first[:, None] + position, 0), there

@@ -10,16 +10,17 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.lean.amplitudes import Scalars, any_of
-from bimix_jax.fitting.lean.search import Bounds, Flatness, search, settled
+from bimix_jax.fitting.lean.search import DAMPING, Bounds, Flatness, search, settled
 from bimix_jax.fitting.lean.terms import Scaled, best_start, full_terms, projected_terms
 from bimix_jax.fitting.residual import Points, Residual, needs_full
 from bimix_jax.laws.law import Law
 
 STEPS = 16
 """Most evaluations of a search; 3 or 4 are usual, fits that need more go to the plain loop."""
-LOOSE = 1e-3
-"""Tolerance of a search where it only starts another: steps after that would be steps towards
-another optimum, or digits that single precision does not have."""
+LOOSE = 1e-4
+"""Tolerance of a search where it only starts another, about what single precision can tell."""
+NEAR = 1e-5
+"""Damping of a search that starts where another ended: near its end, where whole steps are best."""
 LARGEST = 4
 """Most exponents or amplitudes; with more, scalars take long to compile."""
 
@@ -67,10 +68,10 @@ def lean_fit(
         bounds[0].extend([jnp.zeros_like(a) for a in begun.near])
         bounds[1].extend([jnp.full_like(a, jnp.inf) for a in begun.near])
         start = [*begun.start, *begun.near]
-        terms_at = functools.partial(full_terms, law, points, residual, huber)
+        terms_at = _full(law, points, residual, huber)
     else:
         start, terms_at = begun.start, functools.partial(projected_terms, law, data)
-    end = search(terms_at, start, begun.near, bounds, flatness, steps)
+    end = search(terms_at, start, begun.near, bounds, flatness, steps, begun.damping)
     held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, *bounds, strict=True)]
     return LeanFit(
         jnp.stack(end.params[: len(lower)]), jnp.stack(end.terms.amplitudes),
@@ -92,6 +93,7 @@ class _Begun(NamedTuple):
     steps: Array
     ended: Array
     """() bool: what came before is at its end"""
+    damping: float
 
 
 def _begin(
@@ -105,15 +107,21 @@ def _begin(
     wide = data.target.dtype
     rough = data.astype(jnp.float32 if len(starts) > 1 else wide)
     start, near, power = best_start(law, rough, starts.astype(rough.target.dtype))
-    begun = _Begun(start, near, power, jnp.zeros((), jnp.int32), jnp.array(True))
+    damping = NEAR if len(starts) == 1 else DAMPING
+    begun = _Begun(start, near, power, jnp.zeros((), jnp.int32), jnp.array(True), damping)
     if full_follows or rough.target.dtype != wide:
         edges = jax.tree.map(lambda edge: edge.astype(rough.target.dtype), bounds)
         terms_at = functools.partial(projected_terms, law, rough)
         flatness = Flatness(power, len(data.target), LOOSE)
         end = search(terms_at, start, near, edges, flatness, steps)
-        begun = _Begun(end.params, end.terms.amplitudes, power, end.steps, end.flat)
+        begun = _Begun(end.params, end.terms.amplitudes, power, end.steps, end.flat, NEAR)
     start, near, power = jax.tree.map(lambda x: x.astype(wide), begun[:3])
     return begun._replace(start=start, near=near, power=power)
+
+
+def _full(law: Law, points: Points, residual: Residual, huber: float | None) -> Any:
+    data = Scaled.without_weights(points, residual)
+    return functools.partial(full_terms, law, data, points.weight, residual, huber)
 
 
 def evaluation(
@@ -122,5 +130,5 @@ def evaluation(
     """What one evaluation computes, of the last stage; for counting its operations."""
     near = [params[0]] * len(law.amplitude_names)
     if needs_full(residual, huber):
-        return full_terms(law, points, residual, huber, list(params), near)
+        return _full(law, points, residual, huber)(list(params), near)
     return projected_terms(law, Scaled.of(points, residual), list(params), near)

@@ -51,7 +51,7 @@ class Flatness(NamedTuple):
 
 def search(
     terms_at: Callable[[Scalars, Scalars], Terms], start: Scalars, amplitudes: Scalars,
-    bounds: Bounds, flatness: Flatness, steps: ArrayLike,
+    bounds: Bounds, flatness: Flatness, steps: ArrayLike, damping: float = DAMPING,
 ) -> State:  # fmt: skip
     """Damped Gauss-Newton within bounds until every free slope is flat, or for so many steps."""
 
@@ -61,8 +61,8 @@ def search(
         return better._replace(flat=_flat(better, bounds, flatness))
 
     first = [jnp.clip(x, a, b) for x, a, b in zip(start, *bounds, strict=True)]
-    damping, count = jnp.full_like(flatness.power, DAMPING), jnp.ones((), jnp.int32)
-    begin = State(first, terms_at(first, amplitudes), damping, count, jnp.array(False))
+    damped, count = jnp.full_like(flatness.power, damping), jnp.ones((), jnp.int32)
+    begin = State(first, terms_at(first, amplitudes), damped, count, jnp.array(False))
     begin = begin._replace(flat=_flat(begin, bounds, flatness))
     return jax.lax.while_loop(lambda state: (state.steps < steps) & ~state.flat, step, begin)
 

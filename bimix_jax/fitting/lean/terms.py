@@ -49,10 +49,15 @@ class Scaled(NamedTuple):
 
     @classmethod
     def of(cls, points: Points, residual: Residual) -> "Scaled":
-        """Of relative residuals where they are to be logarithmic, which they start."""
+        """Weighted; of relative residuals where they are to be logarithmic, which they start."""
         linear: Residual = "relative" if residual == "log" else residual
         root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
         return cls(points.features, root, root * points.loss)
+
+    @classmethod
+    def without_weights(cls, points: Points, residual: Residual) -> "Scaled":
+        """As if every weight were 1."""
+        return cls.of(points._replace(weight=jnp.ones_like(points.weight)), residual)
 
     def astype(self, dtype: Any) -> "Scaled":
         """The same in another floating type."""
@@ -153,34 +158,32 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
 
 
 def full_terms(
-    law: Law, points: Points, residual: Residual, huber: float | None, params: Scalars,
-    near: Scalars,
+    law: Law, data: Scaled, weight: Array, residual: Residual, huber: float | None,
+    params: Scalars, near: Scalars,
 ) -> Terms:  # fmt: skip
-    """The formulas of `residual.full_terms`, in scalars."""
+    """The formulas of `residual.full_terms`, in scalars; `data` are scaled without weights."""
     count = len(law.amplitude_names)
     exponents, amplitudes = params[:-count], params[-count:]
-    data = Scaled(points.features, jnp.ones(()), points.loss)
     columns = _columns(law, data, jnp.stack(exponents))
     along = _column_slopes(law, data, exponents, columns)
     slopes = [*(weighted_sum(amplitudes, part) for part in along), *columns]
     predicted = weighted_sum(amplitudes, columns)
     if residual == "log":
-        rest, scale = jnp.log(predicted / points.loss), predicted
+        # Losses are scaled to 1.
+        rest, inverse = jnp.log(predicted), 1 / predicted
+        slopes = [slope * inverse for slope in slopes]
     else:
-        scale = scale_of(residual, points.loss)
-        rest = (predicted - points.loss) / scale
-    pull, kept = points.weight * rest, points.weight
+        rest = predicted - data.target
+    pull, kept = weight * rest, weight
     if huber is not None:
-        pull = points.weight * jnp.clip(rest, -huber, huber)
+        pull = weight * jnp.clip(rest, -huber, huber)
         # Newton's curvature, not that of reweighted squares, which takes many more steps.
-        kept = jnp.where(jnp.abs(rest) <= huber, points.weight, 0.0)
-    inverse = 1 / scale
-    scaled = [slope * inverse for slope in slopes]
+        kept = jnp.where(jnp.abs(rest) <= huber, weight, 0.0)
     size = range(len(slopes))
     pairs = [(i, j) for i in size for j in range(i + 1)]
-    products = [kept * scaled[i] * scaled[j] for i, j in pairs]
-    gradient = [pull * slope for slope in scaled]
-    value, *sums = sum_together([points.weight * penalty(rest, huber), *gradient, *products])
+    products = [kept * slopes[i] * slopes[j] for i, j in pairs]
+    gradient = [pull * slope for slope in slopes]
+    value, *sums = sum_together([weight * penalty(rest, huber), *gradient, *products])
     entry = dict(zip(pairs, sums[len(slopes) :], strict=True))
     return Terms(
         norm_of(2 * value),

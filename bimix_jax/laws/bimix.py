@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
+from bimix_jax.logarithm import log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class BiMix(Law):
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(log of the own proportion, log of the budget); −∞ where the proportion is 0."""
-        return jnp.log(own @ mixture), jnp.log(budget)
+        return log(own @ mixture), log(budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(r^−α s^−β, r^−α)."""

@@ -21,6 +21,7 @@ from bimix_jax.fitting.lean.amplitudes import (
 from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
 from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
 from bimix_jax.laws.law import Law
+from bimix_jax.logarithm import log
 
 
 class Terms(NamedTuple):
@@ -170,7 +171,7 @@ def full_terms(
     predicted = weighted_sum(amplitudes, columns)
     if residual == "log":
         # Losses are scaled to 1.
-        rest, inverse = jnp.log(predicted), 1 / predicted
+        rest, inverse = log(predicted), 1 / predicted
         slopes = [slope * inverse for slope in slopes]
     else:
         rest = predicted - data.target

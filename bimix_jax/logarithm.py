@@ -1,0 +1,53 @@
+"""A logarithm that XLA vectorises on CPUs in float64, where its own calls C once a number."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+FRACTION_BITS = 52
+TERMS = 11
+"""Of the series in z², z at most .172, so that what is left out is below rounding."""
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Smaller positive numbers count as 0, as XLA takes them on CPUs."""
+
+
+def log(x: ArrayLike) -> Array:
+    """The natural logarithm, elementwise, of any shape; as exact as `jnp.log` to a few roundings.
+
+    With x = 2^k·f, √½ ≤ f < √2, and z = (f − 1)/(f + 1): log x = k·log 2 + 2·Σ_n z^(2n+1)/(2n+1).
+    A fit of 64 points in float64 takes 130 logarithms, a third of its time by the C library.
+
+    >>> abs(float(log(20.0)) - 2.9957323) < 1e-6
+    True
+    """
+    values = jnp.asarray(x)
+    return _log(values) if values.dtype == jnp.float64 else jnp.log(values)
+
+
+@jax.custom_jvp
+def _log(x: Array) -> Array:
+    bits = jax.lax.bitcast_convert_type(x, jnp.int64)
+    half = np.float64(math.sqrt(0.5)).view(np.int64)
+    exponent = (bits - half) >> FRACTION_BITS
+    fraction = jax.lax.bitcast_convert_type(bits - (exponent << FRACTION_BITS), jnp.float64)
+    z = (fraction - 1) / (fraction + 1)
+    square, series = z * z, jnp.full_like(z, 1 / (2 * TERMS + 1))
+    for n in reversed(range(TERMS)):
+        series = series * square + 1 / (2 * n + 1)
+    found = exponent.astype(jnp.float64) * math.log(2) + 2 * z * series
+    return jnp.where((x >= SMALLEST) & (x < jnp.inf), found, _beyond(x))
+
+
+def _beyond(x: Array) -> Array:
+    """At 0, ∞, and what has no logarithm."""
+    return jnp.where(jnp.abs(x) < SMALLEST, -jnp.inf, jnp.where(x == jnp.inf, jnp.inf, jnp.nan))
+
+
+@_log.defjvp
+def _log_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    return _log(*primals), tangents[0] / primals[0]

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -69,16 +68,18 @@ def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype
     Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
     """
     targets = 1 << (len(rows.targets) - 1).bit_length()
-    place, there = _places(rows, sweeps, length)
+    points, count, there = _places(rows, sweeps, length)
 
     def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
-        shape = (length, *values.shape[1:])
-        found = values[place].astype(kind, copy=False).reshape(len(sweeps), *shape)
-        if there is not None:
-            found[~there] = harmless
-        if len(sweeps) == height:
-            return found
-        return np.concatenate([found, np.full((height - len(sweeps), *shape), harmless, kind)])
+        found, shape = values[points].astype(kind, copy=False), values.shape[1:]
+        if count == length and len(sweeps) == height:
+            return found.reshape(height, length, *shape)
+        wide = np.full((height, length, *shape), harmless, kind)
+        if count is None:
+            wide[: len(sweeps)][there] = found
+        else:
+            wide[: len(sweeps), :count] = found.reshape(len(sweeps), count, *shape)
+        return wide
 
     loss = spread(rows.loss, np.nan)
     if targets > len(rows.targets):
@@ -101,14 +102,17 @@ def own_index(rows: Rows) -> np.ndarray:
     return np.array([place.get(target, -1) for target in rows.targets])
 
 
-def _places(rows: Rows, sweeps: np.ndarray, length: int) -> tuple[Any, np.ndarray | None]:
-    """Where in the rows the points of sweeps are, and which (sweeps, length) are there, if not all.
+def _places(
+    rows: Rows, sweeps: np.ndarray, length: int
+) -> tuple[slice | np.ndarray, int | None, np.ndarray]:
+    """Which rows are the points of sweeps, how many a sweep has, and where they go.
 
-    Sweeps that stand together and need no padding are a slice, of which nothing is copied.
+    Sweeps that stand together are a slice, of which nothing is copied; None if their counts differ.
+    Of a chunk (sweeps, length) it is True where there is a point.
     """
-    first, lengths = rows.first[sweeps], rows.count[sweeps]
-    if np.all(lengths == length) and np.all(np.diff(first) == length):
-        return slice(int(first[0]), int(first[0]) + len(sweeps) * length), None
-    position = np.arange(length)
-    there = position < lengths[:, None]
-    return np.where(there, first[:, None] + position, 0), there
+    first, counts = rows.first[sweeps], rows.count[sweeps]
+    there = np.arange(length) < counts[:, None]
+    same = int(counts[0]) if np.all(counts == counts[0]) else None
+    if np.all(np.diff(first) == counts[:-1]):
+        return slice(int(first[0]), int(first[-1] + counts[-1])), same, there
+    return (first[:, None] + np.arange(length))[there], same, there

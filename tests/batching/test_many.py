@@ -8,7 +8,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.batching import compiled, run
 from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
-from bimix_jax.batching.rows import padded_length
+from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
 from bimix_jax.batching.table import fit_table
 from bimix_jax.bench.problems import synthetic_rows
 from tests.batching.tables import table_of_sweeps
@@ -141,3 +141,21 @@ def test_options_are_named():
         bx.fit_many(pd.DataFrame({"run": ["a"]}))
     with pytest.raises(ValueError, match="dtype is 'float16'"):
         bx.fit_many([], dtype="float16")
+
+
+@pytest.mark.parametrize("counts", [[8] * 9, [11] * 9, [9, 12, 10, 11, 12, 9, 9, 10, 12]])
+@pytest.mark.parametrize("sweeps", [range(9), range(2, 7), [5, 0, 8]])
+def test_chunks_hold_the_points_of_their_sweeps_and_padding(counts, sweeps):
+    rng, points = np.random.default_rng(0), sum(counts)
+    rows = Rows(("a", "b"), ("a", "b", "c"), np.array(counts), rng.random((points, 2)),
+                rng.random(points), rng.random((points, 3)))  # fmt: skip
+    chunk = padded_chunk(rows, np.array(sweeps), 16, 12, "float64")
+    for found, sweep in enumerate(sweeps):
+        of_sweep = slice(rows.first[sweep], rows.first[sweep] + counts[sweep])
+        for held, given in [(chunk.loss[..., :3], rows.loss), (chunk.mixture, rows.mixture),
+                            (chunk.budget, rows.budget)]:  # fmt: skip
+            np.testing.assert_array_equal(held[found, : counts[sweep]], given[of_sweep])
+        assert np.isnan(chunk.loss[found, counts[sweep] :]).all()
+        assert np.all(chunk.mixture[found, counts[sweep] :] == 0.5)
+    assert np.isnan(chunk.loss[len(sweeps) :]).all()
+    assert np.isnan(chunk.loss[..., 3]).all()

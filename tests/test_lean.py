@@ -11,6 +11,8 @@ import pytest
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
 from bimix_jax.compilation import REASSOCIATED
 from bimix_jax.fitting.lean import fit_lean, is_lean
+from bimix_jax.fitting.lean.search import State, _better
+from bimix_jax.fitting.lean.terms import Terms
 from tests.conftest import synthetic_points
 
 
@@ -157,3 +159,19 @@ def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_p
     assert BiMix().has_log_basis
     assert not OtherBasis().has_log_basis
     assert not is_lean(Fixed(), 5)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1e-3])
+def test_a_wild_step_whose_squares_cancel_is_not_taken(norm):
+    def terms(norm, summed):
+        zero = jnp.zeros(())
+        return Terms(jnp.asarray(norm), [zero], [[zero]], [zero], [zero], jnp.asarray(summed), zero)
+
+    before = State(
+        [jnp.array(1.0)], terms(0.1, 0.01), jnp.array(1e-3), jnp.array(1), jnp.array(False)
+    )
+    wild = _better(before, [jnp.array(9.0)], terms(norm, 1e12))
+    assert wild.params == before.params
+    assert wild.damping > before.damping
+    sound = _better(before, [jnp.array(2.0)], terms(0.09, 0.02))
+    assert sound.params == [2.0]

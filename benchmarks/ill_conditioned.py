@@ -1,0 +1,73 @@
+"""Fits of a batch where the data hardly tell the exponents, against the best of 24 starts.
+
+    python -m benchmarks.ill_conditioned
+
+5 000 sweeps a seed of 64 points within one decade of budgets, β down to .05, 1 % noise, through
+the chunks of `fit_many`. The excess is that of the sum of squares over the least that the plain
+loop finds in float64 from 24 starts.
+"""
+
+import itertools
+
+import jax
+import numpy as np
+import pandas as pd
+
+from benchmarks.fit import POINTS, Data, synthetic
+from benchmarks.report import report
+from bimix_jax import BiMix, Code, fit_arrays
+from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.rows import Rows
+from bimix_jax.batching.run import fit_rows
+
+FITS, SEEDS = 5_000, 3
+STARTS = list(itertools.product((0.03, 0.1, 0.4), (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0)))
+KINDS = {"relative": ("relative", None), "log": ("log", None), "Huber": ("relative", 0.02)}
+
+
+def rows_of(data: Data) -> Rows:
+    """The same points as sweeps of one target."""
+    share, budget, loss = data
+    mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
+    return Rows(
+        ("own", "other"), ("own",), np.full(len(loss), POINTS), mixture,
+        np.tile(budget, len(loss)), loss.reshape(-1, 1),
+    )  # fmt: skip
+
+
+def least_squares(rows: Rows, method: Method) -> np.ndarray:
+    """(sweeps,) least sum of squares that the plain loop finds."""
+    count = len(rows.count)
+    data = (rows.mixture.reshape(count, POINTS, 2), rows.budget.reshape(count, POINTS),
+            rows.loss.reshape(count, POINTS))  # fmt: skip
+
+    def one(part: Data) -> jax.Array:
+        return fit_arrays(
+            method.law, *part, own=0, budget_scale=1.0, residual=method.loss, huber=method.huber,
+            starts=np.array(STARTS),
+        ).sum_of_squares  # fmt: skip
+
+    with jax.enable_x64(True):
+        return np.asarray(jax.jit(lambda d: jax.lax.map(one, d, batch_size=250))(data))
+
+
+def main() -> None:
+    """Measure and report."""
+    found = []
+    devices = tuple(jax.local_devices())
+    for (name, (loss, huber)), seed in itertools.product(KINDS.items(), range(SEEDS)):
+        rows = rows_of(synthetic(FITS, (0.05, 1.0), 10.0, seed))
+        best = least_squares(rows, Method(BiMix(), loss, huber))
+        for dtype in ("float64", "float32"):
+            fitted, _ = fit_rows(rows, Method(BiMix(), loss, huber, dtype=dtype), devices)
+            excess = fitted.sum_of_squares[:, 0].astype(float) / best - 1
+            codes = {code.label: int(np.sum(fitted.code == code)) for code in Code}
+            found.append({"residual": name, "dtype": dtype, "seed": seed,
+                          "above by 1e-3": int(np.sum(~(excess <= 1e-3))),
+                          "worst excess": float(excess.max()), **codes})  # fmt: skip
+    table = pd.DataFrame(found).set_index("residual")
+    report("ill_conditioned_batch", table, f"{FITS} ill-conditioned fits through a batch")
+
+
+if __name__ == "__main__":
+    main()

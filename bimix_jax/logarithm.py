@@ -26,7 +26,9 @@ def log(x: ArrayLike) -> Array:
     True
     """
     values = jnp.asarray(x)
-    return _log(values) if values.dtype == jnp.float64 else jnp.log(values)
+    if values.dtype != jnp.float64:
+        return jnp.log(values)
+    return jax.lax.platform_dependent(values, cpu=_log, default=jnp.log)
 
 
 @jax.custom_jvp

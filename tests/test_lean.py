@@ -127,6 +127,18 @@ def test_laws_without_logarithms_of_their_basis_are_fitted_too():
     assert np.all(error < 0.002)
 
 
+@pytest.mark.usefixtures("float64")
+def test_an_exponent_that_changes_nothing_is_not_settled():
+    @dataclasses.dataclass(frozen=True)
+    class Idle(TwoPowers):
+        def basis(self, exponents, features):
+            return jnp.exp(-exponents[0] * features[1]), jnp.exp(-0.3 * features[0]), 1.0
+
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    *_, settled = lean_fits(Idle(), mixture, budget, loss)
+    assert not settled.any()
+
+
 def test_single_precision_finds_sums_of_squares_near_the_best():
     drawn = [synthetic_points(seed, noise=0.001)[:3] for seed in range(BATCH)]
     mixture, budget, loss = (np.stack(p).astype("float32") for p in zip(*drawn, strict=True))

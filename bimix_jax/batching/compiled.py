@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.residual import Residual, mean_relative_error
 from bimix_jax.laws.law import Law
 
-CELLS = {"cpu": 1 << 16}
-"""Losses (sweeps × points × targets) a chunk: what stays in a processor's cache. Other devices
-take `MANY_CELLS`, as they need work for thousands of lanes."""
+CELLS = {"cpu": 1 << 14}
+"""Losses (sweeps × points × targets) that are searched side by side: with their features they stay
+in the cache of one core. Such a block waits for the slowest of its own fits only, and is of one
+shape however many there are, so that no digit depends on that. Other devices take `MANY_CELLS`, as
+they need work for thousands of lanes."""
+BLOCKS = 4
+"""In a chunk of a CPU, where every core has one; else it is a block."""
 MANY_CELLS = 1 << 24
-BLOCK_BYTES = {"cpu": 1 << 17}
-"""Losses that a CPU's lean search works on side by side: what with their features stays in the
-cache of one core. A block also waits for the slowest of its own fits only."""
 SHORTEST = 4096
 """Sweeps a device that no chunk is made shorter than."""
 
@@ -101,12 +102,18 @@ class Method:
 
 def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, devices: Sequence[jax.Device]) -> Any:
     """What `fit` gives for a chunk, a block of sweeps after the other."""
-    sweeps = len(chunk.budget)
-    most = BLOCK_BYTES.get(devices[0].platform, chunk.loss.nbytes)
-    count = sweeps // math.gcd(sweeps, max(1, sweeps * most // chunk.loss.nbytes))
+    sweeps, points, targets = chunk.loss.shape
+    block = block_length(points, targets, devices)
+    count = sweeps // block if sweeps % block == 0 else 1
     blocks = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), chunk)
     found = jax.lax.map(fit, blocks)
     return jax.tree.map(lambda leaf: leaf.reshape(sweeps, *leaf.shape[2:]), found)
+
+
+def block_length(points: int, targets: int, devices: Sequence[jax.Device], fewer: int = 1) -> int:
+    """Sweeps that are searched side by side, of targets that are padded to a power of two."""
+    padded = 1 << (targets - 1).bit_length()
+    return max(1, CELLS.get(devices[0].platform, MANY_CELLS) // fewer // (points * padded))
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
@@ -114,16 +121,23 @@ def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
     return devices[0].platform not in CELLS
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return allowed or 1
+
+
 def chunk_length(
     points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
 ) -> int:
     """Sweeps a chunk, a multiple of the number of devices; `fewer` divides it.
 
-    Where chunks are large, one of few `sweeps` is shorter by a power of four, so that little of it
-    is padding and few lengths are compiled.
+    One of few `sweeps` is shorter by a power of four, so that little of it is padding and few
+    lengths are compiled; on CPUs it is then a block.
     """
-    cells, count = CELLS.get(devices[0].platform, MANY_CELLS) // fewer, len(devices)
-    length = max(1, cells // (points * targets))
+    length, count = block_length(points, targets, devices, fewer), len(devices)
+    if not has_large_chunks(devices):
+        return count * length * (BLOCKS if sweeps >= BLOCKS * length * max(count, cores()) else 1)
     while length > SHORTEST and length // 4 * count >= sweeps:
         length //= 4
     return length * count

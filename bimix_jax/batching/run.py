@@ -1,6 +1,5 @@
 """All chunks of a batch through the compiled call, on every core, results in the order of input."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -8,7 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk, has_large_chunks
+from bimix_jax.batching.compiled import (
+    Method,
+    chunk_length,
+    compiled_chunk,
+    cores,
+    has_large_chunks,
+)
 from bimix_jax.batching.rows import Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
@@ -120,5 +125,4 @@ def _workers(devices: tuple[jax.Device, ...]) -> int:
     """
     if devices[0].platform != "cpu" or len(devices) > 1:
         return 2
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) + 1
+    return cores() + 1

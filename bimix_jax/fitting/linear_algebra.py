@@ -27,17 +27,12 @@ def gram(columns: list[Array]) -> Array:
     return jnp.stack([jnp.stack(row) for row in inner_products(columns)])
 
 
-def inner_products(columns: list[Array], known: Entries | None = None) -> Entries:
-    """`gram` as scalars in lists, which a batch computes without gathering them in arrays.
-
-    `known` are the products of the first columns, where they were computed before.
-    """
-    known = known or []
-    size, first = range(len(columns)), len(known)
-    pairs = [(i, j) for i in range(first, len(columns)) for j in range(i + 1)]
+def inner_products(columns: list[Array]) -> Entries:
+    """`gram` as scalars in lists, which a batch computes without gathering them in arrays."""
+    size = range(len(columns))
+    pairs = [(i, j) for i in size for j in range(i + 1)]
     sums = sum_together([columns[i] * columns[j] for i, j in pairs])
     entry = dict(zip(pairs, sums, strict=True))
-    entry |= {(i, j): known[i][j] for i in range(first) for j in range(i + 1)}
     return [[entry[max(i, j), min(i, j)] for j in size] for i in size]
 
 

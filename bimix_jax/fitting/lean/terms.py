@@ -62,7 +62,11 @@ class Scaled(NamedTuple):
 
     def astype(self, dtype: Any) -> "Scaled":
         """The same in another floating type."""
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), self)
+
+        def cast(leaf: Array) -> Array:
+            return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(cast, self)
 
 
 def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars, Array]:
@@ -127,7 +131,8 @@ def _products_of(parts: list[_Part], products: Entries) -> Entries:
 
     def product(left: _Part, right: _Part) -> Array:
         terms = [a * b * products[i][j] for i, a in left.items() for j, b in right.items()]
-        return functools.reduce(jnp.add, terms)
+        # Nothing is the sum where no column depends on an exponent.
+        return functools.reduce(jnp.add, terms or [jnp.zeros_like(products[0][0])])
 
     return [[product(left, right) for right in parts] for left in parts]
 

@@ -1,6 +1,7 @@
 """How programs are compiled: options of XLA, as far as the installed one knows them."""
 
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -70,6 +71,34 @@ def full_precision(function: Function) -> Function:
             return function(*args, **kwargs)
 
     return precise  # type: ignore[return-value]
+
+
+class OnceCompiled:
+    """A jitted function that threads do not all compile when they first call it at once.
+
+    That would take as many times the processors and the memory.
+
+    >>> double = OnceCompiled(jax.jit(lambda x: 2 * x))
+    >>> print(double(3.0), double.compilations())
+    6.0 1
+    """
+
+    def __init__(self, jitted: Any) -> None:
+        self.jitted, self.lock, self.known = jitted, threading.Lock(), set[Any]()
+
+    def __call__(self, *args: Any) -> Any:
+        """The function's result."""
+        shapes = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(args))
+        if shapes in self.known:
+            return self.jitted(*args)
+        with self.lock:
+            found = self.jitted(*args)
+            self.known.add(shapes)
+        return found
+
+    def compilations(self) -> int:
+        """How many shapes it has been compiled for."""
+        return self.jitted._cache_size()
 
 
 class jit:

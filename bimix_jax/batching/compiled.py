@@ -12,7 +12,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from bimix_jax.compilation import ONE_THREAD, QUICKLY_COMPILED, REASSOCIATED, cpu_options
+from bimix_jax.compilation import (
+    ONE_THREAD,
+    QUICKLY_COMPILED,
+    REASSOCIATED,
+    OnceCompiled,
+    cpu_options,
+)
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
 from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.residual import Residual, mean_relative_error
@@ -144,9 +150,7 @@ def chunk_length(
 
 
 @functools.lru_cache(maxsize=256)
-def compiled_chunk(
-    method: Method, devices: tuple[jax.Device, ...], lean: bool
-) -> Callable[[Chunk, int], tuple[ArrayFit, Array, Array]]:
+def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) -> OnceCompiled:
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
     The number is the most evaluations of the lean search. Each device has its part of the sweeps,
@@ -169,4 +173,4 @@ def compiled_chunk(
     )
     kind = REASSOCIATED if lean else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
-    return jax.jit(each, compiler_options=options)
+    return OnceCompiled(jax.jit(each, compiler_options=options))

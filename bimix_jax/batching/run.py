@@ -94,12 +94,14 @@ def _fit_stage(
     progress: Progress | None,
 ) -> Any:  # fmt: skip
     """Fits, errors and whether they are settled, of some sweeps in their order."""
+    # Not in the threads, each of which would make and compile a function of its own.
+    call = compiled_chunk(method, devices, stage.lean)
 
     def one(part: _Part) -> Any:
         # A context of its own, since a thread does not inherit this setting.
         with jax.enable_x64(method.dtype == "float64"):
             chunk = padded_chunk(rows, part.sweeps, part.length, part.height, method.dtype)
-            found = compiled_chunk(method, devices, stage.lean)(chunk, stage.steps)
+            found = call(chunk, stage.steps)
             found = jax.tree.map(
                 lambda leaf: np.asarray(leaf)[: len(part.sweeps), : len(rows.targets)], found
             )

@@ -58,10 +58,10 @@ def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
 def test_a_second_call_with_known_sizes_compiles_nothing(sizes, fits):
     calls = [compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()), lean)
              for lean in (True, False)]  # fmt: skip
-    known = [call._cache_size() for call in calls]
+    known = [call.compilations() for call in calls]
     assert known[0] > 0
     bx.fit_many(list(sizes.values())[::-1] * 2)
-    assert [call._cache_size() for call in calls] == known
+    assert [call.compilations() for call in calls] == known
 
 
 def test_on_a_processor_few_sweeps_are_dealt_to_every_core():

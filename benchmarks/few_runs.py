@@ -38,7 +38,7 @@ def main() -> None:
         for runs in RUNS if name in (arguments.sweeps or dict(every)) else ():
             found = pd.DataFrame([errors(sweep, runs, draw) for draw in range(arguments.draws)])
             rows += list(summary(name, runs, found))
-            # After each, since the whole takes an hour.
+            # After each, so that what is measured is kept.
             table = pd.DataFrame(rows).set_index("sweep")
             report("few_runs", table, title, draws=arguments.draws)
 

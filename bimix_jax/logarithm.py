@@ -20,7 +20,6 @@ def log(x: ArrayLike) -> Array:
     """The natural logarithm, elementwise, of any shape; as exact as `jnp.log` to a few roundings.
 
     With x = 2^k·f, √½ ≤ f < √2, and z = (f − 1)/(f + 1): log x = k·log 2 + 2·Σ_n z^(2n+1)/(2n+1).
-    A fit of 64 points in float64 takes 130 logarithms, a third of its time by the C library.
 
     >>> abs(float(log(20.0)) - 2.9957323) < 1e-6
     True

@@ -16,7 +16,7 @@ from bimix_jax.fitting.residual import Points, Residual, needs_full
 from bimix_jax.laws.law import Law
 
 STEPS = 16
-"""Most evaluations of a search; 3 or 4 are usual, fits that need more go to the plain loop."""
+"""Most evaluations of a search; the few fits that need more go to the plain loop."""
 LOOSE = 1e-4
 """Tolerance of a search where it only starts another, about what single precision can tell."""
 NEAR = 1e-5
@@ -102,7 +102,7 @@ def _begin(
     """The best start, and where other than the last search goes from it.
 
     A single start is taken for one near the end. From others, the way is gone in single
-    precision, as evaluations of it take less than half the time.
+    precision, whose evaluations take less time.
     """
     wide = data.target.dtype
     rough = data.astype(jnp.float32 if len(starts) > 1 else wide)

@@ -218,10 +218,10 @@ def _column_slopes(
 ) -> list[list[Array]]:
     """Derivatives of the columns in each exponent, each (points,)."""
     if not law.has_log_basis:
-        return _slopes(lambda x: _columns(law, data, x), exponents)[1]
+        return _slopes(lambda x: _columns(law, data, x), exponents)
     # As φ′ = φ·(log φ)′, the columns do for the slopes too.
     logs: Any = jax.vmap(law.log_basis, in_axes=(None, 0))
-    slopes = _slopes(lambda x: logs(x, data.features), exponents)[1]
+    slopes = _slopes(lambda x: logs(x, data.features), exponents)
     return [[c * d for c, d in zip(columns, slope, strict=True)] for slope in slopes]
 
 
@@ -231,10 +231,9 @@ def weighted_sum(amplitudes: Scalars, columns: list[Array]) -> Array:
     return functools.reduce(jnp.add, terms)
 
 
-def _slopes(model: Callable[[Array], Any], params: Scalars) -> tuple[Any, list[Any]]:
-    """What a function gives, each (points,), and its derivatives in each parameter."""
+def _slopes(model: Callable[[Array], Any], params: Scalars) -> list[Any]:
+    """Derivatives of what a function gives, each (points,), in each parameter."""
     x = jnp.stack(params)
     # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
     directions = np.eye(len(params), dtype=x.dtype)
-    along = [jax.jvp(model, (x,), (direction,)) for direction in directions]
-    return along[0][0], [slope for _, slope in along]
+    return [jax.jvp(model, (x,), (direction,))[1] for direction in directions]

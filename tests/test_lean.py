@@ -177,11 +177,14 @@ def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_p
 def test_a_wild_step_whose_squares_cancel_is_not_taken(norm):
     def terms(norm, summed):
         zero = jnp.zeros(())
-        return Terms(jnp.asarray(norm), [zero], [[zero]], [zero], [zero], jnp.asarray(summed), zero)
+        return Terms(
+            jnp.asarray(norm), [zero], [[zero]], [zero], [zero], [[zero]], jnp.asarray(summed), zero
+        )
 
     before = State(
-        [jnp.array(1.0)], terms(0.1, 0.01), jnp.array(1e-3), jnp.array(1), jnp.array(False)
-    )
+        [jnp.array(1.0)], terms(0.1, 0.01), jnp.array(1e-3), jnp.array(1), jnp.array(0.0),
+        jnp.array(False),
+    )  # fmt: skip
     wild = _better(before, [jnp.array(9.0)], terms(norm, 1e12))
     assert wild.params == before.params
     assert wild.damping > before.damping

@@ -44,8 +44,8 @@ class BiMix(Law):
         return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
-        """Slow and fast saturation in budget; α is found from anywhere."""
-        return [(0.1, 0.5), (0.1, 1.5), (0.1, 0.1), (0.1, 4.0)]
+        """Slow and fast saturation in budget, a factor of 3 apart; α is found from anywhere."""
+        return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(log of the own proportion, log of the budget); −∞ where the proportion is 0."""

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.lean.amplitudes import Scalars, any_of
-from bimix_jax.fitting.lean.search import DAMPING, Bounds, Flatness, search, settled
+from bimix_jax.fitting.lean.search import DAMPING, Bounds, Flatness, ahead, search, settled
 from bimix_jax.fitting.lean.terms import Scaled, best_start, full_terms, projected_terms
 from bimix_jax.fitting.residual import Points, Residual, needs_full
 from bimix_jax.laws.law import Law
@@ -63,7 +63,9 @@ def lean_fit(
     """
     data, bounds = Scaled.of(points, residual), (list(lower), list(upper))
     begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps)
-    flatness = Flatness(begun.power, len(data.target), tolerance)
+    # In single precision a step near the end is mostly rounding, and is not taken unseen.
+    unseen = data.target.dtype == jnp.float64
+    flatness = Flatness(begun.power, len(data.target), tolerance, unseen)
     if needs_full(residual, huber):
         bounds[0].extend([jnp.zeros_like(a) for a in begun.near])
         bounds[1].extend([jnp.full_like(a, jnp.inf) for a in begun.near])
@@ -71,12 +73,14 @@ def lean_fit(
         terms_at = _full(law, points, residual, huber)
     else:
         start, terms_at = begun.start, functools.partial(projected_terms, law, data)
-    end = search(terms_at, start, begun.near, bounds, flatness, steps, begun.damping)
-    held = [(x <= a) | (x >= b) for x, a, b in zip(end.params, *bounds, strict=True)]
+    end = search(terms_at, start, begun.near, bounds, flatness, steps, begun.damping, begun.slope)
+    params, amplitudes, norm = end.params, end.terms.amplitudes, end.terms.norm
+    if unseen:
+        params, amplitudes, norm = ahead(end, bounds)
+    held = [(x <= a) | (x >= b) for x, a, b in zip(params, *bounds, strict=True)]
     return LeanFit(
-        jnp.stack(end.params[: len(lower)]), jnp.stack(end.terms.amplitudes),
-        end.terms.norm**2 / 2, begun.steps + end.steps,
-        any_of([*held, *(a <= 0 for a in end.terms.amplitudes)]),
+        jnp.stack(params[: len(lower)]), jnp.stack(amplitudes), norm**2 / 2,
+        begun.steps + end.steps, any_of([*held, *(a <= 0 for a in amplitudes)]),
         settled(end, bounds) & begun.ended & jnp.isfinite(end.terms.norm),
     )  # fmt: skip
 
@@ -94,6 +98,8 @@ class _Begun(NamedTuple):
     ended: Array
     """() bool: what came before is at its end"""
     damping: float
+    slope: Array
+    """of the last point there"""
 
 
 def _begin(
@@ -108,15 +114,17 @@ def _begin(
     rough = data.astype(jnp.float32 if len(starts) > 1 else wide)
     start, near, power = best_start(law, rough, starts.astype(rough.target.dtype))
     damping = NEAR if len(starts) == 1 else DAMPING
-    begun = _Begun(start, near, power, jnp.zeros((), jnp.int32), jnp.array(True), damping)
+    none = jnp.zeros_like(power)
+    begun = _Begun(start, near, power, none.astype(int), jnp.array(True), damping, none)
     if full_follows or rough.target.dtype != wide:
         edges = jax.tree.map(lambda edge: edge.astype(rough.target.dtype), bounds)
         terms_at = functools.partial(projected_terms, law, rough)
-        flatness = Flatness(power, len(data.target), LOOSE)
+        flatness = Flatness(power, len(data.target), LOOSE, ahead=True)
         end = search(terms_at, start, near, edges, flatness, steps)
-        begun = _Begun(end.params, end.terms.amplitudes, power, end.steps, end.flat, NEAR)
-    start, near, power = jax.tree.map(lambda x: x.astype(wide), begun[:3])
-    return begun._replace(start=start, near=near, power=power)
+        start, near, _ = ahead(end, edges)
+        begun = _Begun(start, near, power, end.steps, end.flat, NEAR, end.slope)
+    start, near, power, slope = jax.tree.map(lambda x: x.astype(wide), (*begun[:3], begun.slope))
+    return begun._replace(start=start, near=near, power=power, slope=slope)
 
 
 def _full(law: Law, points: Points, residual: Residual, huber: float | None) -> Any:

@@ -1,5 +1,6 @@
 """Damped Gauss-Newton within bounds, in scalars."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,12 +10,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.lean.amplitudes import Scalars, apart, every, within
-from bimix_jax.fitting.lean.terms import Terms
+from bimix_jax.fitting.lean.terms import Terms, norm_of, weighted_sum
 from bimix_jax.fitting.linear_algebra import solve_entries
 from bimix_jax.fitting.solve import ROUNDING
 
 DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
 """As in `gauss_newton`."""
+LEFT = 0.1
+"""The least part of a slope that a step is counted on to leave."""
 OPEN = 1000
 """Curvatures below this many roundings leave an exponent open, as in the plain loop."""
 
@@ -30,40 +33,51 @@ class State(NamedTuple):
     terms: Terms
     damping: Array
     steps: Array
+    slope: Array
+    """the largest free |g_i|/√H_ii"""
     flat: Array
     """() bool: every free slope is"""
 
 
 class Flatness(NamedTuple):
-    """When a slope counts as flat: max|g_i|/(norm·√H_ii) ≤ tolerance, or rounding."""
+    """When a slope counts as flat: |g_i|/(norm·√H_ii) ≤ tolerance, or rounding."""
 
     power: Array
     """() Σ of the squared targets"""
     points: int
     tolerance: float
+    ahead: bool
+    """whether one more step is taken, which need not be evaluated"""
 
-    def holds(self, norm: Array, gradient: Array, hessian: Array, curvature: Array) -> Array:
-        """Of one parameter."""
-        epsilon = (16 + self.points**0.5) * jnp.finfo(norm.dtype).eps
-        asked = self.tolerance * norm * jnp.sqrt(jnp.abs(hessian))
-        return jnp.abs(gradient) <= asked + epsilon * jnp.sqrt(curvature * self.power)
+    def holds(self, terms: Terms, i: int, left: Array) -> Array:
+        """Of one parameter, where a step leaves that part of a slope."""
+        left = left if self.ahead else jnp.ones_like(left)
+        epsilon = (16 + self.points**0.5) * jnp.finfo(left.dtype).eps
+        asked = self.tolerance * terms.norm * jnp.sqrt(jnp.abs(terms.hessian[i][i]))
+        rounding = epsilon * jnp.sqrt(terms.curvature[i] * self.power)
+        return left * jnp.abs(terms.gradient[i]) <= asked + rounding
 
 
 def search(
     terms_at: Callable[[Scalars, Scalars], Terms], start: Scalars, amplitudes: Scalars,
     bounds: Bounds, flatness: Flatness, steps: ArrayLike, damping: float = DAMPING,
+    slope: ArrayLike = 0.0,
 ) -> State:  # fmt: skip
-    """Damped Gauss-Newton within bounds until every free slope is flat, or for so many steps."""
+    """Damped Gauss-Newton within bounds until every free slope is flat, or for so many steps.
+
+    `slope` is that of a search which this one goes on from.
+    """
 
     def step(state: State) -> State:
         tried = _step(state, bounds)
         better = _better(state, tried, terms_at(tried, state.terms.amplitudes))
-        return better._replace(flat=_flat(better, bounds, flatness))
+        return _judged(better, bounds, flatness)
 
     first = [jnp.clip(x, a, b) for x, a, b in zip(start, *bounds, strict=True)]
     damped, count = jnp.full_like(flatness.power, damping), jnp.ones((), jnp.int32)
-    begin = State(first, terms_at(first, amplitudes), damped, count, jnp.array(False))
-    begin = begin._replace(flat=_flat(begin, bounds, flatness))
+    before = jnp.full_like(damped, slope)
+    begin = State(first, terms_at(first, amplitudes), damped, count, before, jnp.array(False))
+    begin = _judged(begin, bounds, flatness)
     return jax.lax.while_loop(lambda state: (state.steps < steps) & ~state.flat, step, begin)
 
 
@@ -75,14 +89,34 @@ def _held(state: State, bounds: Bounds) -> Scalars:
     ]
 
 
-def _flat(state: State, bounds: Bounds, flatness: Flatness) -> Array:
-    """Whether every free slope is as flat as the plain search asks for."""
-    norm, gradient, hessian, curvature = state.terms[:4]
-    flat = [
-        flatness.holds(norm, g, hessian[i][i], c)
-        for i, (g, c) in enumerate(zip(gradient, curvature, strict=True))
-    ]
-    return every([h | f for h, f in zip(_held(state, bounds), flat, strict=True)])
+def _judged(state: State, bounds: Bounds, flatness: Flatness) -> State:
+    """With its slope, and whether every free one is as flat as asked."""
+    terms, held, before = state.terms, _held(state, bounds), state.slope
+    steep = [_steepness(g, terms.hessian[i][i]) for i, g in enumerate(terms.gradient)]
+    free = [jnp.where(h, 0.0, s) for h, s in zip(held, steep, strict=True)]
+    slope = functools.reduce(jnp.maximum, free)
+    # Steps of Gauss-Newton leave about the same part of a slope each, near the end.
+    left = jnp.where(slope < before, jnp.maximum(slope / before, LEFT), 1.0)
+    flat = [h | flatness.holds(terms, i, left) for i, h in enumerate(held)]
+    return state._replace(slope=slope, flat=every(flat))
+
+
+def _steepness(gradient: Array, hessian: Array) -> Array:
+    return jnp.abs(gradient) / jnp.sqrt(jnp.maximum(hessian, jnp.finfo(hessian.dtype).tiny))
+
+
+def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
+    """Parameters, amplitudes and norm after one more step, which is not evaluated.
+
+    Of the sum of squares, that is what a parabola says.
+    """
+    terms, further = state.terms, _step(state, bounds)
+    change = [new - old for new, old in zip(further, state.params, strict=True)]
+    amplitudes = further[-len(terms.amplitudes) :]
+    if terms.following:
+        moved = [weighted_sum(change, slopes) for slopes in terms.following]
+        amplitudes = [jnp.maximum(a + m, 0.0) for a, m in zip(terms.amplitudes, moved, strict=True)]
+    return further, amplitudes, norm_of(terms.norm**2 + weighted_sum(change, terms.gradient))
 
 
 def settled(state: State, bounds: Bounds) -> Array:
@@ -124,4 +158,4 @@ def _better(state: State, tried: Scalars, terms: Terms) -> State:
         (state.params, state.terms),
     )  # fmt: skip
     damping = state.damping * jnp.where(accepted, DECREASE, INCREASE)
-    return State(params, terms, damping, state.steps + 1, state.flat)
+    return State(params, terms, damping, state.steps + 1, state.slope, state.flat)

@@ -34,6 +34,8 @@ class Terms(NamedTuple):
     curvature: Scalars
     """diagonal of JᵀJ before the amplitudes took their part"""
     amplitudes: Scalars
+    following: list[Scalars]
+    """how each amplitude follows each exponent; empty where amplitudes are searched for as well"""
     summed: Array
     """the squares that were summed for the value, which has their rounding"""
     sound: Array
@@ -158,6 +160,7 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
         [[less(max(i, j), min(i, j)) for j in slopes] for i in slopes],
         [products[s][s] for s in slopes],
         amplitudes,
+        [[-taken[s][i] for s in slopes] for i in basis],
         summed,
         every([*right, distinct]),
     )
@@ -197,6 +200,7 @@ def full_terms(
         [[entry[max(i, j), min(i, j)] for j in size] for i in size],
         [entry[i, i] for i in size],
         amplitudes,
+        [],
         value,
         jnp.array(True),
     )

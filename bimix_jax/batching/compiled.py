@@ -29,15 +29,18 @@ CELLS = {"cpu": 1 << 14}
 in the cache of one core. Such a block waits for the slowest of its own fits only, and is of one
 shape however many there are, so that no digit depends on that. Other devices take `MANY_CELLS`, as
 they need work for thousands of lanes."""
-BLOCKS = 4
-"""In a chunk of a CPU, where every core has one; else it is a block."""
+BLOCKS = 16
+"""Most of a chunk on a CPU, of which a call fits as many as there are; elsewhere it is a block."""
 MANY_CELLS = 1 << 24
 SHORTEST = 4096
-"""Sweeps a device that no chunk is made shorter than."""
+"""Sweeps a device that no block is made shorter than where blocks are large."""
 
 
 class Chunk(NamedTuple):
-    """Measurements of sweeps of one shape; rows that are padding have a loss of nan."""
+    """Measurements of sweeps of one shape; rows that are padding have a loss of nan.
+
+    Outside of what fits a block, all have a leading axis of blocks.
+    """
 
     mixture: Any
     """(sweeps, points, domains)"""
@@ -106,20 +109,45 @@ class Method:
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
-def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, devices: Sequence[jax.Device]) -> Any:
-    """What `fit` gives for a chunk, a block of sweeps after the other."""
-    sweeps, points, targets = chunk.loss.shape
-    block = block_length(points, targets, devices)
-    count = sweeps // block if sweeps % block == 0 else 1
-    blocks = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), chunk)
-    found = jax.lax.map(fit, blocks)
-    return jax.tree.map(lambda leaf: leaf.reshape(sweeps, *leaf.shape[2:]), found)
+def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, count: Array) -> Any:
+    """What `fit` gives for the first `count` blocks of a chunk, one after the other; 0 beyond."""
+
+    def block(k: Any) -> Chunk:
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), chunk)
+
+    blocks = len(chunk.scale)
+    if blocks == 1:
+        return jax.tree.map(lambda leaf: leaf[None], fit(block(0)))
+    none = jax.tree.map(
+        lambda one: jnp.zeros((blocks, *one.shape), one.dtype), jax.eval_shape(fit, block(0))
+    )
+
+    def further(k: Array, found: Any) -> Any:
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=k, axis=0)
+        return jax.tree.map(put, found, fit(block(k)))
+
+    return jax.lax.fori_loop(0, count, further, none)
 
 
-def block_length(points: int, targets: int, devices: Sequence[jax.Device], fewer: int = 1) -> int:
-    """Sweeps that are searched side by side, of targets that are padded to a power of two."""
-    padded = 1 << (targets - 1).bit_length()
-    return max(1, CELLS.get(devices[0].platform, MANY_CELLS) // fewer // (points * padded))
+def block_length(
+    points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
+) -> int:
+    """Sweeps a block, a multiple of the number of devices, of targets padded to a power of two.
+
+    `fewer` divides it. Where blocks are large, one of few `sweeps` is shorter by a power of four,
+    so that little of it is padding and few lengths are compiled.
+    """
+    padded, count = 1 << (targets - 1).bit_length(), len(devices)
+    cells = CELLS.get(devices[0].platform, MANY_CELLS) // fewer
+    length = max(1, cells // (points * padded))
+    while has_large_chunks(devices) and length > SHORTEST and length // 4 * count >= sweeps:
+        length //= 4
+    return length * count
+
+
+def chunk_blocks(devices: Sequence[jax.Device], lean: bool) -> int:
+    """Blocks of a chunk: of others than lean ones, whose loops are long, one."""
+    return 1 if has_large_chunks(devices) or not lean else BLOCKS
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
@@ -133,44 +161,29 @@ def cores() -> int:
     return allowed or 1
 
 
-def chunk_length(
-    points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
-) -> int:
-    """Sweeps a chunk, a multiple of the number of devices; `fewer` divides it.
-
-    One of few `sweeps` is shorter by a power of four, so that little of it is padding and few
-    lengths are compiled; on CPUs it is then a block.
-    """
-    length, count = block_length(points, targets, devices, fewer), len(devices)
-    if not has_large_chunks(devices):
-        return count * length * (BLOCKS if sweeps >= BLOCKS * length * max(count, cores()) else 1)
-    while length > SHORTEST and length // 4 * count >= sweeps:
-        length //= 4
-    return length * count
-
-
 @functools.lru_cache(maxsize=256)
 def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) -> OnceCompiled:
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
-    The number is the most evaluations of the lean search. Each device has its part of the sweeps,
-    and none waits for another, as there is nothing to exchange.
+    The numbers are the most evaluations of the lean search, and the blocks of the chunk that there
+    are. Each device has its part of a block, and none waits for another, as there is nothing to
+    exchange.
     """
 
     def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
         found = method.fit(sweep)
         return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
 
-    def every(chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
-        if not lean:
-            return jax.vmap(one)(chunk)
-        return in_blocks(functools.partial(method.fit_lean, steps=steps), chunk, devices)
+    def every(chunk: Chunk, steps: Array, count: Array) -> tuple[ArrayFit, Array, Array]:
+        fit = functools.partial(method.fit_lean, steps=steps) if lean else jax.vmap(one)
+        return in_blocks(fit, chunk, count)
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
-    along = PartitionSpec("sweeps")
+    along, everywhere = PartitionSpec(None, "sweeps"), PartitionSpec()
     each = jax.shard_map(
-        every, mesh=mesh, in_specs=(along, PartitionSpec()), out_specs=along, check_vma=False
-    )
+        every, mesh=mesh, in_specs=(along, everywhere, everywhere), out_specs=along,
+        check_vma=False,
+    )  # fmt: skip
     kind = REASSOCIATED if lean else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return OnceCompiled(jax.jit(each, compiler_options=options))

@@ -2,11 +2,15 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from bimix_jax.batching.compiled import Chunk
+
+ALIGNMENT = 64
+"""Bytes; of an array that starts at a multiple of them JAX makes no copy on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,38 +66,52 @@ def buckets(rows: Rows, sweeps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield int(length), sweeps[lengths == length]
 
 
-def padded_chunk(rows: Rows, sweeps: np.ndarray, length: int, height: int, dtype: str) -> Chunk:
-    """The given sweeps as a chunk of `height` sweeps of `length` points.
+def padded_chunk(
+    rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int], dtype: str
+) -> Chunk:
+    """The given sweeps as a chunk of shape (blocks, sweeps a block), with `length` points each.
 
-    Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture.
+    Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture. Blocks
+    without any sweep hold anything.
     """
-    targets = 1 << (len(rows.targets) - 1).bit_length()
+    height, filled = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1]
     points, count, there = _places(rows, sweeps, length)
 
     def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
-        found, shape = values[points].astype(kind, copy=False), values.shape[1:]
-        if count == length and len(sweeps) == height:
-            return found.reshape(height, length, *shape)
-        wide = np.full((height, length, *shape), harmless, kind)
-        if count is None:
-            wide[: len(sweeps)][there] = found
+        wide = aligned((height, length, *values.shape[1:]), kind)
+        part = wide[: len(sweeps)]
+        if there is None:
+            part[:, :count] = values.reshape(len(sweeps), count, *values.shape[1:])
+            part[:, count:] = harmless
         else:
-            wide[: len(sweeps), :count] = found.reshape(len(sweeps), count, *shape)
-        return wide
+            part[...] = harmless
+            part[there] = values
+        wide[len(sweeps) : filled] = harmless
+        return wide.reshape(*shape, *wide.shape[1:])
 
-    loss = spread(rows.loss, np.nan)
+    targets = 1 << (len(rows.targets) - 1).bit_length()
+    loss = rows.loss[points]
     if targets > len(rows.targets):
-        further = np.full((height, length, targets - len(rows.targets)), np.nan, dtype)
-        loss = np.concatenate([loss, further], axis=2)
+        further = np.full((len(loss), targets - len(rows.targets)), np.nan)
+        loss = np.concatenate([loss, further], axis=1)
     scale = np.ones(height, dtype)
     scale[: len(sweeps)] = rows.scale[sweeps]
     own = np.full((height, targets), -1)
     own[:, : len(rows.targets)] = own_index(rows)
     return Chunk(
-        spread(rows.mixture, 1 / len(rows.domains)), spread(rows.budget, 1.0), loss, own, scale,
-        None if rows.size is None else spread(rows.size, 1.0),
-        None if rows.fold is None else spread(rows.fold, 1, "int64"),
+        spread(rows.mixture[points], 1 / len(rows.domains)), spread(rows.budget[points], 1.0),
+        spread(loss, np.nan), own.reshape(*shape, targets), scale.reshape(shape),
+        None if rows.size is None else spread(rows.size[points], 1.0),
+        None if rows.fold is None else spread(rows.fold[points], 1, "int64"),
     )  # fmt: skip
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of any values that starts at a multiple of `ALIGNMENT` bytes."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def own_index(rows: Rows) -> np.ndarray:
@@ -104,15 +122,16 @@ def own_index(rows: Rows) -> np.ndarray:
 
 def _places(
     rows: Rows, sweeps: np.ndarray, length: int
-) -> tuple[slice | np.ndarray, int | None, np.ndarray]:
-    """Which rows are the points of sweeps, how many a sweep has, and where they go.
+) -> tuple[slice | np.ndarray, int, np.ndarray | None]:
+    """Which rows are the points of sweeps, the most that a sweep has, and where they go.
 
-    Sweeps that stand together are a slice, of which nothing is copied; None if their counts differ.
-    Of a chunk (sweeps, length) it is True where there is a point.
+    Sweeps that stand together are a slice, of which nothing is copied. Of a chunk (sweeps, length)
+    the last is True where there is a point, and None where all sweeps have as many.
     """
     first, counts = rows.first[sweeps], rows.count[sweeps]
+    most, same = int(counts.max(initial=0)), np.ptp(counts) == 0
     there = np.arange(length) < counts[:, None]
-    same = int(counts[0]) if np.all(counts == counts[0]) else None
-    if np.all(np.diff(first) == counts[:-1]):
-        return slice(int(first[0]), int(first[-1] + counts[-1])), same, there
-    return (first[:, None] + np.arange(length))[there], same, there
+    found = None if same else there
+    if np.array_equal(first[1:], first[:-1] + counts[:-1]):
+        return slice(int(first[0]), int(first[-1] + counts[-1])), most, found
+    return (first[:, None] + np.arange(length))[there], most, found

@@ -9,7 +9,8 @@ import numpy as np
 
 from bimix_jax.batching.compiled import (
     Method,
-    chunk_length,
+    block_length,
+    chunk_blocks,
     compiled_chunk,
     cores,
     has_large_chunks,
@@ -19,7 +20,7 @@ from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
 
 FEW = 16
-"""Sweeps that the plain loop has to fit go in chunks smaller by this factor."""
+"""Sweeps that the plain loop has to fit go in blocks smaller by this factor."""
 QUICK_STEPS = 5
 """Evaluations of a search after which nearly all fits are settled. A chunk waits for its slowest
 fit; where chunks are large, as on GPUs, those that need more are searched again in chunks of their
@@ -34,7 +35,7 @@ class _Stage(NamedTuple):
     lean: bool
     steps: int = STEPS
     fewer: int = 1
-    """chunks are smaller by this factor"""
+    """blocks are smaller by this factor"""
 
 
 class _Part(NamedTuple):
@@ -43,8 +44,13 @@ class _Part(NamedTuple):
     length: int
     """points, padded"""
     sweeps: np.ndarray
-    height: int
-    """sweeps, padded"""
+    shape: tuple[int, int]
+    """most blocks, and sweeps a block"""
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-len(self.sweeps) // self.shape[1])
 
 
 def fit_rows(
@@ -79,14 +85,20 @@ def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list
 
 
 def _parts(
-    rows: Rows, sweeps: np.ndarray, devices: tuple[jax.Device, ...], fewer: int
+    rows: Rows, sweeps: np.ndarray, devices: tuple[jax.Device, ...], stage: _Stage
 ) -> list[_Part]:
-    return [
-        _Part(length, which[first : first + height], height)
-        for length, which in buckets(rows, sweeps)
-        for height in [chunk_length(length, len(rows.targets), devices, len(which), fewer)]
-        for first in range(0, len(which), height)
-    ]
+    """Chunks of about as many blocks each, so that no processor waits long for another."""
+    parts, most = [], chunk_blocks(devices, stage.lean)
+    for length, which in buckets(rows, sweeps):
+        block = block_length(length, len(rows.targets), devices, len(which), stage.fewer)
+        blocks, workers = -(-len(which) // block), _workers(devices)
+        rounds = -(-blocks // (most * workers))
+        height = -(-blocks // (rounds * workers)) * block
+        parts += [
+            _Part(length, which[first : first + height], (most, block))
+            for first in range(0, len(which), height)
+        ]
+    return parts
 
 
 def _fit_stage(
@@ -98,18 +110,19 @@ def _fit_stage(
     call = compiled_chunk(method, devices, stage.lean)
 
     def one(part: _Part) -> Any:
+        def cut(leaf: jax.Array) -> np.ndarray:
+            flat = np.asarray(leaf).reshape(-1, *leaf.shape[2:])
+            return flat[: len(part.sweeps), : len(rows.targets)]
+
         # A context of its own, since a thread does not inherit this setting.
         with jax.enable_x64(method.dtype == "float64"):
-            chunk = padded_chunk(rows, part.sweeps, part.length, part.height, method.dtype)
-            found = call(chunk, stage.steps)
-            found = jax.tree.map(
-                lambda leaf: np.asarray(leaf)[: len(part.sweeps), : len(rows.targets)], found
-            )
+            chunk = padded_chunk(rows, part.sweeps, part.length, part.shape, method.dtype)
+            found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks))
         if progress is not None:
             progress(int(found[-1].all(axis=1).sum()))
         return found
 
-    parts = _parts(rows, sweeps, devices, stage.fewer)
+    parts = _parts(rows, sweeps, devices, stage)
     with ThreadPoolExecutor(_workers(devices)) as pool:
         found = list(pool.map(one, parts))
     done = np.concatenate([part.sweeps for part in parts])
@@ -121,10 +134,7 @@ def _fit_stage(
 
 
 def _workers(devices: tuple[jax.Device, ...]) -> int:
-    """Threads that feed the devices, one of which prepares a chunk while the others wait.
-
-    A CPU works on one chunk a core, other devices take turns.
-    """
+    """Threads that feed the devices: one a core of a CPU, others have one prepared meanwhile."""
     if devices[0].platform != "cpu" or len(devices) > 1:
         return 2
-    return cores() + 1
+    return cores()

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk, has_large_chunks
+from bimix_jax.batching.compiled import Method, block_length, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
 from bimix_jax.batching.run import QUICK_STEPS, fit_rows
 from bimix_jax.bench.arithmetic import bytes_moved, operations
@@ -83,16 +83,17 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
     counted.
     """
     length = padded_length(case.points)
-    sweeps = min(case.fits, chunk_length(length, 1, devices, case.fits))
+    block = block_length(length, 1, devices, case.fits)
+    sweeps = np.arange(min(case.fits, block))
     call = compiled_chunk(case.method, devices, True)
     with jax.enable_x64(case.dtype == "float64"):
-        chunk = padded_chunk(rows, np.arange(sweeps), length, sweeps, case.dtype)
+        chunk = padded_chunk(rows, sweeps, length, (1, block), case.dtype)
         resident = jax.block_until_ready(jax.device_put(chunk, devices[0]))
-        settled = np.asarray(call(resident, QUICK_STEPS)[2])
+        settled = np.asarray(call(resident, QUICK_STEPS, 1)[2])
         seconds = list[float]()
         while len(seconds) < CALLS or sum(seconds) < SECONDS:
             started = time.perf_counter()
-            jax.block_until_ready(call(resident, QUICK_STEPS))
+            jax.block_until_ready(call(resident, QUICK_STEPS, 1))
             seconds.append(time.perf_counter() - started)
     return float(settled.sum() / np.median(seconds))
 

@@ -7,7 +7,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.batching import compiled, run
-from bimix_jax.batching.compiled import Method, chunk_length, compiled_chunk
+from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
 from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
 from bimix_jax.batching.table import fit_table
 from bimix_jax.bench.problems import synthetic_rows
@@ -64,24 +64,47 @@ def test_a_second_call_with_known_sizes_compiles_nothing(sizes, fits):
     assert [call.compilations() for call in calls] == known
 
 
-def test_on_a_processor_few_sweeps_are_dealt_to_every_core():
-    of_cpu = [SimpleNamespace(platform="cpu")]
+@pytest.mark.parametrize("sweeps", [1, 100, 600, 3000, 10_000, 30_000])
+def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
+    devices, method = tuple(jax.local_devices()), Method(bx.BiMix())
+    rows = synthetic_rows(sweeps, 64)
+    parts = run._parts(rows, np.arange(sweeps), devices, run._stages(rows, method, devices)[0])
     block = compiled.CELLS["cpu"] // 64
-    whole = compiled.BLOCKS * block
-    assert chunk_length(64, 1, of_cpu, 100) == block
-    assert chunk_length(64, 1, of_cpu, compiled.cores() * whole - 1) == block
-    assert chunk_length(64, 1, of_cpu, compiled.cores() * whole) == whole
-    assert chunk_length(1 << 20, 1, of_cpu, 1) == 1
+    assert {part.shape for part in parts} == {(compiled.BLOCKS, block)}
+    np.testing.assert_array_equal(np.concatenate([p.sweeps for p in parts]), np.arange(sweeps))
+    counts = [part.blocks for part in parts]
+    assert max(counts) <= compiled.BLOCKS
+    assert len(counts) % compiled.cores() == 0 or max(counts) == 1
+    fair = -(-sum(counts) // len(counts))
+    assert counts[:-1] == [fair] * (len(counts) - 1)
+    assert block_length(1 << 20, 1, devices, 1) == 1
+
+
+def test_blocks_beyond_those_that_there_are_take_no_part():
+    rows, devices = synthetic_rows(300, 64), tuple(jax.local_devices())
+    call = compiled_chunk(Method(bx.BiMix()), devices, True)
+    with jax.enable_x64(True):
+        chunk = padded_chunk(rows, np.arange(300), 64, (compiled.BLOCKS, 256), "float64")
+        chunk.loss[2:] = -1.0
+        chunk.budget[2:] = np.inf
+        found, errors, settled = call(chunk, 16, 2)
+    assert np.all(np.asarray(settled).reshape(-1)[:300])
+    assert not np.asarray(settled)[2:].any()
+    whole, same = run.fit_rows(rows, Method(bx.BiMix()), devices)
+    np.testing.assert_array_equal(np.asarray(errors).reshape(-1)[:300], same[:, 0])
+    np.testing.assert_array_equal(
+        np.asarray(found.sum_of_squares).reshape(-1)[:300], whole.sum_of_squares[:, 0]
+    )
 
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_large_chunks_are_shorter_for_few_sweeps_and_of_few_lengths(devices):
     of_gpu = [SimpleNamespace(platform="gpu")] * devices
-    lengths = {chunk_length(64, 1, of_gpu, n) for n in range(1, 3_000_000, 999)}
+    lengths = {block_length(64, 1, of_gpu, n) for n in range(1, 3_000_000, 999)}
     assert lengths == {devices * (1 << 18 >> 2 * k) for k in range(4)}
     for sweeps in (5_000, 70_000, 200_000):
-        assert chunk_length(64, 1, of_gpu, sweeps) < 4 * max(sweeps, 4096 * devices)
-        assert chunk_length(64, 1, of_gpu, sweeps) >= sweeps
+        assert block_length(64, 1, of_gpu, sweeps) < 4 * max(sweeps, 4096 * devices)
+        assert block_length(64, 1, of_gpu, sweeps) >= sweeps
 
 
 def test_sweeps_that_take_long_are_searched_again_and_end_the_same(monkeypatch):
@@ -160,7 +183,10 @@ def test_chunks_hold_the_points_of_their_sweeps_and_padding(counts, sweeps):
     rng, points = np.random.default_rng(0), sum(counts)
     rows = Rows(("a", "b"), ("a", "b", "c"), np.array(counts), rng.random((points, 2)),
                 rng.random(points), rng.random((points, 3)))  # fmt: skip
-    chunk = padded_chunk(rows, np.array(sweeps), 16, 12, "float64")
+    blocks = padded_chunk(rows, np.array(sweeps), 16, (4, 4), "float64")
+    filled = 4 * -(-len(sweeps) // 4)
+    chunk = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:filled], blocks)
+    assert blocks.loss.shape == (4, 4, 16, 4)
     for found, sweep in enumerate(sweeps):
         of_sweep = slice(rows.first[sweep], rows.first[sweep] + counts[sweep])
         for held, given in [(chunk.loss[..., :3], rows.loss), (chunk.mixture, rows.mixture),

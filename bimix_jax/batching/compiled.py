@@ -29,7 +29,7 @@ CELLS = {"cpu": 1 << 14}
 in the cache of one core. Such a block waits for the slowest of its own fits only, and is of one
 shape however many there are, so that no digit depends on that. Other devices take `MANY_CELLS`, as
 they need work for thousands of lanes."""
-BLOCKS = 16
+BLOCKS = 10
 """Most of a chunk on a CPU, of which a call fits as many as there are; elsewhere it is a block."""
 MANY_CELLS = 1 << 24
 SHORTEST = 4096
@@ -70,10 +70,18 @@ class Method:
     dtype: str = "float64"
     folds: int = 0
     restrained: bool = False
+    levels: int = 0
+    """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
+    else 0."""
 
     def lean(self, domains: int) -> bool:
         """Whether the lean search can do most of the work."""
         return is_lean(self.law, domains) and not self.tied and self.max_steps is None
+
+    def sums_by_budget(self, domains: int) -> bool:
+        """Whether runs that share their budgets can be summed by them."""
+        linear = self.loss == "log" and self.huber is None
+        return linear and self.law.is_separable and self.lean(domains)
 
     def fit(self, sweep: Chunk) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop."""
@@ -91,7 +99,7 @@ class Method:
             return fit_lean(
                 self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
                 own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
-                size=sweep.size, steps=steps,
+                size=sweep.size, steps=steps, levels=self.levels,
             )  # fmt: skip
 
         of_target = Chunk(None, None, 2, 1, None, None, None)

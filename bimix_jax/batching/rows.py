@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from bimix_jax.batching.compiled import Chunk
 
 ALIGNMENT = 64
 """Bytes; of an array that starts at a multiple of them JAX makes no copy on a CPU."""
+
+MOST_LEVELS = 24
+"""Budgets that runs share, of those for which sweeps are compiled apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +59,59 @@ def padded_length(count: int) -> int:
     return length
 
 
-def buckets(rows: Rows, sweeps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Padded length and those of the sweeps in it, for every bucket that is not empty."""
+class Bucket(NamedTuple):
+    """Sweeps that are fitted by one compiled call."""
+
+    length: int
+    """points, padded"""
+    levels: int
+    """budgets that all runs of a sweep share, 0 if that is not asked or so"""
+    sweeps: np.ndarray
+
+
+def buckets(rows: Rows, sweeps: np.ndarray, by_budget: bool = False) -> Iterator[Bucket]:
+    """Every one that is not empty; those whose runs share budgets apart only if `by_budget`."""
     counts = rows.count[sweeps]
     seen = np.flatnonzero(np.bincount(counts))
     table = np.zeros(seen.max(initial=0) + 1, int)
     table[seen] = [padded_length(int(n)) for n in seen]
-    lengths = table[counts]
-    for length in np.unique(table[seen]):
-        yield int(length), sweeps[lengths == length]
+    levels = shared_budgets(rows, sweeps) if by_budget else np.zeros(len(sweeps), int)
+    keys = table[counts] * (MOST_LEVELS + 1) + levels
+    for key in np.flatnonzero(np.bincount(keys)):
+        length, shared = divmod(int(key), MOST_LEVELS + 1)
+        whole_runs = -(-length // shared) * shared if shared else length
+        yield Bucket(whole_runs, shared, sweeps[keys == key])
+
+
+def shared_budgets(rows: Rows, sweeps: np.ndarray) -> np.ndarray:
+    """(sweeps,) how many budgets all runs of a sweep share, run after run in the same order.
+
+    0 where they do not, where there is one run, and where they share more than `MOST_LEVELS`.
+    """
+    found, counts = np.zeros(len(sweeps), int), rows.count[sweeps]
+    for count in np.flatnonzero(np.bincount(counts)):
+        alike = np.flatnonzero(counts == count)
+        points, *_ = _places(rows, sweeps[alike], int(count))
+        budget = rows.budget[points].reshape(len(alike), -1)
+        # Most batches have one design, which is seen in a fraction of the time.
+        one = np.array_equal(budget[1:], budget[:-1])
+        found[alike] = _period(budget[:1] if one else budget)
+    return found
+
+
+def _period(budget: np.ndarray) -> np.ndarray:
+    """(sweeps,) after how many points the budgets (sweeps, points) come again and again, or 0."""
+    count = budget.shape[1]
+    # A column more than there are, so that one point alone has no period.
+    again = np.zeros((len(budget), MOST_LEVELS + 1), bool)
+    again[:, 1:count] = budget[:, 1 : MOST_LEVELS + 1] == budget[:, :1]
+    period = again.argmax(axis=1)
+    for levels in np.flatnonzero(np.bincount(period)):
+        of = np.flatnonzero(period == levels)
+        whole = levels > 1 and count % levels == 0
+        same = whole & np.all(budget[of, levels:] == budget[of, :-levels or None], axis=1)
+        period[of[~same]] = 0
+    return period
 
 
 def padded_chunk(

@@ -1,5 +1,6 @@
 """All chunks of a batch through the compiled call, on every core, results in the order of input."""
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from bimix_jax.batching.compiled import (
+    Chunk,
     Method,
     block_length,
     chunk_blocks,
@@ -15,7 +17,7 @@ from bimix_jax.batching.compiled import (
     cores,
     has_large_chunks,
 )
-from bimix_jax.batching.rows import Rows, buckets, padded_chunk
+from bimix_jax.batching.rows import Bucket, Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
 
@@ -38,11 +40,10 @@ class _Stage(NamedTuple):
     """blocks are smaller by this factor"""
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A chunk's share of the sweeps."""
 
-    length: int
-    """points, padded"""
+    bucket: Bucket
     sweeps: np.ndarray
     shape: tuple[int, int]
     """most blocks, and sweeps a block"""
@@ -51,6 +52,10 @@ class _Part(NamedTuple):
     def blocks(self) -> int:
         """How many there are."""
         return -(-len(self.sweeps) // self.shape[1])
+
+    def chunk(self, rows: Rows, dtype: str) -> Chunk:
+        """Its measurements."""
+        return padded_chunk(rows, self.sweeps, self.bucket.length, self.shape, dtype)
 
 
 def fit_rows(
@@ -61,7 +66,8 @@ def fit_rows(
 ) -> tuple[ArrayFit, np.ndarray]:
     """Fits of all sweeps, every entry with axes (sweeps, targets, …), and errors (sweeps, targets).
 
-    Sweeps are dealt to chunks by their padded number of points; each such shape is compiled once.
+    Sweeps are dealt to chunks by their padded number of points (and, where log losses can be summed
+    by them, by the number of budgets that their runs share); each such shape is compiled once.
     What a stage does not settle is dealt again.
     """
     found, left = None, np.arange(len(rows.count))
@@ -84,19 +90,21 @@ def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list
     return [*quick, _Stage(True), _Stage(False, fewer=FEW)]
 
 
-def _parts(
-    rows: Rows, sweeps: np.ndarray, devices: tuple[jax.Device, ...], stage: _Stage
-) -> list[_Part]:
+def parts_of(
+    rows: Rows, sweeps: np.ndarray, method: Method, devices: tuple[jax.Device, ...], lean: bool,
+    fewer: int = 1,
+) -> list[Part]:  # fmt: skip
     """Chunks of about as many blocks each, so that no processor waits long for another."""
-    parts, most = [], chunk_blocks(devices, stage.lean)
-    for length, which in buckets(rows, sweeps):
-        block = block_length(length, len(rows.targets), devices, len(which), stage.fewer)
-        blocks, workers = -(-len(which) // block), _workers(devices)
+    parts, most, workers = list[Part](), chunk_blocks(devices, lean), _workers(devices)
+    by_budget = lean and method.sums_by_budget(len(rows.domains))
+    for bucket in buckets(rows, sweeps, by_budget):
+        block = block_length(bucket.length, len(rows.targets), devices, len(bucket.sweeps), fewer)
+        blocks = -(-len(bucket.sweeps) // block)
         rounds = -(-blocks // (most * workers))
         height = -(-blocks // (rounds * workers)) * block
         parts += [
-            _Part(length, which[first : first + height], (most, block))
-            for first in range(0, len(which), height)
+            Part(bucket, bucket.sweeps[first : first + height], (most, block))
+            for first in range(0, len(bucket.sweeps), height)
         ]
     return parts
 
@@ -106,23 +114,26 @@ def _fit_stage(
     progress: Progress | None,
 ) -> Any:  # fmt: skip
     """Fits, errors and whether they are settled, of some sweeps in their order."""
+    parts = parts_of(rows, sweeps, method, devices, stage.lean, stage.fewer)
     # Not in the threads, each of which would make and compile a function of its own.
-    call = compiled_chunk(method, devices, stage.lean)
+    calls = {
+        levels: compiled_chunk(dataclasses.replace(method, levels=levels), devices, stage.lean)
+        for levels in {part.bucket.levels for part in parts}
+    }
 
-    def one(part: _Part) -> Any:
+    def one(part: Part) -> Any:
         def cut(leaf: jax.Array) -> np.ndarray:
             flat = np.asarray(leaf).reshape(-1, *leaf.shape[2:])
             return flat[: len(part.sweeps), : len(rows.targets)]
 
         # A context of its own, since a thread does not inherit this setting.
         with jax.enable_x64(method.dtype == "float64"):
-            chunk = padded_chunk(rows, part.sweeps, part.length, part.shape, method.dtype)
+            call, chunk = calls[part.bucket.levels], part.chunk(rows, method.dtype)
             found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks))
         if progress is not None:
             progress(int(found[-1].all(axis=1).sum()))
         return found
 
-    parts = _parts(rows, sweeps, devices, stage)
     with ThreadPoolExecutor(_workers(devices)) as pool:
         found = list(pool.map(one, parts))
     done = np.concatenate([part.sweeps for part in parts])

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bimix_jax.batching.compiled import Method, block_length, compiled_chunk, has_large_chunks
-from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
-from bimix_jax.batching.run import QUICK_STEPS, fit_rows
+from bimix_jax.batching.compiled import Method, compiled_chunk, has_large_chunks
+from bimix_jax.batching.rows import Rows
+from bimix_jax.batching.run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.bench.arithmetic import bytes_moved, operations
 from bimix_jax.bench.ceilings import Ceilings
 from bimix_jax.bench.problems import synthetic_rows
@@ -62,7 +62,9 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
         found, _ = fit_rows(rows, case.method, devices)
         seconds.append(time.perf_counter() - started)
     rate = case.fits / float(np.median(seconds[1:]))
-    work = operations(case.method, case.points) * float(found.steps.mean()) / ceilings.flops
+    bucket = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0].bucket
+    evaluated = operations(case.method, bucket.levels or case.points)
+    work = evaluated * float(found.steps.mean()) / ceilings.flops
     traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
     on_device = device_rate(case, rows, devices) if has_large_chunks(devices) else float("nan")
     lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
@@ -82,13 +84,11 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
     It takes the steps that a large batch's first call takes; the few fits that need more are not
     counted.
     """
-    length = padded_length(case.points)
-    block = block_length(length, 1, devices, case.fits)
-    sweeps = np.arange(min(case.fits, block))
-    call = compiled_chunk(case.method, devices, True)
+    part = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0]
+    method = dataclasses.replace(case.method, levels=part.bucket.levels)
+    call = compiled_chunk(method, devices, True)
     with jax.enable_x64(case.dtype == "float64"):
-        chunk = padded_chunk(rows, sweeps, length, (1, block), case.dtype)
-        resident = jax.block_until_ready(jax.device_put(chunk, devices[0]))
+        resident = jax.block_until_ready(jax.device_put(part.chunk(rows, case.dtype), devices[0]))
         settled = np.asarray(call(resident, QUICK_STEPS, 1)[2])
         seconds = list[float]()
         while len(seconds) < CALLS or sum(seconds) < SECONDS:

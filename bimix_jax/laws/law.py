@@ -45,6 +45,11 @@ class Law(abc.ABC):
     needs_size: ClassVar[bool] = False
     """Whether the size of the model is a variable of the law."""
 
+    separable: ClassVar[bool] = False
+    """Whether log L = −θ₀·x + (what budget and the other coefficients give), where θ₀ is the first
+    exponent and x, the first of a tuple of features, depends on the mixture only. Log losses of
+    runs that share their budgets are then summed by budget in batches."""
+
     @abc.abstractmethod
     def bounds(self, domains: int) -> Any:
         """Lower and upper bound of every exponent, (exponents, 2), for a mixture of `domains`."""
@@ -134,11 +139,19 @@ class Law(abc.ABC):
     @property
     def has_log_basis(self) -> bool:
         """Whether `log_basis` says anything, and of this `basis`, not of one that it replaced."""
-        logs, basis = (
-            next(kind for kind in type(self).__mro__ if name in vars(kind))
-            for name in ("log_basis", "basis")
+        return self._states("log_basis", "basis")
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether `separable` is stated of this `basis` and these `features`."""
+        return self.separable and self._states("separable", "basis", "features")
+
+    def _states(self, name: str, *of: str) -> bool:
+        """Whether `name` is stated by the class that has these, or one that builds on it."""
+        stated, *those = (
+            next(kind for kind in type(self).__mro__ if each in vars(kind)) for each in (name, *of)
         )
-        return logs is not Law and issubclass(logs, basis)
+        return stated is not Law and all(issubclass(stated, kind) for kind in those)
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike

@@ -68,7 +68,7 @@ def test_a_second_call_with_known_sizes_compiles_nothing(sizes, fits):
 def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
     devices, method = tuple(jax.local_devices()), Method(bx.BiMix())
     rows = synthetic_rows(sweeps, 64)
-    parts = run._parts(rows, np.arange(sweeps), devices, run._stages(rows, method, devices)[0])
+    parts = run.parts_of(rows, np.arange(sweeps), method, devices, lean=True)
     block = compiled.CELLS["cpu"] // 64
     assert {part.shape for part in parts} == {(compiled.BLOCKS, block)}
     np.testing.assert_array_equal(np.concatenate([p.sweeps for p in parts]), np.arange(sweeps))

@@ -1,5 +1,9 @@
 """The lean search on the points of one target: `fit_arrays` where that needs no judgement."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +14,12 @@ from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
+from bimix_jax.fitting.lean.collapse import Collapsed
 from bimix_jax.fitting.lean.fit import STEPS, LeanFit, lean_fit
 from bimix_jax.fitting.problem import Problem, default_tolerance
-from bimix_jax.fitting.residual import Residual, needs_full, summary
+from bimix_jax.fitting.residual import Points, Residual, needs_full, summary
 from bimix_jax.laws.law import Law
+from bimix_jax.logarithm import log
 
 
 @full_precision
@@ -32,6 +38,7 @@ def fit_lean(
     tolerance: float | None = None,
     size: ArrayLike | None = None,
     steps: ArrayLike = STEPS,
+    levels: int = 0,
 ) -> tuple[ArrayFit, Array, Array]:
     """The fit of a law to one target, its error, and whether `fit_arrays` finds the same.
 
@@ -49,21 +56,39 @@ def fit_lean(
     )
     domains = shares.shape[1]
     membership = jax.nn.one_hot(jnp.asarray(own), domains, dtype=losses.dtype)
-    points, bad = usable_points(
-        law, shares, budgets / scale, sizes, losses, weights, membership, differentiable=False
-    )
-    # Without the barrier whatever reads the features would compute their logarithms again.
-    points, bad = jax.lax.optimization_barrier((points, bad))
+
+    def prepared() -> tuple[Points, Array, Array]:
+        points, bad = usable_points(
+            law, shares, budgets / scale, sizes, losses, weights, membership, differentiable=False
+        )
+        return points, bad, log(points.loss) if levels else points.loss
+
+    points, bad, logs = _computed_once(prepared, jnp.asarray(steps) >= 0)
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
     lower, upper = Problem(law, domains).bounds(losses.dtype)
     flat = tolerance or default_tolerance(losses.dtype)
-    found = lean_fit(law, points, given, lower, upper, residual, huber, flat, steps)
-    said = summary(law, points, residual, found.exponents, found.amplitudes)
-    if not needs_full(residual, huber):
+    collapsed = Collapsed.of(points, logs, levels) if levels else None
+    searched, within = collapsed[:2] if collapsed else (points, None)
+    found = lean_fit(law, searched, given, lower, upper, residual, huber, flat, steps, within)
+    if collapsed:
+        said = collapsed.summary(law, found.exponents, found.amplitudes)
+    else:
+        said = summary(law, points, residual, found.exponents, found.amplitudes)
+    if collapsed or not needs_full(residual, huber):
         # More exact than the search's own, which adds up what little the amplitudes changed.
         found = found._replace(value=said.square / 2)
     fitted = _array_fit(law, found, said.points, membership, scale)
     return fitted, said.error, found.settled & ~bad & (said.points > 0)
+
+
+def _computed_once(function: Callable[[], Any], always: Array) -> Any:
+    """What a function gives, where () bool `always` is True but the compiler cannot know.
+
+    Without that condition whatever reads the result would compute it again, logarithms and all.
+    """
+    shapes = jax.eval_shape(function)
+    zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.cond(always, function, zeros)
 
 
 def _array_fit(law: Law, found: LeanFit, count: Array, own: Array, scale: Array) -> ArrayFit:

@@ -1,6 +1,7 @@
 """One target of a law with few exponents: from the best start to the end of the last search."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.lean.amplitudes import Scalars, any_of
+from bimix_jax.fitting.lean.collapse import Within
 from bimix_jax.fitting.lean.search import DAMPING, Bounds, Flatness, ahead, search, settled
-from bimix_jax.fitting.lean.terms import Scaled, best_start, full_terms, projected_terms
+from bimix_jax.fitting.lean.terms import Scaled, Terms, best_start, full_terms, projected_terms
 from bimix_jax.fitting.residual import Points, Residual, needs_full
 from bimix_jax.laws.law import Law
 
@@ -21,6 +23,8 @@ LOOSE = 1e-4
 """Tolerance of a search where it only starts another, about what single precision can tell."""
 NEAR = 1e-5
 """Damping of a search that starts where another ended: near its end, where whole steps are best."""
+TermsAt = Callable[[Scalars, Scalars], Terms]
+"""Terms at parameters, near amplitudes."""
 LARGEST = 4
 """Most exponents or amplitudes; with more, scalars take long to compile."""
 
@@ -54,15 +58,15 @@ def is_lean(law: Law, domains: int) -> bool:
 def lean_fit(
     law: Law, points: Points, starts: Array, lower: Array, upper: Array,
     residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
-    steps: ArrayLike = STEPS,
+    steps: ArrayLike = STEPS, within: Within | None = None,
 ) -> LeanFit:  # fmt: skip
     """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
 
     `steps` () is the most evaluations of a search; where more give a result, that does not depend
-    on it.
+    on it. `within` is what points that are the mean of several leave out.
     """
     data, bounds = Scaled.of(points, residual), (list(lower), list(upper))
-    begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps)
+    begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps, within)
     # In single precision a step near the end is mostly rounding, and is not taken unseen.
     unseen = data.target.dtype == jnp.float64
     flatness = Flatness(begun.power, len(data.target), tolerance, unseen)
@@ -70,7 +74,7 @@ def lean_fit(
         bounds[0].extend([jnp.zeros_like(a) for a in begun.near])
         bounds[1].extend([jnp.full_like(a, jnp.inf) for a in begun.near])
         start = [*begun.start, *begun.near]
-        terms_at = _full(law, points, residual, huber)
+        terms_at = _with(within, _full(law, points, residual, huber))
     else:
         start, terms_at = begun.start, functools.partial(projected_terms, law, data)
     end = search(terms_at, start, begun.near, bounds, flatness, steps, begun.damping, begun.slope)
@@ -103,8 +107,9 @@ class _Begun(NamedTuple):
 
 
 def _begin(
-    law: Law, data: Scaled, starts: Array, bounds: Bounds, full_follows: bool, steps: ArrayLike
-) -> _Begun:
+    law: Law, data: Scaled, starts: Array, bounds: Bounds, full_follows: bool, steps: ArrayLike,
+    within: Within | None,
+) -> _Begun:  # fmt: skip
     """The best start, and where other than the last search goes from it.
 
     A single start is taken for one near the end. From others, the way is gone in single
@@ -118,13 +123,20 @@ def _begin(
     begun = _Begun(start, near, power, none.astype(int), jnp.array(True), damping, none)
     if full_follows or rough.target.dtype != wide:
         edges = jax.tree.map(lambda edge: edge.astype(rough.target.dtype), bounds)
-        terms_at = functools.partial(projected_terms, law, rough)
+        roughly = jax.tree.map(lambda sums: sums.astype(rough.target.dtype), within)
+        terms_at = _with(roughly, functools.partial(projected_terms, law, rough))
         flatness = Flatness(power, len(data.target), LOOSE, ahead=True)
         end = search(terms_at, start, near, edges, flatness, steps)
         start, near, _ = ahead(end, edges)
         begun = _Begun(start, near, power, end.steps, end.flat, NEAR, end.slope)
     start, near, power, slope = jax.tree.map(lambda x: x.astype(wide), (*begun[:3], begun.slope))
     return begun._replace(start=start, near=near, power=power, slope=slope)
+
+
+def _with(within: Within | None, terms_at: TermsAt) -> TermsAt:
+    if within is None:
+        return terms_at
+    return lambda params, near: within.added(terms_at(params, near), params[0])
 
 
 def _full(law: Law, points: Points, residual: Residual, huber: float | None) -> Any:

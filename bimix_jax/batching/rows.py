@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bimix_jax.batching.compiled import Chunk
-
-ALIGNMENT = 64
-"""Bytes; of an array that starts at a multiple of them JAX makes no copy on a CPU."""
+from bimix_jax.batching.memory import OF_CHUNKS
 
 MOST_LEVELS = 24
 """Budgets that runs share, of those for which sweeps are compiled apart."""
@@ -109,7 +107,7 @@ def _period(budget: np.ndarray) -> np.ndarray:
     for levels in np.flatnonzero(np.bincount(period)):
         of = np.flatnonzero(period == levels)
         whole = levels > 1 and count % levels == 0
-        same = whole & np.all(budget[of, levels:] == budget[of, :-levels or None], axis=1)
+        same = whole & np.all(budget[of, levels:] == budget[of, : -levels or None], axis=1)
         period[of[~same]] = 0
     return period
 
@@ -120,13 +118,14 @@ def padded_chunk(
     """The given sweeps as a chunk of shape (blocks, sweeps a block), with `length` points each.
 
     Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture. Blocks
-    without any sweep hold anything.
+    without any sweep hold anything. The memory may go to further chunks by `OF_CHUNKS.give`.
     """
     height, filled = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1]
     points, count, there = _places(rows, sweeps, length)
 
     def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
-        wide = aligned((height, length, *values.shape[1:]), kind)
+        found = OF_CHUNKS.take((*shape, length, *values.shape[1:]), kind)
+        wide = found.reshape(height, *found.shape[2:])
         part = wide[: len(sweeps)]
         if there is None:
             part[:, :count] = values.reshape(len(sweeps), count, *values.shape[1:])
@@ -135,31 +134,24 @@ def padded_chunk(
             part[...] = harmless
             part[there] = values
         wide[len(sweeps) : filled] = harmless
-        return wide.reshape(*shape, *wide.shape[1:])
+        return found
 
     targets = 1 << (len(rows.targets) - 1).bit_length()
     loss = rows.loss[points]
     if targets > len(rows.targets):
         further = np.full((len(loss), targets - len(rows.targets)), np.nan)
         loss = np.concatenate([loss, further], axis=1)
-    scale = np.ones(height, dtype)
-    scale[: len(sweeps)] = rows.scale[sweeps]
-    own = np.full((height, targets), -1)
-    own[:, : len(rows.targets)] = own_index(rows)
+    own, scale = OF_CHUNKS.take((*shape, targets), "int64"), OF_CHUNKS.take(shape, dtype)
+    own[...] = -1
+    own[..., : len(rows.targets)] = own_index(rows)
+    scale[...] = 1.0
+    scale.reshape(-1)[: len(sweeps)] = rows.scale[sweeps]
     return Chunk(
         spread(rows.mixture[points], 1 / len(rows.domains)), spread(rows.budget[points], 1.0),
-        spread(loss, np.nan), own.reshape(*shape, targets), scale.reshape(shape),
+        spread(loss, np.nan), own, scale,
         None if rows.size is None else spread(rows.size[points], 1.0),
         None if rows.fold is None else spread(rows.fold[points], 1, "int64"),
     )  # fmt: skip
-
-
-def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of any values that starts at a multiple of `ALIGNMENT` bytes."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % ALIGNMENT
-    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def own_index(rows: Rows) -> np.ndarray:

@@ -17,6 +17,7 @@ from bimix_jax.batching.compiled import (
     cores,
     has_large_chunks,
 )
+from bimix_jax.batching.memory import OF_CHUNKS
 from bimix_jax.batching.rows import Bucket, Rows, buckets, padded_chunk
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
@@ -130,6 +131,8 @@ def _fit_stage(
         with jax.enable_x64(method.dtype == "float64"):
             call, chunk = calls[part.bucket.levels], part.chunk(rows, method.dtype)
             found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks))
+        # Whoever has results has read the chunk.
+        OF_CHUNKS.give(jax.tree.leaves(chunk))
         if progress is not None:
             progress(int(found[-1].all(axis=1).sum()))
         return found

@@ -1,0 +1,60 @@
+"""Memory of chunks, used again: a new page of it takes longer to get than to fill."""
+
+import collections
+import math
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+
+ALIGNMENT = 64
+"""Bytes; of an array that starts at a multiple of them JAX makes no copy on a CPU."""
+MOST = 1 << 26
+"""Bytes that are kept, about what two cores need for chunks of a few domains."""
+
+
+class Memory:
+    """Arrays that nobody needs any more, for whoever wants one of the same shape and type.
+
+    >>> memory = Memory()
+    >>> first = memory.take((2, 3), "float64")
+    >>> memory.give([first])
+    >>> memory.take((2, 3), "float64") is first
+    True
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most, self.kept, self.lock = most, 0, threading.Lock()
+        self.spare: dict[tuple, list[np.ndarray]] = collections.defaultdict(list)
+
+    def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array of any values, aligned."""
+        with self.lock:
+            spare = self.spare[shape, np.dtype(dtype)]
+            if spare:
+                self.kept -= spare[-1].nbytes
+                return spare.pop()
+        return aligned(shape, dtype)
+
+    def give(self, arrays: Iterable[np.ndarray]) -> None:
+        """Arrays that were taken, and that nothing reads any more; beyond `most` others go."""
+        with self.lock:
+            for array in arrays:
+                if self.kept + array.nbytes > self.most:
+                    self.spare.clear()
+                    self.kept = 0
+                if array.nbytes <= self.most:
+                    self.spare[array.shape, array.dtype].append(array)
+                    self.kept += array.nbytes
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of any values that starts at a multiple of `ALIGNMENT` bytes."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+OF_CHUNKS = Memory()
+"""That of this process."""

@@ -10,6 +10,8 @@ import dataclasses
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from bimix_jax import checks
 from bimix_jax.batching.compiled import Method
@@ -57,10 +59,15 @@ def fit_table(
 
 def _sweeps_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Labels (sweeps,) and the number of the sweep (rows,) of each row, by runs of equal labels."""
-    labels = table[SWEEP].to_numpy()
-    new = np.ones(len(labels), bool)
-    new[1:] = labels[1:] != labels[:-1]
-    return labels[new], np.cumsum(new) - 1
+    labels, new = table[SWEEP], np.ones(len(table), bool)
+    if isinstance(labels.dtype, pd.StringDtype):
+        # Not as objects of Python, which take most of the time to make.
+        text = pa.array(labels)
+        new[1:] = pc.fill_null(pc.not_equal(text[1:], text[:-1]), True)
+    else:
+        values = labels.to_numpy()
+        new[1:] = values[1:] != values[:-1]
+    return labels[new].to_numpy(), np.cumsum(new) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +90,8 @@ class _WideTable:
             fine = np.isnan(self.loss) | ((self.loss > 0) & (self.loss < np.inf))
         wrong |= ~np.all(fine, axis=1) | ~(np.isfinite(self.budget) & (self.budget > 0))
         wrong |= pd.isna(self.run)
-        points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
-        wrong |= points.duplicated().to_numpy()
-        codes = pd.factorize(self.run)[0]
-        run = pd.factorize(number * (codes.max() + 2) + codes + 1)[0]
+        run, again = self.runs(number)
+        wrong |= again
         first = np.unique(run, return_index=True)[1]
         wrong |= np.any(np.abs(self.mixture - self.mixture[first][run]) > checks.CHANGED, axis=1)
         sound = np.bincount(number, wrong, sweeps) == 0
@@ -94,6 +99,19 @@ class _WideTable:
         spread = np.maximum.reduceat(self.mixture, begin) - np.minimum.reduceat(self.mixture, begin)
         measured = np.logical_or.reduceat(np.isfinite(self.loss), begin)
         return sound & (spread.max(axis=1) > checks.SAME) & measured.all(axis=1)
+
+    def runs(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(rows,) a number of each run of a sweep, and whether a row has the budget of another."""
+        if pd.api.types.is_numeric_dtype(self.run) and len(number):
+            further, later, other = (x[1:] > x[:-1] for x in (self.run, self.budget, number))
+            new, same = further | other, self.run[1:] == self.run[:-1]
+            if np.all(new | (same & later)):
+                # In order, as files mostly are: seen in a fraction of the time.
+                return np.cumsum(np.append(False, new), dtype=int), np.zeros(len(number), bool)
+        points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
+        codes = pd.factorize(self.run)[0]
+        run = pd.factorize(number * (codes.max() + 2) + codes + 1)[0]
+        return run, points.duplicated().to_numpy()
 
 
 def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:

@@ -9,7 +9,7 @@ import bimix_jax as bx
 from bimix_jax.batching import compiled, run
 from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
 from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
-from bimix_jax.batching.table import fit_table
+from bimix_jax.batching.table import _sweeps_of, _WideTable, fit_table
 from bimix_jax.bench.problems import synthetic_rows
 from tests.batching.tables import table_of_sweeps
 
@@ -160,6 +160,32 @@ def test_whole_columns_are_judged_as_single_sweeps_are():
     singly = bx.fit_many(table)
     assert set(singly.failed) >= {"s1", "s2", "s3"}
     pd.testing.assert_frame_equal(found, singly.table(), rtol=1e-9, check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float64"])
+@pytest.mark.parametrize("seed", range(30))
+def test_runs_in_order_are_those_of_any_order(seed, kind):
+    rng = np.random.default_rng(seed)
+    number = np.repeat(np.arange(3), rng.integers(1, 7, 3))
+    run, budget = rng.integers(0, 4, (2, len(number)))
+    if seed % 3:
+        run, budget = (values[np.lexsort([budget, run, number])] for values in (run, budget))
+    nothing = np.zeros((len(number), 0))
+    found, expected = (
+        _WideTable((), (), nothing, budget.astype(float), nothing, labels).runs(number)
+        for labels in (run.astype(kind), run.astype(str).astype(object))
+    )
+    np.testing.assert_array_equal(found[1], expected[1])
+    same = found[0][:, None] == found[0]
+    np.testing.assert_array_equal(same, expected[0][:, None] == expected[0])
+
+
+@pytest.mark.parametrize("kind", [object, "str", "string[pyarrow]", "category", "int64"])
+def test_labels_of_any_kind_part_the_sweeps(kind):
+    labels = pd.Series(["3", "3", "1", "1", "1", "3"]).astype("int64" if kind == "int64" else kind)
+    found, number = _sweeps_of(pd.DataFrame({"sweep": labels}))
+    np.testing.assert_array_equal(number, [0, 0, 1, 1, 1, 2])
+    assert [str(label) for label in found] == ["3", "1", "3"]
 
 
 def test_rows_of_a_sweep_that_stand_apart_are_not_fitted_from_parts():

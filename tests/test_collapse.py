@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.fit import synthetic
+from benchmarks.ill_conditioned import rows_of
 from bimix_jax import BiMix, fit_arrays
 from bimix_jax.batching import run
 from bimix_jax.batching.compiled import Method
@@ -170,6 +172,16 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
     np.testing.assert_array_equal(found.code, whole.code)
     np.testing.assert_array_equal(found.points, whole.points)
     np.testing.assert_allclose(errors, same, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_narrow_valleys_and_bounds_end_where_all_points_do(monkeypatch, seed):
+    rows = rows_of(synthetic(5_000, (0.05, 1.0), 10.0, seed))
+    method, devices = Method(BiMix(), "log"), tuple(jax.local_devices())
+    found, _ = run.fit_rows(rows, method, devices)
+    monkeypatch.setattr(Method, "sums_by_budget", lambda self, domains: False)
+    whole, _ = run.fit_rows(rows, method, devices)
+    np.testing.assert_allclose(found.sum_of_squares, whole.sum_of_squares, rtol=1e-5)
 
 
 def test_only_log_losses_of_separable_laws_are_summed():

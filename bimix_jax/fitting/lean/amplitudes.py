@@ -4,6 +4,7 @@ import functools
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.fitting.linear_algebra import Entries, solve_entries
 
@@ -44,7 +45,7 @@ def within(keep: Scalars, matrix: Entries) -> Entries:
     return [[jnp.where(keep[i] & keep[j], matrix[i][j], float(i == j)) for j in size] for i in size]
 
 
-def apart(matrix: Entries, scale: Scalars, roundings: int) -> Array:
+def apart(matrix: Entries, scale: Scalars, roundings: ArrayLike) -> Array:
     """() bool: every pivot of a matrix exceeds so many roundings of a scale."""
     size, least = range(len(matrix)), roundings * jnp.finfo(scale[0].dtype).eps
     rest = [list(row) for row in matrix]

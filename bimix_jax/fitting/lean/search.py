@@ -18,6 +18,8 @@ DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
 """As in `gauss_newton`."""
 LEFT = 0.1
 """The least part of a slope that a step is counted on to leave."""
+CLEAR = 1e-6
+"""The least part of a curvature that the other parameters leave, for a step to be counted on."""
 OPEN = 1000
 """Curvatures below this many roundings leave an exponent open, as in the plain loop."""
 
@@ -95,8 +97,10 @@ def _judged(state: State, bounds: Bounds, flatness: Flatness) -> State:
     steep = [_steepness(g, terms.hessian[i][i]) for i, g in enumerate(terms.gradient)]
     free = [jnp.where(h, 0.0, s) for h, s in zip(held, steep, strict=True)]
     slope = functools.reduce(jnp.maximum, free)
-    # Steps of Gauss-Newton leave about the same part of a slope each, near the end.
-    left = jnp.where(slope < before, jnp.maximum(slope / before, LEFT), 1.0)
+    # Steps of Gauss-Newton leave about the same part of a slope each, near the end, but not along
+    # a valley, where a small slope may be far from it.
+    steady = (slope < before) & _determined(terms, held, CLEAR / jnp.finfo(slope.dtype).eps)
+    left = jnp.where(steady, jnp.maximum(slope / before, LEFT), 1.0)
     flat = [h | flatness.holds(terms, i, left) for i, h in enumerate(held)]
     return state._replace(slope=slope, flat=every(flat))
 
@@ -108,27 +112,43 @@ def _steepness(gradient: Array, hessian: Array) -> Array:
 def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
     """Parameters, amplitudes and norm after one more step, which is not evaluated.
 
-    Of the sum of squares, that is what a parabola says.
+    Of the sum of squares, that is what a parabola says; so a step that bounds would cut short is
+    not taken.
     """
-    terms, further = state.terms, _step(state, bounds)
+    terms, further, held = state.terms, _step(state, bounds), _held(state, bounds)
     change = [new - old for new, old in zip(further, state.params, strict=True)]
     amplitudes = further[-len(terms.amplitudes) :]
     if terms.following:
         moved = [weighted_sum(change, slopes) for slopes in terms.following]
-        amplitudes = [jnp.maximum(a + m, 0.0) for a, m in zip(terms.amplitudes, moved, strict=True)]
-    return further, amplitudes, norm_of(terms.norm**2 + weighted_sum(change, terms.gradient))
+        amplitudes = [a + m for a, m in zip(terms.amplitudes, moved, strict=True)]
+    whole = every(
+        [h | ((x > a) & (x < b)) for h, x, a, b in zip(held, further, *bounds, strict=True)]
+    )
+    whole &= every(
+        [(new >= 0) | (old <= 0) for new, old in zip(amplitudes, terms.amplitudes, strict=True)]
+    )
+    norm = norm_of(terms.norm**2 + weighted_sum(change, terms.gradient))
+    return jax.tree.map(
+        lambda new, old: jnp.where(whole, new, old),
+        (further, amplitudes, norm),
+        (state.params, terms.amplitudes, terms.norm),
+    )
 
 
 def settled(state: State, bounds: Bounds) -> Array:
     """Whether the search ended well: flat, and no exponent is left open by the others."""
     terms, held = state.terms, _held(state, bounds)
-    free = within([~h for h in held], terms.hessian)
-    curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, terms.curvature, strict=True)]
     known = [
         terms.hessian[i][i] > OPEN * jnp.finfo(c.dtype).eps * c
         for i, c in enumerate(terms.curvature)
     ]
-    return every([state.flat, terms.sound, *known, apart(free, curvature, OPEN)])
+    return every([state.flat, terms.sound, *known, _determined(terms, held, OPEN)])
+
+
+def _determined(terms: Terms, held: Scalars, roundings: ArrayLike) -> Array:
+    """Whether what is left of every free curvature, without the others, exceeds its roundings."""
+    curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, terms.curvature, strict=True)]
+    return apart(within([~h for h in held], terms.hessian), curvature, roundings)
 
 
 def _step(state: State, bounds: Bounds) -> Scalars:

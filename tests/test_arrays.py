@@ -90,6 +90,25 @@ def test_ill_conditioned_fits_are_the_best_known_or_coded():
     assert np.mean(ours.code == Code.MAX_STEPS) < 0.01
 
 
+@pytest.mark.parametrize("seed", [1, 3, 5])
+def test_an_exponent_that_the_start_does_not_see_is_searched_for_where_it_counts(seed):
+    """Losses that do not fall: the relative fit, a log fit's start, has no reducible part."""
+    rng = np.random.default_rng(seed)
+    share, budget = rng.uniform(0.1, 0.4, 20), np.resize(np.geomspace(1 / 64, 1, 5), 20)
+    loss = 3 * share**-0.2 * np.exp(0.3 * rng.standard_normal(20))
+    mixture = np.stack([share, 1 - share], axis=1)
+
+    def rest(x):
+        return np.log(share ** -x[0] * (x[2] * budget ** -x[1] + x[3]) / loss)
+
+    best = min(
+        least_squares(rest, [0.1, beta, 1, 2], bounds=BOUNDS, xtol=1e-14, ftol=1e-14, gtol=1e-14)
+        .cost for beta in (0.02, 0.1, 0.5, 5.0)
+    )  # fmt: skip
+    found = fit_arrays(BiMix(), mixture, budget, loss[:, None], own=[0], residual="log")
+    assert found.sum_of_squares[0] <= 2 * best * (1 + 1e-6)
+
+
 def test_huber_agrees_with_scipy_and_resists_an_outlier():
     mixture, budget, loss, truth = synthetic_points(noise=0.003)
     loss[5] *= 1.5

@@ -140,9 +140,12 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     if not problem.needs_full:
         return _found(params, first, first.steps, dead, singular)
     gone = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= 0)
-    low = jnp.concatenate([jnp.where(dead, first.params, lower), jnp.zeros_like(amplitudes)])
-    high = jnp.concatenate([jnp.where(dead, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
+    # An amplitude that may yet rise from 0 can wake the exponents of its column.
+    asleep = dead & ~jnp.any((amplitudes <= 0) & ~gone)
+    low = jnp.concatenate([jnp.where(asleep, first.params, lower), jnp.zeros_like(amplitudes)])
+    high = jnp.concatenate([jnp.where(asleep, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
     second = _minimize(problem, data, _full, params, low, high)
+    dead &= asleep | second.evaluation.extra.dead[: len(dead)]
     return _found(second.params, second, first.steps + second.steps, dead, singular)
 
 

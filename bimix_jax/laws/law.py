@@ -44,7 +44,6 @@ class Law(abc.ABC):
     """Whether a target must be a train domain for the law to say anything about it."""
     needs_size: ClassVar[bool] = False
     """Whether the size of the model is a variable of the law."""
-
     separable: ClassVar[bool] = False
     """Whether log L = −θ₀·x + (what budget and the other coefficients give), where θ₀ is the first
     exponent and x, the first of a tuple of features, depends on the mixture only. Log losses of

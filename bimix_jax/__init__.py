@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from bimix_jax.laws.model_size import WithModelSize as WithModelSize
     from bimix_jax.laws.repetition import WithRepetition as WithRepetition
     from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
+    from bimix_jax.laws.substitution import SplitSubstitutionBiMix as SplitSubstitutionBiMix
+    from bimix_jax.laws.substitution import SubstitutionBiMix as SubstitutionBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.logs.read_logs import read_logs as read_logs
     from bimix_jax.meaning import Meaning as Meaning
@@ -125,7 +127,9 @@ _HOMES = {
     "Recipe": "recipe.recipe",
     "Sensitivity": "mixture.sensitivity",
     "Split": "judging.splits",
+    "SplitSubstitutionBiMix": "laws.substitution",
     "SplitTransferBiMix": "laws.split_transfer",
+    "SubstitutionBiMix": "laws.substitution",
     "Sweep": "sweep",
     "SweepError": "checks",
     "SweepWarning": "checks",

@@ -11,13 +11,14 @@ from bimix_jax.laws.log_linear import LogLinear
 from bimix_jax.laws.model_size import WithModelSize
 from bimix_jax.laws.repetition import WithRepetition
 from bimix_jax.laws.split_transfer import SplitTransferBiMix
+from bimix_jax.laws.substitution import SplitSubstitutionBiMix, SubstitutionBiMix
 from bimix_jax.laws.transfer import TransferBiMix
 
 LAWS: dict[str, type[Law]] = {
     law.name: law
     for law in (
-        BiMix, TransferBiMix, SplitTransferBiMix, CrossBiMix, DataMixingLaw, DataMixingLawPlus,
-        AdditiveLaw, LogLinear,
+        BiMix, TransferBiMix, SplitTransferBiMix, SubstitutionBiMix, SplitSubstitutionBiMix,
+        CrossBiMix, DataMixingLaw, DataMixingLawPlus, AdditiveLaw, LogLinear,
     )
 }  # fmt: skip
 """The package's laws by name."""

@@ -8,8 +8,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.laws.bimix import BiMix
-from bimix_jax.laws.transfer import TransferBiMix
+from bimix_jax.laws.transfer import Further, TransferBiMix
+
+SHIFT = Further(bounds=(0.0, 20.0), starts=(1.0,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,37 +28,22 @@ class SplitTransferBiMix(TransferBiMix):
 
     name: ClassVar[str] = "SplitTransferBiMix"
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")
-
-    def bounds(self, domains: int) -> Any:
-        """α ≤ 1 and 0 ≤ κ ≤ 20: with both free, a few runs are matched by extremes of either."""
-        _, beta, *transfer = super().bounds(domains)
-        return [(1e-9, 1.0), beta, (0.0, 20.0), *transfer]
-
-    def starts(self, domains: int) -> Any:
-        """Those of `TransferBiMix`, with κ at 1."""
-        return [[alpha, beta, 1.0, *rest] for alpha, beta, *rest in super().starts(domains)]
+    further: ClassVar[tuple[Further, ...]] = (SHIFT,)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(s^−β q^−κα, q^−α)."""
-        mixture, own, log_budget = features
-        log_worth = jnp.log(self.worth(exponents, mixture, own))
-        alpha, beta, shift = exponents[:3]
-        reducible = jnp.exp(-shift * alpha * log_worth - beta * log_budget)
+        log_worth, (alpha, beta, shift) = self.log_worth(exponents, features), exponents[:3]
+        reducible = jnp.exp(-shift * alpha * log_worth - beta * features[-1])
         return reducible, jnp.exp(-alpha * log_worth)
 
-    def restraint(self, own: Array) -> tuple[Array, Array]:
-        """That of `TransferBiMix`, and κ towards 1."""
-        centre, weight = super().restraint(own)
-        return centre.at[2].set(1.0), weight.at[2].set(1.0)
-
-    def of_scale(self, exponents: Array, scale: Array) -> Array:
-        """What multiplies (B, C) when all t are divided by `scale`."""
+    def at_worth(self, exponents: Array, worth: Array) -> Array:
+        """What a worth () multiplies (B, C) by."""
         alpha, _, shift = exponents[:3]
-        return jnp.stack([scale ** (-shift * alpha), scale**-alpha])
+        return jnp.stack([worth ** (-shift * alpha), worth**-alpha])
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
         """A, B, C, alpha and beta as `BiMix` reports them, at q = 1, and gamma."""
-        common = BiMix().report(exponents[..., :2], amplitudes, budget_scale)
+        common = super().report(exponents, amplitudes, budget_scale)
         return common | {"gamma": exponents[..., 2] * exponents[..., 0]}

@@ -1,7 +1,8 @@
 """BiMix in which other domains count too."""
 
 import dataclasses
-from typing import Any, ClassVar
+import itertools
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,13 @@ from jax.typing import ArrayLike
 
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law
+
+
+class Further(NamedTuple):
+    """A coefficient beside α, β and t, with which a law is `TransferBiMix` where it is 1."""
+
+    bounds: tuple[float, float]
+    starts: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,32 +42,43 @@ class TransferBiMix(Law):
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("transfer",)
     convex: ClassVar[bool] = True
 
+    further: ClassVar[tuple[Further, ...]] = ()
+    """What laws built on this one add to α and β, in the order of `exponent_names`."""
+
     def bounds(self, domains: int) -> Any:
-        """BiMix's for α and β; 0 ≤ t ≤ 100."""
-        return [*BiMix().bounds(domains), *[(0.0, 100.0)] * domains]
+        """BiMix's for α and β, but α ≤ 1 beside further coefficients; 0 ≤ t ≤ 100.
+
+        With more of them free, a few runs are matched by extremes of either.
+        """
+        alpha, beta = BiMix().bounds(domains)
+        alpha = (alpha[0], 1.0) if self.further else alpha
+        return [alpha, beta, *(each.bounds for each in self.further), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:
         """Much and little transfer, slow and fast saturation in budget, α where `BiMix` starts."""
-        pairs = [(transfer, beta) for transfer in (0.3, 0.02) for beta in (0.5, 1.5)]
-        return [[0.1, beta, *[transfer] * domains] for transfer, beta in pairs]
+        further = (each.starts for each in self.further)
+        return [
+            [0.1, beta, *rest, *[transfer] * domains]
+            for transfer, beta, *rest in itertools.product((0.3, 0.02), (0.5, 1.5), *further)
+        ]
 
     def fixed(self, own: Array) -> Array:
         """The worth of the own domain, which is 1."""
-        return jnp.concatenate([self._named(own, False), own > 0])
+        return jnp.concatenate([jnp.zeros(len(self.exponent_names), bool), own > 0])
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(mixture, own, log of the budget)."""
         return mixture, own, jnp.log(budget)
 
-    def worth(self, exponents: Array, mixture: Array, own: Array) -> Array:
-        """() q = Σ_j t_j r_j, the own t being 1."""
-        return jnp.sum(self._transfer(exponents, own) * mixture)
+    def log_worth(self, exponents: Array, features: Any) -> Array:
+        """() log q, q = Σ_j t_j r_j, the own t being 1."""
+        mixture, own, _ = features
+        return jnp.log(jnp.sum(self._transfer(exponents, own) * mixture))
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(q^−α s^−β, q^−α)."""
-        mixture, own, log_budget = features
-        of_mixture = jnp.exp(-exponents[0] * jnp.log(self.worth(exponents, mixture, own)))
-        return of_mixture * jnp.exp(-exponents[1] * log_budget), of_mixture
+        of_mixture = jnp.exp(-exponents[0] * self.log_worth(exponents, features))
+        return of_mixture * jnp.exp(-exponents[1] * features[-1]), of_mixture
 
     def unusable_reason(self) -> str:
         """Without transfer the law is BiMix."""
@@ -70,21 +89,29 @@ class TransferBiMix(Law):
         return jnp.where(jnp.any(own > 0), 0, 1)
 
     def restraint(self, own: Array) -> tuple[Array, Array]:
-        """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same."""
-        nothing = self._named(own, 0.0)
+        """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same.
+
+        Further coefficients are drawn to 1.
+        """
+        further = jnp.zeros(len(self.exponent_names)).at[2:].set(1.0)
         centre = jnp.broadcast_to(jnp.where(jnp.any(own > 0), 0.0, 1.0), own.shape)
-        return jnp.concatenate([nothing, centre]), jnp.concatenate([nothing, 1.0 - own])
+        return jnp.concatenate([further, centre]), jnp.concatenate([further, 1.0 - own])
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
         transfer = self._transfer(exponents, own)
         scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))
         scaled = jnp.concatenate([exponents[: len(self.exponent_names)], transfer / scale])
-        return scaled, amplitudes * self.of_scale(exponents, scale)
+        worth = self.worth_of_scale(exponents, own, scale)
+        return scaled, amplitudes * self.at_worth(exponents, worth)
 
-    def of_scale(self, exponents: Array, scale: Array) -> Array:
-        """What multiplies the amplitudes when all t are divided by `scale`."""
-        return scale ** -exponents[0]
+    def worth_of_scale(self, exponents: Array, own: Array, scale: Array) -> Array:
+        """() by what q grows when all t do by `scale`."""
+        return scale
+
+    def at_worth(self, exponents: Array, worth: Array) -> Array:
+        """What a worth () multiplies the amplitudes by."""
+        return worth ** -exponents[0]
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
@@ -94,7 +121,3 @@ class TransferBiMix(Law):
 
     def _transfer(self, exponents: Array, own: Array) -> Array:
         return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
-
-    def _named(self, own: Array, value: float | bool) -> Array:
-        kind = bool if isinstance(value, bool) else own.dtype
-        return jnp.full(len(self.exponent_names), value, kind)

@@ -4,12 +4,14 @@
 
 On the very splits of `benchmarks.accuracy`, whose committed results are what the judge's pick is
 read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained.
+With --laws only those are fitted and the other columns are those of the last report; with --laws
+and no name only the judge's pick is read anew.
 """
 
 import argparse
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -30,27 +32,29 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--laws", nargs="*", default=list(LAWS), choices=list(LAWS), metavar="LAW")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
+    last = last_report()
     for name, sweep in sweeps(arguments.folder):
         splits = bx.standard_splits(sweep, repeats=arguments.seeds)
         with jax.enable_x64(True):
             found = pd.DataFrame(
                 [
-                    {"split": split.kind, **errors(sweep, split, arguments.starts)}
+                    {"split": split.kind, **errors(sweep, split, arguments.laws, arguments.starts)}
                     for split in splits
                 ]
             )
-        rows += list(rows_of(name, found, picked_errors()))
+        rows += list(rows_of(name, found, last, picked_errors()))
         title = "Held-out mean relative error, %, each law by SciPy's best start, and the pick"
         table = pd.DataFrame(rows).set_index("sweep")
         report("accuracy_scipy", table, title, seeds=arguments.seeds, starts=arguments.starts)
 
 
-def errors(sweep: Sweep, split: bx.Split, starts: int) -> dict[str, float]:
-    """Mean over targets of the mean relative error of every law, %, where it has a value."""
-    return {name: law_error(sweep, split, law(), starts) for name, law in LAWS.items()}
+def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> dict[str, float]:
+    """Mean over targets of the mean relative error of the laws, %, where they have a value."""
+    return {name: law_error(sweep, split, LAWS[name](), starts) for name in laws}
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
@@ -83,12 +87,27 @@ def picked_errors() -> dict[tuple[str, str], float]:
     }  # fmt: skip
 
 
+Cells = dict[tuple[str, str], dict[str, float]]
+
+
+def last_report() -> Cells:
+    """Mean error of the laws by sweep and kind of split, from the last results."""
+    path = RESULTS / "accuracy_scipy.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {
+        (row["sweep"], row["held out"]): {law: row[law] for law in LAWS if row.get(law) is not None}
+        for row in rows
+    }
+
+
 def rows_of(
-    name: str, found: pd.DataFrame, picked: dict[tuple[str, str], float]
+    name: str, found: pd.DataFrame, last: Cells, picked: dict[tuple[str, str], float]
 ) -> Iterator[dict[str, object]]:
     """One row a kind of split: every law, the best of them, the judge's pick, and how far above."""
     for kind, rows in found.groupby("split", sort=False):
-        means = rows.drop(columns="split").mean()
+        anew = rows.drop(columns="split").mean().to_dict()
+        each = last.get((name, str(kind)), {}) | anew
+        means = pd.Series({law: each.get(law, np.nan) for law in LAWS})
         pick = picked.get((name, str(kind)), np.nan)
         yield {
             "sweep": name, "held out": kind, **means.round(4).to_dict(), "best": means.idxmin(),

@@ -21,11 +21,13 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.baselines import baseline_predictions
 from benchmarks.report import report
+from bimix_jax.judging.compare import JUDGED as LAWS_JUDGED
+from bimix_jax.judging.predictions import purpose_of
 from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
 WARM_UP = 573_440
-JUDGED = ("BiMix", "TransferBiMix", "SplitTransferBiMix", "DataMixingLaw", "AdditiveLaw")
+JUDGED = tuple(law.name for law in LAWS_JUDGED)
 PICKED = "picked by the judge"
 
 
@@ -105,10 +107,14 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law) -> float:
-    """Mean over targets of the mean relative error, %, where the law has a value."""
-    targets = domains_of(sweep)
+    """Mean over targets of the mean relative error, %, where the law has a value.
+
+    Restraints are chosen for later budgets where those are what is held out.
+    """
+    targets, restraint = domains_of(sweep), purpose_of(sweep, split)
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
-    fitted = bx.fit(sweep, law, targets=targets, weight=split.train.astype(float))
+    weight = split.train.astype(float)
+    fitted = bx.fit(sweep, law, targets=targets, weight=weight, restraint=restraint)
     predicted = fitted.predict_points(sweep.mixture, sweep.budget)
     each = [
         relative_errors(sweep, target, predicted[:, i])[split.test]

@@ -104,6 +104,9 @@ def test_fit_prints_json_and_draws(run, inputs, out):
 def test_fit_options_reach_the_fit(run, out):
     run("fit", "sweep.csv", "-o", out / "log.json", "--loss", "log")
     run("fit", "sweep.csv", "-o", out / "tied.json", "--tied", "beta")
+    held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--restraint")
+    assert "strength 0.5, as asked" in run(*held, "0.5")
+    assert "later budgets do not show what the other domains do" in run(*held, "budgets")
     log, tied = bx.load_fit(out / "log.json"), bx.load_fit(out / "tied.json")
     assert (log.loss, log.tied, log.table()["beta"].nunique()) == ("log", (), 3)
     assert (tied.loss, tied.tied, tied.table()["beta"].nunique()) == ("relative", ("beta",), 1)
@@ -280,6 +283,10 @@ BAD = {
         "expected .png, .pdf or .svg",
     ),
     "output is a folder": (["fit", "sweep.csv", "-o", "."], ". is a folder"),
+    "unknown purpose": (
+        ["fit", "sweep.csv", "-o", "fit.json", "--restraint", "budget"],
+        "'budget'; expected a strength ≥ 0, or one of mixtures, budgets",
+    ),
     "unknown loss": (
         ["fit", "sweep.csv", "-o", "fit.json", "--loss", "squares"],
         "'squares'; expected one of relative, log, absolute",

@@ -38,10 +38,11 @@ def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged):
         assert row["r2_mixtures"] == pytest.approx(expected["r2_mixtures"].mean(), rel=1e-6)
 
 
-def test_restraints_are_chosen_within_each_train_part(sweep):
-    (split,) = standard_splits(sweep, ["mixtures"], 1)
+@pytest.mark.parametrize("kind", ["mixtures", "budgets"])
+def test_restraints_are_chosen_within_each_train_part_for_what_is_held_out(sweep, kind):
+    (split,) = standard_splits(sweep, [kind], 1)
     judged = bx.compare(sweep, [TransferBiMix()], [split])
-    fitted = bx.fit(sweep.take(split.train), TransferBiMix())
+    fitted = bx.fit(sweep.take(split.train), TransferBiMix(), restraint=kind)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
     assert judged.table()["mre"].iloc[0] == pytest.approx(expected, rel=1e-3)
 

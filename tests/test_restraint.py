@@ -9,6 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays, predict_losses
+from bimix_jax.fitting.folds import choose_folds
 from bimix_jax.fitting.restraint import STRENGTHS, strength_index
 from tests.fits import frame, without_web
 from tests.test_transfer import transfer_points
@@ -37,6 +38,21 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
     found = chosen(mixture, budget, loss, own=OWN, fold=fold)
     assert float(found.restraint[0]) == expected
     assert 0 < expected < np.inf
+
+
+def test_of_later_budgets_left_out_the_strength_of_the_least_error_is_chosen():
+    mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
+    loss, late = loss[:, :3], budget > np.median(budget)
+    fit = jax.jit(functools.partial(fit_arrays, TransferBiMix()))
+    errors = []
+    for strength in STRENGTHS:
+        found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, restraint=strength)
+        predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
+        errors.append(np.mean(np.abs(predicted / loss - 1)[late]))
+    chosen = jax.jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
+    found = chosen(mixture, budget, loss, own=OWN, fold=np.where(late, 0, -1))
+    assert float(found.restraint[0]) == STRENGTHS[int(np.argmin(errors))]
+    assert float(found.restraint[0]) < np.inf
 
 
 def test_gains_within_a_standard_error_leave_the_simpler_law():
@@ -128,8 +144,21 @@ def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
     asked = bx.fit(embedded, TransferBiMix(), restraint=1e-4)
     np.testing.assert_array_equal(asked.restraint, 1e-4)
     assert any("strength 0.0001, as asked" in note for note in asked.notes)
-    with pytest.raises(ValueError, match="restraint is -1"):
-        bx.fit(embedded, TransferBiMix(), restraint=-1.0)
+    for wrong in (-1.0, np.nan, None, "budget"):
+        with pytest.raises(ValueError, match=f"restraint is {wrong!r}; expected .* budgets"):
+            bx.fit(embedded, TransferBiMix(), restraint=wrong)
+
+
+def test_it_can_be_chosen_for_later_budgets_of_the_mixtures_that_were_run(embedded):
+    folds = choose_folds(embedded, np.ones(len(embedded.budget), bool), "budgets")
+    late = embedded.budget >= embedded.budget_cut(0.5)
+    np.testing.assert_array_equal(folds.number, np.where(late, 0, -1))
+    fitted = bx.fit(embedded, TransferBiMix(), restraint="budgets")
+    assert fitted.restraint.max() < 1e-2
+    assert any("the best when later budgets are left out" in note for note in fitted.notes)
+    early = embedded.budget < np.unique(embedded.budget)[4]
+    few = bx.fit(embedded.take(early), TransferBiMix(), restraint="budgets")
+    assert not any("later budgets are left out" in note for note in few.notes)
 
 
 def test_folds_hold_whole_mixtures_and_only_those_that_count(embedded):

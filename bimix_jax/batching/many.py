@@ -208,7 +208,7 @@ def _prepare(sweep: Sweep, base: Method, targets: Sequence[str] | None) -> _Prep
     chosen, notes = choose_targets(sweep, law, targets)
     law = law_for_sweep(law, sweep, sweep.largest_budget)
     everything = np.ones(len(sweep.budget), bool)
-    _, fold, folds = restraint_arguments(sweep, law, None, everything)
+    _, fold, folds = restraint_arguments(sweep, law, "mixtures", everything)
     restrained = is_restrained(law, len(sweep.domains))
     method = dataclasses.replace(base, law=law, folds=folds, restrained=restrained)
     return _Prepared(sweep, method, tuple(chosen), notes, fold)

@@ -31,6 +31,7 @@ def fit(
     loss: fit_options.Residual = "relative",
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
+    restraint: fit_options.Restraint = "mixtures",
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -43,7 +44,10 @@ def fit(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget, meaning, endpoints_only,
     )  # fmt: skip
-    fitted = bx.fit(measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+    fitted = bx.fit(
+        measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or (),  # type: ignore[arg-type]
+        restraint=fit_options.restraint(restraint),  # type: ignore[arg-type]
+    )  # fmt: skip
     fitted.save(output)
     if plot:
         bx.plots.save_figure(bx.plots.plot_curves(fitted, measured), plot)

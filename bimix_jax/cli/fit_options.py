@@ -14,3 +14,19 @@ Huber = Annotated[
 Tied = Annotated[
     list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
 ]
+Restraint = Annotated[
+    str,
+    typer.Option(
+        metavar="STRENGTH|mixtures|budgets",
+        help="How strongly further coefficients are drawn to the simpler law: a number, or chosen "
+        "for mixtures nobody ran or for later budgets of those that were run.",
+    ),
+]
+
+
+def restraint(given: str) -> float | str:
+    """A strength, or what it is chosen for."""
+    try:
+        return float(given)
+    except ValueError:
+        return given

@@ -83,9 +83,9 @@ def fit_arrays(
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
-        fold: (points,) ints in 0 … folds − 1, the same for all points of a run: then the strength
-            is the one with the least error on folds left out (`choose_strength`).
-        folds: how many folds there are, 2 or more; static under jit.
+        fold: (points,) ints in 0 … folds − 1, or −1 for points in none: then the strength is the
+            one with the least error on folds left out (`choose_strength`).
+        folds: how many folds there are; static under jit.
         size: (points,) parameters of the model, for laws that know sizes.
 
     Returns:

@@ -15,15 +15,13 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.folds import PURPOSES, Purpose, choose_folds
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.fitting.restraint import STRENGTHS
 from bimix_jax.indistinct import indistinct_domains
 from bimix_jax.laws import LAWS, BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
-
-FOLDS, LEAST_FOLDS = 8, 3
-"""Parts that mixtures are dealt to where a restraint is chosen; with fewer none can be."""
 
 
 def fit(
@@ -38,7 +36,7 @@ def fit(
     weight: ArrayLike | None = None,
     budget_scale: float | None = None,
     max_steps: int | None = None,
-    restraint: float | None = None,
+    restraint: float | Purpose = "mixtures",
     dtype: str = "float64",
 ) -> Fit:
     """Fit a law to every target of a sweep in one compiled call.
@@ -56,8 +54,10 @@ def fit(
             Give the whole sweep's to parts of it whose coefficients are to be compared.
         max_steps: most evaluations from a start.
         restraint: strength ≥ 0 with which the law's further coefficients (transfer weights, cross
-            exponents) are drawn to the simpler law, 0 for not at all; by default the one with the
-            least error when runs are left out.
+            exponents) are drawn to the simpler law, 0 for not at all; or what it is chosen for.
+            "mixtures": mixtures that nobody ran, the strength that predicts runs left out best;
+            "budgets": later budgets of the mixtures that were run, the one that predicts the later
+            half of the budgets best. The first asks for more restraint.
         dtype: "float64", or "float32" for screening.
 
     Returns:
@@ -102,7 +102,7 @@ def fit(
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
         *law.assumptions(),
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
-        *_about_restraint(sweep, law, restraint, float(result.restraint[0])),
+        *_about_restraint(sweep, law, restraint, folds, float(result.restraint[0])),
     )
     fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
@@ -144,16 +144,15 @@ def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
 
 
 def restraint_arguments(
-    sweep: Sweep, law: Law, restraint: float | None, counted: np.ndarray
+    sweep: Sweep, law: Law, restraint: float | Purpose, counted: np.ndarray
 ) -> tuple[float | None, np.ndarray | None, int]:
     """The strength if it is known, else the fold (points,) of every point, and their number."""
     if not is_restrained(law, len(sweep.domains)):
         return None, None, 0
-    fold = sweep.folds(FOLDS, counted)
-    folds = int(fold.max()) + 1
-    if restraint is None and folds >= LEAST_FOLDS:
-        return None, fold, folds
-    return STRENGTHS[0] if restraint is None else float(restraint), None, 0
+    if not isinstance(restraint, str):
+        return float(restraint), None, 0
+    folds = choose_folds(sweep, counted, restraint)
+    return (STRENGTHS[0], None, 0) if folds is None else (None, *folds)
 
 
 def is_restrained(law: Law, domains: int) -> bool:
@@ -161,15 +160,18 @@ def is_restrained(law: Law, domains: int) -> bool:
     return law.restraint(jnp.zeros(domains)) is not None
 
 
-def _about_restraint(sweep: Sweep, law: Law, asked: float | None, used: float) -> tuple[str, ...]:
+def _about_restraint(
+    sweep: Sweep, law: Law, asked: float | Purpose, folds: int, used: float
+) -> tuple[str, ...]:
     if not is_restrained(law, len(sweep.domains)):
         return ()
     further = " and ".join(law.domain_exponent_names)
-    how = "as asked" if asked is not None else "the best when runs are left out"
+    left_out = {0: "so few runs", 1: "later budgets"}.get(folds, "runs")
+    how = f"the best when {left_out} are left out" if isinstance(asked, str) else "as asked"
     notes = [f"{law.name}: {further} restrained with strength {used:g}, {how}."]
-    if used == STRENGTHS[0] and asked is None:
+    if used == STRENGTHS[0] and isinstance(asked, str):
         notes = [
-            f"{law.name}: these runs do not show what the other domains do beyond the noise, so "
+            f"{law.name}: {left_out} do not show what the other domains do beyond the noise, so "
             f"its {further} coefficients are held where they change nothing; measure more mixtures."
         ]
     groups = ["; ".join(", ".join(names) for names in indistinct_domains(sweep.mixtures))]
@@ -186,12 +188,15 @@ def _check_options(
     huber: float | None,
     dtype: str,
     budget_scale: float | None,
-    restraint: float | None,
+    restraint: float | Purpose,
 ) -> None:
     if not isinstance(law, Law):
         raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
-    if restraint is not None and not restraint >= 0:
-        raise ValueError(f"restraint is {restraint}; expected a strength ≥ 0, or None.")
+    known = restraint in PURPOSES if isinstance(restraint, str) else (restraint or 0) >= 0
+    if not known or restraint is None:
+        raise ValueError(
+            f"restraint is {restraint!r}; expected a strength ≥ 0, or one of {', '.join(PURPOSES)}."
+        )
     if loss not in RESIDUALS:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(RESIDUALS)}.")
     if huber is not None and not huber > 0:

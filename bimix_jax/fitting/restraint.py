@@ -1,4 +1,4 @@
-"""How strongly exponents are drawn to the simpler law: chosen by leaving runs out."""
+"""How strongly exponents are drawn to the simpler law: chosen by leaving parts out."""
 
 import dataclasses
 
@@ -18,18 +18,19 @@ TOLERANCE, MAX_STEPS = 1e-3, 50
 
 
 def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Array:
-    """() the strength with the least error on runs left out, one for all targets.
+    """() the strength with the least error on parts left out, one for all targets.
 
     Args:
         problem: what is fitted.
         data: of all targets; its pull is that of strength 1. The most restrained fit begins at its
             first start, each other one at the end of the one before.
-        fold: (points,) int in 0 … folds − 1; the points of a run share one.
+        fold: (points,) int in 0 … folds − 1, or −1 for points that are never left out.
         folds: how many there are.
 
     Of the finite strengths it is the largest whose error is within one standard error (over the
     folds) of the least; and the simpler law stays unless that one gains more than a standard error
-    where both have a value. So a few runs cannot talk a fit into what they do not determine.
+    where both have a value. So a few runs cannot talk a fit into what they do not determine. A
+    single fold has no standard error; there the least error decides.
     """
     quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=MAX_STEPS)
     data = data._replace(tolerance=jnp.full_like(data.tolerance, TOLERANCE))
@@ -56,6 +57,8 @@ def strength_index(everywhere: Array, shared: Array) -> Array:
 
 
 def _mean_and_standard_error(values: Array) -> tuple[Array, Array]:
+    if len(values) == 1:
+        return values[0], jnp.zeros_like(values[0])
     count = jnp.sum(jnp.isfinite(values))
     return jnp.nanmean(values), jnp.nanstd(values, ddof=1) / jnp.sqrt(count)
 

@@ -15,16 +15,16 @@ from bimix_jax.judging.splits import Split, check_splits, standard_splits
 from bimix_jax.laws import (
     AdditiveLaw,
     BiMix,
-    DataMixingLaw,
     Law,
-    SplitTransferBiMix,
+    SplitSubstitutionBiMix,
+    SubstitutionBiMix,
     TransferBiMix,
     law_named,
 )
 from bimix_jax.sweep import Sweep
 
 JUDGED: tuple[Law, ...] = (
-    BiMix(), TransferBiMix(), SplitTransferBiMix(), DataMixingLaw(), AdditiveLaw(),
+    BiMix(), TransferBiMix(), SubstitutionBiMix(), SplitSubstitutionBiMix(), AdditiveLaw(),
 )  # fmt: skip
 """The laws that are compared where none are named."""
 AGREE = 0.5

@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitting.fit import FOLDS, LEAST_FOLDS, is_restrained
+from bimix_jax.fitting.fit import is_restrained
+from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.restraint import (
@@ -49,17 +50,16 @@ def predict_splits(
     """Fit a law to the train part of every split and predict all points.
 
     The law's starts search the whole sweep once; the fit of every split starts where that ends.
-    Restraints are chosen within each train part.
+    Restraints are chosen within each train part, for what the split holds out.
     """
     columns = [sweep.targets.index(target) for target in targets]
     search = Searches(sweep, law, columns, residual)
     train = np.stack([split.train for split in splits])
     start, agreement = _whole(search)
     strength = np.full(len(splits), STRENGTHS[0])
-    fold, folds = _folds(sweep, splits)
-    if is_restrained(law, len(sweep.domains)) and folds >= LEAST_FOLDS:
+    for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
-            strength = _chosen_strengths(search, train, fold, folds, start)
+            strength[those] = _chosen_strengths(search, train[those], folds, start)
     ends = search(train.astype(float), _repeated(start, len(splits)), strength, EXACT)
     return HeldOut(ends.predicted, ends.code, strength, agreement)
 
@@ -77,20 +77,38 @@ def _whole(search: Searches) -> tuple[np.ndarray, np.ndarray]:
     return ends.exponents[best, np.arange(targets)], agreement
 
 
-def _folds(sweep: Sweep, splits: Sequence[Split]) -> tuple[np.ndarray, int]:
-    """Folds (splits, points) within every train part, and how many each has."""
-    folds = min(int(sweep.folds(FOLDS, split.train).max()) + 1 for split in splits)
-    return np.stack([sweep.folds(folds, split.train) for split in splits]), folds
+def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:
+    """Splits whose train parts have as many folds: the folds (splits, folds, points) and which."""
+    groups: dict[int, dict[int, Folds]] = {}
+    for i, split in enumerate(splits):
+        folds = choose_folds(sweep, split.train, purpose_of(sweep, split))
+        if folds is not None:
+            groups.setdefault(folds.parts, {})[i] = folds
+    return [
+        (np.stack([f.number == np.arange(count)[:, None] for f in those.values()]), list(those))
+        for count, those in groups.items()
+    ]
+
+
+def purpose_of(sweep: Sweep, split: Split) -> Purpose:
+    """Later budgets where they are all that is held out, else mixtures."""
+    unseen = np.setdiff1d(sweep.mixture_group[split.test], sweep.mixture_group[split.train])
+    later = sweep.budget[split.test].min() > sweep.budget[split.train].max()
+    return "budgets" if later and not len(unseen) else "mixtures"
 
 
 def _chosen_strengths(
-    search: Searches, train: np.ndarray, fold: np.ndarray, folds: int, start: np.ndarray
+    search: Searches, train: np.ndarray, inside: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """(splits,) the strength that predicts folds left out of each train part best.
 
-    Every search begins where that of the stronger restraint ended, the first ones at `start`.
+    Args:
+        search: of the law and sweep.
+        train: (splits, points) bool.
+        inside: (splits, folds, points) bool, what each fold leaves out.
+        start: (targets, exponents) of the first searches; every other one begins where that of the
+            stronger restraint ended.
     """
-    inside = fold[:, None] == np.arange(folds)[:, None]
     weight = (train[:, None] & ~inside).reshape(-1, train.shape[1]).astype(float)
     counted = (train[:, None] & inside)[..., None] & search.usable()
     begin, each, valued = _repeated(start, len(weight)), [], None

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -39,10 +40,8 @@ def main() -> None:
     splits = folds_of(sweep)
     law = bx.TransferBiMix()
     rows.append(timed("restraint chosen in each fold", sweep, splits, law, arguments.repeats))
-    predictions.LEAST_FOLDS, least = 1000, predictions.LEAST_FOLDS
-    predictions.STRENGTHS, strengths = (1e-7,), predictions.STRENGTHS
-    rows.append(timed("restraint given", sweep, splits, law, arguments.repeats))
-    predictions.LEAST_FOLDS, predictions.STRENGTHS = least, strengths
+    with mock.patch.multiple(predictions, choose_folds=lambda *_: None, STRENGTHS=(1e-7,)):
+        rows.append(timed("restraint given", sweep, splits, law, arguments.repeats))
     seconds = [whole_command(arguments.folder) for _ in range(arguments.repeats)]
     rows.append({"what": "bimix compare, 5 laws, slimpajama 122M, whole process",
                  "seconds": float(np.median(seconds)), "fits": np.nan})  # fmt: skip

@@ -7,7 +7,6 @@ all would compile the same search three times.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +22,9 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
-AT_ONCE, BLOCKS = 2, 32
-"""Searches that go side by side, few, as all go on until the last of them ends; and how many times
-a call does so at most, as calls of one block each spend most of their time in getting memory."""
+MOST = 64
+"""Searches of a call. They go one after the other, as side by side all would go on until the last
+of them ends; but in one call, as calls of one each spend most of their time in getting memory."""
 
 
 class Ends(NamedTuple):
@@ -85,21 +84,17 @@ class Searches:
             strength: (searches,) of the restraint, of no effect on a law that has none.
             tolerance: on the scaled gradient.
         """
-        count, most = len(weight), AT_ONCE * BLOCKS
+        count = len(weight)
         program = _compiled(self.law, self.residual)
         parts = []
-        for first in range(0, count, most):
-            places = np.arange(first, first + most).clip(max=count - 1).reshape(BLOCKS, AT_ONCE)
-            used = -(-min(count - first, most) // AT_ONCE)
+        for first in range(0, count, MOST):
+            places = np.arange(first, first + MOST).clip(max=count - 1)
             with jax.enable_x64(True):
                 parts.append(program(
-                    *self.points, weight[places], starts[places], strength[places], tolerance, used
+                    *self.points, weight[places], starts[places], strength[places], tolerance,
+                    min(count - first, MOST),
                 ))  # fmt: skip
-        return Ends(*(_joined(leaves)[:count] for leaves in zip(*parts, strict=True)))
-
-
-def _joined(leaves: Sequence[Any]) -> np.ndarray:
-    return np.concatenate([np.asarray(leaf).reshape(-1, *leaf.shape[2:]) for leaf in leaves])
+        return Ends(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -117,15 +112,15 @@ def _compiled(law: Law, residual: Residual) -> Any:
             predicted = predict_losses(law, found.coefficients, mixture, budget, size)
             return found.coefficients.exponents, predicted, found.code, found.sum_of_squares
 
-        def block(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
-            found = jax.vmap(one)(weight[number], starts[number], strength[number])
+        def next_one(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
+            found = one(weight[number], starts[number], strength[number])
             return jax.tree.map(lambda all_, new: all_.at[number].set(new), ends, found)
 
-        searches, (points, targets) = (BLOCKS, AT_ONCE), loss.shape
+        points, targets = loss.shape
         nothing = (
-            jnp.zeros_like(starts), jnp.zeros((*searches, points, targets)),
-            jnp.zeros((*searches, targets), jnp.int32), jnp.zeros((*searches, targets)),
+            jnp.zeros_like(starts), jnp.zeros((MOST, points, targets)),
+            jnp.zeros((MOST, targets), jnp.int32), jnp.zeros((MOST, targets)),
         )  # fmt: skip
-        return jax.lax.fori_loop(0, used, block, nothing)
+        return jax.lax.fori_loop(0, used, next_one, nothing)
 
     return jit(run)

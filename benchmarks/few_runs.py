@@ -20,7 +20,10 @@ from benchmarks.report import report
 from bimix_jax.sweep import Sweep
 
 RUNS = (4, 6, 8)
-RESTRAINED: tuple[bx.Law, ...] = (bx.TransferBiMix(), bx.SplitTransferBiMix(), bx.CrossBiMix())
+RESTRAINED: tuple[bx.Law, ...] = (
+    bx.TransferBiMix(), bx.SubstitutionBiMix(), bx.SplitTransferBiMix(),
+    bx.SplitSubstitutionBiMix(), bx.CrossBiMix(),
+)  # fmt: skip
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """From the simpler law itself to what is no restraint at all."""
-TOLERANCE, MAX_STEPS = 3e-3, 50
+TOLERANCE, MAX_STEPS = 1e-3, 50
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
 
 

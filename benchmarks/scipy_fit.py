@@ -26,6 +26,8 @@ def best_of_starts(
     fixed = np.asarray(law.fixed(jnp.asarray(own)))
     rng, count = np.random.default_rng(seed), len(law.amplitude_names)
     bounds = np.array([*law.bounds(len(own)), *[(0.0, np.inf)] * count])
+    least = np.asarray(law.least(jnp.asarray(own)))
+    bounds[: len(least), 0] = np.maximum(bounds[: len(least), 0], least)
     middle = np.asarray(law.starts(len(own)), float)
     ends = []
     for _ in range(starts):

@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
-from bimix_jax import BiMix, Law
+import bimix_jax as bx
+from bimix_jax import BiMix, Law, fit_arrays
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -73,3 +75,26 @@ def test_bimix_falls_and_is_convex_in_the_own_proportion():
     for share in (0.01, 0.3, 0.9):
         assert jax.grad(loss)(share) < 0
         assert jax.grad(jax.grad(loss))(share) > 0
+
+
+@pytest.mark.parametrize("tied", [(), ("beta",)])
+def test_the_own_exponent_of_cross_is_never_negative_and_the_others_may_be(tied):
+    rng = np.random.default_rng(0)
+    mixture = np.repeat(rng.dirichlet(3 * np.ones(3), 20), 5, axis=0)
+    budget = np.tile(np.geomspace(1e9, 1e10, 5), 20)
+    powers = np.array([[-0.1, 0.1, 0.0], [0.1, 0.2, -0.1]])
+    loss = np.exp(-np.log(mixture) @ powers.T) * (0.5 * (budget / 1e10) ** -0.5 + 2)[:, None]
+    found = fit_arrays(bx.CrossBiMix(), mixture, budget, loss, own=np.array([0, 1]), tied=tied)
+    exponents = np.asarray(found.coefficients.exponents)[:, 1:]
+    assert exponents[0, 0] == 0
+    np.testing.assert_allclose(exponents[1], powers[1], atol=1e-5)
+
+    def residual(x):
+        columns = np.column_stack([(budget / 1e10) ** -x[0], np.ones(100)])
+        product = np.exp(-np.log(mixture[:, 1:]) @ x[1:])[:, None] / loss[:, :1]
+        amplitudes = np.linalg.lstsq(columns * product, np.ones(100), rcond=None)[0]
+        return (columns * product) @ amplitudes - 1
+
+    if not tied:
+        least = least_squares(residual, [0.5, 0.1, 0.1], xtol=1e-14, ftol=1e-14, gtol=1e-14)
+        np.testing.assert_allclose(exponents[0, 1:], least.x[1:], atol=1e-5)

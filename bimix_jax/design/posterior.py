@@ -124,6 +124,7 @@ def draw_coefficients(
     change = jnp.where(free, change, 0.0)
     named = coefficients.exponents.shape[1]
     lower, upper = jnp.asarray(law.bounds(unknowns.domains), precision.dtype).T
+    lower = jnp.maximum(lower, jax.vmap(law.least)(coefficients.own))
     inside = jnp.clip(coefficients.exponents + change[..., :named], lower, upper)
     return Coefficients(
         # What is fixed need not lie within the bounds.

@@ -244,7 +244,8 @@ def _data(
     if law.restraint(own[0]) is not None:
         centre, weight = jax.vmap(law.restraint)(own)  # type: ignore[misc]
     centre, weight = centre.astype(own.dtype), weight.astype(own.dtype)
-    return Data(points, fixed, centre, weight, gauges, each_start, flat)
+    least = jax.vmap(law.least)(own).astype(dtype)
+    return Data(points, fixed, least, centre, weight, gauges, each_start, flat)
 
 
 class _Parts(NamedTuple):

@@ -75,13 +75,15 @@ class Problem:
         """How many unknowns there are."""
         return self.ties().shape[2]
 
-    def unknown_bounds(self, dtype: Any) -> tuple[Array, Array]:
-        """Lower and upper bounds (unknowns,)."""
-        lower, upper = self.bounds(dtype)
+    def unknown_bounds(self, least: Array) -> tuple[Array, Array]:
+        """Lower and upper bounds (unknowns,), not below `least` (targets, exponents)."""
+        lower, upper = self.bounds(least.dtype)
         if not self.tied:
-            return lower, upper
-        owner = self.ties().sum(0).argmax(0)
-        return lower[owner], upper[owner]
+            return jnp.maximum(lower, least[0]), upper
+        ties = self.ties()
+        owner = ties.sum(0).argmax(0)
+        of_targets = jnp.max(jnp.where(ties > 0, least[:, :, None], -jnp.inf), axis=(0, 1))
+        return jnp.maximum(lower[owner], of_targets), upper[owner]
 
     def start_unknowns(self, starts: Array) -> Array:
         """Starts (targets, starts, exponents) as unknowns (starts, unknowns), means where tied."""

@@ -34,6 +34,8 @@ class Data(NamedTuple):
     points: Points
     fixed: Array
     """(targets, exponents) bool: stays where a start puts it"""
+    least: Array
+    """(targets, exponents) lower bounds beside those of the law, −∞ where there is none"""
     centre: Array
     """(targets, exponents) where a restraint draws the exponents"""
     pull: Array
@@ -128,7 +130,7 @@ def _rounding(data: Data, dtype: Any) -> Array:
 
 def _search(problem: Problem, data: Data, start: Array) -> Found:
     """From one start: the exponents by projection, then all together where that is needed."""
-    lower, upper = problem.unknown_bounds(start.dtype)
+    lower, upper = problem.unknown_bounds(data.least)
     held = problem.fixed_unknowns(data.fixed)
     lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
     first = _minimize(problem, data, _projected, start, lower, upper)
@@ -266,7 +268,7 @@ def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> t
     """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
     (data,) = primals
     found = solve(problem, data)
-    held = _held(problem, found, data.fixed)
+    held = _held(problem, found, data)
 
     def gradient_at(moved: Data) -> Array:
         return jax.grad(lambda x: _objective(problem, moved, x))(found.params)
@@ -295,13 +297,13 @@ def _values(problem: Problem, data: Data, params: Array) -> Array:
     )
 
 
-def _held(problem: Problem, found: Found, fixed: Array) -> Array:
+def _held(problem: Problem, found: Found, data: Data) -> Array:
     """(unknowns + amplitudes,) bool: fixed, at a bound, or not determined by the data."""
-    lower, upper = problem.unknown_bounds(found.params.dtype)
+    lower, upper = problem.unknown_bounds(data.least)
     unknowns = found.params[: len(lower)]
     amplitudes = found.params[len(lower) :]
     at_bound = (unknowns <= lower) | (unknowns >= upper)
-    held = problem.fixed_unknowns(fixed) | found.dead | at_bound
+    held = problem.fixed_unknowns(data.fixed) | found.dead | at_bound
     return jnp.concatenate([held, amplitudes <= 0])
 
 

@@ -14,8 +14,8 @@ class CrossBiMix(Law):
     """L_i = Π_j r_j^−α_ij · (B_i s^−β_i + C_i): every domain acts on loss i by a power.
 
     With α_ij = 0 for j ≠ i it is BiMix, and few runs draw it there. A negative α_ij says that
-    domain j does harm. Source: Ge et al., arXiv 2405.14908, with all cross terms. Exponents
-    (β, α_i1 … α_im), amplitudes (B, C), basis (s^−β Π, Π).
+    domain j does harm; the own one is not negative. Source: Ge et al., arXiv 2405.14908, with all
+    cross terms. Exponents (β, α_i1 … α_im), amplitudes (B, C), basis (s^−β Π, Π).
 
     It expresses any target. It cannot express a proportion of 0 of any domain: such rows are left
     out. Not convex where an α_ij is negative, so that an optimum may be a local one.
@@ -32,6 +32,10 @@ class CrossBiMix(Law):
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, −5 ≤ α ≤ 5."""
         return [(1e-3, 10.0), *[(-5.0, 5.0)] * domains]
+
+    def least(self, own: Array) -> Array:
+        """α_ii ≥ 0, as in BiMix."""
+        return jnp.concatenate([super().least(own)[:1], jnp.where(own > 0, 0.0, -jnp.inf)])
 
     def starts(self, domains: int) -> Any:
         """Slow and fast saturation in budget; the α are found from anywhere."""

@@ -98,6 +98,10 @@ class Law(abc.ABC):
         further = len(self.domain_exponent_names) * own.shape[0]
         return jnp.zeros(len(self.exponent_names) + further, bool)
 
+    def least(self, own: Array) -> Array:
+        """(exponents,) lower bounds for a target where they are above `bounds`; none by default."""
+        return jnp.full(self.fixed(own).shape, -jnp.inf, own.dtype)
+
     def gauges(self, own: Array) -> Array:
         """() int: how many directions of the exponents change no prediction, for a target."""
         return jnp.zeros((), int)

@@ -62,6 +62,11 @@ class WrappedLaw(Law):
         """As the base."""
         return jnp.concatenate([jnp.zeros(self.further, bool), self.base.fixed(own)])
 
+    def least(self, own: Array) -> Array:
+        """As the base."""
+        inner = self.base.least(own)
+        return jnp.concatenate([jnp.full(self.further, -jnp.inf, inner.dtype), inner])
+
     def gauges(self, own: Array) -> Array:
         """As the base."""
         return self.base.gauges(own)

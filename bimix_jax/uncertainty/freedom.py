@@ -39,6 +39,7 @@ def mixtures_and_coefficients(
         slopes, pull = _slopes(fitted.law, fitted.coefficients, mixture, budgets, size)
         slopes, pull = np.asarray(slopes), np.asarray(pull)
     lower, upper = np.asarray(fitted.law.bounds(len(fitted.domains)), float).T
+    lower = np.maximum(lower, jax.vmap(fitted.law.least)(jnp.asarray(fitted.coefficients.own)))
     exponents = np.asarray(fitted.coefficients.exponents)
     free = fitted.identified & (exponents > lower) & (exponents < upper)
     traces = [

@@ -46,12 +46,13 @@ class TransferBiMix(Law):
     """What laws built on this one add to α and β, in the order of `exponent_names`."""
 
     def bounds(self, domains: int) -> Any:
-        """BiMix's for α and β, but α ≤ 1 beside further coefficients; 0 ≤ t ≤ 100.
+        """BiMix's for α and β, but α ≤ .5 beside further coefficients; 0 ≤ t ≤ 100.
 
-        With more of them free, a few runs are matched by extremes of either.
+        With more of them free, a few runs are matched by extremes of either. On real sweeps α is
+        .04 to .4.
         """
         alpha, beta = BiMix().bounds(domains)
-        alpha = (alpha[0], 1.0) if self.further else alpha
+        alpha = (alpha[0], 0.5) if self.further else alpha
         return [alpha, beta, *(each.bounds for each in self.further), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:

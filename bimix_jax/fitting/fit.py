@@ -54,10 +54,8 @@ def fit(
             Give the whole sweep's to parts of it whose coefficients are to be compared.
         max_steps: most evaluations from a start.
         restraint: strength ≥ 0 with which the law's further coefficients (transfer weights, cross
-            exponents) are drawn to the simpler law, 0 for not at all; or what it is chosen for.
-            "mixtures": mixtures that nobody ran, the strength that predicts runs left out best;
-            "budgets": later budgets of the mixtures that were run, the one that predicts the later
-            half of the budgets best. The first asks for more restraint.
+            exponents) are drawn to the simpler law, 0 for not at all; or what it is chosen for:
+            "mixtures" nobody ran, by runs left out, or later "budgets" of those that were run.
         dtype: "float64", or "float32" for screening.
 
     Returns:

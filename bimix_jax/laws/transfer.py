@@ -48,8 +48,7 @@ class TransferBiMix(Law):
     def bounds(self, domains: int) -> Any:
         """BiMix's for α and β, but α ≤ .5 beside further coefficients; 0 ≤ t ≤ 100.
 
-        With more of them free, a few runs are matched by extremes of either. On real sweeps α is
-        .04 to .4.
+        With more of them free, a few runs are matched by extremes of either.
         """
         alpha, beta = BiMix().bounds(domains)
         alpha = (alpha[0], 0.5) if self.further else alpha

@@ -29,7 +29,7 @@ CELLS = {"cpu": 1 << 14}
 in the cache of one core. Such a block waits for the slowest of its own fits only, and is of one
 shape however many there are, so that no digit depends on that. Other devices take `MANY_CELLS`, as
 they need work for thousands of lanes."""
-BLOCKS = 10
+BLOCKS = 20
 """Most of a chunk on a CPU, of which a call fits as many as there are; elsewhere it is a block."""
 MANY_CELLS = 1 << 24
 SHORTEST = 4096
@@ -37,7 +37,7 @@ SHORTEST = 4096
 
 
 class Chunk(NamedTuple):
-    """Measurements of sweeps of one shape; rows that are padding have a loss of nan.
+    """Measurements of sweeps of one shape, float64; rows that are padding have a loss of nan.
 
     Outside of what fits a block, all have a leading axis of blocks.
     """
@@ -83,6 +83,14 @@ class Method:
         linear = self.loss == "log" and self.huber is None
         return linear and self.law.is_separable and self.lean(domains)
 
+    def typed(self, block: Chunk) -> Chunk:
+        """Measurements in the type that they are fitted in."""
+
+        def cast(leaf: Array) -> Array:
+            return leaf.astype(self.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else int)
+
+        return jax.tree.map(cast, block)
+
     def fit(self, sweep: Chunk) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop."""
         return fit_arrays(
@@ -117,24 +125,24 @@ class Method:
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
-def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, count: Array) -> Any:
-    """What `fit` gives for the first `count` blocks of a chunk, one after the other; 0 beyond."""
+def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, Array]) -> Any:
+    """What `fit` gives for the blocks of a chunk from one to another, in turn; 0 for the rest."""
 
     def block(k: Any) -> Chunk:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), chunk)
 
-    blocks = len(chunk.scale)
-    if blocks == 1:
+    count = len(chunk.scale)
+    if count == 1:
         return jax.tree.map(lambda leaf: leaf[None], fit(block(0)))
     none = jax.tree.map(
-        lambda one: jnp.zeros((blocks, *one.shape), one.dtype), jax.eval_shape(fit, block(0))
+        lambda one: jnp.zeros((count, *one.shape), one.dtype), jax.eval_shape(fit, block(0))
     )
 
     def further(k: Array, found: Any) -> Any:
         put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=k, axis=0)
         return jax.tree.map(put, found, fit(block(k)))
 
-    return jax.lax.fori_loop(0, count, further, none)
+    return jax.lax.fori_loop(*blocks, further, none)
 
 
 def block_length(
@@ -174,17 +182,20 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) 
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
     The numbers are the most evaluations of the lean search, and the blocks of the chunk that there
-    are. Each device has its part of a block, and none waits for another, as there is nothing to
-    exchange.
+    are, from and up to. Each device has its part of a block, and none waits for another, as there
+    is nothing to exchange.
     """
 
     def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
         found = method.fit(sweep)
         return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
 
-    def every(chunk: Chunk, steps: Array, count: Array) -> tuple[ArrayFit, Array, Array]:
-        fit = functools.partial(method.fit_lean, steps=steps) if lean else jax.vmap(one)
-        return in_blocks(fit, chunk, count)
+    def every(chunk: Chunk, steps: Array, blocks: Any) -> tuple[ArrayFit, Array, Array]:
+        # Measurements become single precision here, which takes less time than copies of them.
+        with jax.enable_x64(method.dtype == "float64"):
+            most, begin, end = (jnp.asarray(number, int) for number in (steps, *blocks))
+            fit = functools.partial(method.fit_lean, steps=most) if lean else jax.vmap(one)
+            return in_blocks(lambda block: fit(method.typed(block)), chunk, (begin, end))
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along, everywhere = PartitionSpec(None, "sweeps"), PartitionSpec()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
+from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.checks import SweepWarning
@@ -226,6 +227,7 @@ def _alike(prepared: dict[Any, _Prepared]) -> list[list[Any]]:
 def _rows(prepared: dict[Any, _Prepared], labels: list[Any]) -> Rows:
     parts = [prepared[label] for label in labels]
     first, sweeps = parts[0], [part.sweep for part in parts]
+    sizes = [s.size for s in sweeps if s.size is not None]
     columns = [first.sweep.targets.index(t) for t in first.targets]
     same = all(s.targets == first.sweep.targets for s in sweeps)
     losses = [
@@ -235,9 +237,9 @@ def _rows(prepared: dict[Any, _Prepared], labels: list[Any]) -> Rows:
         first.sweep.domains,
         first.targets,
         np.array([len(s.budget) for s in sweeps]),
-        np.concatenate([s.mixture for s in sweeps]),
-        np.concatenate([s.budget for s in sweeps]),
-        np.concatenate(losses),
-        None if first.sweep.size is None else np.concatenate([s.size for s in sweeps]),
+        end_to_end([s.mixture for s in sweeps]),
+        end_to_end([s.budget for s in sweeps]),
+        end_to_end(losses),
+        end_to_end(sizes) if sizes else None,
         None if first.fold is None else np.concatenate([part.fold for part in parts]),
     )

@@ -3,7 +3,7 @@
 import collections
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -54,6 +54,16 @@ def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of float64 one after the other, aligned.
+
+    >>> end_to_end([np.ones(2), np.zeros(1)])
+    array([1., 1., 0.])
+    """
+    found = aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), "float64")
+    return np.concatenate(arrays, out=found)
 
 
 OF_CHUNKS = Memory()

@@ -112,28 +112,46 @@ def _period(budget: np.ndarray) -> np.ndarray:
     return period
 
 
-def padded_chunk(
-    rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int], dtype: str
-) -> Chunk:
-    """The given sweeps as a chunk of shape (blocks, sweeps a block), with `length` points each.
+class Filled(NamedTuple):
+    """A chunk and where in it the sweeps are that it was asked for."""
 
-    Targets are padded to a power of two; padding is a loss of nan, and a harmless mixture. Blocks
-    without any sweep hold anything. The memory may go to further chunks by `OF_CHUNKS.give`.
+    chunk: Chunk
+    first: int
+    """of the sweeps, counted over the blocks"""
+    lent: list[np.ndarray]
+    """of `OF_CHUNKS`, for whoever has read the chunk to give back"""
+
+
+def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> Filled:
+    """The given sweeps in a chunk of shape (blocks, sweeps a block), with `length` points each.
+
+    Neighbours that have as many points are not copied, and stand among others where that needs
+    their place. Else targets are padded to a power of two; padding is a loss of nan, and a harmless
+    mixture. Blocks without any sweep hold anything.
     """
-    height, filled = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1]
-    points, count, there = _places(rows, sweeps, length)
+    height, filled, lent = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1], []
+    window = _window(rows, sweeps, length, height)
+    held = sweeps if window is None else np.arange(window, window + height)
+    points, count, there = _places(rows, held, length)
 
-    def spread(values: np.ndarray, harmless: float, kind: str = dtype) -> np.ndarray:
-        found = OF_CHUNKS.take((*shape, length, *values.shape[1:]), kind)
+    def take(shape: tuple[int, ...], kind: str) -> np.ndarray:
+        lent.append(OF_CHUNKS.take(shape, kind))
+        return lent[-1]
+
+    def spread(values: np.ndarray, harmless: float, kind: str = "float64") -> np.ndarray:
+        whole = (*shape, length, *values.shape[1:])
+        if window is not None and values.dtype == kind:
+            return values.reshape(whole)
+        found = take(whole, kind)
         wide = found.reshape(height, *found.shape[2:])
-        part = wide[: len(sweeps)]
+        part = wide[: len(held)]
         if there is None:
-            part[:, :count] = values.reshape(len(sweeps), count, *values.shape[1:])
+            part[:, :count] = values.reshape(len(held), count, *values.shape[1:])
             part[:, count:] = harmless
         else:
             part[...] = harmless
             part[there] = values
-        wide[len(sweeps) : filled] = harmless
+        wide[len(held) : filled] = harmless
         return found
 
     targets = 1 << (len(rows.targets) - 1).bit_length()
@@ -141,17 +159,25 @@ def padded_chunk(
     if targets > len(rows.targets):
         further = np.full((len(loss), targets - len(rows.targets)), np.nan)
         loss = np.concatenate([loss, further], axis=1)
-    own, scale = OF_CHUNKS.take((*shape, targets), "int64"), OF_CHUNKS.take(shape, dtype)
+    own, scale = take((*shape, targets), "int64"), take(shape, "float64")
     own[...] = -1
     own[..., : len(rows.targets)] = own_index(rows)
     scale[...] = 1.0
-    scale.reshape(-1)[: len(sweeps)] = rows.scale[sweeps]
-    return Chunk(
+    scale.reshape(-1)[: len(held)] = rows.scale[held]
+    chunk = Chunk(
         spread(rows.mixture[points], 1 / len(rows.domains)), spread(rows.budget[points], 1.0),
         spread(loss, np.nan), own, scale,
         None if rows.size is None else spread(rows.size[points], 1.0),
         None if rows.fold is None else spread(rows.fold[points], 1, "int64"),
     )  # fmt: skip
+    return Filled(chunk, 0 if window is None else int(sweeps[0]) - window, lent)
+
+
+def _window(rows: Rows, sweeps: np.ndarray, length: int, height: int) -> int | None:
+    """The first of `height` sweeps of `length` points among which these stand together, if any."""
+    first = min(int(sweeps[0]), len(rows.count) - height)
+    alike = first >= 0 and np.all(rows.count[first : first + height] == length)
+    return first if alike and np.all(np.diff(sweeps) == 1) else None
 
 
 def own_index(rows: Rows) -> np.ndarray:
@@ -170,8 +196,10 @@ def _places(
     """
     first, counts = rows.first[sweeps], rows.count[sweeps]
     most, same = int(counts.max(initial=0)), np.ptp(counts) == 0
+    together = np.array_equal(first[1:], first[:-1] + counts[:-1])
+    whole = slice(int(first[0]), int(first[-1] + counts[-1])) if together else None
+    if whole and same:
+        return whole, most, None
     there = np.arange(length) < counts[:, None]
-    found = None if same else there
-    if np.array_equal(first[1:], first[:-1] + counts[:-1]):
-        return slice(int(first[0]), int(first[-1] + counts[-1])), most, found
-    return (first[:, None] + np.arange(length))[there], most, found
+    points = whole or (first[:, None] + np.arange(length))[there]
+    return points, most, None if same else there

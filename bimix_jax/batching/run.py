@@ -1,6 +1,7 @@
 """All chunks of a batch through the compiled call, on every core, results in the order of input."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,7 +10,6 @@ import jax
 import numpy as np
 
 from bimix_jax.batching.compiled import (
-    Chunk,
     Method,
     block_length,
     chunk_blocks,
@@ -18,7 +18,7 @@ from bimix_jax.batching.compiled import (
     has_large_chunks,
 )
 from bimix_jax.batching.memory import OF_CHUNKS
-from bimix_jax.batching.rows import Bucket, Rows, buckets, padded_chunk
+from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
 
@@ -49,14 +49,13 @@ class Part(NamedTuple):
     shape: tuple[int, int]
     """most blocks, and sweeps a block"""
 
-    @property
-    def blocks(self) -> int:
-        """How many there are."""
-        return -(-len(self.sweeps) // self.shape[1])
-
-    def chunk(self, rows: Rows, dtype: str) -> Chunk:
+    def filled(self, rows: Rows) -> Filled:
         """Its measurements."""
-        return padded_chunk(rows, self.sweeps, self.bucket.length, self.shape, dtype)
+        return filled_chunk(rows, self.sweeps, self.bucket.length, self.shape)
+
+    def blocks(self, first: int) -> tuple[int, int]:
+        """Those that hold its sweeps, of which the first has that place: from, and up to."""
+        return first // self.shape[1], -(-(first + len(self.sweeps)) // self.shape[1])
 
 
 def fit_rows(
@@ -123,28 +122,35 @@ def _fit_stage(
     }
 
     def one(part: Part) -> Any:
+        chunk, first, lent = part.filled(rows)
+
         def cut(leaf: jax.Array) -> np.ndarray:
             flat = np.asarray(leaf).reshape(-1, *leaf.shape[2:])
-            return flat[: len(part.sweeps), : len(rows.targets)]
+            return flat[first : first + len(part.sweeps), : len(rows.targets)]
 
         # A context of its own, since a thread does not inherit this setting.
-        with jax.enable_x64(method.dtype == "float64"):
-            call, chunk = calls[part.bucket.levels], part.chunk(rows, method.dtype)
-            found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks))
+        with jax.enable_x64(True):
+            call = calls[part.bucket.levels]
+            found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks(first)))
         # Whoever has results has read the chunk.
-        OF_CHUNKS.give(jax.tree.leaves(chunk))
+        OF_CHUNKS.give(lent)
         if progress is not None:
             progress(int(found[-1].all(axis=1).sum()))
         return found
 
-    with ThreadPoolExecutor(_workers(devices)) as pool:
-        found = list(pool.map(one, parts))
+    found = list(_threads(_workers(devices)).map(one, parts))
     done = np.concatenate([part.sweeps for part in parts])
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     if np.all(np.diff(done) > 0):
         return joined
     order = np.argsort(done)
     return jax.tree.map(lambda leaf: leaf[order], joined)
+
+
+@functools.cache
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """Kept, as threads take as long to start as a thousand fits."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="bimix_jax batch")
 
 
 def _workers(devices: tuple[jax.Device, ...]) -> int:

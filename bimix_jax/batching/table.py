@@ -17,6 +17,7 @@ from bimix_jax import checks
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.many import fit_many
+from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.fit import is_restrained
@@ -147,11 +148,10 @@ def _fit_sound(
     progress: Progress | None,
 ) -> pd.DataFrame:
     keep = np.isin(number, sound)
-    mixture = wide.mixture[keep]
-    rows = Rows(
-        wide.domains, wide.targets, np.bincount(number[keep], minlength=len(labels))[sound],
-        mixture / mixture.sum(axis=1, keepdims=True), wide.budget[keep], wide.loss[keep],
-    )  # fmt: skip
+    mixture, budget, loss = (end_to_end([x[keep]]) for x in (wide.mixture, wide.budget, wide.loss))
+    mixture /= mixture.sum(axis=1, keepdims=True)
+    counts = np.bincount(number[keep], minlength=len(labels))[sound]
+    rows = Rows(wide.domains, wide.targets, counts, mixture, budget, loss)
     fits, errors = fit_rows(rows, method, devices, progress)
     named = [_plain(label) for label in labels[sound]]
     return table_of_fits(named, method.law, wide.targets, fits, errors)

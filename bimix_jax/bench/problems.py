@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 
 BUDGETS = 8
@@ -24,7 +25,5 @@ def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -
     loss = scale * share**-alpha * ((1 - floor) * budget**-beta + floor)
     loss *= np.exp(noise * rng.standard_normal(loss.shape))
     mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
-    return Rows(
-        ("own", "other"), ("own",), np.full(fits, points), mixture, np.tile(budget, fits),
-        loss.reshape(-1, 1),
-    )  # fmt: skip
+    columns = (end_to_end([x]) for x in (mixture, np.tile(budget, fits), loss.reshape(-1, 1)))
+    return Rows(("own", "other"), ("own",), np.full(fits, points), *columns)

@@ -87,13 +87,13 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
     part = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0]
     method = dataclasses.replace(case.method, levels=part.bucket.levels)
     call = compiled_chunk(method, devices, True)
-    with jax.enable_x64(case.dtype == "float64"):
-        resident = jax.block_until_ready(jax.device_put(part.chunk(rows, case.dtype), devices[0]))
-        settled = np.asarray(call(resident, QUICK_STEPS, 1)[2])
+    with jax.enable_x64(True):
+        resident = jax.block_until_ready(jax.device_put(part.filled(rows).chunk, devices[0]))
+        settled = np.asarray(call(resident, QUICK_STEPS, (0, 1))[2])
         seconds = list[float]()
         while len(seconds) < CALLS or sum(seconds) < SECONDS:
             started = time.perf_counter()
-            jax.block_until_ready(call(resident, QUICK_STEPS, 1))
+            jax.block_until_ready(call(resident, QUICK_STEPS, (0, 1)))
             seconds.append(time.perf_counter() - started)
     return float(settled.sum() / np.median(seconds))
 

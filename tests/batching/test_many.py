@@ -7,8 +7,9 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.batching import compiled, run
+from bimix_jax.batching import rows as rows_module
 from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
-from bimix_jax.batching.rows import Rows, padded_chunk, padded_length
+from bimix_jax.batching.rows import Rows, filled_chunk, padded_length
 from bimix_jax.batching.table import _sweeps_of, _WideTable, fit_table
 from bimix_jax.bench.problems import synthetic_rows
 from tests.batching.tables import table_of_sweeps
@@ -72,7 +73,7 @@ def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
     block = compiled.CELLS["cpu"] // 64
     assert {part.shape for part in parts} == {(compiled.BLOCKS, block)}
     np.testing.assert_array_equal(np.concatenate([p.sweeps for p in parts]), np.arange(sweeps))
-    counts = [part.blocks for part in parts]
+    counts = [-(-len(part.sweeps) // block) for part in parts]
     assert max(counts) <= compiled.BLOCKS
     assert len(counts) % compiled.cores() == 0 or max(counts) == 1
     fair = -(-sum(counts) // len(counts))
@@ -84,10 +85,10 @@ def test_blocks_beyond_those_that_there_are_take_no_part():
     rows, devices = synthetic_rows(300, 64), tuple(jax.local_devices())
     call = compiled_chunk(Method(bx.BiMix()), devices, True)
     with jax.enable_x64(True):
-        chunk = padded_chunk(rows, np.arange(300), 64, (compiled.BLOCKS, 256), "float64")
+        chunk = filled_chunk(rows, np.arange(300), 64, (compiled.BLOCKS, 256)).chunk
         chunk.loss[2:] = -1.0
         chunk.budget[2:] = np.inf
-        found, errors, settled = call(chunk, 16, 2)
+        found, errors, settled = call(chunk, 16, (0, 2))
     assert np.all(np.asarray(settled).reshape(-1)[:300])
     assert not np.asarray(settled)[2:].any()
     whole, same = run.fit_rows(rows, Method(bx.BiMix()), devices)
@@ -95,6 +96,26 @@ def test_blocks_beyond_those_that_there_are_take_no_part():
     np.testing.assert_array_equal(
         np.asarray(found.sum_of_squares).reshape(-1)[:300], whole.sum_of_squares[:, 0]
     )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_neighbours_of_one_length_are_not_copied_and_end_the_same(monkeypatch, dtype):
+    monkeypatch.setattr(compiled, "BLOCKS", 2)
+    monkeypatch.setattr(compiled, "CELLS", {"cpu": 256 * 64})
+    rows, devices = synthetic_rows(1300, 64), tuple(jax.local_devices())
+    first, *_, last = run.parts_of(rows, np.arange(1300), Method(bx.BiMix()), devices, lean=True)
+    for part in (first, last):
+        filled = part.filled(rows)
+        assert np.shares_memory(filled.chunk.loss, rows.loss)
+        assert not any(np.shares_memory(lent, rows.loss) for lent in filled.lent)
+        held = filled.chunk.loss.reshape(-1, 64)[filled.first :][: len(part.sweeps)]
+        np.testing.assert_array_equal(held, rows.loss.reshape(-1, 64)[part.sweeps])
+    method = Method(bx.BiMix(), dtype=dtype)
+    fits, errors = run.fit_rows(rows, method, devices)
+    assert errors.dtype == dtype
+    monkeypatch.setattr(rows_module, "_window", lambda *_: None)
+    copied = run.fit_rows(rows, method, devices)
+    jax.tree.map(np.testing.assert_array_equal, (fits, errors), copied)
 
 
 @pytest.mark.parametrize("devices", [1, 4])
@@ -209,7 +230,7 @@ def test_chunks_hold_the_points_of_their_sweeps_and_padding(counts, sweeps):
     rng, points = np.random.default_rng(0), sum(counts)
     rows = Rows(("a", "b"), ("a", "b", "c"), np.array(counts), rng.random((points, 2)),
                 rng.random(points), rng.random((points, 3)))  # fmt: skip
-    blocks = padded_chunk(rows, np.array(sweeps), 16, (4, 4), "float64")
+    blocks = filled_chunk(rows, np.array(sweeps), 16, (4, 4)).chunk
     filled = 4 * -(-len(sweeps) // 4)
     chunk = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:filled], blocks)
     assert blocks.loss.shape == (4, 4, 16, 4)

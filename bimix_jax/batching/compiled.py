@@ -150,13 +150,13 @@ def block_length(
 ) -> int:
     """Sweeps a block, a multiple of the number of devices, of targets padded to a power of two.
 
-    `fewer` divides it. Where blocks are large, one of few `sweeps` is shorter by a power of four,
-    so that little of it is padding and few lengths are compiled.
+    `fewer` divides it. Where blocks are large, they are shorter by a power of four until the
+    `sweeps` fill one, so that none has to be padded and few lengths are compiled.
     """
     padded, count = 1 << (targets - 1).bit_length(), len(devices)
     cells = CELLS.get(devices[0].platform, MANY_CELLS) // fewer
     length = max(1, cells // (points * padded))
-    while has_large_chunks(devices) and length > SHORTEST and length // 4 * count >= sweeps:
+    while has_large_chunks(devices) and length > SHORTEST and length * count > sweeps:
         length //= 4
     return length * count
 

@@ -81,14 +81,15 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
 def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:
     """Fits a second that the compiled call settles of a chunk that need not be moved to it.
 
-    It takes the steps that a large batch's first call takes; the few fits that need more are not
-    counted.
+    The chunk is of the type that it is fitted in. The call takes the steps that a large batch's
+    first one takes; the few fits that need more are not counted.
     """
     part = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0]
     method = dataclasses.replace(case.method, levels=part.bucket.levels)
     call = compiled_chunk(method, devices, True)
     with jax.enable_x64(True):
-        resident = jax.block_until_ready(jax.device_put(part.filled(rows).chunk, devices[0]))
+        moved = jax.device_put(part.filled(rows).chunk, devices[0])
+        resident = jax.block_until_ready(method.typed(moved))
         settled = np.asarray(call(resident, QUICK_STEPS, (0, 1))[2])
         seconds = list[float]()
         while len(seconds) < CALLS or sum(seconds) < SECONDS:

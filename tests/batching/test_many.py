@@ -124,8 +124,8 @@ def test_large_chunks_are_shorter_for_few_sweeps_and_of_few_lengths(devices):
     lengths = {block_length(64, 1, of_gpu, n) for n in range(1, 3_000_000, 999)}
     assert lengths == {devices * (1 << 18 >> 2 * k) for k in range(4)}
     for sweeps in (5_000, 70_000, 200_000):
-        assert block_length(64, 1, of_gpu, sweeps) < 4 * max(sweeps, 4096 * devices)
-        assert block_length(64, 1, of_gpu, sweeps) >= sweeps
+        assert block_length(64, 1, of_gpu, sweeps) <= max(sweeps, 4096 * devices)
+        assert 4 * block_length(64, 1, of_gpu, sweeps) > sweeps
 
 
 def test_sweeps_that_take_long_are_searched_again_and_end_the_same(monkeypatch):

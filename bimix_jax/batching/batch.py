@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.pieces import pieces
+from bimix_jax.batching.pieces import ahead, pieces
 from bimix_jax.batching.table import fit_table
 from bimix_jax.checks import SweepError
 from bimix_jax.files import atomic_path
 
-ROWS = 1 << 18
-"""Rows of a piece: about 50 MB in memory for a handful of columns."""
+ROWS = 1 << 19
+"""Rows of a piece: about 100 MB in memory for a handful of columns."""
 KEY = b"bimix_batch"
 
 
@@ -87,7 +87,7 @@ def run_batch(
     number = 0
     for path in files:
         try:
-            for k, piece in enumerate(pieces(path, rows)):
+            for k, piece in enumerate(ahead(pieces(path, rows))):
                 if share.mine(number):
                     work.do(piece, f"{path.name}-{k:05}.parquet", _stamp(path, method, rows))
                 progress.rows(piece.num_rows)

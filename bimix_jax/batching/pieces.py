@@ -1,8 +1,10 @@
 """Large tables in pieces of whole sweeps, the same pieces whoever reads them and whenever."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -52,6 +54,15 @@ def pieces(path: Path, rows: int) -> Iterator[pa.Table]:
         raise SweepError(f"{path} cannot be read: {reason}. Check that it is complete.") from error
 
 
+def ahead(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same, of which a thread makes the next while one is in use; memory holds two of them."""
+    with ThreadPoolExecutor(1, thread_name_prefix="bimix_jax reading") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
 def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     count = 0
@@ -69,7 +80,9 @@ def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
 
 def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
     """A sweep that goes on in a later piece would be fitted twice, from parts."""
-    labels = pa.compute.unique(piece[SWEEP]).to_numpy(zero_copy_only=False)
+    every = piece[SWEEP].combine_chunks()
+    # Few are left of neighbours that are alike, before the unique ones are looked for.
+    labels = pa.compute.unique(every.filter(pa.array(begins(every)))).to_numpy(zero_copy_only=False)
     hashes = pd.util.hash_array(labels).tolist()
     again = next((label for label, h in zip(labels, hashes, strict=True) if h in seen), None)
     if again is not None:
@@ -77,6 +90,13 @@ def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
             f"{path}: the rows of sweep {again} do not stand together; sort by {SWEEP}."
         )
     seen.update(hashes)
+
+
+def begins(labels: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(rows,) bool: a label is another than the one before; so is one that is missing."""
+    found = np.ones(len(labels), bool)
+    found[1:] = pa.compute.fill_null(pa.compute.not_equal(labels[1:], labels[:-1]), True)
+    return found
 
 
 def expected_rows(path: Path) -> int | None:

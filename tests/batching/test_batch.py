@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from bimix_jax import BiMix
 from bimix_jax.batching.batch import Share, run_batch
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.pieces import batch_files
+from bimix_jax.batching.pieces import ahead, batch_files
 from bimix_jax.batching.processes import share_of_launcher
 from bimix_jax.cli.app import app
 from tests.batching.tables import table_of_sweeps
@@ -57,6 +57,36 @@ def test_both_formats_give_the_same_rows_in_pieces_of_whole_sweeps(whole):
     assert len(files[0]) > 2
     pd.testing.assert_frame_equal(one, other, rtol=1e-9)
     assert one["sweep"].unique().tolist() == [f"s{i}" for i in range(12)]
+
+
+def test_labels_may_be_categories_or_numbers(whole, tmp_path):
+    expected = pd.concat([t for n, t in written(whole).items() if n.startswith("a.parquet")])
+    expected = expected.reset_index(drop=True)
+    table = table_of_sweeps(12)
+    for kind, labels in {
+        "categories": table["sweep"].astype("category"),
+        "numbers": table["sweep"].str[1:].astype(int),
+    }.items():
+        table.assign(sweep=labels).to_parquet(tmp_path / f"{kind}.parquet", row_group_size=50)
+        report = run_batch([tmp_path / f"{kind}.parquet"], tmp_path / kind, METHOD, rows=ROWS)
+        assert (report.failed, report.fits) == ([], len(expected))
+        found = pd.concat(written(tmp_path / kind).values(), ignore_index=True)
+        pd.testing.assert_frame_equal(found.drop(columns="sweep"), expected.drop(columns="sweep"))
+
+
+def test_pieces_that_are_read_ahead_come_in_order_and_end_with_what_broke():
+    def items():
+        yield from (1, 2)
+        raise ValueError("torn")
+
+    torn = ahead(items())
+    assert [next(torn), next(torn)] == [1, 2]
+    with pytest.raises(ValueError, match="torn"):
+        next(torn)
+    several = ahead(iter([1, 2, 3]))
+    assert next(several) == 1
+    several.close()
+    assert list(ahead(iter([]))) == []
 
 
 def test_what_is_there_is_not_done_again_and_what_is_missing_is(source, whole, tmp_path):

@@ -11,7 +11,7 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
 from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
-from bimix_jax.pairs import join, match_names
+from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sizes import stack_sizes
 from bimix_jax.sweep import ATTRIBUTES, Sweep
@@ -70,25 +70,22 @@ def read_sweep(
     - wide: `r_<domain>` and `loss_<target>`, one row a run and budget;
     - long: `domain` (or `target`), `proportion` and `loss`, one row a run, budget and domain; or
       `target` and `loss` beside wide `r_<domain>`;
-    - a pair of files, proportions in one and losses in the other, joined on a key. Names are
-      matched after stripping what all columns of a file share, so that `train_the_pile_github`
-      meets `metric/the_pile_github_val_loss`.
+    - a pair of files, proportions in one and losses in the other, joined on a key, names without
+      what all columns share: `train_the_pile_github` meets `metric/the_pile_github_val_loss`.
 
     Args:
         source: a path (.csv, .csv.gz, .parquet, .jsonl, .ndjson) or a DataFrame.
         losses: the second file of a pair.
         key: the column that joins the pair; default the one both have.
-        budget: the budget column; default the first of tokens, step, steps, budget, in capitals
-            or not. Without one the sweep has the single budget 1, unit "run".
-        select: column → value or list of values; other rows are left out. One model size at a
-            time: several are an error.
+        budget: the budget column; default the first of tokens, step, steps, budget, in any case.
+            Without one the sweep has the single budget 1, unit "run".
+        select: column → value or list of values; other rows are left out.
         run: the column that names the runs; default run, run_id, run_name or index.
-        mixture_prefix: what proportion columns begin with; default "r_".
-        loss_prefix: what loss columns begin with; default "loss_".
-        model_size: a column of model sizes ("122M" or numbers), all of which are then read into
-            one sweep (`stack_sizes`).
-        meaning: what the numbers mean, a `Meaning` or a mapping of its entries; losses are
-            converted from the unit stated there. What a file says of itself need not be repeated.
+        mixture_prefix, loss_prefix: what columns begin with; default "r_" and "loss_".
+        model_size: a column of model sizes ("122M" or numbers), several of which are an error
+            without it; all are then read into one sweep (`stack_sizes`).
+        meaning: what the numbers mean beyond what the file says, a `Meaning` or a mapping of its
+            entries; losses are converted from the unit stated there.
         endpoints_only: keep the last point of each run (`Sweep.endpoints`).
 
     Returns:
@@ -97,7 +94,6 @@ def read_sweep(
     Raises:
         SweepError: with every finding (column, row, value) and how to mend it.
 
-    >>> import pandas as pd
     >>> sweep = read_sweep(pd.DataFrame({
     ...     "run": ["a", "b"], "tokens": [1e9, 1e9], "r_code": [0.2, 0.6], "r_text": [0.8, 0.4],
     ...     "loss_code": [2.1, 1.9], "loss_text": [3.0, 3.1]}))
@@ -106,39 +102,43 @@ def read_sweep(
     """
     table = read_table(source)
     kept = _kept_with(table)
-    stated = meaning_of(meaning)
-    stated.check_like(kept.meaning, "meaning=", name_of(source))
-    stated = Meaning(**kept.meaning.stated() | stated.stated())
+    given = meaning_of(meaning)
+    given.check_like(kept.meaning, "meaning=", name_of(source))
+    stated = Meaning(**kept.meaning.stated() | given.stated())
     if model_size is not None:
         options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
                    "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
                    "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
         return _of_every_size(table, losses, model_size, select or {}, options)
-    name = name_of(source)
-    notes = list(kept.notes)
-    prefixes = mixture_prefix, loss_prefix
+    name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
     layout: _Wide | _Long
-    if losses is not None:
+    if losses is None:
+        layout = _layout(table, prefixes, name)
+    else:
         name = f"{name} with {name_of(losses)}"
-        second = read_table(losses)
-        known = [*_called(BUDGET_COLUMNS, table, set()), *_called(BUDGET_COLUMNS, second, set())]
-        given = {c for c in (budget, run, *(select or {}), *known) if c is not None}
-        pair = join(table, second, key, prefixes, given, notes)
+        pair = _pair(table, losses, key, prefixes, (budget, run, *(select or {})), notes)
         table, run = pair.table, run or pair.key
         layout = _Wide(pair.domains, pair.targets, pair.file_rows)
-    else:
-        layout = _layout(table, prefixes, name)
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one a run and budget.")
     table, rows = _select(table, select or {}, notes)
     budget_column = _budget_column(table, budget or kept.budget, layout.used, notes)
     run_column = _run_column(table, run, layout, notes)
-    sizes = _several_model_sizes(
-        table.drop(columns=list({*layout.used, run_column, budget_column} - {None}))
-    )
+    used = {*layout.used, run_column, budget_column} - {None}
+    sizes = _several_model_sizes(table.drop(columns=list(used)))
     parts = layout.take_apart(table, rows, run_column, budget_column)
     sweep = _checked(parts, name, run_column, budget_column, sizes, notes, stated)
     return sweep.endpoints() if endpoints_only else sweep
+
+
+def _pair(
+    table: pd.DataFrame, losses: Source, key: str | None, prefixes: tuple[str | None, str | None],
+    given: tuple[str | None, ...], notes: list[str],
+) -> Pair:  # fmt: skip
+    """Proportions with the losses of another file; `given` are columns that are no domains."""
+    second = read_table(losses)
+    known = [*_called(BUDGET_COLUMNS, table, set()), *_called(BUDGET_COLUMNS, second, set())]
+    return join(table, second, key, prefixes, {c for c in (*given, *known) if c is not None}, notes)
 
 
 class _Kept(NamedTuple):

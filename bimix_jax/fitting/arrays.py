@@ -70,79 +70,57 @@ def fit_arrays(
         budget: (points,) in any unit, > 0.
         loss: (points,) of one target or (points, targets); nan where it was not measured.
         weight: like `loss` or (points,); ≥ 0, default 1. Resampling is a matter of weights.
-        own: the column of `mixture` that is the target's own domain, an int or (targets,) ints;
-            −1 for a target that is no domain.
-        budget_scale: () what budgets are divided by; default the largest. Give the same to fits
-            whose amplitudes are to be compared.
+        own: int or (targets,) ints, the column of each target's own domain, or −1 for none.
+        budget_scale: () that budgets are divided by; default the largest of them.
         residual: "relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y.
         huber: residuals beyond this count linearly; None for plain squares.
         tied: names of exponents that are one number for all targets.
         optimizer: any optax transformation; default damped Gauss-Newton.
-        starts: (starts, exponents) to search from, or (targets, starts, exponents); default the
-            law's own. The best end wins.
+        starts: (starts, exponents) or (targets, starts, exponents); default the law's.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
-        fold: (points,) ints in 0 … folds − 1, or −1 for points in none: then the strength is the
-            one with the least error on folds left out (`choose_strength`).
+        fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.
         folds: how many folds there are; static under jit.
         size: (points,) parameters of the model, for laws that know sizes.
 
     Returns:
-        An `ArrayFit`; with a leading axis (targets,) when loss has two axes. Derivatives of its
-        coefficients follow from the implicit function theorem at the solution; they are one-sided
-        at active bounds and 0 for exponents that the data do not identify.
+        An `ArrayFit`; with a leading axis (targets,) when loss has two. Its derivatives follow from
+        the implicit function theorem, one-sided at bounds, 0 for exponents left open by the data.
 
     Raises:
         ValueError: on an unknown residual or tied name, or shapes that do not fit together.
 
-    >>> import numpy as np
     >>> from bimix_jax.laws import BiMix
-    >>> share = np.array([0.2, 0.5, 0.8] * 4)
-    >>> mixture = np.stack([share, 1 - share], axis=1)
-    >>> budget = np.repeat([1.0, 2.0, 4.0, 8.0], 3)
+    >>> share, budget = jnp.array([0.2, 0.5, 0.8] * 4), jnp.repeat(jnp.array([1.0, 2, 4, 8]), 3)
     >>> loss = 2.0 * share**-0.1 * (0.5 * budget**-0.5 + 0.5)
-    >>> with jax.enable_x64(True):
-    ...     fitted = fit_arrays(BiMix(), mixture, budget, loss, own=0)
-    >>> print(fitted.coefficients.exponents.round(6))
+    >>> fitted = fit_arrays(BiMix(), jnp.stack([share, 1 - share], 1), budget, loss, own=0)
+    >>> print(fitted.coefficients.exponents.round(3))
     [0.1 0.5]
     """
     tied = (tied,) if isinstance(tied, str) else tuple(tied)
     shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
         mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint, size
     )
-    single = measured.ndim == 1
-    losses = measured[:, None] if single else measured
+    losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
     _check_options(law, residual, huber, tied, max_steps, tolerance)
     domains, targets = shares.shape[1], losses.shape[1]
     scale = _largest(budgets) if scale is None else scale
-    membership = jax.nn.one_hot(
-        jnp.broadcast_to(jnp.asarray(own), (targets,)), domains, dtype=losses.dtype
-    )
+    place = jnp.broadcast_to(jnp.asarray(own), (targets,))
+    membership = jax.nn.one_hot(place, domains, dtype=losses.dtype)
     problem = Problem(
         law, domains, targets if tied else 1, tied, residual, huber,
-        optimizer or DEFAULT_OPTIMIZER, max_steps,
-        law.restraint(membership[0]) is not None,
+        optimizer or DEFAULT_OPTIMIZER, max_steps, law.restraint(membership[0]) is not None,
     )  # fmt: skip
-    points, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
+    used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
-    data = _data(
-        law, points, membership, law.starts(domains) if starts is None else starts,
-        default_tolerance(losses.dtype) if tolerance is None else tolerance,
-    )  # fmt: skip
-    if strength is None and problem.restrained and fold is not None:
-        strength = jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
-    strength = jnp.zeros((), losses.dtype) if strength is None else strength
-    data = settled(problem, data.pulled(strength))
-
-    def fit_together(data: Data, own: Array) -> _Parts:
-        return _assemble(problem, data, own)
-
-    parts = by_problem(problem, fit_together)(data, membership)
-    fitted = _array_fit(parts, data.points, bad, membership, scale, strength)
-    return jax.tree.map(lambda leaf: leaf[0], fitted) if single else fitted
+    data = _data(law, used, membership, starts, tolerance)
+    pull = _chosen_strength(problem, data, fold, folds) if strength is None else strength
+    parts, counted = _solved(problem, data.pulled(pull), membership)
+    fitted = _array_fit(parts, counted, bad, membership, scale, pull)
+    return jax.tree.map(lambda leaf: leaf[0], fitted) if measured.ndim == 1 else fitted
 
 
 def _array_fit(
@@ -232,13 +210,14 @@ def usable_points(
 
 
 def _data(
-    law: Law, points: Points, own: Array, starts: ArrayLike, tolerance: ArrayLike
+    law: Law, points: Points, own: Array, starts: ArrayLike | None, tolerance: ArrayLike | None
 ) -> Data:  # fmt: skip
     """What targets with `own` (targets, domains) are solved for, at a restraint of strength 1."""
-    targets, dtype = len(own), own.dtype
-    given = jnp.asarray(starts, dtype)
+    (targets, domains), dtype = own.shape, own.dtype
+    given = jnp.asarray(law.starts(domains) if starts is None else starts, dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
-    flat = jnp.broadcast_to(jnp.asarray(tolerance, dtype), (targets,))
+    asked = default_tolerance(dtype) if tolerance is None else tolerance
+    flat = jnp.broadcast_to(jnp.asarray(asked, dtype), (targets,))
     fixed, gauges = jax.vmap(law.fixed)(own), jax.vmap(law.gauges)(own)
     centre = weight = jnp.zeros(fixed.shape, own.dtype)
     if law.restraint(own[0]) is not None:
@@ -256,6 +235,23 @@ class _Parts(NamedTuple):
     steps: Array
     identified: Array
     agreement: Array
+
+
+def _chosen_strength(problem: Problem, data: Data, fold: ArrayLike | None, folds: int) -> Array:
+    """() by folds left out, 0 where there is nothing to choose."""
+    if not problem.restrained or fold is None:
+        return jnp.zeros((), data.points.loss.dtype)
+    return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
+
+
+def _solved(problem: Problem, data: Data, own: Array) -> tuple[_Parts, Points]:
+    """The best end of all searches, tied targets together, and the points as they counted."""
+
+    def fit_together(data: Data, own: Array) -> _Parts:
+        return _assemble(problem, data, own)
+
+    known = settled(problem, data)
+    return by_problem(problem, fit_together)(known, own), known.points
 
 
 def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:

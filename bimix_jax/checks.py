@@ -27,6 +27,7 @@ TWICE = (
     "(--run-column, --budget-column)."
 )
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
+TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
@@ -142,9 +143,7 @@ def _proportions_of_one(
     column = f"column {name}"
     values, text = numbers(written)
     wrong = (values < 0) | np.isinf(values)
-    text_found = findings_at(
-        column, text, written, rows, "proportions that are text", "Write numbers between 0 and 1."
-    )
+    text_found = findings_at(column, text, written, rows, *TEXT_SHARES)
     missing_found = findings_at(
         column, np.isnan(values) & ~text, written, rows, "proportions missing",
         "Fill them in; 0 is a value.",

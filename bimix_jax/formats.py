@@ -235,10 +235,12 @@ class _Long:
         if self.domains:
             mixture = _columns(table.iloc[first], self.domains, rows[first])
             repeats = self._points_twice(table, rows, by)
+            repeats += [f for c in self.domains for f in self._unlike_first(table, rows, by, c)]
         else:
             whose = table.groupby(run, sort=False, dropna=False).ngroup().to_numpy()
             mixture = self._spread(table, rows, whose, "proportion", whose[first])
-            repeats = self._points_twice(table, rows, by) + self._two_mixtures(table, rows, run)
+            repeats = self._points_twice(table, rows, by)
+            repeats += self._unlike_first(table, rows, [run, self.target], "proportion")
         rest = table.drop(columns=list(self.used))
         return _Table(
             mixture, loss, rest.iloc[first].reset_index(drop=True), rows[first],
@@ -290,15 +292,21 @@ class _Long:
             checks.TWICE,
         )
 
-    def _two_mixtures(self, table: pd.DataFrame, rows: np.ndarray, run: str) -> list[Finding]:
-        shares = pd.to_numeric(table["proportion"], errors="coerce")
-        first = shares.groupby([table[run], table[self.target]], sort=False).transform("first")
+    def _unlike_first(
+        self, table: pd.DataFrame, rows: np.ndarray, by: list[str], column: str
+    ) -> list[Finding]:
+        """Proportions that are not looked at, as an earlier row has them, but are not the same."""
+        values, text = checks.numbers(table[column])
+        shares = pd.Series(values, table.index)
+        first = shares.groupby([table[c] for c in by], sort=False).transform("first")
         changed = ((shares - first).abs() > checks.CHANGED).to_numpy(bool)
-        labels = _labels(table[[run, self.target, "proportion"]], changed)
-        return checks.findings_at(
-            "column proportion", changed, labels, rows, "a run with two mixtures",
-            checks.TWO_MIXTURES,
-        )  # fmt: skip
+        text &= table.duplicated(by).to_numpy(bool) & first.notna().to_numpy(bool)
+        labels = _labels(table[[*by, column]], changed | text)
+        name, problem = f"column {column}", "a run with two mixtures"
+        return [
+            *checks.findings_at(name, changed, labels, rows, problem, checks.TWO_MIXTURES),
+            *checks.findings_at(name, text, labels, rows, *checks.TEXT_SHARES),
+        ]
 
 
 def _labels(table: pd.DataFrame, where: np.ndarray) -> pd.Series:

@@ -99,12 +99,26 @@ def test_numbers_in_columns_of_other_types_are_read_to_the_last_bit(types):
         ("tokens", "1B", ["column tokens", "text", "row 4: 1B"]),
         ("domain", None, ["column domain", "names missing", "row 4"]),
         ("proportion", 0.3, ["column proportion", "two mixtures", "row 4: a code 0.3"]),
+        ("proportion", "half", ["column proportion", "text", "row 4: a code half"]),
     ],
 )
 def test_a_bad_cell_of_a_long_table_is_found_in_its_own_row(column, value, words):
     line = only_finding(with_cell(long_frame(), 4, column, value))
     for word in words:
         assert word in line
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.3, "two mixtures"), ("half", "text")])
+def test_proportions_beside_each_target_of_a_point_are_all_looked_at(value, words):
+    points = wide_frame()[["run", "tokens", "r_web", "r_code"]]
+    frame = pd.concat([points.assign(target=t, loss=2.0) for t in ("web", "code")])
+    frame = frame.sort_values(["run", "tokens"]).reset_index(drop=True)
+    assert read_sweep(frame).targets == ("web", "code")
+    row = 2  # the second target of the first point
+    line = only_finding(with_cell(frame, row, "r_code", value))
+    assert line.startswith("column r_code: ")
+    assert words in line
+    assert f"(row {row}: " in line
 
 
 def test_a_row_of_a_long_table_without_a_run_is_found():

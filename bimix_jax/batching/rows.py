@@ -130,7 +130,7 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
     mixture. Blocks without any sweep hold anything.
     """
     height, filled, lent = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1], []
-    window = _window(rows, sweeps, length, height)
+    window = _window(rows, sweeps, length, shape)
     held = sweeps if window is None else np.arange(window, window + height)
     points, count, there = _places(rows, held, length)
 
@@ -173,10 +173,15 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
     return Filled(chunk, 0 if window is None else int(sweeps[0]) - window, lent)
 
 
-def _window(rows: Rows, sweeps: np.ndarray, length: int, height: int) -> int | None:
-    """The first of `height` sweeps of `length` points among which these stand together, if any."""
+def _window(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> int | None:
+    """The first of a chunk's number of neighbours among which sweeps stand together, if any.
+
+    All have `length` points. Sweeps that fill less than half a block would wait for the others.
+    """
+    height = math.prod(shape)
     first = min(int(sweeps[0]), len(rows.count) - height)
-    alike = first >= 0 and np.all(rows.count[first : first + height] == length)
+    many = first >= 0 and 2 * len(sweeps) >= shape[1]
+    alike = many and np.all(rows.count[first : first + height] == length)
     return first if alike and np.all(np.diff(sweeps) == 1) else None
 
 

@@ -106,8 +106,6 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
     rows = [row for case in (Case(), Case("log"), Case(huber=HUBER)) for row in peer_rows(case)]
-    for row in rows:
-        row["× SciPy"] = np.nan
     ceilings = {dtype: measure_ceilings(dtype) for dtype in ("float64", "float32")}
     for case in cases(arguments.large):
         rows.append({"by": "bimix_jax", **described(case), **measure(case, ceilings[case.dtype])})

@@ -71,12 +71,12 @@ def fit_arrays(
         loss: (points,) of one target or (points, targets); nan where it was not measured.
         weight: like `loss` or (points,); ≥ 0, default 1. Resampling is a matter of weights.
         own: int or (targets,) ints, the column of each target's own domain, or −1 for none.
-        budget_scale: () that budgets are divided by; default the largest of them.
+        budget_scale: () that divides budgets, one for fits to be compared; default the largest.
         residual: "relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y.
         huber: residuals beyond this count linearly; None for plain squares.
         tied: names of exponents that are one number for all targets.
         optimizer: any optax transformation; default damped Gauss-Newton.
-        starts: (starts, exponents) or (targets, starts, exponents); default the law's.
+        starts: (starts, exponents) or (targets, starts, exponents); default of the law.
         max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.

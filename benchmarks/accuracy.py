@@ -21,8 +21,9 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.baselines import baseline_predictions
 from benchmarks.report import report
+from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.judging.compare import JUDGED as LAWS_JUDGED
-from bimix_jax.judging.predictions import purpose_of
+from bimix_jax.judging.predictions import later_held_out, purpose_of
 from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
@@ -109,12 +110,16 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law) -> float:
     """Mean over targets of the mean relative error, %, where the law has a value.
 
-    Restraints are chosen for later budgets where those are what is held out.
+    Restraints are chosen for later budgets where those are what is held out, and there points count
+    by their budget.
     """
+    emphasis = LATER if later_held_out(sweep, split) else 0.0
     targets, restraint = domains_of(sweep), purpose_of(sweep, split)
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
     weight = split.train.astype(float)
-    fitted = bx.fit(sweep, law, targets=targets, weight=weight, restraint=restraint)
+    fitted = bx.fit(
+        sweep, law, targets=targets, weight=weight, emphasis=emphasis, restraint=restraint
+    )
     predicted = fitted.predict_points(sweep.mixture, sweep.budget)
     each = [
         relative_errors(sweep, target, predicted[:, i])[split.test]

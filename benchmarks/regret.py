@@ -68,7 +68,7 @@ def held_out_rows(sweep: Sweep, split: bx.Split, mean: np.ndarray) -> np.ndarray
 
 def predicted_means(sweep: Sweep, law: str, splits: list[bx.Split]) -> np.ndarray:
     """(splits, points) predicted mean loss over the train domains, not finite where unknown."""
-    found = predict_splits(sweep, bx.law_named(law), splits, domains_of(sweep), "relative")
+    found = predict_splits(sweep, bx.law_named(law), splits, domains_of(sweep), "relative", 0.0)
     return found.predicted.mean(axis=2)
 
 

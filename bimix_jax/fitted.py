@@ -28,7 +28,7 @@ FAR = 2.0
         "observed_proportions", "observed_budgets", "restraint", "agreement",
         "observed_mixtures",
     ],
-    meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied"],
+    meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied", "emphasis"],
     drop_fields=["notes", "sweep_digest", "meaning"],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Fit:
     loss: Residual = "relative"
     huber: float | None = None
     tied: tuple[str, ...] = ()
+    emphasis: float = 0.0
+    """power of the budget by which points counted"""
     notes: tuple[str, ...] = ()
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""

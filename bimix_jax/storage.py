@@ -107,6 +107,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "loss": fitted.loss,
         "huber": fitted.huber,
         "tied": fitted.tied,
+        "emphasis": fitted.emphasis,
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
         "observed_mixtures": _optional(fitted.observed_mixtures),
@@ -218,6 +219,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         loss=document["loss"],
         huber=document["huber"],
         tied=tuple(document["tied"]),
+        emphasis=float(document.get("emphasis", 0.0)),
         notes=tuple(document["notes"]),
         sweep_digest=document["sweep_digest"],
         meaning=meaning_of(document.get("meaning")),  # format 1 has none

@@ -107,6 +107,10 @@ def test_fit_options_reach_the_fit(run, out):
     held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--restraint")
     assert "strength 0.5, as asked" in run(*held, "0.5")
     assert "later budgets do not show what the other domains do" in run(*held, "budgets")
+    assert "power 2 of their budget" in run(
+        "fit", "sweep.csv", "-o", out / "late.json", "--emphasis", "2"
+    )
+    assert bx.load_fit(out / "late.json").emphasis == 2
     log, tied = bx.load_fit(out / "log.json"), bx.load_fit(out / "tied.json")
     assert (log.loss, log.tied, log.table()["beta"].nunique()) == ("log", (), 3)
     assert (tied.loss, tied.tied, tied.table()["beta"].nunique()) == ("relative", ("beta",), 1)

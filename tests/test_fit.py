@@ -175,6 +175,28 @@ def test_weight_2_counts_like_a_point_twice(noisy):
     assert_same_coefficients(bx.fit(noisy, weight=weight), bx.fit(twice), 1e-7)
 
 
+def test_an_emphasis_is_a_weight_that_grows_with_the_budget(noisy):
+    twice, weight = 2 - np.arange(96) % 2, (noisy.budget / noisy.largest_budget) ** 1.5
+    found = bx.fit(noisy, emphasis=1.5, weight=twice)
+    assert_same_coefficients(found, bx.fit(noisy, weight=twice * weight), 1e-9)
+    assert found.emphasis == 1.5
+    assert any("count by the power 1.5 of their budget" in note for note in found.notes)
+    assert bx.fit(noisy).emphasis == 0
+    assert not any("power" in note for note in bx.fit(noisy).notes)
+
+
+def test_an_emphasis_ends_nearer_to_the_last_losses_of_a_law_that_is_not_true():
+    table = frame()
+    early = (table["tokens"] / table["tokens"].min()) ** -1.5
+    bent = table.assign(loss_web=table["loss_web"] * (1 + 0.1 * early))
+    train, test = bx.read_sweep(bent).split_budgets(0.5)
+    errors = [
+        bx.evaluate(bx.fit(train, emphasis=power), test).table().loc["web", "mre"]
+        for power in (0.0, 1.0, 2.0)
+    ]
+    assert errors[2] < errors[1] < errors[0]
+
+
 def test_weights_by_target_go_with_the_targets_chosen(noisy):
     weight = np.ones((96, 3))
     weight[:16, 1] = 0
@@ -230,6 +252,8 @@ def test_targets_that_are_no_domain_are_left_out_with_a_note():
         ({"budget_scale": -1.0}, ["budget_scale is -1.0", "above 0"]),
         ({"weight": np.ones(3)}, ["weight", "(3,)", "(96,)"]),
         ({"weight": -np.ones(96)}, ["weight", "≥ 0"]),
+        ({"emphasis": -1.0}, ["emphasis is -1.0", "≥ 0"]),
+        ({"emphasis": np.nan}, ["emphasis is nan", "≥ 0"]),
     ],
 )
 def test_bad_options_are_named_with_what_is_expected(options, words):

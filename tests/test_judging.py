@@ -24,12 +24,17 @@ def judged(sweep):
     return bx.compare(sweep, [BiMix(), "LogLinear"], repeats=3)
 
 
-def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged):
+@pytest.mark.parametrize("emphasis", [0.0, 2.0])
+def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, emphasis):
+    if emphasis == 0:
+        judged = bx.compare(sweep, [BiMix()], repeats=3, emphasis=0)
     for kind, repeats in (("mixtures", 3), ("budgets", 1), ("both", 3)):
+        power = 0.0 if kind == "mixtures" else emphasis
         errors = []
         for split in standard_splits(sweep, [kind], repeats):
             scale = sweep.largest_budget
-            fitted = bx.fit(sweep.take(split.train), BiMix(), budget_scale=scale)
+            part = sweep.take(split.train)
+            fitted = bx.fit(part, BiMix(), budget_scale=scale, emphasis=power)
             errors.append(bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall"])
         expected = pd.DataFrame(errors)
         row = judged.table_of(kind).loc["BiMix"]
@@ -42,7 +47,9 @@ def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged):
 def test_restraints_are_chosen_within_each_train_part_for_what_is_held_out(sweep, kind):
     (split,) = standard_splits(sweep, [kind], 1)
     judged = bx.compare(sweep, [TransferBiMix()], [split])
-    fitted = bx.fit(sweep.take(split.train), TransferBiMix(), restraint=kind)
+    emphasis = 2.0 if kind == "budgets" else 0.0
+    part = sweep.take(split.train)
+    fitted = bx.fit(part, TransferBiMix(), restraint=kind, emphasis=emphasis)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
     assert judged.table()["mre"].iloc[0] == pytest.approx(expected, rel=1e-3)
 
@@ -57,6 +64,12 @@ def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):
     assert verdict.startswith("BiMix is off by")
     assert "later budgets of unseen mixtures" in verdict
     assert "less than LogLinear, the next: enough to tell." in verdict
+
+
+def test_the_notes_say_how_points_counted_where_later_budgets_are_held_out(sweep, judged):
+    assert any("fit with emphasis=2 for budgets beyond the sweep's" in n for n in judged.notes)
+    seen = bx.compare(sweep, [BiMix()], ["mixtures"], repeats=2)
+    assert not any("emphasis" in note for note in seen.notes)
 
 
 def hand_made(errors, groups=8, vague=None):
@@ -161,6 +174,7 @@ def test_a_single_budget_allows_unseen_mixtures_only():
         ({"splits": ["runs"]}, "splits names runs; expected some of mixtures, budgets, both"),
         ({"splits": []}, "splits is empty"),
         ({"repeats": 0}, "repeats is 0"),
+        ({"emphasis": -2.0}, "emphasis is -2.0"),
         ({"runs": 1.5}, "fraction is 1.5"),
         ({"targets": ["exam"]}, "targets names exam"),
     ],

@@ -46,6 +46,15 @@ def test_a_fit_comes_back_equal(fitted, saved):
     pd.testing.assert_series_equal(loaded.predict(mixture, 1e10), fitted.predict(mixture, 1e10))
 
 
+def test_an_emphasis_comes_back_and_older_files_have_none(saved, tmp_path):
+    bx.fit(bx.read_sweep(frame()), emphasis=2.0).save(tmp_path / "late.json")
+    assert bx.load_fit(tmp_path / "late.json").emphasis == 2
+    document = json.loads(saved.read_text(encoding="utf-8"))
+    del document["emphasis"]
+    saved.write_text(json.dumps(document), encoding="utf-8")
+    assert bx.load_fit(saved).emphasis == 0
+
+
 def test_nan_survives(failed, tmp_path):
     failed.save(tmp_path / "fit.json")
     loaded = bx.load_fit(tmp_path / "fit.json")

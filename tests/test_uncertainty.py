@@ -88,6 +88,17 @@ def test_a_resample_is_the_fit_with_its_weights(sweep, drawn):
         )  # fmt: skip
 
 
+def test_resamples_count_points_as_the_fit_did(sweep):
+    drawn = bx.bootstrap(sweep, bx.fit(sweep, emphasis=2.0), 20, seed=3)
+    factor = draw("multinomial", 3, 20, 12)
+    weight = factor[4][sweep.mixture_group] * (sweep.budget / sweep.largest_budget) ** 2
+    alone = bx.fit(sweep, weight=weight)
+    assert drawn.resampled.emphasis == 2
+    np.testing.assert_allclose(
+        drawn.resampled.coefficients.exponents[4], alone.coefficients.exponents, rtol=1e-4
+    )
+
+
 def test_what_is_left_out_is_the_fit_without_it(sweep, drawn):
     number = drawn.runs.index("run05")
     alone = bx.fit(sweep, weight=run_weights(sweep, leave_one_out(12)[number]))

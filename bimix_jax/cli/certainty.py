@@ -50,6 +50,7 @@ def certainty(
     loss: fit_options.Residual = "relative",
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
+    emphasis: fit_options.Emphasis = 0.0,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -65,7 +66,10 @@ def certainty(
         from_budget,
     )  # fmt: skip
     laws = [bx.law_named(name) for name in law or ["BiMix"]]
-    fits = [bx.fit(measured, each, loss=loss, huber=huber, tied=tied or ()) for each in laws]  # type: ignore[arg-type]
+    fits = [
+        bx.fit(measured, each, loss=loss, huber=huber, tied=tied or (), emphasis=emphasis)  # type: ignore[arg-type]
+        for each in laws
+    ]
     weights = options.numbers("--weight", weight) or None
     beside = None if reference is None else read_mixtures(reference, measured.domains)
     drawn = bx.bootstrap(

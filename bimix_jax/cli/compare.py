@@ -8,6 +8,7 @@ import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
+from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.judging.splits import KINDS
 
@@ -42,6 +43,12 @@ def compare(
     meaning: options.Stated = None,
     endpoints_only: options.EndpointsOnly = False,
     loss: fit_options.Residual = "relative",
+    emphasis: Annotated[
+        float,
+        typer.Option(
+            help="Power of the budget by which points count where later ones are held out."
+        ),
+    ] = LATER,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -56,7 +63,7 @@ def compare(
     )  # fmt: skip
     judged = bx.compare(
         measured, law or JUDGED, split, repeats=repeats, runs=runs, budgets=budgets, seed=seed,
-        targets=target, loss=loss,  # type: ignore[arg-type]
+        targets=target, loss=loss, emphasis=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip
     if plot:
         bx.plots.save_figure(bx.plots.plot_comparison(judged), plot)

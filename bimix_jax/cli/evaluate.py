@@ -29,6 +29,7 @@ def evaluate(
     loss: fit_options.Residual = "relative",
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
+    emphasis: fit_options.Emphasis = 0.0,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -46,7 +47,9 @@ def evaluate(
         if train.budget.min() == train.budget.max() < test.budget.max():
             notes.append(f"No error on {name}: what is left has a single budget.")
             continue
-        fitted = bx.fit(train, bx.law_named(law), loss=loss, huber=huber, tied=tied or ())  # type: ignore[arg-type]
+        fitted = bx.fit(
+            train, bx.law_named(law), loss=loss, huber=huber, tied=tied or (), emphasis=emphasis,  # type: ignore[arg-type]
+        )  # fmt: skip
         results[name] = bx.evaluate(fitted, test)
         notes += [f"{name}: {note}" for note in (*results[name].notes, *fitted.messages())]
     if plot:

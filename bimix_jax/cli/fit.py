@@ -32,6 +32,7 @@ def fit(
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
     restraint: fit_options.Restraint = "mixtures",
+    emphasis: fit_options.Emphasis = 0.0,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def fit(
     )  # fmt: skip
     fitted = bx.fit(
         measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or (),  # type: ignore[arg-type]
-        restraint=fit_options.restraint(restraint),  # type: ignore[arg-type]
+        restraint=fit_options.restraint(restraint), emphasis=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip
     fitted.save(output)
     if plot:

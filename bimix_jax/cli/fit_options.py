@@ -23,6 +23,14 @@ Restraint = Annotated[
     ),
 ]
 
+Emphasis = Annotated[
+    float,
+    typer.Option(
+        help="Power of the budget by which points count: 2 for budgets beyond the sweep's, 0 for "
+        "all alike.",
+    ),
+]
+
 
 def restraint(given: str) -> float | str:
     """A strength, or what it is chosen for."""

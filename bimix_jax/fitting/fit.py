@@ -15,6 +15,7 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.emphasis import about_emphasis, check_emphasis, emphasised
 from bimix_jax.fitting.folds import PURPOSES, Purpose, choose_folds
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.fitting.restraint import STRENGTHS
@@ -34,6 +35,7 @@ def fit(
     tied: Sequence[str] = (),
     targets: Sequence[str] | None = None,
     weight: ArrayLike | None = None,
+    emphasis: float = 0.0,
     budget_scale: float | None = None,
     max_steps: int | None = None,
     restraint: float | Purpose = "mixtures",
@@ -50,6 +52,7 @@ def fit(
         tied: exponents that are one number for all targets, ("beta",) for example.
         targets: which targets; default all that the law can express, the others are noted.
         weight: (points,) or (points, targets) ≥ 0; 0 leaves a point out.
+        emphasis: power ≥ 0 of the budget by which points count; 2 for budgets beyond the sweep's.
         budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
             Give the whole sweep's to parts of it whose coefficients are to be compared.
         max_steps: most evaluations from a start.
@@ -73,25 +76,20 @@ def fit(
     law = law or BiMix()
     names = (tied,) if isinstance(tied, str) else tuple(tied)
     _check_options(law, loss, huber, dtype, budget_scale, restraint)
+    check_emphasis(emphasis)
     chosen, notes = choose_targets(sweep, law, targets)
     columns = [sweep.targets.index(t) for t in chosen]
     own = sweep.own_index()[columns]
     scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
     law = law_for_sweep(law, sweep, scale)
-    weights = point_weights(sweep, columns, weight)
+    weights = point_weights(sweep, columns, weight, emphasis)
     strength, fold, folds = restraint_arguments(sweep, law, restraint, np.any(weights > 0, axis=1))
+    losses = sweep.loss[:, columns]
+    numbers = sweep.mixture, sweep.budget, losses, weights, scale, strength, sweep.size
+    typed = [None if given is None else np.asarray(given, dtype) for given in numbers]
     with jax.enable_x64(dtype == "float64"):
-        result = compiled(law, loss, huber, names, optimizer, max_steps, folds)(
-            np.asarray(sweep.mixture, dtype),
-            np.asarray(sweep.budget, dtype),
-            np.asarray(sweep.loss[:, columns], dtype),
-            np.asarray(weights, dtype),
-            own,
-            np.asarray(scale, dtype),
-            None if strength is None else np.asarray(strength, dtype),
-            fold,
-            None if sweep.size is None else np.asarray(sweep.size, dtype),
-        )
+        run = compiled(law, loss, huber, names, optimizer, max_steps, folds)
+        result = run(*typed, own, fold)
         result = jax.tree.map(np.asarray, result)
     used = weights > 0
     notes = (
@@ -99,10 +97,11 @@ def fit(
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
         *law.assumptions(),
+        *about_emphasis(emphasis),
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, folds, float(result.restraint[0])),
     )
-    fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names)
+    fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
@@ -119,8 +118,8 @@ def compiled(
     """`fit_arrays` with its static arguments bound, one compilation for each set of them."""
 
     def run(
-        mixture: Any, budget: Any, loss: Any, weight: Any, own: Any, scale: Any, restraint: Any,
-        fold: Any, size: Any,
+        mixture: Any, budget: Any, loss: Any, weight: Any, scale: Any, restraint: Any, size: Any,
+        own: Any, fold: Any,
     ) -> ArrayFit:  # fmt: skip
         return fit_arrays(
             law, mixture, budget, loss, weight, own=own, budget_scale=scale, residual=residual,
@@ -231,8 +230,14 @@ def choose_targets(
     ) if beyond else ()
 
 
-def point_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
-    """Weights (points, chosen targets) of weights by point, or by point and target; default 1."""
+def point_weights(
+    sweep: Sweep, columns: list[int], weight: ArrayLike | None, emphasis: float
+) -> np.ndarray:
+    """Weights (points, chosen targets) as `fit` takes them, times what the emphasis gives."""
+    return _given_weights(sweep, columns, weight) * emphasised(sweep.budget, emphasis)[:, None]
+
+
+def _given_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
     shape = (len(sweep.budget), len(columns))
     if weight is None:
         return np.ones(shape)
@@ -257,6 +262,7 @@ def named_fit(
     loss: Residual,
     huber: float | None,
     tied: tuple[str, ...],
+    emphasis: float = 0.0,
 ) -> Fit:
     """Arrays of a fit with the names that go with them."""
     return Fit(
@@ -278,6 +284,7 @@ def named_fit(
         loss=loss,
         huber=huber,
         tied=tied,
+        emphasis=float(emphasis),
         notes=notes,
         sweep_digest=sweep.digest(),
         meaning=sweep.meaning,

@@ -6,11 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.emphasis import LATER, check_emphasis
 from bimix_jax.fitting.fit import choose_targets
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import noise_floor
-from bimix_jax.judging.predictions import HeldOut, predict_splits
+from bimix_jax.judging.predictions import HeldOut, later_held_out, predict_splits
 from bimix_jax.judging.splits import Split, check_splits, standard_splits
 from bimix_jax.laws import (
     AdditiveLaw,
@@ -43,6 +44,7 @@ def compare(
     seed: int = 0,
     targets: Sequence[str] | None = None,
     loss: Residual = "relative",
+    emphasis: float = LATER,
 ) -> Comparison:
     """Judge laws on parts of a sweep that they have not seen, all on the same points.
 
@@ -54,6 +56,8 @@ def compare(
         repeats: draws of mixtures; runs and budgets: shares held out; seed: of the first draw.
         targets: which; default those that all the laws can express.
         loss: the residual that is fitted.
+        emphasis: of the fits where later budgets are held out, as `fit` takes it; elsewhere all
+            points count alike, as they do in what is scored.
 
     Returns:
         A `Comparison`: its `table`, its `verdict`, and `plots.plot_comparison`. Points where a law
@@ -72,12 +76,15 @@ def compare(
     chosen = [law_named(law) if isinstance(law, str) else law for law in laws]
     if not chosen:
         raise ValueError("laws is empty; expected one or more, BiMix() for example.")
+    check_emphasis(emphasis)
     parts = _splits(sweep, splits, repeats, runs, budgets, seed)
     names, notes = _common_targets(sweep, chosen, targets)
+
+    def judged(law: Law) -> HeldOut:
+        return predict_splits(sweep, law, parts, names, loss, emphasis)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        begun = _largest_first(
-            pool, sweep, chosen, lambda law: predict_splits(sweep, law, parts, names, loss)
-        )
+        begun = _largest_first(pool, sweep, chosen, judged)
         noise = pool.submit(noise_floor, sweep)
         found = [held_out.result() for held_out in begun]
     predicted = np.stack([held_out.predicted for held_out in found])
@@ -86,6 +93,7 @@ def compare(
     usable = np.isfinite(predicted).all(axis=(0, 1))
     lost = np.isfinite(measured) & ~usable
     lost &= np.any(test, axis=0)[:, None]
+    late = _about_emphasis(sweep, parts, emphasis)
     return Comparison(
         laws=tuple(law.name for law in chosen),
         targets=names,
@@ -97,7 +105,7 @@ def compare(
         budget=sweep.budget,
         group=sweep.mixture_group,
         noise=noise.result(),
-        notes=(*sweep.notes, *notes, *_about_lost(lost), *_about_fits(chosen, found)),
+        notes=(*sweep.notes, *notes, *_about_lost(lost), *_about_fits(chosen, found), *late),
     )
 
 
@@ -142,6 +150,15 @@ def _about_lost(lost: np.ndarray) -> list[str]:
     if not lost.any():
         return []
     return [f"{int(lost.sum())} held-out losses are not scored: some law has no value there."]
+
+
+def _about_emphasis(sweep: Sweep, parts: Sequence[Split], emphasis: float) -> list[str]:
+    if emphasis == 0 or not any(later_held_out(sweep, part) for part in parts):
+        return []
+    return [
+        f"Where later budgets are held out, points count by the power {emphasis:g} of their "
+        f"budget; fit with emphasis={emphasis:g} for budgets beyond the sweep's."
+    ]
 
 
 def _about_fits(laws: Sequence[Law], found: Sequence[HeldOut]) -> list[str]:

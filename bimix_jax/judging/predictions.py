@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.compilation import jit
+from bimix_jax.fitting.emphasis import emphasised
 from bimix_jax.fitting.fit import is_restrained
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
@@ -45,22 +46,28 @@ class HeldOut(NamedTuple):
 
 
 def predict_splits(
-    sweep: Sweep, law: Law, splits: Sequence[Split], targets: Sequence[str], residual: Residual
+    sweep: Sweep,
+    law: Law,
+    splits: Sequence[Split],
+    targets: Sequence[str],
+    residual: Residual,
+    emphasis: float,
 ) -> HeldOut:
     """Fit a law to the train part of every split and predict all points.
 
     The law's starts search the whole sweep once; the fit of every split starts where that ends.
-    Restraints are chosen within each train part, for what the split holds out.
+    Restraints are chosen within each train part, for what the split holds out; and points count
+    by their budget where later ones are held out, see `weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
     search = Searches(sweep, law, columns, residual)
-    train = np.stack([split.train for split in splits])
+    weight = np.stack([weights_of(sweep, split, emphasis) for split in splits])
     start, agreement = _whole(search)
     strength = np.full(len(splits), STRENGTHS[0])
     for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
-            strength[those] = _chosen_strengths(search, train[those], folds, start)
-    ends = search(train.astype(float), _repeated(start, len(splits)), strength, EXACT)
+            strength[those] = _chosen_strengths(search, weight[those], folds, start)
+    ends = search(weight, _repeated(start, len(splits)), strength, EXACT)
     return HeldOut(ends.predicted, ends.code, strength, agreement)
 
 
@@ -93,27 +100,37 @@ def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:
     """Later budgets where they are all that is held out, else mixtures."""
     unseen = np.setdiff1d(sweep.mixture_group[split.test], sweep.mixture_group[split.train])
-    later = sweep.budget[split.test].min() > sweep.budget[split.train].max()
-    return "budgets" if later and not len(unseen) else "mixtures"
+    return "budgets" if later_held_out(sweep, split) and not len(unseen) else "mixtures"
+
+
+def later_held_out(sweep: Sweep, split: Split) -> bool:
+    """Whether all that is held out has larger budgets than what is fitted."""
+    return bool(sweep.budget[split.test].min() > sweep.budget[split.train].max())
+
+
+def weights_of(sweep: Sweep, split: Split, emphasis: float) -> np.ndarray:
+    """(points,) 0 outside the train part; by the budget where later ones are held out, else 1."""
+    power = emphasis if later_held_out(sweep, split) else 0.0
+    return split.train * emphasised(sweep.budget, power)
 
 
 def _chosen_strengths(
-    search: Searches, train: np.ndarray, inside: np.ndarray, start: np.ndarray
+    search: Searches, weight: np.ndarray, inside: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """(splits,) the strength that predicts folds left out of each train part best.
 
     Args:
         search: of the law and sweep.
-        train: (splits, points) bool.
+        weight: (splits, points) of the fits, 0 outside the train parts.
         inside: (splits, folds, points) bool, what each fold leaves out.
         start: (targets, exponents) of the first searches; every other one begins where that of the
             stronger restraint ended.
     """
-    weight = (train[:, None] & ~inside).reshape(-1, train.shape[1]).astype(float)
-    counted = (train[:, None] & inside)[..., None] & search.usable()
-    begin, each, valued = _repeated(start, len(weight)), [], None
+    fitted = (weight[:, None] * ~inside).reshape(-1, weight.shape[1])
+    counted = ((weight > 0)[:, None] & inside)[..., None] & search.usable()
+    begin, each, valued = _repeated(start, len(fitted)), [], None
     for strength in STRENGTHS:
-        ends = search(weight, begin, np.full(len(weight), strength), TOLERANCE)
+        ends = search(fitted, begin, np.full(len(fitted), strength), TOLERANCE)
         predicted = ends.predicted.reshape(counted.shape)
         if valued is None:
             # The simplest law may have no value where another has, so nothing starts at its end.

@@ -40,7 +40,7 @@ class Points(NamedTuple):
 def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
     """The points of a sweep in the order of a fit's targets, weighted as they were fitted."""
     columns = [sweep.targets.index(target) for target in fitted.targets]
-    weights = point_weights(sweep, columns, weight)
+    weights = point_weights(sweep, columns, weight, fitted.emphasis)
     return Points(sweep.mixture, sweep.budget, sweep.loss[:, columns], weights, sweep.size)
 
 
@@ -176,5 +176,6 @@ def _as_fit(fitted: Fit, found: Any) -> Fit:
         loss=fitted.loss,
         huber=fitted.huber,
         tied=fitted.tied,
+        emphasis=fitted.emphasis,
         sweep_digest=fitted.sweep_digest,
     )

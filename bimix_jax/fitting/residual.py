@@ -112,11 +112,10 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
     projection = _best_amplitudes(basis, target)
 
-    def model(x: Array) -> Array:
-        return root * predict(law, x, projection.amplitudes, points.features)
-
-    slopes = _slopes(model, exponents)
-    products = gram([*slopes, *basis, model(exponents) - target])
+    amplitudes = projection.amplitudes
+    slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
+    predicted = predict(law, exponents, amplitudes, points.features)
+    products = gram([*slopes, *basis, root * predicted - target])
     return _eliminated(products, len(slopes), projection, power_of(points, residual))
 
 
@@ -126,17 +125,35 @@ def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
     return nonnegative_amplitudes(products[:-1, :-1], products[:-1, -1])
 
 
-def _slopes(model: Callable[[Array], Array], params: Array) -> list[Array]:
-    """Columns of the Jacobian, a list of (points,)."""
-    directions = jnp.eye(params.shape[0], dtype=params.dtype)
+def _slopes_of_loss(law: Law, exponents: Array, amplitudes: Array, points: Points) -> list[Array]:
+    """Derivatives of the predicted losses by each exponent, a list of (points,)."""
 
-    def along(direction: Array) -> Array:
-        return jax.jvp(model, (params,), (direction,))[1]
+    def of_point(x: Array, features: Any) -> Array:
+        return _loss_at(law, x, amplitudes, features)
 
-    if len(directions) > UNROLLED // 2:
-        # Written out, many slopes would take longer to compile than to fit.
-        return list(jax.vmap(along)(directions))
-    return [along(direction) for direction in directions]
+    return _slopes(of_point, exponents, points.features)
+
+
+def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
+    """() predicted at one point."""
+    columns = law.basis(exponents, features)
+    return jnp.asarray(sum(a * c for a, c in zip(amplitudes, columns, strict=True)))
+
+
+def _slopes(of_point: Callable[[Array, Any], Array], params: Array, data: Any) -> list[Array]:
+    """Derivatives by each of the params (params,) at every point of the data, a list of (points,).
+
+    A few go forward, one by one. Many go backward, all in one pass: every point is given params of
+    its own, so that the gradient of the sum over points holds the derivatives of each.
+    """
+    each = jax.vmap(of_point, in_axes=(None, 0))
+    if len(params) <= UNROLLED // 2:
+        directions = jnp.eye(len(params), dtype=params.dtype)
+        return [jax.jvp(lambda x: each(x, data), (params,), (d,))[1] for d in directions]
+    count = jax.tree.leaves(data)[0].shape[0]
+    copies = jnp.broadcast_to(params[:, None], (len(params), count))
+    total = jax.grad(lambda x: jnp.sum(jax.vmap(of_point, in_axes=(1, 0))(x, data)))
+    return list(total(copies))
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
@@ -159,7 +176,7 @@ def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) ->
     """(exponents,) bool: the relative residual depends on it beside the amplitudes."""
     root = jnp.sqrt(points.weight) / points.loss
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
-    slopes = _slopes(lambda x: root * predict(law, x, amplitudes, points.features), exponents)
+    slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
     everything = Projection(amplitudes, jnp.ones(len(basis), bool), jnp.array(False))
     terms = _eliminated(gram([*slopes, *basis, root]), len(slopes), everything, jnp.zeros(()))
     return jnp.diag(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
@@ -169,9 +186,13 @@ def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Ar
     """Unweighted residuals (points,) at params = exponents, then amplitudes."""
     exponents, amplitudes = split_parameters(law, params)
     loss = predict(law, exponents, amplitudes, points.features)
+    return _residual(residual, loss, points.loss)
+
+
+def _residual(residual: Residual, predicted: Array, measured: Array) -> Array:
     if residual == "log":
-        return jnp.log(loss) - jnp.log(points.loss)
-    return (loss - points.loss) / scale_of(residual, points.loss)
+        return jnp.log(predicted) - jnp.log(measured)
+    return (predicted - measured) / scale_of(residual, measured)
 
 
 def split_parameters(law: Law, params: Array) -> tuple[Array, Array]:
@@ -200,7 +221,12 @@ def full_terms(
 ) -> Terms:
     """Terms in exponents and amplitudes together; Huber by iteratively reweighted squares."""
     rest = residuals(law, points, residual, params)
-    slopes = _slopes(lambda x: residuals(law, points, residual, x), params)
+
+    def of_point(x: Array, point: tuple[Any, Array]) -> Array:
+        features, loss = point
+        return _residual(residual, _loss_at(law, *split_parameters(law, x), features), loss)
+
+    slopes = _slopes(of_point, params, (points.features, points.loss))
     trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
     root = jnp.sqrt(points.weight * trust)
     products = gram([*(root * slope for slope in slopes), root * rest])

@@ -7,7 +7,8 @@ passed over. Further FILEs are sweeps of their own. The embedded sweep is always
 targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
 of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
 part, holds out there what the split holds out, and is asked for the law of that kind of split; only
-where its searches start comes from the whole sweep.
+where its searches start comes from the whole sweep. Where later budgets are held out, points count
+by their budget (`emphasis`), in the judge's fits and in those of every law.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
         mask[np.flatnonzero(split.train)[part]] = True
         return mask
 
-    inner = bx.standard_splits(sweep.take(split.train), repeats=3)
+    inner = bx.standard_splits(sweep.take(split.train))
     return [bx.Split(part.kind, whole(part.train), whole(part.test)) for part in inner]
 
 

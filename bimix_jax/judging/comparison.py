@@ -11,6 +11,9 @@ from bimix_jax.scoring import r_squared, spearman
 
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""
+EARNED = 0.5
+"""Standard errors by which a flexible law has to win: a lead of that size is real about two times in
+three. With 1 the simple laws keep leads of others that are real; with 0 a law wins by chance."""
 HALF = 0.5
 """Share of unidentified fits beyond which a law is not trusted."""
 SAME = 1e-6
@@ -57,7 +60,7 @@ class Comparison:
         return self.best_of(self.decisive)
 
     def best_of(self, kind: str) -> str:
-        """The law to trust for a kind of split: the first within a standard error of the least.
+        """The law to trust for a kind of split: the first within half a standard error of the least.
 
         Laws are listed simplest first, so that a flexible one has to earn its coefficients: what
         wins on a few held-out mixtures by chance loses on the next ones. Laws whose coefficients
@@ -72,7 +75,7 @@ class Comparison:
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
         more, spread = np.array(apart).T
-        return int(np.argmax((more <= np.fmax(spread, SAME)) & np.isfinite(errors)))
+        return int(np.argmax((more <= np.fmax(EARNED * spread, SAME)) & np.isfinite(errors)))
 
     def table(self) -> pd.DataFrame:
         """One row a kind of split and law.

@@ -108,11 +108,15 @@ def test_of_laws_that_predict_the_same_the_first_is_best():
     assert "tell it from" not in judged.verdict()
 
 
-def test_a_flexible_law_has_to_win_by_more_than_a_standard_error():
+def test_a_flexible_law_has_to_win_by_half_a_standard_error():
     first = np.linspace(0.01, 0.02, 8)
     assert hand_made([first, first[::-1] - 0.0002]).best == "one"
     assert "tell it from other (-0.02 ±" in hand_made([first, first[::-1] - 0.0002]).verdict()
     assert hand_made([first, first - 0.0002 * np.arange(8)]).best == "other"
+    lead = np.linspace(-1, 1, 8)
+    spread = lead.std(ddof=1) / np.sqrt(8)
+    for share, best in ((0.4, "one"), (0.6, "other")):
+        assert hand_made([first, first - 1e-3 * (lead + share * spread)]).best == best
 
 
 def test_a_law_that_the_runs_leave_open_is_not_trusted():

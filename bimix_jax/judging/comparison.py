@@ -12,8 +12,8 @@ from bimix_jax.scoring import r_squared, spearman
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""
 EARNED = 0.5
-"""Standard errors by which a flexible law has to win: a lead of that size is real about two times in
-three. With 1 the simple laws keep leads of others that are real; with 0 a law wins by chance."""
+"""Standard errors by which a flexible law has to win; such a lead is real about two times in three.
+With 1 real leads are lost to simpler laws, with 0 a law wins by chance."""
 HALF = 0.5
 """Share of unidentified fits beyond which a law is not trusted."""
 SAME = 1e-6
@@ -60,12 +60,12 @@ class Comparison:
         return self.best_of(self.decisive)
 
     def best_of(self, kind: str) -> str:
-        """The law to trust for a kind of split: the first within half a standard error of the least.
+        """The law to trust for a kind of split: the first close to the least error.
 
-        Laws are listed simplest first, so that a flexible one has to earn its coefficients: what
-        wins on a few held-out mixtures by chance loses on the next ones. Laws whose coefficients
-        most train parts leave open are passed over, unless all are: what they then predict is
-        where their search happened to start.
+        Close is half a standard error. Laws are listed simplest first, so that a flexible one has
+        to earn its coefficients: what wins on a few held-out mixtures by chance loses on the next
+        ones. Laws whose coefficients most train parts leave open are passed over, unless all are:
+        what they then predict is where their search happened to start.
         """
         return self.laws[self._trusted(kind)]
 

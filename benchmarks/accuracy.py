@@ -83,8 +83,9 @@ def domains_of(sweep: Sweep) -> list[str]:
 def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     """Errors on one split, %, of every law, of the judge's pick and of regressions."""
     found: dict[str, object] = {"split": split.kind}
+    emphasis = LATER if later_held_out(sweep, split) else 0.0
     for law in LAWS.values():
-        found[law.name] = law_error(sweep, split, law())
+        found[law.name] = law_error(sweep, split, law(), emphasis)
     judged = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep))
     picked = judged.best_of(split.kind)
     found |= {PICKED: found[picked], "pick": picked}
@@ -108,13 +109,11 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
     return [bx.Split(part.kind, whole(part.train), whole(part.test)) for part in inner]
 
 
-def law_error(sweep: Sweep, split: bx.Split, law: bx.Law) -> float:
+def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, emphasis: float) -> float:
     """Mean over targets of the mean relative error, %, where the law has a value.
 
-    Restraints are chosen for later budgets where those are what is held out, and there points count
-    by their budget.
+    Restraints are chosen for later budgets where those are what is held out.
     """
-    emphasis = LATER if later_held_out(sweep, split) else 0.0
     targets, restraint = domains_of(sweep), purpose_of(sweep, split)
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
     weight = split.train.astype(float)

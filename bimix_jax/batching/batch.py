@@ -126,6 +126,9 @@ def _stamp(path: Path, method: Method, rows: int) -> dict[str, object]:
     of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
     options = {"loss": method.loss, "huber": method.huber, "tied": list(method.tied),
                "max_steps": method.max_steps, "dtype": method.dtype}  # fmt: skip
+    if method.emphasis:
+        # Parts that were begun before there was any are those of none.
+        options["emphasis"] = method.emphasis
     settings = {"law": method.law.name, **of_law, **options, "rows": rows}
     return {"settings": settings, "bytes": path.stat().st_size}
 

@@ -70,6 +70,7 @@ class Method:
     dtype: str = "float64"
     folds: int = 0
     restrained: bool = False
+    emphasis: float = 0.0
     levels: int = 0
     """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
     else 0."""
@@ -91,10 +92,17 @@ class Method:
 
         return jax.tree.map(cast, block)
 
+    def weight(self, sweep: Chunk) -> Array:
+        """By which its losses count, of their shape, with or without an axis of targets."""
+        if not self.emphasis:
+            return jnp.ones_like(sweep.loss)
+        late = (sweep.budget / sweep.scale) ** self.emphasis
+        return (late * jnp.ones_like(sweep.loss).T).T
+
     def fit(self, sweep: Chunk) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop."""
         return fit_arrays(
-            self.law, sweep.mixture, sweep.budget, sweep.loss, own=sweep.own,
+            self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
             budget_scale=sweep.scale, residual=self.loss, huber=self.huber, tied=self.tied,
             max_steps=self.max_steps, size=sweep.size, fold=sweep.fold, folds=self.folds,
             restraint=jnp.inf if self.restrained and not self.folds else None,
@@ -105,7 +113,7 @@ class Method:
 
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
             return fit_lean(
-                self.law, sweep.mixture, sweep.budget, sweep.loss, jnp.ones_like(sweep.loss),
+                self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep),
                 own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
                 size=sweep.size, steps=steps, levels=self.levels,
             )  # fmt: skip

@@ -17,6 +17,7 @@ from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.checks import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
+from bimix_jax.fitting.emphasis import about_emphasis, check_emphasis
 from bimix_jax.fitting.fit import (
     choose_targets,
     is_restrained,
@@ -55,8 +56,9 @@ class ManyFits(Mapping[Any, Fit]):
         method, chosen, notes, found, error = self._found[label]
         fitted = named_fit(
             self._sweeps[label], method.law, list(chosen), found,
-            (*self._sweeps[label].notes, *notes, *method.law.assumptions()),
-            method.loss, method.huber, method.tied,
+            (*self._sweeps[label].notes, *notes, *method.law.assumptions(),
+             *about_emphasis(method.emphasis)),
+            method.loss, method.huber, method.tied, method.emphasis,
         )  # fmt: skip
         return fitted.with_error(error)
 
@@ -98,6 +100,7 @@ def fit_many(
     huber: float | None = None,
     tied: Sequence[str] = (),
     targets: Sequence[str] | None = None,
+    emphasis: float = 0.0,
     max_steps: int | None = None,
     dtype: str = "float64",
     devices: Sequence[jax.Device] | None = None,
@@ -117,6 +120,7 @@ def fit_many(
         huber: residuals beyond this size count linearly, as in `fit`.
         tied: exponents that are one number for all targets of a sweep.
         targets: which targets of each sweep; default all that the law can express.
+        emphasis: power of the budget by which points count, as in `fit`.
         max_steps: most evaluations from a start.
         dtype: "float64", or "float32" for screening.
         devices: default all local ones; the sweeps are shared out among them.
@@ -138,9 +142,10 @@ def fit_many(
     5.46
     """
     _check_options(law, loss, huber, dtype)
+    check_emphasis(emphasis)
     base = Method(
         law or BiMix(), loss, huber, (tied,) if isinstance(tied, str) else tuple(tied), max_steps,
-        dtype,
+        dtype, emphasis=emphasis,
     )  # fmt: skip
     labels, read, failed = _read(sweeps)
     prepared: dict[Any, _Prepared] = {}

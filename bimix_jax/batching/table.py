@@ -52,7 +52,8 @@ def fit_table(
         singly = table[np.isin(number, others)]
         fits = fit_many(
             singly, method.law, loss=method.loss, huber=method.huber, tied=method.tied,
-            max_steps=method.max_steps, dtype=method.dtype, devices=devices, progress=progress,
+            emphasis=method.emphasis, max_steps=method.max_steps, dtype=method.dtype,
+            devices=devices, progress=progress,
         )  # fmt: skip
         parts.append(fits.table())
     parts.append(table_of_failed(dict.fromkeys(labels[apart].tolist(), APART)))

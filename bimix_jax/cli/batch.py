@@ -18,6 +18,7 @@ from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.fitting.emphasis import check_emphasis
 
 
 def batch(
@@ -30,6 +31,7 @@ def batch(
     loss: fit_options.Residual = "relative",
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
+    emphasis: fit_options.Emphasis = 0.0,
     dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64",
     rows: Annotated[int, typer.Option(help="Rows in memory at a time, about.", min=1)] = (
         batches.ROWS
@@ -61,7 +63,10 @@ def batch(
     """
     if cache is not None:
         use_compilation_cache(cache)
-    method = Method(bx.law_named(law), loss, huber, tuple(tied or ()), None, dtype)  # type: ignore[arg-type]
+    check_emphasis(emphasis)
+    method = Method(
+        bx.law_named(law), loss, huber, tuple(tied or ()), None, dtype, emphasis=emphasis,  # type: ignore[arg-type]
+    )  # fmt: skip
     share = join_processes() if distributed else share_of_launcher()
     if rank is not None or processes is not None:
         share = batches.Share(rank or 0, processes or 1)

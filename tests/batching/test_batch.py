@@ -107,6 +107,8 @@ def test_ranks_share_the_input(source, whole, tmp_path):
 def test_another_method_does_not_mix_with_what_is_there(source, whole):
     with pytest.raises(ValueError, match="write to another folder"):
         run_batch(batch_files(source), whole, Method(BiMix(), huber=0.01), rows=ROWS)
+    with pytest.raises(ValueError, match="'emphasis': 2"):
+        run_batch(batch_files(source), whole, Method(BiMix(), emphasis=2.0), rows=ROWS)
 
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):

@@ -50,6 +50,21 @@ def test_every_fit_is_the_one_that_fit_finds_alone(sizes, fits):
         assert found.sweep_digest == sweep.digest()
 
 
+@pytest.mark.parametrize("options", [{}, {"loss": "log"}, {"law": bx.TransferBiMix()}])
+def test_points_count_by_their_budget_as_in_fit(sizes, options):
+    fits = bx.fit_many(sizes, emphasis=2.0, **options)
+    for label in list(sizes)[:2]:
+        alone, found = bx.fit(sizes[label], emphasis=2.0, **options), fits[label]
+        np.testing.assert_allclose(found.sum_of_squares, alone.sum_of_squares, rtol=1e-9)
+        np.testing.assert_array_equal(found.points, alone.points)
+        assert found.emphasis == 2
+        assert any("power 2 of their budget" in note for note in found.notes)
+    table = pd.concat(sweep.to_frame().assign(sweep=label) for label, sweep in sizes.items())
+    method = Method(options.get("law", bx.BiMix()), options.get("loss", "relative"), emphasis=2.0)
+    found = fit_table(table, method, tuple(jax.local_devices()))
+    pd.testing.assert_frame_equal(found, fits.table(), rtol=1e-6)
+
+
 def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
     frames = [sweep.to_frame().assign(sweep=label) for label, sweep in sizes.items()]
     found = bx.fit_many(pd.concat(frames)).table()

@@ -69,10 +69,16 @@ def main() -> None:
         table = pd.DataFrame(rows).set_index("sweep")
         title = "Held-out mean relative error, % (mean over domains; ± standard error over seeds)"
         report("accuracy", table, title, seeds=arguments.seeds, judged=JUDGED)
-    regmix = list(regmix_test(arguments.folder))
-    if regmix:
-        table = pd.DataFrame(regmix).set_index("method")
-        report("accuracy_regmix", table, "RegMix 1M: 512 mixtures → 256 others")
+    report_regmix(arguments.folder)
+
+
+def report_regmix(folder: Path) -> None:
+    """Measure and report the RegMix pairs, if they are there."""
+    pairs = regmix_pairs(folder)
+    if pairs is None:
+        return
+    table = pd.DataFrame(regmix_test(*pairs)).set_index("method")
+    report("accuracy_regmix", table, "RegMix 1M: 512 mixtures → 256 others")
 
 
 def domains_of(sweep: Sweep) -> list[str]:
@@ -148,36 +154,57 @@ def _mean(values: np.ndarray) -> str:
     return f"{values.mean():.3f} ± {values.std(ddof=1) / np.sqrt(len(values)):.3f}"
 
 
-def regmix_test(folder: Path) -> Iterator[dict[str, object]]:
-    """Fit on the train pair, score on the test pair."""
+def regmix_pairs(folder: Path) -> tuple[Sweep, Sweep] | None:
+    """The train and the test pair, if they are there."""
     pairs = [
         (folder / f"regmix_{part}_mixture_1m.csv", folder / f"regmix_{part}_pile_loss_1m.csv")
         for part in ("train", "test")
     ]
     if not all(path.exists() for pair in pairs for path in pair):
-        return
+        return None
     train, test = (bx.read_sweep(*pair) for pair in pairs)
+    return train, test
+
+
+def regmix_test(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
+    """Fit on the train pair, score on the test pair."""
+    scores: dict[str, dict[str, object]] = {}
     for law in LAWS.values():
         overall = bx.evaluate(bx.fit(train, law()), test).table().loc["overall"]
-        yield {"method": law.name, "mre %": 100 * overall["mre"], "spearman": overall["spearman"],
-               "points scored": int(overall["points"])}  # fmt: skip
-    order = [test.domains.index(d) for d in train.domains]
-    both = np.concatenate([train.mixture, test.mixture[:, order]])
-    inside = np.arange(len(both)) < len(train.budget)
+        scores[law.name] = {
+            "mre %": 100 * overall["mre"], "spearman": overall["spearman"],
+            "points scored": int(overall["points"]),
+        }  # fmt: skip
+        yield {"method": law.name, **scores[law.name]}
+    picked = bx.compare(train, JUDGED).best
+    yield {"method": f"{PICKED}: {picked}", **scores[picked]}
+    yield from regmix_baselines(train, test)
+
+
+def regmix_baselines(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
+    """Regressions that know no law."""
+    sweep, split = end_to_end(train, test)
     scores: dict[str, list[float]] = {}
-    for target in train.targets:
-        losses = [s.loss[:, s.targets.index(target)] for s in (train, test)]
-        joined = Sweep(
-            train.domains, (target,), both, np.ones(len(both)), np.concatenate(losses)[:, None],
-            np.arange(len(both)).astype(str), "run", pd.DataFrame(index=range(len(both))),
-        )  # fmt: skip
-        for method, predicted in baseline_predictions(joined, inside, target).items():
-            scores.setdefault(method, []).append(
-                np.nanmean(relative_errors(joined, target, predicted)[~inside])
-            )
+    for target in sweep.targets:
+        for method, predicted in baseline_predictions(sweep, split.train, target).items():
+            errors = relative_errors(sweep, target, predicted)[split.test]
+            scores.setdefault(method, []).append(np.nanmean(errors))
     for method, errors in scores.items():
         yield {"method": method, "mre %": float(np.mean(errors)), "points scored":
                len(test.budget) * len(test.targets)}  # fmt: skip
+
+
+def end_to_end(train: Sweep, test: Sweep) -> tuple[Sweep, bx.Split]:
+    """Two sweeps of one budget as one, and the split that parts them again."""
+    domains = [test.domains.index(domain) for domain in train.domains]
+    targets = [test.targets.index(target) for target in train.targets]
+    inside = np.arange(len(train.budget) + len(test.budget)) < len(train.budget)
+    sweep = Sweep(
+        train.domains, train.targets, np.concatenate([train.mixture, test.mixture[:, domains]]),
+        np.ones(len(inside)), np.concatenate([train.loss, test.loss[:, targets]]),
+        np.arange(len(inside)).astype(str), "run", pd.DataFrame(index=range(len(inside))),
+    )  # fmt: skip
+    return sweep, bx.Split("256 others", inside, ~inside)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 On the very splits of `benchmarks.accuracy`, whose committed results are what the judge's pick is
 read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained.
-With --laws only those are fitted and the other columns are those of the last report; with --laws
+With --laws or --sweeps only those are fitted and the rest is that of the last report; with --laws
 and no name only the judge's pick is read anew.
 """
 
@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,10 +21,19 @@ import pandas as pd
 
 import bimix_jax as bx
 from benchmarks import scipy_fit
-from benchmarks.accuracy import PICKED, domains_of, relative_errors, sweeps
+from benchmarks.accuracy import (
+    PICKED,
+    domains_of,
+    end_to_end,
+    regmix_pairs,
+    relative_errors,
+    sweeps,
+)
 from benchmarks.report import RESULTS, report
 from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
+
+REGMIX = "regmix 1M"
 
 
 def main() -> None:
@@ -33,16 +43,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--laws", nargs="*", default=list(LAWS), choices=list(LAWS), metavar="LAW")
+    parser.add_argument("--sweeps", nargs="*", help="names of those to fit; all by default")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
     last = last_report()
-    for name, sweep in sweeps(arguments.folder):
-        splits = bx.standard_splits(sweep, repeats=arguments.seeds)
+    for name, sweep, splits in parted(arguments.folder, arguments.seeds):
+        laws = arguments.laws if name in (arguments.sweeps or [name]) else ()
         with jax.enable_x64(True):
             found = pd.DataFrame(
                 [
-                    {"split": split.kind, **errors(sweep, split, arguments.laws, arguments.starts)}
+                    {"split": split.kind, **errors(sweep, split, laws, arguments.starts)}
                     for split in splits
                 ]
             )
@@ -50,6 +61,16 @@ def main() -> None:
         title = "Held-out mean relative error, %, each law by SciPy's best start, and the pick"
         table = pd.DataFrame(rows).set_index("sweep")
         report("accuracy_scipy", table, title, seeds=arguments.seeds, starts=arguments.starts)
+
+
+def parted(folder: Path, seeds: int) -> Iterator[tuple[str, Sweep, list[bx.Split]]]:
+    """Every sweep with its splits; RegMix, where it is there, with its own test part."""
+    for name, sweep in sweeps(folder):
+        yield name, sweep, bx.standard_splits(sweep, repeats=seeds)
+    pairs = regmix_pairs(folder)
+    if pairs is not None:
+        sweep, split = end_to_end(*pairs)
+        yield REGMIX, sweep, [split]
 
 
 def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> dict[str, float]:
@@ -79,12 +100,21 @@ def _mean(errors: np.ndarray) -> float:
 
 def picked_errors() -> dict[tuple[str, str], float]:
     """Mean error of the judge's pick by sweep and kind of split, from the results of `accuracy`."""
-    path = RESULTS / "accuracy.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return {
+    picked = {
         (row["sweep"], row["held out"]): float(row[PICKED].split()[0])
-        for row in rows if PICKED in row
+        for row in rows_in("accuracy") if PICKED in row
     }  # fmt: skip
+    for row in rows_in("accuracy_regmix"):
+        if row["method"].startswith(PICKED):
+            picked[REGMIX, "256 others"] = row["mre %"]
+    return picked
+
+
+def rows_in(name: str) -> list[dict[str, Any]]:
+    """Rows of the last results of a benchmark, none before it has run."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return list(found.get("rows", ()))
 
 
 Cells = dict[tuple[str, str], dict[str, float]]
@@ -92,11 +122,9 @@ Cells = dict[tuple[str, str], dict[str, float]]
 
 def last_report() -> Cells:
     """Mean error of the laws by sweep and kind of split, from the last results."""
-    path = RESULTS / "accuracy_scipy.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     return {
         (row["sweep"], row["held out"]): {law: row[law] for law in LAWS if row.get(law) is not None}
-        for row in rows
+        for row in rows_in("accuracy_scipy")
     }
 
 

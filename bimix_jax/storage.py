@@ -18,8 +18,10 @@ from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import meaning_of
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file's layout; raised when an older reader would misread a new file."""
+EVEN = 2
+"""That of fits whose points all count alike, which is all that its readers know."""
 KIND = "bimix_jax fit"
 
 
@@ -98,7 +100,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _to_document(fitted: Fit) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "format": FORMAT,
+        "format": FORMAT if fitted.emphasis else EVEN,
         "version": __version__,
         "law": _law_document(fitted.law),
         "domains": fitted.domains,
@@ -107,7 +109,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "loss": fitted.loss,
         "huber": fitted.huber,
         "tied": fitted.tied,
-        "emphasis": fitted.emphasis,
+        **({"emphasis": fitted.emphasis} if fitted.emphasis else {}),
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
         "observed_mixtures": _optional(fitted.observed_mixtures),

@@ -172,16 +172,31 @@ def test_evaluate_judges_runs_and_budgets(run, inputs, out):
     document = json.loads(run("evaluate", "sweep.csv", "--plot", out / "p.svg", "--json"))
     mixtures, budgets, notes = document.items()
     sweep = bx.read_sweep(inputs / "sweep.csv")
-    for (name, table), parts in (
-        (mixtures, sweep.split_runs(0.3, 0)),
-        (budgets, sweep.split_budgets(0.5)),
+    for (name, table), parts, power in (
+        (mixtures, sweep.split_runs(0.3, 0), 0.0),
+        (budgets, sweep.split_budgets(0.5), 2.0),
     ):
-        expected = bx.evaluate(bx.fit(parts[0]), parts[1]).table()
+        expected = bx.evaluate(bx.fit(parts[0], emphasis=power), parts[1]).table()
         assert name.startswith("held-out")
         assert table["overall"]["mre"] == pytest.approx(expected.loc["overall", "mre"])
         assert list(table) == [*DOMAINS, "overall"]
     assert notes[0] == "notes"
     assert (out / "p.svg").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "noisy.csv"),
+        ("compare", "noisy.csv", "--law", "BiMix", "--split", "budgets"),
+        ("certainty", "noisy.csv", "--resamples", "20", "--budget", "1e10"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_emphasis_reaches_every_fit_of_a_command(run, inputs, command):
+    frame(noise=0.02).to_csv(inputs / "noisy.csv", index=False)
+    even, late = (run(*command, "--json", "--emphasis", power) for power in ("0", "3"))
+    assert even != late
 
 
 @pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")

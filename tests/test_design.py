@@ -37,6 +37,11 @@ def proposal(fitted, sweep):
     return bx.propose_runs(fitted, sweep, 3)
 
 
+def test_a_fit_whose_points_count_by_their_budget_is_refused(sweep):
+    with pytest.raises(ValueError, match="give the fit with emphasis=0"):
+        bx.propose_runs(bx.fit(sweep, emphasis=2.0), sweep, 3)
+
+
 # ---- noise and information -----------------------------------------------------------------------
 
 

@@ -185,6 +185,21 @@ def test_an_emphasis_is_a_weight_that_grows_with_the_budget(noisy):
     assert not any("power" in note for note in bx.fit(noisy).notes)
 
 
+def test_runs_that_end_early_count_for_little_and_that_is_said(noisy):
+    short = noisy.take(
+        (noisy.budget < np.median(noisy.budget)) | np.isin(noisy.run, noisy.runs[:2])
+    )
+    notes = bx.fit(short, emphasis=2.0).notes
+    assert any("like 2.0 mixtures instead of 9." in note for note in notes), notes
+    assert not any("unlike budgets" in n for n in bx.fit(noisy, emphasis=2.0).notes)
+
+
+def test_weights_too_small_for_single_precision_are_named_as_such(noisy):
+    notes = bx.fit(noisy, emphasis=60.0, dtype="float32").notes
+    assert any("their weight is 0" in note for note in notes)
+    assert not any("infinite" in note for note in notes)
+
+
 def test_an_emphasis_ends_nearer_to_the_last_losses_of_a_law_that_is_not_true():
     table = frame()
     early = (table["tokens"] / table["tokens"].min()) ** -1.5
@@ -254,6 +269,7 @@ def test_targets_that_are_no_domain_are_left_out_with_a_note():
         ({"weight": -np.ones(96)}, ["weight", "≥ 0"]),
         ({"emphasis": -1.0}, ["emphasis is -1.0", "≥ 0"]),
         ({"emphasis": np.nan}, ["emphasis is nan", "≥ 0"]),
+        ({"emphasis": "budgets"}, ["emphasis is 'budgets'", "≥ 0"]),
     ],
 )
 def test_bad_options_are_named_with_what_is_expected(options, words):

@@ -20,6 +20,7 @@ from bimix_jax.compilation import (
     cpu_options,
 )
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
+from bimix_jax.fitting.emphasis import check_emphasis, emphasised
 from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.residual import Residual, mean_relative_error
 from bimix_jax.laws.law import Law
@@ -75,6 +76,9 @@ class Method:
     """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
     else 0."""
 
+    def __post_init__(self) -> None:
+        check_emphasis(self.emphasis)
+
     def lean(self, domains: int) -> bool:
         """Whether the lean search can do most of the work."""
         return is_lean(self.law, domains) and not self.tied and self.max_steps is None
@@ -93,11 +97,10 @@ class Method:
         return jax.tree.map(cast, block)
 
     def weight(self, sweep: Chunk) -> Array:
-        """By which its losses count, of their shape, with or without an axis of targets."""
+        """(points,) or, where all count alike, of the shape of the losses."""
         if not self.emphasis:
             return jnp.ones_like(sweep.loss)
-        late = (sweep.budget / sweep.scale) ** self.emphasis
-        return (late * jnp.ones_like(sweep.loss).T).T
+        return jnp.asarray(emphasised(sweep.budget, sweep.scale, self.emphasis))
 
     def fit(self, sweep: Chunk) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop."""

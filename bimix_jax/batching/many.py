@@ -17,7 +17,7 @@ from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.checks import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.emphasis import about_emphasis, check_emphasis
+from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.fitting.fit import (
     choose_targets,
     is_restrained,
@@ -57,7 +57,7 @@ class ManyFits(Mapping[Any, Fit]):
         fitted = named_fit(
             self._sweeps[label], method.law, list(chosen), found,
             (*self._sweeps[label].notes, *notes, *method.law.assumptions(),
-             *about_emphasis(method.emphasis)),
+             *about_emphasis(self._sweeps[label], method.emphasis)),
             method.loss, method.huber, method.tied, method.emphasis,
         )  # fmt: skip
         return fitted.with_error(error)
@@ -142,7 +142,6 @@ def fit_many(
     5.46
     """
     _check_options(law, loss, huber, dtype)
-    check_emphasis(emphasis)
     base = Method(
         law or BiMix(), loss, huber, (tied,) if isinstance(tied, str) else tuple(tied), max_steps,
         dtype, emphasis=emphasis,

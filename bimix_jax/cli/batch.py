@@ -18,7 +18,6 @@ from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
-from bimix_jax.fitting.emphasis import check_emphasis
 
 
 def batch(
@@ -63,7 +62,6 @@ def batch(
     """
     if cache is not None:
         use_compilation_cache(cache)
-    check_emphasis(emphasis)
     method = Method(
         bx.law_named(law), loss, huber, tuple(tied or ()), None, dtype, emphasis=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -43,12 +43,7 @@ def compare(
     meaning: options.Stated = None,
     endpoints_only: options.EndpointsOnly = False,
     loss: fit_options.Residual = "relative",
-    emphasis: Annotated[
-        float,
-        typer.Option(
-            help="Power of the budget by which points count where later ones are held out."
-        ),
-    ] = LATER,
+    emphasis: fit_options.Later = LATER,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:

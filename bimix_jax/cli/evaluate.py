@@ -7,6 +7,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.fitting.emphasis import LATER, about_emphasis
 from bimix_jax.sweep import Sweep
 
 
@@ -29,7 +30,7 @@ def evaluate(
     loss: fit_options.Residual = "relative",
     huber: fit_options.Huber = None,
     tied: fit_options.Tied = None,
-    emphasis: fit_options.Emphasis = 0.0,
+    emphasis: fit_options.Later = LATER,
     plot: options.Plot = None,
     json: options.Json = False,
 ) -> None:
@@ -47,11 +48,13 @@ def evaluate(
         if train.budget.min() == train.budget.max() < test.budget.max():
             notes.append(f"No error on {name}: what is left has a single budget.")
             continue
+        power = emphasis if test.budget.min() > train.budget.max() else 0.0
         fitted = bx.fit(
-            train, bx.law_named(law), loss=loss, huber=huber, tied=tied or (), emphasis=emphasis,  # type: ignore[arg-type]
+            train, bx.law_named(law), loss=loss, huber=huber, tied=tied or (), emphasis=power,  # type: ignore[arg-type]
         )  # fmt: skip
         results[name] = bx.evaluate(fitted, test)
-        notes += [f"{name}: {note}" for note in (*results[name].notes, *fitted.messages())]
+        said = (*about_emphasis(train, power), *results[name].notes, *fitted.messages())
+        notes += [f"{name}: {note}" for note in said]
     if plot:
         bx.plots.save_figure(bx.plots.plot_predicted(next(iter(results.values()))), plot)
     if json:

@@ -31,6 +31,14 @@ Emphasis = Annotated[
     ),
 ]
 
+Later = Annotated[
+    float,
+    typer.Option(
+        "--emphasis",
+        help="Power of the budget by which points count where later ones are held out.",
+    ),
+]
+
 
 def restraint(given: str) -> float | str:
     """A strength, or what it is chosen for."""

@@ -34,7 +34,6 @@ def propose(
     loss_prefix: options.LossPrefix = None,
     from_budget: options.FromBudget = None,
     law: fit_options.LawName = "BiMix",
-    emphasis: fit_options.Emphasis = 0.0,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +52,7 @@ def propose(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget,
     )  # fmt: skip
-    fitted = bx.fit(measured, bx.law_named(law), emphasis=emphasis)
+    fitted = bx.fit(measured, bx.law_named(law))
     choice = None if pool is None else read_mixtures(pool, fitted.domains)
     found = bx.propose_runs(
         fitted, measured, runs, budget, choice, bounds=options.ends("--bound", bound) or None,

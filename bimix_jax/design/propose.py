@@ -93,9 +93,9 @@ def propose_runs(
         seed: of the draws.
 
     Raises:
-        ValueError: if the sweep is not the one that was fitted, the law needs a model size, n is
-            not between 1 and the size of the pool, or bounds name unknown domains or fit no
-            mixture.
+        ValueError: if the sweep is not the one that was fitted, the fit has an emphasis, the law
+            needs a model size, n is not between 1 and the size of the pool, or bounds name unknown
+            domains or fit no mixture.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -150,6 +150,11 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
         raise ValueError(
             f"fitted: {fitted.law.name} has several model sizes, and a run to do has one; fit the "
             "sweep of one size."
+        )
+    if fitted.emphasis:
+        raise ValueError(
+            f"fitted: its points count by the power {fitted.emphasis:g} of their budget, so that "
+            "what it leaves is not noise alone; give the fit with emphasis=0."
         )
     if fitted.sweep_digest and fitted.sweep_digest != sweep.digest():
         raise ValueError(

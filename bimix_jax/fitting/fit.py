@@ -53,6 +53,7 @@ def fit(
         targets: which targets; default all that the law can express, the others are noted.
         weight: (points,) or (points, targets) ≥ 0; 0 leaves a point out.
         emphasis: power ≥ 0 of the budget by which points count; 2 for budgets beyond the sweep's.
+            Where a restraint is chosen, errors of all points left out count alike.
         budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
             Give the whole sweep's to parts of it whose coefficients are to be compared.
         max_steps: most evaluations from a start.
@@ -91,13 +92,13 @@ def fit(
         run = compiled(law, loss, huber, names, optimizer, max_steps, folds)
         result = run(*typed, own, fold)
         result = jax.tree.map(np.asarray, result)
-    used = weights > 0
+    used = np.asarray(weights, dtype) > 0
     notes = (
         *sweep.notes,
         *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
         *law.assumptions(),
-        *about_emphasis(emphasis),
+        *about_emphasis(sweep, emphasis),
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, folds, float(result.restraint[0])),
     )
@@ -234,7 +235,8 @@ def point_weights(
     sweep: Sweep, columns: list[int], weight: ArrayLike | None, emphasis: float
 ) -> np.ndarray:
     """Weights (points, chosen targets) as `fit` takes them, times what the emphasis gives."""
-    return _given_weights(sweep, columns, weight) * emphasised(sweep.budget, emphasis)[:, None]
+    late = emphasised(sweep.budget, sweep.largest_budget, emphasis)
+    return _given_weights(sweep, columns, weight) * late[:, None]
 
 
 def _given_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:

@@ -131,7 +131,7 @@ def _slopes_of_loss(law: Law, exponents: Array, amplitudes: Array, points: Point
     def of_point(x: Array, features: Any) -> Array:
         return _loss_at(law, x, amplitudes, features)
 
-    return _slopes(of_point, exponents, points.features)
+    return _slopes(law, of_point, exponents, points.features)
 
 
 def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
@@ -140,16 +140,24 @@ def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Ar
     return jnp.asarray(sum(a * c for a, c in zip(amplitudes, columns, strict=True)))
 
 
-def _slopes(of_point: Callable[[Array, Any], Array], params: Array, data: Any) -> list[Array]:
+def _slopes(
+    law: Law, of_point: Callable[[Array, Any], Array], params: Array, data: Any
+) -> list[Array]:
     """Derivatives by each of the params (params,) at every point of the data, a list of (points,).
 
-    A few go forward, one by one. Many go backward, all in one pass: every point is given params of
-    its own, so that the gradient of the sum over points holds the derivatives of each.
+    A few go forward, one by one. Many go backward where the law can, all in one pass: every point
+    is given params of its own, so that the gradient of the sum holds the derivatives of each.
     """
-    each = jax.vmap(of_point, in_axes=(None, 0))
-    if len(params) <= UNROLLED // 2:
+    few = len(params) <= UNROLLED // 2
+    if few or not law.goes_backward:
         directions = jnp.eye(len(params), dtype=params.dtype)
-        return [jax.jvp(lambda x: each(x, data), (params,), (d,))[1] for d in directions]
+
+        def along(direction: Array) -> Array:
+            each = jax.vmap(of_point, in_axes=(None, 0))
+            return jax.jvp(lambda x: each(x, data), (params,), (direction,))[1]
+
+        # Written out, many slopes would take longer to compile than to fit.
+        return [along(d) for d in directions] if few else list(jax.vmap(along)(directions))
     count = jax.tree.leaves(data)[0].shape[0]
     copies = jnp.broadcast_to(params[:, None], (len(params), count))
     total = jax.grad(lambda x: jnp.sum(jax.vmap(of_point, in_axes=(1, 0))(x, data)))
@@ -226,7 +234,7 @@ def full_terms(
         features, loss = point
         return _residual(residual, _loss_at(law, *split_parameters(law, x), features), loss)
 
-    slopes = _slopes(of_point, params, (points.features, points.loss))
+    slopes = _slopes(law, of_point, params, (points.features, points.loss))
     trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
     root = jnp.sqrt(points.weight * trust)
     products = gram([*(root * slope for slope in slopes), root * rest])

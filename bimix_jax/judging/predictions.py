@@ -111,7 +111,7 @@ def later_held_out(sweep: Sweep, split: Split) -> bool:
 def weights_of(sweep: Sweep, split: Split, emphasis: float) -> np.ndarray:
     """(points,) 0 outside the train part; by the budget where later ones are held out, else 1."""
     power = emphasis if later_held_out(sweep, split) else 0.0
-    return split.train * emphasised(sweep.budget, power)
+    return split.train * emphasised(sweep.budget, sweep.largest_budget, power)
 
 
 def _chosen_strengths(

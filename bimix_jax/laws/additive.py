@@ -27,6 +27,7 @@ class AdditiveLaw(Law):
     """
 
     name: ClassVar[str] = "AdditiveLaw"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("E", "K", "B")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("c", "gamma")

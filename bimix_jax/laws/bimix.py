@@ -35,6 +35,7 @@ class BiMix(Law):
     convex: ClassVar[bool] = True
     needs_own: ClassVar[bool] = True
     separable: ClassVar[bool] = True
+    backward: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
         """1e-9 ≤ α ≤ 5 and 1e-3 ≤ β ≤ 10.

@@ -25,6 +25,7 @@ class CrossBiMix(Law):
     """
 
     name: ClassVar[str] = "CrossBiMix"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("alpha",)

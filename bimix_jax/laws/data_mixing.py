@@ -29,6 +29,7 @@ class DataMixingLaw(Law):
     """
 
     name: ClassVar[str] = "DataMixingLaw"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta", "reducible")
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
@@ -75,6 +76,7 @@ class DataMixingLawPlus(Law):
     """
 
     name: ClassVar[str] = "DataMixingLawPlus"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k", "B")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)

@@ -44,6 +44,10 @@ class Law(abc.ABC):
     """Whether a target must be a train domain for the law to say anything about it."""
     needs_size: ClassVar[bool] = False
     """Whether the size of the model is a variable of the law."""
+    backward: ClassVar[bool] = False
+    """Whether `basis` has derivatives backward, too: no loop of unknown length in it, and nothing
+    that is not finite in a branch of `where` that is not taken. Slopes by many exponents are then
+    found in one pass."""
     separable: ClassVar[bool] = False
     """Whether log L = −θ₀·x + (what budget and the other coefficients give), where θ₀ is the first
     exponent and x, the first of a tuple of features, depends on the mixture only. Log losses of
@@ -148,6 +152,11 @@ class Law(abc.ABC):
     def is_separable(self) -> bool:
         """Whether `separable` is stated of this `basis` and these `features`."""
         return self.separable and self._states("separable", "basis", "features")
+
+    @property
+    def goes_backward(self) -> bool:
+        """Whether `backward` is stated of this `basis`."""
+        return self.backward and self._states("backward", "basis")
 
     def _states(self, name: str, *of: str) -> bool:
         """Whether `name` is stated by the class that has these, or one that builds on it."""

@@ -27,6 +27,7 @@ class LogLinear(Law):
     """
 
     name: ClassVar[str] = "LogLinear"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)

@@ -27,6 +27,7 @@ class SplitTransferBiMix(TransferBiMix):
     """
 
     name: ClassVar[str] = "SplitTransferBiMix"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")
     further: ClassVar[tuple[Further, ...]] = (SHIFT,)
 

@@ -37,6 +37,7 @@ class TransferBiMix(Law):
     """
 
     name: ClassVar[str] = "TransferBiMix"
+    backward: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("transfer",)

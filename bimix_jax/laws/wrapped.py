@@ -41,6 +41,11 @@ class WrappedLaw(Law):
         return self.base.needs_own
 
     @property
+    def goes_backward(self) -> bool:
+        """As the base."""
+        return self.base.goes_backward
+
+    @property
     def is_power_of_own(self) -> bool:
         """No, unless the law around it says so."""
         return False

@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy_scipy FOLDER
 
 On the very splits of `benchmarks.accuracy`, whose committed results are what the judge's pick is
-read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained.
+read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained
+and with all points alike, where ours count by their budget if later budgets are held out.
 With --laws or --sweeps only those are fitted and the rest is that of the last report; with --laws
 and no name only the judge's pick is read anew.
 """
@@ -79,7 +80,7 @@ def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> d
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
-    """As `accuracy.law_error`, with SciPy's coefficients."""
+    """As `accuracy.law_error`, with SciPy's coefficients and without emphasis."""
     train, each = sweep.take(split.train), []
     for target in domains_of(sweep):
         params = scipy_fit.best_of_starts(law, train, target, starts)[1]

@@ -138,6 +138,8 @@ def rows_of(
         each = last.get((name, str(kind)), {}) | anew
         means = pd.Series({law: each.get(law, np.nan) for law in LAWS})
         pick = picked.get((name, str(kind)), np.nan)
+        if means.isna().all():
+            continue
         yield {
             "sweep": name, "held out": kind, **means.round(4).to_dict(), "best": means.idxmin(),
             PICKED: pick, "pick above best": round(pick - means.min(), 4),

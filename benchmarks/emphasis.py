@@ -36,7 +36,8 @@ def main() -> None:
     for name, sweep in (*sweeps(arguments.folder), *debian):
         rows += [{"sweep": name, **row} for row in errors(sweep, arguments.seeds)]
         table = pd.DataFrame(rows).set_index("sweep")
-        report("emphasis", table, "Held-out mean relative error, %, by the power of the budget")
+        title = "Held-out mean relative error, %, by the power of the budget"
+        report("emphasis", table, title, seeds=arguments.seeds)
 
 
 def errors(sweep: Sweep, seeds: int) -> Iterator[dict[str, object]]:

@@ -53,7 +53,10 @@ class Recipe:
     def _columns(self, shares: pd.Series, prefix: str) -> dict[str, pd.Series]:
         if self.tokens is None:
             return {}
-        used = shares * self.tokens
+        parts = shares.to_numpy(float) * self.tokens
+        # Shares sum to 1 but for rounding, which the largest part takes.
+        parts[parts.argmax()] += self.tokens - parts.sum()
+        used = pd.Series(parts, shares.index)
         if self.available is None:
             return {f"{prefix}tokens": used}
         there = self.available[TOKENS]

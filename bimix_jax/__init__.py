@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bimix_jax.laws.substitution import SplitSubstitutionBiMix as SplitSubstitutionBiMix
     from bimix_jax.laws.substitution import SubstitutionBiMix as SubstitutionBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
+    from bimix_jax.laws.warm_up import WithWarmUp as WithWarmUp
     from bimix_jax.logs.read_logs import read_logs as read_logs
     from bimix_jax.meaning import Meaning as Meaning
     from bimix_jax.mixture.constraints import Constraints as Constraints
@@ -137,6 +138,7 @@ _HOMES = {
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
+    "WithWarmUp": "laws.warm_up",
     "best_measured": "scoring",
     "between_laws": "uncertainty.between_laws",
     "bootstrap": "uncertainty.bootstrap",

@@ -115,7 +115,7 @@ class Fit:
         """
         if not self.law.needs_size:
             raise ValueError(
-                f"size: {self.law.name} knows no model size; fit WithModelSize({self.law.name}()) "
+                f"size: {self.law.label} knows no model size; fit WithModelSize({self.law!r}) "
                 "to a sweep of several sizes."
             )
         if not 0 < size < np.inf:
@@ -181,7 +181,7 @@ class Fit:
         further = self.law.domain_exponent_names
         if name not in further:
             raise ValueError(
-                f"name is {name!r}; {self.law.name} has "
+                f"name is {name!r}; {self.law.label} has "
                 f"{', '.join(further) or 'nothing'} by domain."
             )
         first = len(self.law.exponent_names) + further.index(name) * len(self.domains)

@@ -105,11 +105,11 @@ def read_sweep(
     given = meaning_of(meaning)
     given.check_like(kept.meaning, "meaning=", name_of(source))
     stated = Meaning(**kept.meaning.stated() | given.stated())
-    if model_size is not None:
+    if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
         options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
                    "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
                    "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
-        return _of_every_size(table, losses, model_size, select or {}, options)
+        return _of_every_size(table, losses, sizes_in, select or {}, options)
     name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
     layout: _Wide | _Long
     if losses is None:
@@ -147,6 +147,7 @@ class _Kept(NamedTuple):
     budget: str | None = None
     meaning: Meaning = UNSTATED
     notes: tuple[str, ...] = ()
+    size: str | None = None
 
 
 def _kept_with(table: pd.DataFrame) -> _Kept:
@@ -156,7 +157,11 @@ def _kept_with(table: pd.DataFrame) -> _Kept:
         return _Kept()
     unit = kept.get("unit")
     budget = unit if unit in table and unit != "run" else None
-    return _Kept(budget, meaning_of(kept.get("meaning")), tuple(kept.get("notes", ())))
+    size = kept.get("size")
+    return _Kept(
+        budget, meaning_of(kept.get("meaning")), tuple(kept.get("notes", ())),
+        size if size in table else None,
+    )  # fmt: skip
 
 
 def _of_every_size(
@@ -170,13 +175,13 @@ def _of_every_size(
         raise SweepError(
             f"model_size: there is no column {column}; expected one of {listed(table.columns)}."
         )
-    sizes = table[column].dropna().unique()
-    return stack_sizes(
-        {
-            size: read_sweep(table, losses, select={**select, column: size}, **options)
-            for size in sizes
-        }
-    )
+    parts = {}
+    for size in table[column].dropna().unique():
+        part = read_sweep(table, losses, select={**select, column: size}, **options)
+        # Every size is kept, so that nothing was left out by it.
+        kept = tuple(n for n in part.notes if not n.endswith(f"selected by {column} = {size}."))
+        parts[size] = dataclasses.replace(part, notes=kept)
+    return stack_sizes(parts)
 
 
 # ---- layouts -------------------------------------------------------------------------------------

@@ -66,16 +66,36 @@ def check_picture(path: str | Path) -> None:
 def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
     """Fitted curves over the measured points: loss against budget, one panel a target.
 
-    Up to six runs a panel, spread over the target's own proportion, which is their colour.
+    Up to six runs a panel, spread over the target's own proportion, which is their colour. Of
+    several model sizes those of the fit's (`Fit.at_model_size`).
+
+    Raises:
+        ValueError: if the sweep has no runs of that size.
     """
     figure, panels = _panels(len(fitted.targets))
+    sweep = _of_its_size(fitted, sweep)
     for axes, target in zip(panels, fitted.targets, strict=False):
         _curves_of(axes, fitted, sweep, target)
         _readable_log(axes)
     _label_outer(panels, f"budget ({fitted.unit})", "loss (nats)")
     _colorbar(figure, _proportion_norm(sweep), "own proportion")
-    figure.suptitle(f"{fitted.law.name}: fitted curves over measured losses")
+    figure.suptitle(f"{fitted.law.label}: fitted curves over measured losses")
     return figure
+
+
+def _of_its_size(fitted: "Fit", sweep: "Sweep") -> "Sweep":
+    """The points of the model size that a fit predicts for."""
+    size = getattr(fitted.law, "size", None)
+    if sweep.size is None or size is None:
+        return sweep
+    there = np.isclose(sweep.size, size, rtol=1e-9)
+    if not there.any():
+        run = ", ".join(f"{each:g}" for each in np.unique(sweep.size))
+        raise ValueError(
+            f"fitted is of models of {size:g} parameters, of which the sweep has no runs; draw it "
+            f"at_model_size one of {run}."
+        )
+    return sweep.take(there)
 
 
 def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None:
@@ -126,9 +146,11 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
 def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     """Loss against the target's own proportion at up to four budgets, one panel a target.
 
-    The curves move the own proportion and keep the others at their average ratio.
+    The curves move the own proportion and keep the others at their average ratio. Model sizes as
+    in `plot_curves`.
     """
     figure, panels = _panels(len(fitted.targets))
+    sweep = _of_its_size(fitted, sweep)
     norm = _budget_norm(sweep.budget)
     for axes, target in zip(panels, fitted.targets, strict=False):
         for budget in _spread_budgets(sweep):
@@ -137,7 +159,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
         axes.set_title(target, fontsize=10)
     _label_outer(panels, "own proportion", "loss (nats)")
     _colorbar(figure, norm, f"budget ({fitted.unit})")
-    figure.suptitle(f"{fitted.law.name}: loss against own proportion")
+    figure.suptitle(f"{fitted.law.label}: loss against own proportion")
     return figure
 
 
@@ -213,25 +235,34 @@ def plot_comparison(comparison: "Comparison") -> Figure:
     """Mean error of every law on what it has not seen, one panel a kind of split.
 
     The line at a dot is twice the standard error of the paired difference to the law that is
-    trusted, which is blue; the band is the noise.
+    trusted, which is blue; the band is the noise. Laws that are passed over, as the runs leave
+    their coefficients open, are hollow.
     """
     kinds = list(dict.fromkeys(comparison.kinds))
     height = 0.5 * len(comparison.laws) + 1.9
     figure = Figure(figsize=(3.4 * len(kinds) + 1.6, height), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
+    any_open = False
     for axes, kind in zip(panels, kinds, strict=True):
         trusted = comparison.laws.index(comparison.best_of(kind))
-        _error_dots(axes, comparison.table_of(kind), trusted, 100 * comparison.noise.least())
+        open_ones = comparison.passed_over(kind)
+        any_open |= bool(open_ones.any())
+        noise = 100 * comparison.noise.least()
+        _error_dots(axes, comparison.table_of(kind), trusted, open_ones, noise)
         axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)
+    breaks = "\n" if len(kinds) == 1 else " "
     figure.supxlabel(
-        "mean relative error, % (line: ± 2 s.e. of the difference to the trusted law, blue)", size=9
-    )
+        f"mean relative error, %{breaks}(line: ± 2 s.e. of the difference to the trusted law, "
+        f"blue{', hollow: its runs leave it open' if any_open else ''})", size=9,
+    )  # fmt: skip
     where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
     figure.suptitle(f"{comparison.best} is the law to trust ({where})")
     return figure
 
 
-def _error_dots(axes: "Axes", table: "pd.DataFrame", trusted: int, noise: float) -> None:
+def _error_dots(
+    axes: "Axes", table: "pd.DataFrame", trusted: int, hollow: np.ndarray, noise: float
+) -> None:
     position = np.arange(len(table))[::-1]
     error, spread = 100 * table["mre"].to_numpy(), 200 * table["se"].fillna(0.0).to_numpy()
     colors = [RECOMMENDED if i == trusted else "0.45" for i in range(len(table))]
@@ -239,7 +270,8 @@ def _error_dots(axes: "Axes", table: "pd.DataFrame", trusted: int, noise: float)
         axes.axvspan(0, noise, color="0.93", lw=0)
         axes.text(noise, len(table) - 0.45, " noise", fontsize=8, color="0.5", va="center")
     axes.hlines(position, error - spread, error + spread, color=colors, lw=1.6)
-    axes.scatter(error, position, s=42, c=colors, zorder=3)
+    faces = ["w" if open_ else color for open_, color in zip(hollow, colors, strict=True)]
+    axes.scatter(error, position, s=42, c=faces, edgecolors=colors, zorder=3)
     for x, y, width in zip(error, position, spread, strict=True):
         axes.annotate(f"{x:.2f}", (x + width, y), (5, 0), textcoords="offset points", fontsize=8,
                       va="center")  # fmt: skip

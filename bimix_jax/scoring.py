@@ -27,6 +27,8 @@ class Evaluation:
     common_budget: float
     """the largest budget that at least 90 % of the runs have"""
     notes: tuple[str, ...] = ()
+    size: np.ndarray | None = None
+    """(points,) parameters of the model, where there are several"""
 
     def table(self) -> pd.DataFrame:
         """One row a target and a last row "overall".
@@ -34,7 +36,8 @@ class Evaluation:
         Columns: `mre` mean relative error |y − ŷ|/y and `worst` its largest value (fractions);
         `r2` over all points; `r2_mixtures` and `spearman` across mixtures at the last common
         budget (nan with fewer than 3 mixtures); `points`. Overall is the mean over targets, but
-        the largest `worst`. R² over all points flatters every law, since budgets differ more
+        the largest `worst`. Of several model sizes `r2_mixtures` and `spearman` are the mean over
+        those of single sizes. R² over all points flatters every law, since budgets differ more
         than mixtures do; `r2_mixtures` is what choosing a mixture depends on.
         """
         rows = [self._scores(i) for i in range(len(self.targets))]
@@ -48,13 +51,18 @@ class Evaluation:
         usable = np.isfinite(self.measured[:, target])
         at_common = usable & np.isclose(self.budget, self.common_budget, rtol=1e-9)
         measured, predicted = self.measured[usable, target], self.predicted[usable, target]
-        same = self.measured[at_common, target], self.predicted[at_common, target]
+        size = np.zeros(len(usable)) if self.size is None else self.size
+        same = [
+            (self.measured[at_common & (size == one), target],
+             self.predicted[at_common & (size == one), target])
+            for one in np.unique(size)
+        ]  # fmt: skip
         return {
             "mre": mean_relative_error(measured, predicted),
             "worst": worst_relative_error(measured, predicted),
             "r2": r_squared(measured, predicted),
-            "r2_mixtures": r_squared(*same),
-            "spearman": spearman(*same),
+            "r2_mixtures": _mean_of_known([r_squared(*pair) for pair in same]),
+            "spearman": _mean_of_known([spearman(*pair) for pair in same]),
             "points": int(usable.sum()),
         }
 
@@ -96,6 +104,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
     return Evaluation(
         targets, sweep.run, sweep.budget, np.where(usable, measured, np.nan), predicted,
         sweep.last_common_budget(), _left_out(targets, np.isfinite(measured) & ~usable, fitted),
+        sweep.size,
     )  # fmt: skip
 
 
@@ -105,6 +114,11 @@ def _left_out(targets: tuple[str, ...], lost: np.ndarray, fitted: Fit) -> tuple[
         for target, count in zip(targets, lost.sum(axis=0), strict=True)
         if count
     )
+
+
+def _mean_of_known(values: list[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else np.nan
 
 
 def mean_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:

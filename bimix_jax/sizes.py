@@ -19,7 +19,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
             domains, targets in common, the same unit.
 
     Returns:
-        A `Sweep` with `size`; runs are called "<run> (<size>)".
+        A `Sweep` with `size`; runs are called "<run> (<size>)" where sizes have some of one name.
 
     Raises:
         ValueError: on fewer than two sizes, or sweeps that do not go together.
@@ -45,6 +45,8 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
                 f"{first.unit}; expected one unit."
             )
         sweep.meaning.check_like(first.meaning, f"size {size:g}", "the first", but=("model_size",))
+    labels = [label for sweep in parts.values() for label in sweep.runs]
+    shared = len(set(labels)) < len(labels)
     lost = [t for s in parts.values() for t in s.targets if t not in targets]
     note = f"Targets not measured at every model size, left out: {', '.join(dict.fromkeys(lost))}."
     ordered = [(size, _in_order(sweep, first.domains, targets)) for size, sweep in parts.items()]
@@ -54,7 +56,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
         mixture=np.concatenate([s.mixture for _, s in ordered]),
         budget=np.concatenate([s.budget for _, s in ordered]),
         loss=np.concatenate([s.loss for _, s in ordered]),
-        run=np.concatenate([[f"{r} ({n:g})" for r in s.run] for n, s in ordered]),
+        run=np.concatenate([[f"{r} ({n:g})" if shared else r for r in s.run] for n, s in ordered]),
         extra=pd.concat([s.extra for _, s in ordered], ignore_index=True),
         meaning=dataclasses.replace(first.meaning, model_size=None),
         size=np.concatenate([np.full(len(s.budget), n) for n, s in ordered]),

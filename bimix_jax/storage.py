@@ -44,7 +44,7 @@ def fit_digest(fitted: Fit) -> str:
 
 
 def _text(fitted: Fit) -> str:
-    return json.dumps(_to_document(fitted), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(_to_document(fitted), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
@@ -148,7 +148,7 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
         "sum_of_squares": _numbers(fitted.sum_of_squares[target]),
         "error": _numbers(fitted.error[target]),
         "restraint": _numbers(fitted.restraint[target]),
-        "agreement": float(fitted.agreement[target]),
+        "agreement": _numbers(fitted.agreement[target]),
     }
 
 

@@ -15,6 +15,8 @@ SAME_MIXTURE = 1e-6
 """Mixtures that agree to this count as one."""
 ASIDE = 0.012345
 """How far, in that unit, rounding cuts beside the halves, where numbers like 1/128 lie."""
+MODEL_SIZE = "model_size"
+"""Column of a table of a sweep of several model sizes."""
 ATTRIBUTES = "bimix_jax"
 """Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""
 COMMON_SHARE = 0.9
@@ -231,6 +233,8 @@ class Sweep:
     def to_frame(self) -> pd.DataFrame:
         """A wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the rest.
 
+        Of several model sizes one more column, model_size.
+
         `read_sweep` reads it back, from the table itself or from Parquet, unit, notes and meaning
         included, which are in the table's attrs; from other files with budget= where the unit is
         not the first budget column. Other columns whose names are taken, or would be read as
@@ -238,9 +242,11 @@ class Sweep:
         """
         columns: dict[str, np.ndarray] = {"run": self.run}
         columns |= {} if self.unit == "run" else {self.unit: self.budget}
+        columns |= {} if self.size is None else {MODEL_SIZE: self.size}
         columns |= {f"r_{d}": self.mixture[:, i] for i, d in enumerate(self.domains)}
         columns |= {f"loss_{t}": self.loss[:, i] for i, t in enumerate(self.targets)}
-        rest = self.extra.rename(
+        beside = [] if self.size is None else [MODEL_SIZE]
+        rest = self.extra.drop(columns=beside, errors="ignore").rename(
             columns={c: f"{c} (extra)" for c in self.extra if c in columns}
             | {c: f"extra {c}" for c in self.extra if str(c).startswith(("r_", "loss_"))}
         )
@@ -249,6 +255,7 @@ class Sweep:
             "unit": self.unit,
             "meaning": self.meaning.stated(),
             "notes": list(self.notes),
+            **({} if self.size is None else {"size": MODEL_SIZE}),
         }
         return table
 

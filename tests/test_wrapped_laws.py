@@ -1,4 +1,6 @@
-"""Model size and repetition around any law."""
+"""Model size, repetition and warm-up around any law."""
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +8,16 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax import BiMix, TransferBiMix, WithModelSize, WithRepetition, stack_sizes
+from bimix_jax import (
+    BiMix,
+    TransferBiMix,
+    WithModelSize,
+    WithRepetition,
+    WithWarmUp,
+    stack_sizes,
+)
 from bimix_jax.laws.repetition import effective_tokens
+from bimix_jax.laws.warm_up import effective_budget
 from bimix_jax.sizes import number_of_parameters
 from tests.fits import frame
 
@@ -129,3 +139,141 @@ def test_wrong_tokens_are_named():
         WithRepetition(BiMix(), {"web": -1})
     with pytest.raises(ValueError, match="available names wiki"):
         bx.fit(bx.read_sweep(frame()), WithRepetition(BiMix(), {"wiki": 1e9}))
+
+
+def warmed(cost=0.03, noise=0.0):
+    """A table of a world where BiMix is true of a budget that warm-up shortens."""
+    table = frame()
+    largest = table["tokens"].max()
+    ratio = table["tokens"] / largest
+    moved = largest * ratio**2 * (1 + cost) / (ratio + cost)
+    found = bx.fit(bx.read_sweep(table))
+    mixture = table[[f"r_{d}" for d in found.domains]].to_numpy()
+    losses = found.predict_points(mixture, moved)
+    rng = np.random.default_rng(0)
+    names = [f"loss_{t}" for t in found.targets]
+    return table.assign(
+        **dict(zip(names, (losses * rng.lognormal(0, noise, losses.shape)).T, strict=True))
+    )
+
+
+@pytest.mark.parametrize("base", [BiMix(), TransferBiMix()])
+def test_what_warm_up_costs_is_found_and_is_one_number_for_all_targets(base, tmp_path):
+    sweep = bx.read_sweep(warmed())
+    fitted = bx.fit(sweep, WithWarmUp(base), restraint=0.0)
+    np.testing.assert_allclose(fitted.table()["warm_up"], 0.03 * sweep.largest_budget, rtol=1e-3)
+    assert fitted.table()["warm_up"].nunique() == 1
+    plain = bx.fit(sweep, base, restraint=0.0)
+    assert fitted.error.max() < 1e-4 < 1e-3 < plain.error.min()
+    fitted.save(tmp_path / "fit.json")
+    assert bx.load_fit(tmp_path / "fit.json").law == fitted.law
+
+
+def test_without_warm_up_the_law_is_its_base_and_amplitudes_are_of_the_largest_budget():
+    fitted, plain = (bx.fit(bx.read_sweep(frame(noise=0.003)), law) for law in
+                     (WithWarmUp(BiMix()), BiMix()))  # fmt: skip
+    same = dataclasses.replace(
+        fitted,
+        coefficients=plain.coefficients._replace(
+            exponents=np.column_stack([np.zeros(len(plain.targets)), plain.coefficients.exponents])
+        ),
+    )
+    budget = np.geomspace(1e8, 1e10, 5)
+    mixture = np.tile([0.2, 0.3, 0.5], (5, 1))
+    np.testing.assert_allclose(
+        same.predict_points(mixture, budget), plain.predict_points(mixture, budget), rtol=1e-12
+    )
+    assert effective_budget(1.0, 0.07) == pytest.approx(1.0, rel=1e-12)
+    np.testing.assert_allclose(fitted.table()["A"], plain.table()["A"], rtol=0.01)
+
+
+def test_a_law_with_warm_up_goes_everywhere():
+    sweep = bx.read_sweep(warmed(noise=0.003))
+    law = WithWarmUp(BiMix())
+    fitted = bx.fit(sweep, law)
+    best = bx.optimize_mixture(fitted, 2 * sweep.largest_budget)
+    assert (best.method, best.proven) == ("exact", True)
+    guarded = {"constraints": bx.Constraints(guardrail=0.005), "weights": {"web": 5.0, "code": 1.0,
+               "books": 1.0}}  # fmt: skip
+    exact, gradient = (
+        bx.optimize_mixture(fitted, method=method, **guarded) for method in ("exact", "gradient")
+    )
+    np.testing.assert_allclose(exact.mixture, gradient.mixture, atol=1e-5)
+    many = bx.fit_many({"one": sweep, "two": sweep}, law)
+    np.testing.assert_allclose(many["two"].sum_of_squares, fitted.sum_of_squares, rtol=1e-6)
+    resampled = bx.bootstrap(sweep, fitted, n=20)
+    cost = resampled.resampled.coefficients.exponents[..., 0]
+    np.testing.assert_allclose(cost, cost[:, :1].repeat(3, axis=1), rtol=1e-12)
+    without_web = {"web": 0.0, "code": 0.5, "books": 0.5}
+    assert np.isinf(fitted.predict(without_web)["web"])
+    judged = bx.compare(sweep, ["BiMix", "withwarmup(bimix)"], ["budgets"])
+    assert judged.best == "WithWarmUp(BiMix)"
+    assert bx.propose_runs(fitted, sweep, 1).regret_now > 0
+
+
+def test_laws_go_around_each_other_in_one_order():
+    inside = WithModelSize(WithRepetition(WithWarmUp(BiMix()), {"web": 1e9}))
+    assert inside.label == "WithModelSize(WithRepetition(WithWarmUp(BiMix)))"
+    assert WithModelSize(BiMix(), "additive").label == "WithModelSize(BiMix, additive)"
+    with pytest.raises(ValueError, match=r"as in WithRepetition\(WithWarmUp\(BiMix\(\)\)\)"):
+        WithWarmUp(WithRepetition(BiMix()))
+    with pytest.raises(ValueError, match="WithModelSize only once"):
+        WithModelSize(WithModelSize(BiMix()))
+    with pytest.raises(ValueError, match=r"around 'BiMix'; expected an instance of a law"):
+        WithRepetition("BiMix", {"web": 1e9})
+    assert bx.law_named("WithModelSize(withwarmup(BiMix))") == WithModelSize(WithWarmUp(BiMix()))
+    with pytest.raises(ValueError, match=r"Did you mean WithWarmUp\(BiMix\)"):
+        bx.law_named("WarmUp(BiMix)")
+
+
+def test_laws_around_laws_are_judged_by_their_whole_name_and_within_sizes():
+    sweep = bx.read_sweep(sized("multiplicative", noise=0.003), model_size="model_size")
+    judged = bx.compare(
+        sweep, [WithModelSize(TransferBiMix()), WithModelSize(BiMix()), WithModelSize(BiMix())],
+        ["mixtures"], repeats=2,
+    )  # fmt: skip
+    assert judged.laws == (
+        "WithModelSize(TransferBiMix)", "WithModelSize(BiMix)", "WithModelSize(BiMix) #2",
+    )  # fmt: skip
+    assert judged.best == "WithModelSize(BiMix)"
+    one = judged.table_of("mixtures").loc["WithModelSize(BiMix)"]
+    per_size = []
+    for split in bx.standard_splits(sweep, ["mixtures"], 2):
+        fitted = bx.fit(sweep.take(split.train), WithModelSize(BiMix()))
+        for size in np.unique(sweep.size):
+            part = sweep.take(split.test & (sweep.size == size))
+            per_size.append(bx.evaluate(fitted, part).table().loc["overall"])
+    expected = pd.DataFrame(per_size)[["r2_mixtures", "spearman"]].mean()
+    assert one["r2_mixtures"] == pytest.approx(expected["r2_mixtures"], rel=1e-5)
+    assert one["spearman"] == pytest.approx(expected["spearman"], rel=1e-9)
+    default = bx.compare(sweep, splits=["mixtures"], repeats=1)
+    assert all(name.startswith("WithModelSize(") for name in default.laws)
+
+
+def test_a_size_that_is_not_said_or_not_run_is_asked_for():
+    sweep = bx.read_sweep(sized("multiplicative"), model_size="model_size")
+    fitted = bx.fit(sweep, WithModelSize(BiMix()))
+    with pytest.raises(ValueError, match="say which by"):
+        bx.optimize_mixture(fitted)
+    with pytest.raises(ValueError, match="of which the sweep has no runs"):
+        bx.plots.plot_curves(fitted.at_model_size(1e9), sweep)
+    figure = bx.plots.plot_curves(fitted.at_model_size(7e7), sweep)
+    shown = np.concatenate([line.get_ydata() for line in figure.axes[0].lines if
+                            line.get_linestyle() == "None"])  # fmt: skip
+    assert set(shown) <= set(sweep.loss[sweep.size == 7e7, 0])
+
+
+def test_a_sweep_of_several_sizes_survives_a_file(tmp_path):
+    both = bx.read_sweep(sized("multiplicative"), model_size="model_size")
+    assert not any("selected by" in note for note in both.notes)
+    both.save(tmp_path / "both.parquet")
+    back = bx.read_sweep(tmp_path / "both.parquet")
+    np.testing.assert_array_equal(back.size, both.size)
+    assert (back.digest(), back.notes) == (both.digest(), both.notes)
+    with pytest.raises(ValueError, match="the sweep has several model sizes"):
+        bx.fit(back)
+    one = bx.read_sweep(tmp_path / "both.parquet", select={"model_size": SIZES[0]})
+    assert one.size is None
+    both.to_frame().to_csv(tmp_path / "both.csv", index=False)
+    again = bx.read_sweep(tmp_path / "both.csv", model_size="model_size")
+    assert again.digest() == both.digest()

@@ -18,7 +18,7 @@ def compare(
     law: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Judge this law; several times. Default {', '.join(j.name for j in JUDGED)}."
+            help=f"Judge this law; several times. Default {', '.join(j.label for j in JUDGED)}."
         ),
     ] = None,
     split: Annotated[
@@ -57,8 +57,8 @@ def compare(
         from_budget, meaning, endpoints_only,
     )  # fmt: skip
     judged = bx.compare(
-        measured, law or JUDGED, split, repeats=repeats, runs=runs, budgets=budgets, seed=seed,
-        targets=target, loss=loss, emphasis=emphasis,  # type: ignore[arg-type]
+        measured, law or None, split or None, repeats=repeats, runs=runs, budgets=budgets,
+        seed=seed, targets=target, loss=loss, emphasis=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip
     if plot:
         bx.plots.save_figure(bx.plots.plot_comparison(judged), plot)

@@ -109,7 +109,9 @@ def propose_runs(
     candidates, labels = _candidates(fitted, pool, bounds, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
-    unknowns = Unknowns(fitted.law, len(fitted.domains), len(fitted.targets), fitted.tied)
+    unknowns = Unknowns(
+        fitted.law, len(fitted.domains), len(fitted.targets), fitted.law.ties(fitted.tied)
+    )
     with jax.enable_x64(True):
         picks, noise = plan_runs(
             unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.restraint),
@@ -148,7 +150,7 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
     check_names("sweep domains", sweep.domains, fitted.domains)
     if fitted.law.needs_size:
         raise ValueError(
-            f"fitted: {fitted.law.name} has several model sizes, and a run to do has one; fit the "
+            f"fitted: {fitted.law.label} has several model sizes, and a run to do has one; fit the "
             "sweep of one size."
         )
     if fitted.emphasis:
@@ -165,7 +167,7 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
 
 def _scope(fitted: Fit) -> tuple[str, ...]:
     return (
-        f"The regret is that of not knowing the coefficients of {fitted.law.name}; what the law "
+        f"The regret is that of not knowing the coefficients of {fitted.law.label}; what the law "
         "itself gets wrong is in it only as noise.",
         *fitted.law.assumptions(),
     )

@@ -17,7 +17,7 @@ from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
 from bimix_jax.fitting.restraint import choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
-from bimix_jax.laws.law import Law
+from bimix_jax.laws.law import Law, check_law
 
 
 class ArrayFit(NamedTuple):
@@ -98,13 +98,12 @@ def fit_arrays(
     >>> print(fitted.coefficients.exponents.round(3))
     [0.1 0.5]
     """
-    tied = (tied,) if isinstance(tied, str) else tuple(tied)
     shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
         mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint, size
     )
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
-    _check_options(law, residual, huber, tied, max_steps, tolerance)
+    tied = _checked_ties(law, residual, huber, tied, max_steps, tolerance)
     domains, targets = shares.shape[1], losses.shape[1]
     scale = _largest(budgets) if scale is None else scale
     place = jnp.broadcast_to(jnp.asarray(own), (targets,))
@@ -148,16 +147,16 @@ def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
         )
 
 
-def _check_options(
+def _checked_ties(
     law: Law,
     residual: str,
     huber: float | None,
     tied: tuple[str, ...],
     max_steps: int | None,
     tolerance: ArrayLike | None,
-) -> None:
-    if not isinstance(law, Law):
-        raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
+) -> tuple[str, ...]:
+    """The exponents that are one number for all targets, after a look at all options."""
+    check_law(law)
     if residual not in RESIDUALS:
         raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
     above_zero = {"huber": huber, "max_steps": max_steps, "tolerance": tolerance}
@@ -165,12 +164,14 @@ def _check_options(
         # Under jit a tolerance may have no value yet.
         if isinstance(value, float | int) and not value > 0:
             raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
+    tied = (tied,) if isinstance(tied, str) else tuple(tied)
     unknown = sorted(set(tied) - set(law.exponent_names))
     if unknown:
         raise ValueError(
-            f"tied names {', '.join(unknown)}, but the exponents of {law.name} are "
+            f"tied names {', '.join(unknown)}, but the exponents of {law.label} are "
             f"{', '.join(law.exponent_names)}."
         )
+    return law.ties(tied)
 
 
 def _like(weight: Array, losses: Array) -> Array:

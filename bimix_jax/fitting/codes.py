@@ -28,6 +28,9 @@ class Code(enum.IntEnum):
         return _MESSAGES[self]
 
 
+FAILED = (int(Code.BAD_DATA), int(Code.NONFINITE))
+"""Codes of fits that predict nothing."""
+
 _MESSAGES = {
     Code.CONVERGED: "The fit converged inside its bounds.",
     Code.BOUNDARY: (

@@ -13,14 +13,14 @@ from jax.typing import ArrayLike
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.emphasis import about_emphasis, check_emphasis, emphasised
 from bimix_jax.fitting.folds import PURPOSES, Purpose, choose_folds
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.fitting.restraint import STRENGTHS
 from bimix_jax.indistinct import indistinct_domains
-from bimix_jax.laws import LAWS, BiMix
+from bimix_jax.laws import LAWS, BiMix, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
@@ -51,7 +51,8 @@ def fit(
         optimizer: any optax transformation instead of damped Gauss-Newton.
         tied: exponents that are one number for all targets, ("beta",) for example.
         targets: which targets; default all that the law can express, the others are noted.
-        weight: (points,) or (points, targets) ≥ 0; 0 leaves a point out.
+        weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked for
+            if they are fewer; 0 leaves a point out.
         emphasis: power ≥ 0 of the budget by which points count; 2 for budgets beyond the sweep's.
             Where a restraint is chosen, errors of all points left out count alike.
         budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
@@ -94,14 +95,13 @@ def fit(
         result = jax.tree.map(np.asarray, result)
     used = np.asarray(weights, dtype) > 0
     notes = (
-        *sweep.notes,
-        *notes,
+        *sweep.notes, *notes,
         *_rows_left_out(sweep, law, chosen, columns, result.points, used),
-        *law.assumptions(),
-        *about_emphasis(sweep, emphasis),
+        *law.assumptions(), *about_emphasis(sweep, emphasis),
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(sweep, law, restraint, folds, float(result.restraint[0])),
-    )
+        *about_indistinct(sweep, [law]),
+    )  # fmt: skip
     fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis)
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
@@ -135,8 +135,8 @@ def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
     """`Law.for_sweep`, after making sure that model sizes are not overlooked."""
     if sweep.size is not None and not law.needs_size:
         raise ValueError(
-            f"law: the sweep has several model sizes, of which {law.name} knows nothing; use "
-            f"WithModelSize({law.name}()), or select one size."
+            f"law: the sweep has several model sizes, of which {law.label} knows nothing; use "
+            f"WithModelSize({law!r}), or select one size."
         )
     return law.for_sweep(sweep, budget_scale)
 
@@ -166,18 +166,26 @@ def _about_restraint(
     further = " and ".join(law.domain_exponent_names)
     left_out = {0: "so few runs", 1: "later budgets"}.get(folds, "runs")
     how = f"the best when {left_out} are left out" if isinstance(asked, str) else "as asked"
-    notes = [f"{law.name}: {further} restrained with strength {used:g}, {how}."]
+    notes = [f"{law.label}: {further} restrained with strength {used:g}, {how}."]
     if used == STRENGTHS[0] and isinstance(asked, str):
         notes = [
-            f"{law.name}: {left_out} do not show what the other domains do beyond the noise, so "
+            f"{law.label}: {left_out} do not show what the other domains do beyond the noise, so "
             f"its {further} coefficients are held where they change nothing; measure more mixtures."
         ]
-    groups = ["; ".join(", ".join(names) for names in indistinct_domains(sweep.mixtures))]
-    return (*notes, *(
-        f"The mixtures cannot tell the effects of these domains apart, so {further} of them are "
-        f"not known one by one: {names}. Measure mixtures in which their ratio differs."
-        for names in groups if names
-    ))  # fmt: skip
+    return tuple(notes)
+
+
+def about_indistinct(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
+    """A note on domains whose effects the mixtures cannot tell apart, if a law asks for those."""
+    names = dict.fromkeys(name for law in laws for name in law.domain_exponent_names)
+    groups = indistinct_domains(sweep.mixtures) if names else []
+    if not groups:
+        return ()
+    return (
+        f"The mixtures cannot tell the effects of these domains apart, so {' and '.join(names)} of "
+        f"them are not known one by one: {'; '.join(map(', '.join, groups))}. Measure mixtures in "
+        "which their ratio differs.",
+    )
 
 
 def _check_options(
@@ -188,8 +196,7 @@ def _check_options(
     budget_scale: float | None,
     restraint: float | Purpose,
 ) -> None:
-    if not isinstance(law, Law):
-        raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
+    check_law(law)
     known = restraint in PURPOSES if isinstance(restraint, str) else (restraint or 0) >= 0
     if not known or restraint is None:
         raise ValueError(
@@ -222,10 +229,10 @@ def choose_targets(
     able = ", ".join(name for name, known in LAWS.items() if not known.needs_own)
     if (beyond and targets is not None) or beyond == asked:
         raise ValueError(
-            f"targets: {law.name} says nothing about {', '.join(beyond)}, no train domain; the "
+            f"targets: {law.label} says nothing about {', '.join(beyond)}, no train domain; the "
             f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law that can: {able}."
         )
-    note = f"Targets left out, as {law.name} cannot express what is no train domain: "
+    note = f"Targets left out, as {law.label} cannot express what is no train domain: "
     return [t for t in asked if t not in beyond], (
         note + f"{', '.join(beyond)} ({able} can).",
     ) if beyond else ()
@@ -252,7 +259,7 @@ def _given_weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -
         )
     if values.ndim == 1:
         return np.broadcast_to(values[:, None], shape)
-    return values if values.shape == shape else values[:, columns]
+    return values[:, columns] if values.shape[-1] == len(sweep.targets) else values
 
 
 def named_fit(
@@ -296,7 +303,7 @@ def named_fit(
 def _coefficients(result: ArrayFit) -> Coefficients:
     """As float64; nan where the fit failed, so that nothing is predicted from it."""
     found = jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients)
-    failed = np.isin(result.code, [Code.BAD_DATA, Code.NONFINITE])
+    failed = np.isin(result.code, FAILED)
     return found._replace(amplitudes=np.where(failed[:, None], np.nan, found.amplitudes))
 
 

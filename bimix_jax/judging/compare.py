@@ -1,13 +1,14 @@
 """The verb: a sweep and laws in, a comparison out."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.emphasis import LATER, check_emphasis
-from bimix_jax.fitting.fit import choose_targets
+from bimix_jax.fitting.fit import about_indistinct, choose_targets
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import noise_floor
@@ -20,12 +21,16 @@ from bimix_jax.laws import (
     SplitSubstitutionBiMix,
     SubstitutionBiMix,
     TransferBiMix,
+    WithModelSize,
+    WithWarmUp,
+    check_law,
     law_named,
 )
 from bimix_jax.sweep import Sweep
 
 JUDGED: tuple[Law, ...] = (
-    BiMix(), TransferBiMix(), SubstitutionBiMix(), SplitSubstitutionBiMix(), AdditiveLaw(),
+    BiMix(), TransferBiMix(), SubstitutionBiMix(), WithWarmUp(SubstitutionBiMix()),
+    SplitSubstitutionBiMix(), AdditiveLaw(),
 )  # fmt: skip
 """The laws that are compared where none are named."""
 AGREE = 0.5
@@ -35,8 +40,8 @@ AT_ONCE = 2
 
 def compare(
     sweep: Sweep,
-    laws: Sequence[Law | str] = JUDGED,
-    splits: Sequence[str] | Sequence[Split] | None = None,
+    laws: Sequence[Law | str] | None = None,
+    splits: Sequence[str | Split] | None = None,
     *,
     repeats: int = 5,
     runs: float = 0.3,
@@ -50,7 +55,8 @@ def compare(
 
     Args:
         sweep: what was measured.
-        laws: laws, or names of the package's.
+        laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
+            has several. Of laws as good as each other the one of fewest coefficients is trusted.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has several budgets.
         repeats: draws of mixtures; runs and budgets: shares held out; seed: of the first draw.
@@ -65,7 +71,7 @@ def compare(
 
     Raises:
         ValueError: on an unknown law (with the nearest name) or split, a split that leaves nothing
-            to fit or to judge, or a target that a law cannot express.
+            to fit or to judge, a target that a law cannot express, or a law without any value.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -73,9 +79,7 @@ def compare(
     >>> judged.best
     'BiMix'
     """
-    chosen = [law_named(law) if isinstance(law, str) else law for law in laws]
-    if not chosen:
-        raise ValueError("laws is empty; expected one or more, BiMix() for example.")
+    chosen = _chosen(sweep, laws)
     check_emphasis(emphasis)
     parts = _splits(sweep, splits, repeats, runs, budgets, seed)
     names, notes = _common_targets(sweep, chosen, targets)
@@ -85,28 +89,29 @@ def compare(
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         begun = _largest_first(pool, sweep, chosen, judged)
-        noise = pool.submit(noise_floor, sweep)
+        noise = pool.submit(noise_floor, sweep, names)
         found = [held_out.result() for held_out in begun]
-    predicted = np.stack([held_out.predicted for held_out in found])
-    test = np.stack([part.test for part in parts])
-    measured = sweep.loss[:, [sweep.targets.index(name) for name in names]]
-    usable = np.isfinite(predicted).all(axis=(0, 1))
-    lost = np.isfinite(measured) & ~usable
-    lost &= np.any(test, axis=0)[:, None]
-    late = _about_emphasis(sweep, parts, emphasis)
-    return Comparison(
-        laws=tuple(law.name for law in chosen),
+    comparison = Comparison(
+        laws=_labels(chosen),
         targets=names,
         kinds=tuple(part.kind for part in parts),
-        test=test,
-        measured=np.where(usable, measured, np.nan),
-        predicted=predicted,
+        test=np.stack([part.test for part in parts]),
+        measured=sweep.loss[:, [sweep.targets.index(name) for name in names]],
+        predicted=np.stack([held_out.predicted for held_out in found]),
         vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
         budget=sweep.budget,
         group=sweep.mixture_group,
         noise=noise.result(),
-        notes=(*sweep.notes, *notes, *_about_lost(lost), *_about_fits(chosen, found), *late),
-    )
+        notes=(
+            *sweep.notes, *notes, *_about_fits(sweep, chosen, parts, found),
+            *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, emphasis),
+        ),
+        coefficients=tuple(_count(sweep, law) for law in chosen),
+        size=sweep.size,
+    )  # fmt: skip
+    _check_scored(comparison)
+    lost = _about_lost(comparison)
+    return dataclasses.replace(comparison, notes=(*comparison.notes, *lost))
 
 
 def _largest_first(
@@ -121,20 +126,50 @@ def _largest_first(
     return [begun[i] for i in range(len(laws))]
 
 
+def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
+    """Laws as they are judged."""
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"sweep is a {type(sweep).__name__}; expected what read_sweep returns.")
+    if laws is None:
+        several = sweep.size is not None
+        return [WithModelSize(law) if several else law for law in JUDGED]
+    given = [laws] if isinstance(laws, str | Law) else list(laws)
+    chosen = [law_named(law) if isinstance(law, str) else law for law in given]
+    if not chosen:
+        raise ValueError("laws is empty; expected one or more, BiMix() for example.")
+    for law in chosen:
+        check_law(law)
+    return chosen
+
+
+def _labels(laws: Sequence[Law]) -> tuple[str, ...]:
+    """What to call each law; laws of one label are numbered."""
+    labels = [law.label for law in laws]
+    before = [labels[:i].count(label) for i, label in enumerate(labels)]
+    return tuple(f"{n} #{k + 1}" if k else n for n, k in zip(labels, before, strict=True))
+
+
+def _count(sweep: Sweep, law: Law) -> int:
+    """How many coefficients a target has."""
+    return len(law.names(sweep.domains)) + len(law.amplitude_names)
+
+
 def _splits(
     sweep: Sweep,
-    splits: Sequence[str] | Sequence[Split] | None,
+    splits: Sequence[str | Split] | None,
     repeats: int,
     runs: float,
     budgets: float,
     seed: int,
 ) -> list[Split]:
+    if isinstance(splits, str | Split):
+        splits = [splits]
     own = [split for split in splits or () if isinstance(split, Split)]
     if own:
         check_splits(sweep, own)
-        return own
-    kinds = [str(split) for split in splits] if splits is not None else None
-    return standard_splits(sweep, kinds, repeats, runs, budgets, seed)
+    kinds = None if splits is None else [str(s) for s in splits if not isinstance(s, Split)]
+    named = () if own and not kinds else standard_splits(sweep, kinds, repeats, runs, budgets, seed)
+    return [*own, *named]
 
 
 def _common_targets(
@@ -146,7 +181,27 @@ def _common_targets(
     return common, tuple(dict.fromkeys(note for _, notes in each for note in notes))
 
 
-def _about_lost(lost: np.ndarray) -> list[str]:
+def _check_scored(judged: Comparison) -> None:
+    """Whether something is scored of every kind of split; else the laws that have no value."""
+    for kind in dict.fromkeys(judged.kinds):
+        those = np.array(judged.kinds) == kind
+        if judged.scored[those].any():
+            continue
+        wanted = judged.test[those][:, :, None] & np.isfinite(judged.measured)
+        valued = np.isfinite(judged.predicted[:, those]) & wanted
+        without = [
+            n for n, has in zip(judged.laws, valued.any(axis=(1, 2, 3)), strict=True) if not has
+        ]
+        raise ValueError(
+            f"laws: no held-out loss of {kind} is predicted by every law. "
+            f"Without any there: {', '.join(without) or 'none, but at no point all'}. Leave such a "
+            "law out, or measure more of its mixtures."
+        )
+
+
+def _about_lost(judged: Comparison) -> list[str]:
+    wanted = judged.test[:, :, None] & np.isfinite(judged.measured)
+    lost = (wanted & ~judged.scored).any(axis=0)
     if not lost.any():
         return []
     return [f"{int(lost.sum())} held-out losses are not scored: some law has no value there."]
@@ -161,19 +216,28 @@ def _about_emphasis(sweep: Sweep, parts: Sequence[Split], emphasis: float) -> li
     ]
 
 
-def _about_fits(laws: Sequence[Law], found: Sequence[HeldOut]) -> list[str]:
-    """Laws whose fits were not determined, or whose starts disagree."""
+def _about_fits(
+    sweep: Sweep, laws: Sequence[Law], parts: Sequence[Split], found: Sequence[HeldOut]
+) -> list[str]:
+    """Laws whose fits failed or were not determined, or whose starts disagree."""
     notes = []
-    for law, held_out in zip(laws, found, strict=True):
-        vague = np.mean(held_out.code == Code.UNIDENTIFIED)
-        if vague > 0:
+    single = np.array([len(np.unique(sweep.budget[part.train])) == 1 for part in parts])
+    for name, held_out in zip(_labels(laws), found, strict=True):
+        failed = np.isin(held_out.code, FAILED)
+        if failed.any():
             notes.append(
-                f"{law.name}: {100 * vague:.0f} % of the fits are unidentified, the runs being too "
-                "few or too alike for its coefficients."
+                f"{name}: {100 * failed.mean():.0f} % of the fits have no usable points or no "
+                "finite end, and predict nothing."
             )
+        vague = held_out.code == Code.UNIDENTIFIED
+        if vague.any():
+            why = "the runs being too few or too alike for its coefficients"
+            if single[vague.any(axis=1)].all():
+                why = "as one budget does not show how losses change with it"
+            notes.append(f"{name}: {100 * vague.mean():.0f} % of the fits are unidentified, {why}.")
         if held_out.agreement.min() < AGREE:
             notes.append(
-                f"{law.name}: {100 * held_out.agreement.min():.0f} to "
+                f"{name}: {100 * held_out.agreement.min():.0f} to "
                 f"{100 * held_out.agreement.max():.0f} % of the starts reach the best optimum of "
                 "a target."
             )

@@ -31,7 +31,7 @@ class Comparison:
     test: np.ndarray
     """(splits, points) bool"""
     measured: np.ndarray
-    """(points, targets), nan where not measured or where some law has no value"""
+    """(points, targets), nan where not measured"""
     predicted: np.ndarray
     """(laws, splits, points, targets)"""
     vague: np.ndarray
@@ -42,12 +42,21 @@ class Comparison:
     """(points,) int, the mixture of each point"""
     noise: NoiseFloor
     notes: tuple[str, ...] = ()
+    coefficients: tuple[int, ...] = ()
+    """(laws,) of a target; the law with the fewest is the simplest, or the first of several"""
+    size: np.ndarray | None = None
+    """(points,) parameters of the model, where there are several"""
+
+    @functools.cached_property
+    def scored(self) -> np.ndarray:
+        """(splits, points, targets) bool: held out, measured, and every law has a value there."""
+        valued = np.isfinite(self.predicted).all(axis=0)
+        return self.test[:, :, None] & np.isfinite(self.measured) & valued
 
     @functools.cached_property
     def error(self) -> np.ndarray:
-        """(laws, splits, points, targets) |y − ŷ|/y on held-out points, nan elsewhere."""
-        error = np.abs(self.predicted / self.measured - 1)
-        return np.where(self.test[:, :, None], error, np.nan)
+        """(laws, splits, points, targets) |y − ŷ|/y of what is scored, nan elsewhere."""
+        return np.where(self.scored, np.abs(self.predicted / self.measured - 1), np.nan)
 
     @property
     def decisive(self) -> str:
@@ -60,22 +69,28 @@ class Comparison:
         return self.best_of(self.decisive)
 
     def best_of(self, kind: str) -> str:
-        """The law to trust for a kind of split: the first close to the least error.
+        """The law to trust for a kind of split: the simplest close to the least error.
 
-        Close is half a standard error. Laws are listed simplest first, so that a flexible one has
-        to earn its coefficients: what wins on a few held-out mixtures by chance loses on the next
-        ones. Laws whose coefficients most train parts leave open are passed over, unless all are:
-        what they then predict is where their search happened to start.
+        Close is half a standard error, simple is of few coefficients, so that a flexible law has
+        to earn its own: what wins on a few held-out mixtures by chance loses on the next ones.
+        Laws whose coefficients most train parts leave open are passed over, unless all are: what
+        they then predict is where their search happened to start.
         """
         return self.laws[self._trusted(kind)]
 
     def _trusted(self, kind: str) -> int:
-        vague = np.mean(self.vague[:, self._splits(kind)], axis=(1, 2)) > HALF
-        errors = np.where(vague & ~vague.all(), np.nan, self._mean_errors(kind))
+        errors = np.where(self.passed_over(kind), np.nan, self._mean_errors(kind))
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
         more, spread = np.array(apart).T
-        return int(np.argmax((more <= np.fmax(EARNED * spread, SAME)) & np.isfinite(errors)))
+        close = (more <= np.fmax(EARNED * spread, SAME)) & np.isfinite(errors)
+        counts = np.asarray(self.coefficients or np.zeros(len(self.laws)))
+        return int(np.argmin(np.where(close, counts, np.inf)))
+
+    def passed_over(self, kind: str) -> np.ndarray:
+        """(laws,) bool: most train parts leave coefficients of a law open, but not of every law."""
+        vague = np.mean(self.vague[:, self._splits(kind)], axis=(1, 2)) > HALF
+        return vague & ~vague.all()
 
     def table(self) -> pd.DataFrame:
         """One row a kind of split and law.
@@ -96,9 +111,13 @@ class Comparison:
     def verdict(self) -> str:
         """Which law, by how much, and whether this sweep is enough to tell."""
         table = self.table_of(self.decisive)
-        error = float(table.loc[[self.best], "mre"].iloc[0])
+        error = float(table["mre"][self.best])
         others = table[table["mre"].notna()].drop(self.best).sort_values("mre")
         sentences = [f"{self.best} is off by {_percent(error)} on {self._what()}."]
+        open_ones = self.passed_over(self.decisive)
+        aside = [name for name in others.index if open_ones[self.laws.index(name)]]
+        sentences += map(_aside, aside, others.loc[aside, "difference"])
+        others = others.drop(aside)
         same = others["difference"].abs() < SAME
         if same.any():
             sentences.append(f"{', '.join(others.index[same])} predicts the same here.")
@@ -159,19 +178,29 @@ class Comparison:
         return float(means[law] - means[other]), float(spread)
 
     def _ranking(self, law: int, split: int) -> tuple[float, float, float]:
-        """R² and rank correlation across mixtures, and regret, at the last budget they share."""
-        rows = self._last_rows(split)
-        measured, predicted = self.measured[rows], self.predicted[law, split][rows]
+        """R² and rank correlation across mixtures, and regret, at the last budget they share.
+
+        Of models of one size; the mean over sizes, where there are several.
+        """
+        size = np.zeros(len(self.budget)) if self.size is None else self.size
+        each = [self._ranking_of(law, split, size == one) for one in np.unique(size)]
+        r2, rho, regret = _nanmean(np.array(each), axis=0)
+        return float(r2), float(rho), float(regret)
+
+    def _ranking_of(self, law: int, split: int, those: np.ndarray) -> tuple[float, float, float]:
+        rows = self._last_rows(split, those)
+        scored, predicted = self.scored[split][rows], self.predicted[law, split][rows]
+        measured = np.where(scored, self.measured[rows], np.nan)
         pairs = [_finite(y, p) for y, p in zip(measured.T, predicted.T, strict=True)]
         r2, rho = ([score(*pair) for pair in pairs] for score in (r_squared, spearman))
-        complete = np.isfinite(measured).all(axis=1) & np.isfinite(predicted).all(axis=1)
+        complete = scored.all(axis=1)
         total, guess = measured[complete].mean(axis=1), predicted[complete].mean(axis=1)
         regret = total[np.argmin(guess)] - total.min() if len(total) > 1 else np.nan
         return float(_nanmean(r2, axis=0)), float(_nanmean(rho, axis=0)), float(regret)
 
-    def _last_rows(self, split: int) -> np.ndarray:
-        """The held-out points at the budget that most held-out mixtures have, the largest such."""
-        rows = np.flatnonzero(self.test[split] & np.isfinite(self.measured).any(axis=1))
+    def _last_rows(self, split: int, those: np.ndarray) -> np.ndarray:
+        """Of those, the scored points at the largest budget that most of their mixtures have."""
+        rows = np.flatnonzero(those & self.scored[split].any(axis=1))
         budgets, counts = np.unique(self.budget[rows], return_counts=True)
         at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
@@ -189,6 +218,15 @@ def _against(others: pd.DataFrame) -> str:
         f"{law} ({d})" for law, d, c in zip(others.index, apart, close, strict=True) if c
     )
     return f"This sweep is not enough to tell it from {names} points; measure more mixtures."
+
+
+def _aside(law: str, difference: float) -> str:
+    """About a law that is passed over."""
+    than = "less" if difference < 0 else "more"
+    return (
+        f"{law}, {_points(abs(difference))} points {than}, is passed over: most of the runs it was "
+        "fitted to leave its coefficients open."
+    )
 
 
 def _percent(fraction: float) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -59,15 +60,19 @@ class Curve(Law):
         return jnp.exp(-exponents[0] * features), 1.0
 
 
-def noise_floor(sweep: Sweep) -> NoiseFloor:
-    """The noise of a sweep, as far as its budgets and replicates show it.
+def noise_floor(sweep: Sweep, targets: Sequence[str] | None = None) -> NoiseFloor:
+    """The noise of targets, default all, as far as budgets and replicates of a sweep show it.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> floor = noise_floor(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
     >>> f"{100 * floor.curves:.1f} %, {100 * floor.replicates:.1f} %"
     '0.3 %, 0.4 %'
     """
-    return NoiseFloor(_left_by_curves(sweep), between_replicates(sweep))
+    columns = [sweep.targets.index(t) for t in (sweep.targets if targets is None else targets)]
+    asked = dataclasses.replace(
+        sweep, targets=tuple(sweep.targets[i] for i in columns), loss=sweep.loss[:, columns]
+    )
+    return NoiseFloor(_left_by_curves(asked), between_replicates(asked))
 
 
 def _left_by_curves(sweep: Sweep) -> float:

@@ -16,6 +16,7 @@ from jax import Array
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.arrays import fit_arrays
+from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.fit import law_for_sweep
 from bimix_jax.fitting.residual import Residual
@@ -33,7 +34,7 @@ class Ends(NamedTuple):
     exponents: np.ndarray
     """(searches, targets, exponents)"""
     predicted: np.ndarray
-    """(searches, points, targets) losses, also of points without weight"""
+    """(searches, points, targets) losses, also of points without weight; nan where a fit failed"""
     code: np.ndarray
     """(searches, targets) int, see `Code`"""
     sum_of_squares: np.ndarray
@@ -109,7 +110,8 @@ def _compiled(law: Law, residual: Residual) -> Any:
                 residual=residual, starts=start[:, None], restraint=strength, size=size,
                 tolerance=tolerance,
             )  # fmt: skip
-            predicted = predict_losses(law, found.coefficients, mixture, budget, size)
+            losses = predict_losses(law, found.coefficients, mixture, budget, size)
+            predicted = jnp.where(jnp.isin(found.code, jnp.array(FAILED)), jnp.nan, losses)
             return found.coefficients.exponents, predicted, found.code, found.sum_of_squares
 
         def next_one(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:

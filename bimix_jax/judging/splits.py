@@ -48,6 +48,7 @@ def standard_splits(
     >>> [(split.kind, int(split.train.sum()), int(split.test.sum())) for split in splits]
     [('mixtures', 132, 44), ('budgets', 80, 96), ('both', 60, 24)]
     """
+    kinds = [kinds] if isinstance(kinds, str) else kinds
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
         raise ValueError(f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}.")

@@ -6,13 +6,15 @@ from bimix_jax.laws.additive import AdditiveLaw
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.cross import CrossBiMix
 from bimix_jax.laws.data_mixing import DataMixingLaw, DataMixingLawPlus
-from bimix_jax.laws.law import Law
+from bimix_jax.laws.law import Law, check_law
 from bimix_jax.laws.log_linear import LogLinear
 from bimix_jax.laws.model_size import WithModelSize
 from bimix_jax.laws.repetition import WithRepetition
 from bimix_jax.laws.split_transfer import SplitTransferBiMix
 from bimix_jax.laws.substitution import SplitSubstitutionBiMix, SubstitutionBiMix
 from bimix_jax.laws.transfer import TransferBiMix
+from bimix_jax.laws.warm_up import WithWarmUp
+from bimix_jax.laws.wrapped import WrappedLaw
 
 LAWS: dict[str, type[Law]] = {
     law.name: law
@@ -22,26 +24,34 @@ LAWS: dict[str, type[Law]] = {
     )
 }  # fmt: skip
 """The package's laws by name."""
-WRAPPERS: dict[str, type[Law]] = {law.name: law for law in (WithModelSize, WithRepetition)}
+WRAPPERS: dict[str, type[WrappedLaw]] = {
+    law.name: law for law in (WithModelSize, WithRepetition, WithWarmUp)
+}
 """Laws around another law."""
 
-__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "law_named"]
+__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "check_law", "law_named"]
 
 
 def law_named(name: str) -> Law:
-    """A law of the package by its name, whatever the case.
+    """A law of the package by its name, whatever the case; around another one in parentheses.
 
     Raises:
         ValueError: if there is none, with the nearest name.
 
     >>> law_named("transferbimix")
     TransferBiMix()
+    >>> law_named("WithWarmUp(BiMix)")
+    WithWarmUp(base=BiMix())
     """
-    by_lower = {known.lower(): law for known, law in LAWS.items()}
-    if name.lower() in by_lower:
-        return by_lower[name.lower()]()
-    nearest = difflib.get_close_matches(name.lower(), by_lower, 1, 0.0)[0]
+    outer, opened, rest = name.strip().partition("(")
+    around = opened and rest.endswith(")")
+    by_lower = {each.lower(): each for each in (WRAPPERS if around else LAWS)}
+    found = by_lower.get(outer.strip().lower())
+    if found is not None:
+        return WRAPPERS[found](law_named(rest[:-1])) if around else LAWS[found]()
+    nearest = difflib.get_close_matches(outer.lower(), by_lower, 1, 0.0)[0]
+    inner = f"({rest}" if around else ""
     raise ValueError(
-        f"law is {name!r}; expected one of {', '.join(LAWS)}. Did you mean "
-        f"{by_lower[nearest].name}?"
+        f"law is {name!r}; expected one of {', '.join(LAWS)}, or one of {', '.join(WRAPPERS)} "
+        f"around it, as in WithModelSize(BiMix). Did you mean {by_lower[nearest]}{inner}?"
     )

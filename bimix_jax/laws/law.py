@@ -42,6 +42,8 @@ class Law(abc.ABC):
     """Whether the loss is convex in the mixture whatever the coefficients: optima are global."""
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Exponents that are one number for all targets, as they belong to the training."""
     needs_size: ClassVar[bool] = False
     """Whether the size of the model is a variable of the law."""
     backward: ClassVar[bool] = False
@@ -83,6 +85,15 @@ class Law(abc.ABC):
         Batches then need one exponential an amplitude and none for slopes.
         """
         return None
+
+    @property
+    def label(self) -> str:
+        """What tables, pictures and notes call the law."""
+        return self.name
+
+    def ties(self, tied: Sequence[str]) -> tuple[str, ...]:
+        """The exponents that targets share where a fit ties these."""
+        return tuple(dict.fromkeys((*self.shared, *tied)))
 
     def names(self, domains: Sequence[str]) -> tuple[str, ...]:
         """The name of every exponent, for a sweep's domains."""
@@ -129,7 +140,7 @@ class Law(abc.ABC):
 
     def unusable_reason(self) -> str:
         """Why `usable` refuses a row, for the notes of a fit."""
-        return f"{self.name} has no value there"
+        return f"{self.label} has no value there"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.
@@ -176,3 +187,11 @@ class Law(abc.ABC):
         """
         named = {name: amplitudes[..., i] for i, name in enumerate(self.amplitude_names)}
         return named | {name: exponents[..., i] for i, name in enumerate(self.exponent_names)}
+
+
+def check_law(law: object) -> None:
+    """Raise ValueError unless `law` is an instance of a law."""
+    if isinstance(law, Law):
+        return
+    hint = " A name is found by law_named." if isinstance(law, str) else ""
+    raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.{hint}")

@@ -41,11 +41,19 @@ class WithModelSize(WrappedLaw):
     size: float | None = None
 
     name: ClassVar[str] = "WithModelSize"
+    layer: ClassVar[int] = 3
     needs_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.form not in FORMS:
             raise ValueError(f"form is {self.form!r}; expected one of {', '.join(FORMS)}.")
+
+    @property
+    def label(self) -> str:
+        """Its name and the base's, and the form where it adds."""
+        further = ", additive" if self.form == "additive" else ""
+        return f"{self.name}({self.base.label}{further})"
 
     @property
     def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -95,12 +103,17 @@ class WithModelSize(WrappedLaw):
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """Those at the size that predictions are for."""
+        size = jnp.asarray(self._size(), budget.dtype)
+        return self.features_at_size(mixture, own, budget, size)
+
+    def _size(self) -> float:
+        """That predictions are for."""
         if self.size is None:
             raise ValueError(
                 "law: WithModelSize predicts for one model size; say which by "
-                "fitted.at_model_size(7e9), or pass size=."
+                "fitted.at_model_size(7e9), which bootstrap takes too, or pass size=."
             )
-        return self.features_at_size(mixture, own, budget, jnp.asarray(self.size, budget.dtype))
+        return self.size
 
     def features_at_size(self, mixture: Array, own: Array, budget: Array, size: Any) -> Any:
         """(log of N/N₀, features of the base)."""
@@ -120,7 +133,7 @@ class WithModelSize(WrappedLaw):
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """That of the base, times (N/N₀)^−δ."""
         scale, exponent = self.base.power_of_own(exponents[1:], amplitudes, budget)
-        return scale * (self.size / self.reference) ** -exponents[0], exponent  # type: ignore[operator]
+        return scale * (self._size() / self.reference) ** -exponents[0], exponent  # type: ignore[operator]
 
     @property
     def is_power_of_own(self) -> bool:

@@ -44,9 +44,11 @@ class WithRepetition(WrappedLaw):
     capacities: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "WithRepetition"
+    layer: ClassVar[int] = 2
     convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         pairs = self.available.items() if isinstance(self.available, Mapping) else self.available
         tokens = tuple((str(domain), float(count)) for domain, count in pairs)
         wrong = [f"{domain}: {count:g}" for domain, count in tokens if not 0 < count < np.inf]

@@ -1,7 +1,7 @@
 """What a law around another law hands through to it."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,10 +15,35 @@ class WrappedLaw(Law):
 
     base: Law
 
+    layer: ClassVar[int] = 0
+    """Which goes around which: the one with the larger number, so that each finds what it needs."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Law):
+            raise ValueError(
+                f"law: {self.name} is around {self.base!r}; expected an instance of a law, "
+                f"{self.name}(BiMix()) for example."
+            )
+        if isinstance(self.base, WrappedLaw) and self.base.layer >= self.layer:
+            raise ValueError(
+                f"law: {self.name} is around {self.base.label}; expected {self.base.name} only once"
+                f" and outside, as in {self.base.name}({self.name}(BiMix()))."
+            )
+
     @property
     def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Those of the base."""
         return self.base.exponent_names
+
+    @property
+    def label(self) -> str:
+        """Its name and, in parentheses, the base's."""
+        return f"{self.name}({self.base.label})"
+
+    @property
+    def shared(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the base."""
+        return self.base.shared
 
     @property
     def amplitude_names(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.names import align_weights
@@ -15,7 +15,7 @@ from bimix_jax.names import align_weights
 def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Weights (targets,), 0 where the fit of a target failed, and notes on those."""
     asked = align_weights(weights, fitted.targets)
-    failed = np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]) & (asked > 0)
+    failed = np.isin(fitted.code, FAILED) & (asked > 0)
     vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed
     failed |= vague
     if np.all(failed | (asked == 0)):
@@ -43,7 +43,7 @@ def goal_weights(
 def counted_coefficients(fitted: Fit, weights: np.ndarray, asked: Constraints) -> Coefficients:
     """Coefficients in which a failed or uncounted fit is no obstacle: its loss is 0."""
     guarded = asked.guardrail is not None
-    used = (weights > 0) | (guarded & ~np.isin(fitted.code, [Code.BAD_DATA, Code.NONFINITE]))
+    used = (weights > 0) | (guarded & ~np.isin(fitted.code, FAILED))
     c: Any = fitted.coefficients
     return c._replace(
         amplitudes=np.where(used[:, None], c.amplitudes, 0.0),

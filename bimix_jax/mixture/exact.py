@@ -117,7 +117,8 @@ def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTe
     log_slope = jnp.where(defined, log_slope, jnp.nan)
     if feasible.pull is None:
         return PowerTerms(log_slope, safe_exponent, None, None)
-    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.pull_to, log_slope.dtype), 1e-300))
+    least = jnp.finfo(log_slope.dtype).tiny
+    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.pull_to, log_slope.dtype), least))
     return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.pull), log_to)
 
 

@@ -93,4 +93,4 @@ def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVE
     for _ in range(min(count, len(left))):
         distance = np.min([np.abs(left - c).sum(axis=1) for c in chosen], axis=0)
         chosen.append(left[np.argmax(distance)])
-    return np.array(chosen[1:])
+    return np.array(chosen[1:]).reshape(-1, len(best))

@@ -19,12 +19,13 @@ from bimix_jax.mixture.constraints import Constraints, mixture_of
 from bimix_jax.mixture.counted import counted_coefficients, counted_weights, goal_weights
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
 from bimix_jax.mixture.flatness import as_good, far_apart
+from bimix_jax.mixture.goals import budget_for_goals
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective, guarded_rows
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.proportions import (
     Method,
-    least_budget,
     optimal_proportions,
+    powers_of_own,
     resolve_method,
 )
 from bimix_jax.mixture.remarks import (
@@ -93,7 +94,7 @@ def optimize_mixture(
     feasible = _resolved(fitted, asked, at, beside)
     chosen = resolve_method(fitted.law, method, False, feasible, kind)
     if objective == "budget":
-        at = _least_budget(fitted, coefficients, counted, chosen, feasible)
+        at = _at_goals(fitted, asked, problem, coefficients, counted, chosen, beside)
         feasible = _resolved(fitted, asked, at, beside)
     arguments = MixtureArguments(coefficients, np.asarray(at), counted, feasible)
     mixture = _solve(problem, chosen, arguments)
@@ -102,6 +103,24 @@ def optimize_mixture(
         fitted, asked, problem, arguments, chosen, mixture, beside, uncounted,
         getattr(objective, "__name__", str(objective)),
     )  # fmt: skip
+
+
+def _at_goals(
+    fitted: Fit, asked: Constraints, problem: MixtureProblem, coefficients: Coefficients,
+    weights: np.ndarray, method: Method, reference: np.ndarray,
+) -> float:  # fmt: skip
+    """The least budget at which some mixture reaches every goal."""
+
+    def resolve(within: Constraints, budget: float) -> FeasibleSet:
+        return _resolved(fitted, within, budget, reference)
+
+    def solve(budget: float, feasible: FeasibleSet) -> np.ndarray:
+        arguments = MixtureArguments(coefficients, np.asarray(budget), weights, feasible)
+        return _solve(problem, method, arguments)
+
+    with np.errstate(divide="ignore"):
+        goals = 1 / weights
+    return budget_for_goals(fitted, coefficients, goals, method, asked, resolve, solve)
 
 
 def _described(
@@ -185,7 +204,8 @@ def _resolved(fitted: Fit, asked: Constraints, budget: float, reference: np.ndar
     feasible = asked.resolve(fitted, budget, reference)
     if feasible.allowed is None or not fitted.law.is_power_of_own:
         return feasible
-    alpha = np.asarray(fitted.coefficients.exponents)[:, 0]
+    with jax.enable_x64(True):
+        alpha = np.asarray(powers_of_own(fitted.law, fitted.coefficients, budget)[1])
     floors = {
         target: float(feasible.guarded[fitted.domains.index(target)] * (1 + more) ** (-1 / a))
         for target, more, a in zip(fitted.targets, feasible.allowed, alpha, strict=True)
@@ -212,29 +232,6 @@ def _best(law: Law, method: Method, objective: Objective, arguments: MixtureArgu
 
 
 _optimum = jit(_best, static_argnums=(0, 1, 2))
-
-
-def _least_budget(
-    fitted: Fit, coefficients: Coefficients, weights: np.ndarray, method: Method,
-    feasible: FeasibleSet,
-) -> float:  # fmt: skip
-    with np.errstate(divide="ignore"):
-        goals = 1 / weights
-    with jax.enable_x64(True):
-        found = _reaching(fitted.law, method, coefficients, goals, feasible)
-    if not np.isfinite(found.budget):
-        raise InfeasibleError(
-            "goals: no budget reaches all of them, even without end, with any mixture allowed; "
-            "raise some, or relax the constraints."
-        )
-    return float(fitted.check_budget(float(found.budget)))
-
-
-def _reach(law: Law, method: Method, coefficients: Coefficients, goals: Any, feasible: Any) -> Any:
-    return least_budget(law, coefficients, goals, method=method, constraints=feasible)
-
-
-_reaching = jit(_reach, static_argnums=(0, 1))
 
 
 def _refuse_infeasible(

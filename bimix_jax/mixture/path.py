@@ -152,8 +152,8 @@ def _bands(
     theirs = bootstrap.fitted
     if (theirs.law, theirs.domains, theirs.targets) != (fitted.law, fitted.domains, fitted.targets):
         raise ValueError(
-            f"bootstrap: of {theirs.law.name} on {', '.join(theirs.targets)}; expected "
-            f"{fitted.law.name} on {', '.join(fitted.targets)}, as fitted."
+            f"bootstrap: of {theirs.law.label} on {', '.join(theirs.targets)}; expected "
+            f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
         )
     drawn = _solved(fitted, bootstrap.resampled.coefficients, at, weights, constraints)[0]
     lost = np.any(bootstrap.failed & (weights > 0), axis=1)

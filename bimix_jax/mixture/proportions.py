@@ -86,7 +86,7 @@ def optimal_proportions(
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
         if objective == "mean":
             scale = scale / jnp.sum(weights)
-        floors = _guard_by_domain(coefficients, allowed)
+        floors = _guard_by_domain(law, coefficients, budget, allowed)
         return exact_proportions(scale, exponent, floors, allowed, objective)
     return _by_gradient(MixtureProblem(law, objective), arguments)
 
@@ -177,7 +177,7 @@ def _why_not_exact(
     law: Law, shared: bool, feasible: FeasibleSet | None, objective: Objective
 ) -> str:
     if not law.is_power_of_own:
-        return f"does not exist for {law.name}"
+        return f"does not exist for {law.label}"
     if shared:
         return "needs targets with an own domain each, and two share one"
     if callable(objective):
@@ -189,24 +189,31 @@ def _why_not_exact(
     return ""
 
 
-def _guard_by_domain(coefficients: Coefficients, feasible: FeasibleSet) -> Array | None:
+def _guard_by_domain(
+    law: Law, coefficients: Coefficients, budget: Array, feasible: FeasibleSet
+) -> Array | None:
     """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
     if feasible.allowed is None:
         return None
-    alpha = coefficients.exponents[:, 0]
+    _, alpha = powers_of_own(law, coefficients, budget)
     bounded = jnp.isfinite(feasible.allowed) & (alpha > 0)
     room = jnp.log1p(jnp.where(bounded, feasible.allowed, 0.0))
     share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
     return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guarded
 
 
+def powers_of_own(law: Law, coefficients: Coefficients, budget: ArrayLike) -> tuple[Array, Array]:
+    """K and α (targets,) of targets whose loss is K·r_own^−α at a budget ()."""
+    return jax.vmap(lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale))(
+        coefficients
+    )
+
+
 def _power_by_domain(
     law: Law, coefficients: Coefficients, budget: Array, weights: Array
 ) -> tuple[Array, Array]:
     """Weighted K and α of the target that each domain is the own of; K = 0 where there is none."""
-    scale, exponent = jax.vmap(
-        lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale)
-    )(coefficients)
+    scale, exponent = powers_of_own(law, coefficients, budget)
     # Where two targets share a domain under jit, nan is the only honest answer.
     alone = jnp.where(jnp.sum(coefficients.own, axis=0) > 1, jnp.nan, 1.0)
     counted = jnp.where(weights > 0, weights * scale, 0.0)

@@ -65,7 +65,7 @@ def proof_note(problem: MixtureProblem) -> tuple[str, ...]:
     """Whether the optimum may be a local one."""
     if problem.convex:
         return ()
-    what = "An objective of your own" if callable(problem.objective) else problem.law.name
+    what = "An objective of your own" if callable(problem.objective) else problem.law.label
     return (f"{what} need not be convex in the mixture: the optimum is a local one, unproven.",)
 
 

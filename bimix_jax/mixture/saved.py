@@ -46,7 +46,9 @@ def objective_values(
     """(mixtures,) objectives of losses (mixtures, targets); those of weight 0 may be infinite."""
     if callable(problem.objective):
         with jax.enable_x64(True):
-            return np.asarray(jax.vmap(problem.objective)(jnp.asarray(losses)))
+            # What is not counted is 0 to the search, too.
+            seen = np.where(weights > 0, losses, 0.0)
+            return np.asarray(jax.vmap(problem.objective)(jnp.asarray(seen)))
     counted = weights > 0
     if problem.objective == "worst":
         return np.max(weights[counted] * losses[:, counted], axis=1)

@@ -191,7 +191,7 @@ def _about_front(
         notes.append(f"In neither group, so that they do not count: {', '.join(ignored)}.")
     if not fitted.law.convex:
         notes.append(
-            f"{fitted.law.name} is not convex in the mixture: dents of the front are missing."
+            f"{fitted.law.label} is not convex in the mixture: dents of the front are missing."
         )
     means = [losses[:, [fitted.targets.index(t) for t in group]].mean(axis=1) for group in groups]
     back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))

@@ -43,7 +43,7 @@ def between_laws(
     >>> found.gains.loc["BiMix", "BiMix"] >= found.gains.loc["BiMix", "LogLinear"]
     np.True_
     """
-    names = [fitted.law.name for fitted in fits]
+    names = [fitted.law.label for fitted in fits]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"fits are of {', '.join(names) or 'no law'}; expected different laws.")
     domains = fits[0].domains

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.laws.law import Law
@@ -60,7 +60,7 @@ class Bootstrap:
 
         Such a resample has no value for the target.
         """
-        worse = np.isin(self.resampled.code, [Code.BAD_DATA, Code.NONFINITE])
+        worse = np.isin(self.resampled.code, FAILED)
         lost = self.fitted.identified & ~self.resampled.identified
         return np.asarray(worse | lost.any(axis=2))
 

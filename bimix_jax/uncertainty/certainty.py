@@ -95,7 +95,7 @@ class Certainty:
         return (
             f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
             f"recommended mixture is better with probability {self.shown_probability()}, if "
-            f"{self.bootstrap.fitted.law.name} is true."
+            f"{self.bootstrap.fitted.law.label} is true."
         )
 
     def shown_probability(self) -> str:

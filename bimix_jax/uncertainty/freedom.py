@@ -43,10 +43,15 @@ def mixtures_and_coefficients(
     exponents = np.asarray(fitted.coefficients.exponents)
     free = fitted.identified & (exponents > lower) & (exponents < upper)
     traces = [
-        _trace(slopes[t], pull[t] * fitted.restraint[t], free[t], count[:, t])
+        _trace(slopes[t], _pulled(pull[t], fitted.restraint[t]), free[t], count[:, t])
         for t in range(len(fitted.targets))
     ]
     return (count > 0).sum(axis=0), np.maximum(np.array(traces) - 1, 0.0)
+
+
+def _pulled(pull: np.ndarray, strength: float) -> np.ndarray:
+    """Pulls (exponents,) at a strength, which may be infinite."""
+    return np.multiply(pull, strength, out=np.zeros_like(pull), where=pull > 0)
 
 
 @functools.partial(jit, static_argnums=0)

@@ -28,7 +28,7 @@ def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
     _proportions(left, sure, reference)
     _gain(right, sure, reference)
     figure.suptitle(
-        f"{sure.bootstrap.fitted.law.name}: the mixture for {EngFormatter()(sure.optimum.budget)} "
+        f"{sure.bootstrap.fitted.law.label}: the mixture for {EngFormatter()(sure.optimum.budget)} "
         f"{sure.optimum.unit}, and how sure it is"
     )
     return figure

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from bimix_jax.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.fit import point_weights
 from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
 from bimix_jax.fitting.residual import Residual
@@ -152,7 +152,7 @@ def _compiled(method: Method, chunk: int) -> Any:
 def _as_fit(fitted: Fit, found: Any) -> Fit:
     """The arrays of an `ArrayFit` by name; amplitudes nan where a resample failed."""
     count = len(found.code)
-    failed = np.isin(found.code, [Code.BAD_DATA, Code.NONFINITE])
+    failed = np.isin(found.code, FAILED)
     amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)
 
     def alike(values: np.ndarray) -> np.ndarray:

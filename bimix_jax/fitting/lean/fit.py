@@ -48,11 +48,14 @@ class LeanFit(NamedTuple):
 
 @functools.cache
 def is_lean(law: Law, domains: int) -> bool:
-    """Whether the search can fit a law: few exponents, none fixed, no restraint."""
+    """Whether the search can fit a law: few exponents, none fixed, shared or restrained."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
-    free = type(law).fixed is Law.fixed and law.restraint(own) is None
-    return few and free and not law.domain_exponent_names
+    kind = type(law)
+    free = law.restraint(own) is None and all(
+        getattr(kind, name) is getattr(Law, name) for name in ("fixed", "least", "gauges")
+    )
+    return few and free and not law.domain_exponent_names and not law.shared
 
 
 def lean_fit(

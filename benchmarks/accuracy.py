@@ -29,7 +29,10 @@ from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
 WARM_UP = 573_440
-JUDGED = tuple(law.name for law in LAWS_JUDGED)
+JUDGED = tuple(law.label for law in LAWS_JUDGED)
+MEASURED: dict[str, bx.Law] = {
+    law.label: law for law in (*(kind() for kind in LAWS.values()), *LAWS_JUDGED)
+}
 PICKED = "picked by the judge"
 
 
@@ -90,8 +93,8 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     """Errors on one split, %, of every law, of the judge's pick and of regressions."""
     found: dict[str, object] = {"split": split.kind}
     emphasis = LATER if later_held_out(sweep, split) else 0.0
-    for law in LAWS.values():
-        found[law.name] = law_error(sweep, split, law(), emphasis)
+    for name, law in MEASURED.items():
+        found[name] = law_error(sweep, split, law, emphasis)
     judged = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep))
     picked = judged.best_of(split.kind)
     found |= {PICKED: found[picked], "pick": picked}
@@ -169,13 +172,13 @@ def regmix_pairs(folder: Path) -> tuple[Sweep, Sweep] | None:
 def regmix_test(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
     """Fit on the train pair, score on the test pair."""
     scores: dict[str, dict[str, object]] = {}
-    for law in LAWS.values():
-        overall = bx.evaluate(bx.fit(train, law()), test).table().loc["overall"]
-        scores[law.name] = {
+    for name, law in MEASURED.items():
+        overall = bx.evaluate(bx.fit(train, law), test).table().loc["overall"]
+        scores[name] = {
             "mre %": 100 * overall["mre"], "spearman": overall["spearman"],
             "points scored": int(overall["points"]),
         }  # fmt: skip
-        yield {"method": law.name, **scores[law.name]}
+        yield {"method": name, **scores[name]}
     picked = bx.compare(train, JUDGED).best
     yield {"method": f"{PICKED}: {picked}", **scores[picked]}
     yield from regmix_baselines(train, test)

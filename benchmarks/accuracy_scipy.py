@@ -23,6 +23,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks import scipy_fit
 from benchmarks.accuracy import (
+    MEASURED,
     PICKED,
     domains_of,
     end_to_end,
@@ -31,10 +32,10 @@ from benchmarks.accuracy import (
     sweeps,
 )
 from benchmarks.report import RESULTS, report
-from bimix_jax.laws import LAWS
 from bimix_jax.sweep import Sweep
 
 REGMIX = "regmix 1M"
+NAMES = list(MEASURED)
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=20)
-    parser.add_argument("--laws", nargs="*", default=list(LAWS), choices=list(LAWS), metavar="LAW")
+    parser.add_argument("--laws", nargs="*", default=NAMES, choices=NAMES, metavar="LAW")
     parser.add_argument("--sweeps", nargs="*", help="names of those to fit; all by default")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -76,7 +77,7 @@ def parted(folder: Path, seeds: int) -> Iterator[tuple[str, Sweep, list[bx.Split
 
 def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> dict[str, float]:
     """Mean over targets of the mean relative error of the laws, %, where they have a value."""
-    return {name: law_error(sweep, split, LAWS[name](), starts) for name in laws}
+    return {name: law_error(sweep, split, MEASURED[name], starts) for name in laws}
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
@@ -124,7 +125,9 @@ Cells = dict[tuple[str, str], dict[str, float]]
 def last_report() -> Cells:
     """Mean error of the laws by sweep and kind of split, from the last results."""
     return {
-        (row["sweep"], row["held out"]): {law: row[law] for law in LAWS if row.get(law) is not None}
+        (row["sweep"], row["held out"]): {
+            law: row[law] for law in MEASURED if row.get(law) is not None
+        }
         for row in rows_in("accuracy_scipy")
     }
 
@@ -136,7 +139,7 @@ def rows_of(
     for kind, rows in found.groupby("split", sort=False):
         anew = rows.drop(columns="split").mean().to_dict()
         each = last.get((name, str(kind)), {}) | anew
-        means = pd.Series({law: each.get(law, np.nan) for law in LAWS})
+        means = pd.Series({law: each.get(law, np.nan) for law in MEASURED})
         pick = picked.get((name, str(kind)), np.nan)
         if means.isna().all():
             continue

@@ -468,3 +468,14 @@ def test_the_gauge_can_be_that_of_a_larger_sweep(noisy, fitted_noisy):
     for i, target in enumerate(DOMAINS):
         alone = fitted_noisy.predict(np.eye(3)[i], budget=4 * 6.4e9)
         assert larger.table().loc[target, "A"] == pytest.approx(alone[target], rel=1e-7)
+
+
+def test_weights_of_all_targets_are_in_the_order_of_the_sweep(noisy):
+    weight = np.ones(noisy.loss.shape)
+    weight[noisy.budget < noisy.budget.max(), noisy.targets.index("web")] = 0.0
+    for targets in (noisy.targets, noisy.targets[::-1], noisy.targets[:0:-1]):
+        found = bx.fit(noisy, targets=targets, weight=weight)
+        counts = dict(zip(found.targets, found.points, strict=True))
+        assert all(
+            (points < len(noisy.budget)) == (target == "web") for target, points in counts.items()
+        )

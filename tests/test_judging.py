@@ -211,3 +211,89 @@ def test_the_command_prints_a_verdict_and_draws(tmp_path):
     found = json.loads(CliRunner().invoke(app, [*options, "--json"]).output)
     assert found["best"] == "BiMix"
     assert set(found["splits"]) == {"mixtures", "budgets", "both"}
+
+
+def test_fits_that_fail_predict_nothing_and_are_said():
+    table = frame(noise=0.01)
+    runs = table["run"].unique()
+    table.loc[table["run"].isin(runs[2:]), "loss_web"] = np.nan
+    sweep = bx.read_sweep(table)
+    train = np.isin(sweep.run, runs[2:8])
+    judged = bx.compare(sweep, [BiMix()], [Split("mine", train, ~train)])
+    assert np.isnan(judged.error[..., judged.targets.index("web")]).all()
+    assert judged.table()["mre"].iloc[0] < 0.05
+    assert any("BiMix: 33 % of the fits have no usable points" in note for note in judged.notes)
+    assert any("held-out losses are not scored" in note for note in judged.notes)
+
+
+def test_a_law_without_any_value_is_named(sweep):
+    class Nowhere(LogLinear):
+        name = "Nowhere"
+
+        def usable(self, mixture, own):
+            return mixture[0] > 2
+
+    with pytest.raises(ValueError, match=r"no held-out loss of mixtures .* there: Nowhere"):
+        bx.compare(sweep, [BiMix(), Nowhere()], ["mixtures"], repeats=1)
+
+
+def test_the_verdict_says_which_better_law_is_passed_over():
+    errors = [np.full(8, 0.02), np.linspace(0.009, 0.011, 8)]
+    verdict = hand_made(errors, vague=[False, True]).verdict()
+    assert verdict.startswith("one is off by 2.00 %")
+    assert "other, 1.00 points less, is passed over: most of the runs" in verdict
+    assert "tell it from" not in verdict
+
+
+def test_the_simplest_of_equal_laws_is_trusted_whatever_their_order(sweep):
+    judged = bx.compare(sweep, [TransferBiMix(), BiMix()], ["mixtures"], repeats=2)
+    assert judged.best == "BiMix"
+    assert judged.coefficients == (7, 4)
+
+
+def test_the_noise_is_that_of_the_targets_that_are_judged(sweep):
+    judged = bx.compare(sweep, [BiMix()], ["mixtures"], repeats=1, targets=["code"])
+    assert judged.noise.curves == pytest.approx(noise_floor(sweep, ["code"]).curves)
+    only = bx.read_sweep(frame(noise=0.01).drop(columns=["loss_web", "loss_books"]))
+    assert judged.noise.curves == pytest.approx(noise_floor(only).curves)
+
+
+def test_names_of_splits_and_splits_go_together(sweep):
+    own = standard_splits(sweep, ["budgets"])[0]._replace(kind="mine")
+    judged = bx.compare(sweep, "BiMix", [own, "mixtures"], repeats=2)
+    assert judged.kinds == ("mine", "mixtures", "mixtures")
+    assert bx.compare(sweep, ["BiMix"], "mixtures", repeats=1).kinds == ("mixtures",)
+    with pytest.raises(ValueError, match="splits names both of them"):
+        bx.compare(sweep, ["BiMix"], [own, "both of them"])
+
+
+def test_one_budget_is_named_as_the_reason_why_fits_are_open():
+    sweep = bx.read_sweep(last_budget(frame(noise=0.01)))
+    notes = bx.compare(sweep, [BiMix()], repeats=1).notes
+    assert any("unidentified, as one budget does not show how losses change" in n for n in notes)
+
+
+def test_domains_that_no_mixture_tells_apart_are_named_to_every_law_that_asks(sweep):
+    table = frame(noise=0.01)
+    half = (table["r_web"] + table["r_code"]) / 2
+    alike = bx.read_sweep(table.assign(r_web=half, r_code=half))
+    for notes in (
+        bx.fit(alike, bx.DataMixingLaw()).notes,
+        bx.compare(alike, [BiMix(), bx.AdditiveLaw()], ["mixtures"], repeats=1).notes,
+    ):
+        assert any("cannot tell the effects of these domains apart" in note for note in notes)
+        assert any("web, code" in note for note in notes)
+    assert not any("tell the effects" in note for note in bx.fit(alike, BiMix()).notes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((frame(), ["BiMix"]), "sweep is a DataFrame; expected what read_sweep returns"),
+        ((None, [BiMix]), "expected an instance of a law"),
+    ],
+)
+def test_what_is_no_sweep_or_no_law_is_named(sweep, arguments, message):
+    given, laws = arguments
+    with pytest.raises(ValueError, match=message):
+        bx.compare(sweep if given is None else given, laws)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
 from bimix_jax.compilation import REASSOCIATED
 from bimix_jax.fitting.lean import fit_lean, is_lean
@@ -190,3 +191,39 @@ def test_a_wild_step_whose_squares_cancel_is_not_taken(norm):
     assert wild.damping > before.damping
     sound = _better(before, [jnp.array(2.0)], terms(0.09, 0.02))
     assert sound.params == [2.0]
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeastATenth(bx.Law):
+    """BiMix whose α is not below .1."""
+
+    name = "AtLeastATenth"
+    exponent_names = ("alpha", "beta")
+    amplitude_names = ("AB", "AC")
+    needs_own = True
+
+    def bounds(self, domains):
+        return [(1e-9, 5.0), (1e-3, 10.0)]
+
+    def starts(self, domains):
+        return [(0.2, 0.3), (0.2, 0.9)]
+
+    def least(self, own):
+        return jnp.array([0.1, -jnp.inf], own.dtype)
+
+    def features(self, mixture, own, budget):
+        return jnp.log(own @ mixture), jnp.log(budget)
+
+    def basis(self, exponents, features):
+        power = jnp.exp(-exponents[0] * features[0])
+        return power * jnp.exp(-exponents[1] * features[1]), power
+
+
+def test_lower_bounds_of_a_target_hold_in_batches_and_resamples(embedded):
+    fitted = bx.fit(embedded, AtLeastATenth())
+    many = bx.fit_many({"one": embedded}, AtLeastATenth())["one"]
+    np.testing.assert_allclose(
+        many.coefficients.exponents, fitted.coefficients.exponents, rtol=1e-5
+    )
+    resampled = bx.bootstrap(embedded, fitted, n=10).resampled
+    assert resampled.coefficients.exponents[..., 0].min() >= 0.1

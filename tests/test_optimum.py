@@ -1,14 +1,17 @@
 """The best mixture by name, and what is said beside it."""
 
+import dataclasses
 import json
 from itertools import pairwise
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
+from bimix_jax.mixture.feasible import feasible_set
 from bimix_jax.mixture.remarks import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
@@ -290,3 +293,66 @@ def test_document_is_json_with_everything_in_it(real):
     assert document["observed"]["python"].keys() == {"min", "max", "flag"}
     assert document["notes"] == list(real.notes)
     assert document["method"] == "exact"
+
+
+def test_tokens_that_run_out_count_in_the_least_budget(embedded_fit):
+    few = bx.Constraints(available={"latex": 4e5}, epochs=1)
+    goals = {"latex": 4.6, "c": 5.0, "german": 5.5}
+    best = bx.optimize_mixture(embedded_fit, constraints=few, objective="budget", goals=goals)
+    assert all(best.losses[target] <= goal * (1 + 1e-6) for target, goal in goals.items())
+    assert best.mixture["latex"] * best.budget <= 4e5 * (1 + 1e-6)
+    with jax.enable_x64(True):
+        for share, reached in ((1.0, True), (0.999, False)):
+            budget = share * best.budget
+            weights = {target: 1 / goal for target, goal in goals.items()}
+            ratio = bx.optimize_mixture(
+                embedded_fit, budget, weights, constraints=few, objective="worst"
+            )
+            assert bool(ratio.objective <= 1 + 1e-6) == reached
+    with pytest.raises(bx.InfeasibleError, match="with the tokens available"):
+        bx.optimize_mixture(
+            embedded_fit, constraints=few, objective="budget", goals={"latex": 3.55, "c": 4.35}
+        )
+
+
+def test_a_function_sees_the_same_losses_in_the_search_and_in_the_report(fitted):
+    def smooth(losses):
+        return jax.nn.logsumexp(5 * losses) / 5
+
+    best = bx.optimize_mixture(fitted, weights={"web": 1.0, "code": 1.0}, objective=smooth)
+    seen = np.where(best.weights > 0, best.losses, 0.0)
+    assert best.objective == pytest.approx(float(smooth(seen)), rel=1e-6)
+    assert best.objective <= best.reference_objective
+
+
+def test_guardrails_of_a_law_around_bimix_are_those_of_its_losses(embedded):
+    both = bx.stack_sizes(
+        {"1.3M": embedded, "5M": dataclasses.replace(embedded, loss=embedded.loss * 0.95)}
+    )
+    sized = bx.fit(both, bx.WithModelSize(bx.BiMix())).at_model_size(5e6)
+    weights = dict.fromkeys(sized.targets, 1.0) | {"latex": 10.0}
+    exact, gradient = (
+        bx.optimize_mixture(
+            sized, weights=weights, method=method, constraints=bx.Constraints(guardrail=0.01)
+        )
+        for method in ("exact", "gradient")
+    )
+    assert exact.objective == pytest.approx(gradient.objective, rel=1e-6)
+    assert (exact.losses / exact.reference_losses).max() <= 1.01 + 1e-6
+
+
+def test_a_pull_to_no_share_is_the_same_in_single_precision():
+    feasible = dataclasses.replace(
+        feasible_set(np.zeros(3), np.array([0.0, 1, 1])),
+        pull=np.array(0.05), pull_to=np.array([0.0, 0.4, 0.6]),
+    )  # fmt: skip
+    found = []
+    for dtype in (np.float64, np.float32):
+        arrays = ([[0.1, 0.5]] * 3, np.ones((3, 2)), np.eye(3), np.ones(3))
+        coefficients = bx.Coefficients(*(np.asarray(a, dtype) for a in arrays))
+        with jax.enable_x64(dtype is np.float64):
+            weights = np.array([0, 1, 1], dtype)
+            found.append(np.asarray(bx.optimal_proportions(
+                bx.BiMix(), coefficients, 1.0, weights, method="exact", constraints=feasible
+            )))  # fmt: skip
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)

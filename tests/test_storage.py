@@ -216,3 +216,14 @@ def test_a_missing_folder_is_named_and_not_made(fitted, tmp_path):
     with pytest.raises(FileNotFoundError, match="gone does not exist"):
         fitted.save(tmp_path / "gone" / "fit.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fits_of_a_batch_are_files_that_every_reader_takes(tmp_path):
+    fitted = bx.fit_many({"one": bx.read_sweep(frame(noise=0.01))})["one"]
+    fitted.save(tmp_path / "fit.json")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads((tmp_path / "fit.json").read_text(), parse_constant=refuse)
+    np.testing.assert_array_equal(bx.load_fit(tmp_path / "fit.json").agreement, fitted.agreement)

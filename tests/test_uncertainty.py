@@ -304,3 +304,18 @@ def test_values_that_are_missing_do_not_count_until_they_are_most():
 def test_the_picture_shows_the_gain(sure):
     title = bx.plots.plot_certainty(sure, "uniform").axes[1].get_title()
     assert f"{100 * sure.gain:.2f} %" in title
+
+
+def test_a_fit_held_at_the_simpler_law_has_the_freedom_of_that(embedded):
+    plain = bx.bootstrap(embedded, bx.BiMix(), n=20).freedom
+    held = bx.bootstrap(embedded, bx.TransferBiMix(), n=20, restraint=np.inf).freedom
+    assert held.units == plain.units
+    assert held.coefficients == pytest.approx(plain.coefficients, rel=1e-6)
+
+
+def test_laws_of_unlike_targets_share_what_weights_each_can_use(embedded):
+    table = embedded.to_frame().assign(loss_novel=lambda t: t["loss_c"] * 1.1)
+    sweep = bx.read_sweep(table)
+    fits = [bx.fit(sweep, law) for law in (bx.BiMix(), bx.TransferBiMix())]
+    found = bx.between_laws(fits, weights={"novel": 1.0, "c": 1.0})
+    assert found.gains.shape == (2, 2)

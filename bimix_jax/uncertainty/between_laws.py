@@ -1,6 +1,6 @@
 """What the choice of the law does to the recommended mixture, beside what the runs do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,13 @@ def between_laws(
     if any(fitted.domains != domains for fitted in fits):
         raise ValueError("fits differ in their domains; expected fits to one sweep.")
     optima = [
-        optimize_mixture(fitted, budget, weights, reference=reference, constraints=constraints)
+        optimize_mixture(
+            fitted,
+            budget,
+            _its_own(weights, fitted, fits),
+            reference=reference,
+            constraints=constraints,
+        )
         for fitted in fits
     ]
     mixtures = pd.DataFrame({name: best.mixture for name, best in zip(names, optima, strict=True)})
@@ -61,6 +67,14 @@ def between_laws(
     spread = {"least": mixtures.min(axis=1), "largest": mixtures.max(axis=1)}
     table = pd.DataFrame(gains, index=pd.Index(names, name="predicted by"), columns=names)
     return BetweenLaws(mixtures.assign(**spread).rename_axis("domain"), table)
+
+
+def _its_own(weights: Any, fitted: Fit, fits: Sequence[Fit]) -> Any:
+    """The weights of targets that a law can express; what no law knows is left to be named."""
+    if not isinstance(weights, Mapping):
+        return weights
+    known = {target for each in fits for target in each.targets}
+    return {t: w for t, w in weights.items() if t in fitted.targets or t not in known}
 
 
 def _gains(

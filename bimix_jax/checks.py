@@ -1,6 +1,7 @@
 """What can be wrong with a table of runs; all findings at once, each with how to mend it."""
 
 import dataclasses
+import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,8 @@ EXACT = 1e-12
 CHANGED = 1e-4
 """How far a proportion may differ between two points of a run."""
 EXAMPLES = 3
+NEAR = 0.85
+"""Share of letters in order beyond which two names may be the same one misspelled."""
 SAME = 1e-6
 """Mixtures this close are one."""
 TWICE = (
@@ -346,6 +349,30 @@ def warn_of_rising(
             f"least loss ({', '.join(labels)}{more}): look for diverged runs.",
             notes,
         )
+
+
+def warn_of_near_misses(
+    domains: Sequence[str], targets: Sequence[str], unread: Sequence[str], prefix: str,
+    notes: list[str],
+) -> None:  # fmt: skip
+    """Warn of what looks like the losses of a domain under a name that says something else.
+
+    Losses are called `prefix` and their domain; `unread` are columns that hold other numbers.
+    """
+    without = [domain for domain in domains if domain not in targets]
+    strangers = [target for target in targets if target not in domains]
+    for domain in without:
+        for name in _close(domain, strangers):
+            warn(f"Target {name} is no domain; if it measures {domain}, call it {domain}.", notes)
+        wanted = f"{prefix}{domain}"
+        for column in _close(wanted, unread):
+            warn(f"Column {column} is not read; if it holds losses, call it {wanted}.", notes)
+
+
+def _close(name: str, others: Iterable[str]) -> list[str]:
+    """At most one of the others, whose letters are nearly those of the name."""
+    by_lower = {other.lower(): other for other in others}
+    return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, 1, NEAR)]
 
 
 def names_in_common(domains: Iterable[str], targets: Iterable[str]) -> list[Finding]:

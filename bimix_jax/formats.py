@@ -533,6 +533,8 @@ def _sweep(
     if unused:
         notes.append(f"Domains that no run was trained on: {', '.join(unused)}.")
     extra = parts.rest.drop(columns=[run_column, *([budget_column] if budget_column else [])])
+    unread = names_of(extra.select_dtypes("number"))
+    checks.warn_of_near_misses(list(domains), list(targets), unread, LOSS_PREFIX, notes)
     return Sweep(
         domains=tuple(domains),
         targets=tuple(targets),

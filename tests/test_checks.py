@@ -339,3 +339,16 @@ def test_losses_that_rise_within_the_noise_are_not():
     frame = wide_frame()
     noisy = with_cell(frame, 6, "loss_code", 1.01 * frame["loss_code"][4])
     assert not warned(noisy)[1]
+
+
+def test_losses_under_a_misspelled_name_are_pointed_at():
+    table = wide_frame()
+    for name, message in (
+        ("los_web", "Column los_web is not read; if it holds losses, call it loss_web"),
+        ("loss_Web", "Target Web is no domain; if it measures web, call it web"),
+    ):
+        with pytest.warns(SweepWarning, match=message):
+            sweep = read_sweep(table.rename(columns={"loss_web": name}))
+        assert any(message in note for note in sweep.notes)
+    fewer = read_sweep(table.drop(columns="loss_web").assign(loss_exam=2.0, warmth=1.0))
+    assert fewer.notes == ()

@@ -77,7 +77,8 @@ def fit_arrays(
         tied: names of exponents that are one number for all targets.
         optimizer: any optax transformation; default damped Gauss-Newton.
         starts: (starts, exponents) or (targets, starts, exponents); default of the law.
-        max_steps: most evaluations from a start; default 100, or 5000 for an optimizer passed in.
+        max_steps: most evaluations from a start; default 100, 300 where exponents are one number
+            for all targets, 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
         fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.

@@ -57,8 +57,9 @@ class Problem:
 
     @property
     def most_steps(self) -> int:
-        """The most evaluations from a start."""
-        return self.max_steps or (100 if self.optimizer is DEFAULT_OPTIMIZER else 5000)
+        """The most evaluations from a start; more of tied targets, which wait for each other."""
+        default = 300 if self.tied else 100
+        return self.max_steps or (default if self.optimizer is DEFAULT_OPTIMIZER else 5000)
 
     @property
     def needs_full(self) -> bool:

@@ -251,9 +251,10 @@ def plot_comparison(comparison: "Comparison") -> Figure:
         _error_dots(axes, comparison.table_of(kind), trusted, open_ones, noise)
         axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)
     breaks = "\n" if len(kinds) == 1 else " "
+    hollow = f",{breaks}hollow: its runs leave it open" if any_open else ""
     figure.supxlabel(
-        f"mean relative error, %{breaks}(line: ± 2 s.e. of the difference to the trusted law, "
-        f"blue{', hollow: its runs leave it open' if any_open else ''})", size=9,
+        f"mean relative error, %{breaks}(line: ± 2 s.e. of the difference{breaks}to the trusted "
+        f"law, blue{hollow})", size=9,
     )  # fmt: skip
     where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
     figure.suptitle(f"{comparison.best} is the law to trust ({where})")

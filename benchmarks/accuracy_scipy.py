@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
-    last = last_report()
+    last, before = last_report(), rows_in("accuracy_scipy")
     for name, sweep, splits in parted(arguments.folder, arguments.seeds):
         laws = arguments.laws if name in (arguments.sweeps or [name]) else ()
         with jax.enable_x64(True):
@@ -61,7 +61,10 @@ def main() -> None:
             )
         rows += list(rows_of(name, found, last, picked_errors()))
         title = "Held-out mean relative error, %, each law by SciPy's best start, and the pick"
-        table = pd.DataFrame(rows).set_index("sweep")
+        done = {row["sweep"] for row in rows}
+        # What is not reached yet stays, should this run be cut off.
+        rest = [row for row in before if row["sweep"] not in done]
+        table = pd.DataFrame([*rows, *rest]).set_index("sweep")
         report("accuracy_scipy", table, title, seeds=arguments.seeds, starts=arguments.starts)
 
 

@@ -1,19 +1,73 @@
-"""Writing files whole or not at all: beside first, then renamed."""
+"""Files: what is read is a file, and what is written is whole or not there."""
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows has none; leftovers of killed runs then stay
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL = ".partial"
+"""Part of the name of a file that is being written."""
+
+
+def check_readable(path: str | Path, expected: str) -> Path:
+    """The path of a file that can be read, or an error that says what is there instead.
+
+    Args:
+        path: of the file.
+        expected: what belongs there, for the message: "a table of runs".
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        IsADirectoryError: if it is a folder.
+        OSError: if it is a named pipe, a socket or a device, which could block for ever.
+
+    >>> check_readable(tempfile.gettempdir(), "a table of runs")
+    Traceback (most recent call last):
+    IsADirectoryError: ... is a folder; expected a file with a table of runs.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist; expected {expected} there.") from None
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError:  # a NUL byte in the name
+        raise FileNotFoundError(f"{str(path)!r} is not a path; expected {expected}.") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder; expected a file with {expected}.")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path} is {_kind(mode)}; expected a file with {expected}.")
+    return path
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        "a named pipe": stat.S_ISFIFO(mode),
+        "a socket": stat.S_ISSOCK(mode),
+        "a device": stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    }
+    return next((kind for kind, is_it in kinds.items() if is_it), "not a file")
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` with its extension; renamed to it on success, removed on failure.
+    """A hidden path beside `path` with its extension; renamed to it on success, removed on failure.
+
+    The new file has the mode of the one that it replaces. Of a symbolic link the file that it
+    points to is written. What a killed process left beside `path` is removed.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
         IsADirectoryError: if `path` is a folder itself.
+        OSError: if it cannot be written; the message names `path` and the reason.
 
     >>> folder = Path(tempfile.mkdtemp())
     >>> with atomic_path(folder / "a.txt") as beside:
@@ -21,17 +75,75 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
     ('whole', 1)
     """
-    path = Path(path)
     check_folder(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    final = Path(os.path.realpath(path))
+    handle, beside = _begin(final, Path(path))
     try:
         yield beside
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        beside.chmod(_mode_of(final))
+        beside.replace(final)
+    except OSError as error:
+        if _is_about(error, beside):
+            raise _unwritable(error, Path(path)) from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(handle)
+
+
+def _begin(final: Path, path: Path) -> tuple[int, Path]:
+    """An open handle, locked for as long as the process lives, and the name of a new file."""
+    name = f".{final.name}"[:100]
+    try:
+        _remove_leftovers(final.parent, name)
+        handle, beside = tempfile.mkstemp(
+            prefix=f"{name}.", suffix=f"{PARTIAL}{final.suffix}", dir=final.parent
+        )
+    except OSError as error:
+        raise _unwritable(error, path) from error
+    if fcntl is None:
+        os.close(handle)  # Windows renames no file that is open
+        return handle, Path(beside)
+    with contextlib.suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle, Path(beside)
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove unfinished files of this name whose process is gone: nobody holds their lock."""
+    if fcntl is None:
+        return
+    for entry in os.scandir(folder):
+        if not (entry.name.startswith(f"{name}.") and PARTIAL in entry.name):
+            continue
+        with contextlib.suppress(OSError):
+            handle = os.open(entry.path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(entry.path)
+            finally:
+                os.close(handle)
+
+
+def _mode_of(path: Path) -> int:
+    """The mode that a new file at `path` gets."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+
+
+def _is_about(error: OSError, beside: Path) -> bool:
+    """Whether writing failed, rather than something else that happened meanwhile."""
+    return error.filename is None or str(error.filename) == str(beside)
+
+
+def _unwritable(error: OSError, path: Path) -> OSError:
+    if error.errno is None:
+        return error  # says already what it is about
+    reason = error.strerror or str(error)
+    return type(error)(f"{path} cannot be written: {reason}. Nothing was changed.")
 
 
 def check_folder(path: str | Path) -> None:
@@ -39,7 +151,12 @@ def check_folder(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it.")
-    if not path.parent.is_dir():
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is {_kind(path.stat().st_mode)}; name a file to write.")
+    folder = Path(os.path.realpath(path)).parent
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, so {path.name} cannot be written in it.")
+    if not folder.is_dir():
         raise FileNotFoundError(
             f"The folder {path.parent} does not exist, so {path.name} cannot be written there; "
             "create it first."
@@ -58,7 +175,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes to `path`, whole or not at all.
 
     Raises:
-        FileNotFoundError: if the folder does not exist.
+        OSError: if it cannot be written; the message names `path` and the reason.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as beside:

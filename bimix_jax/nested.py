@@ -1,0 +1,137 @@
+"""JSON and TOML that others wrote: read whole, or an error that says where they are damaged."""
+
+import json
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bimix_jax.files import check_readable
+
+DEEPEST = 100
+"""Levels of lists and objects in one another. Readers end in a recursion error beyond a thousand of
+them, or crash; nothing that is read here needs ten."""
+MARKS = {0xFF: "utf-16", 0xFE: "utf-16", 0xEF: "utf-8-sig"}
+"""First byte of a byte-order mark → encoding; none of them begins a text of UTF-8 otherwise."""
+TOML_TEXT = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+DOTTED = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
+QUOTE = 2
+KINDS = np.zeros(256, np.int8)
+KINDS[list(b"[{")], KINDS[list(b"]}")], KINDS[ord('"')] = 1, -1, QUOTE
+"""Byte → step of the depth, or a quote."""
+PIECE = 1 << 24
+"""Bytes that are looked at together, so that large files cost little memory."""
+
+
+def read_json(path: str | Path, expected: str) -> Any:
+    """The content of a JSON file; `expected` is what belongs there, for messages.
+
+    Raises:
+        ValueError: if it is not JSON, is cut off, names an entry twice, or is nested too deep.
+        OSError: if there is no such file.
+    """
+    return parse_json(_text(path, expected), str(path), unique=True)
+
+
+def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
+    """The content of a TOML file, with the errors of `read_json`."""
+    text = _text(path, expected)
+    bare = TOML_TEXT.sub(lambda found: "" if found[0].startswith("#") else "s", text)
+    check_nesting(bare, str(path))
+    if DOTTED.search(bare):
+        raise _too_deep(str(path))
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a complete TOML file: {error}.") from error
+
+
+def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
+    """The value of a JSON text; `where` begins messages: the file, or the file and the line.
+
+    Args:
+        text: bytes may begin with a byte-order mark.
+        where: for messages.
+        unique: refuse an object that names an entry twice, of which the last would stand.
+
+    Raises:
+        ValueError: if it is not JSON, is cut off, or is nested too deep.
+
+    >>> parse_json("[" * 5000, "runs.json")
+    Traceback (most recent call last):
+    ValueError: runs.json is nested deeper than 100 levels; expected lists and objects ...
+    """
+    text = decoded(text, where) if isinstance(text, bytes) else text
+    check_nesting(text, where)
+    try:
+        return json.loads(text, object_pairs_hook=_once if unique else None)
+    except ValueError as error:
+        raise ValueError(f"{where} is not complete JSON: {error}.") from error
+
+
+def check_nesting(text: str | bytes, where: str) -> None:
+    """Raise ValueError if JSON or JSON lines are nested so deep that readers could crash."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if data.count(b"[") + data.count(b"{") > DEEPEST and nesting(data) > DEEPEST:
+        raise _too_deep(where)
+
+
+def nesting(text: bytes) -> int:
+    r"""How many brackets and braces of a JSON text are open at once, at most; text in quotes is not
+    looked at. What is not JSON has a number, too.
+
+    >>> nesting(b'{"a": [1, [2]], "b": "[[[[\\"[["}')
+    3
+    """
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    deepest, depth, quotes = 0, 0, 0
+    for begin in range(0, len(text), PIECE):
+        kinds = KINDS[np.frombuffer(text[begin : begin + PIECE], np.uint8)]
+        kinds = kinds[kinds != 0]
+        quoted = (quotes + np.cumsum(kinds == QUOTE)) % 2 == 1
+        depths = depth + np.cumsum(np.where(quoted | (kinds == QUOTE), 0, kinds))
+        deepest = max(deepest, int(np.max(depths, initial=0)))
+        depth, quotes = int(np.append(depth, depths)[-1]), quotes + int(np.sum(kinds == QUOTE))
+    return deepest
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Text in UTF-8, or in UTF-16 with its byte-order mark.
+
+    Raises:
+        ValueError: if it is neither; the message names the first byte and the line that it is in.
+    """
+    encoding = MARKS.get(data[0] if data else 0, "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{where} is not text in UTF-8: line {line} holds the byte 0x{data[error.start]:02x} "
+            f"({error.reason}). Save it as UTF-8."
+        ) from None
+
+
+def _text(path: str | Path, expected: str) -> str:
+    return decoded(check_readable(path, expected).read_bytes(), str(path))
+
+
+def _too_deep(where: str) -> ValueError:
+    return ValueError(
+        f"{where} is nested deeper than {DEEPEST} levels; expected lists and objects a few levels "
+        "deep. It is damaged, or no file of this kind."
+    )
+
+
+def _once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(entries)
+    if len(found) < len(entries):
+        name = Counter(name for name, _ in entries).most_common(1)[0][0]
+        raise ValueError(f"an object names {name!r} twice; expected it once")
+    return found

@@ -1,11 +1,49 @@
-"""The command line: parses, calls the package, shows; no logic of its own."""
+"""The command line: parses, calls the package, shows; no logic of its own.
 
+`main` is the one boundary between the commands and a person: whatever a command raises ends here,
+in one paragraph and an exit code.
+"""
+
+import os
+import signal
 import sys
 import warnings
+from types import FrameType
+
+DEBUG = "--debug"
+FAILED = 2
+"""Exit code of everything that did not work."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Stopped(BaseException):
+    """A signal that ends the command; no library takes it for its own KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def main() -> None:
-    """Run `bimix`; what a person did wrong ends in one paragraph and exit code 2."""
+    """Run `bimix`; an error ends in one paragraph and exit code 2, a signal in 128 + its number."""
+    arguments = [each for each in sys.argv[1:] if each != DEBUG]
+    debug = len(arguments) < len(sys.argv) - 1
+    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    try:
+        _run(arguments)
+    except _Stopped as stopped:
+        _say(f"stopped by {signal.Signals(stopped.number).name}; nothing half-written was left.")
+        _leave(128 + stopped.number)
+    except Exception as error:
+        if debug:
+            raise
+        _say(_paragraph(error))
+        sys.exit(FAILED)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(arguments: list[str]) -> None:
     from bimix_jax import SweepWarning
     from bimix_jax.cli.app import app
 
@@ -13,11 +51,37 @@ def main() -> None:
         # The commands print the notes of a sweep themselves, its warnings included.
         warnings.simplefilter("ignore", SweepWarning)
         warnings.showwarning = _say
-        try:
-            app()
-        except (ValueError, OSError) as error:
-            _say(error)
-            sys.exit(2)
+        app(arguments)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise _Stopped(number)
+
+
+def _leave(code: int) -> None:
+    """End now: the threads of a fit or a compilation would be waited for by a usual exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _paragraph(error: Exception) -> str:
+    """An error in words; what no reader expected is named with the way to its traceback."""
+    said = str(error).strip()
+    if isinstance(error, MemoryError):
+        return f"the memory is not enough ({said or 'no number is known'}); use a smaller input."
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename or 'the output'}: {error.strerror}."
+    if isinstance(error, (ValueError, OSError)) and said:
+        return said
+    if isinstance(error, RuntimeError) and "backend" in said and "JAX_PLATFORMS" in os.environ:
+        return (
+            f"JAX_PLATFORMS is {os.environ['JAX_PLATFORMS']!r}, which names no platform that JAX "
+            "finds here; unset it, or set it to cpu."
+        )
+    line = (said or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {line}. {DEBUG} shows where it happened; please report it."
 
 
 def _say(message: object, *where: object, **more: object) -> None:

@@ -2,7 +2,7 @@
 
 from collections import UserDict
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -45,5 +45,9 @@ app = typer.Typer(
 
 
 @app.callback()
-def bimix() -> None:
+def bimix(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
+    ] = False,
+) -> None:
     """From a sweep of small training runs to the best data mixture of the big one."""

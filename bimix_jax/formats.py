@@ -11,6 +11,7 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
 from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
+from bimix_jax.names import note_of_spelling, respelled, spelling, unified
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sizes import stack_sizes
@@ -235,6 +236,7 @@ class _Long:
     ) -> _Table:
         by = [run] if budget is None else [run, budget]
         point = table.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
+        table, respelled_notes = self._in_one_spelling(table, point)
         first = np.flatnonzero(~pd.Series(point).duplicated())
         loss = self._spread(table, rows, point, "loss")
         if self.domains:
@@ -250,8 +252,20 @@ class _Long:
         return _Table(
             mixture, loss, rest.iloc[first].reset_index(drop=True), rows[first],
             checks.check_names(table[self.target], rows, self.target), repeats,
-            _varying(rest.drop(columns=by), point),
+            [*respelled_notes, *_varying(rest.drop(columns=by), point)],
         )  # fmt: skip
+
+    def _in_one_spelling(
+        self, table: pd.DataFrame, point: np.ndarray
+    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Names that differ in spelling alone as one, unless one point has both."""
+        there = table[self.target].notna().to_numpy(bool)
+        names = table[self.target][there].astype(str)
+        renamed = unified(names.tolist(), point[there].tolist())
+        if not renamed:
+            return table, ()
+        column = table[self.target].map(lambda name: renamed.get(str(name), name))
+        return table.assign(**{self.target: column}), note_of_spelling(renamed)
 
     def _spread(
         self,
@@ -363,7 +377,7 @@ def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:
     """A proportion and a loss in one row must be of the same name."""
     if "target" not in table or "domain" not in table:
         return
-    differ = table["target"].astype(str).to_numpy() != table["domain"].astype(str).to_numpy()
+    differ = (table["target"].map(spelling) != table["domain"].map(spelling)).to_numpy()
     if differ.any():
         row = int(np.argmax(differ))
         raise SweepError(
@@ -490,6 +504,7 @@ def _checked(
     """All checks, all findings in one error, then the Sweep."""
     rows, rest = parts.rows, parts.rest
     notes += parts.notes
+    parts.loss = _spelled_as_domains(parts, name, notes)
     parts.loss = checks.without_empty_columns(parts.loss, notes)
     mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
     loss, wrong_loss = checks.check_losses(parts.loss, notes, meaning.loss_unit)
@@ -515,6 +530,17 @@ def _checked(
     notes += converted
     checks.warn_of_rising(run, budget, loss, list(parts.loss.values.columns), notes)
     return _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
+
+
+def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
+    """The losses, a target that a domain is but for its spelling called as the domain is."""
+    loss = parts.loss
+    try:
+        renamed = respelled(f"{name}: targets", loss.values.columns, parts.mixture.values.columns)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    notes += note_of_spelling(renamed)
+    return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
 
 
 def _sweep(

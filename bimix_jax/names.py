@@ -1,7 +1,8 @@
 """Everything is keyed by name: mixtures and weights given by people, put in the order of a fit."""
 
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,132 @@ SUM_TOLERANCE = 0.02
 """How far from 1 the proportions of a mixture may sum; within it they are normalised."""
 SILENT_TOLERANCE = 1e-5
 """A sum this close to 1 is rounding in the last digit, which is not worth a warning."""
+
+
+def spelling(name: object) -> str:
+    """A name in the one spelling by which names are compared: equal for names that are one.
+
+    Case, blanks at the ends, the kind and number of blanks inside, invisible characters and the
+    Unicode form (composed or decomposed) do not count.
+
+    >>> spelling(" Wiki\N{NO-BREAK SPACE}FR") == spelling("wiki fr")
+    True
+    """
+    return _written(unicodedata.normalize("NFD", _written(name)).casefold())
+
+
+def _written(name: object) -> str:
+    """A name as it looks in print: one Unicode form, plain blanks, no invisible characters."""
+    seen = "".join(c for c in str(name) if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFC", " ".join(seen.split()))
+
+
+def respelled(argument: str, found: Iterable[object], expected: Iterable[str]) -> dict[str, str]:
+    """Those found that differ in `spelling` alone from a name expected → that name.
+
+    A name that is expected as it stands is never respelled, nor is another taken for it.
+
+    Raises:
+        ValueError: if two names found, or two expected, may be the one.
+
+    >>> respelled("weights", ["Code", "text", "prose"], ["code", "text"])
+    {'Code': 'code'}
+    """
+    names, wanted = list(dict.fromkeys(map(str, found))), list(dict.fromkeys(expected))
+    renamed: dict[str, str] = {}
+    for form in (_written, spelling):  # in this order: "C " is C where there is c, too
+        free = [n for n in wanted if n not in names and n not in renamed.values()]
+        there = _by_form(form, [n for n in names if n not in wanted and n not in renamed])
+        for key, targets in _by_form(form, free).items():
+            if key in there:
+                _check_one(argument, there[key], targets)
+                renamed[there[key][0]] = targets[0]
+    return renamed
+
+
+def _by_form(form: Callable[[object], str], names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(form(name), []).append(name)
+    return groups
+
+
+def _check_one(argument: str, found: list[str], expected: list[str]) -> None:
+    if len(found) > 1 or len(expected) > 1:
+        raise ValueError(
+            f"{argument}: {_quoted(found)} may be {_quoted(expected)}, as names that differ only "
+            "in case, blanks or Unicode form are taken for one. Spell each exactly as it is "
+            "expected."
+        )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Names whose differences would not show in print, in ASCII."""
+    return " and ".join(map(ascii, names))
+
+
+def note_of_spelling(renamed: Mapping[str, str]) -> tuple[str, ...]:
+    """One sentence that says which names were taken for which; none where all were exact.
+
+    >>> note_of_spelling({"Code": "code"})
+    ("Names that differ only in case, blanks or Unicode form are taken for one: 'Code' is 'code'.",)
+    """
+    if not renamed:
+        return ()
+    pairs = ", ".join(_as_told_apart(found, name) for found, name in renamed.items())
+    return (f"Names that differ only in case, blanks or Unicode form are taken for one: {pairs}.",)
+
+
+def _as_told_apart(found: str, name: str) -> str:
+    show = ascii if _written(found) == _written(name) else repr  # print would show no difference
+    return f"{show(found)} is {show(name)}"
+
+
+def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:
+    """Names that differ in `spelling` alone and never stand at one place → the first of them.
+
+    Args:
+        names: labels, many times each.
+        place: what each belongs to; two spellings at one place are two names.
+
+    >>> unified(["Code", "text", "code"], ["run a", "run a", "run b"])
+    {'code': 'Code'}
+    >>> unified(["C", "c"], ["run a", "run a"])
+    {}
+    """
+    there: dict[str, set[Any]] = {}
+    for name, where in zip(names, place, strict=True):
+        there.setdefault(name, set()).add(where)
+    renamed: dict[str, str] = {}
+    for group in _by_form(spelling, there).values():
+        if len(group) > 1 and sum(len(there[n]) for n in group) == len(
+            set.union(*(there[n] for n in group))
+        ):
+            renamed |= dict.fromkeys(group[1:], group[0])
+    return renamed
+
+
+def as_expected(argument: str, values: Any, expected: Sequence[str]) -> dict[str, Any]:
+    """A mapping with its names spelled as expected, any of which may be left out.
+
+    Raises:
+        ValueError: if a name is unknown, or there twice.
+
+    >>> as_expected("lower", {"code": 0.2}, ["text", "code"])
+    {'code': 0.2}
+    """
+    names = _spelled(argument, values.keys(), expected)
+    refuse_unknown(argument, set(names) - set(expected), expected)
+    return dict(zip(names, values.values(), strict=True))
+
+
+def _spelled(argument: str, found: Iterable[object], expected: Sequence[str]) -> list[str]:
+    """The names, spelled as expected where they differ in spelling alone, with a warning."""
+    names = list(map(str, found))
+    renamed = respelled(argument, names, expected)
+    for note in note_of_spelling(renamed):
+        warnings.warn(f"{argument}: {note}", stacklevel=4)
+    return [renamed.get(name, name) for name in names]
 
 
 def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, pd.Index | None]:
@@ -34,12 +161,11 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
     [[0.75 0.25]] None
     """
     if isinstance(mixtures, pd.DataFrame):
-        check_names("mixtures", mixtures.columns, domains)
-        by_name = mixtures.set_axis(mixtures.columns.map(str), axis=1)
+        by_name = mixtures.set_axis(check_names("mixtures", mixtures.columns, domains), axis=1)
         values, labels = by_name[list(domains)].to_numpy(float), mixtures.index
     elif isinstance(mixtures, (pd.Series, Mapping)):
-        check_names("mixtures", mixtures.keys(), domains)
-        named = {str(name): value for name, value in mixtures.items()}
+        names = check_names("mixtures", mixtures.keys(), domains)
+        named = dict(zip(names, dict(mixtures).values(), strict=True))
         values, labels = np.array([[named[d] for d in domains]], float), None
     else:
         values, labels = _ordered(mixtures, len(domains))
@@ -58,8 +184,7 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
     if weights is None:
         return np.ones(len(targets))
     if isinstance(weights, (pd.Series, Mapping)):
-        named = {str(name): value for name, value in weights.items()}
-        refuse_unknown("weights", set(named) - set(targets), targets)
+        named = as_expected("weights", dict(weights.items()), targets)
         values = np.array([named.get(t, 0.0) for t in targets], float)
     else:
         values = np.asarray(weights, float)
@@ -75,9 +200,16 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
     return values
 
 
-def check_names(argument: str, found: Any, expected: Sequence[str]) -> None:
-    """Raise ValueError unless both hold the same names; the message lists what differs."""
-    names = [str(name) for name in found]
+def check_names(argument: str, found: Iterable[object], expected: Sequence[str]) -> list[str]:
+    """The names found, in their order, spelled as expected.
+
+    Raises:
+        ValueError: unless both hold the same names; the message lists what differs.
+
+    >>> check_names("domains", ["code", "text"], ["text", "code"])
+    ['code', 'text']
+    """
+    names = _spelled(argument, found, expected)
     missing = [name for name in expected if name not in names]
     if missing:
         raise ValueError(
@@ -90,6 +222,7 @@ def check_names(argument: str, found: Any, expected: Sequence[str]) -> None:
             f"{argument}: {', '.join(twice)} is there twice; expected every name once."
         )
     refuse_unknown(argument, set(names) - set(expected), expected)
+    return names
 
 
 def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.checks import SweepError
+from bimix_jax.names import spelling
 from bimix_jax.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -50,7 +51,8 @@ def match_names(
     """
 
     def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
-        shared = set(_cut(domains, cuts[0]).values()) & set(_cut(targets, cuts[1]).values())
+        cut = _cut(domains, cuts[0]).values(), _cut(targets, cuts[1]).values()
+        shared = set(map(spelling, cut[0])) & set(map(spelling, cut[1]))
         length = sum(cuts[0] + cuts[1])
         return len(shared), length == 0, length
 

@@ -82,6 +82,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         ValueError: if the domains or units differ, what both state of `Meaning`
             differs, or no target is in both.
     """
+    sweep = sweep.spelled_as(fitted.domains, fitted.targets)
     check_names("sweep domains", sweep.domains, fitted.domains)
     if sweep.unit != fitted.unit:
         raise ValueError(

@@ -34,6 +34,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
     if len(parts) < 2:
         raise ValueError(f"sweeps holds {len(parts)} model sizes; expected two or more.")
     first = next(iter(parts.values()))
+    parts = {n: s.spelled_as(first.domains, first.targets) for n, s in parts.items()}
     targets = [t for t in first.targets if all(t in s.targets for s in parts.values())]
     if not targets:
         raise ValueError("sweeps: no target is measured at every model size.")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from bimix_jax.files import atomic_path
 from bimix_jax.meaning import UNSTATED, Meaning
+from bimix_jax.names import note_of_spelling, respelled
 
 SAME_MIXTURE = 1e-6
 """Mixtures that agree to this count as one."""
@@ -228,6 +230,22 @@ class Sweep:
             size=None if self.size is None else self.size[points],
             extra=self.extra.iloc[points].reset_index(drop=True),
             notes=self.notes if note is None else (*self.notes, note),
+        )
+
+    def spelled_as(self, domains: Iterable[str], targets: Iterable[str] = ()) -> "Sweep":
+        """The same sweep with names that differ in `spelling` alone spelled as these, and a note.
+
+        Raises:
+            ValueError: if a name may be two of them.
+        """
+        of_domains = respelled("domains", self.domains, domains)
+        of_targets = respelled("targets", self.targets, targets)
+        notes = note_of_spelling(of_domains | of_targets)
+        return dataclasses.replace(
+            self,
+            domains=tuple(of_domains.get(d, d) for d in self.domains),
+            targets=tuple(of_targets.get(t, t) for t in self.targets),
+            notes=(*self.notes, *(note for note in notes if note not in self.notes)),
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -345,7 +345,7 @@ def test_losses_under_a_misspelled_name_are_pointed_at():
     table = wide_frame()
     for name, message in (
         ("los_web", "Column los_web is not read; if it holds losses, call it loss_web"),
-        ("loss_Web", "Target Web is no domain; if it measures web, call it web"),
+        ("loss_weeb", "Target weeb is no domain; if it measures web, call it web"),
     ):
         with pytest.warns(SweepWarning, match=message):
             sweep = read_sweep(table.rename(columns={"loss_web": name}))

@@ -231,6 +231,23 @@ def test_bad_constraints_are_refused(fitted, given, words):
         bx.optimize_mixture(fitted, constraints=Constraints(**given))
 
 
+def test_constraints_in_another_spelling_are_the_same(fitted):
+    given = {
+        "lower": {"web": 0.1}, "available": {"code": 1e9}, "epochs": 2.0,
+        "groups": [Group(("web", "code"), most=0.6)], "guardrail": {"code": 0.5},
+    }  # fmt: skip
+    loud = {
+        "lower": {"WEB": 0.1}, "available": {" Code": 1e9}, "epochs": 2.0,
+        "groups": [Group(("Web", "code"), most=0.6)], "guardrail": {"code\u00a0": 0.5},
+    }  # fmt: skip
+    exact = bx.optimize_mixture(fitted, constraints=Constraints(**given))
+    with pytest.warns(UserWarning, match="taken for one"):
+        found = bx.optimize_mixture(fitted, constraints=Constraints(**loud))
+    np.testing.assert_array_equal(found.mixture, exact.mixture)
+    assert found.constraints == exact.constraints
+    assert found.binding.index.tolist() == exact.binding.index.tolist()
+
+
 def test_tokens_need_to_be_known_where_budgets_are_steps():
     table = frame().rename(columns={"tokens": "steps"})
     fitted = bx.fit(bx.read_sweep(table))

@@ -70,6 +70,50 @@ def test_a_point_that_lacks_a_row_in_a_long_table_has_an_empty_loss():
     assert sweep.notes == ("1 of 18 loss cells are empty and were left out.",)
 
 
+@pytest.mark.parametrize("spelled", ["Web", " web", "\u00a0WEB", "we\u200bb"])
+def test_a_target_spelled_otherwise_than_its_domain_is_that_domain(spelled):
+    sweep = read_sweep(wide_frame().rename(columns={"loss_web": f"loss_{spelled}"}))
+    assert sweep.targets == ("web", "code")
+    assert sweep.digest() == read_sweep(wide_frame()).digest()
+    (note,) = sweep.notes
+    assert "taken for one" in note
+    assert note.endswith("is 'web'.")
+
+
+def test_two_targets_that_may_be_a_domain_are_refused():
+    table = wide_frame().rename(columns={"loss_web": "loss_Web", "loss_code": "loss_WEB"})
+    with pytest.raises(SweepError, match="targets: 'Web' and 'WEB' may be 'web'"):
+        read_sweep(table)
+
+
+def test_names_of_one_role_that_differ_in_case_stay_two():
+    names = {"r_web": "r_C", "r_code": "r_c", "loss_web": "loss_C", "loss_code": "loss_c"}
+    sweep = read_sweep(wide_frame().rename(columns=names))
+    assert sweep.domains == sweep.targets == ("C", "c")
+    assert not sweep.notes
+    alone = read_sweep(wide_frame(loss_WEB=3.0))
+    assert alone.targets == ("web", "code", "WEB")
+
+
+def test_a_domain_of_a_long_table_spelled_in_two_ways_is_one():
+    frame = long_frame()
+    other = frame["domain"].where(frame["run"] != "b", frame["domain"].str.capitalize())
+    sweep = read_sweep(frame.assign(domain=other))
+    assert sweep.domains == sweep.targets == ("web", "code")
+    assert sweep.digest() == read_sweep(frame).digest()
+    assert "'Web' is 'web', 'Code' is 'code'" in sweep.notes[0]
+
+
+def test_a_pair_whose_names_differ_in_case_is_cut_all_the_same():
+    wide = wide_frame()
+    ends = wide[wide["tokens"] == 4e9]
+    ratios = ends[["run", "r_web", "r_code"]].set_axis(["run", "train/Web", "train/Code"], axis=1)
+    losses = ends[["run", "loss_web", "loss_code"]]
+    losses = losses.set_axis(["run", "eval_web_ce", "eval_code_ce"], axis=1)
+    sweep = read_sweep(ratios, losses)
+    assert sweep.domains == sweep.targets == ("Web", "Code")
+
+
 def test_a_long_row_of_two_names_is_an_error():
     swapped = long_frame(target=["code", "web"] * 9)
     with pytest.raises(SweepError, match=r"row 1 has domain web and target code.*r_<domain>"):

@@ -1,12 +1,21 @@
 """Mixtures and weights given by name, in the order of a fit."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bimix_jax.names import align_mixtures, align_weights, check_names
+from bimix_jax.names import (
+    align_mixtures,
+    align_weights,
+    as_expected,
+    check_names,
+    respelled,
+    spelling,
+)
 
 DOMAINS = ("web", "code", "prose")
 MIXTURE = {"code": 0.3, "prose": 0.5, "web": 0.2}
@@ -120,3 +129,45 @@ def test_weights_of_unknown_targets_are_refused():
         ValueError, match="weights: wiki is unknown; expected only web, code, prose"
     ):
         align_weights({"web": 1.0, "wiki": 1.0}, DOMAINS)
+
+
+@pytest.mark.parametrize(
+    "given", ["Wiki fr", "wiki fr ", "wiki\u00a0fr", "WIKI  FR", "\ufeffwiki fr", "wiki\u200b fr"]
+)
+def test_names_that_differ_in_case_or_blanks_are_one(given):
+    with pytest.warns(UserWarning, match="taken for one"):
+        assert align_weights({given: 2.0}, ["wiki fr", "code"]).tolist() == [2.0, 0.0]
+
+
+def test_composed_and_decomposed_letters_are_one():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    with pytest.warns(UserWarning, match=r"'cafe\\u0301' is 'caf\\xe9'"):
+        values, _ = align_mixtures({decomposed: 0.25, "web": 0.75}, (composed, "web"))
+    np.testing.assert_array_equal(values, [[0.25, 0.75]])
+
+
+def test_names_that_are_there_as_they_stand_are_not_respelled():
+    assert respelled("x", ["C", "c"], ["c", "C"]) == {}
+    assert respelled("x", ["C", "c", "perl"], ["c"]) == {}
+    assert respelled("x", ["C\u00a0", "c"], ["C", "c"]) == {"C\u00a0": "C"}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [(["Java", "JAVA"], ["java"]), (["Java"], ["java", "JAVA"])]
+)
+def test_a_name_that_may_be_two_is_refused(found, expected):
+    with pytest.raises(ValueError, match=r"targets: .* may be .* Spell each exactly"):
+        respelled("targets", found, expected)
+
+
+@given(st.text(min_size=1))
+def test_a_name_is_spelled_as_itself_in_any_unicode_form(name):
+    for form in ("NFC", "NFD"):
+        assert spelling(unicodedata.normalize(form, name)) == spelling(name)
+
+
+def test_a_mapping_is_spelled_as_expected_and_no_name_may_be_unknown():
+    with pytest.warns(UserWarning, match="lower: Names that differ only"):
+        assert as_expected("lower", {"CODE": 0.2}, DOMAINS) == {"code": 0.2}
+    with pytest.raises(ValueError, match="lower: cod is unknown"):
+        as_expected("lower", {"cod": 0.2}, DOMAINS)

@@ -137,7 +137,7 @@ def test_without_a_limit_repetition_changes_nothing_and_with_one_epochs_count_le
 def test_wrong_tokens_are_named():
     with pytest.raises(ValueError, match="available holds web: -1"):
         WithRepetition(BiMix(), {"web": -1})
-    with pytest.raises(ValueError, match="available names wiki"):
+    with pytest.raises(ValueError, match="available: wiki is unknown"):
         bx.fit(bx.read_sweep(frame()), WithRepetition(BiMix(), {"wiki": 1e9}))
 
 

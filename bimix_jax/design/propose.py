@@ -15,7 +15,7 @@ from bimix_jax.design.posterior import Unknowns
 from bimix_jax.design.regret import Decision
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.counted import counted_weights
-from bimix_jax.names import align_mixtures, check_names
+from bimix_jax.names import align_mixtures, as_expected, check_names
 from bimix_jax.sweep import Sweep
 
 CANDIDATES = 1024
@@ -196,8 +196,8 @@ def _candidates(
             )
         return align_mixtures(pool, fitted.domains)
     lower, upper = fitted.observed_proportions.copy()
-    for domain, (least, most) in (bounds or {}).items():
-        check_names("bounds", {*fitted.domains, domain}, fitted.domains)
+    given = as_expected("bounds", dict(bounds or {}), fitted.domains)
+    for domain, (least, most) in given.items():
         lower[fitted.domains.index(domain)], upper[fitted.domains.index(domain)] = least, most
     drawn = mixtures_within(lower, upper, CANDIDATES, seed)
     return drawn, None

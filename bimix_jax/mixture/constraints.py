@@ -11,7 +11,7 @@ import numpy as np
 
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.feasible import FeasibleSet, feasible_set
-from bimix_jax.names import align_mixtures, refuse_unknown
+from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
 
 TOKENS = "tokens"
 
@@ -116,6 +116,25 @@ class Constraints:
         higher = {d: max(v, self.lower.get(d, 0.0)) for d, v in lower.items()}
         return dataclasses.replace(self, lower={**self.lower, **higher})
 
+    def spelled_as(self, domains: Sequence[str], targets: Sequence[str]) -> "Constraints":
+        """The same with names spelled as these where they differ in `spelling` alone.
+
+        Raises:
+            ValueError: if a name is unknown.
+        """
+        of_domains = {
+            field: as_expected(field, getattr(self, field), domains)
+            for field in ("lower", "upper", "fixed", "available")
+        }
+        groups = [
+            dataclasses.replace(g, domains=_names("groups", g.domains, domains))
+            for g in self.groups
+        ]
+        guardrail = self.guardrail
+        if isinstance(guardrail, Mapping):
+            guardrail = as_expected("guardrail", guardrail, targets)
+        return dataclasses.replace(self, **of_domains, groups=groups, guardrail=guardrail)
+
     def resolve(self, fitted: Fit, budget: float, reference: Any = None) -> FeasibleSet:
         """The set of mixtures as arrays, in the order of a fit, for a run of `budget`.
 
@@ -128,42 +147,39 @@ class Constraints:
                 sum to 1.
         """
         domains = fitted.domains
+        asked = self.spelled_as(domains, fitted.targets)
         beside = mixture_of("reference", reference, domains)
-        lower, upper, labels = self._bounds(fitted, budget)
-        for group in self.groups:
-            refuse_unknown("groups", set(group.domains) - set(domains), domains)
-        members = [[float(d in group.domains) for d in domains] for group in self.groups]
-        allowed = self._allowed(fitted.targets)
-        pull_to = mixture_of("pull_to", self.pull_to, domains, beside)
-        if self.pull:
+        lower, upper, labels = asked._bounds(fitted, budget)
+        members = [[float(d in group.domains) for d in domains] for group in asked.groups]
+        allowed = asked._allowed(fitted.targets)
+        pull_to = mixture_of("pull_to", asked.pull_to, domains, beside)
+        if asked.pull:
             upper = np.where(pull_to > 0, upper, 0.0)
         found = feasible_set(
             lower, upper, np.reshape(members, (len(members), len(domains))),
-            np.array([g.least for g in self.groups]), np.array([g.most for g in self.groups]),
-            labels, [g.name for g in self.groups],
+            np.array([g.least for g in asked.groups]), np.array([g.most for g in asked.groups]),
+            labels, [g.name for g in asked.groups],
         )  # fmt: skip
         return dataclasses.replace(
             found,
-            pull=np.array(self.pull) if self.pull else None,
-            pull_to=pull_to if self.pull else None,
+            pull=np.array(asked.pull) if asked.pull else None,
+            pull_to=pull_to if asked.pull else None,
             allowed=allowed,
             guarded=None
             if allowed is None
-            else mixture_of("guarded", self.guarded, domains, beside),
+            else mixture_of("guarded", asked.guarded, domains, beside),
         )
 
     def ceilings(self, fitted: Fit, budget: float) -> dict[str, float]:
         """The largest proportion of each domain in `available`: epochs · available / planned."""
         if not self.available:
             return {}
-        refuse_unknown("available", set(self.available) - set(fitted.domains), fitted.domains)
+        available = as_expected("available", self.available, fitted.domains)
         planned = self.planned_tokens(fitted.unit, budget)
-        return {d: self.epochs * count / planned for d, count in self.available.items()}
+        return {d: self.epochs * count / planned for d, count in available.items()}
 
     def _bounds(self, fitted: Fit, budget: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
         domains = fitted.domains
-        for field in ("lower", "upper", "fixed"):
-            refuse_unknown(field, set(getattr(self, field)) - set(domains), domains)
         ceilings = self.ceilings(fitted, budget)
         lower, upper, labels = np.zeros(len(domains)), np.ones(len(domains)), []
         for i, domain in enumerate(domains):
@@ -181,7 +197,6 @@ class Constraints:
         if not isinstance(self.guardrail, Mapping):
             values = np.full(len(targets), float(self.guardrail))
         else:
-            refuse_unknown("guardrail", set(self.guardrail) - set(targets), targets)
             values = np.array([self.guardrail.get(t, np.inf) for t in targets], float)
         if not np.all(values >= 0):
             raise ValueError(f"guardrail is {self.guardrail}; expected fractions ≥ 0, .01 for 1 %.")
@@ -240,6 +255,10 @@ def _numbers(field: str, values: Mapping[str, float]) -> dict[str, float]:
             what = "tokens ≥ 0" if field == "available" else "a proportion between 0 and 1"
             raise ValueError(f"{field}: {name} is {value}; expected {what}.")
     return {str(name): float(value) for name, value in values.items()}
+
+
+def _names(field: str, given: Sequence[str], expected: Sequence[str]) -> tuple[str, ...]:
+    return tuple(as_expected(field, dict.fromkeys(given), expected))
 
 
 def _group(given: Any) -> Group:

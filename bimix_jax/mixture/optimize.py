@@ -79,7 +79,7 @@ def optimize_mixture(
     >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()
     (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 4e+05 tokens)'])
     """
-    asked = constraints or Constraints()
+    asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
     beside = mixture_of("reference", reference, fitted.domains)
     weights = asked.weights if weights is None else weights
     if objective == "budget":

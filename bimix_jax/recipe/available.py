@@ -38,7 +38,7 @@ def read_available(
             "known, documents or tokens_per_document."
         )
     if domains is not None:
-        check_names(name, table["domain"], domains)
+        table = table.assign(domain=check_names(name, table["domain"], domains))
     columns = [c for c in (TOKENS, DOCUMENTS, PER_DOCUMENT) if c in table]
     numbers = table.set_index(table["domain"].astype(str))[columns].apply(
         pd.to_numeric, errors="coerce"

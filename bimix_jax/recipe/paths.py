@@ -25,7 +25,8 @@ def read_paths(path: str | Path, domains: Sequence[str]) -> dict[str, Where]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML file: {error}.") from error
-    check_names(f"paths ({path})", document, domains)
+    names = check_names(f"paths ({path})", document, domains)
+    document = dict(zip(names, document.values(), strict=True))
     return {domain: _where(document[domain], domain, path) for domain in domains}
 
 

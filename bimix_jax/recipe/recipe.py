@@ -11,7 +11,7 @@ from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.names import refuse_unknown
+from bimix_jax.names import as_expected
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
 from bimix_jax.recipe.paths import Where
 from bimix_jax.recipe.shares import rounded, token_shares
@@ -192,7 +192,7 @@ def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataF
         return _partly(best.constraints.available, domains) if best.constraints.available else None
     if not isinstance(source, Mapping):
         return read_available(source, domains).loc[list(domains)]
-    refuse_unknown("available", set(source) - set(domains), domains)
+    source = as_expected("available", source, domains)
     wrong = [domain for domain, count in source.items() if not 0 < count < float("inf")]
     if wrong:
         raise ValueError(

@@ -1,0 +1,77 @@
+"""Numbers as people write them: 40B tokens, 1,200 steps, a share of 20 %."""
+
+import math
+import re
+from typing import Any
+
+THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+WRITTEN = re.compile(
+    r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:_\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)"
+    r"(?:e[+-]?\d+)?",
+    re.I | re.ASCII,
+)
+SUFFIX = re.compile(r"\s*([kmbgt%]?)", re.I)
+
+
+def number_of(value: Any, where: str, expected: str = "a number", percent: bool = False) -> float:
+    """A finite number, given as one or as text; where text leaves a doubt, it is refused.
+
+    Thousands may be grouped by commas or underscores, and K, M, B (or G) and T stand for powers of
+    1000.
+
+    Args:
+        value: the number; True and False are none.
+        where: what it is of, which begins messages: "epochs", or "--lower web".
+        expected: what belongs there, for messages.
+        percent: whether it may end in %, and is divided by 100 then.
+
+    Raises:
+        ValueError: if it is no finite number, or text that could be read in two ways.
+
+    >>> number_of("1.2B", "tokens"), number_of("1,200", "budget")
+    (1200000000.0, 1200.0)
+    >>> number_of("20%", "lower: web", percent=True)
+    0.2
+    >>> number_of("0,3", "web", "a share")
+    Traceback (most recent call last):
+    ValueError: web is '0,3'; expected a share. Write a decimal point, and commas ...
+    """
+    found = _parsed(value, percent) if isinstance(value, str) else _plain(value)
+    if found is None or not math.isfinite(found):
+        raise ValueError(f"{where} is {_shown(value)}; expected {expected}.{_hint(value)}")
+    return found
+
+
+def _plain(value: Any) -> float | None:
+    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
+    if truth or isinstance(value, (bytes, bytearray, complex)) or getattr(value, "ndim", 0):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _parsed(text: str, percent: bool) -> float | None:
+    stripped = text.strip()
+    written = WRITTEN.match(stripped)
+    if written is None:
+        return None
+    suffix = SUFFIX.fullmatch(stripped, written.end())
+    if suffix is None or (suffix[1] == "%" and not percent):
+        return None
+    plain = written[0].replace(",", "").replace("_", "")
+    if written[0].lstrip("+-").startswith("0") and plain != written[0]:
+        return None  # 0,200 are no thousands
+    return float(plain) / 100 if suffix[1] == "%" else float(plain) * THOUSANDS[suffix[1].lower()]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, str) and "," in value:
+        return " Write a decimal point, and commas only between groups of three digits."
+    return ""

@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,38 @@ import numpy as np
 
 from bimix_jax import __version__
 from bimix_jax.files import write_atomically
+from bimix_jax.fit_checks import check_fit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import meaning_of
+from bimix_jax.nested import read_json
 
 FORMAT = 3
 """Version of the file's layout; raised when an older reader would misread a new file."""
 EVEN = 2
 """That of fits whose points all count alike, which is all that its readers know."""
 KIND = "bimix_jax fit"
+DIGEST = "digest"
+"""Entry that tells whether the others are as they were saved."""
+ENTRIES = {
+    "kind", "format", "version", "law", "domains", "targets", "unit", "loss", "huber", "tied",
+    "emphasis", "observed_proportions", "observed_budgets", "observed_mixtures", "fits", "notes",
+    "sweep_digest", "meaning",
+}  # fmt: skip
+TARGET_ENTRIES = {
+    "target", "exponents", "identified", "amplitudes", "budget_scale", "code", "points",
+    "sum_of_squares", "error", "restraint", "agreement",
+}  # fmt: skip
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+"""JSON has no such numbers; files hold their names."""
+CALLED = {
+    int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list",
+    dict: "names with values",
+}  # fmt: skip
+"""How messages call the types of JSON."""
 
 
 class UnknownLawError(ValueError):
@@ -44,7 +65,15 @@ def fit_digest(fitted: Fit) -> str:
 
 
 def _text(fitted: Fit) -> str:
-    return json.dumps(_to_document(fitted), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    document = _to_document(fitted)
+    document[DIGEST] = _digest(document)
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """SHA-256 of what a file says, whatever its layout."""
+    said = json.dumps(document, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
@@ -55,39 +84,42 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
         laws: classes of your own laws that it may hold, beside the package's.
 
     Raises:
-        ValueError: if the file is no fit, is damaged, is from a newer format (both versions are
-            named), or holds a law that is not known.
-        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a fit, is damaged or changed (the entry is named), is from
+            a newer format (both versions are named), or holds a law that is not known.
+        OSError: if there is no such file.
     """
     document = _read_document(Path(path))
+    digest = document.pop(DIGEST, None)  # files of before 2026-12 have none
     known = LAWS | WRAPPERS | {law.name: law for law in laws}
     try:
-        law = _law(document["law"], known)
-        return _from_document(document, law)
+        fitted = _from_document(document, _law(document["law"], known))
+        check_fit(fitted)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a fit: {_why(error)}") from error
+    if digest is not None and digest != _digest(document):
+        raise ValueError(
+            f"{path} was changed after it was saved: its content does not match its digest. It is "
+            f"damaged; fit again and save. (To change it on purpose, remove the entry {DIGEST}.)"
+        )
+    return fitted
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, UnknownLawError):
         return str(error)
     what = f"entry {error} is missing" if isinstance(error, KeyError) else str(error)
-    return f"{what}. It is damaged; fit again and save."
+    return f"{what.rstrip('.')}. It is damaged; fit again and save."
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a fit written by `bimix fit`.")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not a complete JSON file ({error}); expected a fit written by `bimix fit`."
-        ) from error
+    document = read_json(path, "a fit written by `bimix fit`")
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise ValueError(f"{path} is JSON but no fit; expected a file written by `bimix fit`.")
-    if not isinstance(document.get("format"), int):
-        raise ValueError(f"{path} names no format of its own; it is damaged, fit again and save.")
+        raise ValueError(f"{path} is JSON but not a fit; expected a file written by `bimix fit`.")
+    if type(document.get("format")) is not int or document["format"] < 1:
+        raise ValueError(
+            f"{path}: the entry format is {document.get('format')!r}; expected a number from 1 to "
+            f"{FORMAT}. It is damaged; fit again and save."
+        )
     if document["format"] > FORMAT:
         raise ValueError(
             f"{path} has format {document['format']}, written by bimix_jax "
@@ -165,14 +197,41 @@ def _optional(values: Any) -> Any:
 
 
 def _mixtures(values: Any, domains: int) -> np.ndarray | None:
-    return None if values is None else _floats(values, (len(values), domains))
+    return None if values is None else _floats("observed_mixtures", values, (len(values), domains))
 
 
-def _floats(values: Any, shape: tuple[int, ...] | None = None) -> Any:
-    found = np.array(values, dtype=object).astype(float)
+def _floats(entry: str, values: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Nested lists of numbers as an array; text, truth values and null are no numbers."""
+    found = np.array(_nested(entry, values), float)
     if shape is not None and found.shape != shape:
-        raise ValueError(f"numbers of shape {found.shape} where {shape} belong")
+        raise ValueError(f"entry {entry} has numbers of shape {found.shape} where {shape} belong")
     return found
+
+
+def _nested(entry: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_nested(entry, each) for each in value]
+    if isinstance(value, str) and value in NOT_FINITE:
+        return NOT_FINITE[value]
+    return float(_is(entry, value, int, float))
+
+
+def _is(entry: str, value: Any, *kinds: type) -> Any:
+    """The value if it is of a kind; a truth value is not a number."""
+    if type(value) not in kinds:
+        raise ValueError(f"entry {entry} is {value!r}; expected {CALLED[kinds[-1]]}")
+    return value
+
+
+def _texts(entry: str, values: Any) -> tuple[str, ...]:
+    return tuple(_is(entry, value, str) for value in _is(entry, values, list))
+
+
+def _known(document: dict[str, Any], entries: set[str], where: str) -> dict[str, Any]:
+    unknown = sorted(set(_is(where, document, dict)) - entries)
+    if unknown:
+        raise ValueError(f"{where} has the unknown entry {unknown[0]!r}")
+    return document
 
 
 def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
@@ -199,39 +258,73 @@ def _hashable(value: Any) -> Any:
 
 
 def _from_document(document: dict[str, Any], law: Law) -> Fit:
-    fits = {f["target"]: f for f in document["fits"]}
-    rows = [fits[target] for target in document["targets"]]
-    domains = tuple(document["domains"])
+    _known(document, ENTRIES, "the file")
+    targets, domains = (_texts(each, document[each]) for each in ("targets", "domains"))
+    rows = [_known(row, TARGET_ENTRIES, "fits") for row in _is("fits", document["fits"], list)]
+    there = tuple(row["target"] for row in rows)
+    if there != targets:
+        raise ValueError(
+            f"entry fits holds the targets {there}; expected {targets}, as targets says"
+        )
+    huber, names = document["huber"], law.names(domains)
     return Fit(
         coefficients=_coefficients(law, rows, domains),
-        code=np.array([Code[r["code"].upper()] for r in rows], int),
-        identified=np.array([[r["identified"][n] for n in law.names(domains)] for r in rows], bool),
-        points=np.array([r["points"] for r in rows], int),
-        sum_of_squares=_floats([r["sum_of_squares"] for r in rows]),
-        error=_floats([r["error"] for r in rows]),
-        observed_proportions=_floats(document["observed_proportions"], (2, len(domains))),
-        observed_budgets=_floats(document["observed_budgets"], (2,)),
+        code=np.array([_code(row["code"]) for row in rows], int),
+        identified=np.array(_by_name("identified", rows, names, _flag), bool),
+        points=np.array([_is("points", row["points"], int) for row in rows], int),
+        sum_of_squares=_column("sum_of_squares", rows),
+        error=_column("error", rows),
+        observed_proportions=_floats(
+            "observed_proportions", document["observed_proportions"], (2, len(domains))
+        ),
+        observed_budgets=_floats("observed_budgets", document["observed_budgets"], (2,)),
         observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
-        restraint=_floats([r.get("restraint", 0.0) for r in rows]),
-        agreement=_floats([r.get("agreement", 1.0) for r in rows]),
+        restraint=_column("restraint", [{"restraint": 0.0, **row} for row in rows]),
+        agreement=_column("agreement", [{"agreement": 1.0, **row} for row in rows]),
         law=law,
         domains=domains,
-        targets=tuple(document["targets"]),
-        unit=document["unit"],
+        targets=targets,
+        unit=_is("unit", document["unit"], str),
         loss=document["loss"],
-        huber=document["huber"],
-        tied=tuple(document["tied"]),
-        emphasis=float(document.get("emphasis", 0.0)),
-        notes=tuple(document["notes"]),
-        sweep_digest=document["sweep_digest"],
+        huber=None if huber is None else float(_is("huber", huber, int, float)),
+        tied=_texts("tied", document["tied"]),
+        emphasis=float(_is("emphasis", document.get("emphasis", 0.0), int, float)),
+        notes=_texts("notes", document["notes"]),
+        sweep_digest=_is("sweep_digest", document["sweep_digest"], str),
         meaning=meaning_of(document.get("meaning")),  # format 1 has none
     )
 
 
+def _code(label: Any) -> int:
+    labels = {code.label: int(code) for code in Code}
+    if label not in labels:
+        raise ValueError(f"entry code is {label!r}; expected one of {', '.join(labels)}")
+    return labels[label]
+
+
+def _column(entry: str, rows: list[dict[str, Any]]) -> np.ndarray:
+    return _floats(entry, [row[entry] for row in rows], (len(rows),))
+
+
+def _by_name(
+    entry: str,
+    rows: list[dict[str, Any]],
+    names: Sequence[str],
+    value_of: Callable[[str, Any], Any],
+) -> list[list[Any]]:
+    """(targets, names) of an entry that holds a value by name, each as `value_of` takes it."""
+    found = [_known(row[entry], set(names), entry) for row in rows]
+    return [[value_of(f"{entry} {name}", row[name]) for name in names] for row in found]
+
+
+def _flag(entry: str, value: Any) -> bool:
+    return _is(entry, value, bool)
+
+
 def _coefficients(law: Law, rows: list[dict[str, Any]], domains: tuple[str, ...]) -> Coefficients:
     return Coefficients(
-        exponents=_floats([[r["exponents"][n] for n in law.names(domains)] for r in rows]),
-        amplitudes=_floats([[r["amplitudes"][n] for n in law.amplitude_names] for r in rows]),
-        own=_floats([[float(d == r["target"]) for d in domains] for r in rows]),
-        budget_scale=_floats([r["budget_scale"] for r in rows]),
+        exponents=np.array(_by_name("exponents", rows, law.names(domains), _nested), float),
+        amplitudes=np.array(_by_name("amplitudes", rows, law.amplitude_names, _nested), float),
+        own=np.array([[float(d == row["target"]) for d in domains] for row in rows]),
+        budget_scale=_column("budget_scale", rows),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import numpy as np
@@ -95,6 +96,103 @@ def test_a_law_of_ones_own_is_read_back_where_its_class_is_given(tmp_path):
     pd.testing.assert_series_equal(loaded.predict([0.2, 0.3, 0.5]), fitted.predict([0.2, 0.3, 0.5]))
 
 
+def leaves(value, path=()):
+    """Where every number, text, truth value and null of a document stands."""
+    if isinstance(value, dict):
+        return [each for key, item in value.items() for each in leaves(item, (*path, key))]
+    if isinstance(value, list):
+        return [each for i, item in enumerate(value) for each in leaves(item, (*path, i))]
+    return [path]
+
+
+def replaced(document, path, value):
+    changed = json.loads(json.dumps(document))
+    *parents, last = path
+    inner = changed
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value(inner[last]) if callable(value) else value
+    return changed
+
+
+def assert_refused(path, document):
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"[Ff]it again|Upgrade|Pass the|bimix fit") as caught:
+        bx.load_fit(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def another(value):
+    """A value of the same type that is not the same."""
+    if value is None or isinstance(value, bool):
+        return 1.0 if value is None else not value
+    return value + "x" if isinstance(value, str) else value * 1.25 + 1
+
+
+def test_no_leaf_of_a_file_can_change_without_an_error(saved):
+    document = json.loads(saved.read_text())
+    for path in leaves(document):
+        assert_refused(saved, replaced(document, path, another))
+
+
+@pytest.mark.parametrize("wrong", [True, "steep", "1.5", {}, [[1.0]], -math.inf])
+def test_wrong_types_are_found_in_files_without_a_digest(saved, wrong):
+    document = json.loads(saved.read_text())
+    del document["digest"]
+    text = {"kind", "version", "unit", "loss", "code", "notes", "sweep_digest", "name"}
+    for path in leaves(document):
+        texts = path[-1] in text or path[0] in ("domains", "targets", "tied", "notes", "meaning")
+        flags = "identified" in path and isinstance(wrong, bool)
+        if not (texts or flags or path[-1] == "target"):
+            assert_refused(saved, replaced(document, path, wrong))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d | {"domains": ["webs", *d["domains"][1:]]},
+        lambda d: d | {"domains": [d["domains"][0]] * 3},
+        lambda d: d | {"targets": d["targets"][::-1]},
+        lambda d: d | {"targets": d["targets"][:2]},
+        lambda d: d | {"targets": []},
+        lambda d: d | {"fits": d["fits"] + d["fits"][:1]},
+        lambda d: d | {"tied": ["gamma"]},
+        lambda d: d | {"huber": -1.0},
+        lambda d: d | {"loss": "relativ"},
+        lambda d: d | {"extra": 1},
+        lambda d: d | {"observed_budgets": d["observed_budgets"][::-1]},
+        lambda d: d | {"observed_proportions": d["observed_proportions"][::-1]},
+        lambda d: d | {"observed_mixtures": [[0.5, 0.1, 0.1]]},
+        lambda d: replaced(d, ("fits", 0, "budget_scale"), 0.0),
+        lambda d: replaced(d, ("fits", 0, "points"), 0),
+        lambda d: replaced(d, ("fits", 0, "points"), 3.5),
+        lambda d: replaced(d, ("fits", 0, "error"), -0.1),
+        lambda d: replaced(d, ("fits", 0, "agreement"), 1.5),
+        lambda d: replaced(d, ("fits", 0, "code"), "CONVERGED"),
+        lambda d: replaced(d, ("fits", 0, "amplitudes"), {"ab": 1.0, "ac": 1.0, "ad": 1.0}),
+    ],
+)
+def test_damage_is_found_in_files_without_a_digest(saved, damage):
+    document = json.loads(saved.read_text())
+    del document["digest"]
+    saved.write_text(json.dumps(document))
+    bx.load_fit(saved)  # as files were before there was a digest
+    assert_refused(saved, damage(document))
+
+
+def test_an_entry_that_stands_twice_is_refused(saved):
+    text = saved.read_text()
+    saved.write_text(text.replace('"unit": "tokens"', '"unit": "tokens", "unit": "steps"'))
+    with pytest.raises(ValueError, match="'unit' twice"):
+        bx.load_fit(saved)
+
+
+def test_layout_does_not_matter_to_the_digest(saved, fitted):
+    saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
+    assert_equal(bx.load_fit(saved), fitted)
+
+
 def test_a_newer_format_is_refused_with_both_versions(saved):
     document = json.loads(saved.read_text())
     document |= {"format": storage.FORMAT + 1, "version": "9.8.7", "fits": "unheard of"}
@@ -122,7 +220,7 @@ def change(document, path, value):
         (("law",), "BiMix", ""),
         (("law", "order"), 2, "order"),
         (("fits", 1), None, "'code'"),
-        (("fits", 1, "code"), "splendid", "'SPLENDID'"),
+        (("fits", 1, "code"), "splendid", "'splendid'"),
         (("fits", 1, "exponents", "beta"), None, "'beta'"),
         (("fits", 1, "exponents", "beta"), "steep", "steep"),
         (("fits", 1, "amplitudes"), [1.0, 2.0], ""),
@@ -150,11 +248,11 @@ def test_a_damaged_entry_is_refused_in_a_paragraph(saved, path, value, word):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b"", "not a complete JSON file"),
-        (b'{"kind": "bimix_jax fit", "form', "not a complete JSON file"),
-        (b"\xff\xfe\x00", "not a complete JSON file"),
-        (b"[1, 2]", "no fit"),
-        (b'{"mixture": {"web": 1.0}}', "no fit"),
+        (b"", "not complete JSON"),
+        (b'{"kind": "bimix_jax fit", "form', "not complete JSON"),
+        (b"\x80\xfe\x00", "not text in UTF-8"),
+        (b"[1, 2]", "not a fit"),
+        (b'{"mixture": {"web": 1.0}}', "not a fit"),
     ],
 )
 def test_what_is_no_fit_is_refused(tmp_path, content, word):
@@ -168,7 +266,7 @@ def test_what_is_no_fit_is_refused(tmp_path, content, word):
 def test_a_truncated_file_is_refused(saved):
     content = saved.read_bytes()
     saved.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="not a complete JSON file"):
+    with pytest.raises(ValueError, match="not complete JSON"):
         bx.load_fit(saved)
 
 
@@ -187,7 +285,7 @@ def test_a_pickle_is_never_executed(tmp_path):
 
     path = tmp_path / "fit.json"
     path.write_bytes(pickle.dumps(Explodes(), protocol=0))
-    with pytest.raises(ValueError, match="not a complete JSON file"):
+    with pytest.raises(ValueError, match="not complete JSON"):
         bx.load_fit(path)
 
 

@@ -1,0 +1,103 @@
+"""Checks of a fit from a file: damage is named, never predicted with."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.codes import FAILED
+from bimix_jax.fitting.residual import RESIDUALS
+from bimix_jax.names import SUM_TOLERANCE
+
+
+def check_fit(fitted: Fit) -> None:
+    """Raise ValueError on anything that no fit can hold; the message names the entry and target.
+
+    Coefficients are finite wherever the code says that the fit did not fail, shares lie between
+    0 and 1, budgets and scales are above 0, and every name is there once.
+    """
+    _check_names(fitted)
+    _check_options(fitted)
+    _check_observed(fitted)
+    _check_coefficients(fitted)
+
+
+def _check_names(fitted: Fit) -> None:
+    for entry, names in (("domains", fitted.domains), ("targets", fitted.targets)):
+        twice = [name for name in names if names.count(name) > 1]
+        _refuse(not names, entry, "is empty", "names")
+        _refuse(twice, entry, f"names {twice[:1]} more than once", "every name once")
+        _refuse(any(not name.strip() for name in names), entry, "holds an empty name", "names")
+    strange = [t for t in fitted.targets if t not in fitted.domains]
+    _refuse(
+        fitted.law.needs_own and strange,
+        "targets",
+        f"names {strange[:1]}, which is not a domain",
+        f"domains, as {fitted.law.label} needs them",
+    )
+
+
+def _check_options(fitted: Fit) -> None:
+    names = fitted.law.names(fitted.domains)
+    _refuse(fitted.loss not in RESIDUALS, "loss", f"is {fitted.loss!r}", f"one of {RESIDUALS}")
+    _refuse(set(fitted.tied) - set(names), "tied", f"is {fitted.tied}", f"some of {names}")
+    huber, emphasis = fitted.huber, fitted.emphasis
+    _refuse(huber is not None and not _positive(huber), "huber", f"is {huber}", "a number above 0")
+    _refuse(not np.isfinite(emphasis), "emphasis", f"is {emphasis}", "a number")
+
+
+def _check_observed(fitted: Fit) -> None:
+    low, high = fitted.observed_proportions
+    _refuse(
+        not np.all((low >= 0) & (low <= high) & (high <= 1 + SUM_TOLERANCE)),
+        "observed_proportions",
+        f"is {fitted.observed_proportions.tolist()}",
+        "least and largest shares between 0 and 1",
+    )
+    least, largest = fitted.observed_budgets
+    _refuse(
+        not (_positive(least) and _positive(largest) and least <= largest),
+        "observed_budgets",
+        f"is {[float(least), float(largest)]}",
+        "the least and the largest budget, above 0",
+    )
+    if fitted.observed_mixtures is not None:
+        total = fitted.observed_mixtures.sum(axis=1)
+        wrong = ~(np.all(fitted.observed_mixtures >= 0, axis=1) & (abs(total - 1) <= SUM_TOLERANCE))
+        row = fitted.observed_mixtures[wrong][:1].tolist()
+        _refuse(wrong.any(), "observed_mixtures", f"holds {row}", "shares that sum to 1")
+
+
+def _check_coefficients(fitted: Fit) -> None:
+    of = fitted.coefficients
+    works = ~np.isin(fitted.code, FAILED)
+    agreed = np.nan_to_num(fitted.agreement)  # of a batch it is not known
+    sound: dict[str, tuple[Any, str]] = {
+        "exponents": (np.isfinite(of.exponents).all(axis=1), "finite numbers"),
+        "amplitudes": (np.isfinite(of.amplitudes).all(axis=1), "finite numbers"),
+        "points": (fitted.points > 0, "a number above 0"),
+        "sum_of_squares": (_sizes(fitted.sum_of_squares), "a finite number, 0 or more"),
+        "error": (_sizes(fitted.error), "a finite number, 0 or more"),
+        "restraint": (_sizes(fitted.restraint), "a finite number, 0 or more"),
+        "agreement": ((agreed >= 0) & (agreed <= 1 + 1e-6), "a share between 0 and 1"),
+        "budget_scale": (_sizes(of.budget_scale) & (of.budget_scale > 0), "a number above 0"),
+    }
+    for entry, (holds, expected) in sound.items():
+        for i in np.flatnonzero(works & ~np.asarray(holds)):
+            values = getattr(of, entry) if hasattr(of, entry) else getattr(fitted, entry)
+            found = np.asarray(values[i]).tolist()
+            _refuse(True, f"{entry} of target {fitted.targets[i]}", f"is {found}", expected)
+
+
+def _positive(value: Any) -> bool:
+    return bool(0 < value < np.inf)
+
+
+def _sizes(values: np.ndarray) -> np.ndarray:
+    return np.isfinite(values) & (values >= 0)
+
+
+def _refuse(wrong: Iterable[Any] | bool, entry: str, found: str, expected: str) -> None:
+    if wrong:
+        raise ValueError(f"entry {entry} {found}; expected {expected}")

@@ -11,7 +11,7 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
 from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
-from bimix_jax.names import note_of_spelling, respelled, spelling, unified
+from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.sizes import stack_sizes
@@ -105,7 +105,7 @@ def read_sweep(
     kept = _kept_with(table)
     given = meaning_of(meaning)
     given.check_like(kept.meaning, "meaning=", name_of(source))
-    stated = Meaning(**kept.meaning.stated() | given.stated())
+    stated = kept.meaning.and_stated(given)
     if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
         options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
                    "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
@@ -526,6 +526,7 @@ def _checked(
         ],
         name,
     )
+    meaning = _of_targets(meaning, list(parts.loss.values.columns))
     loss, meaning, converted = in_nats(loss, meaning)
     notes += converted
     checks.warn_of_rising(run, budget, loss, list(parts.loss.values.columns), notes)
@@ -541,6 +542,14 @@ def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
         raise SweepError(str(error)) from error
     notes += note_of_spelling(renamed)
     return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
+
+
+def _of_targets(meaning: Meaning, targets: list[str]) -> Meaning:
+    """With the names of targets that it states spelled as they are."""
+    if meaning.lower_is_better is None:
+        return meaning
+    known = as_expected("lower_is_better", dict.fromkeys(meaning.lower_is_better), targets)
+    return dataclasses.replace(meaning, lower_is_better=tuple(known))
 
 
 def _sweep(

@@ -14,8 +14,11 @@ NAMES = {
     "share_unit": "unit of the shares",
     "schedule": "learning-rate schedule",
     "model_size": "model size",
+    "lower_is_better": "less is better in",
 }
 """How messages call the entries."""
+MEASURED_WITH = tuple(entry for entry in NAMES if entry != "lower_is_better")
+"""Entries in which two sweeps that are compared have to agree."""
 SHARE_UNITS = ("tokens", "documents", "samples")
 LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "nats": ("nats", lambda loss: loss),
@@ -54,16 +57,37 @@ class Meaning:
     """the learning-rate schedule, in the user's words"""
     model_size: float | None = None
     """parameters of the model; text like "122M" is understood"""
+    lower_is_better: tuple[str, ...] | None = None
+    """targets in which less is better although their name or values look like a score's"""
 
     def __post_init__(self) -> None:
         _check_one_of("loss_unit", self.loss_unit, tuple(LOSS_UNITS))
         _check_one_of("share_unit", self.share_unit, SHARE_UNITS)
         if self.model_size is not None:
             object.__setattr__(self, "model_size", number_of_parameters(self.model_size))
+        if self.lower_is_better is not None:
+            object.__setattr__(self, "lower_is_better", _names(self.lower_is_better))
 
     def stated(self) -> dict[str, Any]:
         """The entries that are known, by name."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+    def shown(self) -> str:
+        """The entries that are known, for people.
+
+        >>> Meaning(tokenizer="gpt2", lower_is_better="mmlu_acc").shown()
+        'tokeniser gpt2, less is better in mmlu_acc'
+        """
+        return ", ".join(
+            f"{NAMES[entry]} {' and '.join(value) if isinstance(value, tuple) else value}"
+            for entry, value in self.stated().items()
+        )
+
+    def and_stated(self, other: "Meaning") -> "Meaning":
+        """What either states; where both do, what the other does, and all of `lower_is_better`."""
+        both = (*(self.lower_is_better or ()), *(other.lower_is_better or ()))
+        less = {"lower_is_better": tuple(dict.fromkeys(both))} if both else {}
+        return Meaning(**self.stated() | other.stated() | less)
 
     def note_of_absent(self, but: tuple[str, ...] = ()) -> tuple[str, ...]:
         """One sentence that names what is not stated, `but` aside; none where all is.
@@ -71,13 +95,15 @@ class Meaning:
         >>> Meaning("gpt2", "nats", "tokens", "cosine").note_of_absent()
         ('Not stated with the sweep, so not checked: model size.',)
         """
-        absent = [NAMES[e] for e in NAMES if e not in but and getattr(self, e) is None]
+        absent = [NAMES[e] for e in MEASURED_WITH if e not in but and getattr(self, e) is None]
         return (f"Not stated with the sweep, so not checked: {', '.join(absent)}.",) * bool(absent)
 
     def check_like(self, other: "Meaning", ours: str, theirs: str, but: tuple[str, ...] = ()):
         """Raise ValueError where both state an entry and differ, entries of `but` aside."""
         here, there = self.stated(), other.stated()
-        differ = [e for e in NAMES if e in here.keys() & there.keys() and here[e] != there[e]]
+        differ = [
+            e for e in MEASURED_WITH if e in here.keys() & there.keys() and here[e] != there[e]
+        ]
         said = [
             f"the {NAMES[e]} of {ours} is {here[e]}, that of {theirs} {there[e]}"
             for e in differ
@@ -92,6 +118,13 @@ class Meaning:
 
 UNSTATED = Meaning()
 """Nothing is stated."""
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"lower_is_better is {given!r}; expected names of targets.")
+    return names
 
 
 def meaning_of(given: "Meaning | Mapping[str, Any] | None") -> Meaning:

@@ -23,6 +23,7 @@ from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.fit import is_restrained
 from bimix_jax.laws.law import Law
+from bimix_jax.scores import says_score
 from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS, prefixed
 
 APART = "its rows do not stand together; sort by sweep."
@@ -98,7 +99,19 @@ class _WideTable:
         begin = np.flatnonzero(np.diff(number, prepend=-1))
         spread = [np.maximum.reduceat(x, begin) - np.minimum.reduceat(x, begin) for x in shares]
         empty = [~np.logical_or.reduceat(np.isfinite(loss), begin) for loss in losses]
-        return sound & _any_of([x > checks.SAME for x in spread]) & ~_any_of(empty)
+        differ = _any_of([x > checks.SAME for x in spread])
+        return sound & differ & ~_any_of(empty) & ~self._may_be_scores(number, run)
+
+    def _may_be_scores(self, number: np.ndarray, run: np.ndarray) -> np.ndarray:
+        """(sweeps,) bool: false where no target surely ends half of the runs above their begin."""
+        first, last = _ends_of_runs(run, self.budget)
+        runs = np.bincount(number[first], minlength=number[-1] + 1)
+        falls = [
+            np.bincount(number[first], loss[last] <= loss[first], minlength=len(runs))
+            for loss in self.loss.T
+        ]
+        longer = np.bincount(number[first], first != last, minlength=len(runs)) > 0
+        return longer & _any_of([2 * fall < runs for fall in falls])
 
     def runs(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each row its run, of each run its first row, of each row whether its budget repeats.
@@ -119,6 +132,15 @@ class _WideTable:
         return run, np.unique(run, return_index=True)[1], points.duplicated().to_numpy()
 
 
+def _ends_of_runs(run: np.ndarray, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(runs,) the rows of the least and of the largest budget of each run."""
+    ordered = np.all((run[1:] > run[:-1]) | ((run[1:] == run[:-1]) & (budget[1:] > budget[:-1])))
+    order = np.arange(len(run)) if ordered else np.lexsort((budget, run))
+    new = np.append(True, run[order][1:] != run[order][:-1])
+    begins = np.flatnonzero(new)
+    return order[begins], order[np.append(begins[1:], len(run)) - 1]
+
+
 def _any_of(conditions: list[np.ndarray]) -> np.ndarray:
     return functools.reduce(np.logical_or, conditions)
 
@@ -134,7 +156,8 @@ def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
     if not (domains and targets and budget and run and numeric) or {*table} - known or single:
         return None
     kept = {c: t for c, t in targets.items() if not law.needs_own or t in domains.values()}
-    if len(kept) < len(targets) or is_restrained(law, len(domains)):
+    scores = any(says_score(t) for t in targets.values() if t not in domains.values())
+    if len(kept) < len(targets) or is_restrained(law, len(domains)) or scores:
         return None
     return _WideTable(
         tuple(domains.values()),

@@ -5,7 +5,6 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.show import show_json, show_line, show_lines, show_notes, show_table
-from bimix_jax.meaning import NAMES
 
 
 def check(
@@ -40,9 +39,8 @@ def check(
         })  # fmt: skip
     else:
         show_line(f"{sweep}: {measured.summary()}")
-        stated = measured.meaning.stated().items()
-        if stated:
-            show_line(f"Stated: {', '.join(f'{NAMES[entry]} {value}' for entry, value in stated)}")
+        if measured.meaning.stated():
+            show_line(f"Stated: {measured.meaning.shown()}")
         for seen in found.observations:
             show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
         show_table(found.domains, "Shares over the mixtures")

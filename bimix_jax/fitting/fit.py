@@ -22,6 +22,7 @@ from bimix_jax.fitting.restraint import STRENGTHS
 from bimix_jax.indistinct import indistinct_domains
 from bimix_jax.laws import LAWS, BiMix, check_law
 from bimix_jax.laws.law import Law
+from bimix_jax.scores import refuse_scores
 from bimix_jax.sweep import Sweep
 
 
@@ -227,15 +228,15 @@ def choose_targets(
         raise ValueError(f"targets is empty; expected some of {', '.join(sweep.targets)}.")
     beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
     able = ", ".join(name for name, known in LAWS.items() if not known.needs_own)
-    if (beyond and targets is not None) or beyond == asked:
+    possible = [t for t in asked if t not in beyond]
+    refuse_scores(sweep, possible or asked)
+    if (beyond and targets is not None) or not possible:
         raise ValueError(
             f"targets: {law.label} says nothing about {', '.join(beyond)}, no train domain; the "
             f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law that can: {able}."
         )
     note = f"Targets left out, as {law.label} cannot express what is no train domain: "
-    return [t for t in asked if t not in beyond], (
-        note + f"{', '.join(beyond)} ({able} can).",
-    ) if beyond else ()
+    return possible, (note + f"{', '.join(beyond)} ({able} can).",) if beyond else ()
 
 
 def point_weights(

@@ -122,7 +122,7 @@ class Constraints:
         Raises:
             ValueError: if a name is unknown.
         """
-        of_domains = {
+        of_domains: dict[str, Any] = {
             field: as_expected(field, getattr(self, field), domains)
             for field in ("lower", "upper", "fixed", "available")
         }

@@ -10,11 +10,14 @@ from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.names import align_weights
+from bimix_jax.scores import refuse_scores_by_name
 
 
 def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Weights (targets,), 0 where the fit of a target failed, and notes on those."""
     asked = align_weights(weights, fitted.targets)
+    counted = [t for t, weight in zip(fitted.targets, asked, strict=True) if weight > 0]
+    refuse_scores_by_name(counted, fitted.domains, fitted.meaning)
     failed = np.isin(fitted.code, FAILED) & (asked > 0)
     vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed
     failed |= vague

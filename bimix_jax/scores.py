@@ -1,0 +1,129 @@
+"""Targets in which more is better: no law here is for them, and a decision would take the worst."""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from bimix_jax.meaning import Meaning
+from bimix_jax.sweep import Sweep
+
+SCORES = re.compile(
+    "acc|accs|accuracy|accuracies|score|scores|f1|em|exactmatch|pass|passrate|win|wins|winrate|"
+    "bleu|sacrebleu|rouge|bertscore|chrf|meteor|auc|auroc|auprc|mcc|ndcg|mrr"
+)
+"""Words of a name that say that more is better."""
+SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rate")})
+"""Words that say so one after the other."""
+LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
+"""Words that say that less is better, whatever stands beside them: `acc_loss`."""
+WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+RISE = 0.02
+"""A median rise along runs by more than this share is no noise of a loss that stays."""
+SURE = 3.0
+"""Nor is a smaller one that lies this many standard deviations from none."""
+RANGES = 1.0, 100.0
+"""What fractions and percentages lie below."""
+
+
+def says_score(name: str) -> bool:
+    """Whether a word of a name says that more is better, and none that it is a loss.
+
+    >>> [says_score(name) for name in ("mmlu_acc", "pass@1", "F1", "compass", "accès", "acc_loss")]
+    [True, True, True, False, False, False]
+    """
+    parts = WORD.findall(unicodedata.normalize("NFC", name))
+    words = [word.casefold() for part in parts for word in CAMEL.split(part)]
+    more = any(map(SCORES.fullmatch, words)) or bool(SCORE_PAIRS & {*itertools.pairwise(words)})
+    return more and not any(map(LOSSES.fullmatch, words))
+
+
+def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
+    """Raise ValueError if more is better in one of the targets, by its name or its values.
+
+    What is stated as `Meaning.lower_is_better` is believed. The name of a target that is a domain
+    is the domain's, and says nothing.
+    """
+    found = scores_among(sweep, targets)
+    if found:
+        _refuse(found)
+
+
+def refuse_scores_by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> None:
+    """`refuse_scores` where the values are not known any more."""
+    found = _by_name(targets, domains, meaning)
+    if found:
+        _refuse(found)
+
+
+def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
+    """Targets in which more is better → what shows it."""
+    asked = tuple(targets)
+    found = _by_name(asked, sweep.domains, sweep.meaning)
+    rest = [t for t in asked if t not in found and t not in (sweep.meaning.lower_is_better or ())]
+    return found | _by_values(sweep, rest)
+
+
+def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> dict[str, str]:
+    known = {*domains, *(meaning.lower_is_better or ())}
+    return {t: "its name says so" for t in targets if t not in known and says_score(t)}
+
+
+def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
+    """Targets within 0 to 1, or 0 to 100, that rise along most runs."""
+    columns = [sweep.targets.index(t) for t in targets]
+    loss = sweep.loss[:, columns]
+    order = np.lexsort((sweep.budget, sweep.run))
+    begins = np.flatnonzero(np.append(True, sweep.run[order][1:] != sweep.run[order][:-1]))
+    curves = np.split(loss[order], begins[1:])
+    if not _may_rise(curves).any():
+        return {}
+    found = {}
+    for i, target in enumerate(targets):
+        runs = [values for curve in curves if len(values := _there(curve[:, i])) > 1]
+        top = max((float(values.max()) for values in runs), default=np.inf)
+        limit = next((limit for limit in RANGES if top <= limit), None)
+        if limit is not None and (rising := _rising(runs)):
+            found[target] = (
+                f"it lies between 0 and {limit:g} and rises along {rising} of {len(runs)} runs"
+            )
+    return found
+
+
+def _may_rise(curves: Sequence[np.ndarray]) -> np.ndarray:
+    """(targets,) bool: false where half of the runs surely end below their begin."""
+    falls = [curve[-1] <= curve[0] for curve in curves if len(curve) > 1]  # not where one is nan
+    return 2 * np.sum(falls, axis=0) < len(falls) if falls else np.zeros(1, bool)
+
+
+def _there(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
+
+
+def _rising(runs: Sequence[np.ndarray]) -> int:
+    """How many of the runs rise, if it is most of them and more than noise; else 0.
+
+    By the trend test of Mann and Kendall, summed over the runs.
+    """
+    trend = np.array([np.sum(np.sign(v[None, :] - v[:, None])[np.triu_indices(len(v), 1)])
+                      for v in runs])  # fmt: skip
+    rise = np.array([v[-1] / v[0] - 1 for v in runs])
+    rising = int(np.sum((trend > 0) & (rise > 0)))
+    counts = np.array([len(v) for v in runs])
+    spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
+    clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
+    return rising if 2 * rising > len(runs) and clear else 0
+
+
+def _refuse(found: dict[str, str]) -> None:
+    targets = "; ".join(f"{target} ({why})" for target, why in found.items())
+    stated = " ".join(f"--meaning lower_is_better={target}" for target in found)
+    raise ValueError(
+        f"targets: more seems to be better in {targets}, but laws are fitted to losses, and a "
+        "decision makes them small: it would recommend the worst mixture. Leave these columns out, "
+        "give 1 − score instead of each, or, if less is better in them, say so with "
+        f"{stated} (meaning={{'lower_is_better': {list(found)}}} in read_sweep)."
+    )

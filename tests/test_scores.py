@@ -1,0 +1,158 @@
+"""Targets in which more is better are refused by whatever fits or decides, unless stated."""
+
+import dataclasses
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+import bimix_jax as bx
+from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.table import fit_table
+from bimix_jax.scores import says_score, scores_among
+from tests.batching.tables import table_of_sweeps
+from tests.fits import frame
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acc", "acc_norm", "mmlu_acc", "MMLU Acc", "arc/acc,none", "top5acc", "accNorm", "ACC",
+        "accuracy", "eval-accuracy", "f1", "macro_F1", "squad.f1", "em", "nq_em", "pass@1",
+        "humaneval/pass_at_10", "exact_match", "exactMatch", "win_rate", "lc-win-rate", "bleu4",
+        "sacrebleu", "rouge1", "rougeL", "ROUGE-2", "score", "mt_bench score", "solve_rate",
+        "génie_acc",
+    ],
+)  # fmt: skip
+def test_names_that_say_more_is_better(name):
+    assert says_score(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "access", "account", "system", "compass", "gem", "windows", "passages", "web", "scorecard",
+        "accès", "acce\u0300s", "pdf1", "wf12", "f10", "rouges", "email", "winter", "match",
+        "exact", "rate", "macc", "acc_loss", "score_nll", "pass_ppl", "em error", "", "42",
+    ],
+)  # fmt: skip
+def test_names_that_do_not(name):
+    assert not says_score(name)
+
+
+def with_scores(name="quiz", top=1.0, **columns):
+    """The shared world with one more target, which rises along every run."""
+    table = frame(noise=0.002)
+    rise = 1 - table["loss_web"] / (1.01 * table["loss_web"].max())
+    return table.assign(**{f"loss_{name}": top * rise}, **columns)
+
+
+@pytest.mark.parametrize(("name", "top"), [("quiz", 1.0), ("quiz", 100.0), ("quiz_acc", 3.0)])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda s: bx.fit(s, bx.LogLinear()),
+        lambda s: bx.compare(s, ["LogLinear", "AdditiveLaw"]),
+        lambda s: bx.fit_many({"only": s}, bx.LogLinear())["only"],
+    ],
+    ids=["fit", "compare", "fit_many"],
+)
+def test_scores_are_refused_by_all_that_fits(name, top, use):
+    sweep = bx.read_sweep(with_scores(name, top))
+    with pytest.raises((ValueError, KeyError)) as error:
+        use(sweep)
+    for words in (f"better in {name} (", "the worst mixture", f"--meaning lower_is_better={name}"):
+        assert words in str(error.value)
+
+
+def test_what_shows_it_is_said():
+    found = scores_among(bx.read_sweep(with_scores()), ["web", "quiz"])
+    assert found == {"quiz": "it lies between 0 and 1 and rises along 12 of 12 runs"}
+    named = scores_among(bx.read_sweep(with_scores("quiz_acc")), ["quiz_acc"])
+    assert named == {"quiz_acc": "its name says so"}
+
+
+def test_a_law_of_domains_leaves_a_score_out_as_any_target_that_is_none():
+    fitted = bx.fit(bx.read_sweep(with_scores("quiz_acc")))
+    assert fitted.targets == ("web", "code", "books")
+
+
+@pytest.mark.parametrize("name", ["quiz", "quiz_acc"])
+def test_what_is_stated_is_believed_and_kept(name, tmp_path):
+    stated = {"lower_is_better": name.upper()}
+    sweep = bx.read_sweep(with_scores(name), meaning=stated)
+    assert sweep.meaning.lower_is_better == (name,)
+    assert not scores_among(sweep, sweep.targets)
+    sweep.save(tmp_path / "sweep.parquet")
+    kept = bx.read_sweep(tmp_path / "sweep.parquet")
+    assert kept.meaning == sweep.meaning
+    more = bx.read_sweep(tmp_path / "sweep.parquet", meaning={"lower_is_better": ["web"]})
+    assert more.meaning.lower_is_better == (name, "web")
+
+
+def test_a_target_that_is_stated_has_to_exist():
+    with pytest.raises(ValueError, match="lower_is_better: quizz is unknown; expected only web"):
+        bx.read_sweep(with_scores(), meaning={"lower_is_better": "quizz"})
+    with pytest.raises(ValueError, match="lower_is_better is"):
+        bx.Meaning(lower_is_better=[1])
+
+
+def test_a_domain_called_like_a_score_has_losses():
+    names = {"r_web": "r_score", "loss_web": "loss_score"}
+    sweep = bx.read_sweep(frame(noise=0.002).rename(columns=names))
+    assert not scores_among(sweep, sweep.targets)
+    assert bx.optimize_mixture(bx.fit(sweep)).weights["score"] == 1
+
+
+@pytest.mark.parametrize("rising", [1, 5])
+def test_a_loss_that_rises_in_a_few_runs_is_a_loss(rising):
+    table = frame(noise=0.002)
+    here = table["run"].isin([f"run{i:02}" for i in range(rising)])
+    risen = table["loss_web"].where(~here, 0.2 + table["tokens"] / table["tokens"].max())
+    sweep = bx.read_sweep(table.assign(loss_web=risen / risen.max()))
+    assert not scores_among(sweep, sweep.targets)
+
+
+def test_a_loss_that_neither_falls_nor_rises_is_a_loss():
+    table = frame(noise=0.002)
+    noise = np.random.default_rng(3).normal(0, 0.003, len(table))
+    sweep = bx.read_sweep(table.assign(loss_odd=0.7 * (1 + noise), loss_flat=0.5))
+    assert not scores_among(sweep, sweep.targets)
+
+
+def test_values_above_100_are_no_score():
+    sweep = bx.read_sweep(with_scores(top=300.0), meaning={"loss_unit": "nats"})
+    assert not scores_among(sweep, sweep.targets)
+
+
+def test_a_score_of_a_saved_fit_is_not_made_small():
+    sweep = bx.read_sweep(with_scores("quiz_acc"), meaning={"lower_is_better": "quiz_acc"})
+    fitted = bx.fit(sweep, bx.LogLinear())
+    assert bx.optimize_mixture(fitted).weights["quiz_acc"] == 1
+    unstated = dataclasses.replace(fitted, meaning=bx.Meaning())
+    with pytest.raises(ValueError, match="better in quiz_acc"):
+        bx.optimize_mixture(unstated)
+    assert bx.optimize_mixture(unstated, weights={"web": 1.0}).weights["quiz_acc"] == 0
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_score_in_a_batch_harms_no_other_sweep(shuffled):
+    table = table_of_sweeps(4)
+    one = table["sweep"] == "s2"
+    table["loss_code"] = table["loss_code"].where(~one, 1 - table["loss_code"] / 20)
+    if shuffled:
+        table = table.groupby("sweep").sample(frac=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        fits = fit_table(table, Method(bx.BiMix(), "relative"), tuple(jax.local_devices()))
+    bad = fits[fits["code"] == "bad_data"]
+    assert bad["sweep"].tolist() == ["s2"]
+    assert "better in code (it lies between 0 and 1" in bad["reason"].item()
+    assert set(fits["sweep"]) == {"s0", "s1", "s2", "s3"}
+
+
+def test_a_batch_with_a_column_called_like_a_score_fails_it_by_name():
+    table = table_of_sweeps(2).rename(columns={"loss_code": "loss_code_acc"})
+    fits = fit_table(table, Method(bx.AdditiveLaw(), "relative"), tuple(jax.local_devices()))
+    assert fits["reason"].str.contains("better in code_acc").all()

@@ -94,7 +94,7 @@ def _positive(value: Any) -> bool:
     return bool(0 < value < np.inf)
 
 
-def _sizes(values: np.ndarray) -> np.ndarray:
+def _sizes(values: Any) -> np.ndarray:
     return np.isfinite(values) & (values >= 0)
 
 

@@ -302,7 +302,7 @@ def _code(label: Any) -> int:
     return labels[label]
 
 
-def _column(entry: str, rows: list[dict[str, Any]]) -> np.ndarray:
+def _column(entry: str, rows: list[dict[str, Any]]) -> Any:
     return _floats(entry, [row[entry] for row in rows], (len(rows),))
 
 
@@ -322,9 +322,7 @@ def _flag(entry: str, value: Any) -> bool:
 
 
 def _coefficients(law: Law, rows: list[dict[str, Any]], domains: tuple[str, ...]) -> Coefficients:
-    return Coefficients(
-        exponents=np.array(_by_name("exponents", rows, law.names(domains), _nested), float),
-        amplitudes=np.array(_by_name("amplitudes", rows, law.amplitude_names, _nested), float),
-        own=np.array([[float(d == row["target"]) for d in domains] for row in rows]),
-        budget_scale=_column("budget_scale", rows),
-    )
+    own: Any = np.array([[float(d == row["target"]) for d in domains] for row in rows])
+    exponents: Any = np.array(_by_name("exponents", rows, law.names(domains), _nested), float)
+    amplitudes: Any = np.array(_by_name("amplitudes", rows, law.amplitude_names, _nested), float)
+    return Coefficients(exponents, amplitudes, own, _column("budget_scale", rows))

@@ -1,24 +1,29 @@
 """Files of many sweeps to files of fits: in pieces, resumable, shared among processes."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 
 from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.parts import (
+    is_done,
+    part_name,
+    remove_stale,
+    settings_of,
+    stamp_of,
+    write_part,
+)
 from bimix_jax.batching.pieces import ahead, pieces
 from bimix_jax.batching.table import fit_table
 from bimix_jax.checks import SweepError
-from bimix_jax.files import atomic_path
+from bimix_jax.tables import listed
 
 ROWS = 1 << 19
 """Rows of a piece: about 100 MB in memory for a handful of columns."""
-KEY = b"bimix_batch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,10 @@ class Report:
     fits: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
     """files and pieces, with their reasons"""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """parts that were made again or removed, and why"""
+    parts: set[str] = dataclasses.field(default_factory=set)
+    """names of the parts of the input, whichever process writes them"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +92,21 @@ def run_batch(
     """
     output.mkdir(parents=True, exist_ok=True)
     chosen = tuple(jax.local_devices()) if devices is None else devices
-    work = _Work(output, method, chosen, progress, Report())
+    work = _Work(output, method, settings_of(method, rows), chosen, progress, Report())
     number = 0
     for path in files:
+        k = -1
         try:
             for k, piece in enumerate(ahead(pieces(path, rows))):
+                work.report.parts.add(part_name(path, k))
                 if share.mine(number):
-                    work.do(piece, f"{path.name}-{k:05}.parquet", _stamp(path, method, rows))
+                    work.do(piece, part_name(path, k))
                 progress.rows(piece.num_rows)
                 number += 1
         except SweepError as error:
             work.report.failed.append(str(error))
+            continue
+        work.remove_stale(path, k + 1)
     return work.report
 
 
@@ -101,52 +114,35 @@ def run_batch(
 class _Work:
     output: Path
     method: Method
+    settings: dict[str, Any]
     devices: tuple[jax.Device, ...]
     progress: Progress
     report: Report
 
-    def do(self, piece: pa.Table, name: str, stamp: dict[str, object]) -> None:
+    def do(self, piece: pa.Table, name: str) -> None:
         """Fit a piece and write its part, unless it is there."""
-        part = self.output / name
-        if part.exists() and _is_done(part, stamp):
-            self.report.there += 1
-            return
+        part, stamp = self.output / name, stamp_of(piece, self.settings)
+        if part.exists():
+            if is_done(part, stamp):
+                self.report.there += 1
+                return
+            self.report.notes.append(
+                f"{part} is damaged, or its input has changed since; it was made again."
+            )
         fits = fit_table(piece.to_pandas(), self.method, self.devices, self.progress.fits)
         try:
-            _write(fits, part, stamp)
+            write_part(fits, part, stamp)
         except OSError as error:
-            self.report.failed.append(f"{name} cannot be written: {error.strerror or error}.")
+            self.report.failed.append(str(error))
             return
         self.report.written += 1
         self.report.fits += len(fits)
 
-
-def _stamp(path: Path, method: Method, rows: int) -> dict[str, object]:
-    """What a part was made from and how."""
-    of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
-    options = {"loss": method.loss, "huber": method.huber, "tied": list(method.tied),
-               "max_steps": method.max_steps, "dtype": method.dtype}  # fmt: skip
-    if method.emphasis:
-        # Parts that were begun before there was any are those of none.
-        options["emphasis"] = method.emphasis
-    settings = {"law": method.law.name, **of_law, **options, "rows": rows}
-    return {"settings": settings, "bytes": path.stat().st_size}
-
-
-def _is_done(part: Path, stamp: dict[str, object]) -> bool:
-    """Whether a part is of this batch; one of a file that has changed since is made again."""
-    metadata = pa.parquet.read_schema(part).metadata or {}
-    found = json.loads(metadata.get(KEY, b"{}"))
-    if found.get("settings") != stamp["settings"]:
-        raise ValueError(
-            f"{part} was made with {found.get('settings')}, this batch has {stamp['settings']}; "
-            "write to another folder, or use the settings it was begun with."
-        )
-    return found == stamp
-
-
-def _write(fits: pd.DataFrame, part: Path, stamp: dict[str, object]) -> None:
-    table = pa.Table.from_pandas(fits, preserve_index=False)
-    schema = table.schema.with_metadata({KEY: json.dumps(stamp).encode()})
-    with atomic_path(part) as beside:
-        pa.parquet.write_table(table.cast(schema), beside)
+    def remove_stale(self, path: Path, pieces: int) -> None:
+        """Remove the parts of what an input file no longer holds."""
+        removed = remove_stale(self.output, path, pieces)
+        if removed:
+            self.report.notes.append(
+                f"{path} has become shorter; {len(removed)} parts of what it held before were "
+                f"removed: {listed(removed)}."
+            )

@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from bimix_jax.batching.fits_table import SWEEP
 from bimix_jax.checks import SweepError
-from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX
+from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 READ_ROWS = 1 << 16
@@ -125,8 +125,10 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     _check_columns(path, names)
     measured = [c for c in names if c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))]
     numbers = {*measured, *(c for c in names if c in BUDGET_COLUMNS)}
-    types = dict.fromkeys(numbers, pa.float64()) | {SWEEP: pa.string()}
-    # Guessed from the first block, the type of a column of whole numbers would fail at 1.5.
+    labels = {SWEEP, *(c for c in names if c in RUN_COLUMNS)}
+    # Guessed from the first block, a column of whole numbers would fail at 1.5, and the runs 007
+    # and 7 would be one.
+    types = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(labels, pa.string())
     with pa.csv.open_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types)) as reader:
         yield from reader
 

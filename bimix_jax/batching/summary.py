@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ SHOWN = 20
 
 @dataclasses.dataclass
 class Summary:
-    """Counts over all parts in a folder."""
+    """Counts over the parts of a batch."""
 
     parts: int = 0
     sweeps: int = 0
@@ -30,10 +31,10 @@ class Summary:
         )
 
 
-def summary(folder: Path) -> Summary:
-    """Read the codes and reasons of all parts in a folder."""
+def summary(folder: Path, parts: Iterable[str]) -> Summary:
+    """Read the codes and reasons of those parts that are there."""
     found, codes = Summary(), collections.Counter[str]()
-    for part in sorted(p for p in folder.glob("*.parquet") if not p.name.startswith(".")):
+    for part in (folder / name for name in sorted(parts) if (folder / name).is_file()):
         table = pyarrow.parquet.read_table(part, columns=["sweep", "target", "code", "reason"])
         rows = table.to_pandas()
         lost = rows[(rows["reason"] != "") & (rows["target"] == "")]

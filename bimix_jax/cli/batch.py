@@ -13,11 +13,13 @@ import bimix_jax as bx
 from bimix_jax.batching import batch as batches
 from bimix_jax.batching.cache import VARIABLE, use_compilation_cache
 from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.parts import strange_parts
 from bimix_jax.batching.pieces import batch_files, expected_rows
 from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.tables import listed
 
 
 def batch(
@@ -71,21 +73,34 @@ def batch(
     files = batch_files(sweeps)
     with _progress_bar(files) as progress:
         report = batches.run_batch(files, output, method, share, rows, progress=progress)
-    found = summary(output)
+    found = summary(output, report.parts)
+    notes = [*report.notes, *_note_of_others(output, report.parts)]
     failed = [*report.failed, *found.reasons]
     if json:
         show_json(
             {
                 "written": report.written, "there": report.there, "sweeps": found.sweeps,
                 "failed_sweeps": found.failed, "codes": found.codes, "failed": failed,
+                "notes": notes,
             }
         )  # fmt: skip
     else:
         show_table(found.table(), f"{output}: {found.sweeps} sweeps in {found.parts} parts")
         show_line(f"{report.written} parts written, {report.there} were there.")
+        show_notes(notes)
         show_notes(failed, "Failed")
     if report.failed or found.failed:
         raise typer.Exit(1)
+
+
+def _note_of_others(output: Path, parts: set[str]) -> list[str]:
+    others = strange_parts(output, parts)
+    if not others:
+        return []
+    return [
+        f"{output} also holds {len(others)} files of other inputs, which are not counted here: "
+        f"{listed(others)}. Whoever reads the whole folder reads them, too."
+    ]
 
 
 @contextlib.contextmanager

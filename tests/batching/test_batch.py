@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,21 @@ def test_labels_may_be_categories_or_numbers(whole, tmp_path):
         pd.testing.assert_frame_equal(found.drop(columns="sweep"), expected.drop(columns="sweep"))
 
 
+@pytest.mark.parametrize("labels", [["007", "7"], ["1e1", "10"], ["+3", "3"], ["a", "A"]])
+def test_runs_whose_labels_are_alike_as_numbers_stay_apart(tmp_path, labels):
+    table = table_of_sweeps(1).drop(columns="sweep")
+    first, *_, second = table["run"].unique()
+    table = table[table["run"].isin([first, second])].assign(sweep="one")
+    alike = dict(zip([first, second], labels, strict=True))
+    tables = {"plain": table, "alike": table.assign(run=table["run"].map(alike))}
+    for name, each in tables.items():
+        each.to_csv(tmp_path / f"{name}.csv", index=False)
+        run_batch([tmp_path / f"{name}.csv"], tmp_path / name, METHOD)
+    plain, found = (written(tmp_path / name)[f"{name}.csv-00000.parquet"] for name in tables)
+    assert (found["reason"] == "").all(), found["reason"].tolist()
+    pd.testing.assert_frame_equal(found, plain)
+
+
 def test_pieces_that_are_read_ahead_come_in_order_and_end_with_what_broke():
     def items():
         yield from (1, 2)
@@ -96,6 +112,79 @@ def test_what_is_there_is_not_done_again_and_what_is_missing_is(source, whole, t
     report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
     assert (report.written, report.there) == (1, len(written(whole)) - 1)
     assert_same(written(tmp_path), written(whole))
+
+
+@pytest.mark.parametrize("change", ["loss", "order", "label"])
+def test_an_input_edited_without_a_change_of_size_is_fitted_again(tmp_path, change):
+    table, out = table_of_sweeps(4), tmp_path / "out"
+    numbers = {"loss": lambda t: t.assign(loss_web=t["loss_web"].round(3)),
+               "order": lambda t: t[::-1], "label": lambda t: t.replace("s1", "z1")}  # fmt: skip
+    file = tmp_path / "grid.csv"
+    table.round(6).to_csv(file, index=False)
+    size = file.stat().st_size
+    run_batch([file], out, METHOD, rows=ROWS)
+    changed = numbers[change](table.round(6))
+    changed.to_csv(file, index=False, float_format="%.6f")
+    file.write_bytes(file.read_bytes()[:-1].ljust(size - 1, b" ") + b"\n")
+    report = run_batch([file], out, METHOD, rows=ROWS)
+    run_batch([file], tmp_path / "fresh", METHOD, rows=ROWS)
+    assert report.written >= 1
+    assert any("its input has changed" in note for note in report.notes)
+    assert_same(written(out), written(tmp_path / "fresh"))
+
+
+def test_parts_of_what_an_input_no_longer_holds_are_removed(tmp_path):
+    out, file = tmp_path / "out", tmp_path / "runs.parquet"
+    table_of_sweeps(12).to_parquet(file)
+    run_batch([file], out, METHOD, rows=ROWS)
+    bystander = out / "runs.parquet-00099.parquet"
+    pd.DataFrame({"mine": [1]}).to_parquet(bystander)
+    table_of_sweeps(3).to_parquet(file)
+    report = run_batch([file], out, METHOD, rows=ROWS)
+    assert any(str(file) in note and "shorter" in note for note in report.notes)
+    assert bystander.exists()
+    bystander.unlink()
+    found = pd.concat(written(out).values())
+    assert found["sweep"].unique().tolist() == ["s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", "flipped"])
+def test_a_damaged_part_is_named_and_made_again(tmp_path, damage):
+    out, file = tmp_path / "out", tmp_path / "runs.parquet"
+    table_of_sweeps(3).to_parquet(file)
+    run_batch([file], out, METHOD, rows=ROWS)
+    before, part = written(out), sorted(out.iterdir())[0]
+    content = part.read_bytes()
+    if damage == "flipped":
+        middle = len(content) // 4
+        broken = content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
+    else:
+        broken = damage(content)
+    part.write_bytes(broken)
+    report = run_batch([file], out, METHOD, rows=ROWS)
+    assert report.written == 1
+    assert str(part) in report.notes[0]
+    assert_same(written(out), before)
+
+
+def test_a_file_that_is_no_part_is_not_overwritten(tmp_path):
+    file, out = tmp_path / "runs.parquet", tmp_path / "out"
+    table_of_sweeps(2).to_parquet(file)
+    out.mkdir()
+    pd.DataFrame({"mine": [1]}).to_parquet(out / "runs.parquet-00000.parquet")
+    with pytest.raises(ValueError, match=r"00000\.parquet is not a part of a batch"):
+        run_batch([file], out, METHOD, rows=ROWS)
+
+
+def test_parts_of_other_inputs_are_said_and_not_counted(tmp_path):
+    for name, count in {"one": 2, "two": 3}.items():
+        table_of_sweeps(count).to_parquet(tmp_path / f"{name}.parquet")
+        given = ["batch", str(tmp_path / f"{name}.parquet"), "-o", str(tmp_path / "out"), "--json"]
+        result = CliRunner().invoke(app, given)
+        assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["sweeps"] == 3
+    assert "one.parquet-00000.parquet" in found["notes"][0]
 
 
 def test_ranks_share_the_input(source, whole, tmp_path):
@@ -148,15 +237,15 @@ def test_the_rest_is_done_and_what_failed_is_listed(source, tmp_path):
 def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_path, monkeypatch):
     write, full = pyarrow.parquet.write_table, {"b.csv-00001", "b.csv-00002"}
 
-    def until_full(table, path):
+    def until_full(table, path, **options):
         if any(name in path.name for name in full):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(table, path)
+        write(table, path, **options)
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", until_full)
     report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
     assert [line.split(":")[0] for line in report.failed] == [
-        f"{name}.parquet cannot be written" for name in sorted(full)
+        f"{tmp_path / name}.parquet cannot be written" for name in sorted(full)
     ]
     assert not list(tmp_path.glob(".*"))
     full.clear()

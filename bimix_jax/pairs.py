@@ -1,7 +1,7 @@
 """Proportions in one table, losses in another: joined on a key, names matched."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,16 @@ def match_names(
 
     best = max(itertools.product(_cuts(domains), _cuts(targets)), key=merit)
     return _cut(domains, best[0]), _cut(targets, best[1])
+
+
+def shortened(names: Iterable[str]) -> Iterator[list[str]]:
+    """The names as they are, and without the beginnings and ends that all share.
+
+    >>> list(shortened(["eval_web", "eval_code"]))
+    [['eval_web', 'eval_code'], ['web', 'code']]
+    """
+    columns = {name: name for name in names}
+    yield from (list(_cut(columns, cut).values()) for cut in _cuts(columns))
 
 
 def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:

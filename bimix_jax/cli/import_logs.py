@@ -27,8 +27,8 @@ def import_logs(
     mixtures: Annotated[
         Path | None,
         typer.Option(
-            help="Table of runs and their mixtures (.csv, .parquet, .jsonl, .json): shares, "
-            "percentages, tokens, counts or weights. Default: columns of the logs."
+            help="Table of runs and their mixtures (.csv, .parquet, .jsonl, .json, .toml, .yaml): "
+            "shares, percentages, tokens, counts or weights. Default: columns of the logs."
         ),
     ] = None,
     form: Annotated[
@@ -47,6 +47,10 @@ def import_logs(
         str | None, typer.Option(help="Of budgets: tokens or steps; default tokens where known.")
     ] = None,
     mixture_prefix: options.MixturePrefix = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of the table of runs that is a domain; several times."),
+    ] = None,
     align: Annotated[
         str,
         typer.Option(
@@ -76,7 +80,8 @@ def import_logs(
         sweep = bx.read_logs(
             logs, mixtures, form=form, loss_pattern=loss_pattern, run_key=run_key,
             step_key=step_key, tokens_key=tokens_key, tokens_per_step=tokens_per_step, unit=unit,
-            mixture_prefix=mixture_prefix, align=align, budgets=budget or None,  # type: ignore[arg-type]
+            mixture_prefix=mixture_prefix, domains=domain or None,
+            align=align, budgets=budget or None,  # type: ignore[arg-type]
             tolerance=tolerance, drop_unmatched=drop_unmatched,
             select=options.pairs("--select", select),
             meaning=options.pairs("--meaning", meaning), endpoints_only=endpoints_only,

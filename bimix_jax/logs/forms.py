@@ -7,6 +7,7 @@ from typing import NamedTuple
 from bimix_jax.checks import SweepError
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
 from bimix_jax.logs.history import LogFile, Read
+from bimix_jax.logs.run_names import named
 
 
 class Form(NamedTuple):
@@ -34,8 +35,21 @@ FORMS = {
 """In the order in which they are tried; what fits none of the first is taken for W&B's."""
 
 
-def find_files(sources: Sequence[str | Path], form: str | None) -> tuple[str, list[LogFile]]:
-    """The form of the sources, and their files, of folders all that have that form.
+class Found(NamedTuple):
+    """The files of one form."""
+
+    form: str
+    files: list[LogFile]
+    notes: tuple[str, ...] = ()
+    """what is there, but not read"""
+
+
+def find_files(
+    sources: Sequence[str | Path], form: str | None, besides: Sequence[Path] = ()
+) -> list[Found]:
+    """The files of each form that the sources hold, the form that is tried first first.
+
+    Hidden files, and those `besides`, are no logs.
 
     Raises:
         SweepError: if a source does not exist, the form is unknown, or no file has it.
@@ -43,16 +57,41 @@ def find_files(sources: Sequence[str | Path], form: str | None) -> tuple[str, li
     there = [_existing(source) for source in sources]
     if form is not None and form not in FORMS:
         raise SweepError(f"form is {form!r}; expected one of {', '.join(FORMS)}.")
+    others = {path.resolve() for path in besides}
     every = [file for source in there for file in _files_of(source)]
-    for name in FORMS if form is None else [form]:
-        files = [file for file in every if FORMS[name].fits(file.path)]
-        if files:
-            return name, trainer.latest(files) if name == "trainer" else files
+    every = [file for file in every if file.path.resolve() not in others]
+    found = _by_form(every, list(FORMS) if form is None else [form])
+    if found:
+        return found
     raise SweepError(
         f"{', '.join(map(str, sources)) or 'logs'}: no file of logs"
         f"{'' if form is None else f' of the form {form}'} there; expected .csv, .jsonl or "
         ".parquet histories, trainer_state.json, TensorBoard event files, or ratios.csv with "
         "metrics.csv."
+    )
+
+
+def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:
+    """The forms that have files which none before has."""
+    found: list[Found] = []
+    taken: set[Path] = set()
+    for name in forms:
+        files = [f for f in every if FORMS[name].fits(f.path) and f.path not in taken]
+        if files:
+            taken |= {file.path for file in files}
+            files = named(files)
+            found.append(Found(name, trainer.latest(files) if name == "trainer" else files))
+    return [one._replace(notes=_not_read(one, found)) for one in found]
+
+
+def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:
+    """What a reader must know where the sources hold several forms; of one form nothing."""
+    others = [f"{len(other.files)} of the form {other.form}" for other in found if other != one]
+    if not others or one.form == "olmix":
+        return ()
+    return (
+        f"Read as {one.form}: {len(one.files)} files. Not read: {', '.join(others)} "
+        "(form= or --form chooses).",
     )
 
 
@@ -65,9 +104,14 @@ def _existing(source: str | Path) -> Path:
 def _files_of(source: Path) -> list[LogFile]:
     if source.is_file():
         return [LogFile(source, source.parent)]
-    return [LogFile(path, source) for path in sorted(source.rglob("*")) if path.is_file()]
+    paths = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    return [
+        LogFile(path, source)
+        for path in paths
+        if not any(part.startswith(".") for part in path.relative_to(source).parts)
+    ]
 
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
     """Size of all files that would be read, for the length of a progress bar."""
-    return sum(file.path.stat().st_size for file in find_files(sources, form)[1])
+    return sum(file.path.stat().st_size for file in find_files(sources, form)[0].files)

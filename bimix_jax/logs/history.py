@@ -1,6 +1,5 @@
 """What every form of log is read into: rows of a run and a step, a column a metric."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,6 @@ RUN, STEP = "\0run", "\0step"
 """Columns of the rows of all files; no log has such names."""
 RUN_KEYS = ("run", "run_id", "run_name", "name", "display_name", "id")
 STEP_KEYS = ("_step", "step", "steps", "global_step", "trainer/global_step", "iteration")
-SAYS_NOTHING = re.compile(
-    r"(wandb[-_.]?)?(history|trainer_state|metrics|logs?|scalars|output|results|events.*)", re.I
-)
-"""Names of files that are called the same in every run's folder."""
-CHECKPOINT = re.compile(r"checkpoint[-_]\d+|files|logs|tensorboard|runs|wandb", re.I)
 
 
 class LogFile(NamedTuple):
@@ -31,17 +25,8 @@ class LogFile(NamedTuple):
     path: Path
     root: Path
     """the folder that was given, or the file's own"""
-
-    @property
-    def run(self) -> str:
-        """The name of the run that the place of the file tells."""
-        stem = self.path.name.split(".")[0]
-        if not SAYS_NOTHING.fullmatch(stem):
-            return stem
-        below = self.path.parent.relative_to(self.root).parts
-        telling = [folder for folder in below if not CHECKPOINT.fullmatch(folder)]
-        above = reversed(self.path.resolve().parent.parts)
-        return "/".join(telling) or next(f for f in above if not CHECKPOINT.fullmatch(f))
+    run: str = ""
+    """the name of the run that the place of the file tells"""
 
 
 class Keys(NamedTuple):
@@ -49,6 +34,8 @@ class Keys(NamedTuple):
 
     run: str | None = None
     step: str | None = None
+    run_elsewhere: bool = False
+    """whether the column of runs may be one of the table of mixtures alone"""
 
 
 Keep = Callable[[list[str]], list[str]]
@@ -81,7 +68,8 @@ def history_of(columns: Mapping[str, Column], file: LogFile, keys: Keys, keep: K
     Raises:
         SweepError: if a key that was named is no column.
     """
-    run = _key(columns, keys.run, RUN_KEYS, "run_key", file.path)
+    named = None if keys.run_elsewhere and keys.run not in columns else keys.run
+    run = _key(columns, named, RUN_KEYS, "run_key", file.path)
     step = _key(columns, keys.step, STEP_KEYS, "step_key", file.path)
     metrics = [c for c in keep(list(columns)) if c not in (run, step)]
     rows = len(next(iter(columns.values())).to_numpy())

@@ -1,39 +1,38 @@
-"""The table of runs: which mixture each was trained on, as shares, tokens, counts or weights."""
+"""The mixture that each run was trained on, from a table of shares, tokens, counts or weights."""
 
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.checks import SUM_TOLERANCE, SweepError
-from bimix_jax.logs.history import RUN_KEYS, label_of
-from bimix_jax.pairs import measurements
-from bimix_jax.tables import (
-    MIXTURE_PREFIX,
-    RUN_COLUMNS,
-    Source,
-    listed,
-    name_of,
-    names_of,
-    read_table,
-)
+from bimix_jax.logs.amounts import are_amounts, checked_amounts
+from bimix_jax.logs.domains import Asked, domains_of
+from bimix_jax.logs.history import label_of
+from bimix_jax.logs.run_labels import note_of_labels, run_column, same_runs
+from bimix_jax.logs.run_tables import AMOUNTS, RunTable
+from bimix_jax.names import note_of_spelling, spelling, unified
+from bimix_jax.tables import listed, names_of
 
-AMOUNTS = (
-    "proportion", "share", "ratio", "weight", "tokens", "documents", "samples", "count",
-)  # fmt: skip
-"""What the column of amounts of a long table may be called."""
 UNITS = ("tokens", "documents", "samples")
 """Amounts that say what they are shares of."""
+FEWEST = 4
+"""Runs from which on a domain that one run alone has is looked at."""
+
+
+class Logged(NamedTuple):
+    """What the logs hold, which the table is matched with."""
+
+    runs: Sequence[str]
+    targets: Sequence[str]
 
 
 class Mixtures(NamedTuple):
     """What runs were trained on."""
 
     shares: pd.DataFrame
-    """(runs, domains), the runs as index"""
+    """(runs, domains), the runs as index, called as the logs call them"""
     unit: str | None
     """what they are shares of, where the table says it"""
     rest: pd.DataFrame
@@ -41,76 +40,188 @@ class Mixtures(NamedTuple):
     notes: list[str]
 
 
-def read_mixture_table(source: Source, run_key: str | None, prefix: str | None) -> Mixtures:
-    """A table of runs and their mixtures.
+def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Asked) -> Mixtures:
+    """The mixtures of a table that is wide (a row per run), long (a row per run and domain), or
+    either turned by a right angle.
 
-    It is wide (a row a run, a column a domain), long (run, domain and one of the amounts), or a
-    .json object of run → {domain: amount}. What does not sum to 1 or 100 is divided by the sum of
-    its run, and noted.
+    What does not sum to 1 or 100 is divided by the sum of its run, and noted.
 
     Raises:
-        SweepError: if there is no run column, a run stands twice, or an amount is no number ≥ 0.
+        SweepError: if no column names the runs, the domains are not clear, a run is there twice, or
+            an amount is not a number ≥ 0.
     """
-    table = _from_json(Path(str(source))) if str(source).endswith(".json") else read_table(source)
-    name = name_of(source)
-    run = _run_column(table, run_key, name)
-    table = table.assign(**{run: table[run].map(label_of)})
-    amount = next((c for c in AMOUNTS if c in table), None)
-    if "domain" in table and amount is not None:
-        wide, unit = _spread(table, run, amount, name), amount if amount in UNITS else None
-        used = {run, "domain", amount}
+    runs, notes = _turned(runs, logged.runs)
+    long = _long_columns(runs.table, logged.targets)
+    run = run_column(runs, logged.runs, run_key, set(long or ()))
+    table, said = _labelled(runs, run, logged.runs)
+    notes += said
+    if long is None:
+        domains = domains_of(table, run, logged.targets, asked, runs.name)
+        wide, said = _wide(table, run, domains.names, runs)
+        notes += said + ([_note_of_others(domains.others)] if domains.others else [])
+        unit, used = None, {*domains.names}
     else:
-        domains = measurements(table, {run, *RUN_KEYS}, prefix, MIXTURE_PREFIX, "mixtures")
-        wide, unit = table.set_index(run)[list(domains)].rename(columns=domains), None
-        used = {run, *domains}
-    shares, notes = _as_shares(wide, unit, name)
+        wide, said = _spread(table, run, *long, runs.name)
+        notes += said
+        unit, used = long.amount.lower() if long.amount.lower() in UNITS else None, {*long}
+    notes += _lonely(wide)
+    shares, said = _as_shares(wide.fillna(0.0) if runs.sparse or long else wide, unit, runs.name)
     first = table.drop_duplicates(run).set_index(run)
-    return Mixtures(shares, unit, first.drop(columns=list(used - {run})), notes)
+    return Mixtures(shares, unit, first.drop(columns=list(used)), [*notes, *said])
 
 
-def _run_column(table: pd.DataFrame, run_key: str | None, name: str) -> str:
-    if run_key is not None and run_key in table:
-        return run_key
-    usual = (*RUN_COLUMNS, *RUN_KEYS)
-    found = next((c for k in usual for c in names_of(table) if c.lower() == k), None)
-    if found is None:
+def _note_of_others(others: Sequence[str]) -> str:
+    return (
+        f"Columns of numbers that were not taken for domains: {listed(others)} (domains= or "
+        "--domain lists the domains)."
+    )
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]:
+    """A table with a column per run as one with a row per run."""
+    lists = runs.lists
+    if any(same_runs(logged, _texts(cells)) for cells in lists.values()) or not lists:
+        return runs, []
+    table, names = runs.table, next((c for c in lists if not are_amounts(runs.table[c])), None)
+    if names is None or table[names].isna().any() or table[names].duplicated().any():
+        return runs, []
+    turned = runs._replace(table=table.set_index(names).T.reset_index(names="\0run"))
+    if not any(same_runs(logged, _texts(cells)) for cells in turned.lists.values()):
+        return runs, []
+    return turned, [f"{runs.name} has a column per run; it was read with a row per run."]
+
+
+def _texts(cells: np.ndarray) -> list[str]:
+    return [cell for cell in cells if isinstance(cell, str)]
+
+
+def _labelled(runs: RunTable, run: str, logged: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The table with its runs called as the logs call them."""
+    labels = runs.table[run].map(label_of)
+    gone = labels.isna() | (labels == "")
+    if gone.any():
         raise SweepError(
-            f"{name}: no column names the runs; expected one of {', '.join(dict.fromkeys(usual))} "
-            f"beside {listed(table.columns)}. Name it with run_key= (--run-key)."
+            f"{runs.name}: column {run} names no run in {_rows(runs.table.index[gone])}. Name the "
+            "run in every row, or remove the row."
         )
-    return found
+    same = same_runs(logged, map(str, labels))
+    return runs.table.assign(**{run: labels.map(lambda n: same.get(n, n))}), note_of_labels(same)
 
 
-def _spread(table: pd.DataFrame, run: str, amount: str, name: str) -> pd.DataFrame:
+def _rows(index: pd.Index) -> str:
+    """Rows as people count them, the first below the header being 1."""
+    return f"row{'s' if len(index) > 1 else ''} {listed(i + 1 for i in index)}"
+
+
+# ---- wide and long -------------------------------------------------------------------------------
+
+
+class _Long(NamedTuple):
+    """The columns of a table with a row per run and domain."""
+
+    domain: str
+    amount: str
+
+
+def _long_columns(table: pd.DataFrame, targets: Sequence[str]) -> _Long | None:
+    """Those of a table with a column called domain, or whose cells are targets."""
+    by_name = {c.lower(): c for c in reversed(names_of(table))}
+    wanted = {spelling(t) for t in targets}
+    if wanted & {spelling(c) for c in names_of(table)}:
+        return None
+    like = [c for c in names_of(table) if len(_unlike(table[c]) & wanted) > 1]
+    domain = by_name.get("domain", like[0] if len(like) == 1 else None)
+    amount = next((by_name[a] for a in AMOUNTS if a in by_name), None)
+    return None if domain is None or amount is None else _Long(domain, amount)
+
+
+def _unlike(column: pd.Series) -> set[str]:
+    return {spelling(cell) for cell in column.unique() if isinstance(cell, str)}
+
+
+def _spread(
+    table: pd.DataFrame, run: str, domain: str, amount: str, name: str
+) -> tuple[pd.DataFrame, list[str]]:
     """A long table as a wide one; a domain that a run does not name has none of it."""
-    twice = table.duplicated([run, "domain"]).to_numpy(bool)
+    gone = table[domain].isna()
+    if gone.any():
+        raise SweepError(
+            f"{name}: column {domain} names no domain in {_rows(table.index[gone])}. Name the "
+            "domain in every row."
+        )
+    names = table[domain].astype(str)
+    renamed = unified(names.tolist(), table[run].tolist())
+    table = table.assign(**{domain: names.map(lambda n: renamed.get(n, n))})
+    twice = table.duplicated([run, domain], keep=False)
     if twice.any():
         row = table[twice].iloc[0]
+        again = table.index[(table[run] == row[run]) & (table[domain] == row[domain])]
         raise SweepError(
-            f"{name}: run {row[run]} has domain {row['domain']} twice; expected one row each."
+            f"{name}: run {row[run]} has domain {row[domain]} twice, in {_rows(again)}; expected "
+            "one row each."
         )
-    return table.pivot(index=run, columns="domain", values=amount).fillna(0.0)
+    empty = table[amount].isna()
+    if empty.any():
+        raise SweepError(
+            f"{name}: column {amount} is empty in {_rows(table.index[empty])}; 0 is a value."
+        )
+    wide = table.pivot(index=run, columns=domain, values=amount)
+    order = table[domain].unique()
+    return wide[order].loc[table[run].unique()], list(note_of_spelling(renamed))
 
 
-def _from_json(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise SweepError(f"{path} does not exist; expected the mixtures of the runs there.")
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SweepError(f"{path} is not a complete JSON file: {error}.") from error
-    if not isinstance(document, dict) or not all(isinstance(v, dict) for v in document.values()):
-        raise SweepError(f"{path}: expected a JSON object of run → {{domain: amount}}.")
-    rows = [{"run": run, **amounts} for run, amounts in document.items()]
-    return pd.DataFrame(rows).fillna(0.0)
+def _wide(
+    table: pd.DataFrame, run: str, domains: dict[str, str], runs: RunTable
+) -> tuple[pd.DataFrame, list[str]]:
+    """One row a run; of domains spelled in two ways, of which each run has one, one column."""
+    wide = table.set_index(run)[list(domains)].rename(columns=domains)
+    wide, notes = _once(wide, table.index, runs.name)
+    there = [(c, r) for c in names_of(wide) for r in wide.index[wide[c].notna() & (wide[c] != 0)]]
+    renamed = unified([c for c, _ in there], [r for _, r in there])
+    for name, kept in renamed.items():
+        wide[kept] = wide[kept].where(wide[kept].notna() & (wide[kept] != 0), wide[name])
+    return wide.drop(columns=list(renamed)), notes + list(note_of_spelling(renamed))
+
+
+def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Rows that say the same again are left out, and counted."""
+    twice = wide.index.duplicated(keep=False)
+    if not twice.any():
+        return wide, []
+    first = wide.index[twice][0]
+    if len(wide[twice].reset_index().drop_duplicates()) > wide.index[twice].nunique():
+        differ = wide[twice].reset_index().drop_duplicates().iloc[:, 0]
+        first = differ[differ.duplicated()].iloc[0]
+        raise SweepError(
+            f"{name}: run {first} stands more than once, with different mixtures, in "
+            f"{_rows(rows[wide.index == first])}; expected one row a run."
+        )
+    again = int(wide.index.duplicated().sum())
+    kept = wide[~wide.index.duplicated()]
+    return kept, [f"{again} rows of {name} name a run again with the same mixture: left out."]
+
+
+def _lonely(wide: pd.DataFrame) -> list[str]:
+    """A warning of domains that one run alone names, which alone lacks another one."""
+    there = wide.notna()
+    if len(wide) < FEWEST or there.to_numpy().all():
+        return []
+    counts = there.sum()
+    alone, lacked = (names_of(there.loc[:, counts == n]) for n in (1, len(wide) - 1))
+    pairs = [(d, o) for d in alone for o in lacked if not there[o][there[d]].any()]
+    return [
+        f"Run {wide.index[there[domain]][0]} alone has the domain {domain} and alone lacks "
+        f"{other}; if both are one domain, call it {other} in the table of mixtures."
+        for domain, other in pairs
+    ]
 
 
 def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.DataFrame, list[str]]:
     """Amounts divided by the sum of their run, unless they are shares or percentages already."""
-    twice = wide.index[wide.index.duplicated()]
-    if len(twice):
-        raise SweepError(f"{name}: {listed(twice)} stands more than once; expected one row a run.")
-    values = np.column_stack([_amounts(wide[column], name) for column in wide])
+    values = np.column_stack([checked_amounts(wide[column], name) for column in wide])
     total = values.sum(axis=1)
     shares = pd.DataFrame(values, index=wide.index, columns=[str(c) for c in wide.columns])
     if min(abs(np.median(total) / whole - 1) for whole in (1.0, 100.0)) <= SUM_TOLERANCE:
@@ -123,15 +234,3 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
         "run were divided by their sums."
     )
     return shares.div(total, axis=0), [note]
-
-
-def _amounts(column: pd.Series, name: str) -> np.ndarray:
-    values, text = checks.numbers(column)
-    wrong = text | np.isnan(values) | (values < 0) | np.isinf(values)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise SweepError(
-            f"{name}: run {column.index[first]} has {column.name} = {column.iloc[first]}; expected "
-            "a share, count or weight ≥ 0 (0 is a value)."
-        )
-    return values

@@ -10,6 +10,10 @@ MARK = "{target}"
 NEAREST = 10
 
 
+class NoLosses(SweepError):
+    """Logs in which no column is a loss by the pattern."""
+
+
 def pattern_of(pattern: str) -> re.Pattern[str]:
     """A loss pattern, compiled.
 
@@ -34,11 +38,11 @@ def targets_in(columns: Iterable[str], pattern: re.Pattern[str]) -> dict[str, st
 
 
 def check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
-    """Raise SweepError with the nearest names where no column matches."""
+    """Raise NoLosses with the nearest names where no column matches."""
     if targets:
         return
     near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
-    raise SweepError(
+    raise NoLosses(
         f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
         f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
         "stands (--loss-pattern)."

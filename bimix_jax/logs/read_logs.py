@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.checks import CHANGED, TWO_MIXTURES, SweepError
 from bimix_jax.formats import read_sweep
 from bimix_jax.logs import olmix
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
-from bimix_jax.logs.forms import FORMS, find_files
+from bimix_jax.logs.domains import Asked
+from bimix_jax.logs.forms import FORMS, Found, find_files
 from bimix_jax.logs.history import RUN, Keys
-from bimix_jax.logs.mixtures import Mixtures, read_mixture_table
+from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
+from bimix_jax.logs.pattern import NoLosses
 from bimix_jax.logs.points import (
     TOKENS_KEYS,
     finite_losses,
@@ -23,15 +25,18 @@ from bimix_jax.logs.points import (
     without_untrained,
 )
 from bimix_jax.logs.rows import Progress, Wanted, read_rows
+from bimix_jax.logs.run_labels import hint_of_dates, run_lists
+from bimix_jax.logs.run_names import as_listed
+from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
 from bimix_jax.meaning import Meaning, meaning_of
 from bimix_jax.pairs import match_names
 from bimix_jax.sweep import ATTRIBUTES, Sweep
-from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, Source, listed, names_of, prefixed
+from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
 
 
 def read_logs(
     logs: str | Path | Sequence[str | Path],
-    mixtures: Source | None = None,
+    mixtures: Runs | None = None,
     *,
     form: str | None = None,
     loss_pattern: str | None = None,
@@ -41,6 +46,7 @@ def read_logs(
     tokens_per_step: float | None = None,
     unit: str | None = None,
     mixture_prefix: str | None = None,
+    domains: Sequence[str] | None = None,
     align: Align = "auto",
     budgets: Any = None,
     tolerance: float = 0.01,
@@ -55,9 +61,9 @@ def read_logs(
 
     Args:
         logs: files, or folders with a file or folder a run, which then is called as that is.
-        mixtures: the table of runs: wide, long or .json of run → {domain: amount}; shares,
-            percentages, tokens, counts or weights. Default: the columns of the logs that begin
-            with the mixture prefix; ratios.csv for olmix.
+        mixtures: the table of runs: wide, long or a mapping (also .json, .toml, .yaml) of run →
+            {domain: amount}; shares, percentages, tokens, counts or weights. Default: the columns
+            of the logs that begin with the mixture prefix; ratios.csv for olmix.
         form: "wandb" (history as CSV, JSON lines or Parquet, or the CSV of a chart), "trainer"
             (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv) or "table";
             default by the names of the files.
@@ -67,6 +73,9 @@ def read_logs(
         tokens_per_step: turns steps into tokens.
         unit: of budgets, "tokens" or "steps"; default tokens where they are known.
         mixture_prefix: what the columns of proportions begin with.
+        domains: the columns of the table of runs that are domains, with or without that
+            beginning; default those with it, else the columns of numbers that are called like
+            targets, and what else makes their amounts sum alike.
         align, budgets, tolerance: how runs that were logged at different budgets are put on common
             ones, see `on_common_budgets`.
         drop_unmatched: leave out runs without a mixture and mixtures without a run, which is an
@@ -90,19 +99,24 @@ def read_logs(
     >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
-    name, files = find_files([logs] if isinstance(logs, (str, Path)) else logs, form)
-    prefix = None if mixtures is not None or name == "olmix" else mixture_prefix or MIXTURE_PREFIX
-    wanted = Wanted(loss_pattern or FORMS[name].pattern, (tokens_key or "", *TOKENS_KEYS), prefix)
-    rows, targets = read_rows(FORMS[name].read, files, Keys(run_key, step_key), wanted, progress)
+    besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
+    found = find_files([logs] if isinstance(logs, (str, Path)) else logs, form, besides)
+    runs, asked = _run_table(mixtures, found[0]), Asked(mixture_prefix, domains)
+    prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
+    wanted = Wanted(loss_pattern or "", (tokens_key or "", *TOKENS_KEYS), prefix)
+    keys = Keys(run_key, step_key, runs is not None and run_key in runs.table)
+    rows, targets, there = _rows_of(found, runs, keys, wanted, progress)
     rows, unit, notes = _with_budgets(rows, targets, unit, tokens_per_step, tokens_key)
-    if mixtures is None:
-        mixtures = olmix.ratios(files[0]) if name == "olmix" else _own_mixtures(rows, prefix)
-    table = read_mixture_table(mixtures, run_key, mixture_prefix)
+    if runs is None:
+        runs = _own_mixtures(rows, prefix)
+        asked = asked._replace(prefix=None)
+    logged = Logged(list(pd.unique(rows[RUN])), list(targets.values()))
+    table = mixtures_of(runs, logged, run_key, asked)
     points, doubled = one_row_a_budget(rows[[RUN, BUDGET, *targets.values()]])
     points, unmatched = _matched(points, table, drop_unmatched)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
     frame = _joined(points, table, list(targets.values()), unit)
-    said = [*notes, *doubled, *table.notes, *unmatched, *moved]
+    said = [*there, *notes, *doubled, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return read_sweep(
         frame, run="run", select=select, model_size=model_size, meaning=_meaning(meaning, table),
@@ -135,28 +149,66 @@ def _with_budgets(
     return rows, known, [*placed, *infinite, *untrained]
 
 
-def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> pd.DataFrame:
-    """Mixtures that the logs hold themselves: of each run the last row that names them."""
+def _run_table(mixtures: Runs | None, found: Found) -> RunTable | None:
+    """The table of runs, if it is not in the logs themselves."""
+    if mixtures is None and found.form == "olmix":
+        mixtures = found.files[0].path.parent / olmix.RATIOS
+    return None if mixtures is None else read_runs(mixtures)
+
+
+def _rows_of(
+    found: Sequence[Found], runs: RunTable | None, keys: Keys, wanted: Wanted, progress: Progress
+) -> tuple[pd.DataFrame, dict[str, str], tuple[str, ...]]:
+    """The rows of the first form that holds losses, their targets, and what was not read."""
+    first = None
+    for one in found:
+        form = FORMS[one.form]
+        files = one.files if runs is None else as_listed(one.files, run_lists(runs))
+        wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern)
+        try:
+            rows, targets = read_rows(form.read, files, keys, wanted_here, progress)
+        except NoLosses as error:
+            first = first or error
+        else:
+            return rows, targets, one.notes
+    raise first or SweepError("logs: there are none.")
+
+
+def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
+    """Mixtures that the logs hold themselves, of each run the last row that names them.
+
+    Raises:
+        SweepError: if they hold none, or a run has several.
+    """
     domains = prefixed(rows, prefix or MIXTURE_PREFIX)
     if not domains:
         raise SweepError(
-            "mixtures: the logs have no columns of proportions, so a table of runs and their "
-            "mixtures is needed (--mixtures)."
+            f"mixtures: no columns of the logs begin with {prefix!r}, so a table of runs and their "
+            "mixtures is needed (--mixtures), or what the columns of proportions begin with "
+            "(--mixture-prefix)."
         )
-    table = rows.groupby(RUN, sort=False)[list(domains)].last().rename(columns=domains)
-    return table.rename_axis("run").reset_index()
+    groups = rows.groupby(RUN, sort=False)[list(domains)]
+    changed = ((groups.max() - groups.min()) > CHANGED * groups.max()).to_numpy()
+    table = groups.last().rename(columns=domains)
+    if changed.any():
+        run, domain = np.argwhere(changed)[0]
+        raise SweepError(
+            f"mixtures: run {table.index[run]} logs several proportions of "
+            f"{table.columns[domain]}. {TWO_MIXTURES}"
+        )
+    return RunTable("The logs", table.rename_axis("run").reset_index(), sparse=True)
 
 
 def _matched(points: pd.DataFrame, table: Mixtures, drop: bool) -> tuple[pd.DataFrame, list[str]]:
     """The points of runs whose mixture is known."""
-    logged, mixed = pd.unique(points[RUN]), table.shares.index
-    without_mixture = [run for run in logged if run not in mixed]
-    without_run = sorted(set(mixed) - set(logged), key=list(mixed).index)
+    logged, mixed = list(pd.unique(points[RUN])), list(table.shares.index)
+    without_mixture = [run for run in logged if run not in table.shares.index]
+    without_run = [run for run in mixed if run not in set(logged)]
     said = [
-        f"{len(runs)} {kind}: {listed(runs)}"
+        f"{_counted(len(runs), kind)}: {listed(runs)}"
         for kind, runs in (
-            ("runs without a mixture", without_mixture),
-            ("mixtures without a run", without_run),
+            ("run without a mixture", without_mixture),
+            ("mixture without a run", without_run),
         )
         if runs
     ]
@@ -164,9 +216,16 @@ def _matched(points: pd.DataFrame, table: Mixtures, drop: bool) -> tuple[pd.Data
         raise SweepError(
             f"mixtures: {'; '.join(said)}. Name runs alike in the logs and in the table of "
             "mixtures, or leave them out with drop_unmatched=True (--drop-unmatched)."
+            f"{hint_of_dates(without_run, logged)}"
         )
     known = points[~points[RUN].isin(without_mixture)].reset_index(drop=True)
     return known, [f"Left out: {'; '.join(said)}."] if said else []
+
+
+def _counted(count: int, kind: str) -> str:
+    """A number of things: the first word of the kind is what there are several of."""
+    thing, rest = kind.split(" ", 1)
+    return f"{count} {thing}{'' if count == 1 else 's'} {rest}"
 
 
 def _joined(

@@ -81,7 +81,7 @@ def test_import_counts_what_was_logged_twice_and_what_was_left_out(call, tmp_pat
     notes = json.loads(call("import", "twice", *options, "-o", out)[1])["notes"]
     assert notes[:2] == [
         "2 steps of 1 runs were logged more than once, of which the last stands: uniform.",
-        "Left out: 1 mixtures without a run: ghost.",
+        "Left out: 1 mixture without a run: ghost.",
     ]
     np.testing.assert_array_equal(bx.read_sweep(out).loss, exports.measured().loss)
     ends = json.loads(call("import", "logs", *options, "--endpoints-only", "-o", out)[1])
@@ -132,7 +132,7 @@ BAD = {
     ),
     "a mixture without a run": (
         ["import", "logs", "--mixtures", "more.csv", "-o", "x.parquet"],
-        "1 mixtures without a run: ghost",
+        "1 mixture without a run: ghost",
     ),
     "a truncated trainer_state.json": (
         ["import", "cut", "--mixtures", "runs.csv", "-o", "x.parquet"],

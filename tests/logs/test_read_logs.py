@@ -88,14 +88,14 @@ def test_other_columns_of_the_runs_are_kept(folder):
 
 
 def test_runs_that_one_side_lacks_are_an_error_or_left_out(folder):
-    with pytest.raises(SweepError, match=r"1 runs without a mixture: d.*drop_unmatched"):
+    with pytest.raises(SweepError, match=r"1 run without a mixture: d.*drop_unmatched"):
         bx.read_logs(folder, MIXTURES.iloc[:3])
     more = pd.concat([MIXTURES, MIXTURES.iloc[:1].assign(run="e")])
-    with pytest.raises(SweepError, match="1 mixtures without a run: e"):
+    with pytest.raises(SweepError, match="1 mixture without a run: e"):
         bx.read_logs(folder, more)
     sweep = bx.read_logs(folder, more.drop(index=1), drop_unmatched=True)
     assert sweep.runs == ("a", "c", "d")
-    assert sweep.notes == ("Left out: 1 runs without a mixture: b; 1 mixtures without a run: e.",)
+    assert sweep.notes == ("Left out: 1 run without a mixture: b; 1 mixture without a run: e.",)
 
 
 # ---- steps and tokens ----------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_bad_mixtures_are_refused(folder, table, words):
 def test_missing_things_are_named(folder, tmp_path):
     with pytest.raises(SweepError, match="gone does not exist"):
         bx.read_logs(tmp_path / "gone", MIXTURES)
-    with pytest.raises(SweepError, match="no columns of proportions"):
+    with pytest.raises(SweepError, match="no columns of the logs begin with 'r_'"):
         bx.read_logs(folder)
     rewrite(folder, "a", log("a").assign(**{"eval/web/loss": "high"}))
     with pytest.raises(SweepError, match="run a has 'high'"):

@@ -1,0 +1,185 @@
+"""Tables of runs as people have them: files, frames and nested documents, all as one flat table."""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.checks import SweepError
+from bimix_jax.files import check_readable
+from bimix_jax.logs.history import label_of
+from bimix_jax.nested import read_json, read_toml
+from bimix_jax.tables import Source, listed, name_of, names_of, read_table
+
+NAMES = ("name", "domain", "source", "dataset", "id")
+AMOUNTS = (
+    "proportion", "share", "ratio", "weight", "percent", "percentage", "tokens", "num_tokens",
+    "documents", "samples", "count", "amount",
+)  # fmt: skip
+"""What an amount may be called beside the name of its domain."""
+EXPECTED = "the mixtures of the runs"
+
+Runs = Source | Mapping[str, Any]
+
+
+class RunTable(NamedTuple):
+    """A row a run, or a row a run and domain."""
+
+    name: str
+    """how messages call it"""
+    table: pd.DataFrame
+    sparse: bool = False
+    """whether a domain that a run does not name is one that it has none of"""
+
+    @property
+    def lists(self) -> dict[str, np.ndarray]:
+        """Column → what it would call the run of each row, for the columns that could name runs."""
+        flat = {c: self.table[c] for c in names_of(self.table)}
+        return {c: cells.map(label_of).to_numpy(object) for c, cells in flat.items()}
+
+
+def read_runs(source: Runs) -> RunTable:
+    """A table of runs from a file, a DataFrame or a mapping of run → {domain: amount}.
+
+    A document (.json, .toml, .yaml where PyYAML is installed, or a mapping) may be run →
+    {domain: amount}, a list of runs, or either within an object; what is nested within a run
+    becomes columns like `mixture.web`.
+
+    Raises:
+        SweepError: if it cannot be read, or holds no runs.
+
+    >>> read_runs({"a": {"mixture": {"web": 1}}, "b": {"mixture": {"code": 2}}}).table
+      run  mixture.web  mixture.code
+    0   a          1.0           NaN
+    1   b          NaN           2.0
+    """
+    if isinstance(source, pd.DataFrame):
+        return _flat("The DataFrame", _with_index(source), False)
+    if isinstance(source, Mapping):
+        return _of_document(source, "The mapping of runs")
+    ending = Path(source).suffix.lower()
+    if ending not in DOCUMENTS:
+        return _flat(name_of(source), read_table(source), False)
+    try:
+        document = DOCUMENTS[ending](Path(source))
+    except (ValueError, OSError) as error:
+        raise SweepError(str(error)) from error
+    return _of_document(document, str(source))
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """An index of labels, which has no name, as a column of that name."""
+    unnamed = frame.index.nlevels == 1 and frame.index.name is None
+    labels = not pd.api.types.is_numeric_dtype(frame.index)
+    if unnamed and labels and "index" not in frame:
+        frame = frame.rename_axis("index")
+    return read_table(frame)
+
+
+def _yaml(path: Path) -> Any:
+    """A YAML file, every scalar as text, so that the language code no stays one."""
+    try:
+        yaml = importlib.import_module("yaml")
+    except ImportError:
+        raise ValueError(
+            f"{path} is read with PyYAML, which is not installed; save it as JSON."
+        ) from None
+    text = check_readable(path, EXPECTED).read_text(encoding="utf-8-sig")
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not complete YAML: {reason}.") from error
+
+
+DOCUMENTS = {
+    ".json": lambda path: read_json(path, EXPECTED),
+    ".toml": lambda path: read_toml(path, EXPECTED),
+    ".yaml": _yaml,
+    ".yml": _yaml,
+}
+
+
+def _of_document(document: Any, name: str) -> RunTable:
+    rows = _rows(document)
+    if rows is None:
+        raise SweepError(
+            f"{name}: expected an object of run → {{domain: amount}}, or a list of runs, but found "
+            f"{_shape(document)}."
+        )
+    return _flat(name, pd.DataFrame(rows), True)
+
+
+def _rows(document: Any) -> list[dict[str, Any]] | None:
+    """One mapping a run, or None if there are none."""
+    if isinstance(document, Sequence) and not isinstance(document, str) and document:
+        return list(document) if all(isinstance(row, Mapping) for row in document) else None
+    if not isinstance(document, Mapping) or not document:
+        return None
+    values = list(document.values())
+    if all(isinstance(value, Mapping) for value in values):
+        inner = _rows(values[0]) if len(values) == 1 else None
+        return inner or [{"run": run, **amounts} for run, amounts in document.items()]
+    if all(_named_amounts(value) for value in values):
+        return [{"run": run, **_named_amounts(value)} for run, value in document.items()]
+    if all(_is_list(value) for value in values) and len(set(map(len, values))) == 1:
+        return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
+    found = [rows for value in values if (rows := _rows(value)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray))
+
+
+def _named_amounts(value: Any) -> dict[str, Any]:
+    """A list of {name, amount} as name → amount; empty if it is none."""
+    if not _is_list(value) or not len(value) or not all(isinstance(v, Mapping) for v in value):
+        return {}
+    names = next((k for k in NAMES if all(k in v for v in value)), None)
+    amounts = next((k for k in AMOUNTS if all(k in v for v in value)), None)
+    if names is None or amounts is None or len({v[names] for v in value}) < len(value):
+        return {}
+    return {str(v[names]): v[amounts] for v in value}
+
+
+def _shape(document: Any) -> str:
+    if isinstance(document, Mapping):
+        return f"an object of {listed(document) or 'nothing'}"
+    return f"a list of {len(document)}" if isinstance(document, list) else repr(document)[:40]
+
+
+def _flat(name: str, table: pd.DataFrame, sparse: bool) -> RunTable:
+    """The table with what is nested in its cells as columns of their own, and no empty rows."""
+    nested = [c for c in table.columns if table[c].map(_is_nested).any()]
+    if nested:
+        rows = [dict(_leaves(row, "")) for row in table.to_dict("records")]
+        table, sparse = pd.DataFrame(rows), True
+    table = read_table(table.set_axis(table.columns.map(str), axis=1))
+    return RunTable(name, _without_blank(table), sparse)
+
+
+def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows and the unnamed columns in which nothing is written; rows keep their index.
+
+    Spreadsheets leave such behind.
+    """
+    written = table.notna() & ~table.map(lambda cell: isinstance(cell, str) and not cell.strip())
+    unnamed = table.columns.str.fullmatch(r"Unnamed: \d+|")
+    return table.loc[written.any(axis=1), written.any() | ~unnamed]
+
+
+def _is_nested(cell: Any) -> bool:
+    return isinstance(cell, Mapping) or bool(_named_amounts(cell))
+
+
+def _leaves(row: Mapping[Any, Any], before: str) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        inner = value if isinstance(value, Mapping) else _named_amounts(value)
+        if inner:
+            yield from _leaves(inner, f"{before}{key}.")
+        elif not _is_list(value):
+            yield f"{before}{key}", value

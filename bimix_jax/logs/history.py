@@ -1,22 +1,22 @@
 """What every form of log is read into: rows of a run and a step, a column a metric."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.columns import Column
+from bimix_jax.logs.cells import Numbers, amounts, numbers, numbers_of
+from bimix_jax.logs.columns import Columns
+from bimix_jax.logs.counters import LOGGER_STEP, step_columns
 from bimix_jax.logs.spread import spread
 from bimix_jax.tables import listed
 
 RUN, STEP = "\0run", "\0step"
 """Columns of the rows of all files; no log has such names."""
 RUN_KEYS = ("run", "run_id", "run_name", "name", "display_name", "id")
-STEP_KEYS = ("_step", "step", "steps", "global_step", "trainer/global_step", "iteration")
 
 
 class LogFile(NamedTuple):
@@ -36,6 +36,7 @@ class Keys(NamedTuple):
     step: str | None = None
     run_elsewhere: bool = False
     """whether the column of runs may be one of the table of mixtures alone"""
+    tokens: str | None = None
 
 
 Keep = Callable[[list[str]], list[str]]
@@ -51,37 +52,61 @@ class History(NamedTuple):
     """(rows,) nan where none is told"""
     metrics: list[str]
     values: np.ndarray
-    """(rows, metrics) nan where nothing was logged"""
+    """(rows, metrics) nan where nothing was logged, inf where what was logged is not finite"""
     seen: list[str]
     """all columns of the file"""
     text: Mapping[str, tuple[object, object]]
-    """metric → the first run and cell that is no number"""
+    """metric or STEP → the first run and cell that is no number"""
+    written: Mapping[str, tuple[str, float]] = {}
+    """counter or STEP → its first cell of text that was read as a number, and the number"""
+    step_key: str | None = None
+    """the column of steps, None where there is none"""
 
 
 Read = Callable[[LogFile, Keys, Keep], History]
 """How a file of some form is read."""
 
 
-def history_of(columns: Mapping[str, Column], file: LogFile, keys: Keys, keep: Keep) -> History:
+def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     """The columns of a table of one or several runs.
 
     Raises:
         SweepError: if a key that was named is no column.
     """
     named = None if keys.run_elsewhere and keys.run not in columns else keys.run
-    run = _key(columns, named, RUN_KEYS, "run_key", file.path)
-    step = _key(columns, keys.step, STEP_KEYS, "step_key", file.path)
+    run = find_key(columns, named, RUN_KEYS, "run_key", file.path)
+    step = find_key(columns, keys.step, step_keys(columns), "step_key", file.path)
     metrics = [c for c in keep(list(columns)) if c not in (run, step)]
-    rows = len(next(iter(columns.values())).to_numpy())
-    runs = np.full(rows, file.run, object) if run is None else labels(columns[run].to_numpy())
-    steps = np.full(rows, np.nan) if step is None else numbers(columns[step].to_numpy())[0]
-    values, text = np.empty((rows, len(metrics))), {}
-    for i, metric in enumerate(metrics):
-        cells = columns[metric].to_numpy()
-        values[:, i], wrong = numbers(cells)
-        if wrong is not None:
-            text[metric] = (runs[wrong], cells[wrong])
-    return History(runs, steps, metrics, values, list(columns), text)
+    rows = len(next(iter(columns.values())))
+    runs = np.full(rows, file.run, object) if run is None else labels(columns[run])
+    steps = no_steps(rows) if step is None else amounts(columns[step])
+    found = {metric: numbers_of(metric, columns[metric]) for metric in metrics}
+    return assembled(runs, steps, found, list(columns), step)
+
+
+def no_steps(rows: int) -> Numbers:
+    """Steps that no column tells."""
+    return Numbers(np.full(rows, None), np.full(rows, np.nan), np.zeros(rows, bool))
+
+
+def assembled(
+    run: np.ndarray,
+    step: Numbers,
+    found: Mapping[str, Numbers],
+    seen: list[str],
+    step_key: str | None = None,
+) -> History:
+    """The rows of runs, with what was found of each metric."""
+    values = np.empty((len(run), len(found)))
+    for i, each in enumerate(found.values()):
+        values[:, i] = each.values
+    measured = ~np.isnan(values).all(axis=1)
+    steps = step._replace(text=step.text & measured)  # rows of something else may say anything
+    every = {STEP: steps, **found}
+    first = {name: int(np.argmax(n.text)) for name, n in every.items() if n.text.any()}
+    text = {name: (run[row], every[name].cells[row]) for name, row in first.items()}
+    written = {name: n.written for name, n in every.items() if n.written}
+    return History(run, step.values, list(found), values, seen, text, written, step_key)
 
 
 class Cells(NamedTuple):
@@ -95,26 +120,16 @@ class Cells(NamedTuple):
 
 def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]) -> History:
     """Cells of a run as one row a step; of what is logged again each has its own."""
-    found, wrong = numbers(cells.values)
-    group, steps = pd.factorize(numbers(cells.steps)[0], use_na_sentinel=False)
-    group_of_row, table = spread(group, np.array(cells.columns, int), found, len(metrics))
-    text = {} if wrong is None else {metrics[cells.columns[wrong]]: (run, cells.values[wrong])}
+    found = numbers(cells.values)
+    wrong = int(np.argmax(found.text))
+    whole = isinstance(found.cells, np.ndarray) and found.cells.dtype.kind == "f"
+    # Of cells that are all numbers none is empty, so nan was logged.
+    logged = np.where(np.isnan(found.values), np.inf, found.values) if whole else found.values
+    group, steps = pd.factorize(amounts(cells.steps).values, use_na_sentinel=False)
+    group_of_row, table = spread(group, np.array(cells.columns, int), logged, len(metrics))
+    text = {metrics[cells.columns[wrong]]: (run, cells.values[wrong])} if found.text.any() else {}
     runs = np.full(len(table), run, object)
     return History(runs, np.asarray(steps)[group_of_row], metrics, table, seen, text)
-
-
-def numbers(cells: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, int | None]:
-    """(cells,) float, nan for what is empty or no number, and where the first of the latter is.
-
-    >>> numbers([1, None, "Infinity", "high"])
-    (array([ 1., nan, inf, nan]), 3)
-    """
-    if not isinstance(cells, np.ndarray):
-        cells = np.array(cells, float if set(map(type, cells)) <= {int, float} else object)
-    if cells.dtype.kind in "fiu":
-        return cells.astype(float), None
-    values, text = checks.numbers(pd.Series(cells, dtype=object))
-    return values, int(np.argmax(text)) if text.any() else None
 
 
 def labels(cells: np.ndarray) -> np.ndarray:
@@ -132,11 +147,21 @@ def label_of(value: object) -> str | float:
     return str(value)
 
 
-def _key(
-    columns: Mapping[str, Column], given: str | None, usual: tuple[str, ...], what: str, path: Path
+def step_keys(columns: Iterable[str]) -> tuple[str, ...]:
+    """Columns that may be steps, in lower case; W&B's own first, which every row has."""
+    return (LOGGER_STEP, *map(str.lower, step_columns(columns)))
+
+
+def find_key(
+    columns: Iterable[str], given: str | None, usual: tuple[str, ...], what: str, path: Path
 ) -> str | None:
+    """The column that was named, or else the first that has a usual name, in any case.
+
+    Raises:
+        SweepError: if the one that was named is not there.
+    """
     if given is None:
-        return next((c for name in usual for c in columns if c.lower() == name), None)
+        return next((c for name in usual for c in columns if c.lower() == name.lower()), None)
     if given not in columns:
         raise SweepError(
             f"{what}: {path} has no column {given}; expected one of {listed(columns)}."

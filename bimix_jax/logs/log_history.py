@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
+from bimix_jax.nested import parse_json
+
 BEGIN = re.compile(rb'"log_history"\s*:\s*\[')
 TO_LINES = bytes.maketrans(b"\n\r},", b"\t\t \n")
 """A pair a line. A tab is passed over beside names and numbers, and refused within a name, as JSON
@@ -29,11 +31,15 @@ class LogHistory(NamedTuple):
     """(cells,) float, or object where some are no numbers"""
 
 
-def log_history(text: bytes) -> LogHistory:
+def log_history(text: bytes, where: str = "The text") -> LogHistory:
     """The entries of `log_history`, by Arrow where all are numbers, else one by one.
 
+    Args:
+        text: of a `trainer_state.json`.
+        where: begins messages.
+
     Raises:
-        ValueError: if the text is no complete JSON.
+        ValueError: if the text is no complete JSON, or nested too deep.
         LookupError: if it holds no log_history, or one whose entries are no objects.
 
     >>> found = log_history(b'{"log_history": [{"step": 1, "loss": 3.5}, {"step": 2}]}')
@@ -41,7 +47,7 @@ def log_history(text: bytes) -> LogHistory:
     (['step', 'loss'], [0, 1, 0], [0, 0, 1], [1.0, 3.5, 2.0])
     """
     found = _of_numbers(text)
-    return _of_anything(json.loads(text)) if found is None else found
+    return _of_anything(parse_json(text, where)) if found is None else found
 
 
 def _of_anything(state: Any) -> LogHistory:
@@ -106,7 +112,7 @@ def _are_json_numbers(entries: np.ndarray) -> bool:
 def _is_rest(text: bytes) -> bool:
     """If what stands around the entries is JSON, and they are its log_history."""
     try:
-        state = json.loads(text)
+        state = parse_json(text, "")
     except ValueError:
         return False
     return isinstance(state, dict) and state.get("log_history") == []

@@ -8,6 +8,8 @@ from bimix_jax.checks import SweepError
 
 MARK = "{target}"
 NEAREST = 10
+BETWEEN = re.compile(r"/|\\\.|_")
+"""What separates the parts of a pattern's name, as it is escaped."""
 
 
 class NoLosses(SweepError):
@@ -28,6 +30,16 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
             f"loss_pattern is {pattern!r}; expected {MARK} in it once, like 'eval/{MARK}/loss'."
         )
     before, after = map(re.escape, pattern.split(MARK))
+    return re.compile(f"{before}(?P<target>.+){after}")
+
+
+def loosely(pattern: str) -> re.Pattern[str]:
+    """The same whatever separates the parts: eval.web.loss, eval/web_loss and eval_web_loss.
+
+    >>> loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
+    'web'
+    """
+    before, after = (BETWEEN.sub("[/._]", re.escape(part)) for part in pattern.split(MARK))
     return re.compile(f"{before}(?P<target>.+){after}")
 
 

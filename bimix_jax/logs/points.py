@@ -1,22 +1,21 @@
 """Rows of logs as points: one a run and budget, with numbers where losses are."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.budgets import BUDGET
+from bimix_jax.logs.counters import token_columns
 from bimix_jax.logs.history import RUN, STEP, History
 from bimix_jax.logs.spread import spread
+from bimix_jax.logs.tokens import Text, tokens_column, tokens_of
 from bimix_jax.tables import listed
 
-TOKENS_KEYS = (
-    "tokens", "num_input_tokens_seen", "tokens_seen", "num_tokens", "consumed_tokens",
-    "total_tokens", "train/tokens", "train/num_tokens", "train/num_input_tokens_seen",
-    "train/tokens_seen", "throughput/total_tokens",
-)  # fmt: skip
-"""What columns of tokens are called by usual loggers."""
+APART = 0.02
+"""Tokens that differ by more than this, relative, are not the same said twice."""
 
 
 def one_row_a_step(history: History) -> History:
@@ -24,7 +23,7 @@ def one_row_a_step(history: History) -> History:
 
     A log with a line a metric would need as many times the memory as it has metrics.
     """
-    group = _groups(history.run, history.step)
+    group = _groups(history)
     if group.max(initial=-1) + 1 == len(group):
         return history
     row, column = np.nonzero(~np.isnan(history.values))
@@ -35,9 +34,17 @@ def one_row_a_step(history: History) -> History:
     return history._replace(run=history.run[first], step=history.step[first], values=values)
 
 
-def _groups(run: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """(rows,) int: which run and step, in the order in which they come."""
-    runs, steps = (pd.factorize(keys, use_na_sentinel=False)[0] for keys in (run, step))
+def _groups(history: History) -> np.ndarray:
+    """(rows,) int: which run and step, in the order in which they come.
+
+    Rows without a step that count tokens are told apart by those later.
+    """
+    runs, steps = (
+        pd.factorize(keys, use_na_sentinel=False)[0] for keys in (history.run, history.step)
+    )
+    if token_columns(history.metrics):
+        alone = np.isnan(history.step)
+        steps[alone] = len(steps) + np.arange(alone.sum())
     return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
 
 
@@ -49,37 +56,37 @@ def finite_losses(rows: pd.DataFrame, targets: Mapping[str, str]) -> tuple[pd.Da
         np.where(infinite, np.nan, values), index=rows.index, columns=list(targets.values())
     )
     lost = int(infinite.sum())
-    notes = [f"{lost} losses that are not finite left out: look for diverged runs."] * bool(lost)
-    return pd.concat([rows.drop(columns=list(targets)), losses], axis=1), notes
+    runs = pd.unique(rows[RUN].to_numpy()[infinite.any(axis=1)])
+    note = f"{lost} losses that are not finite left out ({listed(runs)}): look for diverged runs."
+    return pd.concat([rows.drop(columns=list(targets)), losses], axis=1), [note] * bool(lost)
+
+
+class Budgets(NamedTuple):
+    """What a user says of budgets."""
+
+    unit: str | None = None
+    tokens_per_step: float | None = None
+    tokens_key: str | None = None
 
 
 def with_budgets(
-    rows: pd.DataFrame,
-    targets: Sequence[str],
-    unit: str | None,
-    tokens_per_step: float | None,
-    tokens_key: str | None,
+    rows: pd.DataFrame, targets: Sequence[str], asked: Budgets, text: Text
 ) -> tuple[pd.DataFrame, str, list[str]]:
     """The rows that hold a loss, with BUDGET, its unit ("tokens", "steps" or "run"), and notes.
 
     Raises:
         SweepError: if tokens are asked for and nothing tells them, or a step is missing.
     """
-    if unit not in (None, "tokens", "steps"):
-        raise SweepError(f"unit is {unit!r}; expected 'tokens' or 'steps'.")
-    if tokens_per_step is not None and not 0 < tokens_per_step < np.inf:
-        raise SweepError(f"tokens_per_step is {tokens_per_step}; expected a number above 0.")
-    column = _tokens_column(rows, tokens_key)
+    _check(asked)
+    column = tokens_column(rows, asked.tokens_key, text)
     measured = rows[list(targets)].notna().any(axis=1).to_numpy(bool)
     everything, rows = rows, rows[measured].reset_index(drop=True)
-    if unit != "steps" and tokens_per_step is not None:
-        _check_steps(rows, "tokens_per_step")
-        note = f"Tokens are steps times {tokens_per_step:g}."
-        return rows.assign(**{BUDGET: rows[STEP] * tokens_per_step}), "tokens", [note]
-    if unit != "steps" and column is not None:
-        budget, notes = _tokens(everything, column, measured)
+    if asked.unit != "steps" and asked.tokens_per_step is not None:
+        return _tokens_by_steps(rows, asked.tokens_per_step, column)
+    if asked.unit != "steps" and column is not None:
+        budget, notes = tokens_of(everything, column, targets, text)
         return rows.assign(**{BUDGET: budget[measured]}), "tokens", notes
-    if unit == "tokens":
+    if asked.unit == "tokens":
         raise SweepError(
             "unit: tokens are asked for, but no column of the logs tells them. Say how many a step "
             "takes with tokens_per_step= (--tokens-per-step), or name the column with tokens_key= "
@@ -91,60 +98,51 @@ def with_budgets(
     return rows.assign(**{BUDGET: rows[STEP].astype(float)}), "steps", []
 
 
+def _check(asked: Budgets) -> None:
+    if asked.unit not in (None, "tokens", "steps"):
+        raise SweepError(f"unit is {asked.unit!r}; expected 'tokens' or 'steps' (--unit).")
+    if asked.tokens_per_step is not None and not 0 < asked.tokens_per_step < np.inf:
+        raise SweepError(
+            f"tokens_per_step is {asked.tokens_per_step}; expected a number above 0 "
+            "(--tokens-per-step)."
+        )
+
+
+def _tokens_by_steps(
+    rows: pd.DataFrame, rate: float, column: str | None
+) -> tuple[pd.DataFrame, str, list[str]]:
+    """Budgets are steps times the rate; where a column counts tokens, too, and differs, it is said.
+
+    Raises:
+        SweepError: if a row has no step.
+    """
+    if rows[STEP].isna().all() and column is not None:
+        raise SweepError(
+            f"tokens_per_step: the logs have no steps, but tokens ({column}). Leave out "
+            "tokens_per_step= (--tokens-per-step)."
+        )
+    _check_steps(rows, "tokens_per_step")
+    tokens = rows[STEP].to_numpy(float) * rate
+    notes = [f"Tokens are steps times {rate:g}."]
+    stated = rows[column].to_numpy(float) if column is not None else np.full(len(rows), np.nan)
+    apart = np.flatnonzero(np.isfinite(stated) & (abs(stated - tokens) > APART * tokens))
+    if len(apart):
+        row = apart[0]
+        notes.append(
+            f"Column {column} says otherwise in {len(apart)} rows: run {rows[RUN].iloc[row]} has "
+            f"{stated[row]:g} tokens at step {rows[STEP].iloc[row]:g}, not {tokens[row]:g}. Leave "
+            "out tokens_per_step= (--tokens-per-step) to go by it."
+        )
+    return rows.assign(**{BUDGET: tokens}), "tokens", notes
+
+
 def _check_steps(rows: pd.DataFrame, what: str) -> None:
-    gone = rows[STEP].isna().to_numpy(bool)
+    gone = ~np.isfinite(rows[STEP].to_numpy(float))
     if gone.any():
         raise SweepError(
             f"{what}: {gone.sum()} rows with losses have no step, the first of run "
             f"{rows[RUN][gone].iloc[0]}; name the column of steps with step_key= (--step-key)."
         )
-
-
-def _tokens_column(rows: pd.DataFrame, given: str | None) -> str | None:
-    if given is not None:
-        if given not in rows:
-            raise SweepError(f"tokens_key: the logs have no column {given}.")
-        return given
-    there = (c for key in TOKENS_KEYS for c in rows if c == key)
-    return next((c for c in there if pd.to_numeric(rows[c], errors="coerce").max() > 0), None)
-
-
-def _tokens(rows: pd.DataFrame, column: str, measured: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """A column of tokens; its gaps, where a loss is measured, by the line through the others.
-
-    Loggers write tokens with the training loss, at other rows than the evaluations.
-    """
-    tokens = pd.to_numeric(rows[column], errors="coerce").to_numpy(float)
-    gone = np.isnan(tokens) & measured
-    if not gone.any():
-        return tokens, []
-    _check_steps(rows[gone], "tokens_key")
-    filled = tokens.copy()
-    for where in rows.groupby(RUN, sort=False).indices.values():
-        known, wanted = where[~np.isnan(tokens[where])], where[gone[where]]
-        if not len(wanted):
-            continue
-        if len(known) < 2:
-            raise SweepError(
-                f"tokens: column {column} is empty where run {rows[RUN].iloc[wanted[0]]} has "
-                "losses; say tokens_per_step= (--tokens-per-step), or ask for steps (--unit)."
-            )
-        filled[wanted] = _line(rows[STEP].to_numpy(float), tokens, known, wanted)
-    return filled, [f"Tokens of {gone.sum()} rows follow from their steps and those around them."]
-
-
-def _line(
-    step: np.ndarray, tokens: np.ndarray, known: np.ndarray, wanted: np.ndarray
-) -> np.ndarray:
-    known = known[np.argsort(step[known])]
-    first, last = known[0], known[-1]
-    rate = (tokens[last] - tokens[first]) / (step[last] - step[first])
-    inside = np.interp(step[wanted], step[known], tokens[known])
-    after = tokens[last] + rate * (step[wanted] - step[last])
-    before = tokens[first] - rate * (step[first] - step[wanted])
-    return np.where(
-        step[wanted] > step[last], after, np.where(step[wanted] < step[first], before, inside)
-    )
 
 
 def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -18,13 +18,13 @@ from bimix_jax.logs.history import RUN, Keys
 from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
 from bimix_jax.logs.pattern import NoLosses
 from bimix_jax.logs.points import (
-    TOKENS_KEYS,
+    Budgets,
     finite_losses,
     one_row_a_budget,
     with_budgets,
     without_untrained,
 )
-from bimix_jax.logs.rows import Progress, Wanted, read_rows
+from bimix_jax.logs.rows import Progress, Rows, Wanted, read_rows
 from bimix_jax.logs.run_labels import hint_of_dates, run_lists
 from bimix_jax.logs.run_names import as_listed
 from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
@@ -103,10 +103,11 @@ def read_logs(
     found = find_files([logs] if isinstance(logs, (str, Path)) else logs, form, besides)
     runs, asked = _run_table(mixtures, found[0]), Asked(mixture_prefix, domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
-    wanted = Wanted(loss_pattern or "", (tokens_key or "", *TOKENS_KEYS), prefix)
-    keys = Keys(run_key, step_key, runs is not None and run_key in runs.table)
-    rows, targets, there = _rows_of(found, runs, keys, wanted, progress)
-    rows, unit, notes = _with_budgets(rows, targets, unit, tokens_per_step, tokens_key)
+    wanted = Wanted(loss_pattern or "", tokens_key, prefix)
+    keys = Keys(run_key, step_key, runs is not None and run_key in runs.table, tokens_key)
+    read = _rows_of(found, runs, keys, wanted, progress)
+    targets = read.targets
+    rows, unit, notes = _with_budgets(read, Budgets(unit, tokens_per_step, tokens_key))
     if runs is None:
         runs = _own_mixtures(rows, prefix)
         asked = asked._replace(prefix=None)
@@ -116,7 +117,7 @@ def read_logs(
     points, unmatched = _matched(points, table, drop_unmatched)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
     frame = _joined(points, table, list(targets.values()), unit)
-    said = [*there, *notes, *doubled, *table.notes, *unmatched, *moved]
+    said = [*notes, *doubled, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return read_sweep(
         frame, run="run", select=select, model_size=model_size, meaning=_meaning(meaning, table),
@@ -132,21 +133,17 @@ def _meaning(given: Meaning | Mapping[str, Any] | None, table: Mixtures) -> Mean
     return stated
 
 
-def _with_budgets(
-    rows: pd.DataFrame,
-    targets: Mapping[str, str],
-    unit: str | None,
-    tokens_per_step: float | None,
-    tokens_key: str | None,
-) -> tuple[pd.DataFrame, str, list[str]]:
+def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[str]]:
     """Points with numbers, at budgets above 0."""
-    names = list(targets.values())
-    rows, infinite = finite_losses(rows, targets)
-    rows, known, placed = with_budgets(rows, names, unit, tokens_per_step, tokens_key)
+    names = list(read.targets.values())
+    rows, infinite = finite_losses(read.table, read.targets)
+    rows, known, placed = with_budgets(rows, names, asked, read.text)
     rows, untrained = without_untrained(rows)
     if rows.empty:
-        raise SweepError(f"logs: the losses of {listed(names)} are empty in every row past step 0.")
-    return rows, known, [*placed, *infinite, *untrained]
+        raise SweepError(
+            f"logs: the losses of {listed(names)} are empty or not finite in every row past step 0."
+        )
+    return rows, known, [*read.notes, *placed, *infinite, *untrained]
 
 
 def _run_table(mixtures: Runs | None, found: Found) -> RunTable | None:
@@ -158,19 +155,19 @@ def _run_table(mixtures: Runs | None, found: Found) -> RunTable | None:
 
 def _rows_of(
     found: Sequence[Found], runs: RunTable | None, keys: Keys, wanted: Wanted, progress: Progress
-) -> tuple[pd.DataFrame, dict[str, str], tuple[str, ...]]:
-    """The rows of the first form that holds losses, their targets, and what was not read."""
+) -> Rows:
+    """The rows of the first form that holds losses."""
     first = None
     for one in found:
         form = FORMS[one.form]
         files = one.files if runs is None else as_listed(one.files, run_lists(runs))
         wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern)
         try:
-            rows, targets = read_rows(form.read, files, keys, wanted_here, progress)
+            read = read_rows(form.read, files, keys, wanted_here, progress)
         except NoLosses as error:
             first = first or error
         else:
-            return rows, targets, one.notes
+            return read._replace(notes=[*one.notes, *read.notes])
     raise first or SweepError("logs: there are none.")
 
 

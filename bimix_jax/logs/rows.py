@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SweepError
+from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
-from bimix_jax.logs.pattern import check_some_match, pattern_of, targets_in
+from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in
 from bimix_jax.logs.points import one_row_a_step
+from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 
 Progress = Callable[[str, float], object]
 
@@ -21,15 +23,23 @@ class Wanted(NamedTuple):
 
     pattern: str
     """of losses"""
-    tokens: tuple[str, ...]
-    """columns of tokens"""
+    tokens: str | None
+    """the column of tokens, where a user named it"""
     prefix: str | None
     """of columns of proportions; None where they are in a table of their own"""
 
     def targets(self, columns: Sequence[str]) -> dict[str, str]:
         """Column → target, of the losses."""
         losses = targets_in(columns, pattern_of(self.pattern))
+        losses = losses or targets_in(columns, loosely(self.pattern))
         return {column: losses[column] for column in losses if not self._beside(column)}
+
+    def loose_note(self, targets: dict[str, str]) -> list[str]:
+        """What is said where the columns fit the pattern but for what separates its parts."""
+        first = next(iter(targets), "")
+        if pattern_of(self.pattern).fullmatch(first):
+            return []
+        return [f"No column matches {self.pattern!r}; those like {first} were taken for losses."]
 
     def keep(self, columns: list[str]) -> list[str]:
         """The columns that are used, losses or not."""
@@ -37,43 +47,82 @@ class Wanted(NamedTuple):
         return [column for column in columns if column in losses or self._beside(column)]
 
     def _beside(self, column: str) -> bool:
-        return column in self.tokens or (self.prefix is not None and column.startswith(self.prefix))
+        counts = counted_by(column) in ("steps", "tokens") or column == self.tokens
+        return counts or (self.prefix is not None and column.startswith(self.prefix))
+
+
+class Rows(NamedTuple):
+    """The rows of all files."""
+
+    table: pd.DataFrame
+    """RUN, STEP and the columns that are used"""
+    targets: dict[str, str]
+    """column → target, of the losses"""
+    text: dict[str, tuple[object, object]]
+    """column → the first run and cell that is no number"""
+    notes: list[str]
 
 
 def read_rows(
     read: Read, files: Sequence[LogFile], keys: Keys, wanted: Wanted, progress: Progress
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """RUN, STEP and the columns that are used, and of which target each loss is.
+) -> Rows:
+    """The rows of all files, one a run and step, with the columns that are used.
 
     Raises:
-        SweepError: if a file cannot be read, no column matches, a loss is text, or a row names no
-            run.
+        SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
+            names no run.
     """
     pattern_of(wanted.pattern)
-    parts = []
+
+    def of_file(file: LogFile) -> tuple[History, Steps | None]:
+        history, steps = in_training_steps(read(file, keys, wanted.keep), keys.step is not None)
+        return one_row_a_step(history), steps
+
+    parts, chosen = [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        histories = pool.map(lambda file: one_row_a_step(read(file, keys, wanted.keep)), files)
-        for file, history in zip(files, histories, strict=True):
+        for file, (history, steps) in zip(files, pool.map(of_file, files), strict=True):
             parts.append(history)
+            chosen.append(steps)
             progress(file.run, file.path.stat().st_size)
     targets = wanted.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
     check_some_match(targets, seen, wanted.pattern)
     _check(parts, targets)
-    return _stacked(parts), targets
+    text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
+    notes = [*wanted.loose_note(targets), *step_notes(parts, chosen), *_written_notes(parts)]
+    return Rows(_stacked(parts), targets, text, notes)
 
 
 def _check(parts: Sequence[History], targets: dict[str, str]) -> None:
     for part in parts:
-        for column in targets.keys() & part.text.keys():
+        for column in [c for c in targets if c in part.text]:
             run, cell = part.text[column]
             raise SweepError(
                 f"column {column}: run {run} has {cell!r}; expected losses, numbers. Take another "
                 "pattern, or mend the log."
             )
+        if STEP in part.text:
+            run, cell = part.text[STEP]
+            raise SweepError(
+                f"column {part.step_key}: run {run} has {cell!r}; expected steps, numbers. Name "
+                "another with step_key= (--step-key), or mend the log."
+            )
     gone = sum(int(pd.isna(part.run).sum()) for part in parts)
     if gone:
         raise SweepError(f"run_key: {gone} rows name no run; fill them in.")
+
+
+def _written_notes(parts: Sequence[History]) -> list[str]:
+    """Counters whose text was read as numbers, with an example each."""
+    written = {
+        part.step_key if column == STEP else column: cell
+        for part in reversed(parts)
+        for column, cell in part.written.items()
+    }
+    return [
+        f"Column {column} holds text like {cell!r}, which was read as {number:.10g}."
+        for column, (cell, number) in written.items()
+    ]
 
 
 def _stacked(parts: Sequence[History]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
-"""Any table of runs and steps, a column a metric."""
+"""Any table of runs and steps: a column a metric, or a row a metric."""
 
-from bimix_jax.logs.columns import read_columns
+from bimix_jax.logs import long, one_tag
+from bimix_jax.logs.columns import Columns, read_columns
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
 from bimix_jax.tables import READERS
 
@@ -10,4 +11,17 @@ PATTERN = "loss_{target}"
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """A .csv, .csv.gz, .parquet or .jsonl file; without a run column it is of one run."""
-    return history_of(read_columns(file.path), file, keys, keep)
+    return shaped(read_columns(file.path), file, keys, keep)
+
+
+def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+    """The columns as a history, whatever a row is.
+
+    Raises:
+        SweepError: if a key that was named is no column, or a file does not tell its run or metric.
+    """
+    if one_tag.is_download(columns):
+        return one_tag.history(columns, file, keep)
+    if long.is_long(columns):
+        return long.history(columns, file, keys, keep)
+    return history_of(columns, file, keys, keep)

@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from bimix_jax.checks import SweepError
-from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells, numbers
+from bimix_jax.logs.cells import amounts
+from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 from bimix_jax.logs.log_history import LogHistory, log_history
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
+GLOBAL_STEP = re.compile(rb'"global_step"\s*:\s*(\d+)')
+BESIDE = 1 << 16
 NUMBER = re.compile(r"checkpoint[-_](\d+)", re.I)
 
 
@@ -27,19 +31,16 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     column = np.array([place.get(name, -1) for name in log.names], int)[log.name]
     is_step, is_metric = column == len(metrics), (column >= 0) & (column < len(metrics))
     steps = np.full(log.entry.max(initial=-1) + 1, np.nan)
-    steps[log.entry[is_step]] = numbers(log.value[is_step])[0]
+    steps[log.entry[is_step]] = amounts(log.value[is_step]).values
     cells = Cells(steps[log.entry[is_metric]], column[is_metric], log.value[is_metric])
     return history_of_cells(file.run, cells, metrics, log.names)
 
 
 def _log_history(file: LogFile) -> LogHistory:
     try:
-        return log_history(file.path.read_bytes())
+        return log_history(file.path.read_bytes(), str(file.path))
     except (ValueError, OSError) as error:
-        raise SweepError(
-            f"{file.path} is not a complete JSON file ({error}). Copy it again, or leave the run "
-            "out."
-        ) from error
+        raise SweepError(f"{error} Copy it again, or leave the run out.") from error
     except LookupError as error:
         raise SweepError(
             f"{file.path} holds no log_history; expected a trainer_state.json that the Trainer "
@@ -48,13 +49,34 @@ def _log_history(file: LogFile) -> LogHistory:
 
 
 def latest(files: Iterable[LogFile]) -> list[LogFile]:
-    """Of each run the file of its last checkpoint, which holds the whole history."""
-    of_run: dict[tuple[str, str], LogFile] = {}
-    for file in sorted(files, key=_checkpoint):
-        of_run[str(file.root), file.run] = file
-    return list(of_run.values())
+    """Of each run the state that got furthest, which holds the whole history.
+
+    That in the run's own folder may be older than the checkpoints beside it.
+    """
+    of_run: dict[tuple[str, str], list[LogFile]] = {}
+    for file in files:
+        of_run.setdefault((str(file.root), file.run), []).append(file)
+    return [
+        max(states, key=_reached) if len(states) > 1 else states[0] for states in of_run.values()
+    ]
 
 
-def _checkpoint(file: LogFile) -> float:
-    found = NUMBER.fullmatch(file.path.parent.name)
-    return float(found[1]) if found else float("inf")  # beside the run itself: its end
+def _reached(file: LogFile) -> tuple[float, bool]:
+    """The steps of a state, and whether it is in the run's own folder, which is its end."""
+    checkpoint = NUMBER.fullmatch(file.path.parent.name)
+    stated = _global_step(file.path)
+    if stated is None:
+        stated = float(checkpoint[1]) if checkpoint else float("inf")
+    return stated, checkpoint is None
+
+
+def _global_step(path: Path) -> float | None:
+    """What a state says of its steps, which stands before or after its long history."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(BESIDE)
+            file.seek(max(BESIDE, path.stat().st_size - BESIDE))
+            found = GLOBAL_STEP.search(begin) or GLOBAL_STEP.search(file.read())
+    except OSError:
+        return None
+    return float(found[1]) if found else None

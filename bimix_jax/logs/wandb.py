@@ -1,11 +1,15 @@
 """W&B: an exported history (CSV, JSON lines, Parquet), or the CSV of a chart."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
-from bimix_jax.logs.columns import Column, read_columns
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of, numbers
+from bimix_jax.checks import SweepError
+from bimix_jax.logs import tables
+from bimix_jax.logs.cells import Numbers, amounts, numbers_of
+from bimix_jax.logs.columns import Columns, read_columns
+from bimix_jax.logs.counters import counted_by
+from bimix_jax.logs.history import History, Keep, Keys, LogFile, assembled, no_steps
 from bimix_jax.tables import READERS
 
 ENDINGS = tuple(READERS)
@@ -16,30 +20,61 @@ SPREAD = ("__MIN", "__MAX")
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """A history with a column a metric, or a chart with a column a run and metric."""
+    """A history with a column a metric, or a chart with a column a run and metric.
+
+    Raises:
+        SweepError: if the x axis of a chart counts neither steps nor tokens.
+    """
     columns = read_columns(file.path)
     others = list(columns)[1:]
     if others and all(SEPARATOR in name for name in others):
-        return _of_chart(columns, keep)
-    return history_of(columns, file, keys, keep)
+        return _of_chart(columns, file, keys, keep)
+    return tables.shaped(columns, file, keys, keep)
 
 
-def _of_chart(columns: Mapping[str, Column], keep: Keep) -> History:
-    """`<run> - <metric>` columns beside one of steps, as rows of run and step."""
-    step, *others = columns
+def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+    """`<run> - <metric>` columns beside one of steps or tokens, as rows of run and step."""
+    axis, *others = columns
+    counts = _axis(axis, file, keys)
     curves = [name.rsplit(SEPARATOR, 1) for name in others if not name.endswith(SPREAD)]
-    steps = numbers(columns[step].to_numpy())[0]
     runs, seen = (list(dict.fromkeys(part)) for part in zip(*curves, strict=True))
-    metrics = keep(seen)
-    values, text = np.full((len(runs), len(steps), len(metrics)), np.nan), {}
-    for run, metric in curves:
-        if metric in metrics:
-            cells = columns[f"{run}{SEPARATOR}{metric}"].to_numpy()
-            found, wrong = numbers(cells)
-            values[runs.index(run), :, metrics.index(metric)] = found
-            if wrong is not None:
-                text[metric] = (run, cells[wrong])
-    return History(
-        np.repeat(np.array(runs, object), len(steps)), np.tile(steps, len(runs)), metrics,
-        values.reshape(-1, len(metrics)), seen, text,
-    )  # fmt: skip
+    along = amounts(columns[axis])
+    nothing = no_steps(len(along.values))
+    found = {axis: [along] * len(runs)} if counts == "tokens" else {}
+    for metric in keep(seen):
+        there = {run: columns[f"{run}{SEPARATOR}{metric}"] for run, m in curves if m == metric}
+        found[metric] = [
+            numbers_of(metric, there[run]) if run in there else nothing for run in runs
+        ]
+    step = nothing if counts == "tokens" else along
+    return assembled(
+        np.repeat(np.array(runs, object), len(along.values)),
+        _joined([step] * len(runs)),
+        {metric: _joined(parts) for metric, parts in found.items()},
+        [*seen, axis],
+        None if counts == "tokens" else axis,
+    )
+
+
+def _axis(axis: str, file: LogFile, keys: Keys) -> str:
+    """What the x axis of a chart counts: "steps" or "tokens"."""
+    counts = counted_by(axis)
+    if axis == keys.tokens or (counts == "tokens" and axis != keys.step):
+        return "tokens"
+    if counts == "steps" or axis == keys.step:
+        return "steps"
+    what = {"time": "time, not steps", "epochs": "epochs, not steps"}.get(str(counts))
+    raise SweepError(
+        f"{file.path}: the x axis of this chart is {axis!r}"
+        f"{f', which counts {what}' if what else ''}; expected steps or tokens. Export the chart "
+        f"with Step as its x axis; or, if {axis!r} is a counter, name it with step_key= "
+        "(--step-key) or tokens_key= (--tokens-key)."
+    )
+
+
+def _joined(parts: Sequence[Numbers]) -> Numbers:
+    """The cells of several runs, one run after another."""
+    cells, values, text = (
+        np.concatenate(each) for each in zip(*(p[:3] for p in parts), strict=True)
+    )
+    return Numbers(cells, values, text, next((p.written for p in parts if p.written), None))

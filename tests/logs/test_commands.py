@@ -136,7 +136,7 @@ BAD = {
     ),
     "a truncated trainer_state.json": (
         ["import", "cut", "--mixtures", "runs.csv", "-o", "x.parquet"],
-        "cut/uniform/trainer_state.json is not a complete JSON file",
+        "cut/uniform/trainer_state.json is not complete JSON",
     ),
     "meaning that contradicts the file": (
         ["fit", "gpt2.parquet", "--meaning", "tokenizer=llama", "-o", "x.json"],
@@ -144,7 +144,7 @@ BAD = {
     ),
     "truncated JSON": (
         ["import", "broken", "--mixtures", "runs.csv", "-o", "x.parquet"],
-        "line 1 is no JSON",
+        "line 1 is not complete JSON",
     ),
     "tokens without a rate": (
         ["import", "logs", "--mixtures", "runs.csv", "--unit", "tokens", "-o", "x.parquet"],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bimix_jax.logs.history import numbers
+from bimix_jax.logs.cells import numbers
 from bimix_jax.logs.log_history import _of_anything, _of_numbers, log_history
 
 names = st.one_of(
@@ -33,7 +33,7 @@ def same(found, expected):
     assert found.names == expected.names
     np.testing.assert_array_equal(found.name, expected.name)
     np.testing.assert_array_equal(found.entry, expected.entry)
-    np.testing.assert_array_equal(numbers(found.value)[0], numbers(expected.value)[0])
+    np.testing.assert_array_equal(numbers(found.value).values, numbers(expected.value).values)
 
 
 @given(st.lists(plain, min_size=1), styles)
@@ -61,7 +61,7 @@ def test_damage_is_never_read(entries, style, data):
     try:
         expected = json.loads(damaged)
     except ValueError:
-        with pytest.raises(json.JSONDecodeError):
+        with pytest.raises(ValueError, match=r"JSON|UTF-8"):
             log_history(damaged.encode())
     else:
         if isinstance(expected.get("log_history"), list):
@@ -73,7 +73,7 @@ def test_damage_is_never_read(entries, style, data):
     ["1.", ".5", "-.5", "007", "-01.5", "+1", "1.e5", "nan", "inf", "1e", "0x1", "1 2", "", "1.+5"],
 )
 def test_what_json_takes_for_no_number_is_not_read(cell):
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(ValueError, match=r"JSON|UTF-8"):
         log_history(b'{"log_history": [{"step": 1, "loss": ' + cell.encode() + b"}]}")
 
 

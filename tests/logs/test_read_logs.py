@@ -127,7 +127,7 @@ def test_untrained_models_and_diverged_losses_are_left_out_and_counted(folder):
     sweep = bx.read_logs(folder, MIXTURES)
     assert np.isnan(sweep.loss[:4, 1]).tolist() == [False, True, True, False]
     assert sweep.notes == (
-        "1 losses that are not finite left out: look for diverged runs.",
+        "2 losses that are not finite left out (a): look for diverged runs.",
         "1 rows of untrained models (step 0) left out.",
         "2 of 32 loss cells are empty and were left out.",
     )
@@ -277,8 +277,12 @@ def test_the_ten_nearest_names_are_shown(folder):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.jsonl", '{"_step": 1, "eval/web/loss": 3}\n{"_step": 2, "eva', "line 2 is no JSON"),
-        ("a/trainer_state.json", '{"log_history": [{"step": 1', "not a complete JSON file"),
+        (
+            "a.jsonl",
+            '{"_step": 1, "eval/web/loss": 3}\n{"_step": 2, "eva',
+            "line 2 is not",
+        ),
+        ("a/trainer_state.json", '{"log_history": [{"step": 1', "is not complete JSON"),
         ("a/trainer_state.json", '{"global_step": 3}', "holds no log_history"),
         ("a/trainer_state.json", '{"log_history": [3]}', "holds no log_history"),
         (

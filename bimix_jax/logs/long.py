@@ -1,0 +1,117 @@
+"""Long tables of logs: a row a run, step and metric, as MLflow and databases keep them."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.logs.cells import Numbers, amounts, numbers_of
+from bimix_jax.logs.columns import Columns
+from bimix_jax.logs.history import (
+    RUN_KEYS,
+    STEP,
+    History,
+    Keep,
+    Keys,
+    LogFile,
+    find_key,
+    labels,
+    no_steps,
+    step_keys,
+)
+from bimix_jax.logs.spread import spread
+
+METRICS = ("key", "metric", "metric_name", "metric_key", "tag", "variable")
+VALUES = ("value", "metric_value", "val", "scalar")
+RUNS = (*RUN_KEYS, "run_uuid", "experiment", "dir_name")
+NAN = "is_nan"
+"""MLflow's database has 0 for a value that is nan, and says so in this column."""
+
+
+def is_long(columns: Columns) -> bool:
+    """Whether a row is one metric: there are columns of names and values."""
+    metric, value = _first(columns, METRICS), _first(columns, VALUES)
+    return metric is not None and value is not None and columns[metric].dtype.kind == "O"
+
+
+def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
+    return next((c for name in usual for c in columns if c.strip().lower() == name), None)
+
+
+def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+    """The rows of a run and step as one, a column a metric.
+
+    Raises:
+        SweepError: if a key that was named is no column.
+    """
+    names, value = (str(_first(columns, usual)) for usual in (METRICS, VALUES))
+    others = {c: cells for c, cells in columns.items() if c not in (names, value)}
+    run = find_key(others, keys.run, RUNS, "run_key", file.path)
+    step = find_key(others, keys.step, step_keys(others), "step_key", file.path)
+    rows = len(columns[names])
+    runs = np.full(rows, file.run, object) if run is None else labels(others[run])
+    steps = no_steps(rows) if step is None else amounts(others[step])
+    group = _groups(runs, steps.values)
+    code, metrics = pd.factorize(columns[names])
+    place = {name: i for i, name in enumerate(metrics)}
+    beside = [c for c in others if c not in (run, step)]
+    values = _stated(columns[value], others.get(NAN))
+    found = dict[str, Cells]()
+    for name in keep([*(m for m in metrics if m not in beside), *beside]):
+        at = _last_of_each(group) if name in others else np.flatnonzero(code == place[name])
+        cells = others.get(name, values)[at]
+        found[name] = Cells(at, numbers_of(name, cells))
+    group_of_row, table = _spread(group, found)
+    first = np.unique(group, return_index=True)[1][group_of_row]
+    every = {STEP: Cells(np.arange(rows), steps), **found}
+    return History(
+        run=runs[first],
+        step=steps.values[first],
+        metrics=list(found),
+        values=table,
+        seen=[*metrics, *beside],
+        text={n: cells.first_text(runs) for n, cells in every.items() if cells.numbers.text.any()},
+        written={n: c.numbers.written for n, c in every.items() if c.numbers.written},
+        step_key=step,
+    )
+
+
+class Cells(NamedTuple):
+    """The cells of a metric, and the rows that they are in."""
+
+    rows: np.ndarray
+    numbers: Numbers
+
+    def first_text(self, runs: np.ndarray) -> tuple[object, object]:
+        """The run and the first cell that is no number."""
+        first = int(np.argmax(self.numbers.text))
+        return runs[self.rows[first]], self.numbers.cells[first]
+
+
+def _groups(runs: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(rows,) int: which run and step."""
+    run, step = (pd.factorize(keys, use_na_sentinel=False)[0] for keys in (runs, steps))
+    return pd.factorize(run * (step.max(initial=0) + 1) + step)[0]
+
+
+def _last_of_each(group: np.ndarray) -> np.ndarray:
+    """Rows, one a group: what stands beside every metric of a step is said once."""
+    return np.flatnonzero(~pd.Series(group).duplicated(keep="last").to_numpy())
+
+
+def _stated(value: np.ndarray, is_nan: np.ndarray | None) -> np.ndarray:
+    if is_nan is None:
+        return value
+    said = [str(cell).strip().lower() in ("true", "1", "1.0", "t") for cell in is_nan]
+    return np.where(said, np.inf, value.astype(object)) if any(said) else value
+
+
+def _spread(group: np.ndarray, found: Mapping[str, Cells]) -> tuple[np.ndarray, np.ndarray]:
+    """The group of each row, and (rows, metrics) values."""
+    empty = np.array([], int)
+    rows = np.concatenate([empty, *(cells.rows for cells in found.values())])
+    column = np.repeat(np.arange(len(found)), [len(cells.rows) for cells in found.values()])
+    values = np.concatenate([empty, *(cells.numbers.values for cells in found.values())])
+    there = ~np.isnan(values)
+    return spread(group[rows][there], column[there], values[there], len(found))

@@ -18,6 +18,7 @@ from bimix_jax.files import atomic_path
 from bimix_jax.mixture.pictures import plot_path as plot_path
 from bimix_jax.mixture.pictures import plot_sensitivity as plot_sensitivity
 from bimix_jax.mixture.pictures import plot_tradeoff as plot_tradeoff
+from bimix_jax.printable import picture_text, picture_texts
 from bimix_jax.uncertainty.picture import plot_certainty as plot_certainty
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
     for axes, target in zip(panels, fitted.targets, strict=False):
         _curves_of(axes, fitted, sweep, target)
         _readable_log(axes)
-    _label_outer(panels, f"budget ({fitted.unit})", "loss (nats)")
+    _label_outer(panels, f"budget ({picture_text(fitted.unit)})", "loss (nats)")
     _colorbar(figure, _proportion_norm(sweep), "own proportion")
-    figure.suptitle(f"{fitted.law.label}: fitted curves over measured losses")
+    figure.suptitle(f"{picture_text(fitted.law.label)}: fitted curves over measured losses")
     return figure
 
 
@@ -112,7 +113,7 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
         mixtures = np.repeat(sweep.mixture[rows[:1]][:, order], len(grid), axis=0)
         predicted = fitted.predict_points(mixtures, grid)[:, fitted.targets.index(target)]
         axes.plot(grid, predicted, "-", lw=1.2, color=color)
-    axes.set_title(target, fontsize=10)
+    axes.set_title(picture_text(target), fontsize=10)
 
 
 def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
@@ -136,7 +137,7 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
         axes.plot(ends, ends, "-", color="0.6", lw=1)
         colors = COLORS(norm(evaluation.budget[usable]))
         axes.scatter(measured[usable], predicted[usable], s=12, c=colors)
-        axes.set_title(f"{target}  {100 * errors[target]:.2f} %", fontsize=10)
+        axes.set_title(f"{picture_text(target)}  {100 * errors[target]:.2f} %", fontsize=10)
     _label_outer(panels, "measured loss (nats)", "predicted loss (nats)")
     _colorbar(figure, norm, "budget")
     figure.suptitle("Held-out points: predicted against measured, with mean relative error")
@@ -156,10 +157,10 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
         for budget in _spread_budgets(sweep):
             _proportion_curve(axes, fitted, sweep, target, budget, COLORS(norm(budget)))
         _readable_log(axes)
-        axes.set_title(target, fontsize=10)
+        axes.set_title(picture_text(target), fontsize=10)
     _label_outer(panels, "own proportion", "loss (nats)")
-    _colorbar(figure, norm, f"budget ({fitted.unit})")
-    figure.suptitle(f"{fitted.law.label}: loss against own proportion")
+    _colorbar(figure, norm, f"budget ({picture_text(fitted.unit)})")
+    figure.suptitle(f"{picture_text(fitted.law.label)}: loss against own proportion")
     return figure
 
 
@@ -202,16 +203,18 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     targets += [t for t in optimum.losses.index if t not in targets]
     change = (optimum.losses - optimum.reference_losses)[targets]
     _changes(losses, change)
-    losses.set_xlabel(f"predicted loss minus that of {reference_name} (nats)")
+    losses.set_xlabel(f"predicted loss minus that of {picture_text(reference_name)} (nats)")
     what = (
         "least budget" if optimum.objective_name == "budget" else f"{optimum.objective_name} loss"
     )
     figure.suptitle(
-        f"Recommended at {_short(optimum.budget)} {optimum.unit}: {what} "
-        f"{optimum.objective:.4f}, {reference_name} {optimum.reference_objective:.4f}"
+        f"Recommended at {_short(optimum.budget)} {picture_text(optimum.unit)}: {what} "
+        f"{optimum.objective:.4f}, {picture_text(reference_name)} {optimum.reference_objective:.4f}"
     )
     if len(optimum.binding):
-        held = [f"{name} ({row.gain:.2g})" for name, row in optimum.binding.iterrows()]
+        held = [
+            f"{picture_text(name)} ({row.gain:.2g})" for name, row in optimum.binding.iterrows()
+        ]
         figure.supxlabel(
             "held by (what 1 % more room gains): " + "; ".join(held), fontsize=8, wrap=True
         )
@@ -257,7 +260,7 @@ def plot_comparison(comparison: "Comparison") -> Figure:
         f"law, blue{hollow})", size=9,
     )  # fmt: skip
     where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
-    figure.suptitle(f"{comparison.best} is the law to trust ({where})")
+    figure.suptitle(f"{picture_text(comparison.best)} is the law to trust ({where})")
     return figure
 
 
@@ -276,7 +279,7 @@ def _error_dots(
     for x, y, width in zip(error, position, spread, strict=True):
         axes.annotate(f"{x:.2f}", (x + width, y), (5, 0), textcoords="offset points", fontsize=8,
                       va="center")  # fmt: skip
-    axes.set_yticks(position, list(table.index))
+    axes.set_yticks(position, picture_texts(table.index))
     axes.set_ylim(-0.6, len(table) - 0.2)
     axes.set_xlim(0, 1.2 * np.nanmax(error + spread))
     axes.spines[["top", "right"]].set_visible(False)
@@ -285,8 +288,8 @@ def _error_dots(
 def _bars(axes: "Axes", values: "pd.Series", beside: "pd.Series", name: str) -> None:
     position = np.arange(len(values))
     axes.barh(position + 0.2, values, 0.38, color=RECOMMENDED, label="recommended")
-    axes.barh(position - 0.2, beside, 0.38, color=BESIDE, label=name)
-    axes.set_yticks(position, list(values.index))
+    axes.barh(position - 0.2, beside, 0.38, color=BESIDE, label=picture_text(name))
+    axes.set_yticks(position, picture_texts(values.index))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -304,7 +307,7 @@ def _changes(axes: "Axes", change: "pd.Series") -> None:
     axes.bar_label(bars, labels, padding=3, fontsize=8)
     axes.axvline(0, color="0.3", lw=0.8)
     axes.margins(x=0.18)
-    axes.set_yticks(position, list(change.index))
+    axes.set_yticks(position, picture_texts(change.index))
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 

@@ -13,6 +13,8 @@ from types import FrameType
 DEBUG = "--debug"
 FAILED = 2
 """Exit code of everything that did not work."""
+NEW_LINE = "\n"
+"""What an error of several findings begins each of them with."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -85,4 +87,6 @@ def _paragraph(error: Exception) -> str:
 
 
 def _say(message: object, *where: object, **more: object) -> None:
-    print(f"bimix: {message}", file=sys.stderr)
+    from bimix_jax.printable import printable
+
+    print(f"bimix: {printable(message, but=NEW_LINE)}", file=sys.stderr)

@@ -12,6 +12,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.show import show_line, show_notes, show_table
+from bimix_jax.printable import printable
 from bimix_jax.recipe.forms import FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
 
@@ -75,7 +76,7 @@ def emit_recipe(
     if not form_named(form).carries_stamp:
         sys.stderr.write(recipe.stamp.comment())
     for note in dict.fromkeys([*notes, *recipe.notes]):
-        print(f"bimix: {note}", file=sys.stderr)
+        print(f"bimix: {printable(note)}", file=sys.stderr)
     return []
 
 

@@ -1,6 +1,5 @@
 """Tables for people, JSON for machines."""
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +9,8 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from bimix_jax.printable import json_text, printable
 
 PERCENT = {"error", "mre", "worst", "difference", "se", "gain"}
 SHARES = {
@@ -22,17 +23,22 @@ TOKENS = {"tokens", "available", "rounded_tokens"}
 def show_table(table: pd.DataFrame, title: str) -> None:
     """Print a DataFrame, its index first, numbers to the right."""
     shown = Table(
-        title=escape(title), title_justify="left", title_style="bold", header_style="bold"
+        title=_plain(title), title_justify="left", title_style="bold", header_style="bold"
     )
-    shown.add_column(escape(str(table.index.name or "")), no_wrap=True)
+    shown.add_column(_plain(table.index.name or ""), no_wrap=True)
     for column in table:
         left = not pd.api.types.is_numeric_dtype(table[column])
         name = f"{column} %" if column in PERCENT else str(column)
-        shown.add_column(escape(name), justify="left" if left else "right", no_wrap=True)
+        shown.add_column(_plain(name), justify="left" if left else "right", no_wrap=True)
     cells = [[format_cell(str(c), value) for value in table[c]] for c in table]
     for label, *row in zip(table.index, *cells, strict=True):
-        shown.add_row(escape(str(label)), *row)
+        shown.add_row(_plain(label), *row)
     _console().print(shown)
+
+
+def _plain(text: object) -> str:
+    """Text without what a terminal or the markup of tables would act on."""
+    return escape(printable(text))
 
 
 def _console() -> Console:
@@ -48,7 +54,7 @@ def format_cell(column: str, value: Any) -> str:
     ('1.23', '0.1000', '3.2e+09')
     """
     if isinstance(value, str):
-        return escape(value)
+        return _plain(value)
     if isinstance(value, (int, np.integer)):
         return str(value)
     if math.isnan(value):
@@ -64,21 +70,21 @@ def format_cell(column: str, value: Any) -> str:
 
 def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
     """Print sentences as a list under a title, nothing if there are none."""
-    lines = [f"  - {escape(note)}" for note in notes]
+    lines = [f"  - {_plain(note)}" for note in notes]
     if lines:
         _console().print("\n".join([f"[bold]{title}[/bold]", *lines]))
 
 
 def show_line(text: str) -> None:
     """Print one line as it is."""
-    _console().print(escape(text), soft_wrap=True)
+    _console().print(_plain(text), soft_wrap=True)
 
 
 def show_lines(label: str, what: str, advice: str) -> None:
     """Print something seen and, below it, what to do about it."""
     style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
-    _console().print(f"[{style}]{label}[/{style}]  {escape(what)}", soft_wrap=True)
-    _console().print(f"    {escape(advice)}", soft_wrap=True)
+    _console().print(f"[{style}]{label}[/{style}]  {_plain(what)}", soft_wrap=True)
+    _console().print(f"    {_plain(advice)}", soft_wrap=True)
 
 
 def show_json(document: dict[str, Any]) -> None:
@@ -87,7 +93,7 @@ def show_json(document: dict[str, Any]) -> None:
     Raises:
         ValueError: if two rows of a table have one name.
     """
-    print(json.dumps(plain(document), indent=1, ensure_ascii=False))
+    print(json_text(plain(document), 1))
 
 
 def plain(value: Any) -> Any:

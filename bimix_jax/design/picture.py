@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bimix_jax.mixture.pictures import BESIDE, MARKED, SHORT, domain_colors
+from bimix_jax.printable import picture_text, picture_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,9 @@ def plot_proposal(proposal: "Proposal") -> Figure:
     shares, regret = figure.subplots(1, 2, width_ratios=(1.7, 1))
     _shares(shares, proposal)
     _regret(regret, proposal)
+    budget = f"{SHORT(proposal.budget)} {picture_text(proposal.unit)}"
     figure.suptitle(
-        f"Runs to do next, for the decision at {SHORT(proposal.budget)} {proposal.unit}",
+        f"Runs to do next, for the decision at {budget}",
         fontsize=11,
     )
     return figure
@@ -40,13 +42,13 @@ def _shares(axes: "Axes", proposal: "Proposal") -> None:
     for domain, color in domain_colors(proposal.mixtures.columns).items():
         width = proposal.mixtures[domain].to_numpy()
         axes.barh(position, width, 0.72, left=begin, color=color, edgecolor="white", lw=0.6,
-                  label=domain)  # fmt: skip
+                  label=picture_text(domain))  # fmt: skip
         for y, (x, share) in enumerate(zip(begin, width, strict=True)):
             if share >= LEGIBLE:
                 axes.text(float(x + share / 2), y, f"{share:.2f}", ha="center", va="center",
                           fontsize=8, color="white")  # fmt: skip
         begin = begin + width
-    axes.set_yticks(position, list(map(str, proposal.mixtures.index)))
+    axes.set_yticks(position, picture_texts(proposal.mixtures.index))
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("proportion")

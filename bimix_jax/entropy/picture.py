@@ -6,6 +6,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from bimix_jax.printable import picture_text, picture_texts
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -41,7 +43,7 @@ def _bars(axes: "Axes", mixtures: "pd.DataFrame") -> None:
     for i, proxy in enumerate(map(str, mixtures)):
         places = [k - 0.4 + (i + 0.5) * width for k in range(len(mixtures))]
         axes.barh(places, mixtures[proxy], width * 0.9, color=COLORS[proxy], label=proxy)
-    axes.set_yticks(range(len(mixtures)), mixtures.index)
+    axes.set_yticks(range(len(mixtures)), picture_texts(mixtures.index))
     axes.invert_yaxis()
     axes.axvline(1 / len(mixtures), color="black", lw=0.8, ls=":", label="uniform")
     axes.set_xlabel("proportion")
@@ -55,7 +57,7 @@ def _curves(axes: "Axes", entropies: "Entropies") -> None:
         mine = entropies.curve[entropies.curve["domain"] == name].sort_values("tokens")
         tokens = [*mine["tokens"], entropies.sizes.loc[name, "tokens"]]
         values = [*mine["CE"], entropies.estimates.loc[name, ("plug-in", "CE")]]
-        axes.plot(tokens, values, "o-", ms=3.5, lw=1.4, color=colors(i), label=name)
+        axes.plot(tokens, values, "o-", ms=3.5, lw=1.4, color=colors(i), label=picture_text(name))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
     axes.set_xlabel("tokens")

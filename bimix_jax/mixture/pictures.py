@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
+from bimix_jax.printable import picture_text, picture_texts
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -53,7 +55,7 @@ def plot_path(path: "OptimalPath") -> Figure:
                       color=BESIDE, xycoords=("data", "axes fraction"),
                       textcoords="offset points")  # fmt: skip
     _label_ends(axes, path.mixtures)
-    axes.set_xlabel(f"budget ({path.unit})")
+    axes.set_xlabel(f"budget ({picture_text(path.unit)})")
     axes.set_ylabel("proportion")
     bands = "" if path.low is None else f" ({100 * path.level:g} % intervals)"
     axes.set_title(f"Best mixture along the budget{bands}", fontsize=11, loc="left")
@@ -69,7 +71,7 @@ def _label_ends(axes: "Axes", lines: "pd.DataFrame") -> None:
     least = APART * (top - bottom)
     height = np.array(spread_out(ends.to_numpy(), least))
     for domain, y in zip(map(str, ends.index), height, strict=True):
-        axes.annotate(f"{domain} {ends[domain]:.3f}", (1.015, y), fontsize=8.5,
+        axes.annotate(f"{picture_text(domain)} {ends[domain]:.3f}", (1.015, y), fontsize=8.5,
                       color=colors[domain], va="center", annotation_clip=False,
                       xycoords=("axes fraction", "data"))  # fmt: skip
 
@@ -99,7 +101,7 @@ def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
     _mixtures_along(shares, tradeoff)
     figure.suptitle(
         "What one group of targets gains, the other pays, "
-        f"at {SHORT(tradeoff.budget)} {tradeoff.unit}",
+        f"at {SHORT(tradeoff.budget)} {picture_text(tradeoff.unit)}",
         fontsize=11,
     )
     return figure
@@ -126,7 +128,7 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
 
 
 def _named(targets: tuple[str, ...]) -> str:
-    shown = ", ".join(targets[:3])
+    shown = ", ".join(picture_texts(targets[:3]))
     return shown if len(targets) <= 3 else f"{shown} and {len(targets) - 3} more"
 
 
@@ -139,7 +141,7 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff") -> None:
     bounds = np.cumsum([0.0, *tradeoff.mixtures.iloc[-1]])
     middles = spread_out((bounds[1:] + bounds[:-1]) / 2, APART)
     for (domain, color), y in zip(colors.items(), middles, strict=True):
-        axes.annotate(domain, (1.015, y), fontsize=8.5, color=color, va="center",
+        axes.annotate(picture_text(domain), (1.015, y), fontsize=8.5, color=color, va="center",
                       xycoords="axes fraction", annotation_clip=False)  # fmt: skip
     axes.axvline(np.log(tradeoff.even / (1 - tradeoff.even)), color="white", lw=1.4, ls="--")
     ticks = [w for w in ODDS if weight[0] * 0.999 <= w <= weight[-1] * 1.001]
@@ -167,9 +169,9 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(column, row, f"{value:+.2f}" if np.isfinite(value) else "–", ha="center",
                   va="center", fontsize=8, color="white" if dark else "0.15")  # fmt: skip
-    names = [f"{d}  {share:.3f}" for d, share in sensitivity.mixture.items()]
+    names = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
     axes.set_yticks(range(len(table)), names, fontsize=9)
-    axes.set_xticks(range(len(table.columns)), list(table.columns), rotation=35, ha="left",
+    axes.set_xticks(range(len(table.columns)), picture_texts(table.columns), rotation=35, ha="left",
                     rotation_mode="anchor", fontsize=9)  # fmt: skip
     axes.xaxis.tick_top()
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,8 +1,8 @@
 """JSON of everything, which `bimix predict` and `--reference` read again."""
 
-import json
 from typing import TYPE_CHECKING
 
+from bimix_jax.printable import json_text
 from bimix_jax.recipe.paths import Where
 
 if TYPE_CHECKING:
@@ -21,4 +21,4 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
         "stamp": recipe.stamp.document(),
     }
     known = {name: value for name, value in document.items() if value is not None}
-    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+    return json_text(known, 1) + "\n"

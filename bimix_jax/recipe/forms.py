@@ -1,9 +1,9 @@
 """The forms a recipe can be emitted in, by name."""
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from bimix_jax.printable import json_text
 from bimix_jax.recipe import as_json, hf, megatron, olmix, streaming, text
 from bimix_jax.recipe.paths import Where
 
@@ -39,4 +39,4 @@ def form_named(name: str) -> Form:
 def stamp_text(recipe: "Recipe", form: str) -> str:
     """The stamp as a file of its own."""
     document = {"form": form, **recipe.stamp.document()}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json_text(document, 1) + "\n"

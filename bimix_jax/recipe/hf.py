@@ -5,12 +5,12 @@ of a document; and it never ends where a dataset of probability 0 must be exhaus
 without a share are left out.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.printable import json_text
 from bimix_jax.recipe.paths import Where, check_paths, listed_paths
 from bimix_jax.recipe.shares import document_shares
 
@@ -37,7 +37,7 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
         "why": [per_example, why],
         "stamp": recipe.stamp.document(),
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json_text(document, 1) + "\n"
 
 
 def _shares_of_examples(recipe: "Recipe") -> tuple[pd.Series, str]:

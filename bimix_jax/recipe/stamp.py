@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from bimix_jax import __version__
+from bimix_jax.printable import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Stamp:
 
     def comment(self, mark: str = "#") -> str:
         """As lines of comment."""
-        return "".join(f"{mark} bimix_jax {name}: {v}\n" for name, v in self.document().items())
+        return "".join(
+            f"{mark} bimix_jax {name}: {printable(v)}\n" for name, v in self.document().items()
+        )
 
 
 def digest_of(document: Any) -> str:

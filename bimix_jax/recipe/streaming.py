@@ -4,6 +4,7 @@ A proportion counts samples; in pretraining they are packed to one length, so th
 are shares of tokens.
 """
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from bimix_jax.recipe.paths import Where, check_paths
@@ -18,16 +19,23 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
     known = check_paths(paths, "streaming")
     streams: dict[str, dict[str, Any]] = {}
     for domain, weight in recipe.sources().items():
-        streams |= _streams(domain, weight, known[domain])
+        streams |= _streams(domain, weight, known[domain], known)
     why = "# Proportions are of samples, taken to be packed to one length.\n"
     return recipe.stamp.comment() + why + "".join(yaml_lines({"streams": streams}))
 
 
-def _streams(domain: str, weight: float, where: Where) -> dict[str, dict[str, Any]]:
+def _streams(
+    domain: str, weight: float, where: Where, known: Container[str]
+) -> dict[str, dict[str, Any]]:
+    """Streams by name; of several paths of a domain each has a name that no domain has."""
     if isinstance(where, dict):
         return {domain: {**where, "proportion": weight}}
     share = weight / len(where)
-    names = [domain] if len(where) == 1 else [f"{domain}_{i}" for i in range(len(where))]
+    names = [domain]
+    mark = "_"
+    while len(where) > 1 and any(name in known for name in names):
+        names = [f"{domain}{mark}{i}" for i in range(len(where))]
+        mark += "_"
     return {
         name: {_kind(path): path, "proportion": share}
         for name, path in zip(names, where, strict=True)

@@ -1,7 +1,11 @@
-"""Plain text: a line a source, its weight first."""
+"""Plain text: a line per source, its weight first.
+
+A name that columns apart by two blanks could not hold stands in quotes, as JSON writes it.
+"""
 
 from typing import TYPE_CHECKING
 
+from bimix_jax.printable import json_text, printable
 from bimix_jax.recipe.paths import Where
 
 if TYPE_CHECKING:
@@ -13,8 +17,13 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
     lines = [recipe.stamp.comment(), "# weight  domain  tokens  epochs\n"]
     epochs = recipe.epochs
     for domain, weight in recipe.sources().items():
-        cells = [f"{weight:.15g}", domain]
+        cells = [f"{weight:.15g}", _cell(domain)]
         cells += [] if recipe.tokens is None else [f"{weight * recipe.tokens:.0f}"]
         cells += [] if epochs is None else [f"{epochs[domain]:.4g}"]
         lines.append("  ".join(cells) + "\n")
     return "".join(lines)
+
+
+def _cell(name: str) -> str:
+    plain = printable(name) == name == name.strip() and "  " not in name and name[0] not in '"#'
+    return name if plain else json_text(name)

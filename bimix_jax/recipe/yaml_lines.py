@@ -1,9 +1,10 @@
 """YAML of nested mappings and lists, written so that every reader takes it the same."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from bimix_jax.printable import json_text
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
@@ -25,7 +26,7 @@ def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for key, value in document.items():
         name = str(key)
         plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
-        label = name if plain else json.dumps(name, ensure_ascii=False)
+        label = name if plain else json_text(name)
         if isinstance(value, Mapping):
             yield f"{label}:\n"
             yield from ("  " + line for line in yaml_lines(value))
@@ -36,4 +37,4 @@ def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"  - {first}"
                 yield from ("    " + line for line in others)
         else:
-            yield f"{label}: {json.dumps(value, ensure_ascii=False)}\n"
+            yield f"{label}: {json_text(value)}\n"

@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from bimix_jax.printable import picture_text, picture_texts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -27,10 +29,9 @@ def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
     _proportions(left, sure, reference)
     _gain(right, sure, reference)
-    figure.suptitle(
-        f"{sure.bootstrap.fitted.law.label}: the mixture for {EngFormatter()(sure.optimum.budget)} "
-        f"{sure.optimum.unit}, and how sure it is"
-    )
+    law = picture_text(sure.bootstrap.fitted.law.label)
+    budget = f"{EngFormatter()(sure.optimum.budget)} {picture_text(sure.optimum.unit)}"
+    figure.suptitle(f"{law}: the mixture for {budget}, and how sure it is")
     return figure
 
 
@@ -40,12 +41,12 @@ def _proportions(axes: "Axes", sure: "Certainty", reference: str) -> None:
     ends = sure.ends.loc[order]
     position = np.arange(len(order))
     axes.barh(position, mixture, 0.62, color=RECOMMENDED, alpha=0.85, label="recommended")
-    axes.plot(beside, position, "|", ms=17, mew=2.2, color="0.55", label=reference)
+    axes.plot(beside, position, "|", ms=17, mew=2.2, color="0.55", label=picture_text(reference))
     label = f"{100 * sure.level:.0f} % interval"
     axes.hlines(position, ends["low"], ends["high"], color=INK, lw=2, label=label)
     for end in ("low", "high"):
         axes.plot(ends[end], position, "|", ms=8, mew=1.6, color=INK)
-    axes.set_yticks(position, list(order))
+    axes.set_yticks(position, picture_texts(order))
     axes.set_xlim(0, 1.06 * float(np.nanmax([ends["high"].max(), mixture.max(), beside.max()])))
     axes.set_xlabel("proportion")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
@@ -71,7 +72,7 @@ def _gain(axes: "Axes", sure: "Certainty", reference: str) -> None:
     axes.plot(100 * sure.gain, top, "o", ms=5, color=INK)
     axes.set_ylim(0, 1.1 * top)
     axes.set_yticks([])
-    axes.set_xlabel(f"gain in mean loss over {reference}, %")
+    axes.set_xlabel(f"gain in mean loss over {picture_text(reference)}, %")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_title(_caption(sure, low, high), fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)

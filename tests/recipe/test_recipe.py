@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bimix_jax as bx
+from bimix_jax.printable import json_text
 from bimix_jax.recipe.forms import FORMS
 from bimix_jax.recipe.shares import rounded
+from bimix_jax.recipe.stamp import Stamp
 from tests.fits import DOMAINS, frame, without_web
 
 BUDGET = 2e10
@@ -75,6 +77,46 @@ def test_every_file_says_where_it_comes_from(recipe, fitted, tmp_path, form):
     text = "".join(path.read_text() for path in written)
     for part in (fit, "2e+10 tokens", "bimix_jax.make_recipe", bx.__version__, "constraints"):
         assert part in text
+
+
+HOSTILE = {"a\nb": 0.5, "on": 0.2, "1e5": 0.1, "x\u2028y": 0.1, "two  blanks": 0.05,
+           "\x1b[31m#": 0.04998, "'q': \"r\"": 1e-5, "tiny": 1e-5}  # fmt: skip
+
+
+def recipe_of(shares):
+    stamp = Stamp("f", "none", "1 tokens", "bimix optimize --lower 'a\nmix: {evil: 1}'")
+    weights = pd.Series(shares)
+    return bx.Recipe(weights, weights, 1e6, None, stamp)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "megatron"])
+def test_every_form_gives_back_hostile_names_and_small_weights(form):
+    paths = {domain: (f"/data/{i}",) for i, domain in enumerate(HOSTILE)}
+    text = recipe_of(HOSTILE).emit(form, paths)
+    if form == "hf":
+        document = json.loads(text)
+        found = dict(
+            zip(document["domains"], document["interleave_datasets"]["probabilities"], strict=True)
+        )
+    elif form == "text":
+        lines = [line.split("  ", 1) for line in text.split("\n") if line and line[0] != "#"]
+        cells = {rest: float(weight) for weight, rest in lines}
+        names = {json_text(name): name for name in HOSTILE} | {name: name for name in HOSTILE}
+        found = {names[rest.rsplit("  ", 1)[0]]: weight for rest, weight in cells.items()}
+    else:
+        found = read_back(form, text)
+    assert found == pytest.approx(HOSTILE)
+    assert all(type(weight) is float for weight in found.values())
+
+
+def test_streams_of_several_paths_take_no_domains_name():
+    yaml = pytest.importorskip("yaml")
+    shares = {"web": 0.4, "web_0": 0.3, "web__1": 0.3}
+    paths = {"web": ("/a", "/b"), "web_0": ("/c",), "web__1": ("/d",)}
+    streams = yaml.safe_load(recipe_of(shares).emit("streaming", paths))["streams"]
+    assert {stream["local"]: stream["proportion"] for stream in streams.values()} == {
+        "/a": 0.2, "/b": 0.2, "/c": 0.3, "/d": 0.3,
+    }  # fmt: skip
 
 
 def test_epochs_times_available_is_what_is_used(recipe, best):

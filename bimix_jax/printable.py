@@ -1,0 +1,74 @@
+"""Names that people gave, made harmless: in a terminal, a picture, a JSON or a YAML file.
+
+A name may hold anything: a line break, the codes that move a terminal's cursor, `$` that a picture
+takes for mathematics. It is kept as it is in tables and files, and shown with such characters
+written out.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
+"""Categories of control characters, of line and paragraph separators, and of surrogates."""
+TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+"""Marks that turn the direction of what follows, so that text reads otherwise than it is."""
+EXPONENT = re.compile(r"(?<![\d.])(-?\d+)(e[-+]\d+)")
+
+
+def printable(text: object, but: str = "") -> str:
+    r"""Text whose control characters are written out, those of `but` aside.
+
+    >>> print(printable("web\n\x1b[31m"), printable("Größe 数学"))
+    web\n\x1b[31m Größe 数学
+    """
+    return "".join(c if c in but or _is_shown(c) else _written_out(c) for c in str(text))
+
+
+def picture_text(name: object) -> str:
+    r"""A name as matplotlib draws it: no mathematics between `$`, and no label that it would hide.
+
+    >>> print(picture_text("$x^2$"), repr(picture_text("_web")))
+    \$x^2\$ ' _web'
+    """
+    text = printable(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def picture_texts(names: Iterable[object]) -> list[str]:
+    """`picture_text` of each name."""
+    return [picture_text(name) for name in names]
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    r"""JSON that every reader of JSON or YAML takes alike: control characters escaped, and a point
+    in every float, without which YAML 1.1 takes `1e-05` for text.
+
+    >>> print(json_text({"a\u2028b": 1e-5, "x": "1e-5"}))
+    {"a\u2028b": 1.0e-05, "x": "1e-5"}
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    pieces = re.split(r'("(?:[^"\\]|\\.)*")', text)
+    pieces[::2] = [EXPONENT.sub(r"\1.0\2", piece) for piece in pieces[::2]]
+    pieces[1::2] = [
+        "".join(c if _is_shown(c) else _json_escape(c) for c in p) for p in pieces[1::2]
+    ]
+    return "".join(pieces)
+
+
+def _is_shown(character: str) -> bool:
+    if " " <= character <= "~":
+        return True
+    return unicodedata.category(character) not in UNSHOWN and character not in TURNING
+
+
+def _written_out(character: str) -> str:
+    short = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+    number = ord(character)
+    return short.get(character, f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")
+
+
+def _json_escape(character: str) -> str:
+    return f"\\u{ord(character):04x}"

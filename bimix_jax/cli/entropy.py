@@ -13,6 +13,7 @@ from bimix_jax.cli import options
 from bimix_jax.cli.bar import byte_bar
 from bimix_jax.cli.show import plain, show_json, show_line, show_notes, show_table
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
+from bimix_jax.entropy.domain_files import domain_name
 from bimix_jax.entropy.domains import Entropies
 from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import write_atomically
@@ -22,8 +23,9 @@ def entropy(
     domains: Annotated[
         list[str],
         typer.Argument(
-            help="A file or folder a domain, PATH or NAME=PATH: text (.txt, .jsonl, also .gz or "
-            ".zst, .parquet, .arrow) or token ids (.npy, .bin).",
+            help="A file or folder per domain, PATH or NAME=PATH: text (.txt, .jsonl, .json, also "
+            ".gz, .zst, .bz2 or .xz, .parquet, .arrow) or token ids (.npy, .bin, .ds, or a column "
+            "of lists).",
             show_default=False,
         ),
     ],
@@ -44,9 +46,10 @@ def entropy(
     ] = None,
     sequence_length: Annotated[int, typer.Option(help="Tokens a sequence.")] = 1024,
     dtype: Annotated[
-        str | None, typer.Option(help="uint16 or uint32, for .bin; found by the ids if not given.")
+        str | None,
+        typer.Option(help="uint16 or uint32, for raw ids; found by their range if not given."),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Key or column of the text.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Key or column of the text or ids.")] = "text",
     end_of_document: Annotated[
         int | None, typer.Option(help="Token id that ends a document.", show_default=False)
     ] = None,
@@ -71,7 +74,10 @@ def entropy(
     """
     paths = _paths(domains)
     chosen = _proxy(proxy, embeddings is not None or word_vectors is not None)
-    with byte_bar("entropy", 2 * corpus_bytes(paths)) as advance, warnings.catch_warnings():
+    with (
+        byte_bar("entropy", 2 * corpus_bytes(paths, text_field)) as advance,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
         found = corpus_entropies(
             paths, vocabulary, sequence_length, tokenizer=tokenizer, dtype=dtype,
@@ -95,13 +101,11 @@ def entropy(
 
 def _paths(given: list[str]) -> dict[str, str]:
     """Paths by name; NAME=PATH unless that is a file itself."""
-    from bimix_jax.entropy.domain_files import find_domain
-
     paths = dict[str, str]()
     for item in given:
         name, equals, path = item.partition("=")
         if not equals or Path(item).exists():
-            name, path = find_domain(item).name, item
+            name, path = domain_name(item), item
         if name in paths:
             raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
         paths[name] = path

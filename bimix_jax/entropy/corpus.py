@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bimix_jax.entropy.documents import Reader
-from bimix_jax.entropy.domain_files import Domain, find_domain, read_domain
+from bimix_jax.entropy.domain_files import Domain, domain_name, find_domain, read_domain
 from bimix_jax.entropy.domains import Entropies, token_entropies
 from bimix_jax.entropy.embeddings import embed, read_embeddings, read_word_vectors
+from bimix_jax.entropy.fields import TEXT_FIELD
+from bimix_jax.entropy.forms import PLAIN, form_of
 from bimix_jax.entropy.streams import EntropyWarning, Stream
 from bimix_jax.entropy.tokenize import Tokenizer, load_tokenizer
 from bimix_jax.entropy.von_neumann import von_neumann_entropy
+from bimix_jax.names import spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +34,7 @@ def corpus_entropies(
     *,
     tokenizer: str | Path | None = None,
     dtype: str | None = None,
-    text_field: str = "text",
+    text_field: str = TEXT_FIELD,
     end_of_document: int | None = None,
     embeddings: Mapping[str, str | Path | np.ndarray] | None = None,
     word_vectors: str | Path | None = None,
@@ -45,13 +48,14 @@ def corpus_entropies(
 
     Args:
         domains: files or folders, one a domain, by name; or without names, which are then those of
-            the files. Text (.txt, .jsonl, each also .gz or .zst, .parquet, .arrow) or token ids
-            (.npy, .bin).
+            the files. Text (.txt, .jsonl, .json, each also .gz, .zst, .bz2 or .xz, .parquet,
+            .arrow) or token ids (.npy, .bin, .ds, or lists of them in records and tables).
         vocabulary: number of token types, for token ids; of the tokenizer if None.
         sequence_length: tokens a training sequence.
         tokenizer: a tokenizer.json, or "bytes", for text.
-        dtype: "uint16" or "uint32", for .bin files; found by the range of ids if None.
-        text_field: key or column that holds the text.
+        dtype: "uint16" or "uint32", for files of ids without a header; found by the range of ids
+            if None.
+        text_field: key or column that holds the text or the token ids.
         end_of_document: token after which a document ends, if token ids mark it so.
         embeddings: (samples, dimensions) arrays or .npy files by domain, for VNE.
         word_vectors: a .vec file; VNE is then of the mean word vectors of documents (of
@@ -76,57 +80,80 @@ def corpus_entropies(
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     notes = list[str]()
     with _folder(cache) as folder, _noted(notes):
-        found = _found(domains)
+        found = _found(domains, text_field)
+        _warn_of(found)
         streams = dict[str, list[Stream]]()
         for name, domain in found.items():
             read, said = read_domain(
-                domain, vocabulary, loaded, folder, dtype=dtype, text_field=text_field,
+                domain, vocabulary, loaded, folder, dtype=dtype,
                 progress=lambda size, name=name: progress(name, size),  # type: ignore[misc]
             )  # fmt: skip
             streams[name] = list(read)
             notes += said
+        notes += _unused(found, vocabulary, loaded, dtype)
         entropies = token_entropies(
-            streams, _vocabulary(found, vocabulary, loaded), sequence_length,
+            streams, _vocabulary(vocabulary, loaded), sequence_length,
             end_of_document=end_of_document, curve=curve, workers=workers, device=device,
             progress=lambda name, share: progress(name, share * found[name].bytes),
         )  # fmt: skip
-        spectra = _von_neumann(found, embeddings, word_vectors, text_field)
+        spectra = _von_neumann(found, embeddings, word_vectors)
     return dataclasses.replace(
         entropies, von_neumann=spectra, notes=(*entropies.notes, *dict.fromkeys(notes))
     )
 
 
-def corpus_bytes(domains: Paths) -> int:
+def corpus_bytes(domains: Paths, text_field: str = TEXT_FIELD) -> int:
     """Size of all files of a corpus, for the length of a progress bar."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EntropyWarning)
-        return sum(domain.bytes for domain in _found(domains).values())
+    return sum(domain.bytes for domain in _found(domains, text_field).values())
 
 
-def _found(domains: Paths) -> dict[str, Domain]:
+def _found(domains: Paths, text_field: str) -> dict[str, Domain]:
     if isinstance(domains, Mapping):
-        every = [find_domain(path, str(name)) for name, path in domains.items()]
+        named = [(str(name), path) for name, path in domains.items()]
     else:
-        every = [find_domain(path) for path in domains]
-    names = [domain.name for domain in every]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        found = f"two domains are called {', '.join(twice)}" if twice else "no domain"
-        raise ValueError(f"domains: {found}; expected different names. Give them as NAME=PATH.")
-    wrong = [name for name in names if not name or Path(name).name != name]
-    if wrong:
-        raise ValueError(f"domains: {wrong[0]!r} cannot be a name; expected one without slashes.")
-    return dict(zip(names, every, strict=True))
+        named = [(domain_name(path), path) for path in domains]
+    check_names([name for name, _ in named])
+    return {name: find_domain(path, name, text_field) for name, path in named}
 
 
-def _vocabulary(found: dict[str, Domain], given: int | None, tokenizer: Tokenizer | None) -> int:
+def check_names(names: list[str]) -> None:
+    """Raise ValueError unless domains have names that differ, by more than case or spacing."""
+    if not names:
+        raise ValueError("domains: no domain; expected one at least, as PATH or NAME=PATH.")
+    seen = dict[str, str]()
+    for name in names:
+        if not name.strip() or name in (".", "..") or Path(name).name != name or "\0" in name:
+            raise ValueError(
+                f"domains: {name!r} cannot be a name; expected one without slashes. Name the "
+                "domain as NAME=PATH."
+            )
+        other = seen.setdefault(spelling(name), name)
+        if other != name or names.count(name) > 1:
+            called = name if other == name else f"{other!a} and {name!a}, which are one"
+            raise ValueError(
+                f"domains: two domains are called {called}; expected different names. Give them "
+                "as NAME=PATH."
+            )
+
+
+def _warn_of(found: dict[str, Domain]) -> None:
+    for note in dict.fromkeys(note for domain in found.values() for note in domain.notes):
+        warnings.warn(note, EntropyWarning, stacklevel=4)
+
+
+def _vocabulary(given: int | None, tokenizer: Tokenizer | None) -> int:
     """Of the tokenizer for text, whatever was given for token ids; the larger of both if mixed."""
-    text = tokenizer.vocabulary if tokenizer else 0
-    if given and given < text and any(domain.text for domain in found.values()):
-        raise ValueError(
-            f"vocabulary is {given}, but the tokenizer has {text} types; leave it out for text."
-        )
-    return max(given or 0, text)
+    return max(given or 0, tokenizer.vocabulary if tokenizer else 0)
+
+
+def _unused(
+    found: dict[str, Domain], vocabulary: int | None, tokenizer: Tokenizer | None, dtype: str | None
+) -> Iterator[str]:
+    """Sentences on settings that changed nothing."""
+    if tokenizer and vocabulary and not any(domain.text for domain in found.values()):
+        yield f"The tokenizer {tokenizer.name} was not used, as no domain holds text."
+    if dtype and all(domain.text or domain.field for domain in found.values()):
+        yield f"The dtype {dtype} was not used, as no domain is a file of token ids."
 
 
 @contextlib.contextmanager
@@ -155,7 +182,6 @@ def _von_neumann(
     found: dict[str, Domain],
     embeddings: Mapping[str, str | Path | np.ndarray] | None,
     word_vectors: str | Path | None,
-    text_field: str,
 ) -> "pd.Series | None":
     import pandas as pd
 
@@ -165,7 +191,7 @@ def _von_neumann(
         raise ValueError("embeddings and word_vectors are both given; expected one of them.")
     if embeddings is None:
         vectors = read_word_vectors(str(word_vectors))
-        embeddings = {name: embed(_samples(d, text_field), vectors) for name, d in found.items()}
+        embeddings = {name: embed(_samples(d), vectors) for name, d in found.items()}
     missing = sorted(set(found) - set(embeddings))
     if missing:
         raise ValueError(
@@ -180,12 +206,13 @@ def _array(given: str | Path | np.ndarray) -> np.ndarray:
     return read_embeddings(given) if isinstance(given, str | Path) else given
 
 
-def _samples(domain: Domain, text_field: str) -> Iterator[str]:
+def _samples(domain: Domain) -> Iterator[str]:
     """Documents; of plain text, which is one document a file, paragraphs."""
     if not domain.text:
         raise ValueError(f"{domain.name} holds token ids; word vectors need text.")
-    reader = Reader(text_field)
+    reader = Reader(domain.field)
     for path in domain.files:
-        plain = ".txt" in path.suffixes
+        form = form_of(path)
+        plain = form is not None and form.suffix in PLAIN
         for part in reader.parts(path):
             yield from (p for p in part.text.split("\n\n") if p.strip()) if plain else [part.text]

@@ -39,9 +39,9 @@ class Counts:
     """What was counted in one domain."""
 
     tokens: np.ndarray
-    """(vocabulary,) occurrences of each token"""
+    """(types,) occurrences of each token, up to the largest one that occurs"""
     firsts: np.ndarray
-    """(vocabulary,) occurrences of each token as the first of a counted pair"""
+    """(types,) occurrences of each token as the first of a counted pair"""
     pairs: Profile
     """of the pairs"""
 
@@ -88,13 +88,14 @@ def count_tokens(
     """
     pieces = list(_pieces(streams, plan))
     with ThreadPoolExecutor(plan.workers) as pool:
-        tokens = np.zeros(plan.vocabulary, np.int64)
-        lasts = np.zeros(plan.vocabulary, np.int64)
+        tokens, lasts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         for all_tokens, last_tokens in pool.map(lambda piece: _single(piece, plan), pieces):
-            tokens += all_tokens
-            lasts += last_tokens
+            tokens, lasts = _sum(tokens, all_tokens), _sum(lasts, last_tokens)
             progress(SINGLE_SHARE / len(pieces))
-        firsts = tokens - lasts
+        firsts = tokens.copy()
+        firsts[: len(lasts)] -= lasts
+        # Types above the largest id cost memory and ranges, but change no count.
+        plan = dataclasses.replace(plan, vocabulary=max(len(tokens), 1))
         rounds = split_rounds(split_ranges(firsts, plan), firsts, plan)
         share = (1 - SINGLE_SHARE) / max(len(rounds), 1)
         profiles = list[Profile]()
@@ -115,10 +116,15 @@ def _single(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Occurrences of all tokens of a piece, and of those that no counted pair begins with."""
     tokens = _read(piece, plan)
     cuts = _cuts(tokens, piece, plan)
-    return (
-        np.bincount(tokens, minlength=plan.vocabulary),
-        np.bincount(tokens[cuts], minlength=plan.vocabulary),
-    )
+    return np.bincount(tokens), np.bincount(tokens[cuts])
+
+
+def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Counts of two pieces, of which one may end at a smaller id; the longer one is changed."""
+    if len(counts) > len(total):
+        total, counts = counts, total
+    total[: len(counts)] += counts
+    return total
 
 
 def _read(piece: Piece, plan: Plan) -> np.ndarray:
@@ -202,10 +208,13 @@ def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], p
     tokens = _read(piece, plan)
     cuts = _cuts(tokens, piece, plan)[:-1]
     firsts = tokens[:-1]
+    reach = np.iinfo(firsts.dtype).max + 1
     keys = firsts.astype(np.uint32)
     keys *= np.uint32(plan.vocabulary)
     keys += tokens[1:]
     for (begin, end), bucket in zip(ranges, buckets, strict=True):
-        inside = firsts - firsts.dtype.type(begin) < end - begin
+        # Differences wrap: tokens below `begin` must not come out below a range that ends higher
+        # than the dtype reaches.
+        inside = firsts - firsts.dtype.type(begin) < min(end, reach) - begin
         inside[cuts] = False
         bucket.add(keys[inside])

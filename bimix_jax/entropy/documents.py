@@ -1,17 +1,32 @@
-"""Documents of text, out of the files people keep them in, with what was skipped."""
+"""Documents of text or of token ids, out of the files people keep them in."""
 
-import contextlib
-import dataclasses
-import gzip
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-SUFFIXES = (
-    ".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow",
-)  # fmt: skip
+import numpy as np
+
+from bimix_jax.entropy.columns import field_of_table, has_no_end, table_ids, table_texts
+from bimix_jax.entropy.fields import ID_FIELDS, MASK, TEXT_FIELD, Field, checked_ids
+from bimix_jax.entropy.forms import (
+    HEAD,
+    PLAIN,
+    TABLES,
+    UTF8_MARK,
+    Form,
+    check_text,
+    damage_named,
+    form_of,
+    opened,
+)
+from bimix_jax.entropy.skipped import Skipped, kind_of
+from bimix_jax.nested import parse_json
+
 BLOCK = 1 << 20
+PROBED = 100
+"""Records that are looked at for a field."""
 
 
 class Part(NamedTuple):
@@ -22,31 +37,43 @@ class Part(NamedTuple):
     """if a document starts here"""
 
 
-@dataclasses.dataclass
-class Skipped:
-    """What was left out while reading, counted."""
+def field_of(path: Path, wanted: str) -> Field:
+    """The field of a file that holds text or token ids; a plain text has the one that is wanted.
 
-    undecodable: int = 0
-    """lines that are not UTF-8"""
-    unreadable: int = 0
-    """lines that are no JSON object with the text field"""
-    empty: int = 0
+    Raises:
+        ValueError: if a table has no such column, or the file is damaged.
+    """
+    form = _form(path)
+    if form.suffix in TABLES:
+        return field_of_table(path, wanted)
+    if form.suffix in PLAIN:
+        return Field(wanted, False)
+    records = Reader(wanted).records(path, Skipped())
+    probed = [record for _, record in itertools.islice(records, PROBED)]
+    names = (wanted, *(ID_FIELDS if wanted == TEXT_FIELD else ()))
+    values = ((name, record[name]) for name in names for record in probed if name in record)
+    name, value = next(((n, v) for n, v in values if v is not None), (wanted, ""))
+    if name == wanted or _are_ids(value):
+        return Field(name, _are_ids(value))
+    return Field(wanted, False)
 
-    def notes(self, name: str) -> list[str]:
-        """A sentence each."""
-        found = {
-            "lines that are not valid UTF-8": self.undecodable,
-            "lines without the text field or that are no JSON": self.unreadable,
-            "documents without text": self.empty,
-        }
-        return [f"{name}: {count} {what} skipped." for what, count in found.items() if count]
+
+def _are_ids(value: Any) -> bool:
+    """Whether a value of a record is a list of numbers; what they are is checked when read."""
+    return isinstance(value, list) and all(isinstance(v, (int, float)) for v in value[:1])
+
+
+def _form(path: Path) -> Form:
+    form = form_of(path)
+    assert form is not None  # others are left out where files are looked for
+    return form
 
 
 class Reader:
     """Reads the files of one domain; knows how many bytes it has read and what it skipped."""
 
-    def __init__(self, text_field: str = "text") -> None:
-        self.text_field = text_field
+    def __init__(self, field: str = TEXT_FIELD) -> None:
+        self.field = field
         self.skipped = Skipped()
         self.position = 0
         """bytes of the current file, as it lies on the disk"""
@@ -55,29 +82,111 @@ class Reader:
         """The text of a file in order.
 
         Raises:
-            ValueError: if the file is damaged, or has no such column.
+            ValueError: if the file is damaged, in another encoding, or without such a field.
         """
-        try:
-            if path.suffix in (".parquet", ".arrow"):
-                yield from self._columns(path)
-                return
-            with self._opened(path) as stream:
-                lines = path.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")
-                yield from self._lines(stream) if lines else self._blocks(stream)
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        yield from self._whole(path, self._plain if _form(path).suffix in PLAIN else self._texts)
 
-    @contextlib.contextmanager
-    def _opened(self, path: Path) -> Iterator[Iterator[bytes]]:
-        """Lines of a file as bytes, unpacked."""
-        with open(path, "rb") as raw:
-            unpacked: IO[bytes] = raw
-            if path.suffix == ".gz":
-                unpacked = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
-            if path.suffix == ".zst":
-                unpacked = _zstandard(path).ZstdDecompressor().stream_reader(raw)
-                unpacked = _buffered(unpacked)
-            yield self._counted(raw, unpacked)
+    def documents(self, path: Path, vocabulary: int) -> Iterator[np.ndarray]:
+        """The token ids of a file, document by document.
+
+        Raises:
+            ValueError: if the file is damaged, has no such field, or an id is not in the
+                vocabulary.
+        """
+        if _form(path).suffix in PLAIN:
+            raise ValueError(
+                f"{path} holds text, but other files of its domain hold token ids; keep one kind "
+                "per domain."
+            )
+        yield from self._whole(path, lambda p, tally: self._ids(p, tally, vocabulary))
+
+    def _whole(self, path: Path, read: Callable[[Path, Skipped], Iterator[Any]]) -> Iterator[Any]:
+        tally = Skipped()
+        with damage_named(path):
+            yield from read(path, tally)
+            if _form(path).suffix == ".arrow":
+                tally.unfinished += has_no_end(path)
+        tally.check(path, self.field)
+        self.skipped.add(tally)
+        self.position = path.stat().st_size
+
+    def _texts(self, path: Path, tally: Skipped) -> Iterator[Part]:
+        for value in self._values(path, tally):
+            tally.read += 1
+            if value is None or value == "":
+                tally.empty += 1
+            elif not isinstance(value, str):
+                tally.wrong[kind_of(value)] += 1
+            else:
+                tally.kept += 1
+                yield Part(_whole_characters(value, tally), True)
+
+    def _values(self, path: Path, tally: Skipped) -> Iterator[Any]:
+        if _form(path).suffix in TABLES:
+            yield from table_texts(path, self.field)
+            return
+        for _, record in self.records(path, tally):
+            if self.field in record:
+                yield record[self.field]
+            else:
+                _count_missing(record, tally)
+
+    def _ids(self, path: Path, tally: Skipped, vocabulary: int) -> Iterator[np.ndarray]:
+        table = _form(path).suffix in TABLES
+        rows = table_ids(path, self.field) if table else self._rows(path, tally)
+        for number, row, mask in rows:
+            tally.read += 1
+            where = f"{path}: {'row' if table else 'line'} {number}"
+            ids = row if row is None or mask is None else _masked(row, mask, where, tally)
+            if ids is None or not len(ids):
+                tally.empty += 1
+                continue
+            tally.kept += 1
+            yield checked_ids(ids, where, vocabulary)
+
+    def _rows(self, path: Path, tally: Skipped) -> Iterator[tuple[int, Any, Any]]:
+        for line, record in self.records(path, tally):
+            if self.field not in record:
+                _count_missing(record, tally)
+                continue
+            row = record[self.field]
+            if not isinstance(row, list | None):
+                raise ValueError(
+                    f"{path}: line {line} holds {kind_of(row)} as {self.field!r}; expected a list "
+                    "of token ids, as on other lines."
+                )
+            yield line, row, record.get(MASK) if self.field in ID_FIELDS else None
+
+    def records(self, path: Path, tally: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Line and content of the objects of JSON lines, or of a list of objects."""
+        with damage_named(path), opened(path, _form(path)) as (raw, unpacked):
+            head = _head(path, unpacked)
+            found: Iterator[tuple[int, Any]]
+            if head.removeprefix(UTF8_MARK).lstrip()[:1] == b"[":
+                found = enumerate(parse_json(unpacked.read(), str(path)))
+            else:
+                found = self._lines(raw, unpacked, tally)
+            for line, record in found:
+                if isinstance(record, dict):
+                    yield line + 1, record
+                else:
+                    tally.read += 1
+                    tally.no_objects += 1
+
+    def _lines(
+        self, raw: IO[bytes], unpacked: IO[bytes], tally: Skipped
+    ) -> Iterator[tuple[int, Any]]:
+        """Number and content of the lines of JSON; None for what is not JSON."""
+        for number, line in enumerate(self._counted(raw, unpacked)):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line.removeprefix(UTF8_MARK).decode())
+            except UnicodeDecodeError:
+                tally.read += 1
+                tally.undecodable += 1
+            except (ValueError, RecursionError):
+                yield number, None
 
     def _counted(self, raw: IO[bytes], unpacked: IO[bytes]) -> Iterator[bytes]:
         plain = raw is unpacked
@@ -87,99 +196,68 @@ class Reader:
             self.position = position if plain else raw.tell()
             yield line
 
-    def _lines(self, lines: Iterator[bytes]) -> Iterator[Part]:
-        for line in lines:
-            if not line.strip():
-                continue
-            text = self._text_of(line)
-            if text:
-                yield Part(text, True)
-
-    def _text_of(self, line: bytes) -> str | None:
-        try:
-            text = json.loads(line.decode())[self.text_field]
-        except UnicodeDecodeError:
-            self.skipped.undecodable += 1
-            return None
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-            self.skipped.unreadable += 1
-            return None
-        return self._checked(text)
-
-    def _checked(self, text: Any) -> str | None:
-        if not isinstance(text, str):
-            self.skipped.unreadable += 1
-            return None
-        if not text:
-            self.skipped.empty += 1
-            return None
-        # JSON may hold half of a surrogate pair, which no tokenizer takes.
-        return text.encode("utf-8", "replace").decode()
-
-    def _blocks(self, lines: Iterator[bytes]) -> Iterator[Part]:
+    def _plain(self, path: Path, tally: Skipped) -> Iterator[Part]:
         """A plain file is one document, in blocks of whole lines so that memory stays bounded."""
         block, size, starts = list[str](), 0, True
-        for line in lines:
-            try:
-                block.append(line.decode())
-            except UnicodeDecodeError:
-                self.skipped.undecodable += 1
-                continue
-            size += len(line)
-            if size >= BLOCK:
-                yield Part("".join(block), starts)
-                block, size, starts = [], 0, False
-        if block:
-            yield Part("".join(block), starts)
-
-    def _columns(self, path: Path) -> Iterator[Part]:
-        import pyarrow as pa
-
-        try:
-            for batch in _batches(path):
-                if self.text_field not in batch.schema.names:
-                    raise ValueError(
-                        f"{path}: no column {self.text_field!r}; found "
-                        f"{', '.join(batch.schema.names)}. Name the one that holds the text."
-                    )
-                for text in batch.column(self.text_field).to_pylist():
-                    checked = self._checked("" if text is None else text)
-                    if checked:
-                        yield Part(checked, True)
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-        self.position = path.stat().st_size
+        with opened(path, _form(path)) as (raw, unpacked):
+            marked = _head(path, unpacked).startswith(UTF8_MARK)
+            for line in self._counted(raw, unpacked):
+                tally.read += 1
+                try:
+                    block.append(line[len(UTF8_MARK) * marked :].decode())
+                except UnicodeDecodeError:
+                    tally.undecodable += 1
+                    continue
+                finally:
+                    marked = False
+                size += len(line)
+                if size >= BLOCK:
+                    yield Part(_unix(block, tally), starts)
+                    block, size, starts = [], 0, False
+            if block:
+                yield Part(_unix(block, tally), starts)
 
 
-def _batches(path: Path) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.suffix == ".parquet":
-        yield from pq.ParquetFile(path).iter_batches(4096)
-        return
-    with pa.OSFile(str(path)) as source:
-        try:
-            reader = pa.ipc.open_file(source)
-        except pa.ArrowInvalid:
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
-            return
-        for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
+def _head(path: Path, unpacked: IO[bytes]) -> bytes:
+    head = unpacked.peek(HEAD)[:HEAD]  # type: ignore[attr-defined]
+    check_text(path, head)
+    return head
 
 
-def _zstandard(path: Path) -> Any:
+def _unix(block: list[str], tally: Skipped) -> str:
+    """The lines of a block with the line ends of Unix."""
+    tally.kept += len(block)
+    text = "".join(block)
+    found = text.count("\r\n")
+    tally.line_ends += found
+    return text.replace("\r\n", "\n") if found else text
+
+
+def _whole_characters(text: str, tally: Skipped) -> str:
+    """JSON may hold half of a surrogate pair, which no tokenizer takes."""
     try:
-        import zstandard
-    except ImportError as error:
+        text.encode()
+    except UnicodeEncodeError:
+        tally.surrogates += 1
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _count_missing(record: dict[str, Any], tally: Skipped) -> None:
+    tally.read += 1
+    tally.missing += 1
+    tally.without.update(record.keys())
+
+
+def _masked(row: Any, mask: Any, where: str, tally: Skipped) -> Any:
+    """Token ids without those that the mask calls padding."""
+    if not isinstance(mask, list | np.ndarray) or len(mask) != len(row):
         raise ValueError(
-            f"{path} needs the package zstandard: python -m pip install 'bimix_jax[text]'."
-        ) from error
-    return zstandard
-
-
-def _buffered(reader: Any) -> IO[bytes]:
-    import io
-
-    return io.BufferedReader(reader, 1 << 20)
+            f"{where} holds {len(row)} token ids and an {MASK} that is not as long; expected a 0 "
+            "or 1 per id. Remove the column, or mend the row."
+        )
+    kept = np.asarray(mask, bool)
+    if kept.all():
+        return row
+    tally.masked += int((~kept).sum())
+    return list(itertools.compress(row, kept)) if isinstance(row, list) else row[kept]

@@ -1,14 +1,22 @@
 """Domains as people have them on disk: a file or a folder each, of tokens or of text."""
 
 import dataclasses
-import warnings
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from bimix_jax.entropy import documents, token_files
-from bimix_jax.entropy.streams import EntropyWarning, FileStream
+from bimix_jax.entropy.documents import field_of
+from bimix_jax.entropy.fields import TEXT_FIELD
+from bimix_jax.entropy.folders import data_files
+from bimix_jax.entropy.forms import KNOWN, TOKENS, form_of, stem_of
+from bimix_jax.entropy.streams import FileStream
 from bimix_jax.entropy.token_files import read_token_file
-from bimix_jax.entropy.tokenize import Tokenizer, tokenize_files
+from bimix_jax.entropy.tokenize import BYTES, Tokenizer, copy_ids, tokenize_files
+from bimix_jax.files import check_readable
+
+LONGEST_STEM = 100
+"""bytes of a name that a file is called by"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +26,10 @@ class Domain:
     name: str
     files: tuple[Path, ...]
     text: bool
+    field: str = ""
+    """key or column of the text or the token ids; empty where files hold nothing but tokens"""
+    notes: tuple[str, ...] = ()
+    """sentences on what its folder holds besides"""
 
     @property
     def bytes(self) -> int:
@@ -25,37 +37,49 @@ class Domain:
         return sum(path.stat().st_size for path in self.files)
 
 
-def find_domain(path: str | Path, name: str | None = None) -> Domain:
-    """The domain in a file or folder; its name is the file's without extension, or the folder's.
+def domain_name(path: str | Path) -> str:
+    """The name of the domain in a file or folder: the file's without extension, or the folder's."""
+    path = Path(os.path.abspath(path))
+    return path.name if path.is_dir() else stem_of(path)
 
-    Files of a folder are taken in order of their names, folders in it too; those of other kinds
-    are left out with a warning.
+
+def find_domain(path: str | Path, name: str | None = None, text_field: str = TEXT_FIELD) -> Domain:
+    """The domain in a file or folder; its name is `domain_name` unless one is given.
+
+    Files of a folder are taken in order of their names, folders in it too; what else is there is
+    left out and counted in `notes` (see `folders.data_files`).
 
     Raises:
         ValueError: if there is no file of a kind that can be read, or tokens and text are mixed.
+        OSError: if the path does not exist, or is no file.
     """
     path = Path(path)
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; expected a file or a folder of a domain.")
-    found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = tuple(p for p in found if _suffix(p))
-    other = [p for p in found if not _suffix(p) and p.suffix != ".idx"]
-    known = ", ".join([*token_files.SUFFIXES, *documents.SUFFIXES])
-    if not files:
-        raise ValueError(f"{path} holds no file that can be read; expected {known}.")
-    if other:
-        message = f"{path}: {len(other)} files of other kinds left out, such as {other[0].name}."
-        warnings.warn(message, EntropyWarning, stacklevel=2)
-    kinds = {_suffix(p) in token_files.SUFFIXES for p in files}
-    if len(kinds) == 2:
-        raise ValueError(f"{path} holds both tokens and text; keep one kind a domain.")
-    stem = path.resolve().name if path.is_dir() else path.name.removesuffix(_suffix(path))
-    return Domain(name or stem, files, not kinds.pop())
-
-
-def _suffix(path: Path) -> str:
-    known = (*token_files.SUFFIXES, *documents.SUFFIXES)
-    return max((s for s in known if path.name.endswith(s)), key=len, default="")
+    notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = (path,)
+    if path.is_dir():
+        files, notes = data_files(path)
+    else:
+        check_readable(path, "a domain of a corpus")
+    if not files or form_of(files[0]) is None:
+        there = f" Found: {'; '.join(notes)}." if notes else ""
+        raise ValueError(f"{path} holds no file that can be read; expected {KNOWN}.{there}")
+    named = name or domain_name(path)
+    if files[0].stat().st_size == 0:
+        raise ValueError(f"{named} is empty: {path} has no bytes. Leave the domain out.")
+    tokens = [f for f in files if f.name.lower().endswith(TOKENS)]
+    if 0 < len(tokens) < len(files):
+        text = next(f for f in files if f not in tokens)
+        raise ValueError(
+            f"{path} holds both tokens and text, such as {tokens[0].name} and {text.name}; keep "
+            "one kind per domain."
+        )
+    said = tuple(f"{named}: {note}." for note in notes)
+    if tokens:
+        return Domain(named, files, False, "", said)
+    field = field_of(files[0], text_field)
+    if field.ids and field.name != text_field:
+        said += (f"{named}: no {text_field!r} there; token ids were read from {field.name!r}.",)
+    return Domain(named, files, not field.ids, field.name, said)
 
 
 def read_domain(
@@ -65,7 +89,6 @@ def read_domain(
     folder: Path,
     *,
     dtype: str | None = None,
-    text_field: str = "text",
     progress: Callable[[int], object] = lambda size: None,
 ) -> tuple[list[FileStream], list[str]]:
     """The streams of a domain, text tokenised into `folder`, and sentences on what was skipped.
@@ -73,20 +96,56 @@ def read_domain(
     Raises:
         ValueError: if text has no tokenizer, tokens no vocabulary, or a file cannot be read.
     """
-    if not domain.text:
-        size = vocabulary or (tokenizer.vocabulary if tokenizer else None)
-        if size is None:
-            raise ValueError(
-                f"{domain.name} holds token ids; give the size of their vocabulary (--vocabulary)."
-            )
-        streams = [read_token_file(path, size, dtype) for path in domain.files]
-        progress(domain.bytes)
-        return streams, []
+    target = folder / f"{_file_stem(domain.name)}.bin"
+    if domain.text:
+        stream, notes = _tokenised(domain, vocabulary, tokenizer, target, progress)
+        return [stream], [f"{domain.name}: {note}" for note in notes]
+    size = _vocabulary_of(domain, vocabulary, tokenizer)
+    if domain.field:
+        stream, notes = copy_ids(domain.files, size, target, domain.field, progress)
+        return [stream], [f"{domain.name}: {note}" for note in notes]
+    streams = [read_token_file(path, size, dtype) for path in domain.files]
+    progress(domain.bytes)
+    return streams, []
+
+
+def _tokenised(
+    domain: Domain,
+    vocabulary: int | None,
+    tokenizer: Tokenizer | None,
+    target: Path,
+    progress: Callable[[int], object],
+) -> tuple[FileStream, list[str]]:
     if tokenizer is None:
         raise ValueError(
             f"{domain.name} holds text; give a tokenizer.json to tokenise it with, or 'bytes' "
-            "(--tokenizer)."
+            "(tokenizer= or --tokenizer). Where a column holds its token ids, name it instead "
+            "(text_field= or --text-field)."
         )
-    target = folder / f"{domain.name}.bin"
-    stream, notes = tokenize_files(domain.files, tokenizer, target, text_field, progress)
-    return [stream], notes
+    if vocabulary and vocabulary < tokenizer.vocabulary:
+        raise ValueError(
+            f"vocabulary is {vocabulary}, but the tokenizer has {tokenizer.vocabulary} types; "
+            "leave it out for text."
+        )
+    return tokenize_files(domain.files, tokenizer, target, domain.field, progress)
+
+
+def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer | None) -> int:
+    """The number of types of a domain of token ids: as given, or else of the tokenizer."""
+    where = f" in {domain.field!r}" if domain.field else ""
+    if vocabulary:
+        return vocabulary
+    if tokenizer is not None and tokenizer.name != BYTES:
+        return tokenizer.vocabulary
+    bytes_too = "; 'bytes' is a tokenizer of text" if tokenizer else ""
+    raise ValueError(
+        f"{domain.name} holds token ids{where}{bytes_too}; give the size of their vocabulary "
+        "(vocabulary= or --vocabulary)."
+    )
+
+
+def _file_stem(name: str) -> str:
+    """A file name for a domain, which may have a name that no file can have."""
+    plain = name.isprintable() and len(name.encode()) <= LONGEST_STEM
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return name if plain else f"domain-{digest[:16]}"

@@ -24,7 +24,7 @@ LOW_COVERAGE = 0.9
 UNSETTLED = 0.05
 """nats by which a conditional entropy may still move over the last factor of four in tokens"""
 
-Tokens = np.ndarray | Stream | Sequence[Stream]
+Tokens = np.ndarray | Stream | Sequence[Stream] | Sequence[Sequence[int] | np.ndarray]
 Progress = Callable[[str, float], object]
 
 
@@ -104,8 +104,8 @@ def token_entropies(
     cross no sequence and no document. Counts are exact whatever the chunk, memory or workers.
 
     Args:
-        tokens: by domain, or of one domain: an array (tokens,) or (documents, tokens), a stream,
-            or several streams, as `read_tokens` gives them.
+        tokens: by domain, or of one domain: an array (tokens,) or (documents, tokens), a list of
+            documents of any lengths, a stream, or several streams.
         vocabulary: number of token types; ids lie below it.
         sequence_length: tokens a training sequence.
         end_of_document: token after which a document ends, if the tokens mark it so.
@@ -169,6 +169,11 @@ def _streams(name: str, given: Any) -> list[Stream]:
         streams = [given]
     elif isinstance(given, list | tuple) and given and all(isinstance(g, Stream) for g in given):
         streams = list(given)
+    elif not hasattr(given, "__len__"):
+        raise ValueError(
+            f"{name}: {type(given).__name__!r} has no length; expected an array of token ids, or a "
+            "list of documents."
+        )
     elif not len(given):
         streams = []
     else:

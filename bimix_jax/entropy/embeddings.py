@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bimix_jax.entropy.streams import EntropyWarning
+from bimix_jax.files import check_readable
 
 WORD = re.compile(r"\w+")
 
@@ -18,6 +19,7 @@ def read_embeddings(path: str | Path) -> np.ndarray:
     Raises:
         ValueError: if the file is no such array.
     """
+    check_readable(path, "embeddings (.npy)")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -37,6 +39,7 @@ def read_word_vectors(path: str | Path) -> dict[str, np.ndarray]:
         ValueError: if the first line is no such header, or no line fits it. Single lines that do
             not fit are left out with a warning.
     """
+    check_readable(path, "word vectors (.vec)")
     vectors, wrong = dict[str, np.ndarray](), 0
     with open(path, encoding="utf-8", errors="replace") as lines:
         header = lines.readline().split()

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,17 +113,68 @@ def sampled(
     return found
 
 
-def stream_of(tokens: object, name: str = "tokens") -> Stream:
-    """An array of token ids as a stream: (tokens,), or (documents, tokens) without padding.
+def stream_of(tokens: Any, name: str = "tokens") -> Stream:
+    """Token ids as a stream: an array (tokens,) or (documents, tokens) without padding, or a list
+    of documents of any lengths.
 
     Raises:
-        ValueError: if the array holds no integers, or has more than two axes.
+        ValueError: if they are not integers, or have more than two axes.
+
+    >>> stream_of([[3, 1, 4], [1], [5, 9]]).starts
+    array([0, 3, 4])
     """
-    array = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
-    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
-        raise ValueError(
-            f"{name}: an array of {array.dtype} with shape {array.shape}; expected integer token "
-            "ids of shape (tokens,) or (documents, tokens)."
-        )
+    tokens = tokens.to_pylist() if hasattr(tokens, "to_pylist") else tokens
+    if _are_documents(tokens):
+        return _stream_of_documents(tokens, name)
+    array = _integers(tokens, name, "integer token ids of shape (tokens,) or (documents, tokens)")
+    if array.ndim not in (1, 2):
+        raise _not_ids(array, name, "integer token ids of shape (tokens,) or (documents, tokens)")
     starts = np.arange(0, array.size, max(array.shape[1], 1)) if array.ndim == 2 else NO_STARTS
     return TokenStream(array.reshape(-1), starts, name)
+
+
+def _are_documents(tokens: Any) -> bool:
+    """Whether tokens are a sequence whose first item is a sequence itself."""
+    if getattr(tokens, "ndim", 1) != 1 or isinstance(tokens, str | bytes | Mapping):
+        return False
+    if isinstance(tokens, np.ndarray) and tokens.dtype != object:
+        return False
+    first = next(iter(tokens), None)
+    return hasattr(first, "__len__") and not isinstance(first, str | bytes | Mapping)
+
+
+def _stream_of_documents(tokens: Iterable[object], name: str) -> Stream:
+    """One stream of documents of any lengths; empty ones start nothing."""
+    found = []
+    for number, document in enumerate(tokens):
+        where = f"{name}: document {number}"
+        array = _integers(document, where, "a list of whole numbers, as the other documents are")
+        if array.ndim != 1:
+            raise _not_ids(array, where, "one list of token ids per document")
+        found.append(array)
+    lengths = np.array([len(array) for array in found], np.int64)
+    dtype = np.result_type(np.uint8, *{array.dtype for array in found if len(array)})
+    dtype = dtype if dtype.kind in "iu" else np.dtype(np.int64)  # no integer holds u8 and i8
+    starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+    return TokenStream(np.concatenate(found, dtype=dtype, casting="unsafe"), starts, name)
+
+
+def _integers(tokens: Any, name: str, expected: str) -> np.ndarray:
+    """Tokens as an array of integers; an empty list is one."""
+    listed = isinstance(tokens, list | tuple)
+    if listed and not len(tokens):
+        return np.zeros(0, np.int64)
+    try:
+        array = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {str(error).rstrip('.')}; expected {expected}.") from error
+    mixed = listed and bool({bool, np.bool_} & set(map(type, tokens)))
+    if array.dtype.kind not in "iu" or mixed:
+        raise _not_ids(array, name, expected)
+    return array
+
+
+def _not_ids(array: np.ndarray, name: str, expected: str) -> ValueError:
+    return ValueError(
+        f"{name}: an array of {array.dtype} with shape {array.shape}; expected {expected}."
+    )

@@ -10,14 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bimix_jax.entropy.documents import Part, Reader
+from bimix_jax.entropy.fields import TEXT_FIELD
 from bimix_jax.entropy.streams import FileStream
-from bimix_jax.files import atomic_path, write_atomically
+from bimix_jax.files import atomic_path, check_readable, write_atomically
 
 BATCH = 1 << 23
 """characters that are tokenised at once"""
+REPORTED = 1 << 16
+"""bytes that are read before progress is told of them"""
 BYTES = "bytes"
+READING = 2
+"""Changes where files are read in another way, so that ids kept by older releases are not used."""
 
 Encode = Callable[[list[str]], list[Any]]
+Progress = Callable[[int], object]
+Piece = tuple[bool, Any]
+"""If a document starts here, and token ids."""
 
 
 class Tokenizer(NamedTuple):
@@ -36,6 +44,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         ValueError: if the package `tokenizers` is missing, or the file is no tokenizer.
+        OSError: if there is no such file.
     """
     if str(path) == BYTES:
         return Tokenizer(BYTES, BYTES, 256, lambda texts: [_bytes_of(text) for text in texts])
@@ -45,8 +54,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise ValueError(
             f"{path} needs the package tokenizers: python -m pip install 'bimix_jax[text]'."
         ) from error
-    if not Path(path).is_file():
-        raise ValueError(f"{path} does not exist; expected a tokenizer.json, or 'bytes'.")
+    check_readable(path, "a tokenizer.json (or 'bytes')")
     try:
         loaded = Loaded.from_file(str(path))
     except Exception as error:  # the package raises nothing narrower
@@ -71,8 +79,8 @@ def tokenize_files(
     files: Sequence[Path],
     tokenizer: Tokenizer,
     target: Path,
-    text_field: str = "text",
-    progress: Callable[[int], object] = lambda size: None,
+    text_field: str = TEXT_FIELD,
+    progress: Progress = lambda size: None,
 ) -> tuple[FileStream, list[str]]:
     """Tokenise the files of a domain into `target` (.bin), unless that was done before.
 
@@ -92,47 +100,93 @@ def tokenize_files(
     Raises:
         ValueError: if a file cannot be read.
     """
-    record, starts_file = target.with_suffix(".json"), target.with_suffix(".starts.npy")
-    made_from = {
-        "tokenizer": tokenizer.digest,
-        "text_field": text_field,
+
+    def pieces(reader: Reader, path: Path) -> Iterator[Piece]:
+        for batch in _batched(reader.parts(path)):
+            ids = tokenizer.encode([part.text for part in batch])
+            yield from zip([part.starts for part in batch], ids, strict=True)
+
+    made_from = _made_from(files, text_field, tokenizer.digest)
+    return _kept(Work(files, text_field, made_from, pieces), target, tokenizer.vocabulary, progress)
+
+
+def copy_ids(
+    files: Sequence[Path],
+    vocabulary: int,
+    target: Path,
+    field: str,
+    progress: Progress = lambda size: None,
+) -> tuple[FileStream, list[str]]:
+    """Write the token ids that records or a table hold into `target`, as `tokenize_files` does."""
+
+    def pieces(reader: Reader, path: Path) -> Iterator[Piece]:
+        yield from ((True, ids) for ids in reader.documents(path, vocabulary))
+
+    made_from = _made_from(files, field, f"ids below {vocabulary}")
+    return _kept(Work(files, field, made_from, pieces), target, vocabulary, progress)
+
+
+class Work(NamedTuple):
+    """The files of a domain, and how they become token ids."""
+
+    files: Sequence[Path]
+    field: str
+    made_from: dict[str, Any]
+    """all that the ids depend on"""
+    pieces: Callable[[Reader, Path], Iterator[Piece]]
+
+
+def _made_from(files: Sequence[Path], field: str, digest: str) -> dict[str, Any]:
+    return {
+        "reading": READING,
+        "tokenizer": digest,
+        "text_field": field,
         "files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files],
     }
-    dtype = np.dtype("<u2" if tokenizer.vocabulary <= 1 << 16 else "<u4")
-    notes = _done_before(record, made_from)
-    if notes is None:
-        reader = Reader(text_field)
+
+
+def _kept(
+    work: Work, target: Path, vocabulary: int, progress: Progress
+) -> tuple[FileStream, list[str]]:
+    """The ids in `target` if it was made from the same, else written there now."""
+    record, starts_file = target.with_suffix(".json"), target.with_suffix(".starts.npy")
+    dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
+    done = _done_before(record, work.made_from, target)
+    if done is None:
+        reader = Reader(work.field)
         record.unlink(missing_ok=True)
-        starts = _write(target, _encoded(files, reader, tokenizer, progress), dtype)
+        starts = _write(target, _encoded(work, reader, progress), dtype)
         with atomic_path(starts_file) as beside:
             np.save(beside, starts)
-        notes = reader.skipped.notes(target.stem)
-        write_atomically(record, json.dumps({"made_from": made_from, "notes": notes}))
+        notes = reader.skipped.notes(work.field)
+        done = {"made_from": work.made_from, "notes": notes, "size": target.stat().st_size}
+        write_atomically(record, json.dumps(done))
     else:
-        progress(sum(f.stat().st_size for f in files))
-    length = target.stat().st_size // dtype.itemsize
-    return FileStream(target, dtype, length, 0, np.load(starts_file, allow_pickle=False)), notes
+        progress(sum(f.stat().st_size for f in work.files))
+    stream = FileStream(
+        target, dtype, done["size"] // dtype.itemsize, 0, np.load(starts_file, allow_pickle=False)
+    )
+    return stream, done["notes"]
 
 
-def _done_before(record: Path, made_from: dict[str, Any]) -> list[str] | None:
+def _done_before(record: Path, made_from: dict[str, Any], target: Path) -> dict[str, Any] | None:
+    """What is said of the ids in `target`; None if they are not whole, or made from another."""
     try:
         found = json.loads(record.read_text())
-        return found["notes"] if found["made_from"] == made_from else None
+        whole = found["made_from"] == made_from and found["size"] == target.stat().st_size
+        return found if whole and target.with_suffix(".starts.npy").stat().st_size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _encoded(
-    files: Sequence[Path], reader: Reader, tokenizer: Tokenizer, progress: Callable[[int], object]
-) -> Iterator[tuple[bool, Any]]:
-    """If a document starts here, and token ids."""
-    for path in files:
+def _encoded(work: Work, reader: Reader, progress: Progress) -> Iterator[Piece]:
+    for path in work.files:
         reported, reader.position = 0, 0
-        for batch in _batched(reader.parts(path)):
-            ids = tokenizer.encode([part.text for part in batch])
-            yield from zip([part.starts for part in batch], ids, strict=True)
-            progress(reader.position - reported)
-            reported = reader.position
+        for piece in work.pieces(reader, path):
+            yield piece
+            if reader.position - reported >= REPORTED:
+                progress(reader.position - reported)
+                reported = reader.position
         progress(path.stat().st_size - reported)
 
 
@@ -148,7 +202,7 @@ def _batched(parts: Iterator[Part]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _write(target: Path, encoded: Iterator[tuple[bool, Any]], dtype: np.dtype) -> np.ndarray:
+def _write(target: Path, encoded: Iterator[Piece], dtype: np.dtype) -> np.ndarray:
     """Append all ids to a file; gives the positions at which documents start."""
     starts, position = list[int](), 0
     with atomic_path(target) as beside, open(beside, "wb") as out:

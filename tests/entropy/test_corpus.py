@@ -1,7 +1,9 @@
 """Corpora on disk: every format gives the same tokens, and bad files are refused by name."""
 
+import bz2
 import gzip
 import json
+import lzma
 import struct
 
 import numpy as np
@@ -17,7 +19,7 @@ TEXTS = ["the cat sat on the mat", "où est le chat ?", "a" * 40, "def f(x): ret
 
 
 def zstd(data):
-    return pytest.importorskip("zstandard").compress(data)
+    return pa.compress(data, codec="zstd", asbytes=True)
 
 
 def lines(texts=TEXTS):
@@ -34,6 +36,21 @@ WRITERS = {
     "a.jsonl": lambda path: path.write_bytes(lines()),
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines())),
     "a.jsonl.zst": lambda path: path.write_bytes(zstd(lines())),
+    "a.jsonl.bz2": lambda path: path.write_bytes(bz2.compress(lines())),
+    "a.NDJSON.xz": lambda path: path.write_bytes(lzma.compress(lines())),
+    "frames.jsonl.zst": lambda path: path.write_bytes(
+        zstd(lines(TEXTS[:3])) + zstd(lines(TEXTS[3:]))
+    ),
+    "members.jsonl.gz": lambda path: path.write_bytes(
+        gzip.compress(lines(TEXTS[:1])) + gzip.compress(lines(TEXTS[1:]))
+    ),
+    "a.json": lambda path: path.write_text(json.dumps([{"text": t} for t in TEXTS], indent=1)),
+    "lines.json.gz": lambda path: path.write_bytes(gzip.compress(lines())),
+    "mark.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + lines()),
+    "windows.jsonl": lambda path: path.write_bytes(lines().replace(b"\n", b"\r\n")),
+    "dictionary.parquet": lambda path: pd.DataFrame(
+        {"text": pd.Series(TEXTS, dtype="category")}
+    ).to_parquet(path),
     "a.parquet": lambda path: pd.DataFrame({"text": TEXTS}).to_parquet(path),
     "a.arrow": lambda path: arrow(path, pa.ipc.new_file),
     "stream.arrow": lambda path: arrow(path, pa.ipc.new_stream),
@@ -64,7 +81,7 @@ def test_a_folder_of_plain_files_is_a_domain_of_documents(tmp_path, expected):
     for i, text in enumerate(TEXTS):
         (tmp_path / "web" / f"{i}.txt").write_text(text, encoding="utf-8")
     (tmp_path / "web" / "readme.md").write_text("other")
-    with pytest.warns(bx.EntropyWarning, match=r"1 files of other kinds left out, such as readme"):
+    with pytest.warns(bx.EntropyWarning, match=r"1 file of another kind left out, such as readme"):
         found = bx.corpus_entropies([tmp_path / "web"], tokenizer="bytes")
     assert found.table().loc["web", "JE"] == pytest.approx(expected, abs=1e-12)
     assert any("readme.md" in note for note in found.notes)
@@ -84,10 +101,12 @@ def test_what_cannot_be_read_is_skipped_and_counted(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(bad + b'{"text": "half \\ud800 pair"}\n')
     (tmp_path / "b.txt").write_bytes(b"good line\nbad \xff\xfe line\nanother good one\n")
     found = bx.corpus_entropies(sorted(tmp_path.iterdir()), tokenizer="bytes")
-    assert "a: 1 lines that are not valid UTF-8 skipped." in found.notes
-    assert "a: 3 lines without the text field or that are no JSON skipped." in found.notes
-    assert "a: 1 documents without text skipped." in found.notes
-    assert "b: 1 lines that are not valid UTF-8 skipped." in found.notes
+    assert "a: skipped 1 line that is not valid UTF-8." in found.notes
+    assert "a: skipped 2 lines that are not JSON objects." in found.notes
+    assert "a: skipped 1 record without the key 'text' (found body)." in found.notes
+    assert "a: skipped 1 empty document." in found.notes
+    assert "a: found 1 document with half of a surrogate pair, read as '?'." in found.notes
+    assert "b: skipped 1 line that is not valid UTF-8." in found.notes
     assert found.sizes.loc["b", "tokens"] == len("good line\nanother good one\n")
 
 
@@ -171,16 +190,17 @@ def test_an_index_beside_gives_dtype_and_documents(tmp_path):
         ("a.bin", b"\xff" * 8, {}, "neither uint16 nor uint32"),
         ("a.bin", b"\x00" * 8, {}, "only zeros"),
         ("a.bin", b"\x01\x02" * 4, {"dtype": "uint32"}, "beyond .* looks like uint16"),
-        ("a.bin", b"\x01\x02" * 4, {"dtype": "uint8"}, "dtype is 'uint8'"),
+        ("a.bin", b"\x01\x02" * 4, {"dtype": "float16"}, "dtype is 'float16'"),
         ("a.bin", b"\x01\x02" * 4, {"vocabulary": None}, "give the size of their vocabulary"),
-        ("a.npy", b"\x01\x02" * 4, {}, "cannot be read as .npy"),
+        ("a.npy", b"\x93NUMPY\x01", {}, "cannot be read as .npy"),
+        ("a.npy", b"\x01\x02" * 4 + b"\x03", {}, "9 bytes .* no NumPy header"),
         ("a.txt", b"", {"tokenizer": "bytes"}, "a is empty"),
         ("a.txt", b"text", {}, "give a tokenizer.json"),
-        ("a.jsonl", b"no json\n", {"tokenizer": "bytes"}, "a is empty"),
+        ("a.jsonl", b"no json\n", {"tokenizer": "bytes"}, "none of 1 entry is a JSON"),
         ("a.jsonl.gz", b"no gzip", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.parquet", b"no parquet", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.arrow", b"no arrow", {"tokenizer": "bytes"}, "cannot be read"),
-        ("a.md", b"text", {}, "no file that can be read; expected .npy"),
+        ("a.md", b"text", {}, "no file that can be read; expected text"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, name, content, options, message):
@@ -206,7 +226,7 @@ def test_domains_that_are_missing_twice_or_of_two_kinds_are_refused(tmp_path):
         bx.corpus_entropies([tmp_path], tokenizer="bytes")
     with pytest.raises(ValueError, match="two domains are called a"):
         bx.corpus_entropies([tmp_path / "a.txt", tmp_path / "a.bin"], tokenizer="bytes")
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         bx.corpus_entropies([tmp_path / "b"], tokenizer="bytes")
     with pytest.raises(ValueError, match="cannot be a name"):
         bx.corpus_entropies({"../a": tmp_path / "a.txt"}, tokenizer="bytes")

@@ -1,0 +1,232 @@
+"""The data files of a folder: what else lies there is left out, and counted by the reason."""
+
+import filecmp
+import hashlib
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from bimix_jax.entropy.forms import form_of, stem_of
+from bimix_jax.nested import read_json
+
+HIDDEN_FOLDERS = {"__macosx", "__pycache__", "_temporary", "_delta_log"}
+ABOUT = re.compile(
+    r"(readme|licen[cs]e|notice|copying|changelog|citation|authors|requirements|merges|vocab"
+    r"|(sha\d+|md5)(sums?)?|checksums?)(\.[a-z]+)*"
+    r"|(dataset_infos?|dataset_dict|state|index|config|tokenizer|tokenizer_config|meta|metadata"
+    r"|manifest|stats|special_tokens_map|added_tokens|vocab|generation_config)\.json"
+)
+"""Names, in lower case, of files that tell of data or of a tokenizer."""
+CACHE = re.compile(r"(cache-[0-9a-f]{8,}.*|tmp[^.]*)\.arrow")
+"""Files that Hugging Face datasets writes beside its data."""
+TEMPORARY = re.compile(r".*\.(tmp|temp|partial|incomplete|crdownload|lock|swp)(\.\w+)*|.*~")
+INDICES = re.compile(r".*\.(idx|ds\.index|ds\.metadata|ds\.loss)")
+"""Files that are read with the data beside them."""
+MANIFESTS = {"state.json", "dataset_info.json", "dataset_dict.json"}
+"""Files of Hugging Face data sets that say which files are data."""
+BLOCK = 1 << 16
+"""Bytes at both ends by which files are compared before all of them are."""
+
+Reason = tuple[str, str]
+"""Why something is left out: one of them, several of them."""
+HIDDEN = ("hidden file or folder", "hidden files or folders")
+TEMPORARIES = ("temporary file", "temporary files")
+CACHES = ("cache file", "cache files")
+OTHER = ("file of another kind", "files of other kinds")
+EMPTY = ("empty file", "empty files")
+SPARE = ("JSON file beside other data", "JSON files beside other data")
+UNLISTED = ("entry that state.json does not list", "entries that state.json does not list")
+SPLITS = ("split beside train", "splits beside train")
+TWICE = ("link to what is read already", "links to what is read already")
+NO_FILE = ("pipe, socket or device", "pipes, sockets or devices")
+
+Left = dict[Reason, list[Path]]
+
+
+def data_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The data files of a folder in order of their names, and sentences on what else is there.
+
+    Where a folder has the list of a Hugging Face data set (state.json), only the files in it are
+    data. Links are followed, and what is there twice is taken once.
+
+    Raises:
+        ValueError: if a listed file or the target of a link is missing, or two files seem to be
+            one, packed and unpacked.
+    """
+    left: Left = {}
+    files = _without_spare(list(_walk(folder, left, set())), left)
+    _check_twins(files)
+    notes = [
+        f"{len(paths)} {one if len(paths) == 1 else many} left out, such as {paths[0].name}"
+        for (one, many), paths in left.items()
+    ]
+    return tuple(files), (*notes, *_about_forms(files), *_about_copies(files))
+
+
+def _walk(folder: Path, left: Left, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    seen.add(_identity(folder))
+    names = sorted(os.listdir(folder))
+    listed, unlisted = _manifest(folder, names)
+    for name in names:
+        path = folder / name
+        if name in MANIFESTS or INDICES.fullmatch(name.lower()):
+            continue
+        reason = _reason(path)
+        if reason is None and name not in listed:
+            reason = unlisted
+        if reason is None and _identity(path) in seen:
+            reason = TWICE
+        if reason is not None:
+            left.setdefault(reason, []).append(path)
+        elif path.is_dir():
+            yield from _walk(path, left, seen)
+        else:
+            seen.add(_identity(path))
+            yield path
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _reason(path: Path) -> Reason | None:
+    """Why an entry of a folder is no data; None if it is, or is a folder to look into."""
+    name = path.name.lower()
+    if name.startswith(".") or name in HIDDEN_FOLDERS:
+        return HIDDEN
+    known = form_of(path) is not None and not ABOUT.fullmatch(name)
+    try:
+        found = path.stat()
+    except OSError as error:
+        if known:
+            raise ValueError(
+                f"{path} is a link to a file that cannot be found ({error.strerror}); mend or "
+                "remove it."
+            ) from None
+        return OTHER
+    if stat.S_ISDIR(found.st_mode):
+        return None
+    checks = {
+        NO_FILE: not stat.S_ISREG(found.st_mode),
+        TEMPORARIES: TEMPORARY.fullmatch(name),
+        CACHES: CACHE.fullmatch(name),
+        OTHER: not known,
+        EMPTY: found.st_size == 0,
+    }
+    return next((reason for reason, is_it in checks.items() if is_it), None)
+
+
+def _manifest(folder: Path, names: list[str]) -> tuple[Container[str], Reason]:
+    """The names that a list of the data in a folder allows, all if there is none."""
+    if "state.json" in names:
+        state = read_json(folder / "state.json", "the list of a data set")
+        if isinstance(state, dict) and "_data_files" in state:
+            return _listed(folder, state, names), UNLISTED
+    if "dataset_dict.json" in names:
+        found = read_json(folder / "dataset_dict.json", "the splits of a data set")
+        splits = found.get("splits") if isinstance(found, dict) else None
+        if isinstance(splits, list):
+            return {"train"} if "train" in splits else set(map(str, splits)), SPLITS
+    if "index.json" in names:
+        _refuse_streamed(folder, read_json(folder / "index.json", "an index"))
+    return names, OTHER
+
+
+def _listed(folder: Path, state: dict[str, Any], names: list[str]) -> set[str]:
+    """The files that state.json lists."""
+    if state.get("_indices_files") or state.get("_indices_data_files"):
+        raise ValueError(
+            f"{folder / 'state.json'} selects rows of its data by indices; call "
+            "flatten_indices() on the data set and save it again."
+        )
+    files = state["_data_files"]
+    if not isinstance(files, list) or not all(isinstance(f, dict) for f in files):
+        raise ValueError(f"{folder / 'state.json'}: _data_files is no list of files.")
+    listed = {str(each.get("filename")) for each in files}
+    missing = sorted(listed - set(names))
+    if missing:
+        raise ValueError(
+            f"{folder / 'state.json'} lists {missing[0]}, which is not there; copy the data set "
+            "again."
+        )
+    return listed
+
+
+def _refuse_streamed(folder: Path, index: Any) -> None:
+    """Raise ValueError for the two forms of data whose index is called index.json."""
+    shards = isinstance(index, dict) and ("shards" in index or "chunks" in index)
+    if shards:
+        form = "a streaming data set (MDS)" if "shards" in index else "a data set of LitData"
+        raise ValueError(
+            f"{folder} is {form} by its index.json, which is not read here. Write its text to "
+            "JSON lines, or its token ids to .npy."
+        )
+
+
+def _without_spare(files: list[Path], left: Left) -> list[Path]:
+    """Without .json files where there is other data: they rather tell about it."""
+    spare = [f for f in files if f.suffix.lower() == ".json"]
+    if len(spare) == len(files) or not spare:
+        return files
+    left[SPARE] = spare
+    return [f for f in files if f not in spare]
+
+
+def _check_twins(files: list[Path]) -> None:
+    """Raise ValueError if a file lies there both packed and not."""
+    seen: dict[str, Path] = {}
+    for path in files:
+        form = form_of(path)
+        assert form is not None
+        plain = str(path)[: len(str(path)) - len(form.packed)]
+        other = seen.setdefault(plain, path)
+        if other is not path:
+            raise ValueError(
+                f"{other} and {path.name} differ only in how they are packed, so that one seems "
+                "to be a copy of the other; move one of them away."
+            )
+
+
+def _about_forms(files: list[Path]) -> Iterator[str]:
+    """A sentence on files of several forms, and on those that have one name."""
+    counts = Counter(form.suffix for form in map(form_of, files) if form is not None)
+    if len(counts) > 1:
+        found = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+        yield f"files of several forms are counted together: {found}"
+    stems: dict[Path, Path] = {}
+    for path in files:
+        other = stems.setdefault(path.with_name(stem_of(path)), path)
+        if other is not path:
+            yield f"{other.name} and {path.name} differ in their form alone; both are counted"
+
+
+def _about_copies(files: list[Path]) -> Iterator[str]:
+    """A sentence on files with the content of another."""
+    sizes = Counter(path.stat().st_size for path in files)
+    ends: dict[tuple[bytes, ...], Path] = {}
+    copies = []
+    for path in files:
+        size = path.stat().st_size
+        if sizes[size] > 1:
+            first = ends.setdefault(_ends(path, size), path)
+            if first is not path and filecmp.cmp(first, path, shallow=False):
+                copies.append((path.name, first.name))
+    if copies:
+        have = "1 file has" if len(copies) == 1 else f"{len(copies)} files have"
+        yield (
+            f"{have} the content of another, such as {copies[0][0]} that of {copies[0][1]}; all "
+            "are counted"
+        )
+
+
+def _ends(path: Path, size: int) -> tuple[bytes, ...]:
+    with open(path, "rb") as file:
+        begin = file.read(BLOCK)
+        file.seek(max(size - BLOCK, 0))
+        digest = hashlib.sha256(begin + file.read(BLOCK)).digest()
+    return (str(size).encode(), digest)

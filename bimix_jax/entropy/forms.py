@@ -1,0 +1,135 @@
+"""What a file of a corpus is by its name, and how it is opened, unpacked and checked."""
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+PLAIN = (".txt",)
+RECORDS = (".jsonl", ".ndjson", ".json")
+TABLES = (".parquet", ".arrow")
+TOKENS = (".npy", ".bin", ".ds")
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+KNOWN = (
+    f"text ({', '.join((*PLAIN, *RECORDS))}, each also {', '.join(PACKED)}), tables "
+    f"({', '.join(TABLES)}) or token ids ({', '.join(TOKENS)})"
+)
+HEAD = 4096
+"""Bytes at the beginning of a file by which its content is recognised."""
+NUL_SHARE = 0.1
+"""Share of NUL bytes above which a text is UTF-16 or binary; UTF-16 of ASCII has half of them."""
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+MAGIC = {
+    b"version https://git-lfs": "a pointer of Git LFS instead of the data; run git lfs pull",
+    b"\x1f\x8b\x08": "packed by gzip; rename it so that it ends in .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; rename it so that it ends in .zst",
+    b"\xfd7zXZ\x00": "packed by xz; rename it so that it ends in .xz",
+    b"BZh": "packed by bzip2; rename it so that it ends in .bz2",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PAR1": "a Parquet file; rename it so that it ends in .parquet",
+    b"ARROW1\x00\x00": "an arrow file; rename it so that it ends in .arrow",
+    b"\x93NUMPY": "a NumPy file; rename it so that it ends in .npy",
+    b"MMIDIDX\x00\x00": "the index of a Megatron file; name the .bin beside it",
+    b"TNTIDX\x00\x00": "the index of an old Megatron file; name a .bin in the newer form",
+}
+"""First bytes → what a file is whose name says something else."""
+MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}  # fmt: skip
+UTF8_MARK = b"\xef\xbb\xbf"
+
+
+class Form(NamedTuple):
+    """The kind of a file by its name."""
+
+    suffix: str
+    packed: str
+    """ending of a packed file, empty if it is not packed"""
+
+
+def form_of(path: Path) -> Form | None:
+    """The form of a file, None if it is of no known one.
+
+    >>> form_of(Path("web.v2.JSONL.gz")), form_of(Path("notes.md")), form_of(Path("ids.bin.gz"))
+    (Form(suffix='.jsonl', packed='.gz'), None, None)
+    """
+    name = path.name.lower()
+    packed = next((p for p in PACKED if name.endswith(p)), "")
+    plain = name.removesuffix(packed)
+    suffixes = (*PLAIN, *RECORDS) if packed else (*PLAIN, *RECORDS, *TABLES, *TOKENS)
+    suffix = next((s for s in suffixes if plain.endswith(s)), None)
+    return None if suffix is None else Form(suffix, packed)
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without its known endings."""
+    form = form_of(path)
+    return path.name if form is None else path.name[: -len(form.suffix + form.packed)]
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Errors of reading and unpacking as a ValueError that names the file."""
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, reason: object) -> ValueError:
+    """The error of a file that is not whole."""
+    return ValueError(
+        f"{path} cannot be read: it is damaged or incomplete ({str(reason).rstrip('.')}). Copy or "
+        "download it again."
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path, form: Form) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """A text file as it lies on the disk, and its unpacked bytes.
+
+    Every frame and member of a packed file is read. A file that is cut off raises one of `DAMAGE`.
+    """
+    with open(path, "rb") as raw, _unpacked(raw, form.packed) as unpacked:
+        yield raw, unpacked
+
+
+def _unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
+    if packed == ".gz":
+        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+    if packed == ".bz2":
+        return bz2.BZ2File(raw)
+    if packed == ".xz":
+        return lzma.LZMAFile(raw)
+    if packed == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), 1 << 20)
+    return raw
+
+
+def check_text(path: Path, head: bytes) -> None:
+    """Raise ValueError unless a file that begins with these bytes may be text in UTF-8."""
+    check_magic(path, head)
+    mark = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    if mark or head.count(0) > NUL_SHARE * len(head):
+        what = f"begins with the mark of {mark}" if mark else "holds NUL bytes, as UTF-16 does"
+        raise ValueError(
+            f"{path} is not text in UTF-8: it {what}. Convert it first, as with "
+            "iconv -f UTF-16 -t UTF-8."
+        )
+
+
+def check_magic(path: Path, head: bytes) -> None:
+    """Raise ValueError if the first bytes say that the file is something else."""
+    for magic, what in MAGIC.items():
+        if head.startswith(magic):
+            raise ValueError(f"{path} is {what}.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +32,7 @@ TWICE = (
 )
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
+NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
@@ -227,6 +229,7 @@ def check_losses(
             "Write numbers, or leave the cell empty.",
         )
         wrong = (values[:, i] <= least) | np.isinf(values[:, i])
+        zero = "" if np.any(values[:, i] < 0) or not np.any(values[:, i] == 0) else NO_SCORE
         findings += findings_at(
             column,
             wrong,
@@ -235,7 +238,7 @@ def check_losses(
             "losses that are not positive and finite"
             if unit != "perplexity"
             else "perplexities that are not above 1 and finite",
-            "Leave the cell of a diverged run empty, or remove the run.",
+            f"Leave the cell of a diverged run empty, or remove the run.{zero}",
         )
     if not values.size or np.isnan(values).all():
         return values, findings or [
@@ -359,30 +362,36 @@ def warn_of_near_misses(
 
     Losses are called `prefix` and their domain; `unread` are columns that hold other numbers.
     """
-    without = [domain for domain in domains if domain not in targets]
-    strangers = [target for target in targets if target not in domains]
-    for domain in without:
-        for name in _close(domain, strangers):
-            warn(f"Target {name} is no domain; if it measures {domain}, call it {domain}.", notes)
+    for target, domain in near_misses(domains, targets):
+        warn(f"Target {target} is not a domain; if it measures {domain}, call it {domain}.", notes)
+    for domain in [domain for domain in domains if domain not in targets]:
         wanted = f"{prefix}{domain}"
         for column in _close(wanted, unread):
             warn(f"Column {column} is not read; if it holds losses, call it {wanted}.", notes)
+
+
+def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[str, str]]:
+    """Targets that are not a domain → the domain without losses whose name is nearly theirs.
+
+    Nearly in its letters or, where no target is a domain at all, as words of the target's name.
+
+    >>> near_misses(["web", "python"], ["web", "pyhton"])
+    [('pyhton', 'python')]
+    """
+    without = [domain for domain in domains if domain not in targets]
+    strangers = [target for target in targets if target not in domains]
+    found = [(name, domain) for domain in without for name in _close(domain, strangers)]
+    if len(without) < len(domains):
+        return found
+    inside = [(t, d) for d in without for t in strangers if _is_word_of(d, t)]
+    return list(dict.fromkeys([*found, *inside]))
+
+
+def _is_word_of(name: str, longer: str) -> bool:
+    return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", longer, re.I) is not None
 
 
 def _close(name: str, others: Iterable[str]) -> list[str]:
     """At most one of the others, whose letters are nearly those of the name."""
     by_lower = {other.lower(): other for other in others}
     return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, 1, NEAR)]
-
-
-def names_in_common(domains: Iterable[str], targets: Iterable[str]) -> list[Finding]:
-    """A finding if no domain and target share a name."""
-    if set(domains) & set(targets) or not len(list(targets)):
-        return []
-    return [
-        Finding(
-            "columns",
-            f"no name is both a domain ({', '.join(domains)}) and a target ({', '.join(targets)})",
-            "Give a target the name of the domain it measures.",
-        )
-    ]

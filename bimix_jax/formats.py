@@ -14,6 +14,7 @@ from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
 from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
+from bimix_jax.scores import note_of_scores, scores_among
 from bimix_jax.sizes import stack_sizes
 from bimix_jax.sweep import ATTRIBUTES, Sweep
 from bimix_jax.tables import (
@@ -32,6 +33,11 @@ from bimix_jax.tables import (
 
 ROW = "\0row"
 """Passing column that carries where a value stood; no file has such a name."""
+
+NO_OWN = (
+    "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
+    "a coefficient per domain can."
+)
 
 
 @dataclasses.dataclass
@@ -196,6 +202,7 @@ class _Wide:
     targets: dict[str, str]
     file_rows: tuple[np.ndarray, np.ndarray] | None = None
     """of a joined pair: the row of each table that every joined row came from"""
+    notes: tuple[str, ...] = ()
 
     @property
     def used(self) -> set[str]:
@@ -212,6 +219,7 @@ class _Wide:
             loss=_columns(table, self.targets, loss_rows),
             rest=table.drop(columns=list(self.used)),
             rows=loss_rows,
+            notes=list(self.notes),
         )
 
 
@@ -349,7 +357,7 @@ def _layout(
     r, y = prefixes[0] or MIXTURE_PREFIX, prefixes[1] or LOSS_PREFIX
     domains, targets = _prefixed_apart(table, r, y)
     if domains and targets:
-        return _Wide(*(match_names(domains, targets) if any(prefixes) else (domains, targets)))
+        return _wide(domains, targets, any(prefixes))
     target = next((c for c in ("target", "domain") if c in table), None)
     if target and "loss" in table and (domains or "proportion" in table):
         if not domains:
@@ -360,6 +368,26 @@ def _layout(
         f"{y}<target> (other beginnings: mixture_prefix=, loss_prefix=), or domain, proportion "
         "and loss in long form, or a second file with the losses (losses=)."
     )
+
+
+def _wide(domains: dict[str, str], targets: dict[str, str], own_prefixes: bool) -> _Wide:
+    """Names as they stand or, where none is in both, without what all columns of a kind share."""
+    matched = match_names(domains, targets)
+    if own_prefixes:
+        return _Wide(*matched)
+    there, cut = (_in_common(*names) for names in ((domains, targets), matched))
+    if there or len(cut) < 2:  # a single name shares all of itself with all others of its kind
+        return _Wide(domains, targets)
+    column, loss = (next(c for c, n in kind.items() if spelling(n) in cut) for kind in matched)
+    note = (
+        f"No target is called as a domain; without what all columns share they are: {column} and "
+        f"{loss} are {matched[0][column]}."
+    )
+    return _Wide(*matched, notes=(note,))
+
+
+def _in_common(domains: dict[str, str], targets: dict[str, str]) -> set[str]:
+    return {*map(spelling, domains.values())} & {*map(spelling, targets.values())}
 
 
 def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -518,7 +546,6 @@ def _checked(
             *(sizes or repeats),  # runs of several sizes share their labels
             *parts.findings,
             *checks.check_names(rest[run_column], rows, "run"),
-            *checks.names_in_common(parts.mixture.values.columns, parts.loss.values.columns),
             *wrong_mixture,
             *wrong_loss,
             *wrong_budget,
@@ -529,8 +556,25 @@ def _checked(
     meaning = _of_targets(meaning, list(parts.loss.values.columns))
     loss, meaning, converted = in_nats(loss, meaning)
     notes += converted
-    checks.warn_of_rising(run, budget, loss, list(parts.loss.values.columns), notes)
-    return _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
+    sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
+    return _with_doubts(sweep)
+
+
+def _with_doubts(sweep: Sweep) -> Sweep:
+    """With warnings of what its names and curves do not look like."""
+    notes = list(sweep.notes)
+    scores = scores_among(sweep, sweep.targets)
+    if scores:
+        checks.warn(note_of_scores(scores), notes)
+    losses = [i for i, target in enumerate(sweep.targets) if target not in scores]
+    names = [sweep.targets[i] for i in losses]
+    checks.warn_of_rising(sweep.run, sweep.budget, sweep.loss[:, losses], names, notes)
+    unread = names_of(sweep.extra.select_dtypes("number"))
+    checks.warn_of_near_misses(sweep.domains, sweep.targets, unread, LOSS_PREFIX, notes)
+    if not set(sweep.domains) & set(sweep.targets):
+        notes.append(NO_OWN)
+    # A table read back has said some of it already.
+    return dataclasses.replace(sweep, notes=tuple(dict.fromkeys(notes)))
 
 
 def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
@@ -568,8 +612,6 @@ def _sweep(
     if unused:
         notes.append(f"Domains that no run was trained on: {', '.join(unused)}.")
     extra = parts.rest.drop(columns=[run_column, *([budget_column] if budget_column else [])])
-    unread = names_of(extra.select_dtypes("number"))
-    checks.warn_of_near_misses(list(domains), list(targets), unread, LOSS_PREFIX, notes)
     return Sweep(
         domains=tuple(domains),
         targets=tuple(targets),
@@ -579,7 +621,7 @@ def _sweep(
         run=run,
         unit=_unit(budget_column),
         extra=extra.reset_index(drop=True),
-        notes=tuple(dict.fromkeys(notes)),  # a table read back has said some of it already
+        notes=tuple(notes),
         meaning=_with_size(meaning, extra),
     )
 

@@ -67,6 +67,12 @@ def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
     return found | _by_values(sweep, rest)
 
 
+def note_of_scores(found: dict[str, str]) -> str:
+    """One sentence that says which targets look like scores, and why."""
+    targets = "; ".join(f"{target} ({why})" for target, why in found.items())
+    return f"More seems to be better in {targets}."
+
+
 def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> dict[str, str]:
     known = {*domains, *(meaning.lower_is_better or ())}
     return {t: "its name says so" for t in targets if t not in known and says_score(t)}
@@ -119,11 +125,17 @@ def _rising(runs: Sequence[np.ndarray]) -> int:
 
 
 def _refuse(found: dict[str, str]) -> None:
-    targets = "; ".join(f"{target} ({why})" for target, why in found.items())
-    stated = " ".join(f"--meaning lower_is_better={target}" for target in found)
     raise ValueError(
-        f"targets: more seems to be better in {targets}, but laws are fitted to losses, and a "
-        "decision makes them small: it would recommend the worst mixture. Leave these columns out, "
-        "give 1 − score instead of each, or, if less is better in them, say so with "
-        f"{stated} (meaning={{'lower_is_better': {list(found)}}} in read_sweep)."
+        f"targets: {note_of_scores(found)} Laws are fitted to losses, and a decision makes them "
+        f"small: it would recommend the worst mixture. {what_to_do(found)}"
+    )
+
+
+def what_to_do(found: Iterable[str]) -> str:
+    """What to do about targets that look like scores."""
+    targets = list(found)
+    stated = " ".join(f"--meaning lower_is_better={target}" for target in targets)
+    return (
+        "Leave these columns out, give 1 − score instead of each, or, if less is better in them, "
+        f"say so with {stated} (meaning={{'lower_is_better': {targets}}} in read_sweep)."
     )

@@ -244,16 +244,52 @@ def test_a_column_that_names_runs_or_budgets_is_no_model_size():
     assert read_sweep(frame, run="model", budget="params").runs == ("a", "b", "c")
 
 
-def test_no_name_in_common_shows_both_sets():
-    frame = wide_frame().rename(columns={"loss_web": "loss_x", "loss_code": "loss_y"})
-    line = only_finding(frame)
-    assert "no name is both a domain (web, code) and a target (x, y)" in line
-    assert "Give a target the name" in line
+def test_targets_none_of_which_is_a_domain_are_read_with_a_note():
+    frame = wide_frame().rename(columns={"loss_web": "loss_quiz", "loss_code": "loss_essay"})
+    sweep, said = warned(frame)
+    assert sweep.targets == ("quiz", "essay")
+    assert not said
+    assert sweep.notes[-1].startswith("No target is a domain, so laws of a domain's own share")
 
 
 def test_a_target_in_common_that_was_never_measured_does_not_count():
     frame = wide_frame(loss_web=np.nan).rename(columns={"loss_code": "loss_x"})
-    assert "a target (x)" in only_finding(frame)
+    assert warned(frame)[0].notes[-1].startswith("No target is a domain")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("wweb", "essay"), ["wweb is not a domain; if it measures web"]),
+        (("held-out web", "code (val)"), ["measures web", "measures code"]),
+        (("cobweb", "decode"), []),
+    ],
+)
+def test_names_that_nearly_match_are_pointed_at_where_none_does(names, words):
+    columns = dict(zip(("loss_web", "loss_code"), [f"loss_{n}" for n in names], strict=True))
+    _, said = warned(wide_frame().rename(columns=columns))
+    assert len(said) == len(words)
+    for sentence, word in zip(said, words, strict=True):
+        assert word in sentence
+
+
+@pytest.mark.parametrize(("r", "y"), [("train_", "val_"), ("pile/", ""), ("", "eval.")])
+def test_names_meet_without_what_all_columns_share_and_it_is_said(r, y):
+    names = {f"r_{d}": f"r_{r}{d}" for d in ("web", "code")}
+    names |= {f"loss_{d}": f"loss_{y}{d}" for d in ("web", "code")}
+    sweep = read_sweep(wide_frame().rename(columns=names))
+    assert sweep.digest() == read_sweep(wide_frame()).digest()
+    assert sweep.notes == (
+        "No target is called as a domain; without what all columns share they are: "
+        f"r_{r}web and loss_{y}web are web.",
+    )
+
+
+def test_a_single_target_is_not_cut_to_a_domain():
+    frame = wide_frame().drop(columns="loss_code").rename(columns={"loss_web": "loss_quiz_web"})
+    sweep, (said,) = warned(frame)
+    assert sweep.targets == ("quiz_web",)
+    assert "if it measures web, call it web" in said
 
 
 def test_a_single_mixture_is_an_error():
@@ -335,6 +371,18 @@ def test_losses_that_rise_along_a_run_are_warned_of_by_name():
     assert "code in run b" in said
 
 
+def test_a_score_is_said_to_be_one_instead_of_a_diverged_run():
+    frame = wide_frame()
+    _, (said,) = warned(frame.assign(loss_quiz_acc=1 - frame["loss_web"] / 10))
+    assert said == "More seems to be better in quiz_acc (its name says so)."
+
+
+def test_a_score_of_0_is_said_to_be_no_loss():
+    line = only_finding(with_cell(wide_frame(loss_quiz=0.2), 4, "loss_quiz", 0))
+    assert "row 4: 0" in line
+    assert "Leave out the column of a score" in line
+
+
 def test_losses_that_rise_within_the_noise_are_not():
     frame = wide_frame()
     noisy = with_cell(frame, 6, "loss_code", 1.01 * frame["loss_code"][4])
@@ -345,7 +393,7 @@ def test_losses_under_a_misspelled_name_are_pointed_at():
     table = wide_frame()
     for name, message in (
         ("los_web", "Column los_web is not read; if it holds losses, call it loss_web"),
-        ("loss_weeb", "Target weeb is no domain; if it measures web, call it web"),
+        ("loss_weeb", "Target weeb is not a domain; if it measures web, call it web"),
     ):
         with pytest.warns(SweepWarning, match=message):
             sweep = read_sweep(table.rename(columns={"loss_web": name}))

@@ -260,7 +260,10 @@ def test_targets_that_are_no_domain_are_left_out_with_a_note():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"targets": ["web", "exam"]}, ["exam", "no train domain", "web, code, books"]),
+        (
+            {"targets": ["web", "exam"]},
+            ["exam", "none of exam is among the domains", "web, code, books"],
+        ),
         ({"targets": ["exams"]}, ["exams", "exam"]),
         ({"targets": []}, ["targets is empty", "web"]),
         ({"loss": "squared"}, ["'squared'", "relative, log, absolute"]),

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standard_splits
 from bimix_jax.cli.app import app
+from bimix_jax.judging.compare import _able
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
 from tests.fits import frame, last_budget, without_web
 
@@ -297,3 +298,13 @@ def test_what_is_no_sweep_or_no_law_is_named(sweep, arguments, message):
     given, laws = arguments
     with pytest.raises(ValueError, match=message):
         bx.compare(sweep if given is None else given, laws)
+
+
+def test_laws_of_own_shares_are_not_compared_where_no_target_is_a_domain():
+    names = {f"loss_{d}": f"loss_exam_{d[0]}" for d in ("web", "code", "books")}
+    sweep = bx.read_sweep(frame(noise=0.002).rename(columns=names))
+    laws, notes = _able(sweep, [bx.BiMix(), bx.LogLinear()], None, True)
+    assert laws == [bx.LogLinear()]
+    assert notes == ("Not compared, as no target is a domain: BiMix.",)
+    with pytest.raises(ValueError, match="BiMix looks at the share of the domain"):
+        bx.compare(sweep, ["BiMix", "LogLinear"])

@@ -10,6 +10,7 @@ from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
 from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
+from bimix_jax.diagnosis.targets import observe_targets
 from bimix_jax.sweep import Sweep
 
 
@@ -53,8 +54,9 @@ class Diagnosis:
 def diagnose(sweep: Sweep) -> Diagnosis:
     """Look for what makes a fit to a sweep mean less than it seems.
 
-    Mixtures (zeros, ranges, what they cannot tell apart), budgets, losses (units, gaps, rises,
-    jumps, the noise that replicates show), and which laws the points determine.
+    Targets (domains without losses, scores), mixtures (zeros, ranges, what they cannot tell apart),
+    budgets, losses (units, gaps, rises, jumps, the noise that replicates show), and which laws the
+    points determine.
 
     >>> import bimix_jax as bx
     >>> found = diagnose(bx.read_sweep(bx.datasets.proxy_sweep()))
@@ -63,6 +65,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
     """
     laws = identifiable_laws(sweep)
     seen = [
+        *observe_targets(sweep),
         *observe_losses(sweep),
         *observe_mixtures(sweep),
         *observe_budgets(sweep),

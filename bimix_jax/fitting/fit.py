@@ -232,10 +232,12 @@ def choose_targets(
     refuse_scores(sweep, possible or asked)
     if (beyond and targets is not None) or not possible:
         raise ValueError(
-            f"targets: {law.label} says nothing about {', '.join(beyond)}, no train domain; the "
-            f"domains are {', '.join(sweep.domains)}. Leave it out, or use a law that can: {able}."
+            f"targets: {law.label} looks at the share of the domain that a target is, and none of "
+            f"{', '.join(beyond)} is among the domains {', '.join(sweep.domains)}. Use a law that "
+            f"can express them (--law, law=): {able}; or call a target as the domain that it "
+            "measures."
         )
-    note = f"Targets left out, as {law.label} cannot express what is no train domain: "
+    note = f"Targets left out, as {law.label} cannot express what is not a domain: "
     return possible, (note + f"{', '.join(beyond)} ({able} can).",) if beyond else ()
 
 

@@ -79,7 +79,7 @@ def compare(
     >>> judged.best
     'BiMix'
     """
-    chosen = _chosen(sweep, laws)
+    chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
     check_emphasis(emphasis)
     parts = _splits(sweep, splits, repeats, runs, budgets, seed)
     names, notes = _common_targets(sweep, chosen, targets)
@@ -103,7 +103,7 @@ def compare(
         group=sweep.mixture_group,
         noise=noise.result(),
         notes=(
-            *sweep.notes, *notes, *_about_fits(sweep, chosen, parts, found),
+            *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
             *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, emphasis),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
@@ -140,6 +140,18 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
     for law in chosen:
         check_law(law)
     return chosen
+
+
+def _able(
+    sweep: Sweep, laws: list[Law], targets: Sequence[str] | None, by_default: bool
+) -> tuple[list[Law], tuple[str, ...]]:
+    """The laws that can express some target, where nobody asked for the others, and a note."""
+    asked = sweep.targets if targets is None else targets
+    able = [law for law in laws if not law.needs_own or set(asked) & set(sweep.domains)]
+    unable = [law.label for law in laws if law not in able]
+    if not (unable and by_default):
+        return laws, ()
+    return able, (f"Not compared, as no target is a domain: {', '.join(unable)}.",)
 
 
 def _labels(laws: Sequence[Law]) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
 from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
 from bimix_jax.diagnosis.observation import Severity
+from bimix_jax.diagnosis.targets import observe_targets
 from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
 
-OBSERVERS = (observe_losses, observe_mixtures, observe_budgets)
+OBSERVERS = (observe_targets, observe_losses, observe_mixtures, observe_budgets)
 
 
 def sweep_of(table):
@@ -45,6 +46,45 @@ def test_a_sound_sweep_gives_notes_only():
     assert set(found.values()) == {Severity.NOTE}
     assert any("No mixture was run twice" in what for what in found)
     assert any(what.startswith("Not stated") for what in found)
+
+
+@pytest.mark.parametrize(
+    ("columns", "near"),
+    [
+        (
+            {"loss_books": "loss_bookss"},
+            "; targets that are not a domain: bookss; bookss may be books",
+        ),
+        ({"loss_books": "loss_novels"}, "; targets that are not a domain: novels"),
+        ({}, ""),
+    ],
+)
+def test_a_domain_that_nothing_measures_is_the_first_line(columns, near):
+    table = frame(noise=0.002).rename(columns=columns)
+    table = table if columns else table.assign(loss_books=np.nan)
+    first = bx.diagnose(sweep_of(table)).observations[0]
+    assert first.severity is Severity.WARNING
+    assert first.what == f"Domains that no target measures: books{near}"
+    assert "only because nothing measures it" in first.advice
+
+
+def test_targets_none_of_which_is_a_domain_are_a_note_with_the_laws_that_can():
+    names = {f"loss_{d}": f"loss_exam{i}" for i, d in enumerate(DOMAINS)}
+    (found,) = observe_targets(sweep_of(frame(noise=0.002).rename(columns=names)))
+    assert found.severity is Severity.NOTE
+    assert found.what == "No target is a domain (exam0, exam1, exam2)"
+    assert "TransferBiMix" in found.advice
+    assert " BiMix" not in found.advice
+    (found,) = observe_targets(sweep_of(frame(noise=0.002)[
+        ["run", "tokens", *(f"r_{d}" for d in DOMAINS), "loss_web"]
+    ].rename(columns={"loss_web": "loss_val_web"})))  # fmt: skip
+    assert found.severity is Severity.WARNING
+    assert "val_web may be web" in found.what
+
+
+def test_a_score_is_an_error():
+    table = frame(noise=0.002)
+    assert finds(table.assign(loss_exam_acc=0.3), "better in exam_acc", Severity.ERROR)
 
 
 def scaled(run, factor, table=None):

@@ -16,6 +16,7 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
+from bimix_jax.quantities import numbers_of
 
 FAR = 2.0
 """Budgets beyond this multiple of the largest observed one are flagged."""
@@ -139,9 +140,10 @@ class Fit:
             ValueError: if not positive and finite, or not the single budget of the sweep.
         """
         least, largest = self.observed_budgets
-        values = np.asarray(largest if budget is None else budget, float)
+        expected = f"{self.unit} above 0"
+        values = numbers_of(largest if budget is None else budget, "budget", expected)
         if not (np.all(values > 0) and np.all(np.isfinite(values))):
-            raise ValueError(f"budget is {budget}; expected {self.unit} above 0.")
+            raise ValueError(f"budget is {budget}; expected {expected}.")
         if least == largest and not np.allclose(values, largest, rtol=1e-9):
             raise ValueError(
                 f"budget is {budget}, but the sweep has the single budget {largest:g} {self.unit}: "

@@ -1,5 +1,6 @@
 """Everything is keyed by name: mixtures and weights given by people, put in the order of a fit."""
 
+import difflib
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from bimix_jax.quantities import number_of, numbers_of
 
 SUM_TOLERANCE = 0.02
 """How far from 1 the proportions of a mixture may sum; within it they are normalised."""
@@ -162,11 +165,11 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
     """
     if isinstance(mixtures, pd.DataFrame):
         by_name = mixtures.set_axis(check_names("mixtures", mixtures.columns, domains), axis=1)
-        values, labels = by_name[list(domains)].to_numpy(float), mixtures.index
+        values, labels = _shares(by_name[list(domains)].to_numpy()), mixtures.index
     elif isinstance(mixtures, (pd.Series, Mapping)):
         names = check_names("mixtures", mixtures.keys(), domains)
         named = dict(zip(names, dict(mixtures).values(), strict=True))
-        values, labels = np.array([[named[d] for d in domains]], float), None
+        values, labels = np.array([[_share(d, named[d]) for d in domains]]), None
     else:
         values, labels = _ordered(mixtures, len(domains))
     return _on_simplex(values), labels
@@ -185,9 +188,11 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
         return np.ones(len(targets))
     if isinstance(weights, (pd.Series, Mapping)):
         named = as_expected("weights", dict(weights.items()), targets)
-        values = np.array([named.get(t, 0.0) for t in targets], float)
+        values = np.array(
+            [number_of(named.get(t, 0.0), f"weights: {t}", "a number ≥ 0") for t in targets]
+        )
     else:
-        values = np.asarray(weights, float)
+        values = numbers_of(weights, "weights", "numbers ≥ 0")
     if (
         values.shape != (len(targets),)
         or not np.all(values >= 0)
@@ -228,14 +233,24 @@ def check_names(argument: str, found: Iterable[object], expected: Sequence[str])
 def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
     """Raise ValueError if any name is unknown; the message lists what is expected."""
     if unknown:
+        near = difflib.get_close_matches(min(unknown), expected, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"{argument}: {', '.join(sorted(unknown))} is unknown; expected only "
-            f"{', '.join(expected)}. Remove it or correct the spelling."
+            f"{', '.join(expected)}.{meant} Remove it or correct the spelling."
         )
 
 
+def _shares(values: Any) -> np.ndarray:
+    return numbers_of(values, "mixtures", "proportions, as numbers", percent=True)
+
+
+def _share(domain: str, value: Any) -> float:
+    return number_of(value, f"mixtures: {domain}", "a proportion", percent=True)
+
+
 def _ordered(mixtures: Any, count: int) -> tuple[np.ndarray, pd.Index | None]:
-    values = np.asarray(mixtures, float)
+    values = _shares(mixtures)
     single = values.ndim == 1
     values = np.atleast_2d(values)
     if values.ndim != 2 or values.shape[1] != count:

@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+
 THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 WRITTEN = re.compile(
     r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:_\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)"
@@ -42,9 +44,30 @@ def number_of(value: Any, where: str, expected: str = "a number", percent: bool 
     return found
 
 
+def numbers_of(
+    values: Any, where: str, expected: str = "numbers", percent: bool = False
+) -> np.ndarray:
+    """An array of numbers, in the shape of what is given; what is none is refused as `number_of`
+    does.
+
+    Numbers that are not finite are left to the caller, who can say in which row they stand.
+
+    >>> numbers_of([0.5, "20%"], "mixtures", percent=True)
+    array([0.5, 0.2])
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        return values.astype(float)
+    each = np.array(values, dtype=object)
+    found = [
+        value if isinstance(value, float) else number_of(value, where, expected, percent)
+        for value in each.flat
+    ]
+    return np.array(found, float).reshape(each.shape)
+
+
 def _plain(value: Any) -> float | None:
     truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
-    if truth or isinstance(value, (bytes, bytearray, complex)) or getattr(value, "ndim", 0):
+    if truth or isinstance(value, (bytes, bytearray, complex)) or np.ndim(value):
         return None
     try:
         return float(value)

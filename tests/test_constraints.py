@@ -217,7 +217,7 @@ WRONG = [
     ({"groups": [Group(("wiki",))]}, "groups: wiki is unknown"),
     ({"available": {"web": -1.0}}, "available: web is -1.0; expected tokens ≥ 0"),
     ({"lower": {"web": 1.5}}, "lower: web is 1.5; expected a proportion"),
-    ({"upper": {"web": "much"}}, "upper: web is 'much'; expected a number"),
+    ({"upper": {"web": "much"}}, "upper: web is 'much'; expected a proportion"),
     ({"epochs": 0.0}, "epochs is 0.0; expected a number above 0"),
     ({"guardrail": -0.1}, "guardrail is -0.1"),
     ({"pull": 1.0, "pull_to": {"web": 0.5, "code": 0.1, "books": 0.1}}, "pull_to: .*sums to 0.7"),
@@ -331,3 +331,93 @@ def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
     assert np.isnan(best.flatness.loc[first, "flat_low"])
     assert np.all(np.isfinite(best.flatness.loc[second]))
     assert any(note.endswith(f"did not converge: {first}.") for note in best.notes)
+
+
+# ---- values of the wrong kind --------------------------------------------------------------------
+
+TRUTH = [
+    "guardrail", "epochs", "tokens", "tokens_per_step", "pull", "lower", "upper", "fixed",
+    "available", "groups", "weights", "pull_to", "guarded",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", TRUTH)
+def test_true_is_no_number_nor_anything_else(field, tmp_path):
+    with pytest.raises(ValueError, match=f"{field} is True"):
+        Constraints(**{field: True})
+    (tmp_path / "c.toml").write_text(f"{field} = true\n")
+    with pytest.raises(ValueError, match=f"c.toml: {field} is True"):
+        bx.read_constraints(tmp_path / "c.toml")
+    if field not in ("epochs", "tokens", "tokens_per_step", "pull", "groups"):
+        (tmp_path / "c.json").write_text(json.dumps({field: {"web": True}}))
+        with pytest.raises(ValueError, match=f"c.json: {field}: web is True"):
+            bx.read_constraints(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('groups = [{domains = ["web"], most = true}]', "most of web is True"),
+        ('groups = [{domains = "web", most = 0.5}]', "domains is 'web'; expected a list of names"),
+        ('groups = [{domains = ["web", "web"], most = 0.5}]', "each once"),
+        ('groups = [{domains = [1, 2], most = 0.5}]', "expected a list of names"),
+        ("groups = [{most = 0.5}]", "a group needs its domains"),
+        ("groups = {web = 1}", "expected a list of groups"),
+        ("guardrail = 5", "guardrail is 5; expected a fraction from 0 to below 1, 0.01 for 1 %"),
+        ("guardrail = inf", "guardrail is inf"),
+        ("epochs = nan", "epochs is nan; expected a number above 0"),
+        ("pull = -1", "pull is -1; expected nats ≥ 0"),
+        ("epoch = 4", "epoch is unknown.*Did you mean epochs"),
+        ("epochs = 4\nepochs = 5", "c.toml is not a complete TOML file"),
+        ("[lower]\nweb = [0.1]", "lower: web is .0.1.; expected a proportion"),
+        ("[available]\nweb = 1979-05-27", "available: web is datetime"),
+        ("tokens = 1e999", "tokens is inf"),
+        ("[lower]\nweb = \"0,2\"", "lower: web is '0,2'.*decimal point"),
+    ],
+)  # fmt: skip
+def test_files_of_constraints_with_damage_are_refused(tmp_path, content, words):
+    (tmp_path / "c.toml").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        bx.read_constraints(tmp_path / "c.toml")
+
+
+def test_numbers_as_people_write_them_are_read(tmp_path):
+    (tmp_path / "c.toml").write_text(
+        'guardrail = "1%"\ntokens = "40B"\n[available]\nweb = "1.2B"\ncode = "300,000"\n'
+        '[lower]\nweb = "20%"\n[[groups]]\ndomains = ["web", "code"]\nmost = "60%"\n'
+    )
+    assert bx.read_constraints(tmp_path / "c.toml") == Constraints(
+        guardrail=0.01, tokens=4e10, available={"web": 1.2e9, "code": 3e5}, lower={"web": 0.2},
+        groups=[Group(("web", "code"), most=0.6)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("off", [-1e-12, 1e-12])
+def test_sums_that_miss_1_by_rounding_are_1(fitted, off):
+    share = np.array([0.5, 0.3, 0.2 + off])
+    by_name = dict(zip(fitted.domains, share, strict=True))
+    groups = [Group(fitted.domains, least=1 + off), Group(("web",), 0.5 + off, 0.5)]
+    for asked in (
+        {"upper": by_name}, {"lower": by_name}, {"fixed": by_name}, {"groups": groups},
+    ):  # fmt: skip
+        best = bx.optimize_mixture(fitted, constraints=Constraints(**asked))
+        assert best.mixture.sum() == pytest.approx(1, abs=1e-12)
+        assert best.mixture["web"] == pytest.approx(0.5, abs=1e-9)
+
+
+def test_weights_mixtures_and_budgets_are_numbers(fitted):
+    half = {"web": 0.5, "code": 0.5}
+    for call, words in (
+        (lambda: bx.optimize_mixture(fitted, True), "budget is True; expected tokens above 0"),
+        (lambda: bx.optimize_mixture(fitted, "much"), "budget is 'much'"),
+        (lambda: bx.optimize_mixture(fitted, weights={"web": True}), "weights: web is True"),
+        (lambda: bx.optimize_mixture(fitted, weights=[True, 1.0, 1.0]), "weights is True"),
+        (lambda: fitted.predict(half | {"books": False}), "mixtures: books is False"),
+        (lambda: fitted.predict([0.5, 0.5, False]), "mixtures is False"),
+        (lambda: fitted.predict({"web": 0.5, "code": 0.5, "books": 0.0}, [True]), "budget is True"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    shares = {"web": "50%", "code": "30 %", "books": 0.2}
+    exact = fitted.predict([0.5, 0.3, 0.2], 4e9)
+    np.testing.assert_allclose(fitted.predict(shares, "4B"), exact)

@@ -16,7 +16,7 @@ from bimix_jax.design.noise import Noise, estimate_noise
 from bimix_jax.design.plan import plan_runs
 from bimix_jax.design.posterior import information
 from bimix_jax.design.propose import propose_runs
-from bimix_jax.design.regret import Decision, decide, mean_loss, regret_curvature
+from bimix_jax.design.regret import Aim, decide, mean_loss, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed
@@ -102,7 +102,7 @@ def truth():
 
 def test_half_the_quadratic_form_is_the_regret(truth, float64):
     exact, draws = jax.tree.map(jnp.asarray, truth)
-    decision = Decision(jnp.asarray(6.4e9), jnp.ones(3))
+    decision = Aim(jnp.asarray(6.4e9), jnp.ones(3))
     curvature, mixed = regret_curvature(bx.BiMix(), exact, draws, decision)
     best = decide(bx.BiMix(), exact, decision)
 
@@ -252,7 +252,7 @@ def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
 
 def test_targets_that_failed_do_not_spoil_the_rest():
     broken = bx.read_sweep(web_failed(frame(noise=0.01)))
-    found = bx.propose_runs(bx.fit(broken), broken, 1)
+    found = bx.propose_runs(bx.fit(broken), broken, 1, bounds={"web": (0.1, 0.6)})
     assert np.isfinite(found.regret_left.iloc[0])
     assert any("Not counted, as their fit failed: web" in note for note in found.notes)
 

@@ -228,7 +228,9 @@ def test_budgets_that_are_not_positive_are_refused(fitted, budget):
 
 
 def test_failed_targets_do_not_count_and_are_noted(failed):
-    best = bx.optimize_mixture(failed)
+    with pytest.raises(ValueError, match="web: no target that counts depends on this share"):
+        bx.optimize_mixture(failed)
+    best = bx.optimize_mixture(failed, constraints=bx.Constraints(lower={"web": 0.0}))
     assert best.mixture["web"] == 0
     assert best.weights.to_dict() == {"web": 0, "code": 1, "books": 1}
     assert "Not counted, as their fit failed: web." in best.notes
@@ -243,7 +245,8 @@ def test_failed_targets_do_not_count_and_are_noted(failed):
 def test_a_target_that_the_data_do_not_determine_is_noted():
     table = frame()
     table["loss_web"] = table["loss_web"].where(table["run"] == "run00")
-    best = bx.optimize_mixture(bx.fit(bx.read_sweep(table)))
+    fitted = bx.fit(bx.read_sweep(table))
+    best = bx.optimize_mixture(fitted, constraints=bx.Constraints(upper={"web": 0.5}))
     assert any("unidentified (web)" in note for note in best.notes)
 
 

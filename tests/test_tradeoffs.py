@@ -9,7 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
-from bimix_jax.mixture import path as path_module
+from bimix_jax.mixture import decision as decision_module
 from bimix_jax.mixture.pictures import spread_out
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
@@ -109,14 +109,12 @@ def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
     assert (found.low < found.mixtures).all(axis=None)
     assert (found.mixtures < found.high).all(axis=None)
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[3], resampled.resampled.coefficients)
-    alone = path_module._solved(resampled.fitted, one, np.array([1e9, 4e9]), np.ones(3))[0]
-    every = path_module._solved(
-        resampled.fitted, resampled.resampled.coefficients, np.array([1e9, 4e9]), np.ones(3)
-    )[0]
-    np.testing.assert_allclose(every[3], alone, atol=1e-12)
-    compiled = path_module._at_budget.compilations()
+    decision = decision_module.Decision.of(resampled.fitted, 1e9)
+    every = decision.over(resampled.resampled.coefficients)
+    np.testing.assert_allclose(every[3], decision.over(one), atol=1e-12)
+    compiled = decision_module._optima.compilations()
     bx.optimal_path(resampled.fitted, [2e9, 5e9], bootstrap=resampled)
-    assert path_module._at_budget.compilations() == compiled
+    assert decision_module._optima.compilations() == compiled
     with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Geo"):
         bx.optimal_path(bx.fit(geometric_sweep(), Geometric()), bootstrap=resampled)
 

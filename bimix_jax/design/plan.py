@@ -18,7 +18,7 @@ from bimix_jax.design.posterior import (
     log_slopes,
     prior_precision,
 )
-from bimix_jax.design.regret import Decision, regret_curvature
+from bimix_jax.design.regret import Aim, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 
 DRAWS = 256
@@ -54,7 +54,7 @@ class Candidates(NamedTuple):
 @functools.partial(jit, static_argnums=(0, 1, 2))
 def plan_runs(
     unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, restraint: Array,
-    measured: Measured, candidates: Candidates, decision: Decision, key: Array,
+    measured: Measured, candidates: Candidates, aim: Aim, key: Array,
 ) -> tuple[Picks, Noise]:  # fmt: skip
     """The `count` candidates that lower the expected regret of the decision most.
 
@@ -66,19 +66,19 @@ def plan_runs(
         restraint: (targets,) strength with which it drew them.
         measured: what was fitted.
         candidates: what could be run.
-        decision: what it is for; targets of weight 0 do not count.
+        aim: what it is for; targets of weight 0 do not count.
         key: of the draws.
     """
     law = unknowns.law
     free, pull = free_parameters(law, coefficients.own, restraint)
-    free &= decision.weights[:, None] > 0
+    free &= aim.weights[:, None] > 0
 
     def slopes_at(mixture: Array, budget: Array) -> Array:
         slopes = jax.vmap(lambda c: log_slopes(law, c, mixture, budget))(coefficients)
         return jnp.where(free[:, None], slopes, 0.0)
 
     predicted = predict_losses(law, coefficients, measured.mixture, measured.budget).T
-    counted = measured.counted.T & jnp.isfinite(predicted) & (decision.weights[:, None] > 0)
+    counted = measured.counted.T & jnp.isfinite(predicted) & (aim.weights[:, None] > 0)
     everywhere = slopes_at(measured.mixture, measured.budget)
     slopes = jnp.where(counted[:, :, None], everywhere, 0.0)
     errors = jnp.where(counted, predicted / measured.loss.T - 1, 0.0)
@@ -97,7 +97,7 @@ def plan_runs(
     precision = unknowns.collected(seen + restrained) + prior_precision(unknowns, everywhere)
     draw_key, set_key = jax.random.split(key)
     draws = draw_coefficients(unknowns, coefficients, precision, free, draw_key, DRAWS)
-    curvature, mixed = regret_curvature(law, coefficients, draws, decision)
+    curvature, mixed = regret_curvature(law, coefficients, draws, aim)
     of_unknowns = unknowns.slopes(jnp.where(free[:, None], jnp.nan_to_num(mixed), 0.0))
     cost = jnp.einsum("gmu,mn,gnv->guv", of_unknowns, curvature, of_unknowns)
     gains = jax.lax.map(gain, candidates.mixture, batch_size=64)

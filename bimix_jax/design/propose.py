@@ -12,10 +12,13 @@ from jax.typing import ArrayLike
 from bimix_jax.design.candidates import mixtures_within
 from bimix_jax.design.plan import Candidates, Measured, plan_runs
 from bimix_jax.design.posterior import Unknowns
-from bimix_jax.design.regret import Decision
+from bimix_jax.design.regret import Aim
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.counted import counted_weights
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.measured import refuse_unmeasured
 from bimix_jax.names import align_mixtures, as_expected, check_names
+from bimix_jax.quantities import number_of
 from bimix_jax.sweep import Sweep
 
 CANDIDATES = 1024
@@ -103,10 +106,12 @@ def propose_runs(
     >>> bool(proposal.regret_left.iloc[1] < proposal.regret_random.iloc[1] < proposal.regret_now)
     True
     """
-    at = float(fitted.check_budget(budget))
     _check(fitted, sweep)
-    counted, uncounted = counted_weights(fitted, weights)
-    candidates, labels = _candidates(fitted, pool, bounds, seed)
+    within = as_expected("bounds", dict(bounds or {}), fitted.domains)
+    decision = Decision.of(fitted, budget, weights, Constraints(lower=dict.fromkeys(within, 0.0)))
+    refuse_unmeasured(decision)
+    at = decision.budget
+    candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
     unknowns = Unknowns(
@@ -116,7 +121,7 @@ def propose_runs(
         picks, noise = plan_runs(
             unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.restraint),
             _measured(fitted, sweep, weight), _padded(candidates, np.unique(sweep.budget)),
-            Decision(np.asarray(at), counted), jax.random.key(seed),
+            Aim(np.asarray(at), decision.weights), jax.random.key(seed),
         )  # fmt: skip
         order, regret, random = (np.asarray(x) for x in picks)
     nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
@@ -131,8 +136,8 @@ def propose_runs(
         budget=at,
         unit=fitted.unit,
         notes=(
-            *_scope(fitted), *_certain(float(regret[0])), *fitted.notes_on_budget(at), *uncounted,
-            *fitted.messages(),
+            *_scope(fitted), *_certain(float(regret[0])), *fitted.notes_on_budget(at),
+            *decision.notes, *fitted.messages(),
         ),
     )  # fmt: skip
 
@@ -186,19 +191,21 @@ def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
 
 
 def _candidates(
-    fitted: Fit, pool: Any, bounds: Mapping[str, tuple[float, float]] | None, seed: int
+    fitted: Fit, pool: Any, bounds: Mapping[str, tuple[float, float]], seed: int
 ) -> tuple[np.ndarray, pd.Index | None]:
     """Mixtures in the order of the fit's domains, and the pool's labels."""
     if pool is not None:
-        if bounds is not None:
+        if bounds:
             raise ValueError(
                 "bounds: they are for mixtures drawn without a pool; omit one of both."
             )
         return align_mixtures(pool, fitted.domains)
     lower, upper = fitted.observed_proportions.copy()
-    given = as_expected("bounds", dict(bounds or {}), fitted.domains)
-    for domain, (least, most) in given.items():
-        lower[fitted.domains.index(domain)], upper[fitted.domains.index(domain)] = least, most
+    for domain, both in bounds.items():
+        i = fitted.domains.index(domain)
+        lower[i], upper[i] = (
+            number_of(end, f"bounds: {domain}", "a proportion", percent=True) for end in both
+        )
     drawn = mixtures_within(lower, upper, CANDIDATES, seed)
     return drawn, None
 

@@ -13,7 +13,7 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import optimal_proportions
 
 
-class Decision(NamedTuple):
+class Aim(NamedTuple):
     """What is to be decided: the mixture with the least weighted mean loss at a budget."""
 
     budget: Any
@@ -21,27 +21,19 @@ class Decision(NamedTuple):
     """(targets,)"""
 
 
-def decide(law: Law, coefficients: Coefficients, decision: Decision) -> Array:
+def decide(law: Law, coefficients: Coefficients, aim: Aim) -> Array:
     """(domains,) the mixture these coefficients recommend."""
-    counted = _counted(coefficients, decision)
-    return optimal_proportions(law, counted, decision.budget, decision.weights)
+    return optimal_proportions(law, coefficients, aim.budget, aim.weights)
 
 
-def mean_loss(law: Law, coefficients: Coefficients, decision: Decision, mixture: Array) -> Array:
+def mean_loss(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
     """() the objective of a mixture (domains,)."""
-    arguments = MixtureArguments(
-        _counted(coefficients, decision), decision.budget, decision.weights, simplex(len(mixture))
-    )
+    arguments = MixtureArguments(coefficients, aim.budget, aim.weights, simplex(len(mixture)))
     return MixtureProblem(law).objective_of(mixture, arguments)
 
 
-def _counted(coefficients: Coefficients, decision: Decision) -> Coefficients:
-    counted = decision.weights[:, None] > 0
-    return coefficients._replace(amplitudes=jnp.where(counted, coefficients.amplitudes, 0.0))
-
-
 def regret_curvature(
-    law: Law, coefficients: Coefficients, draws: Coefficients, decision: Decision
+    law: Law, coefficients: Coefficients, draws: Coefficients, aim: Aim
 ) -> tuple[Array, Array]:
     """B and G such that half of δᵀ Gᵀ B G δ is the regret of not knowing a change δ.
 
@@ -58,28 +50,28 @@ def regret_curvature(
     Returns:
         B (domains, domains), positive semidefinite, and G (targets, domains, parameters).
     """
-    best = decide(law, coefficients, decision)
-    others = jax.vmap(lambda drawn: decide(law, drawn, decision))(draws)
-    slopes = jax.vmap(lambda c: _slope(law, c, decision, best))(draws)
-    change = _centred(slopes - _slope(law, coefficients, decision, best))
+    best = decide(law, coefficients, aim)
+    others = jax.vmap(lambda drawn: decide(law, drawn, aim))(draws)
+    slopes = jax.vmap(lambda c: _slope(law, c, aim, best))(draws)
+    change = _centred(slopes - _slope(law, coefficients, aim, best))
     moved = others - best
     known = jnp.all(jnp.isfinite(moved), axis=1) & jnp.all(jnp.isfinite(change), axis=1)
     moved, change = (jnp.where(known[:, None], x, 0.0) for x in (moved, change))
     spread = change.T @ change
     toward = -jnp.linalg.pinv(spread, hermitian=True, rtol=1e-6) @ (change.T @ moved)
-    return _positive(_centred((toward + toward.T) / 2)), _mixed(law, coefficients, decision, best)
+    return _positive(_centred((toward + toward.T) / 2)), _mixed(law, coefficients, aim, best)
 
 
-def _slope(law: Law, coefficients: Coefficients, decision: Decision, mixture: Array) -> Array:
-    return jax.grad(lambda r: mean_loss(law, coefficients, decision, r))(mixture)
+def _slope(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
+    return jax.grad(lambda r: mean_loss(law, coefficients, aim, r))(mixture)
 
 
-def _mixed(law: Law, coefficients: Coefficients, decision: Decision, mixture: Array) -> Array:
+def _mixed(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
     """(targets, domains, parameters) derivative of the slopes in the coefficients."""
 
     def slope(exponents: Array, amplitudes: Array) -> Array:
         moved = coefficients._replace(exponents=exponents, amplitudes=amplitudes)
-        return _centred(_slope(law, moved, decision, mixture))
+        return _centred(_slope(law, moved, aim, mixture))
 
     both = jax.jacfwd(slope, (0, 1))(coefficients.exponents, coefficients.amplitudes)
     return jnp.moveaxis(jnp.concatenate(both, axis=2), 0, 1)

@@ -1,18 +1,22 @@
 """What a mixture must satisfy, by name: bounds, tokens that exist, groups, a pull, guardrails."""
 
 import dataclasses
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.feasible import FeasibleSet, feasible_set
+from bimix_jax.mixture.counted import said_of
+from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
 from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
+from bimix_jax.nested import read_json, read_toml
+from bimix_jax.quantities import number_of
 
+GROUP = ("domains", "least", "most")
+"""Entries of a group in a file."""
 TOKENS = "tokens"
 
 
@@ -23,6 +27,21 @@ class Group:
     domains: tuple[str, ...]
     least: float = 0.0
     most: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Names as a tuple, bounds as numbers."""
+        given: Any = self.domains
+        if not isinstance(given, (list, tuple)) or not all(isinstance(d, str) for d in given):
+            raise ValueError(f"groups: domains is {given!r}; expected a list of names.")
+        twice = [d for d in dict.fromkeys(given) if given.count(d) > 1]
+        if twice or not given:
+            raise ValueError(
+                f"groups: domains is {list(given)!r}; expected at least one name, each once."
+            )
+        object.__setattr__(self, "domains", tuple(given))
+        for field in ("least", "most"):
+            share = _share(f"groups: {field} of {self.name}", getattr(self, field))
+            object.__setattr__(self, field, share)
 
     @property
     def name(self) -> str:
@@ -68,16 +87,24 @@ class Constraints:
 
     def __post_init__(self) -> None:
         """Copies, so that nothing outside changes them; groups as `Group`."""
-        for field in ("lower", "upper", "fixed", "available"):
-            object.__setattr__(self, field, _numbers(field, getattr(self, field)))
+        for field in ("lower", "upper", "fixed"):
+            object.__setattr__(self, field, _named(field, getattr(self, field), _share))
+        object.__setattr__(self, "available", _named("available", self.available, _tokens))
+        if not isinstance(self.groups, (list, tuple)):
+            raise ValueError(f"groups is {self.groups!r}; expected a list of groups.")
         groups = tuple(g if isinstance(g, Group) else _group(g) for g in self.groups)
         object.__setattr__(self, "groups", groups)
         for field in ("epochs", "tokens", "tokens_per_step"):
-            value = getattr(self, field)
-            if value is not None and not 0 < value < np.inf:
-                raise ValueError(f"{field} is {value}; expected a number above 0.")
-        if not 0 <= self.pull < np.inf:
-            raise ValueError(f"pull is {self.pull}; expected nats ≥ 0.")
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, _positive(field, getattr(self, field)))
+        object.__setattr__(self, "pull", _at_least_0("pull", self.pull, "nats ≥ 0"))
+        if self.guardrail is not None:
+            object.__setattr__(self, "guardrail", _guardrail(self.guardrail))
+        for field in ("pull_to", "guarded", "weights"):
+            given = getattr(self, field)
+            if given is not None:
+                check = _at_least_0 if field == "weights" else _share
+                object.__setattr__(self, field, _named(field, given, check))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in full, as JSON knows it; read back by `from_dict`."""
@@ -91,7 +118,7 @@ class Constraints:
             ValueError: on an unknown entry or a value that does not belong there.
         """
         known = [field.name for field in dataclasses.fields(cls)]
-        refuse_unknown("constraints", set(document) - set(known), known)
+        refuse_unknown("constraints", set(map(str, document)) - set(known), known)
         return cls(**document)
 
     def planned_tokens(self, unit: str, budget: float) -> float:
@@ -151,7 +178,7 @@ class Constraints:
         beside = mixture_of("reference", reference, domains)
         lower, upper, labels = asked._bounds(fitted, budget)
         members = [[float(d in group.domains) for d in domains] for group in asked.groups]
-        allowed = asked._allowed(fitted.targets)
+        allowed = asked.guards(fitted)[0]
         pull_to = mixture_of("pull_to", asked.pull_to, domains, beside)
         if asked.pull:
             upper = np.where(pull_to > 0, upper, 0.0)
@@ -191,16 +218,21 @@ class Constraints:
             labels.append(f"{domain} (by its available tokens)" if by_epochs else domain)
         return lower, upper, labels
 
-    def _allowed(self, targets: tuple[str, ...]) -> np.ndarray | None:
+    def guards(self, fitted: Fit) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """How much worse each loss may be (targets,), and notes on targets that are not guarded.
+
+        Raises:
+            ValueError: if a target that is named has a fit that knows nothing of the mixture.
+        """
         if self.guardrail is None:
-            return None
-        if not isinstance(self.guardrail, Mapping):
-            values = np.full(len(targets), float(self.guardrail))
-        else:
-            values = np.array([self.guardrail.get(t, np.inf) for t in targets], float)
-        if not np.all(values >= 0):
-            raise ValueError(f"guardrail is {self.guardrail}; expected fractions ≥ 0, .01 for 1 %.")
-        return values
+            return None, ()
+        by_name = isinstance(self.guardrail, Mapping)
+        given: Any = self.guardrail if by_name else dict.fromkeys(fitted.targets, self.guardrail)
+        values = np.array([given.get(t, np.inf) for t in fitted.targets], float)
+        lost, notes = said_of(fitted, "guarded", np.isfinite(values))
+        if by_name and lost.any():
+            raise ValueError(f"guardrail: {notes[0]} Leave it out; Fit.messages() says why.")
+        return np.where(lost, np.inf, values), notes
 
 
 def read_constraints(path: str | Path) -> Constraints:
@@ -208,15 +240,10 @@ def read_constraints(path: str | Path) -> Constraints:
 
     Raises:
         ValueError: if the file cannot be read, or an entry is unknown or of the wrong kind.
+        OSError: if there is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; expected constraints there, .toml or .json.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not complete TOML or JSON: {error}.") from error
+    read = read_json if Path(path).suffix.lower() == ".json" else read_toml
+    document = read(path, "constraints, .toml or .json")
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected the fields of Constraints, found no table of them.")
     try:
@@ -244,17 +271,55 @@ def mixture_of(
     return values[0]
 
 
-def _numbers(field: str, values: Mapping[str, float]) -> dict[str, float]:
+def _named(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[str, float]:
+    """Numbers by name, each checked."""
+    if isinstance(values, pd.Series):
+        values = dict(values.items())
     if not isinstance(values, Mapping):
         raise ValueError(f"{field} is {values!r}; expected a number by name.")
-    highest = np.inf if field == "available" else 1.0
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-            raise ValueError(f"{field}: {name} is {value!r}; expected a number.")
-        if not 0 <= value <= highest or value == np.inf:
-            what = "tokens ≥ 0" if field == "available" else "a proportion between 0 and 1"
-            raise ValueError(f"{field}: {name} is {value}; expected {what}.")
-    return {str(name): float(value) for name, value in values.items()}
+    return {str(name): check(f"{field}: {name}", value) for name, value in values.items()}
+
+
+def _share(where: str, value: Any) -> float:
+    """A proportion; what is outside of 0 to 1 by rounding alone is brought back."""
+    expected = "a proportion between 0 and 1"
+    share = number_of(value, where, expected, percent=True)
+    if not -ROUNDING <= share <= 1 + ROUNDING:
+        raise ValueError(f"{where} is {value}; expected {expected}.")
+    return min(max(share, 0.0), 1.0)
+
+
+def _at_least_0(where: str, value: Any, expected: str = "a number ≥ 0") -> float:
+    number = number_of(value, where, expected)
+    if number < 0:
+        raise ValueError(f"{where} is {value}; expected {expected}.")
+    return number
+
+
+def _tokens(where: str, value: Any) -> float:
+    return _at_least_0(where, value, "tokens ≥ 0")
+
+
+def _positive(where: str, value: Any) -> float:
+    number = number_of(value, where, "a number above 0")
+    if number <= 0:
+        raise ValueError(f"{where} is {value}; expected a number above 0.")
+    return number
+
+
+def _guardrail(given: Any) -> "float | dict[str, float]":
+    if isinstance(given, (Mapping, pd.Series)):
+        return _named("guardrail", given, _worse)
+    return _worse("guardrail", given)
+
+
+def _worse(where: str, value: Any) -> float:
+    """How much worse a loss may be; from 1 on a percentage was meant, or nothing is guarded."""
+    expected = "a fraction from 0 to below 1, 0.01 for 1 %"
+    fraction = number_of(value, where, expected, percent=True)
+    if not 0 <= fraction < 1:
+        raise ValueError(f"{where} is {value}; expected {expected}.")
+    return fraction
 
 
 def _names(field: str, given: Sequence[str], expected: Sequence[str]) -> tuple[str, ...]:
@@ -264,10 +329,7 @@ def _names(field: str, given: Sequence[str], expected: Sequence[str]) -> tuple[s
 def _group(given: Any) -> Group:
     if not isinstance(given, Mapping):
         raise ValueError(f"groups: {given!r}; expected domains with least or most.")
-    refuse_unknown(
-        "groups", set(given) - {"domains", "least", "most"}, ("domains", "least", "most")
-    )
-    if not given.get("domains") or isinstance(given["domains"], str):
+    refuse_unknown("groups", set(map(str, given)) - set(GROUP), GROUP)
+    if "domains" not in given:
         raise ValueError("groups: a group needs its domains as a list of at least one name.")
-    values = {k: float(given[k]) for k in ("least", "most") if k in given}
-    return Group(tuple(given["domains"]), **values)
+    return Group(**given)

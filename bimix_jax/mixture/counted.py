@@ -7,48 +7,54 @@ import numpy as np
 
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.names import align_weights
+from bimix_jax.quantities import number_of
 from bimix_jax.scores import refuse_scores_by_name
 
 
+def unknown_targets(fitted: Fit) -> dict[str, np.ndarray]:
+    """Why the mixture's effect on a target is not known → (targets,) bool of which that is so."""
+    failed = np.isin(fitted.code, FAILED)
+    return {
+        "their fit failed": failed,
+        "the runs do not show their α": ~fitted.known_in_mixture() & ~failed,
+    }
+
+
+def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(targets,) bool of those asked for of which nothing is known, and a note for each reason.
+
+    Raises:
+        ValueError: if more is better in one of those asked for.
+    """
+    named = [t for t, wanted in zip(fitted.targets, asked, strict=True) if wanted]
+    refuse_scores_by_name(named, fitted.domains, fitted.meaning)
+    lost = {reason: mask & asked for reason, mask in unknown_targets(fitted).items()}
+    notes = tuple(
+        f"Not {what}, as {reason}: {', '.join(np.array(fitted.targets)[mask])}."
+        for reason, mask in lost.items() if mask.any()
+    )  # fmt: skip
+    return np.any(list(lost.values()), axis=0), notes
+
+
 def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Weights (targets,), 0 where the fit of a target failed, and notes on those."""
+    """Weights (targets,), 0 where nothing is known of a target, and notes on those."""
     asked = align_weights(weights, fitted.targets)
-    counted = [t for t, weight in zip(fitted.targets, asked, strict=True) if weight > 0]
-    refuse_scores_by_name(counted, fitted.domains, fitted.meaning)
-    failed = np.isin(fitted.code, FAILED) & (asked > 0)
-    vague = ~fitted.known_in_mixture() & (asked > 0) & ~failed
-    failed |= vague
-    if np.all(failed | (asked == 0)):
+    lost, notes = said_of(fitted, "counted", asked > 0)
+    if np.all(lost | (asked == 0)):
         raise ValueError(
             "fitted: no target with a weight above 0 has a fit that knows what its proportion "
             "does; see Fit.messages() for why."
         )
-    reasons = {"their fit failed": failed & ~vague, "the runs do not show their α": vague}
-    notes = tuple(
-        f"Not counted, as {reason}: {', '.join(np.array(fitted.targets)[lost])}."
-        for reason, lost in reasons.items() if lost.any()
-    )  # fmt: skip
-    return np.where(failed, 0.0, asked), notes
+    return np.where(lost, 0.0, asked), notes
 
 
-def goal_weights(
-    fitted: Fit, goals: Mapping[str, float] | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """1 / goal by target, 0 without one: the largest ratio of loss to goal is to be 1."""
-    if not goals or not all(0 < value < np.inf for value in goals.values()):
+def goal_weights(goals: Mapping[str, float]) -> dict[str, float]:
+    """1 / goal by target: the largest ratio of loss to goal is to be 1."""
+    named = {
+        str(target): number_of(value, f"goals: {target}", "a loss above 0")
+        for target, value in goals.items()
+    }
+    if not named or not all(value > 0 for value in named.values()):
         raise ValueError(f"goals are {goals}; expected a loss above 0 for at least one target.")
-    return counted_weights(fitted, {target: 1 / value for target, value in goals.items()})
-
-
-def counted_coefficients(fitted: Fit, weights: np.ndarray, asked: Constraints) -> Coefficients:
-    """Coefficients in which a failed or uncounted fit is no obstacle: its loss is 0."""
-    guarded = asked.guardrail is not None
-    used = (weights > 0) | (guarded & ~np.isin(fitted.code, FAILED))
-    c: Any = fitted.coefficients
-    return c._replace(
-        amplitudes=np.where(used[:, None], c.amplitudes, 0.0),
-        exponents=np.where(used[:, None], c.exponents, 0.1),
-    )
+    return {target: 1 / value for target, value in named.items()}

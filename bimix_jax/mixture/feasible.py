@@ -97,6 +97,7 @@ def feasible_set(
     groups = np.zeros((0, len(lower))) if groups is None else np.array(groups, float)
     least = np.zeros(len(groups)) if least is None else np.array(least, float)
     most = np.ones(len(groups)) if most is None else np.array(most, float)
+    least = np.where(least <= most + ROUNDING, np.minimum(least, most), least)
     names = list(labels or (f"domain {i}" for i in range(len(lower))))
     group_names = list(group_labels or (f"group {i}" for i in range(len(groups))))
     _check_bounds(lower, upper, names)
@@ -258,7 +259,7 @@ def _check_groups(
 ) -> None:  # fmt: skip
     for name, members, low, high in zip(group_names, groups > 0, least, most, strict=True):
         inside = [n for n, member in zip(names, members, strict=True) if member]
-        if not 0 <= low <= high:
+        if not (low >= 0 and low <= high + ROUNDING):
             raise InfeasibleError(
                 f"{name}: its sum is to be at least {low:.4g} and at most {high:.4g}; expected the "
                 "least not above the most, both from 0 to 1."

@@ -8,44 +8,29 @@ import jax
 import numpy as np
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.feasible import InfeasibleError
 from bimix_jax.mixture.proportions import Method, least_budget
 
-Resolve = Callable[[Constraints, float], FeasibleSet]
 STEP, STEPS, HALVINGS = 1.03, 400, 40
 UNREACHED = "raise some, or relax the constraints."
 
 
-def budget_for_goals(
-    fitted: Fit,
-    coefficients: Coefficients,
-    goals: np.ndarray,
-    method: Method,
-    asked: Constraints,
-    resolve: Resolve,
-    solve: Callable[[float, FeasibleSet], np.ndarray],
-) -> float:
-    """The least budget with a mixture that reaches all goals.
-
-    Args:
-        fitted, coefficients: what predicts the losses.
-        goals: (targets,) losses, infinite for targets without one.
-        method: "exact" or "gradient".
-        asked: the constraints.
-        resolve: what they allow at a budget; raises InfeasibleError where that is nothing.
-        solve: the mixture (domains,) of the least largest ratio of loss to goal.
+def budget_for_goals(decision: Decision) -> float:
+    """The least budget with a mixture that reaches all goals, of a decision made for goals.
 
     Raises:
         InfeasibleError: if no budget reaches the goals.
     """
+    fitted, asked = decision.fitted, decision.asked
+    with np.errstate(divide="ignore"):
+        goals = 1 / decision.weights
     largest = float(fitted.observed_budgets[1])
-    free = dataclasses.replace(asked, available={}) if asked.available else asked
+    free = decision.within(dataclasses.replace(asked, available={})).at(largest)
     with jax.enable_x64(True):
-        found = _reaching(fitted.law, method, coefficients, goals, resolve(free, largest))
+        found = _reaching(fitted.law, free.method, fitted.coefficients, goals, free.feasible)
     if not np.isfinite(found.budget):
         raise InfeasibleError(
             "goals: no budget reaches all of them, even without end, with any mixture allowed; "
@@ -58,7 +43,7 @@ def budget_for_goals(
     def reached(budget: float) -> bool | None:
         """None where nothing is allowed, the data being too few."""
         try:
-            mixture = solve(budget, resolve(asked, budget))
+            mixture = decision.at(budget).solve()
         except InfeasibleError:
             return None
         losses = fitted.predict_points(mixture[None], budget)[0]

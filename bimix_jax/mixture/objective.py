@@ -14,6 +14,8 @@ from bimix_jax.mixture.feasible import FeasibleSet
 
 Objective = Literal["mean", "worst"] | Callable[[Array], Array]
 OBJECTIVES = ("mean", "worst")
+UNUSED = 0.1
+"""The exponents of a target that is not used, at which every law is finite."""
 
 
 class MixtureArguments(NamedTuple):
@@ -26,6 +28,21 @@ class MixtureArguments(NamedTuple):
     weights: Any
     """(targets,) ≥ 0"""
     feasible: FeasibleSet
+
+
+def used_coefficients(arguments: MixtureArguments) -> Coefficients:
+    """Coefficients in which a target that neither counts nor is guarded is no obstacle.
+
+    Its loss is 0 at every mixture; else it might be infinite, or nan where its fit failed.
+    """
+    c, allowed = arguments.coefficients, arguments.feasible.allowed
+    used = jnp.asarray(arguments.weights) > 0
+    if allowed is not None:
+        used |= jnp.isfinite(allowed)
+    return c._replace(
+        amplitudes=jnp.where(used[:, None], c.amplitudes, 0.0),
+        exponents=jnp.where(used[:, None], c.exponents, UNUSED),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +79,13 @@ class MixtureProblem:
         return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
 
     def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
-        """(targets,) of a mixture (domains,); 0 for weights of 0, if weights are what counts."""
+        """(targets,) of a mixture (domains,); 0 for weights of 0."""
         # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
         barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
-            self.law, arguments.coefficients, (mixture + barely)[None], arguments.budget
+            self.law, used_coefficients(arguments), (mixture + barely)[None], arguments.budget
         )[0]
-        counted = True if callable(self.objective) else arguments.weights > 0
-        return jnp.where(counted, losses, 0.0)
+        return jnp.where(arguments.weights > 0, losses, 0.0)
 
     def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
         """() of a mixture, without its pull."""
@@ -115,7 +131,7 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
     feasible = arguments.feasible
     both = jnp.stack([mixture, jnp.asarray(feasible.guarded, mixture.dtype)])
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
-    losses, guarded = predict_losses(law, arguments.coefficients, both, arguments.budget)
+    losses, guarded = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
     bounded = jnp.isfinite(feasible.allowed)
     limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.allowed, 0.0)), 1.0)
     return jnp.where(bounded, losses / limit - 1, -1.0)

@@ -9,25 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.laws.law import Law
 from bimix_jax.mixture.binding import binding_table
 from bimix_jax.mixture.certificate import certify
-from bimix_jax.mixture.constraints import Constraints, mixture_of
-from bimix_jax.mixture.counted import counted_coefficients, counted_weights, goal_weights
-from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.flatness import as_good, far_apart
 from bimix_jax.mixture.goals import budget_for_goals
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective, guarded_rows
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.mixture.proportions import (
-    Method,
-    optimal_proportions,
-    powers_of_own,
-    resolve_method,
-)
+from bimix_jax.mixture.proportions import Method
 from bimix_jax.mixture.remarks import (
     SCOPE,
     flatness_note,
@@ -79,61 +70,27 @@ def optimize_mixture(
     >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()
     (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 4e+05 tokens)'])
     """
-    asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
-    beside = mixture_of("reference", reference, fitted.domains)
-    weights = asked.weights if weights is None else weights
-    if objective == "budget":
-        counted, uncounted = goal_weights(fitted, goals)
-        kind: Objective = "worst"
-    else:
-        counted, uncounted = counted_weights(fitted, weights)
-        kind = objective  # type: ignore[assignment]
-    at = float(fitted.check_budget(budget))
-    problem = MixtureProblem(fitted.law, kind)
-    coefficients = counted_coefficients(fitted, counted, asked)
-    feasible = _resolved(fitted, asked, at, beside)
-    chosen = resolve_method(fitted.law, method, False, feasible, kind)
-    if objective == "budget":
-        at = _at_goals(fitted, asked, problem, coefficients, counted, chosen, beside)
-        feasible = _resolved(fitted, asked, at, beside)
-    arguments = MixtureArguments(coefficients, np.asarray(at), counted, feasible)
-    mixture = _solve(problem, chosen, arguments)
-    _refuse_infeasible(fitted, asked, problem, arguments, mixture)
-    return _described(
-        fitted, asked, problem, arguments, chosen, mixture, beside, uncounted,
-        getattr(objective, "__name__", str(objective)),
-    )  # fmt: skip
+    name = getattr(objective, "__name__", str(objective))
+    if objective != "budget":
+        return optimum_of(Decision.of(
+            fitted, budget, weights, constraints, reference=reference,
+            objective=objective, method=method,  # type: ignore[arg-type]
+        ), name)  # fmt: skip
+    decision = Decision.of(
+        fitted, budget, None, constraints, reference=reference, method=method, goals=goals or {}
+    )
+    return optimum_of(decision.at(budget_for_goals(decision)), name)
 
 
-def _at_goals(
-    fitted: Fit, asked: Constraints, problem: MixtureProblem, coefficients: Coefficients,
-    weights: np.ndarray, method: Method, reference: np.ndarray,
-) -> float:  # fmt: skip
-    """The least budget at which some mixture reaches every goal."""
-
-    def resolve(within: Constraints, budget: float) -> FeasibleSet:
-        return _resolved(fitted, within, budget, reference)
-
-    def solve(budget: float, feasible: FeasibleSet) -> np.ndarray:
-        arguments = MixtureArguments(coefficients, np.asarray(budget), weights, feasible)
-        return _solve(problem, method, arguments)
-
-    with np.errstate(divide="ignore"):
-        goals = 1 / weights
-    return budget_for_goals(fitted, coefficients, goals, method, asked, resolve, solve)
-
-
-def _described(
-    fitted: Fit, asked: Constraints, problem: MixtureProblem, arguments: MixtureArguments,
-    method: Method, mixture: np.ndarray, beside: np.ndarray, uncounted: tuple[str, ...], name: str,
-) -> Optimum:  # fmt: skip
-    """Everything that belongs beside the best mixture."""
-    domains, targets, at = list(fitted.domains), list(fitted.targets), float(arguments.budget)
-    weights = np.asarray(arguments.weights)
+def optimum_of(decision: Decision, name: str) -> Optimum:
+    """Everything that belongs beside the best mixture; `name` is that of the objective."""
+    fitted, problem, arguments = decision.fitted, decision.problem, decision.arguments
+    mixture, beside, at = decision.solve(), decision.reference, decision.budget
+    weights, domains, targets = decision.weights, list(fitted.domains), list(fitted.targets)
     proof = certify(problem, mixture, arguments)
-    binding = binding_table(fitted, asked, arguments, proof, mixture)
-    alone = arguments._replace(feasible=simplex(len(domains)))
-    free = _solve(problem, resolve_method(problem.law, "auto", objective=problem.objective), alone)
+    binding = binding_table(fitted, decision.asked, arguments, proof, mixture)
+    alone = dataclasses.replace(decision.within(Constraints()), asked_method="auto")
+    free = alone.over(fitted.coefficients)
     losses, reference_losses = fitted.predict_points(np.stack([mixture, beside]), at)
     value, reference_value = objective_values(
         problem, np.stack([losses, reference_losses]), weights
@@ -151,22 +108,22 @@ def _described(
         proven=problem.convex,
         budget=at,
         unit=fitted.unit,
-        method=method,
+        method=decision.method,
         weights=pd.Series(weights, index=targets, name="weight"),
         reference=pd.Series(beside, index=domains, name="reference"),
         reference_losses=pd.Series(reference_losses, index=targets, name="reference_loss"),
         observed=observed,
         unconstrained=pd.Series(free, index=domains, name="unconstrained"),
         binding=binding,
-        epochs=_epochs(fitted, asked, at, shares),
+        epochs=_epochs(fitted, decision.asked, at, shares),
         saved=saved,
         flatness=flatness,
         alternatives=alternatives,
-        constraints=asked,
+        constraints=decision.asked,
         objective_name=name,
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(at), *outside_note(shares, observed), *uncounted,
+            *fitted.notes_on_budget(at), *outside_note(shares, observed), *decision.notes,
             *gain_note(fitted, weights, value, reference_value), *proof_note(problem),
             *flatness_note(flatness),
             *fitted.messages(),
@@ -197,67 +154,3 @@ def _flatness(
     flatness = pd.DataFrame({"flat_low": low, "flat_high": high}, index=domains)
     others = pd.DataFrame(far_apart(mixture, ends), columns=domains)
     return flatness, others
-
-
-def _resolved(fitted: Fit, asked: Constraints, budget: float, reference: np.ndarray) -> FeasibleSet:
-    """The set allowed; guardrails on targets that know no proportion are an error."""
-    feasible = asked.resolve(fitted, budget, reference)
-    if feasible.allowed is None or not fitted.law.is_power_of_own:
-        return feasible
-    with jax.enable_x64(True):
-        alpha = np.asarray(powers_of_own(fitted.law, fitted.coefficients, budget)[1])
-    floors = {
-        target: float(feasible.guarded[fitted.domains.index(target)] * (1 + more) ** (-1 / a))
-        for target, more, a in zip(fitted.targets, feasible.allowed, alpha, strict=True)
-        if np.isfinite(more) and a > 0
-    }
-    try:
-        asked.tightened(floors).resolve(fitted, budget, reference)
-    except InfeasibleError as error:
-        raise InfeasibleError(f"with the floors that the guardrails come to, {error}") from error
-    return feasible
-
-
-def _solve(problem: MixtureProblem, method: Method, arguments: MixtureArguments) -> np.ndarray:
-    with jax.enable_x64(True):
-        return np.asarray(_optimum(problem.law, method, problem.objective, arguments))
-
-
-def _best(law: Law, method: Method, objective: Objective, arguments: MixtureArguments) -> Any:
-    coefficients, budget, weights, feasible = arguments
-    return optimal_proportions(
-        law, coefficients, budget, weights, method=method, constraints=feasible,
-        objective=objective,
-    )  # fmt: skip
-
-
-_optimum = jit(_best, static_argnums=(0, 1, 2))
-
-
-def _refuse_infeasible(
-    fitted: Fit, asked: Constraints, problem: MixtureProblem, arguments: MixtureArguments,
-    mixture: np.ndarray,
-) -> None:  # fmt: skip
-    """Raise unless there is a mixture, naming the guardrails that cannot be kept together."""
-    if np.all(np.isfinite(mixture)):
-        return
-    if arguments.feasible.allowed is None:
-        raise ValueError("no finite optimum: a counted target has no finite loss in the set.")
-    losses = fitted.predict_points(np.asarray(arguments.feasible.guarded)[None], arguments.budget)
-    counted = np.isfinite(arguments.feasible.allowed)
-    limit = np.where(counted, losses[0] * (1 + np.where(counted, arguments.feasible.allowed, 0)), 1)
-    closest = _solve(
-        MixtureProblem(fitted.law, "worst"), "gradient",
-        arguments._replace(
-            weights=np.where(counted, 1 / limit, 0.0),
-            feasible=dataclasses.replace(arguments.feasible, allowed=None, guarded=None, pull=None,
-                                         pull_to=None),
-        ),
-    )  # fmt: skip
-    with jax.enable_x64(True):
-        rows = np.asarray(guarded_rows(fitted.law, jnp.asarray(closest), arguments))
-    broken = [f"{t} {100 * r:.2g} %" for t, r in zip(fitted.targets, rows, strict=True) if r > 1e-9]
-    raise InfeasibleError(
-        "guardrail: no mixture within the other constraints keeps them all; the closest exceeds "
-        f"what is allowed of {', '.join(broken)}. Allow more, or relax the other constraints."
-    )

@@ -3,19 +3,12 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import FAR, Fit
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
-from bimix_jax.laws.law import Law
-from bimix_jax.mixture.counted import counted_weights
-from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
+from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.remarks import SCOPE
 
 if TYPE_CHECKING:
@@ -89,18 +82,22 @@ def optimal_path(
     ((25, 7), True)
     """
     at = _budgets(fitted, budgets)
-    counted, uncounted = counted_weights(fitted, weights)
-    found = _solved(fitted, fitted.coefficients, at, counted, constraints)
+    decision = Decision.of(fitted, float(at[0]), weights, constraints)
+    # The set of mixtures may change its form along the path, so each budget is a call.
+    steps = [decision.at(float(budget)) for budget in at]
+    best = np.stack([step.solve() for step in steps])
+    counted = decision.weights > 0
     index = pd.Index(at, name=fitted.unit)
     domains = list(fitted.domains)
-    mixtures = pd.DataFrame(found[0], index=index, columns=domains)
-    losses = pd.DataFrame(found[1], index=index, columns=list(fitted.targets))
-    low, high = _bands(fitted, bootstrap, at, counted, constraints, level)
+    mixtures = pd.DataFrame(best, index=index, columns=domains)
+    predicted = fitted.predict_points(best, at)
+    losses = pd.DataFrame(predicted, index=index, columns=list(fitted.targets))
+    low, high = _bands(steps, bootstrap, level)
     return OptimalPath(
         mixtures=mixtures,
         losses=losses,
         objective=pd.Series(
-            np.average(found[1][:, counted > 0], axis=1, weights=counted[counted > 0]), index,
+            np.average(predicted[:, counted], axis=1, weights=decision.weights[counted]), index,
             name="objective",
         ),
         low=None if low is None else pd.DataFrame(low, index=index, columns=domains),
@@ -110,7 +107,7 @@ def optimal_path(
         unit=fitted.unit,
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(float(at.max())), *_movement(mixtures), *uncounted,
+            *fitted.notes_on_budget(float(at.max())), *_movement(mixtures), *decision.notes,
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -140,59 +137,16 @@ def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bands(
-    fitted: Fit,
-    bootstrap: "Bootstrap | None",
-    at: np.ndarray,
-    weights: np.ndarray,
-    constraints: "Constraints | None",
-    level: float,
+    steps: list[Decision], bootstrap: "Bootstrap | None", level: float
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     if bootstrap is None:
         return None, None
-    theirs = bootstrap.fitted
+    fitted, theirs = steps[0].fitted, bootstrap.fitted
     if (theirs.law, theirs.domains, theirs.targets) != (fitted.law, fitted.domains, fitted.targets):
         raise ValueError(
             f"bootstrap: of {theirs.law.label} on {', '.join(theirs.targets)}; expected "
             f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
         )
-    drawn = _solved(fitted, bootstrap.resampled.coefficients, at, weights, constraints)[0]
-    lost = np.any(bootstrap.failed & (weights > 0), axis=1)
+    drawn = np.stack([s.over(bootstrap.resampled.coefficients) for s in steps], axis=-2)
+    lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)
     return bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)
-
-
-def _solved(
-    fitted: Fit, coefficients: Coefficients, budgets: np.ndarray, weights: np.ndarray,
-    constraints: "Constraints | None" = None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Mixtures (…, budgets, domains) and losses (…, budgets, targets) of coefficients (…,)."""
-    found = []
-    for budget in map(float, budgets):
-        # The set of mixtures may change its form along the path, so each budget is a call.
-        allowed = None if constraints is None else constraints.resolve(fitted, budget)
-        method = resolve_method(fitted.law, "auto", feasible=allowed)
-        with jax.enable_x64(True):
-            both = _at_budget(
-                fitted.law, method, coefficients, np.asarray(budget), weights, allowed
-            )
-            found.append(jax.tree.map(np.asarray, both))
-    mixtures, losses = (np.stack(values, axis=-2) for values in zip(*found, strict=True))
-    return mixtures, losses
-
-
-def _optimum_at(
-    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array,
-    allowed: Any,
-) -> tuple[Array, Array]:  # fmt: skip
-    def best(one: Coefficients) -> tuple[Array, Array]:
-        counted = one._replace(amplitudes=jnp.where(weights[:, None] > 0, one.amplitudes, 0.0))
-        mixture = optimal_proportions(
-            law, counted, budget, weights, method=method, constraints=allowed
-        )
-        return mixture, predict_losses(law, one, mixture[None], budget)[0]
-
-    if coefficients.exponents.ndim == 2:
-        return best(coefficients)
-    return jax.lax.map(best, coefficients, batch_size=64)
-
-
-_at_budget = jit(_optimum_at, static_argnums=(0, 1))

@@ -20,6 +20,7 @@ from bimix_jax.mixture.objective import (
     MixtureProblem,
     Objective,
     guarded_rows,
+    used_coefficients,
 )
 from bimix_jax.mixture.roots import decreasing_root
 
@@ -51,7 +52,8 @@ def optimal_proportions(
         law: the law the coefficients belong to; static under jit.
         coefficients: with axis (targets,), as `fit_arrays` returns them for several targets.
         budget: () in the unit of the coefficients' scale.
-        weights: (targets,) ≥ 0; default 1 each.
+        weights: (targets,) ≥ 0; default 1 each. What else is known of a target of weight 0 that
+            is not guarded changes nothing, be it nan.
         method: "exact" for laws of the form K·r_own^−α, "gradient" for any law, "auto" for the
             first that applies.
         constraints: what `Constraints.resolve` or `feasible_set` made; default the whole simplex.
@@ -82,6 +84,8 @@ def optimal_proportions(
     allowed = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), allowed)
     shared = _share_own(coefficients.own)
     arguments = MixtureArguments(coefficients, budget, weights, allowed)
+    coefficients = used_coefficients(arguments)
+    arguments = arguments._replace(coefficients=coefficients)
     if resolve_method(law, method, shared, allowed, objective) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
         if objective == "mean":

@@ -1,7 +1,7 @@
 """What one more point of a domain does to every loss."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.counted import counted_weights
-from bimix_jax.mixture.path import optimal_path
+from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.remarks import SCOPE
 from bimix_jax.names import align_mixtures
+
+if TYPE_CHECKING:
+    from bimix_jax.mixture.constraints import Constraints
 
 POINT = 0.01
 """One percentage point of the mixture."""
@@ -54,7 +56,12 @@ class Sensitivity:
 
 
 def sensitivity(
-    fitted: Fit, mixture: Any = None, budget: float | None = None, weights: Any = None
+    fitted: Fit,
+    mixture: Any = None,
+    budget: float | None = None,
+    weights: Any = None,
+    *,
+    constraints: "Constraints | None" = None,
 ) -> Sensitivity:
     """What one more percentage point of each domain does to every predicted loss.
 
@@ -67,8 +74,10 @@ def sensitivity(
         mixture: where, naming every domain; default the one that `optimize_mixture` recommends.
         budget: in the fit's unit; default the sweep's largest.
         weights: by target, of the mean, as `optimize_mixture` takes them.
+        constraints: likewise, of the mixture that is recommended.
 
     Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints.
         ValueError: on unknown names, several mixtures, or a budget that is not positive.
 
     >>> import bimix_jax as bx
@@ -77,10 +86,10 @@ def sensitivity(
     >>> bool(moves.nats.loc["python", "python"] < 0 < moves.nats.loc["python", "essay"])
     True
     """
-    at = float(fitted.check_budget(budget))
-    counted, uncounted = counted_weights(fitted, weights)
+    decision = Decision.of(fitted, budget, weights, constraints)
+    at, counted = decision.budget, decision.weights
     if mixture is None:
-        mixture = optimal_path(fitted, at, weights).mixtures.iloc[0]
+        mixture = decision.solve()
     shares = align_mixtures(mixture, fitted.domains)[0]
     if len(shares) != 1:
         raise ValueError(f"mixture holds {len(shares)} mixtures; expected one.")
@@ -100,7 +109,7 @@ def sensitivity(
         unit=fitted.unit,
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(at), *_alone(shares[0], domains), *uncounted,
+            *fitted.notes_on_budget(at), *_alone(shares[0], domains), *decision.notes,
             *fitted.messages(),
         ),
     )  # fmt: skip

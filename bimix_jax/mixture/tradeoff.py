@@ -4,18 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
-from bimix_jax.laws.law import Law
 from bimix_jax.mixture.counted import counted_weights
-from bimix_jax.mixture.proportions import Method, optimal_proportions, resolve_method
+from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.remarks import SCOPE
 
 if TYPE_CHECKING:
@@ -110,15 +104,13 @@ def tradeoff(
     >>> bool(front["first"].is_monotonic_increasing), bool(front["second"].is_monotonic_decreasing)
     (True, True)
     """
-    at = float(fitted.check_budget(budget))
     groups = _groups(fitted, first, second)
     weight = _evenly_in_odds()
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
-    allowed = None if constraints is None else constraints.resolve(fitted, at)
-    method = resolve_method(fitted.law, "auto", feasible=allowed)
-    with jax.enable_x64(True):
-        found = _front(fitted.law, method, fitted.coefficients, np.asarray(at), weights, allowed)
-        mixtures, losses = (np.asarray(x) for x in found)
+    named = dict.fromkeys((*groups[0], *groups[1]), 1.0)
+    decision = Decision.of(fitted, budget, named, constraints)
+    at, mixtures = decision.budget, decision.along(weights)
+    losses = fitted.predict_points(mixtures, at)
     index = pd.Index(weight, name="weight")
     uniform = np.full((1, len(fitted.domains)), 1 / len(fitted.domains))
     beside = pd.Series(fitted.predict_points(uniform, at)[0], index=list(fitted.targets))
@@ -139,6 +131,7 @@ def tradeoff(
         notes=(
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
             *fitted.notes_on_budget(at), *_about_front(fitted, groups, losses, ignored),
+            *decision.notes, *_own_weights(decision),
             *fitted.messages(),
         ),
     )  # fmt: skip
@@ -203,22 +196,7 @@ def _about_front(
     return tuple(notes)
 
 
-def _along_weights(
-    law: Law, method: Method, coefficients: Coefficients, budget: Array, weights: Array,
-    allowed: Any,
-) -> tuple[Array, Array]:  # fmt: skip
-    """Mixtures (points, domains) and losses (points, targets)."""
-
-    def at(weights: Array) -> tuple[Array, Array]:
-        counted = coefficients._replace(
-            amplitudes=jnp.where(weights[:, None] > 0, coefficients.amplitudes, 0.0)
-        )
-        mixture = optimal_proportions(
-            law, counted, budget, weights, method=method, constraints=allowed
-        )
-        return mixture, predict_losses(law, coefficients, mixture[None], budget)[0]
-
-    return jax.vmap(at)(weights)
-
-
-_front = jit(_along_weights, static_argnums=(0, 1))
+def _own_weights(decision: Decision) -> tuple[str, ...]:
+    if decision.asked.weights is None:
+        return ()
+    return ("The weights of the constraints do not count: each group is a plain mean.",)

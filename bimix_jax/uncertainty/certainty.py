@@ -12,18 +12,14 @@ from jax import Array
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.feasible import FeasibleSet
+from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
-from bimix_jax.mixture.optimize import optimize_mixture
+from bimix_jax.mixture.optimize import optimum_of
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.mixture.proportions import Method, optimal_proportions
+from bimix_jax.mixture.proportions import Method
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
-
-CHUNK = 50
-"""Resamples whose optima are searched side by side."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,13 +170,14 @@ def certainty(
             'objective is "budget", whose certainty is not known here; expected "mean", "worst" or '
             "a function."
         )
-    best = optimize_mixture(
-        bootstrap.fitted, budget, weights, method, reference, constraints=constraints,
-        objective=objective,
+    decision = Decision.of(
+        bootstrap.fitted, budget, weights, constraints, reference=reference, objective=objective,
+        method=method,
     )  # fmt: skip
-    counted = best.weights.to_numpy() > 0
-    resampled = _decided(bootstrap, bootstrap.resampled.coefficients, best, objective)
-    left_out = _decided(bootstrap, bootstrap.left_out.coefficients, best, objective)
+    best = optimum_of(decision, getattr(objective, "__name__", str(objective)))
+    counted = decision.weights > 0
+    resampled = _decided(decision, bootstrap.resampled.coefficients, best)
+    left_out = _decided(decision, bootstrap.left_out.coefficients, best)
     failed = np.any(bootstrap.failed[:, counted], axis=1)
     mixtures, values, judged = _without(resampled, failed)
     sure = Certainty(
@@ -196,47 +193,32 @@ def certainty(
     return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
 
 
-def _decided(
-    bootstrap: Bootstrap, coefficients: Coefficients, best: Optimum, objective: Objective
-) -> tuple:
+def _decided(decision: Decision, coefficients: Coefficients, best: Optimum) -> tuple:
     """What every resample finds, arrays with a leading axis (resamples,).
 
     Its optimum (domains,), its objectives (3,) of the reference, the recommended mixture and its
     optimum, and the objective () that the fit to the whole sweep predicts for its optimum.
     """
-    fitted = bootstrap.fitted
-    feasible = best.constraints.resolve(fitted, best.budget, best.reference.to_numpy())
+    own = decision.over(coefficients)
     with jax.enable_x64(True):
-        found = _decide(
-            fitted.law, best.method, objective, fitted.coefficients, coefficients,
-            np.asarray(best.budget), best.weights.to_numpy(), feasible,
-            np.stack([best.reference, best.mixture]),
+        values, judged = _judge(
+            decision.problem, coefficients, decision.arguments,
+            np.stack([best.reference, best.mixture]), own,
         )  # fmt: skip
-    return tuple(np.asarray(part) for part in found)
+    return own, np.asarray(values), np.asarray(judged)
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
-def _decide(
-    law: Law, method: Method, objective: Objective, fitted: Coefficients,
-    coefficients: Coefficients, budget: Array, weights: Array, feasible: FeasibleSet,
-    mixtures: Array,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    problem = MixtureProblem(law, objective)
-    needed = (weights > 0) | (feasible.allowed is not None)
+@functools.partial(jit, static_argnums=0)
+def _judge(
+    problem: MixtureProblem, coefficients: Coefficients, arguments: MixtureArguments,
+    mixtures: Array, own: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    def one(drawn: Coefficients, own: Array) -> tuple[Array, Array]:
+        theirs = arguments._replace(coefficients=drawn)
+        values = [problem.objective_of(mixture, theirs) for mixture in (*mixtures, own)]
+        return jnp.stack(values), problem.objective_of(own, arguments)
 
-    def value(of: Coefficients, mixture: Array) -> Array:
-        return problem.objective_of(mixture, MixtureArguments(of, budget, weights, feasible))
-
-    def one(drawn: Coefficients) -> tuple[Array, Array, Array]:
-        counted = jnp.where(needed[:, None], drawn.amplitudes, 0.0)
-        own = optimal_proportions(
-            law, drawn._replace(amplitudes=counted), budget, weights, method=method,
-            constraints=feasible, objective=objective,
-        )  # fmt: skip
-        values = [value(drawn, mixture) for mixture in (*mixtures, own)]
-        return own, jnp.stack(values), value(fitted, own)
-
-    return jax.lax.map(one, coefficients, batch_size=CHUNK)
+    return jax.vmap(one)(coefficients, own)
 
 
 def _without(parts: tuple, failed: np.ndarray) -> tuple:

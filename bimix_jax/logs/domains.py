@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -24,8 +25,10 @@ from bimix_jax.tables import (
     prefixed,
 )
 
-EXACT = 1e-3
-"""Shares that sum to a whole this closely (relative) do so by what they are: they are rounded."""
+EXACT = 1e-6
+"""Amounts that sum to a whole this closely (relative) do so by what they are."""
+ROUNDED = 1e-3
+"""Shares of three or more digits sum to a whole this closely."""
 MOST_OTHERS = 12
 """Columns of which every subset is tried as domains that no loss is called like."""
 LABELS = {*RUN_COLUMNS, *RUN_KEYS, *BUDGET_COLUMNS, "seed"}
@@ -36,6 +39,10 @@ SETTING = re.compile(
     re.I,
 )
 """Columns of these names are settings, times or totals unless their values show otherwise."""
+
+
+Holds = Callable[[Sequence[str]], bool]
+"""What is asked of a set of columns."""
 
 
 class Domains(NamedTuple):
@@ -88,8 +95,8 @@ def domains_of(
 
 
 REMEDY = (
-    "Name the domains with domains= (--domain, several times), or what their columns begin with "
-    "with mixture_prefix= (--mixture-prefix)."
+    "List the domains with domains= (--domain, several times), or give what their columns begin "
+    "with as mixture_prefix= (--mixture-prefix)."
 )
 
 
@@ -120,14 +127,11 @@ class _Way:
     called: list[str]
     """the columns that are called like targets"""
 
-    @property
-    def others(self) -> list[str]:
-        return [c for c in self.names if c not in self.called]
-
-    @property
-    def plain(self) -> list[str]:
-        """The columns but those that have the name of a label or a setting, and are no targets."""
-        return [c for c in self.names if c in self.called or not _is_label(self.names[c])]
+    def pools(self, varying: set[str]) -> list[list[str]]:
+        """The other columns: those that may be domains and vary, all that may be, and all."""
+        others = [c for c in self.names if c not in self.called]
+        plain = [c for c in others if not _is_label(self.names[c])]
+        return [[c for c in plain if c in varying], plain, others]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,86 +141,82 @@ class _Amounts:
     values: dict[str, np.ndarray]
     """column → its amounts, (rows,)"""
 
+    @property
+    def varying(self) -> set[str]:
+        return {c for c, cells in self.values.items() if np.ptp(cells) > 0}
+
     def sums(self, columns: Sequence[str]) -> np.ndarray:
         return np.sum([self.values[c] for c in columns], axis=0)
 
-    def are_whole(self, columns: Sequence[str], tolerance: float = EXACT) -> bool:
-        """Whether they sum to 1 or to 100 in every row, though not all are constant."""
+    def are_whole(self, columns: Sequence[str], tolerance: float) -> bool:
+        """Whether they sum to 1 or to 100 in every row."""
         sums = self.sums(columns)
-        vary = any(np.ptp(self.values[c]) > 0 for c in columns)
-        return vary and any(
-            bool(np.all(np.abs(sums / whole - 1) <= tolerance)) for whole in (1.0, 100.0)
-        )
-
-    def are_nearly_whole(self, columns: Sequence[str]) -> bool:
-        """The same of shares that are rounded to few digits."""
-        return self.are_whole(columns, SUM_TOLERANCE)
+        return any(bool(np.all(np.abs(sums / whole - 1) <= tolerance)) for whole in (1.0, 100.0))
 
     def sum_alike(self, columns: Sequence[str]) -> bool:
         """Whether they sum to the same in every row, though each of them varies."""
         sums = self.sums(columns)
-        vary = all(np.ptp(self.values[c]) > 0 for c in columns)
-        return vary and bool(np.ptp(sums) <= EXACT * np.median(sums))
+        return self.varying >= set(columns) and bool(np.ptp(sums) <= EXACT * np.median(sums))
 
     def have_total(self, columns: Sequence[str]) -> bool:
         """Whether another column is their sum, in every row."""
         sums, others = self.sums(columns), [c for c in self.values if c not in columns]
-        return any(np.allclose(self.values[c], sums, rtol=EXACT, atol=0) for c in others)
+        return any(np.allclose(self.values[c], sums, rtol=ROUNDED, atol=0) for c in others)
 
 
 def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
     ways = _ways(list(amounts.values), targets)
-    for search, holds in (
-        (_usual, amounts.are_whole),
-        (_unusual, amounts.are_whole),
-        (_without_one, amounts.are_whole),
-        (_usual, amounts.sum_alike),
-        (_unusual, amounts.sum_alike),
-        (_usual, amounts.are_nearly_whole),
-        (_usual, amounts.have_total),
-        (_without_one, amounts.have_total),
+    for holds, exact in (
+        (partial(amounts.are_whole, tolerance=EXACT), True),
+        (amounts.sum_alike, True),
+        (partial(amounts.are_whole, tolerance=ROUNDED), False),
+        (partial(amounts.are_whole, tolerance=SUM_TOLERANCE), False),
+        (amounts.have_total, True),
     ):
         for way in ways:
-            found = [columns for columns in search(way, amounts) if holds(columns)]
-            fewest = max if holds == amounts.are_nearly_whole else min
-            least = [columns for columns in found if len(columns) <= fewest(map(len, found))]
-            if len(least) == 1:
-                return _domains(amounts, way, least[0], of_sums=True)
-            if least:
+            found = _choice(amounts, way, holds, exact)
+            if len(found) > 1:
                 raise _undecided(amounts, way, name)
+            if found:
+                return _domains(amounts, way, found[0], of_sums=True)
     alone = next(way for way in ways if all(c == n for c, n in way.names.items()))
     way = next((way for way in ways if len(way.called) > 1), alone)
-    constant = [c for c in way.plain if np.ptp(amounts.values[c]) == 0]
-    if len(way.plain) < 2 or ((constant or way.called) and way.plain != way.called):
+    varying, plain, _ = way.pools(amounts.varying)
+    found = [way.called] if way.called and not plain else [plain] if not way.called else []
+    if not found or len(found[0]) < 2 or varying != plain:
         raise _undecided(amounts, way, name)
-    return _domains(amounts, way, way.plain, of_sums=False)
+    return _domains(amounts, way, found[0], of_sums=False)
 
 
-def _usual(way: _Way, amounts: _Amounts) -> Iterator[list[str]]:
-    """The columns that are called like targets, without and with all others that may be domains."""
-    sets = [way.called, way.plain] if way.called else [way.plain]
-    yield from (s for i, s in enumerate(sets) if len(s) > 1 and s not in sets[:i])
+def _choice(amounts: _Amounts, way: _Way, holds: Holds, exact: bool) -> list[list[str]]:
+    """The sets of columns that hold, of the first kind of sets of which some do.
+
+    They hold the columns that are called like targets and as few others as possible; where sums
+    are rounded, others may be too small to tell. Without such columns, as many as possible.
+    """
+    zero = {c for c, cells in amounts.values.items() if not cells.any()}
+    for pool in way.pools(amounts.varying):
+        sets = _sets(way.called, [c for c in pool if c not in zero])
+        found = [columns for columns in sets if len(columns) > 1 and holds(columns)]
+        if found:
+            size = (min if way.called else max)(map(len, found))
+            return [s for s in found if len(s) == size] if exact or not way.called else found
+    left = [[c for c in way.called if c != one] for one in way.called]
+    return [columns for columns in left if len(columns) > 1 and holds(columns)]
 
 
-def _unusual(way: _Way, amounts: _Amounts) -> Iterator[list[str]]:
-    """The columns that are called like targets, with some of the others."""
-    others = [c for c in way.others if amounts.values[c].any()]
-    if len(others) > MOST_OTHERS:
-        return
-    for count in range(len(others) + 1):
-        for some in combinations(others, count):
-            if len(way.called) + count > 1:
-                yield [*way.called, *some]
-
-
-def _without_one(way: _Way, amounts: _Amounts) -> Iterator[list[str]]:
-    yield from ([c for c in way.plain if c != one] for one in way.plain if len(way.plain) > 2)
+def _sets(called: list[str], others: list[str]) -> Iterator[list[str]]:
+    """The columns that are called like targets with some of the others."""
+    counts = range(len(others) + 1) if len(others) <= MOST_OTHERS else (0, len(others))
+    for count in counts:
+        yield from ([*called, *some] for some in combinations(others, count))
 
 
 def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) -> Domains:
     """The columns found, in the order of the table, with those that no run has anything of."""
     within = not way.called or any(c != n for c, n in way.names.items())
-    empty = [c for c in way.plain if within and not amounts.values[c].any()]
+    plain = way.pools(amounts.varying)[1]
+    empty = [c for c in plain if within and not amounts.values[c].any()]
     names = {c: n for c, n in way.names.items() if c in found or c in empty}
     others = [c for c in amounts.values if c not in names]
     told = [c for c in others if not (of_sums and _is_usual_label(c))]
@@ -224,12 +224,15 @@ def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) 
 
 
 def _undecided(amounts: _Amounts, way: _Way, name: str) -> SweepError:
-    sums = amounts.sums(way.plain or list(way.names))
-    like = f"{listed(way.called)} are called like targets" if way.called else "none is a target"
+    _, plain, others = way.pools(amounts.varying)
+    others = plain or others
+    told = [f"{listed(way.called)} are called like targets"] if way.called else []
+    told += [f"{listed(others)} may be domains{', too' if way.called else ''}"] if others else []
+    sums = amounts.sums([*way.called, *others])
     return SweepError(
-        f"{name}: which columns are domains is not clear. Of the columns of numbers, "
-        f"{listed(amounts.values)}, {like}; together they sum to {sums.min():.4g}-{sums.max():.4g} "
-        f"per run, not to 1 or 100. {REMEDY}"
+        f"{name}: it is not clear which columns of numbers are domains. {' and '.join(told)}, but "
+        "no choice of them alone sums to 1, to 100 or to the same in every run (all: "
+        f"{sums.min():.4g}-{sums.max():.4g}). {REMEDY}"
     )
 
 

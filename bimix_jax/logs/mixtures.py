@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SUM_TOLERANCE, SweepError
-from bimix_jax.logs.amounts import are_amounts, checked_amounts
+from bimix_jax.logs.amounts import EXPECTED, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of
 from bimix_jax.logs.history import label_of
 from bimix_jax.logs.run_labels import note_of_labels, run_column, same_runs
@@ -82,20 +82,24 @@ def _note_of_others(others: Sequence[str]) -> str:
 
 def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]:
     """A table with a column per run as one with a row per run."""
-    lists = runs.lists
-    if any(same_runs(logged, _texts(cells)) for cells in lists.values()) or not lists:
+    known = _most_known(runs, logged)
+    names = next((c for c in names_of(runs.table) if not are_amounts(runs.table[c])), None)
+    if 2 * known > len(logged) or names is None:
         return runs, []
-    table, names = runs.table, next((c for c in lists if not are_amounts(runs.table[c])), None)
-    if names is None or table[names].isna().any() or table[names].duplicated().any():
+    if runs.table[names].isna().any() or runs.table[names].duplicated().any():
         return runs, []
-    turned = runs._replace(table=table.set_index(names).T.reset_index(names="\0run"))
-    if not any(same_runs(logged, _texts(cells)) for cells in turned.lists.values()):
+    flat = runs.table.set_index(names).T
+    label = "index" if "index" not in flat else "\0index"
+    turned = runs._replace(table=flat.reset_index(names=label))
+    if _most_known(turned, logged) <= known:
         return runs, []
     return turned, [f"{runs.name} has a column per run; it was read with a row per run."]
 
 
-def _texts(cells: np.ndarray) -> list[str]:
-    return [cell for cell in cells if isinstance(cell, str)]
+def _most_known(runs: RunTable, logged: Sequence[str]) -> int:
+    """How many runs of the logs one column names, at most."""
+    lists = ([cell for cell in cells if isinstance(cell, str)] for cells in runs.lists.values())
+    return max((len(same_runs(logged, cells)) for cells in lists), default=0)
 
 
 def _labelled(runs: RunTable, run: str, logged: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -153,7 +157,8 @@ def _spread(
             "domain in every row."
         )
     names = table[domain].astype(str)
-    renamed = unified(names.tolist(), table[run].tolist())
+    often = names.map(names.value_counts()).sort_values(ascending=False, kind="stable").index
+    renamed = unified(names[often].tolist(), table[run][often].tolist())
     table = table.assign(**{domain: names.map(lambda n: renamed.get(n, n))})
     twice = table.duplicated([run, domain], keep=False)
     if twice.any():
@@ -177,6 +182,12 @@ def _wide(
     table: pd.DataFrame, run: str, domains: dict[str, str], runs: RunTable
 ) -> tuple[pd.DataFrame, list[str]]:
     """One row a run; of domains spelled in two ways, of which each run has one, one column."""
+    empty = [(row, c) for row, c in sorted(runs.nulls) if c in domains and row in table.index]
+    if empty:
+        raise SweepError(
+            f"{runs.name}: run {table[run][empty[0][0]]} has {empty[0][1]} = null; expected "
+            f"{EXPECTED}."
+        )
     wide = table.set_index(run)[list(domains)].rename(columns=domains)
     wide, notes = _once(wide, table.index, runs.name)
     there = [(c, r) for c in names_of(wide) for r in wide.index[wide[c].notna() & (wide[c] != 0)]]
@@ -201,7 +212,8 @@ def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, 
         )
     again = int(wide.index.duplicated().sum())
     kept = wide[~wide.index.duplicated()]
-    return kept, [f"{again} rows of {name} name a run again with the same mixture: left out."]
+    counted = f"{again} rows" if again > 1 else "1 row"
+    return kept, [f"{name}: {counted} left out that said the mixture of a run again."]
 
 
 def _lonely(wide: pd.DataFrame) -> list[str]:
@@ -224,8 +236,10 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
     values = np.column_stack([checked_amounts(wide[column], name) for column in wide])
     total = values.sum(axis=1)
     shares = pd.DataFrame(values, index=wide.index, columns=[str(c) for c in wide.columns])
-    if min(abs(np.median(total) / whole - 1) for whole in (1.0, 100.0)) <= SUM_TOLERANCE:
-        return shares, []  # read_sweep checks them
+    for whole in (1.0, 100.0):
+        if abs(np.median(total) / whole - 1) <= SUM_TOLERANCE:
+            _check_sums(wide.index, total, whole, name)
+            return shares, []  # read_sweep normalises them
     empty = wide.index[total == 0]
     if len(empty):
         raise SweepError(f"{name}: the amounts of {listed(empty)} are all 0; fill them in.")
@@ -234,3 +248,13 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
         "run were divided by their sums."
     )
     return shares.div(total, axis=0), [note]
+
+
+def _check_sums(runs: pd.Index, total: np.ndarray, whole: float, name: str) -> None:
+    wrong = np.abs(total / whole - 1) > SUM_TOLERANCE
+    if wrong.any():
+        found = [f"{run} {sum_:.4g}" for run, sum_ in zip(runs[wrong], total[wrong], strict=True)]
+        raise SweepError(
+            f"{name}: the proportions of {len(found)} of {len(runs)} runs do not sum to {whole:g} "
+            f"({listed(found)}). Check for a missing domain, or divide each row by its sum."
+        )

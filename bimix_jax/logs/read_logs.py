@@ -101,7 +101,10 @@ def read_logs(
     """
     besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
     found = find_files([logs] if isinstance(logs, (str, Path)) else logs, form, besides)
-    runs, asked = _run_table(mixtures, found[0]), Asked(mixture_prefix, domains)
+    runs, asked = (
+        _run_table(mixtures, found[0]),
+        Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains),
+    )
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
     wanted = Wanted(loss_pattern or "", tokens_key, prefix)
     keys = Keys(run_key, step_key, runs is not None and run_key in runs.table, tokens_key)

@@ -12,6 +12,7 @@ from bimix_jax.checks import SweepError
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in
+from bimix_jax.logs.pieces import files_notes
 from bimix_jax.logs.points import one_row_a_step
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 
@@ -87,14 +88,21 @@ def read_rows(
     targets = wanted.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
     check_some_match(targets, seen, wanted.pattern)
-    _check(parts, targets)
+    _check(parts, targets, wanted.prefix)
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
-    notes = [*wanted.loose_note(targets), *step_notes(parts, chosen), *_written_notes(parts)]
+    notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
+    notes += [*step_notes(parts, chosen), *_written_notes(parts)]
     return Rows(_stacked(parts), targets, text, notes)
 
 
-def _check(parts: Sequence[History], targets: dict[str, str]) -> None:
+def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:
     for part in parts:
+        for column in [c for c in part.text if prefix is not None and c.startswith(prefix)]:
+            run, cell = part.text[column]
+            raise SweepError(
+                f"column {column}: run {run} has {cell!r}; expected a proportion, a number. Take "
+                "another beginning with mixture_prefix= (--mixture-prefix), or mend the log."
+            )
         for column in [c for c in targets if c in part.text]:
             run, cell = part.text[column]
             raise SweepError(

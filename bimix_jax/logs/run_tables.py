@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
+from pyarrow import types
 
 from bimix_jax.checks import SweepError
 from bimix_jax.files import check_readable
 from bimix_jax.logs.history import label_of
-from bimix_jax.nested import read_json, read_toml
-from bimix_jax.tables import Source, listed, name_of, names_of, read_table
+from bimix_jax.nested import decoded, parse_json, read_json, read_toml
+from bimix_jax.tables import Source, listed, names_of, read_table
 
 NAMES = ("name", "domain", "source", "dataset", "id")
 AMOUNTS = (
@@ -33,6 +35,8 @@ class RunTable(NamedTuple):
     table: pd.DataFrame
     sparse: bool = False
     """whether a domain that a run does not name is one that it has none of"""
+    nulls: frozenset[tuple[int, str]] = frozenset()
+    """(row, column) of cells that are named, and empty all the same"""
 
     @property
     def lists(self) -> dict[str, np.ndarray]:
@@ -57,17 +61,32 @@ def read_runs(source: Runs) -> RunTable:
     1   b          NaN           2.0
     """
     if isinstance(source, pd.DataFrame):
-        return _flat("The DataFrame", _with_index(source), False)
+        return _of_frame(_with_index(source), "The DataFrame")
     if isinstance(source, Mapping):
         return _of_document(source, "The mapping of runs")
     ending = Path(source).suffix.lower()
     if ending not in DOCUMENTS:
-        return _flat(name_of(source), read_table(source), False)
+        table = read_table(source)
+        nested = _nested_parquet(Path(source)) if ending == ".parquet" else None
+        return RunTable(str(source), _without_blank(table)) if nested is None else nested
     try:
         document = DOCUMENTS[ending](Path(source))
     except (ValueError, OSError) as error:
         raise SweepError(str(error)) from error
     return _of_document(document, str(source))
+
+
+def _nested_parquet(path: Path) -> RunTable | None:
+    """A Parquet file whose cells are structures or lists of them; None if none are."""
+    if not any(types.is_nested(field.type) for field in pyarrow.parquet.read_schema(path)):
+        return None
+    return _of_document(pyarrow.parquet.read_table(path).to_pylist(), str(path), nulls=False)
+
+
+def _of_frame(frame: pd.DataFrame, name: str) -> RunTable:
+    if any(frame[c].map(_is_nested).any() for c in frame if frame[c].dtype == object):
+        return _of_document(frame.to_dict("records"), name, nulls=False)
+    return RunTable(name, _without_blank(read_table(frame)))
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +95,9 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
     labels = not pd.api.types.is_numeric_dtype(frame.index)
     if unnamed and labels and "index" not in frame:
         frame = frame.rename_axis("index")
-    return read_table(frame)
+    if all(level is None for level in frame.index.names):
+        return frame
+    return frame.reset_index()
 
 
 def _yaml(path: Path) -> Any:
@@ -90,12 +111,23 @@ def _yaml(path: Path) -> Any:
     text = check_readable(path, EXPECTED).read_text(encoding="utf-8-sig")
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not complete YAML: {reason}.") from error
 
 
+def _json_lines(path: Path) -> Any:
+    lines = decoded(check_readable(path, EXPECTED).read_bytes(), str(path)).split("\n")
+    return [
+        parse_json(line, f"{path}, line {i}", unique=True)
+        for i, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+
+
 DOCUMENTS = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
     ".json": lambda path: read_json(path, EXPECTED),
     ".toml": lambda path: read_toml(path, EXPECTED),
     ".yaml": _yaml,
@@ -103,14 +135,18 @@ DOCUMENTS = {
 }
 
 
-def _of_document(document: Any, name: str) -> RunTable:
+def _of_document(document: Any, name: str, nulls: bool = True) -> RunTable:
+    """A table of a document; `nulls` tells apart what is empty and what is not named."""
     rows = _rows(document)
     if rows is None:
         raise SweepError(
             f"{name}: expected an object of run → {{domain: amount}}, or a list of runs, but found "
             f"{_shape(document)}."
         )
-    return _flat(name, pd.DataFrame(rows), True)
+    flat = [dict(_leaves(row, "")) for row in rows]
+    empty = {(i, key) for i, row in enumerate(flat) for key, cell in row.items() if cell is None}
+    table = _without_blank(read_table(pd.DataFrame(flat)))
+    return RunTable(name, table, True, frozenset(empty if nulls else ()))
 
 
 def _rows(document: Any) -> list[dict[str, Any]] | None:
@@ -150,16 +186,6 @@ def _shape(document: Any) -> str:
     if isinstance(document, Mapping):
         return f"an object of {listed(document) or 'nothing'}"
     return f"a list of {len(document)}" if isinstance(document, list) else repr(document)[:40]
-
-
-def _flat(name: str, table: pd.DataFrame, sparse: bool) -> RunTable:
-    """The table with what is nested in its cells as columns of their own, and no empty rows."""
-    nested = [c for c in table.columns if table[c].map(_is_nested).any()]
-    if nested:
-        rows = [dict(_leaves(row, "")) for row in table.to_dict("records")]
-        table, sparse = pd.DataFrame(rows), True
-    table = read_table(table.set_axis(table.columns.map(str), axis=1))
-    return RunTable(name, _without_blank(table), sparse)
 
 
 def _without_blank(table: pd.DataFrame) -> pd.DataFrame:

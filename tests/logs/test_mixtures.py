@@ -1,0 +1,256 @@
+"""Tables of runs: which columns are domains, and every form that they come in."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax import SweepError
+
+RUNS = ("p", "q", "r", "s", "t")
+DOMAINS = ("news", "chat", "math")
+SHARES = np.array([[50, 30, 20], [20, 45, 35], [31, 32, 37], [62, 11, 27], [7, 58, 35]]) / 100
+WIDE = pd.DataFrame(SHARES, columns=list(DOMAINS)).assign(run=RUNS)
+LONG = WIDE.melt("run", var_name="domain", value_name="share")
+BY_RUN = WIDE.set_index("run").to_dict("index")
+SETTINGS = {"lr": 3e-4, "batch_size": 512, "wall_clock": [10.0, 11, 12, 13, 14], "all": 1.0}
+VARYING = np.array([1.0, 2, 3, 4, 5])[:, None] * 1e9
+
+
+def folder_of(place, targets=DOMAINS):
+    """A log per run: losses of the targets at two steps."""
+    place.mkdir(exist_ok=True)
+    for i, run in enumerate(RUNS):
+        columns = {f"eval/{t}/loss": [3.0 + i / 10, 2.5 + i / 10] for t in targets}
+        pd.DataFrame({"_step": [10, 20], **columns}).to_csv(place / f"{run}.csv", index=False)
+    return place
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return folder_of(tmp_path / "logs")
+
+
+def assert_right(sweep, domains=DOMAINS, notes=()):
+    assert sweep.runs == RUNS
+    assert set(sweep.domains) == set(domains)
+    np.testing.assert_allclose(sweep.mixtures[list(domains)], SHARES, atol=1e-12)
+    assert sweep.notes == tuple(notes)
+
+
+def others(*columns):
+    return (
+        f"Columns of numbers that were not taken for domains: {', '.join(columns)} (domains= or "
+        "--domain lists the domains)."
+    )
+
+
+# ---- which columns are domains -------------------------------------------------------------------
+
+
+def test_numbers_that_no_loss_has_and_that_do_not_sum_alike_are_no_domains(folder):
+    assert_right(bx.read_logs(folder, WIDE.assign(**SETTINGS)), notes=[others(*SETTINGS)])
+    small = {"eta": 6e-4, "warm": 0.01}  # within what sums may be off
+    assert_right(bx.read_logs(folder, WIDE.assign(**small)), notes=[others(*small)])
+
+
+def test_settings_stay_columns_of_the_sweep(folder):
+    sweep = bx.read_logs(folder, WIDE.assign(eta=[1, 2, 3, 4, 5], seed=7))
+    assert sweep.extra["eta"].tolist() == np.repeat([1, 2, 3, 4, 5], 2).tolist()
+    assert set(sweep.extra["seed"]) == {7}
+
+
+def test_a_domain_without_a_loss_is_one_by_its_amounts(tmp_path):
+    folder = folder_of(tmp_path / "two", DOMAINS[:2])
+    assert_right(bx.read_logs(folder, WIDE.assign(eta=3e-4)), notes=[others("eta")])
+    tokens = WIDE.assign(**{d: WIDE[d] * 4e9 for d in DOMAINS}, eta=3e-4)
+    divided = "Mixtures given as weights that sum to 4e+09-4e+09 a run were divided by their sums."
+    assert_right(bx.read_logs(folder, tokens), notes=[others("eta"), divided])
+
+
+def test_a_total_of_tokens_is_no_domain(folder):
+    tokens = pd.DataFrame(SHARES * VARYING, columns=list(DOMAINS)).assign(run=RUNS)
+    sweep = bx.read_logs(folder, tokens.assign(everything=VARYING))
+    assert_right(sweep, notes=[others("everything"), sweep.notes[1]])
+    assert "that sum to 1e+09-5e+09 a run" in sweep.notes[1]
+
+
+def test_where_values_do_not_tell_the_domains_they_are_asked_for(folder):
+    tokens = pd.DataFrame(SHARES * VARYING, columns=list(DOMAINS)).assign(run=RUNS)
+    doubtful = tokens.assign(mystery=[3e8, 1e8, 2e8, 4e8, 1e8])
+    with pytest.raises(SweepError, match="not clear which columns") as caught:
+        bx.read_logs(folder, doubtful)
+    assert "news, chat, math are called like targets and mystery may be domains" in str(
+        caught.value
+    )
+    assert "--domain" in str(caught.value)
+    assert_right(bx.read_logs(folder, doubtful, domains=DOMAINS), notes=[
+        "Mixtures given as weights that sum to 1e+09-5e+09 a run were divided by their sums."
+    ])  # fmt: skip
+    with pytest.raises(SweepError, match="has no column maths"):
+        bx.read_logs(folder, doubtful, domains=["news", "maths"])
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["id", "name", "index", "step", "steps", "seed", "tokens", "budget", "run_id", "display_name",
+     "model", "params", "size", "lr", "total", "domain", "epoch", "NA", "null"],
+)  # fmt: skip
+@pytest.mark.parametrize("factor", [1.0, VARYING])
+def test_a_domain_that_is_called_like_a_label_is_one(tmp_path, label, factor):
+    domains = ("news", "chat", label)
+    folder = folder_of(tmp_path / "logs", domains)
+    table = pd.DataFrame(SHARES * factor, columns=list(domains))
+    table.insert(0, "run", RUNS)
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    sweep = bx.read_logs(folder, tmp_path / "runs.csv", unit="steps")
+    assert set(sweep.targets) == set(domains)
+    np.testing.assert_allclose(sweep.mixtures[list(domains)], SHARES, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "called", ["mix/{}", "{}_weight", "config.data.{}.share", "train_{}_ratio", "r_{}"]
+)
+def test_names_of_domains_stand_within_what_all_columns_share(folder, called):
+    names = {d: called.format(d) for d in DOMAINS}
+    losses = {f"eval/{d}/loss": [2.0, 2.1, 2.2, 2.3, 2.4] for d in DOMAINS}
+    sweep = bx.read_logs(folder, WIDE.rename(columns=names).assign(**losses))
+    assert_right(sweep, notes=sweep.notes)
+
+
+def test_text_where_a_target_has_its_domain_is_an_error(folder):
+    with pytest.raises(SweepError, match=r"run p has news = github \(5 cells are so\)"):
+        bx.read_logs(folder, WIDE.assign(news="github"))
+    with pytest.raises(SweepError, match="run q has chat = True"):
+        bx.read_logs(folder, WIDE.assign(chat=pd.Series([0.3, True, 0.3, 0.1, 0.5], dtype=object)))
+
+
+# ---- forms ---------------------------------------------------------------------------------------
+
+
+def document(value):
+    return lambda path: path.with_suffix(".json").write_text(json.dumps(value))
+
+
+SOURCES = [{"name": run, "sources": [{"name": d, "ratio": x} for d, x in m.items()]}
+           for run, m in BY_RUN.items()]  # fmt: skip
+FORMS = {
+    "run to shares": document(BY_RUN),
+    "within an object": document({"version": 3, "runs": BY_RUN}),
+    "list of runs": document(WIDE.to_dict("records")),
+    "list of sources": document(SOURCES),
+    "nested": document({run: {"data": {"mixture": m}, "tag": "x"} for run, m in BY_RUN.items()}),
+    "columns": document(WIDE.to_dict("list")),
+    "json lines": lambda path: path.with_suffix(".jsonl").write_text(
+        "\n".join(json.dumps({"run": run, "mixture": m}) for run, m in BY_RUN.items())
+    ),
+    "toml": lambda path: path.with_suffix(".toml").write_text(
+        "\n".join(
+            f"[{run}]\n" + "\n".join(f"{d} = {x}" for d, x in m.items())
+            for run, m in BY_RUN.items()
+        )
+    ),
+    "structures in Parquet": lambda path: pd.DataFrame(
+        {"run": RUNS, "mixture": list(BY_RUN.values())}
+    ).to_parquet(path.with_suffix(".parquet")),
+    "text with %": lambda path: WIDE.assign(
+        **{d: [f"{100 * x:.0f} %" for x in WIDE[d]] for d in DOMAINS}
+    ).to_csv(path.with_suffix(".csv"), index=False),
+    "a column per run": lambda path: WIDE.set_index("run").T.to_csv(path.with_suffix(".csv")),
+    "JSON of a frame": lambda path: path.with_suffix(".json").write_text(WIDE.to_json()),
+    "with its index": lambda path: WIDE.to_csv(path.with_suffix(".csv")),
+    "spare rows and columns": lambda path: path.with_suffix(".csv").write_text(
+        "\n".join(f"{line},," for line in WIDE.to_csv(index=False).splitlines())
+        + "\n,,,,,\n,,,,,\n"
+    ),
+    "long": lambda path: LONG.to_csv(path.with_suffix(".csv"), index=False),
+    "long with other names": lambda path: LONG.rename(
+        columns={"domain": "Source", "share": "Weight"}
+    ).to_csv(path.with_suffix(".csv"), index=False),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_table_gives_the_same_mixtures(folder, tmp_path, form):
+    FORMS[form](tmp_path / "table")
+    (path,) = tmp_path.glob("table.*")
+    sweep = bx.read_logs(folder, path)
+    turned = [f"{path} has a column per run; it was read with a row per run."]
+    kept = [note for note in sweep.notes if "without any cell" in note]
+    assert_right(sweep, notes=turned if form in ("a column per run", "JSON of a frame") else kept)
+
+
+def test_yaml_is_read_where_its_reader_is_installed(folder, tmp_path, monkeypatch):
+    path = tmp_path / "table.yaml"
+    lines = [f"{run}:\n" + "".join(f"  {d}: {x}\n" for d, x in m.items())
+             for run, m in BY_RUN.items()]  # fmt: skip
+    path.write_text("".join(lines))
+    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+    with pytest.raises(SweepError, match="is read with PyYAML, which is not installed"):
+        bx.read_logs(folder, path)
+    monkeypatch.undo()
+    pytest.importorskip("yaml")
+    assert_right(bx.read_logs(folder, path))
+
+
+def test_frames_and_mappings_are_tables_too(folder):
+    assert_right(bx.read_logs(folder, BY_RUN))
+    assert_right(bx.read_logs(folder, WIDE.set_index("run").rename_axis(None)))
+    nested = pd.DataFrame({"run": RUNS, "mixture": list(BY_RUN.values())})
+    assert_right(bx.read_logs(folder, nested))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("3", "expected an object of run → {domain: amount}, or a list of runs, but found 3"),
+        ("{}", "but found an object of nothing"),
+        ('{"p": {"news": null, "chat": 1, "math": 0}, "q": {"news": 1}}', "run p has news = null"),
+        ('{"p": {"news": 1', "not complete JSON"),
+    ],
+)
+def test_documents_without_mixtures_are_refused(folder, tmp_path, text, words):
+    (tmp_path / "runs.json").write_text(text)
+    with pytest.raises(SweepError) as caught:
+        bx.read_logs(folder, tmp_path / "runs.json")
+    assert words in str(caught.value)
+
+
+# ---- long tables and names of domains ------------------------------------------------------------
+
+
+def test_spellings_of_a_domain_are_one_where_no_run_has_both(folder):
+    spelled = LONG.assign(domain=LONG["domain"].mask(LONG.index == 1, "News\N{NO-BREAK SPACE}"))
+    sweep = bx.read_logs(folder, spelled)
+    note = "Names that differ only in case, blanks or Unicode form are taken for one: {}."
+    assert_right(sweep, notes=[note.format(r"'News\xa0' is 'news'")])
+    two = WIDE.assign(NEWS=WIDE["news"].where(WIDE.index < 2, 0.0))
+    two["news"] = two["news"].where(two.index >= 2, 0.0)
+    assert_right(bx.read_logs(folder, two), notes=[note.format("'NEWS' is 'news'")])
+
+
+def test_a_domain_that_one_run_alone_has_and_another_that_it_alone_lacks(folder):
+    misspelt = {r: {("maths" if d == "math" and r == "s" else d): x for d, x in m.items()}
+                for r, m in BY_RUN.items()}  # fmt: skip
+    (note,) = bx.read_logs(folder, misspelt).notes
+    assert note == (
+        "Run s alone has the domain maths and alone lacks math; if both are one domain, call it "
+        "math in the table of mixtures."
+    )
+
+
+def test_long_tables_name_run_and_domain_once_in_every_row(folder):
+    with pytest.raises(SweepError, match="run q has domain chat twice, in rows 7, 16"):
+        bx.read_logs(folder, pd.concat([LONG, LONG[6:7]], ignore_index=True))
+    with pytest.raises(SweepError, match="column domain names no domain in row 3"):
+        bx.read_logs(folder, LONG.assign(domain=LONG["domain"].mask(LONG.index == 2)))
+    with pytest.raises(SweepError, match="column share is empty in row 3; 0 is a value"):
+        bx.read_logs(folder, LONG.assign(share=LONG["share"].mask(LONG.index == 2)))
+
+
+def test_runs_whose_proportions_do_not_sum_to_1_are_named(folder):
+    wrong = WIDE.assign(news=[0.5, 0.2, 0.9, 0.62, 0.07])
+    with pytest.raises(SweepError, match=r"of 1 of 5 runs do not sum to 1 \(r 1.59\)"):
+        bx.read_logs(folder, wrong)

@@ -121,13 +121,13 @@ class Cells(NamedTuple):
 def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]) -> History:
     """Cells of a run as one row a step; of what is logged again each has its own."""
     found = numbers(cells.values)
-    wrong = int(np.argmax(found.text))
     whole = isinstance(found.cells, np.ndarray) and found.cells.dtype.kind == "f"
     # Of cells that are all numbers none is empty, so nan was logged.
     logged = np.where(np.isnan(found.values), np.inf, found.values) if whole else found.values
     group, steps = pd.factorize(amounts(cells.steps).values, use_na_sentinel=False)
     group_of_row, table = spread(group, np.array(cells.columns, int), logged, len(metrics))
-    text = {metrics[cells.columns[wrong]]: (run, cells.values[wrong])} if found.text.any() else {}
+    wrong = np.flatnonzero(found.text)[:1]
+    text = {metrics[cells.columns[i]]: (run, cells.values[i]) for i in wrong}
     runs = np.full(len(table), run, object)
     return History(runs, np.asarray(steps)[group_of_row], metrics, table, seen, text)
 

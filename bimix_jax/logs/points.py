@@ -1,6 +1,6 @@
 """Rows of logs as points: one a run and budget, with numbers where losses are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,17 +48,15 @@ def _groups(history: History) -> np.ndarray:
     return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
 
 
-def finite_losses(rows: pd.DataFrame, targets: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with losses in columns called by target; what is not finite is left out, noted."""
-    values = rows[list(targets)].to_numpy(float)
+def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with what is finite in the columns of losses; what is not is counted in a note."""
+    values = rows[list(losses)].to_numpy(float)
     infinite = np.isinf(values)
-    losses = pd.DataFrame(
-        np.where(infinite, np.nan, values), index=rows.index, columns=list(targets.values())
-    )
+    finite = pd.DataFrame(np.where(infinite, np.nan, values), rows.index, list(losses))
     lost = int(infinite.sum())
     runs = pd.unique(rows[RUN].to_numpy()[infinite.any(axis=1)])
     note = f"{lost} losses that are not finite left out ({listed(runs)}): look for diverged runs."
-    return pd.concat([rows.drop(columns=list(targets)), losses], axis=1), [note] * bool(lost)
+    return pd.concat([rows.drop(columns=list(losses)), finite], axis=1), [note] * bool(lost)
 
 
 class Budgets(NamedTuple):

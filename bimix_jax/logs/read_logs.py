@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,8 @@ def read_logs(
     """
     besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
     found = find_files([logs] if isinstance(logs, (str, Path)) else logs, form, besides)
-    runs, asked = (
-        _run_table(mixtures, found[0]),
-        Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains),
-    )
+    runs = _run_table(mixtures, found[0])
+    asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
     wanted = Wanted(loss_pattern or "", tokens_key, prefix)
     keys = Keys(run_key, step_key, runs is not None and run_key in runs.table, tokens_key)
@@ -138,15 +137,19 @@ def _meaning(given: Meaning | Mapping[str, Any] | None, table: Mixtures) -> Mean
 
 def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[str]]:
     """Points with numbers, at budgets above 0."""
-    names = list(read.targets.values())
-    rows, infinite = finite_losses(read.table, read.targets)
-    rows, known, placed = with_budgets(rows, names, asked, read.text)
+    losses, names = list(read.targets), set(read.targets.values())
+    rows, infinite = finite_losses(read.table, losses)
+    rows, known, placed = with_budgets(rows, losses, asked, read.text)
     rows, untrained = without_untrained(rows)
     if rows.empty:
         raise SweepError(
-            f"logs: the losses of {listed(names)} are empty or not finite in every row past step 0."
+            f"logs: the losses of {listed(read.targets.values())} are empty or not finite in every "
+            "row past step 0."
         )
-    return rows, known, [*read.notes, *placed, *infinite, *untrained]
+    # A target may be called like a column of something else: tokens.
+    points = rows.drop(columns=[c for c in names_of(rows) if c in names and c not in losses])
+    points = points.rename(columns=read.targets)
+    return points, known, [*read.notes, *placed, *infinite, *untrained]
 
 
 def _run_table(mixtures: Runs | None, found: Found) -> RunTable | None:
@@ -161,10 +164,11 @@ def _rows_of(
 ) -> Rows:
     """The rows of the first form that holds losses."""
     first = None
-    for one in found:
+    ways = (True, False) if len(found) > 1 else (False,)
+    for exact, one in product(ways, found):
         form = FORMS[one.form]
         files = one.files if runs is None else as_listed(one.files, run_lists(runs))
-        wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern)
+        wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern, exact=exact)
         try:
             read = read_rows(form.read, files, keys, wanted_here, progress)
         except NoLosses as error:

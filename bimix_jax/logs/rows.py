@@ -28,11 +28,14 @@ class Wanted(NamedTuple):
     """the column of tokens, where a user named it"""
     prefix: str | None
     """of columns of proportions; None where they are in a table of their own"""
+    exact: bool = False
+    """whether the parts of the pattern must be separated as it says"""
 
     def targets(self, columns: Sequence[str]) -> dict[str, str]:
         """Column → target, of the losses."""
         losses = targets_in(columns, pattern_of(self.pattern))
-        losses = losses or targets_in(columns, loosely(self.pattern))
+        if not losses and not self.exact:
+            losses = targets_in(columns, loosely(self.pattern))
         return {column: losses[column] for column in losses if not self._beside(column)}
 
     def loose_note(self, targets: dict[str, str]) -> list[str]:

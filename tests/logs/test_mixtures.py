@@ -105,7 +105,8 @@ def test_a_domain_that_is_called_like_a_label_is_one(tmp_path, label, factor):
     table = pd.DataFrame(SHARES * factor, columns=list(domains))
     table.insert(0, "run", RUNS)
     table.to_csv(tmp_path / "runs.csv", index=False)
-    sweep = bx.read_logs(folder, tmp_path / "runs.csv", unit="steps")
+    sweep = bx.read_logs(folder, tmp_path / "runs.csv")
+    assert (sweep.unit, set(sweep.budget)) == ("steps", {10, 20})
     assert set(sweep.targets) == set(domains)
     np.testing.assert_allclose(sweep.mixtures[list(domains)], SHARES, atol=1e-12)
 

@@ -34,6 +34,8 @@ class Keys(NamedTuple):
 
     run: str | None = None
     step: str | None = None
+    labels: frozenset[str] = frozenset()
+    """what the table of mixtures may call the runs"""
     run_elsewhere: bool = False
     """whether the column of runs may be one of the table of mixtures alone"""
     tokens: str | None = None
@@ -73,8 +75,7 @@ def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histo
     Raises:
         SweepError: if a key that was named is no column.
     """
-    named = None if keys.run_elsewhere and keys.run not in columns else keys.run
-    run = find_key(columns, named, RUN_KEYS, "run_key", file.path)
+    run = find_run_key(columns, file, keys, RUN_KEYS)
     step = find_key(columns, keys.step, step_keys(columns), "step_key", file.path)
     metrics = [c for c in keep(list(columns)) if c not in (run, step)]
     rows = len(next(iter(columns.values())))
@@ -150,6 +151,23 @@ def label_of(value: object) -> str | float:
 def step_keys(columns: Iterable[str]) -> tuple[str, ...]:
     """Columns that may be steps, in lower case; W&B's own first, which every row has."""
     return (LOGGER_STEP, *map(str.lower, step_columns(columns)))
+
+
+def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, ...]) -> str | None:
+    """The column that names the runs; of several the one that names them as the table does.
+
+    None where there is none, or where the place of the file alone names a run of the table.
+
+    Raises:
+        SweepError: if the one that was named is neither there nor in the table of mixtures.
+    """
+    if keys.run is not None and (keys.run in columns or not keys.run_elsewhere):
+        return find_key(columns, keys.run, usual, "run_key", file.path)
+    there = [c for name in usual for c in columns if c.lower() == name]
+    known = [c for c in there if keys.labels & set(labels(columns[c][:1]))]
+    if known or file.run in keys.labels:
+        return next(iter(known), None)
+    return next(iter(there), None)
 
 
 def find_key(

@@ -16,6 +16,7 @@ from bimix_jax.logs.history import (
     Keys,
     LogFile,
     find_key,
+    find_run_key,
     labels,
     no_steps,
     step_keys,
@@ -47,7 +48,7 @@ def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     """
     names, value = (str(_first(columns, usual)) for usual in (METRICS, VALUES))
     others = {c: cells for c, cells in columns.items() if c not in (names, value)}
-    run = find_key(others, keys.run, RUNS, "run_key", file.path)
+    run = find_run_key(others, file, keys, RUNS)
     step = find_key(others, keys.step, step_keys(others), "step_key", file.path)
     rows = len(columns[names])
     runs = np.full(rows, file.run, object) if run is None else labels(others[run])

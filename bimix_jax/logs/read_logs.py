@@ -106,7 +106,12 @@ def read_logs(
     asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
     wanted = Wanted(loss_pattern or "", tokens_key, prefix)
-    keys = Keys(run_key, step_key, runs is not None and run_key in runs.table, tokens_key)
+    keys = Keys(
+        run_key,
+        step_key,
+        tokens=tokens_key,
+        run_elsewhere=runs is not None and run_key in runs.table,
+    )
     read = _rows_of(found, runs, keys, wanted, progress)
     targets = read.targets
     rows, unit, notes = _with_budgets(read, Budgets(unit, tokens_per_step, tokens_key))
@@ -167,7 +172,8 @@ def _rows_of(
     ways = (True, False) if len(found) > 1 else (False,)
     for exact, one in product(ways, found):
         form = FORMS[one.form]
-        files = one.files if runs is None else as_listed(one.files, run_lists(runs))
+        files, labels = as_listed(one.files, [] if runs is None else run_lists(runs))
+        keys = keys._replace(labels=labels)
         wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern, exact=exact)
         try:
             read = read_rows(form.read, files, keys, wanted_here, progress)

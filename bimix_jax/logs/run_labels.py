@@ -106,12 +106,12 @@ def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: S
     return usual[0]
 
 
-def run_lists(runs: RunTable) -> list[set[str]]:
+def run_lists(runs: RunTable) -> list[frozenset[str]]:
     """What each column of the table would call the runs, columns of usual names first."""
     lists = runs.lists
     usual = [c for name in USUAL for c in lists if c.lower() == name]
     others = [c for c in lists if c not in usual and c.lower() != "domain"]
-    return [{x for x in lists[c] if isinstance(x, str)} for c in (*usual, *others)]
+    return [frozenset(x for x in lists[c] if isinstance(x, str)) for c in (*usual, *others)]
 
 
 def note_of_labels(same: dict[str, str]) -> list[str]:

@@ -102,19 +102,27 @@ def _without_date(folder: str) -> str:
 # ---- the names of a table of runs ----------------------------------------------------------------
 
 
-def as_listed(files: Sequence[LogFile], lists: Sequence[Collection[str]]) -> list[LogFile]:
+def as_listed(
+    files: Sequence[LogFile], lists: Sequence[frozenset[str]]
+) -> tuple[list[LogFile], frozenset[str]]:
     """The files with the runs of the list, of several, that most of their places agree with.
+
+    Returns:
+        The files, and that list; all lists as one where no place agrees with any.
 
     Raises:
         SweepError: if the place of a file names two runs of the list.
     """
     places = [_candidates(file) for file in files]
-    best = max(
-        lists,
-        key=lambda labels: sum(not labels_of.isdisjoint(labels) for labels_of in map(set, places)),
-        default=(),
-    )
-    return [_as_listed(file, names, best) for file, names in zip(files, places, strict=True)]
+
+    def agreeing(labels: frozenset[str]) -> int:
+        return sum(not labels.isdisjoint(names) for names in places)
+
+    best = max(lists, key=agreeing, default=frozenset[str]())
+    if not agreeing(best):
+        return list(files), frozenset().union(*lists)
+    named = [_as_listed(file, names, best) for file, names in zip(files, places, strict=True)]
+    return named, best
 
 
 def _candidates(file: LogFile) -> list[str]:

@@ -154,6 +154,17 @@ def test_the_column_whose_cells_are_the_runs_names_them(tmp_path, column):
         bx.read_logs(folder, table, run_key="run_id")
 
 
+def test_columns_of_a_log_name_runs_where_the_table_has_them(tmp_path):
+    for run in RUNS:
+        log(run).assign(name="eval", id=7, run=f"x{run}").to_csv(tmp_path / f"{run}.csv")
+    assert bx.read_logs(tmp_path, MIXTURES).runs == RUNS
+    labels = [f"x{run}" for run in RUNS]
+    assert bx.read_logs(tmp_path, MIXTURES.assign(run=labels)).runs == tuple(labels)
+    both = pd.concat([log(run).assign(id=i, name=run) for i, run in enumerate(RUNS)])
+    both.to_csv(tmp_path / "a.csv", index=False)
+    assert bx.read_logs(tmp_path / "a.csv", MIXTURES).runs == RUNS
+
+
 def test_rows_without_a_run_and_runs_twice(tmp_path):
     folder = placed(tmp_path, "{run}.csv")
     with pytest.raises(SweepError, match="column run names no run in rows 2, 4"):

@@ -26,12 +26,9 @@ NEAR = 0.85
 """Share of letters in order beyond which two names may be the same one misspelled."""
 SAME = 1e-6
 """Mixtures this close are one."""
-TWICE = (
-    "Keep one row, or name the columns that tell the points apart with run= and budget= "
-    "(--run-column, --budget-column)."
-)
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
+NOT_FINITE = "losses that are not finite left out"
 NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
@@ -249,6 +246,26 @@ def check_losses(
     return values, findings
 
 
+def note_of_nan(cells: Cells, run: np.ndarray) -> list[str]:
+    """A note of the losses that the table states as nan, which are no empty cells, and their runs.
+
+    Only columns that hold other text too still know the difference.
+    """
+    stated = np.column_stack(
+        [
+            np.zeros(len(column), bool)
+            if pd.api.types.is_numeric_dtype(column)
+            else column.astype("string").str.strip().str.lower().isin(["nan"]).to_numpy(bool)
+            for _, column in cells.values.items()
+        ]
+    )
+    if not stated.any():
+        return []
+    runs = [str(r) for r in dict.fromkeys(run[stated.any(axis=1)])]
+    more = f" and {len(runs) - EXAMPLES} more" if len(runs) > EXAMPLES else ""
+    return [f"{stated.sum()} {NOT_FINITE} ({', '.join(runs[:EXAMPLES])}{more})."]
+
+
 def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> None:
     empty = int(np.isnan(values).sum())
     if empty:
@@ -293,7 +310,7 @@ def check_names(column: pd.Series, rows: np.ndarray, what: str) -> list[Finding]
     """Cells without a name; a point that belongs nowhere must not get lost."""
     return findings_at(
         f"column {column.name}",
-        column.isna().to_numpy(bool),
+        ~are_named(column),
         column,
         rows,
         f"{what} names missing",
@@ -301,21 +318,10 @@ def check_names(column: pd.Series, rows: np.ndarray, what: str) -> list[Finding]
     )
 
 
-def check_repeats(
-    run: np.ndarray, budget: np.ndarray, mixture: np.ndarray, rows: np.ndarray
-) -> list[Finding]:
-    """Duplicate points, and runs that change their mixture."""
-    points = pd.DataFrame({"run": run, "budget": budget})
-    twice = points.duplicated().to_numpy() & np.isfinite(budget) & points["run"].notna().to_numpy()
-    again = points[twice]
-    shown = [f"{label} at {at:g}" for label, at in zip(again["run"], again["budget"], strict=True)]
-    labels = pd.Series(shown, again.index, dtype=object).reindex(points.index)
-    findings = findings_at("run and budget", twice, labels, rows, "the same point twice", TWICE)
-    first = pd.DataFrame(mixture).groupby(run, sort=False).transform("first").to_numpy()
-    changed = np.any(np.abs(mixture - first) > CHANGED, axis=1)
-    return findings + findings_at(
-        "run", changed, points["run"], rows, "a run with two mixtures", TWO_MIXTURES
-    )
+def are_named(column: pd.Series) -> np.ndarray:
+    """(rows,) bool: the cell holds more than blanks."""
+    blank = column.astype("string").str.strip().eq("").fillna(True).to_numpy(bool)
+    return ~(column.isna().to_numpy(bool) | blank)
 
 
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:

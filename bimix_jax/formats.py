@@ -14,6 +14,13 @@ from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
 from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
+from bimix_jax.repeats import (
+    SAME_POINT,
+    TWICE,
+    check_counter,
+    check_repeats,
+    without_budgets,
+)
 from bimix_jax.scores import note_of_scores, scores_among
 from bimix_jax.sizes import stack_sizes
 from bimix_jax.sweep import ATTRIBUTES, Sweep
@@ -315,8 +322,8 @@ class _Long:
             twice,
             _labels(table[key], twice),
             rows,
-            "the same point twice",
-            checks.TWICE,
+            SAME_POINT,
+            TWICE,
         )
 
     def _unlike_first(
@@ -486,8 +493,10 @@ def _run_column(
             )
         return run
     named = _called(RUN_COLUMNS, table, layout.used)
-    if named:
-        return named[0]
+    filled = [c for c in named if checks.are_named(table[c]).any()]
+    notes += [f"Column {c} is empty, so it names no run." for c in named if c not in filled]
+    if filled:
+        return filled[0]
     if not layout.domains:
         raise SweepError("run: a long table needs a column that names the runs; pass run=.")
     by = [*layout.domains, *(c for c in ("seed",) if c in table)]
@@ -540,7 +549,7 @@ def _checked(
     if budget_column is not None:
         budget, wrong_budget = checks.check_budgets(rest[budget_column], rows)
     run = rest[run_column].astype(str).to_numpy(object)
-    repeats = parts.repeats or checks.check_repeats(run, budget, mixture, rows)
+    repeats = _repeats(parts, run_column, budget_column, budget, mixture)
     raise_findings(
         [
             *(sizes or repeats),  # runs of several sizes share their labels
@@ -553,11 +562,25 @@ def _checked(
         ],
         name,
     )
+    notes += checks.note_of_nan(parts.loss, run)
     meaning = _of_targets(meaning, list(parts.loss.values.columns))
     loss, meaning, converted = in_nats(loss, meaning)
     notes += converted
     sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
     return _with_doubts(sweep)
+
+
+def _repeats(
+    parts: _Table, run: str, budget_column: str | None, budget: np.ndarray, mixture: np.ndarray
+) -> list[Finding]:
+    """What stands twice, by its cause where that is plain."""
+    twice = parts.repeats or check_repeats(parts.rest[run], budget, mixture, parts.rows)
+    if budget_column is not None:
+        return check_counter(parts.rest, run, budget_column, parts.rows) or twice
+    if not any(finding.problem == SAME_POINT for finding in twice):
+        return twice
+    others = [finding for finding in twice if finding.problem != SAME_POINT]
+    return without_budgets(parts.rest, run, parts.rows) + others
 
 
 def _with_doubts(sweep: Sweep) -> Sweep:

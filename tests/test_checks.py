@@ -209,6 +209,42 @@ def test_a_point_twice_in_a_long_table_is_found():
     assert "the same point twice (row 19: a 2000000000.0 code)" in line
 
 
+def test_runs_of_several_rows_without_budgets_are_told_the_column_that_may_hold_them():
+    line = only_finding(wide_frame().rename(columns={"tokens": "iteration"}))
+    assert line.startswith("column run: runs have several rows, and no column is called tokens")
+    assert "--budget-column iteration" in line
+    alone = only_finding(wide_frame().drop(columns="tokens").assign(lr=0.1, remark="x"))
+    assert "with budget= (--budget-column), or keep one row per run" in alone
+
+
+def test_an_empty_run_column_names_no_run():
+    for empty in (None, np.nan, "", "  "):
+        sweep, said = warned(wide_frame(run=empty))
+        assert not said
+        assert len(sweep.runs) == 3
+        assert sweep.notes[0] == "Column run is empty, so it names no run."
+    line = only_finding(with_cell(wide_frame(), 5, "run", "   "))
+    assert "run names missing (row 5" in line
+
+
+@pytest.mark.parametrize("counted", [[1e9, 4e9, 5e8], [1e9, 1e9, 1e9], [3.0, 2.0, 2.0]])
+def test_tokens_that_do_not_rise_with_the_steps_are_no_budgets(counted):
+    tokens = wide_frame()["tokens"].tolist()
+    tokens[3:6] = counted
+    frame = wide_frame(tokens=tokens, step=[10, 20, 30] * 3)
+    line = only_finding(frame.sample(frac=1, random_state=1))
+    assert "column tokens: does not rise with step in run b (" in line
+    assert f"b at step 30 has {counted[2]:g}" in line
+    assert "--budget-column step" in line
+    assert read_sweep(frame, budget="step").unit == "steps"
+
+
+def test_losses_stated_as_nan_are_counted_with_their_runs():
+    frame = with_cell(with_cell(wide_frame(), 5, "loss_web", "NaN"), 9, "loss_web", "nan ")
+    sweep, _ = warned(frame)
+    assert "2 losses that are not finite left out (b, c)." in sweep.notes
+
+
 def test_missing_budgets_are_not_also_called_duplicates():
     frame = with_cell(with_cell(wide_frame(), 1, "tokens", None), 2, "tokens", None)
     assert "budgets missing (row 1: nan; row 2: nan)" in only_finding(frame)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import PERPLEXITY, RISE
+from bimix_jax.checks import NOT_FINITE, PERPLEXITY, RISE
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.sweep import Sweep
@@ -22,6 +22,7 @@ RUNS_TO_COMPARE = 4
 def observe_losses(sweep: Sweep) -> Iterator[Observation]:
     """Everything about the losses."""
     yield from _unit(sweep)
+    yield from _not_finite(sweep)
     yield from _empty(sweep)
     yield from _rising(sweep)
     yield from _jumps(sweep)
@@ -37,7 +38,7 @@ def _unit(sweep: Sweep) -> Iterator[Observation]:
             "State the unit, --meaning loss_unit=perplexity, and losses are converted.",
         )
     away = _away_from_others(sweep, np.log(sweep.loss))
-    level = pd.Series(np.nanmedian(away, axis=1)).groupby(sweep.run).median()
+    level = pd.DataFrame(away).median(axis=1).groupby(sweep.run).median()
     other = [f"{run} ({np.exp(v):.2f} ×)" for run, v in level.items() if abs(v) > OTHER_UNIT]
     if other:
         yield Observation(
@@ -45,6 +46,16 @@ def _unit(sweep: Sweep) -> Iterator[Observation]:
             f"Runs whose losses are far from those of the others: {some_of(other)}",
             "Check that all are in one unit (bits are 1.44 × nats) and trained alike.",
         )
+
+
+def _not_finite(sweep: Sweep) -> Iterator[Observation]:
+    for note in sweep.notes:
+        if NOT_FINITE in note:
+            yield Observation(
+                Severity.WARNING,
+                note.rstrip("."),
+                "Look whether these runs diverged, and leave out their points from there on.",
+            )
 
 
 def _empty(sweep: Sweep) -> Iterator[Observation]:
@@ -91,7 +102,7 @@ def _jumps(sweep: Sweep) -> Iterator[Observation]:
     several = pd.Series(at).groupby(at).transform("size").to_numpy() >= RUNS_TO_COMPARE
     away = (table - middle).abs().to_numpy()
     # What is usual differs along training: early on, mixtures part.
-    usual = pd.Series(np.nanmedian(away, axis=1)).groupby(at).transform("median").to_numpy()
+    usual = pd.DataFrame(away).median(axis=1).groupby(at).transform("median").to_numpy()
     unlike = (away > np.maximum(JUMP, BEYOND * usual)[:, None]) & several[:, None]
     # A curve may well fall at another time than the others; it does not rise, or halve.
     jumps = np.argwhere(unlike & ((steps > 0) | (away > OTHER_UNIT)))

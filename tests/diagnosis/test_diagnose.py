@@ -82,6 +82,22 @@ def test_targets_none_of_which_is_a_domain_are_a_note_with_the_laws_that_can():
     assert "val_web may be web" in found.what
 
 
+def test_losses_stated_as_nan_are_a_warning():
+    table = frame(noise=0.002).astype({"loss_web": object})
+    table.loc[7, "loss_web"] = "NaN"
+    assert finds(table, "1 losses that are not finite left out (run00)")
+
+
+def test_one_target_measured_at_a_point_is_no_trouble(recwarn):
+    table = frame(noise=0.002).iloc[: 8 * 4]
+    table = table.assign(tokens=table["tokens"] * (1 + 1e-3 * np.arange(len(table))))
+    for i, domain in enumerate(DOMAINS):
+        here = np.arange(len(table)) % len(DOMAINS) == i
+        table[f"loss_{domain}"] = table[f"loss_{domain}"].where(here)
+    seen(table)
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
 def test_a_score_is_an_error():
     table = frame(noise=0.002)
     assert finds(table.assign(loss_exam_acc=0.3), "better in exam_acc", Severity.ERROR)

@@ -1,0 +1,100 @@
+"""Points that stand twice, budgets that are not there, and counters of tokens that start again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.checks import (
+    CHANGED,
+    TWO_MIXTURES,
+    Finding,
+    are_named,
+    findings_at,
+    numbers,
+)
+
+TWICE = (
+    "Keep one row, or name the columns that tell the points apart with run= and budget= "
+    "(--run-column, --budget-column)."
+)
+SAME_POINT = "the same point twice"
+STEPS = ("step", "steps")
+
+
+def check_repeats(
+    names: pd.Series, budget: np.ndarray, mixture: np.ndarray, rows: np.ndarray
+) -> list[Finding]:
+    """Duplicate points, and runs that change their mixture; rows without a run name aside."""
+    named = are_named(names)
+    run = names.astype(str).to_numpy(object)
+    points = pd.DataFrame({"run": run, "budget": budget})
+    twice = points.duplicated().to_numpy() & np.isfinite(budget) & named
+    again = points[twice]
+    shown = [f"{label} at {at:g}" for label, at in zip(again["run"], again["budget"], strict=True)]
+    labels = pd.Series(shown, again.index, dtype=object).reindex(points.index)
+    findings = findings_at("run and budget", twice, labels, rows, SAME_POINT, TWICE)
+    first = pd.DataFrame(mixture).groupby(run, sort=False, dropna=False).transform("first")
+    changed = np.any(np.abs(mixture - first.to_numpy()) > CHANGED, axis=1) & named
+    return findings + findings_at(
+        "run", changed, points["run"], rows, "a run with two mixtures", TWO_MIXTURES
+    )
+
+
+def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Finding]:
+    """One finding where runs have several rows and no column is known as their budgets."""
+    again = (table.duplicated(run) & are_named(table[run])).to_numpy(bool)
+    maybe = [c for c in table if c != run and _tells_apart(table, run, c)]
+    offered = (
+        f"budget={maybe[0]!r} (--budget-column {maybe[0]})"
+        if maybe
+        else ("budget= (--budget-column)")
+    )
+    return findings_at(
+        f"column {run}", again, table[run], rows,
+        "runs have several rows, and no column is called tokens, step, steps or budget",
+        f"Name the column of budgets, for example with {offered}, or keep one row per run.",
+    )  # fmt: skip
+
+
+def _tells_apart(table: pd.DataFrame, run: str, column: str) -> bool:
+    """Whether a column holds numbers above 0, each once per run."""
+    values, text = numbers(table[column])
+    once = not pd.DataFrame({"run": table[run], "value": values}).duplicated().any()
+    return once and not text.any() and bool(np.all(values >= 0))
+
+
+def check_counter(points: pd.DataFrame, run: str, budget: str, rows: np.ndarray) -> list[Finding]:
+    """Tokens that do not rise where the steps of their run do: restarted, or counted per batch."""
+    steps = [c for c in points if c.lower() in STEPS and c != budget]
+    if not steps or budget.lower() in STEPS:
+        return []
+    step, text = numbers(points[steps[0]])
+    counted = numbers(points[budget])[0]
+    if text.any():
+        return []
+    order = np.lexsort((step, pd.factorize(points[run])[0]))
+    same = points[run].to_numpy()[order][1:] == points[run].to_numpy()[order][:-1]
+    back = same & (np.diff(step[order]) > 0) & (np.diff(counted[order]) <= 0)
+    falls = np.zeros(len(points), bool)
+    falls[order[1:][back]] = True
+    labels = [
+        f"{name} at {steps[0]} {at:g} has {count:g}"
+        for name, at, count in zip(points[run], step, counted, strict=True)
+    ]
+    return findings_at(
+        f"column {budget}", falls, pd.Series(labels), rows,
+        f"does not rise with {steps[0]} in {_runs(points[run][falls])}",
+        "A counter that starts again on resume, or counts per batch, is no budget: mend it, or use "
+        f"budget={steps[0]!r} (--budget-column {steps[0]}).",
+    )  # fmt: skip
+
+
+def _runs(names: pd.Series) -> str:
+    every: Sequence[str] = [str(name) for name in pd.unique(names)]
+    more = f" and {len(every) - 6} more runs" if len(every) > 6 else ""
+    return (
+        f"run {', '.join(every[:6])}{more}"
+        if len(every) == 1
+        else (f"runs {', '.join(every[:6])}{more}")
+    )

@@ -73,18 +73,22 @@ def domains_of(
         SweepError: if there are none, or several sets of columns could be meant.
     """
     free = [c for c in names_of(table) if c != run]
+    if not len(table):
+        raise SweepError(f"{name} has no rows; expected one per run.")
     if asked.names is not None:
         return Domains(_named(free, asked.names, asked.prefix, name))
+    wanted = {spelling(t) for t in targets}
+    called = [c for c in free if spelling(c) in wanted]
     with_prefix = prefixed(table[free], asked.prefix or MIXTURE_PREFIX)
-    if with_prefix:
+    are_meant = asked.prefix is not None or not called
+    if with_prefix and (are_meant or {spelling(d) for d in with_prefix.values()} & wanted):
         return Domains(with_prefix)
     if asked.prefix is not None:
         raise SweepError(
             f"{name}: no column begins with {asked.prefix!r}, the mixture_prefix= "
             f"(--mixture-prefix); the columns are {listed(table.columns)}."
         )
-    wanted = {spelling(t) for t in targets}
-    columns = [c for c in free if spelling(c) in wanted or are_amounts(table[c])]
+    columns = [c for c in free if c in called or are_amounts(table[c])]
     if not columns:
         raise SweepError(
             f"{name}: no column holds the amounts of a domain; the columns are "
@@ -104,6 +108,10 @@ def _named(
     columns: list[str], names: Sequence[str], prefix: str | None, name: str
 ) -> dict[str, str]:
     """The columns that a user lists, with or without the prefix."""
+    if not names:
+        raise SweepError(
+            "domains (--domain): the list is empty; expected columns that are domains."
+        )
     found, begin = {}, prefix or MIXTURE_PREFIX
     for domain in names:
         column = next((c for c in (domain, begin + domain) if c in columns), None)

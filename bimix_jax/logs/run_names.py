@@ -21,7 +21,7 @@ NO_RUN = re.compile(
 """Folders that loggers make within the folder of a run, or around those of all runs."""
 ATTEMPT = re.compile(
     r"version_\d+|[A-Z][a-z]{2}\d\d_\d\d-\d\d-\d\d_.+|\d{4}-\d\d-\d\d([_T-]\d\d-\d\d-\d\d)?|"
-    r"\d\d-\d\d-\d\d|(?:offline-)?run-\d{8}_\d{6}-(?P<id>\w+)",
+    r"\d\d-\d\d-\d\d|\d{10}(\.\d+)?|(?:offline-)?run-\d{8}_\d{6}-(?P<id>\w+)",
 )
 """Folders that loggers make at every start of a run: they name it where nothing else does."""
 PIECE = re.compile(r"(part|shard|data|train|history)?[-_]?\d+([-_]of[-_]\d+)?", re.I)

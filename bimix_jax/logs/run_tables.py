@@ -24,7 +24,7 @@ AMOUNTS = (
 """What an amount may be called beside the name of its domain."""
 EXPECTED = "the mixtures of the runs"
 
-Runs = Source | Mapping[str, Any]
+Runs = Source | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class RunTable(NamedTuple):
@@ -46,7 +46,7 @@ class RunTable(NamedTuple):
 
 
 def read_runs(source: Runs) -> RunTable:
-    """A table of runs from a file, a DataFrame or a mapping of run → {domain: amount}.
+    """A table of runs from a file, a DataFrame, a mapping of run → {domain: amount} or a list.
 
     A document (.json, .toml, .yaml where PyYAML is installed, or a mapping) may be run →
     {domain: amount}, a list of runs, or either within an object; what is nested within a run
@@ -63,7 +63,10 @@ def read_runs(source: Runs) -> RunTable:
     if isinstance(source, pd.DataFrame):
         return _of_frame(_with_index(source), "The DataFrame")
     if isinstance(source, Mapping):
-        return _of_document(source, "The mapping of runs")
+        rows = {k: v.to_dict() if isinstance(v, pd.Series) else v for k, v in source.items()}
+        return _of_document(rows, "The mapping of runs")
+    if not isinstance(source, (str, Path)):
+        return _of_document(source, "The list of runs")
     ending = Path(source).suffix.lower()
     if ending not in DOCUMENTS:
         table = read_table(source)

@@ -255,3 +255,12 @@ def test_runs_whose_proportions_do_not_sum_to_1_are_named(folder):
     wrong = WIDE.assign(news=[0.5, 0.2, 0.9, 0.62, 0.07])
     with pytest.raises(SweepError, match=r"of 1 of 5 runs do not sum to 1 \(r 1.59\)"):
         bx.read_logs(folder, wrong)
+
+
+def test_lists_and_tables_without_rows_or_with_other_columns_of_the_usual_prefix(folder):
+    assert_right(bx.read_logs(folder, WIDE.to_dict("records")))
+    assert_right(bx.read_logs(folder, WIDE.assign(r_squared=0.9)), notes=[others("r_squared")])
+    with pytest.raises(SweepError, match="has no rows; expected one per run"):
+        bx.read_logs(folder, WIDE[:0])
+    with pytest.raises(SweepError, match=r"domains \(--domain\): the list is empty"):
+        bx.read_logs(folder, WIDE, domains=[])

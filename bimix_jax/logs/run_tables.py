@@ -196,7 +196,8 @@ def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
 
     Spreadsheets leave such behind.
     """
-    written = table.notna() & ~table.map(lambda cell: isinstance(cell, str) and not cell.strip())
+    blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
+    written = table.notna() & ~blank
     unnamed = table.columns.str.fullmatch(r"Unnamed: \d+|")
     return table.loc[written.any(axis=1), written.any() | ~unnamed]
 

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
+from decimal import Decimal
 
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.history import RUN_KEYS
@@ -13,7 +14,7 @@ from bimix_jax.tables import RUN_COLUMNS, listed
 
 USUAL = tuple(dict.fromkeys((*RUN_COLUMNS, *RUN_KEYS)))
 """What the column that names the runs is usually called."""
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.I)
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d{1,6})?", re.I)
 MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
     rf"\d{{1,2}}-({MONTH})[a-z]*(-\d+)?|({MONTH})[a-z]*-\d+|\d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{1,4}}"
@@ -57,7 +58,14 @@ def _by_form(form: Callable[[str], str | None], names: Iterable[str]) -> dict[st
 
 
 def _as_number(name: str) -> str | None:
-    return repr(float(name)) if NUMBER.fullmatch(name) else None
+    """The number that a name is, exactly, however it is written."""
+    if not NUMBER.fullmatch(name):
+        return None
+    sign, digits, exponent = Decimal(name).as_tuple()
+    written = "".join(map(str, digits))
+    plain = written.strip("0")
+    zeros = len(written) - len(written.rstrip("0"))
+    return f"{'-' * sign}{plain}e{int(exponent) + zeros}" if plain else "0"
 
 
 def _by_what_differs(runs: list[str], names: list[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax import SweepError
 from bimix_jax.logs.forms import find_files
+from bimix_jax.logs.run_labels import same_runs
 from tests.logs.test_read_logs import MIXTURES, RUNS, log
 
 VERSIONS = ("version_0", "version_1", "version_2", "version_3")
@@ -128,6 +129,16 @@ def test_labels_that_are_written_otherwise_are_matched_and_counted(tmp_path, log
     assert sweep.runs == logged
     assert sweep.notes[0].startswith("4 runs are written differently in the table of mixtures")
     assert f"{labels[0]} is {logged[0]}" in sweep.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("007", "7", True), ("7.50", "7.5", True), ("1e5", "100000", True), ("-0", "0", True),
+     ("70", "7", False), ("12e45678", "13e45678", False), ("1e400", "2e400", False),
+     ("9007199254740993", "9007199254740992", False), ("0.70", "70", False)],
+)  # fmt: skip
+def test_labels_are_compared_as_exact_numbers(one, other, same):
+    assert same_runs([one, "x"], [other, "x"]) == {"x": "x"} | ({other: one} if same else {})
 
 
 def test_labels_that_could_be_two_runs_are_not_matched(tmp_path):

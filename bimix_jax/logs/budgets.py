@@ -9,6 +9,7 @@ import pandas as pd
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.history import RUN
 from bimix_jax.sweep import COMMON_SHARE
+from bimix_jax.tables import listed
 
 Align = Literal["auto", "nearest", "interpolate", "none"]
 ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")
@@ -19,6 +20,8 @@ MOSTLY = 0.5
 which fewer points come to lie is none."""
 CANDIDATES = 20
 """Most runs whose budgets are tried as the common ones."""
+EARLY = 0.05
+"""A run that ends this share before the others ends early."""
 SAME = 1e-9
 """Budgets that differ by less (relative) are one."""
 
@@ -40,12 +43,43 @@ def on_common_budgets(
         SweepError: on an unknown alignment, or budgets or a tolerance that are not positive.
     """
     _check(align, budgets, tolerance)
+    aligned, notes = _aligned(points, align, budgets, tolerance)
+    lost = [run for run in pd.unique(points[RUN]) if run not in set(aligned[RUN])]
+    if lost:
+        notes.append(
+            f"{len(lost)} of {points[RUN].nunique()} runs have no point at a common budget and "
+            f"were left out: {listed(lost)}. Widen tolerance= (--tolerance), or keep the budgets "
+            "as they were logged with align='none' (--align none)."
+        )
+    return aligned, [*notes, *_ends(aligned)]
+
+
+def _ends(points: pd.DataFrame) -> list[str]:
+    """Which runs end before the budget that most of them reach."""
+    ends = points.groupby(RUN, sort=False)[BUDGET].max()
+    common = ends.mode().max()
+    early = ends[ends < common * (1 - EARLY)]
+    if not len(early) or (ends >= common * (1 - EARLY)).sum() < MOSTLY * len(ends):
+        return []
+    said = [f"{run} ({end:g})" for run, end in early.items()]
+    ending = "ends" if len(early) == 1 else "end"
+    return [
+        f"{len(early)} of {len(ends)} runs {ending} before the {common:g} that the others reach: "
+        f"{listed(said)}."
+    ]
+
+
+def _aligned(
+    points: pd.DataFrame, align: Align, budgets: Any, tolerance: float
+) -> tuple[pd.DataFrame, list[str]]:
     codes, budget = pd.factorize(points[RUN])[0], points[BUDGET].to_numpy(float)
     if align == "none" or (align == "auto" and budgets is None and _agree(codes, budget)):
         return points, []
     asked = budgets is not None or align != "auto"
     grid = np.unique(np.asarray(budgets, float)) if budgets is not None else None
-    grid = _best_grid(codes, budget, tolerance) if grid is None else grid
+    if grid is None:
+        grid = _best_grid(codes, budget, tolerance)
+        grid = _thinned(grid, tolerance) if _in_pieces(points, tolerance) else grid
     if align == "interpolate":
         return _interpolated(points, grid)
     if not asked and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
@@ -109,6 +143,27 @@ def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.nda
     return np.array(max(several, key=merit))
 
 
+def _in_pieces(points: pd.DataFrame, tolerance: float) -> bool:
+    """Whether points of a run that lie within the tolerance measure different targets.
+
+    Loggers that count every call of theirs write one evaluation at several steps.
+    """
+    codes, logs = pd.factorize(points[RUN])[0], np.log(points[BUDGET].to_numpy(float))
+    near = (codes[1:] == codes[:-1]) & (np.diff(logs) <= np.log1p(tolerance))
+    there = points.drop(columns=[RUN, BUDGET]).notna().to_numpy()
+    both = (there[1:] & there[:-1]).any(axis=1)
+    return bool(near.any() and not both[near].any())
+
+
+def _thinned(grid: np.ndarray, tolerance: float) -> np.ndarray:
+    """The budgets without those that lie within the tolerance of the one kept before."""
+    kept = [grid[0]]
+    for budget in grid[1:]:
+        if budget > kept[-1] * (1 + tolerance):
+            kept.append(budget)
+    return np.array(kept)
+
+
 def _moved(
     points: pd.DataFrame, grid: np.ndarray, tolerance: float
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -129,10 +184,15 @@ def _moved(
     moved, lost = int(np.sum(away > SAME)), len(points) - len(aligned)
     if not moved and not lost:
         return aligned, []
+    losses = aligned.columns.drop([RUN, BUDGET])
+    whole = int(kept[losses].count().sum()) == int(aligned[losses].count().sum())
+    joined = len(kept) - len(aligned) if whole else 0
     return aligned, [
         f"{moved} of {len(points)} points were moved to the nearest of {len(grid)} common budgets, "
-        f"by up to {100 * np.expm1(away.max()):.2g} %; {lost} points were left out, being further "
-        f"than {100 * tolerance:g} % from any or not the nearest."
+        f"by up to {100 * np.expm1(away.max()):.2g} %; {lost - joined} points were left out, being "
+        f"further than {100 * tolerance:g} % from any or not the nearest."
+        + f" {joined} points with other targets were joined to these."
+        * bool(joined)
     ]
 
 

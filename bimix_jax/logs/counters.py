@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ EPOCH = re.compile(r"(?:.*[/._])?epochs?", re.I)
 What = Literal["steps", "tokens", "time", "epochs"]
 
 
+@lru_cache(maxsize=1 << 16)
 def counted_by(name: str) -> What | None:
     """What a column of some name counts, or None.
 
@@ -54,13 +56,15 @@ def _plain(name: str) -> str:
     return name.strip().replace(" ", "_")
 
 
+@lru_cache(maxsize=1 << 16)
 def is_global_step(name: str) -> bool:
     """Whether the name says that the optimizer's steps are counted."""
     return bool(GLOBAL_STEP.fullmatch(_plain(name)))
 
 
+@lru_cache(maxsize=1 << 16)
 def _is_step(name: str) -> bool:
-    return is_global_step(name) or bool(OTHER_STEP.fullmatch(name))
+    return is_global_step(name) or bool(OTHER_STEP.fullmatch(_plain(name)))
 
 
 def step_columns(columns: Iterable[str]) -> list[str]:
@@ -69,7 +73,7 @@ def step_columns(columns: Iterable[str]) -> list[str]:
     >>> step_columns(["_step", "iter", "loss", "eval/global_step", "train/global_step"])
     ['train/global_step', 'eval/global_step', 'iter']
     """
-    found = [c for c in columns if c.lower() != LOGGER_STEP and _is_step(_plain(c))]
+    found = [c for c in columns if c.lower() != LOGGER_STEP and _is_step(c)]
     return sorted(found, key=lambda c: (not is_global_step(c), "eval" in c.lower()))
 
 

@@ -44,6 +44,16 @@ class Found(NamedTuple):
     """what is there, but not read"""
 
 
+def found_objects(files: list[LogFile], form: str | None) -> list[Found]:
+    """Tables that were given instead of files, which may be of W&B's form or any."""
+    forms = ("wandb", "table")
+    if form is not None and form not in forms:
+        raise SweepError(
+            f"form is {form!r}; expected {' or '.join(forms)} where logs are tables, not files."
+        )
+    return [Found(name, files) for name in forms if form in (None, name)]
+
+
 def find_files(
     sources: Sequence[str | Path], form: str | None, besides: Sequence[Path] = ()
 ) -> list[Found]:
@@ -114,4 +124,4 @@ def _files_of(source: Path) -> list[LogFile]:
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
     """Size of all files that would be read, for the length of a progress bar."""
-    return sum(file.path.stat().st_size for file in find_files(sources, form)[0].files)
+    return sum(file.bytes for file in find_files(sources, form)[0].files)

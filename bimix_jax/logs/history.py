@@ -9,8 +9,9 @@ import pandas as pd
 
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.cells import Numbers, amounts, numbers, numbers_of
-from bimix_jax.logs.columns import Columns
+from bimix_jax.logs.columns import Columns, read_columns
 from bimix_jax.logs.counters import LOGGER_STEP, step_columns
+from bimix_jax.logs.run_ids import by_id, id_column
 from bimix_jax.logs.spread import spread
 from bimix_jax.tables import listed
 
@@ -26,7 +27,18 @@ class LogFile(NamedTuple):
     root: Path
     """the folder that was given, or the file's own"""
     run: str = ""
-    """the name of the run that the place of the file tells"""
+    """the name of the run that the place of the file tells; empty where there is no file"""
+    columns: Columns | None = None
+    """what it holds, where that was given instead of a file"""
+
+    def read(self) -> Columns:
+        """What it holds, which a caller knows to be a table."""
+        return read_columns(self.path) if self.columns is None else self.columns
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return 0 if self.columns is not None else self.path.stat().st_size
 
 
 class Keys(NamedTuple):
@@ -63,6 +75,8 @@ class History(NamedTuple):
     """counter or STEP → its first cell of text that was read as a number, and the number"""
     step_key: str | None = None
     """the column of steps, None where there is none"""
+    names: Mapping[object, object] = {}
+    """id → name of the runs, where they are called by their ids"""
 
 
 Read = Callable[[LogFile, Keys, Keep], History]
@@ -77,12 +91,30 @@ def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histo
     """
     run = find_run_key(columns, file, keys, RUN_KEYS)
     step = find_key(columns, keys.step, step_keys(columns), "step_key", file.path)
-    metrics = [c for c in keep(list(columns)) if c not in (run, step)]
+    known_by = None if keys.run is not None else id_column(columns, run)
+    metrics = [c for c in keep(list(columns)) if c not in (run, step, known_by)]
     rows = len(next(iter(columns.values())))
-    runs = np.full(rows, file.run, object) if run is None else labels(columns[run])
+    runs = run_of_file(file, columns, rows) if run is None else labels(columns[run])
     steps = no_steps(rows) if step is None else amounts(columns[step])
+    names = dict[object, object]()
+    if known_by is not None:
+        runs, names = by_id(runs, labels(columns[known_by]), steps.values)
     found = {metric: numbers_of(metric, columns[metric]) for metric in metrics}
-    return assembled(runs, steps, found, list(columns), step)
+    return assembled(runs, steps, found, list(columns), step)._replace(names=names)
+
+
+def run_of_file(file: LogFile, columns: Columns, rows: int) -> np.ndarray:
+    """(rows,) the run that a file is of, where no column names them.
+
+    Raises:
+        SweepError: if there is no file.
+    """
+    if not file.run:
+        raise SweepError(
+            f"run_key: no column names the runs, of {listed(columns)}; expected one of "
+            f"{', '.join(RUN_KEYS)}. Name it with run_key=, or give a mapping of run → DataFrame."
+        )
+    return np.full(rows, file.run, object)
 
 
 def no_steps(rows: int) -> Numbers:

@@ -19,6 +19,7 @@ from bimix_jax.logs.history import (
     find_run_key,
     labels,
     no_steps,
+    run_of_file,
     step_keys,
 )
 from bimix_jax.logs.spread import spread
@@ -51,7 +52,7 @@ def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     run = find_run_key(others, file, keys, RUNS)
     step = find_key(others, keys.step, step_keys(others), "step_key", file.path)
     rows = len(columns[names])
-    runs = np.full(rows, file.run, object) if run is None else labels(others[run])
+    runs = run_of_file(file, others, rows) if run is None else labels(others[run])
     steps = no_steps(rows) if step is None else amounts(others[step])
     group = _groups(runs, steps.values)
     code, metrics = pd.factorize(columns[names])

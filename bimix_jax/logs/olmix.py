@@ -1,6 +1,5 @@
 """The pair of olmix: ratios.csv and metrics.csv in one folder, one row a run in each."""
 
-from bimix_jax.logs.columns import read_columns
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
 
 RATIOS, METRICS = "ratios.csv", "metrics.csv"
@@ -11,7 +10,7 @@ LABELS = ("run", "run_id", "name", "index")
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """metrics.csv; all columns but the labels are metrics."""
-    columns = read_columns(file.path)
+    columns = file.read()
     run = keys.run or next((c for c in ("run", "run_id") if c in columns), None)
     metrics = {c: column for c, column in columns.items() if c not in LABELS or c == run}
     return history_of(metrics, file, keys._replace(run=run), keep)

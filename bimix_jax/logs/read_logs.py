@@ -12,11 +12,13 @@ import pandas as pd
 from bimix_jax.checks import CHANGED, TWO_MIXTURES, SweepError
 from bimix_jax.formats import read_sweep
 from bimix_jax.logs import olmix
+from bimix_jax.logs.averages import without_averages
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
 from bimix_jax.logs.domains import Asked
-from bimix_jax.logs.forms import FORMS, Found, find_files
-from bimix_jax.logs.history import RUN, Keys
+from bimix_jax.logs.forms import FORMS, Found, find_files, found_objects
+from bimix_jax.logs.history import RUN, Keys, LogFile
 from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
+from bimix_jax.logs.objects import Logs, as_files
 from bimix_jax.logs.pattern import NoLosses
 from bimix_jax.logs.points import (
     Budgets,
@@ -36,7 +38,7 @@ from bimix_jax.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, pref
 
 
 def read_logs(
-    logs: str | Path | Sequence[str | Path],
+    logs: Logs,
     mixtures: Runs | None = None,
     *,
     form: str | None = None,
@@ -61,7 +63,8 @@ def read_logs(
     """Read the logs of training runs and the table of their mixtures as a sweep.
 
     Args:
-        logs: files, or folders with a file or folder a run, which then is called as that is.
+        logs: files, or folders with a file or folder a run, which then is called as that is; or
+            what is read already: a DataFrame or rows of all runs, a list of those, or run → one.
         mixtures: the table of runs: wide, long or a mapping (also .json, .toml, .yaml) of run →
             {domain: amount}; shares, percentages, tokens, counts or weights. Default: the columns
             of the logs that begin with the mixture prefix; ratios.csv for olmix.
@@ -100,8 +103,7 @@ def read_logs(
     >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
-    besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
-    found = find_files([logs] if isinstance(logs, (str, Path)) else logs, form, besides)
+    found = _found(logs, mixtures, form)
     runs = _run_table(mixtures, found[0])
     asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
@@ -113,23 +115,36 @@ def read_logs(
         run_elsewhere=runs is not None and run_key in runs.table,
     )
     read = _rows_of(found, runs, keys, wanted, progress)
-    targets = read.targets
+    every = list(read.targets.values())
     rows, unit, notes = _with_budgets(read, Budgets(unit, tokens_per_step, tokens_key))
     if runs is None:
         runs = _own_mixtures(rows, prefix)
         asked = asked._replace(prefix=None)
-    logged = Logged(list(pd.unique(rows[RUN])), list(targets.values()))
+    logged = Logged(list(pd.unique(rows[RUN])), every)
     table = mixtures_of(runs, logged, run_key, asked)
-    points, doubled = one_row_a_budget(rows[[RUN, BUDGET, *targets.values()]])
-    points, unmatched = _matched(points, table, drop_unmatched)
+    targets, averages = without_averages(rows, every, names_of(table.shares))
+    points, doubled = one_row_a_budget(
+        rows[[RUN, BUDGET, *targets]].dropna(subset=targets, how="all")
+    )
+    points, unmatched = _matched(points, table, drop_unmatched, read.alike)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
-    frame = _joined(points, table, list(targets.values()), unit)
-    said = [*notes, *doubled, *table.notes, *unmatched, *moved]
+    frame = _joined(points, table, targets, unit)
+    said = [*notes, *averages, *doubled, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return read_sweep(
         frame, run="run", select=select, model_size=model_size, meaning=_meaning(meaning, table),
         endpoints_only=endpoints_only,
     )  # fmt: skip
+
+
+def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
+    """The logs by their forms, the likeliest first."""
+    files = as_files(logs)
+    if files is not None:
+        return found_objects(files, form)
+    besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
+    paths = [logs] if isinstance(logs, (str, Path)) else list(logs)
+    return find_files(paths, form, besides)
 
 
 def _meaning(given: Meaning | Mapping[str, Any] | None, table: Mixtures) -> Meaning:
@@ -172,7 +187,7 @@ def _rows_of(
     ways = (True, False) if len(found) > 1 else (False,)
     for exact, one in product(ways, found):
         form = FORMS[one.form]
-        files, labels = as_listed(one.files, [] if runs is None else run_lists(runs))
+        files, labels = _as_listed(one.files, [] if runs is None else run_lists(runs))
         keys = keys._replace(labels=labels)
         wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern, exact=exact)
         try:
@@ -182,6 +197,15 @@ def _rows_of(
         else:
             return read._replace(notes=[*one.notes, *read.notes])
     raise first or SweepError("logs: there are none.")
+
+
+def _as_listed(
+    files: list[LogFile], lists: Sequence[frozenset[str]]
+) -> tuple[list[LogFile], frozenset[str]]:
+    """Files by the runs of the table that their places name; what is no file has no place."""
+    if files[0].columns is not None:
+        return files, frozenset().union(*lists)
+    return as_listed(files, lists)
 
 
 def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
@@ -209,7 +233,9 @@ def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
     return RunTable("The logs", table.rename_axis("run").reset_index(), sparse=True)
 
 
-def _matched(points: pd.DataFrame, table: Mixtures, drop: bool) -> tuple[pd.DataFrame, list[str]]:
+def _matched(
+    points: pd.DataFrame, table: Mixtures, drop: bool, alike: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
     """The points of runs whose mixture is known."""
     logged, mixed = list(pd.unique(points[RUN])), list(table.shares.index)
     without_mixture = [run for run in logged if run not in table.shares.index]
@@ -226,7 +252,7 @@ def _matched(points: pd.DataFrame, table: Mixtures, drop: bool) -> tuple[pd.Data
         raise SweepError(
             f"mixtures: {'; '.join(said)}. Name runs alike in the logs and in the table of "
             "mixtures, or leave them out with drop_unmatched=True (--drop-unmatched)."
-            f"{hint_of_dates(without_run, logged)}"
+            f"{hint_of_dates(without_run, logged)}{''.join(f' {said}' for said in alike)}"
         )
     known = points[~points[RUN].isin(without_mixture)].reset_index(drop=True)
     return known, [f"Left out: {'; '.join(said)}."] if said else []

@@ -14,6 +14,7 @@ from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in
 from bimix_jax.logs.pieces import files_notes
 from bimix_jax.logs.points import one_row_a_step
+from bimix_jax.logs.run_ids import by_name
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 
 Progress = Callable[[str, float], object]
@@ -65,6 +66,8 @@ class Rows(NamedTuple):
     text: dict[str, tuple[object, object]]
     """column → the first run and cell that is no number"""
     notes: list[str]
+    alike: list[str]
+    """what is said of runs that share a name"""
 
 
 def read_rows(
@@ -87,7 +90,7 @@ def read_rows(
         for file, (history, steps) in zip(files, pool.map(of_file, files), strict=True):
             parts.append(history)
             chosen.append(steps)
-            progress(file.run, file.path.stat().st_size)
+            progress(file.run, file.bytes)
     targets = wanted.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
     check_some_match(targets, seen, wanted.pattern)
@@ -95,7 +98,10 @@ def read_rows(
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
     notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
     notes += [*step_notes(parts, chosen), *_written_notes(parts)]
-    return Rows(_stacked(parts), targets, text, notes)
+    table = _stacked(parts)
+    names = {known_by: name for part in parts for known_by, name in part.names.items()}
+    run, alike = by_name(table[RUN].to_numpy(object), names)
+    return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *alike], alike)
 
 
 def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:

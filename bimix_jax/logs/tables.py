@@ -1,7 +1,7 @@
 """Any table of runs and steps: a column a metric, or a row a metric."""
 
 from bimix_jax.logs import long, one_tag
-from bimix_jax.logs.columns import Columns, read_columns
+from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
 from bimix_jax.tables import READERS
 
@@ -11,7 +11,7 @@ PATTERN = "loss_{target}"
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """A .csv, .csv.gz, .parquet or .jsonl file; without a run column it is of one run."""
-    return shaped(read_columns(file.path), file, keys, keep)
+    return shaped(file.read(), file, keys, keep)
 
 
 def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:

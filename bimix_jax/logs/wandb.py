@@ -7,7 +7,7 @@ import numpy as np
 from bimix_jax.checks import SweepError
 from bimix_jax.logs import tables
 from bimix_jax.logs.cells import Numbers, amounts, numbers_of
-from bimix_jax.logs.columns import Columns, read_columns
+from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, assembled, no_steps
 from bimix_jax.tables import READERS
@@ -25,7 +25,7 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     Raises:
         SweepError: if the x axis of a chart counts neither steps nor tokens.
     """
-    columns = read_columns(file.path)
+    columns = file.read()
     others = list(columns)[1:]
     if others and all(SEPARATOR in name for name in others):
         return _of_chart(columns, file, keys, keep)

@@ -149,7 +149,10 @@ def test_endpoints_only_keeps_the_last_point_of_each_run(folder):
     rewrite(folder, "b", log("b", STEPS[:2]))
     sweep = bx.read_logs(folder, MIXTURES, endpoints_only=True)
     assert sweep.budget.tolist() == [800, 200, 800, 800]
-    assert sweep.notes == ("10 points before the ends of their runs left out.",)
+    assert sweep.notes == (
+        "1 of 4 runs ends before the 800 that the others reach: b (200).",
+        "10 points before the ends of their runs left out.",
+    )
 
 
 def test_olmix_ends_of_runs_are_read_without_more(tmp_path):
@@ -214,7 +217,8 @@ def test_budgets_without_anything_in_common_stay_and_it_is_said(folder):
 def test_runs_of_unlike_lengths_keep_all_their_points(folder):
     rewrite(folder, "b", log("b", STEPS[:2]))
     sweep = bx.read_logs(folder, MIXTURES)
-    assert (len(sweep.budget), sweep.notes) == (14, ())
+    assert len(sweep.budget) == 14
+    assert sweep.notes == ("1 of 4 runs ends before the 800 that the others reach: b (200).",)
 
 
 # ---- the way back --------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""Targets that are averages of others, which would count what they average twice."""
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.names import spelling
+from bimix_jax.tables import listed
+
+AVERAGE = re.compile(
+    r"(macro|micro|weighted)([/._ -]?(avg|average|mean|loss))?|avg|average|mean|overall|all|total"
+    r"|aggregated?|combined",
+    re.I,
+)
+"""Last part of the name of a target that is an average, unless it is a domain."""
+NESTED = re.compile(r"[/.]")
+SAME = 1e-5
+"""Relative; losses are logged in single precision."""
+ROWS = 2
+"""A loss that is a mean at so many rows is none by chance."""
+
+
+def without_averages(
+    rows: pd.DataFrame, targets: Sequence[str], domains: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """The targets that are no averages of other ones, and a note of those that are.
+
+    A target is one if its name begins those of others (paloma beside paloma/books), if it is called
+    like one, or if it is the mean of others in every row; a domain is none.
+
+    >>> rows = pd.DataFrame({"web": [3.0, 2.5], "code": [2.0, 1.5], "val": [2.5, 2.0]})
+    >>> without_averages(rows, ["web", "code", "val"], ["web", "code"])[0]
+    ['web', 'code']
+    """
+    known = {spelling(domain) for domain in domains}
+    found = dict[str, str]()
+    for target in targets:
+        others = [t for t in targets if t != target and t not in found]
+        why = None if spelling(target) in known else _average_of(rows, target, others)
+        if why is not None:
+            found[target] = why
+    left = [target for target in targets if target not in found]
+    if not found or not left:
+        return list(targets), []
+    said = "; ".join(f"{target}, {why}" for target, why in found.items())
+    count = (
+        "1 target that is an average was"
+        if len(found) == 1
+        else (f"{len(found)} targets that are averages were")
+    )
+    return left, [f"{count} left out, as their parts are targets themselves: {said}."]
+
+
+def _average_of(rows: pd.DataFrame, target: str, others: list[str]) -> str | None:
+    """Why a target is an average, or None."""
+    inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
+    if inner:
+        return f"whose name begins those of {listed(inner)}"
+    if others and AVERAGE.fullmatch(NESTED.split(target)[-1]):
+        return "by its name"
+    beside = [t for t in others if t.startswith(f"{target}_")]
+    for parts in (beside, others):
+        if len(parts) > 1 and _is_mean(rows[target], rows[parts]):
+            return f"the mean of {listed(parts)}"
+    return None
+
+
+def _is_mean(loss: pd.Series, parts: pd.DataFrame) -> bool:
+    mean = parts.mean(axis=1, skipna=False).to_numpy(float)
+    there = np.isfinite(mean) & np.isfinite(loss.to_numpy(float))
+    apart = np.abs(loss.to_numpy(float) - mean)[there] > SAME * np.abs(mean[there])
+    return len(apart) >= ROWS and not apart.any()

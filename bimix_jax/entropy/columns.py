@@ -1,6 +1,7 @@
 """Parquet and arrow files: the column of a domain, its texts or its token ids."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,12 @@ def field_of_table(path: Path, wanted: str) -> Field:
     """
     with _read_errors(path), _table(path) as table:
         kinds = {field.name: field.type for field in table.schema}
+        twice = [name for name, count in Counter(table.schema.names).items() if count > 1]
+    if wanted in twice or set(ID_FIELDS) & set(twice):
+        raise ValueError(
+            f"{path}: two columns are called {twice[0]!r}; expected names that differ. Rename or "
+            "remove one of them."
+        )
     if wanted in kinds:
         return Field(wanted, _holds_ids(path, wanted, kinds))
     ids = [name for name in ID_FIELDS if name in kinds and _is_ids(kinds[name])]

@@ -77,6 +77,8 @@ def corpus_entropies(
     >>> found.mixtures()["CE"].round(2).to_dict()
     {'poor': 0.32, 'rich': 0.68}
     """
+    if vocabulary is not None and vocabulary < 1:
+        raise ValueError(f"vocabulary is {vocabulary}; expected a whole number above 0.")
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     notes = list[str]()
     with _folder(cache) as folder, _noted(notes):
@@ -161,6 +163,10 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="bimix_entropy_") as temporary:
             yield Path(temporary)
+    elif Path(cache).exists() and not Path(cache).is_dir():
+        raise NotADirectoryError(
+            f"{cache} is a file; expected a folder for tokenised text (cache= or --cache)."
+        )
     else:
         Path(cache).mkdir(parents=True, exist_ok=True)
         yield Path(cache)

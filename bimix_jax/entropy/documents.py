@@ -160,10 +160,12 @@ class Reader:
     def records(self, path: Path, tally: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
         """Line and content of the objects of JSON lines, or of a list of objects."""
         with damage_named(path), opened(path, _form(path)) as (raw, unpacked):
-            head = _head(path, unpacked)
+            head = _head(path, unpacked).removeprefix(UTF8_MARK).lstrip()
             found: Iterator[tuple[int, Any]]
-            if head.removeprefix(UTF8_MARK).lstrip()[:1] == b"[":
+            if head.startswith(b"["):
                 found = enumerate(parse_json(unpacked.read(), str(path)))
+            elif _form(path).suffix == ".json" and _spans_lines(head):
+                found = iter([(0, parse_json(unpacked.read(), str(path)))])
             else:
                 found = self._lines(raw, unpacked, tally)
             for line, record in found:
@@ -216,6 +218,15 @@ class Reader:
                     block, size, starts = [], 0, False
             if block:
                 yield Part(_unix(block, tally), starts)
+
+
+def _spans_lines(head: bytes) -> bool:
+    """Whether a JSON text goes on after its first line, as an object that is indented does."""
+    first, end, _ = head.partition(b"\n")
+    try:
+        return bool(end) and json.loads(first) is None
+    except (ValueError, RecursionError):
+        return True
 
 
 def _head(path: Path, unpacked: IO[bytes]) -> bytes:

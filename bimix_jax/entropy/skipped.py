@@ -54,20 +54,19 @@ class Skipped:
             )
         if self.kept or self.empty == self.read:
             return
-        expected = f"none of {self.read} {'entry' if self.read == 1 else 'entries'}"
         if self.missing >= max(self.no_objects, self.wrong.total()):
             raise ValueError(
-                f"{path}: {expected} has the key {wanted!r}; found {_first(self.without)}. Name "
-                "the key of the text (text_field= or --text-field)."
+                f"{path}: no record of {self.read} has the key {wanted!r}; found "
+                f"{_first(self.without)}. Name the key of the text (text_field= or --text-field)."
             )
         if self.wrong:
             raise ValueError(
-                f"{path}: {expected} holds text under the key {wanted!r}; found "
+                f"{path}: no record of {self.read} holds text under the key {wanted!r}; found "
                 f"{_first(self.wrong)}. Name the key of the text (text_field= or --text-field)."
             )
         raise ValueError(
-            f"{path}: {expected} is a JSON object; expected an object per line, or a list of "
-            f"objects, with the key {wanted!r}."
+            f"{path}: no line of {self.read} is a JSON object; expected an object per "
+            f"line, or a list of objects, with the key {wanted!r}."
         )
 
     def notes(self, wanted: str) -> list[str]:

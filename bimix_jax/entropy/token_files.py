@@ -46,10 +46,7 @@ def read_token_file(path: Path, vocabulary: int, dtype: str | None = None) -> Fi
     if not len(stream):
         raise ValueError(f"{path} is empty; expected token ids. Leave the file out.")
     if dtype is not None and np.dtype(DTYPES[dtype]).itemsize != stream.dtype.itemsize:
-        raise ValueError(
-            f"{path}: dtype is {dtype}, but the file says {stream.dtype.name}; leave the dtype "
-            "out (dtype= or --dtype)."
-        )
+        _warn(f"{path}: read as {stream.dtype.name}, as the file itself says, not as {dtype}.")
     return stream
 
 

@@ -196,7 +196,7 @@ def test_an_index_beside_gives_dtype_and_documents(tmp_path):
         ("a.npy", b"\x01\x02" * 4 + b"\x03", {}, "9 bytes .* no NumPy header"),
         ("a.txt", b"", {"tokenizer": "bytes"}, "a is empty"),
         ("a.txt", b"text", {}, "give a tokenizer.json"),
-        ("a.jsonl", b"no json\n", {"tokenizer": "bytes"}, "none of 1 entry is a JSON"),
+        ("a.jsonl", b"no json\n", {"tokenizer": "bytes"}, "no line of 1 is a JSON"),
         ("a.jsonl.gz", b"no gzip", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.parquet", b"no parquet", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.arrow", b"no arrow", {"tokenizer": "bytes"}, "cannot be read"),

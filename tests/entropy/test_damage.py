@@ -113,7 +113,9 @@ def test_flipped_bytes_of_parquet_change_nothing_silently(tmp_path):
         ("a.txt.gz", LINES, "damaged or incomplete"),
         ("a.json", json.dumps([{"text": "x"}])[:-1].encode(), "not complete JSON"),
         ("a.json", b"[" * 5000, "nested deeper"),
-        ("a.jsonl", b'{"text": ' + b"[" * 100_000 + b"\n", "none of 1 entry is a JSON object"),
+        ("a.json", b'{"data": [\n{"text": "a"}\n]}', "no record of 1 .* 'text'; found data"),
+        ("a.json", b'{"text": "abc"\n', "not complete JSON"),
+        ("a.jsonl", b'{"text": ' + b"[" * 100_000 + b"\n", "no line of 1 is a JSON object"),
     ],
 )
 def test_what_is_no_text_in_utf8_is_refused(tmp_path, name, content, message):
@@ -133,10 +135,10 @@ def test_a_mark_and_windows_line_ends_change_no_text(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (LINES.replace(b'"text"', b'"body"'), "none of 400 entries has the key 'text'; found body"),
+        (LINES.replace(b'"text"', b'"body"'), "no record of 400 has the key 'text'; found body"),
         (b'{"text": 3}\n{"text": 4}\n', "holds text under the key 'text'; found numbers"),
         (b'{"text": ["a", "b"]}\n', "holds text under the key 'text'; found lists"),
-        (b'"text"\n"more"\n', "none of 2 entries is a JSON object"),
+        (b'"text"\n"more"\n', "no line of 2 is a JSON object"),
     ],
 )
 def test_a_domain_of_which_every_line_was_skipped(tmp_path, content, message):
@@ -145,6 +147,11 @@ def test_a_domain_of_which_every_line_was_skipped(tmp_path, content, message):
     (tmp_path / "web" / "b.jsonl").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "web")
+
+
+def test_one_object_over_several_lines_is_a_document(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"id": 1, "text": "abcd"}, indent=2))
+    assert read(tmp_path / "a.json").sizes.loc["a", "tokens"] == 4
 
 
 def test_what_is_kept_is_whole_or_made_again(tmp_path):

@@ -129,6 +129,19 @@ def test_wrong_columns_are_named(tmp_path, column, message):
         bx.corpus_entropies([tmp_path / "a.parquet"], VOCABULARY, text_field="input_ids")
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="two columns are called 'text'"):
+        bx.corpus_entropies([tmp_path / "a.parquet"], tokenizer="bytes")
+
+
+@pytest.mark.parametrize("vocabulary", [0, -5])
+def test_a_vocabulary_below_one_is_refused(tmp_path, vocabulary):
+    IDS.tofile(tmp_path / "a.bin")
+    with pytest.raises(ValueError, match=f"vocabulary is {vocabulary}; expected"):
+        bx.corpus_entropies([tmp_path / "a.bin"], vocabulary)
+
+
 def test_ids_and_tokenizers(tmp_path):
     table = pa.table({"text": ["ab", "ba"], "input_ids": [[1, 2], [2, 1]]})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -172,8 +185,8 @@ def test_headers_are_no_tokens(tmp_path, content, dtype, vocabulary):
     stream = read_token_file(tmp_path / "a.bin", vocabulary)
     assert np.array_equal(stream.read(0, len(stream)), IDS)
     assert stream.dtype.name == dtype
-    with pytest.raises(ValueError, match="dtype is int64, but the file says"):
-        read_token_file(tmp_path / "a.bin", vocabulary, "int64")
+    with pytest.warns(bx.EntropyWarning, match=f"read as {dtype}, as the file itself says, not"):
+        assert read_token_file(tmp_path / "a.bin", vocabulary, "int64").dtype == stream.dtype
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """The mixture that each run was trained on, from a table of shares, tokens, counts or weights."""
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SUM_TOLERANCE, SweepError
-from bimix_jax.logs.amounts import EXPECTED, are_amounts, checked_amounts
+from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of
 from bimix_jax.logs.history import label_of
 from bimix_jax.logs.run_labels import note_of_labels, run_column, same_runs
@@ -19,6 +20,8 @@ UNITS = ("tokens", "documents", "samples")
 """Amounts that say what they are shares of."""
 FEWEST = 4
 """Runs from which on a domain that one run alone has is looked at."""
+ALIKE = 0.6
+"""Share of letters in order beyond which two names may be of one domain."""
 
 
 class Logged(NamedTuple):
@@ -217,18 +220,30 @@ def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, 
 
 
 def _lonely(wide: pd.DataFrame) -> list[str]:
-    """A warning of domains that one run alone names, which alone lacks another one."""
-    there = wide.notna()
+    """A warning of domains that just the runs have which lack another one.
+
+    Of a domain that the others name, and one run does not, or one that is called nearly alike.
+    """
+    there = pd.DataFrame({d: np.nan_to_num(amounts_of(wide[d])[0]) != 0 for d in names_of(wide)})
     if len(wide) < FEWEST or there.to_numpy().all():
         return []
-    counts = there.sum()
-    alone, lacked = (names_of(there.loc[:, counts == n]) for n in (1, len(wide) - 1))
-    pairs = [(d, o) for d in alone for o in lacked if not there[o][there[d]].any()]
+    counts, unnamed = there.sum(), wide.isna().any()
+    pairs = [
+        (d, o)
+        for d in names_of(there.loc[:, (counts > 0) & (2 * counts <= len(wide))])
+        for o in names_of(there.loc[:, counts == len(wide) - counts[d]])
+        if not (there[d] & there[o]).any()
+        and ((counts[d] == 1 and unnamed[d]) or SequenceMatcher(None, d, o).ratio() > ALIKE)
+    ]
     return [
-        f"Run {wide.index[there[domain]][0]} alone has the domain {domain} and alone lacks "
-        f"{other}; if both are one domain, call it {other} in the table of mixtures."
+        f"{_alone(wide.index[there[domain]])} the domain {domain}, and only there {other} is "
+        f"missing; if both are one domain, call it {other} in the table of mixtures."
         for domain, other in pairs
     ]
+
+
+def _alone(runs: pd.Index) -> str:
+    return f"Run {runs[0]} alone has" if len(runs) == 1 else f"Runs {listed(runs)} alone have"
 
 
 def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.DataFrame, list[str]]:

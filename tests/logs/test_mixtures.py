@@ -232,14 +232,28 @@ def test_spellings_of_a_domain_are_one_where_no_run_has_both(folder):
     assert_right(bx.read_logs(folder, two), notes=[note.format("'NEWS' is 'news'")])
 
 
-def test_a_domain_that_one_run_alone_has_and_another_that_it_alone_lacks(folder):
-    misspelt = {r: {("maths" if d == "math" and r == "s" else d): x for d, x in m.items()}
-                for r, m in BY_RUN.items()}  # fmt: skip
-    (note,) = bx.read_logs(folder, misspelt).notes
-    assert note == (
-        "Run s alone has the domain maths and alone lacks math; if both are one domain, call it "
-        "math in the table of mixtures."
-    )
+ALONE = (
+    "{} alone {} the domain {}, and only there math is missing; if both are one domain, call it "
+    "math in the table of mixtures."
+)
+
+
+def spelled(runs, name):
+    """The mixtures with a domain called otherwise in some runs."""
+    return {
+        run: {(name if d == "math" and run in runs else d): x for d, x in mixture.items()}
+        for run, mixture in BY_RUN.items()
+    }
+
+
+def test_a_domain_that_just_those_runs_have_which_lack_another(folder):
+    (note,) = bx.read_logs(folder, spelled("s", "algebra")).notes
+    assert note == ALONE.format("Run s", "has", "algebra")
+    (note,) = bx.read_logs(folder, spelled("ps", "maths")).notes
+    assert note == ALONE.format("Runs p, s", "have", "maths")
+    assert bx.read_logs(folder, spelled("ps", "algebra")).notes == ()
+    zeros = pd.DataFrame(spelled("s", "maths")).T.fillna(0.0)
+    assert bx.read_logs(folder, zeros).notes[0] == ALONE.format("Run s", "has", "maths")
 
 
 def test_long_tables_name_run_and_domain_once_in_every_row(folder):

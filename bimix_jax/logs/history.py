@@ -11,7 +11,7 @@ from bimix_jax.checks import SweepError
 from bimix_jax.logs.cells import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs.columns import Columns, read_columns
 from bimix_jax.logs.counters import LOGGER_STEP, step_columns
-from bimix_jax.logs.run_ids import by_id, id_column
+from bimix_jax.logs.run_ids import Called, by_both, id_column
 from bimix_jax.logs.spread import spread
 from bimix_jax.tables import listed
 
@@ -75,8 +75,8 @@ class History(NamedTuple):
     """counter or STEP → its first cell of text that was read as a number, and the number"""
     step_key: str | None = None
     """the column of steps, None where there is none"""
-    names: Mapping[object, object] = {}
-    """id → name of the runs, where they are called by their ids"""
+    called: Mapping[object, Called] = {}
+    """run → its name and its id, where runs are told apart by both"""
 
 
 Read = Callable[[LogFile, Keys, Keep], History]
@@ -96,11 +96,12 @@ def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histo
     rows = len(next(iter(columns.values())))
     runs = run_of_file(file, columns, rows) if run is None else labels(columns[run])
     steps = no_steps(rows) if step is None else amounts(columns[step])
-    names = dict[object, object]()
-    if known_by is not None:
-        runs, names = by_id(runs, labels(columns[known_by]), steps.values)
     found = {metric: numbers_of(metric, columns[metric]) for metric in metrics}
-    return assembled(runs, steps, found, list(columns), step)._replace(names=names)
+    history = assembled(runs, steps, found, list(columns), step)
+    if known_by is None:
+        return history
+    runs, called = by_both(runs, labels(columns[known_by]), steps.values)
+    return history._replace(run=runs, called=called)
 
 
 def run_of_file(file: LogFile, columns: Columns, rows: int) -> np.ndarray:

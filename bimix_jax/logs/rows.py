@@ -14,7 +14,7 @@ from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in
 from bimix_jax.logs.pieces import files_notes
 from bimix_jax.logs.points import one_row_a_step
-from bimix_jax.logs.run_ids import by_name
+from bimix_jax.logs.run_ids import by_one
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 
 Progress = Callable[[str, float], object]
@@ -99,8 +99,8 @@ def read_rows(
     notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
     notes += [*step_notes(parts, chosen), *_written_notes(parts)]
     table = _stacked(parts)
-    names = {known_by: name for part in parts for known_by, name in part.names.items()}
-    run, alike = by_name(table[RUN].to_numpy(object), names)
+    called = {run: each for part in parts for run, each in part.called.items()}
+    run, alike = by_one(table[RUN].to_numpy(object), called)
     return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *alike], alike)
 
 

@@ -1,6 +1,8 @@
 """Runs by their ids, where several of them have one name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,29 +21,39 @@ def id_column(columns: Iterable[str], run: str | None) -> str | None:
     return next((c for key in IDS for c in columns if c.lower() == key), None)
 
 
-def by_id(
+class Called(NamedTuple):
+    """What a run is called."""
+
+    name: object
+    known_by: object
+
+
+def by_both(
     names: np.ndarray, ids: np.ndarray, steps: np.ndarray
-) -> tuple[np.ndarray, dict[object, object]]:
-    """(rows,) the runs by their ids, and id → name; the names alone where ids are those of rows."""
+) -> tuple[np.ndarray, dict[object, Called]]:
+    """(rows,) the runs by name and id, and what each is called; by name where ids are of rows."""
     rows = pd.DataFrame({"name": names, "id": ids, "step": steps})
-    each_row = rows["id"].is_unique and not rows.duplicated(["name", "step"]).any()
-    if each_row or rows["id"].isna().any() or rows.groupby("id")["name"].nunique().max() > 1:
+    each_row = len(rows) > 1 and rows["id"].is_unique
+    if rows["id"].isna().any() or (each_row and not rows.duplicated(["name", "step"]).any()):
         return names, {}
-    return ids, dict(zip(ids, names, strict=True))
-
-
-def by_name(run: np.ndarray, names: Mapping[object, object]) -> tuple[np.ndarray, list[str]]:
-    """(rows,) the runs by their names if no two share one, else as they are, and what is said."""
-    if not names:
-        return run, []
-    ids = pd.Series(names).groupby(pd.Series(names)).groups
-    shared: dict[object, Sequence[object]] = {
-        name: list(several) for name, several in ids.items() if len(several) > 1
+    codes, pairs = pd.factorize(pd.MultiIndex.from_arrays([names, ids]))
+    called: dict[object, Called] = {
+        f"{name} ({known_by})": Called(name, known_by) for name, known_by in pairs
     }
-    if not shared:
-        return pd.Series(run).replace(names).to_numpy(object), []
-    name, several = next(iter(shared.items()))
-    return run, [
-        f"Runs are called by their ids, as {len(several)} of them ({listed(several)}) have one "
-        f"name, {name}."
+    return np.array(list(called), object)[codes], called
+
+
+def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray, list[str]]:
+    """(rows,) the runs by their names; by their ids, which is said, where two have one name."""
+    pairs = set(called.values())
+    shared = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    several = max(Counter(known_by for _, known_by in pairs).values(), default=0) > 1
+    if not shared or several:
+        names = {key: each.name for key, each in called.items()}
+        return np.array([names.get(each, each) for each in run], object), []
+    ids = [known_by for name, known_by in pairs if name == shared[0]]
+    found = {key: each.known_by for key, each in called.items()}
+    return np.array([found.get(each, each) for each in run], object), [
+        f"Runs are called by their ids, as {len(ids)} of them ({listed(sorted(map(str, ids)))}) "
+        f"have one name, {shared[0]}."
     ]

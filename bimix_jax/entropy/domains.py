@@ -119,7 +119,7 @@ def token_entropies(
         progress: called with a domain and the share of its work that was done since.
 
     Raises:
-        ValueError: if a domain is empty or holds no pair, or a token id is outside the vocabulary.
+        ValueError: if a domain is empty or holds no pair, or a token id is not in the vocabulary.
 
     >>> pairs = np.tile(np.array([0, 1], np.uint16), 500)
     >>> found = token_entropies({"coin": pairs}, vocabulary=2, sequence_length=100)
@@ -127,17 +127,24 @@ def token_entropies(
     {'SE': [0.693], 'CE': [0.0], 'tokens': [1000]}
     """
     _check_sizes(vocabulary, sequence_length, chunk, memory, workers)
+    _check_end(end_of_document, vocabulary)
     plan = Plan(
         vocabulary, sequence_length, end_of_document, chunk, memory, sort=device_sort(device)
     )
     plan = plan if workers is None else dataclasses.replace(plan, workers=workers)
     domains = {name: _streams(name, given) for name, given in _named(tokens).items()}
     rows, sizes = {}, {}
+    ends = end_of_document is None
     for name, streams in domains.items():
         counts = count_tokens(streams, plan, functools.partial(progress, name))
         sizes[name] = _sizes(counts, name)
         rows[name] = _estimates(counts)
-    return _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else None)
+        ends = ends or end_of_document in np.flatnonzero(counts.tokens)
+    found = _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else None)
+    if ends:
+        return found
+    note = f"The token {end_of_document}, after which documents end, is in no domain."
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
 def _check_sizes(
@@ -152,6 +159,14 @@ def _check_sizes(
     if sequence_length < 2:
         raise ValueError(
             f"sequence_length is {sequence_length}; expected 2 or more, or there are no pairs."
+        )
+
+
+def _check_end(end_of_document: int | None, vocabulary: int) -> None:
+    if end_of_document is not None and not 0 <= end_of_document < vocabulary:
+        raise ValueError(
+            f"end_of_document is {end_of_document}; expected a token id from 0 to "
+            f"{vocabulary - 1} (end_of_document= or --end-of-document)."
         )
 
 

@@ -28,6 +28,7 @@ INDICES = re.compile(r".*\.(idx|ds\.index|ds\.metadata|ds\.loss)")
 """Files that are read with the data beside them."""
 MANIFESTS = {"state.json", "dataset_info.json", "dataset_dict.json"}
 """Files of Hugging Face data sets that say which files are data."""
+HELD_OUT = {"validation", "valid", "val", "test", "dev", "eval"}
 BLOCK = 1 << 16
 """Bytes at both ends by which files are compared before all of them are."""
 
@@ -64,7 +65,8 @@ def data_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         f"{len(paths)} {one if len(paths) == 1 else many} left out, such as {paths[0].name}"
         for (one, many), paths in left.items()
     ]
-    return tuple(files), (*notes, *_about_forms(files), *_about_copies(files))
+    told = (*_about_forms(files), *_about_splits(folder, files), *_about_copies(files))
+    return tuple(files), (*notes, *told)
 
 
 def _walk(folder: Path, left: Left, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -203,6 +205,18 @@ def _about_forms(files: list[Path]) -> Iterator[str]:
         other = stems.setdefault(path.with_name(stem_of(path)), path)
         if other is not path:
             yield f"{other.name} and {path.name} differ in their form alone; both are counted"
+
+
+def _about_splits(folder: Path, files: list[Path]) -> Iterator[str]:
+    """A sentence on held-out parts beside a training part, told by words in their names."""
+    words = {
+        word
+        for path in files
+        for word in re.split(r"[^a-z]+", str(path.relative_to(folder)).lower())
+    }
+    held_out = sorted(words & HELD_OUT)
+    if "train" in words and held_out:
+        yield f"files called train and {', '.join(held_out)} are counted together"
 
 
 def _about_copies(files: list[Path]) -> Iterator[str]:

@@ -181,11 +181,22 @@ def test_what_is_no_mixture_is_refused(entropies, temperature, message):
         ([1, 2], {"sequence_length": 1}, "sequence_length is 1"),
         ([1, 2], {"vocabulary": 0}, "vocabulary is 0"),
         ([1, 2], {"workers": 0}, "workers is 0"),
+        ([1, 2], {"end_of_document": 10}, "end_of_document is 10; expected a token id from 0 to 9"),
+        ([1, 2], {"end_of_document": -1}, "end_of_document is -1"),
     ],
 )
 def test_bad_tokens_are_refused(tokens, options, message):
     with pytest.raises(ValueError, match=message):
         bx.token_entropies(tokens, **({"vocabulary": 10} | options))
+
+
+def test_an_end_of_documents_that_is_nowhere_is_said():
+    tokens = {"web": [1, 2, 0, 1, 2], "code": [3, 2, 3]}
+    said = "The token 4, after which documents end, is in no domain."
+    assert said in bx.token_entropies(tokens, 10, end_of_document=4).notes
+    for end in (0, None):
+        found = bx.token_entropies(tokens, 10, end_of_document=end)
+        assert not any("after which documents end" in note for note in found.notes)
 
 
 def test_a_single_sequence_is_enough():

@@ -170,6 +170,15 @@ def test_copies_and_several_forms_are_said(tmp_path):
     )
 
 
+@pytest.mark.parametrize("held_out", ["val", "web-validation-00000", "test/part"])
+def test_held_out_parts_beside_training_parts_are_said(tmp_path, held_out):
+    fill(tmp_path / "train_test_web", "contest.jsonl", "train-00000.jsonl")
+    assert not find_domain(tmp_path / "train_test_web").notes
+    fill(tmp_path / "train_test_web", f"{held_out}.jsonl", content=DATA * 2)
+    (note,) = find_domain(tmp_path / "train_test_web", "web").notes
+    assert re.fullmatch("web: files called train and (val|validation|test) are .* together.", note)
+
+
 def test_a_folder_is_called_as_it_was_named(tmp_path, monkeypatch):
     fill(tmp_path / "v1", "a.jsonl")
     (tmp_path / "web").symlink_to("v1")

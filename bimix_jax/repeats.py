@@ -13,6 +13,7 @@ from bimix_jax.checks import (
     findings_at,
     numbers,
 )
+from bimix_jax.tables import names_of
 
 TWICE = (
     "Keep one row, or name the columns that tell the points apart with run= and budget= "
@@ -44,7 +45,7 @@ def check_repeats(
 def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Finding]:
     """One finding where runs have several rows and no column is known as their budgets."""
     again = (table.duplicated(run) & are_named(table[run])).to_numpy(bool)
-    maybe = [c for c in table if c != run and _tells_apart(table, run, c)]
+    maybe = [c for c in names_of(table) if c != run and _tells_apart(table, run, c)]
     offered = (
         f"budget={maybe[0]!r} (--budget-column {maybe[0]})"
         if maybe
@@ -66,7 +67,7 @@ def _tells_apart(table: pd.DataFrame, run: str, column: str) -> bool:
 
 def check_counter(points: pd.DataFrame, run: str, budget: str, rows: np.ndarray) -> list[Finding]:
     """Tokens that do not rise where the steps of their run do: restarted, or counted per batch."""
-    steps = [c for c in points if c.lower() in STEPS and c != budget]
+    steps = [c for c in names_of(points) if c.lower() in STEPS and c != budget]
     if not steps or budget.lower() in STEPS:
         return []
     step, text = numbers(points[steps[0]])

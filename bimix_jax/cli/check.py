@@ -1,5 +1,6 @@
 """`bimix check`."""
 
+import numpy as np
 import typer
 
 import bimix_jax as bx
@@ -46,6 +47,8 @@ def check(
         show_table(found.domains, "Shares over the mixtures")
         domains, condition = len(found.domains), f"{found.condition:.3g}"
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
-        show_table(found.laws, "Laws that the points of this sweep determine")
+        have = f"{len(np.unique(measured.mixture_group))} mixtures, "
+        have += f"{len(np.unique(measured.budget))} budgets"
+        show_table(found.laws, f"Laws that the points of this sweep determine; it has {have}")
         show_notes(measured.notes, "Notes from reading")
     raise typer.Exit(int(found.severity))

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bimix_jax.diagnosis.budgets import observe_budgets
+from bimix_jax.diagnosis.early import observe_early
 from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
 from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
@@ -60,8 +61,8 @@ def diagnose(sweep: Sweep) -> Diagnosis:
 
     >>> import bimix_jax as bx
     >>> found = diagnose(bx.read_sweep(bx.datasets.proxy_sweep()))
-    >>> found.severity.name, found.observations[0].what
-    ('NOTE', 'Replicates of a mixture differ by 0.40 % a run')
+    >>> found.severity.name, found.observations[0].what.split(" do not")[0]
+    ('WARNING', 'Budgets before 573440 tokens')
     """
     laws = identifiable_laws(sweep)
     seen = [
@@ -69,6 +70,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
         *observe_losses(sweep),
         *observe_mixtures(sweep),
         *observe_budgets(sweep),
+        *observe_early(sweep),
         *_about_laws(laws),
     ]
     worst_first = sorted(seen, key=lambda o: -o.severity)
@@ -84,7 +86,8 @@ def _about_laws(laws: pd.DataFrame) -> list[Observation]:
         Observation(
             Severity.NOTE,
             f"Laws with coefficients that these points do not determine: {some_of(names)}",
-            "Fit another, or measure more mixtures and budgets.",
+            "Fit another, or measure as many mixtures and budgets as the table below says that "
+            "they need.",
         )
     ]
 

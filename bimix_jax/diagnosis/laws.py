@@ -1,6 +1,7 @@
 """Which laws a sweep can identify: whether its points determine every coefficient."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ NEGLIGIBLE = 1e-7
 """Singular values of the scaled Jacobian below this share of the largest count as 0."""
 UNEVEN = 0.7, 1.3
 """Starts are even between domains, where some laws look degenerate that are not."""
+MANY_MIXTURES, MANY_BUDGETS = 100, 10
+"""Where what is needed of one is looked for, there are so many of the other."""
 MOST_POINTS = 1000
 """Points beyond which a design shows nothing more; then they are drawn from it."""
 
@@ -27,13 +30,15 @@ def identifiable_laws(sweep: Sweep) -> pd.DataFrame:
 
     Columns: coefficients that a target has; determined, how many of them the mixtures and budgets
     of the sweep determine for the worst target that the law can express; targets, how many are
-    determined wholly; verdict. From the rank of the law's Jacobian where a fit starts, so it says
-    what no precision of the losses could mend, not how large the errors are.
+    determined wholly; needs_mixtures and needs_budgets, the fewest that determine all coefficients
+    of a target where there are many of the other (0 where none do); verdict. From the rank of the
+    law's Jacobian where a fit starts, so it says what no precision of the losses could mend, not
+    how large the errors are.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> table = identifiable_laws(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
-    >>> table.loc["BiMix", "verdict"]
-    'determined'
+    >>> table.loc["BiMix", ["needs_mixtures", "needs_budgets", "verdict"]].tolist()
+    [2, 3, 'determined']
     """
     rows = {name: _row(law(), sweep) for name, law in LAWS.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("law")
@@ -46,6 +51,8 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
             "coefficients": 0,
             "determined": 0,
             "targets": 0,
+            "needs_mixtures": 0,
+            "needs_budgets": 0,
             "verdict": "no target is a domain",
         }
     found = {_determined(law, sweep, target) for target in _unlike(sweep, able)}
@@ -53,7 +60,45 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
     known, count = min(short or found, key=lambda pair: pair[0] - pair[1])
     held = law.restraint(jnp.zeros(len(sweep.domains))) is not None
     verdict = "determined" if not short else "held by its restraint" if held else "undetermined"
-    return {"coefficients": count, "determined": known, "targets": len(able), "verdict": verdict}
+    mixtures, budgets = _needs(law, sweep, able[0])
+    return {
+        "coefficients": count, "determined": known, "targets": len(able),
+        "needs_mixtures": mixtures, "needs_budgets": budgets, "verdict": verdict,
+    }  # fmt: skip
+
+
+def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
+    """The fewest mixtures, and the fewest budgets, of designs that determine all coefficients."""
+    own = _own(sweep, target)
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(own)), MANY_MIXTURES)
+    times = np.geomspace(0.03, 1.0, MANY_BUDGETS)
+
+    def determined(mixtures: int, budgets: int) -> bool:
+        at = times[np.linspace(0, MANY_BUDGETS - 1, budgets).round().astype(int)]
+        mixture = np.repeat(shares[:mixtures], budgets, axis=0)
+        known, count = _rank(law, _filled(mixture), _filled(np.tile(at, mixtures)), own)
+        return known == count
+
+    return (
+        _least(lambda n: determined(n, MANY_BUDGETS), MANY_MIXTURES),
+        _least(lambda n: determined(MANY_MIXTURES, n), MANY_BUDGETS),
+    )
+
+
+def _least(holds: Callable[[int], bool], most: int) -> int:
+    """The least number up to `most` from which on something holds; 0 for none."""
+    least, enough = 1, most
+    if not holds(most):
+        return 0
+    while least < enough:
+        middle = (least + enough) // 2
+        least, enough = (least, middle) if holds(middle) else (middle + 1, enough)
+    return enough
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Repeated to MOST_POINTS rows, so that a law compiles once."""
+    return np.resize(values, (MOST_POINTS, *values.shape[1:]))
 
 
 def _unlike(sweep: Sweep, targets: list[int]) -> list[int]:
@@ -65,9 +110,16 @@ def _unlike(sweep: Sweep, targets: list[int]) -> list[int]:
 
 def _determined(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
     """How many coefficients the points of a target determine, and how many there are."""
-    column = int(sweep.own_index()[target])
-    own = (np.arange(len(sweep.domains)) == column).astype(float)
     mixture, budget = _design(sweep, np.isfinite(sweep.loss[:, target]))
+    return _rank(law, mixture, budget, _own(sweep, target))
+
+
+def _own(sweep: Sweep, target: int) -> np.ndarray:
+    return (np.arange(len(sweep.domains)) == sweep.own_index()[target]).astype(float)
+
+
+def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) -> tuple[int, int]:
+    """How many coefficients the points determine, and how many there are."""
     with jax.enable_x64(True):
         jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
     scale = np.linalg.norm(jacobian, axis=0)
@@ -86,7 +138,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     unlike = np.unique(points, axis=0)
     if len(unlike) > MOST_POINTS:
         unlike = np.random.default_rng(0).permutation(unlike)
-    chosen = np.resize(unlike, (MOST_POINTS, unlike.shape[1]))
+    chosen = _filled(unlike)
     return chosen[:, :-1], chosen[:, -1]
 
 

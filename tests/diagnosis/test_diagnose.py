@@ -1,5 +1,7 @@
 """What is doubtful about a sweep is found, and what is sound is left alone."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.diagnosis.budgets import observe_budgets
+from bimix_jax.diagnosis.early import errors_by_first_budget, observe_early
 from bimix_jax.diagnosis.laws import identifiable_laws
 from bimix_jax.diagnosis.losses import observe_losses
 from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
@@ -80,6 +83,36 @@ def test_targets_none_of_which_is_a_domain_are_a_note_with_the_laws_that_can():
     ].rename(columns={"loss_web": "loss_val_web"})))  # fmt: skip
     assert found.severity is Severity.WARNING
     assert "val_web may be web" in found.what
+
+
+def test_budgets_that_break_the_law_are_advised_to_be_left_out():
+    sound = sweep_of(frame(noise=0.002))
+    assert not list(observe_early(sound))
+    early = sound.budget < np.unique(sound.budget)[2]
+    off = np.where(early[:, None], 1.5 * sound.loss, sound.loss)
+    (found,) = observe_early(dataclasses.replace(sound, loss=off))
+    assert found.severity is Severity.WARNING
+    assert f"--from-budget {np.unique(sound.budget)[2]:.10g}" in found.advice
+    cuts, errors = errors_by_first_budget(dataclasses.replace(sound, loss=off))
+    assert errors[0] > 5 * errors[2]
+    np.testing.assert_allclose(errors[2], errors_by_first_budget(sound)[1][2], rtol=1e-4)
+    assert cuts.tolist() == np.unique(sound.budget)[:5].tolist()
+
+
+def test_too_few_budgets_and_scores_say_nothing_of_early_ones():
+    table = frame(noise=0.002)
+    last = table[table["tokens"] >= np.sort(table["tokens"].unique())[-4]]
+    assert not len(errors_by_first_budget(sweep_of(last))[0])
+    names = {f"loss_{d}": f"loss_{d}_acc" for d in DOMAINS}
+    assert not len(errors_by_first_budget(sweep_of(table.rename(columns=names)))[0])
+
+
+def test_what_each_law_needs_is_said():
+    laws = identifiable_laws(sweep_of(frame(noise=0.002)))
+    assert laws.loc["BiMix", ["needs_mixtures", "needs_budgets"]].tolist() == [2, 3]
+    assert laws.loc["LogLinear", ["needs_mixtures", "needs_budgets"]].tolist() == [3, 3]
+    assert laws.loc["TransferBiMix", "needs_mixtures"] == len(DOMAINS) + 1
+    assert (laws["needs_mixtures"] <= laws["coefficients"]).all()
 
 
 def test_losses_stated_as_nan_are_a_warning():

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from bimix_jax.scores import says_score
+
 SUM_TOLERANCE = 0.02
 """Rows of proportions this close to 1 are normalised; further ones are errors."""
 SILENT_TOLERANCE = 1e-5
@@ -226,7 +228,8 @@ def check_losses(
             "Write numbers, or leave the cell empty.",
         )
         wrong = (values[:, i] <= least) | np.isinf(values[:, i])
-        zero = "" if np.any(values[:, i] < 0) or not np.any(values[:, i] == 0) else NO_SCORE
+        zeros = np.any(values[:, i] == 0) and not np.any(values[:, i] < 0)
+        zero = NO_SCORE if zeros or says_score(str(name)) else ""
         findings += findings_at(
             column,
             wrong,

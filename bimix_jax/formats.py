@@ -21,7 +21,7 @@ from bimix_jax.repeats import (
     check_repeats,
     without_budgets,
 )
-from bimix_jax.scores import note_of_scores, scores_among
+from bimix_jax.scores import keep_scores_named, note_of_scores, scores_among
 from bimix_jax.sizes import stack_sizes
 from bimix_jax.sweep import ATTRIBUTES, Sweep
 from bimix_jax.tables import (
@@ -399,7 +399,7 @@ def _in_common(domains: dict[str, str], targets: dict[str, str]) -> set[str]:
 
 def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str], dict[str, str]]:
     """Columns of proportions and of losses; where both prefixes fit, the longer one is meant."""
-    domains, targets = prefixed(table, r), prefixed(table, y)
+    domains, targets = prefixed(table, r), keep_scores_named(prefixed(table, y), y)
     both = domains.keys() & targets.keys()
     without = [{c: n for c, n in kind.items() if c not in both} for kind in (domains, targets)]
     return (
@@ -593,7 +593,7 @@ def _with_doubts(sweep: Sweep) -> Sweep:
     names = [sweep.targets[i] for i in losses]
     checks.warn_of_rising(sweep.run, sweep.budget, sweep.loss[:, losses], names, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
-    checks.warn_of_near_misses(sweep.domains, sweep.targets, unread, LOSS_PREFIX, notes)
+    checks.warn_of_near_misses(sweep.domains, names, unread, LOSS_PREFIX, notes)
     if not set(sweep.domains) & set(sweep.targets):
         notes.append(NO_OWN)
     # A table read back has said some of it already.

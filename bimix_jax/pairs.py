@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.checks import SweepError
 from bimix_jax.names import spelling
+from bimix_jax.scores import keep_scores_named, says_score
 from bimix_jax.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -56,8 +57,15 @@ def match_names(
         length = sum(cuts[0] + cuts[1])
         return len(shared), length == 0, length
 
-    best = max(itertools.product(_cuts(domains), _cuts(targets)), key=merit)
+    kept = [cut for cut in _cuts(targets) if not _takes_score(targets, cut)]
+    best = max(itertools.product(_cuts(domains), kept), key=merit)
     return _cut(domains, best[0]), _cut(targets, best[1])
+
+
+def _takes_score(columns: Mapping[str, str], cut: tuple[int, int]) -> bool:
+    """Whether what is cut off says that more is better, which must not get lost."""
+    name = next(iter(columns.values()))
+    return says_score(name[: cut[0]]) or says_score(name[len(name) - cut[1] :])
 
 
 def shortened(names: Iterable[str]) -> Iterator[list[str]]:
@@ -108,6 +116,7 @@ def join(
     mixtures, losses = _same_type(mixtures, losses, key)
     domains = measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
     targets = measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
+    targets = keep_scores_named(targets, prefixes[1] or "")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
     _check_key(mixtures, losses, key)

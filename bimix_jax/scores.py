@@ -3,7 +3,7 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,8 @@ SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rat
 """Words that say so one after the other."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
 """Words that say that less is better, whatever stands beside them: `acc_loss`."""
+LOSS_PREFIX = "loss_"
+"""What wide tables put before every target, whatever it is."""
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 RISE = 0.02
@@ -39,6 +41,19 @@ def says_score(name: str) -> bool:
     words = [word.casefold() for part in parts for word in CAMEL.split(part)]
     more = any(map(SCORES.fullmatch, words)) or bool(SCORE_PAIRS & {*itertools.pairwise(words)})
     return more and not any(map(LOSSES.fullmatch, words))
+
+
+def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
+    """Column → target, which keeps its whole name where what is `said` beside it says so.
+
+    A prefix like `acc_` would take away the only sign that more is better.
+
+    >>> keep_scores_named({"acc_web": "web"}, "acc_"), keep_scores_named({"ce_web": "web"}, "ce_")
+    ({'acc_web': 'acc_web'}, {'ce_web': 'web'})
+    """
+    if not says_score(said.removeprefix(LOSS_PREFIX)):
+        return dict(targets)
+    return {column: column.removeprefix(LOSS_PREFIX) for column in targets}
 
 
 def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:

@@ -124,9 +124,9 @@ def test_a_key_twice_in_the_mixtures_is_shown_with_its_row():
         read_sweep(mixtures.assign(index=[1, 2, 3, 3]), losses)
 
 
-def test_a_key_twice_in_the_losses_is_the_same_point_twice():
+def test_a_key_twice_in_the_losses_without_budgets_is_found():
     mixtures, losses = pair()
-    with pytest.raises(SweepError, match=r"same point twice \(row 5: 2 at 1\)"):
+    with pytest.raises(SweepError, match=r"runs have several rows, .*\(row 5: 2\)"):
         read_sweep(mixtures, pd.concat([losses, losses.iloc[[2]]]))
 
 

@@ -5,6 +5,7 @@ import warnings
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 import bimix_jax as bx
@@ -156,3 +157,32 @@ def test_a_batch_with_a_column_called_like_a_score_fails_it_by_name():
     table = table_of_sweeps(2).rename(columns={"loss_code": "loss_code_acc"})
     fits = fit_table(table, Method(bx.AdditiveLaw(), "relative"), tuple(jax.local_devices()))
     assert fits["reason"].str.contains("better in code_acc").all()
+
+
+def refused_as_scores(sweep):
+    return set(scores_among(sweep, sweep.targets)) == set(sweep.targets)
+
+
+def test_what_says_so_is_not_cut_off_the_names():
+    ends = frame(noise=0.002)
+    ends = ends[ends["tokens"] == ends["tokens"].max()]
+    wide = ends.rename(columns=lambda c: f"{c}_acc" if c.startswith("loss_") else c)
+    assert refused_as_scores(bx.read_sweep(wide))
+    prefixed = ends.rename(columns=lambda c: c.replace("loss_", "score_"))
+    sweep = bx.read_sweep(prefixed, loss_prefix="score_")
+    assert sweep.targets == ("score_web", "score_code", "score_books")
+    assert refused_as_scores(sweep)
+    shares, losses = ends.drop(columns=[c for c in ends if c.startswith("loss_")]), ends[["run"]]
+    for name in ("metric/{}_acc", "acc/{}"):
+        columns = {name.format(d): ends[f"loss_{d}"] for d in ("web", "code", "books")}
+        pair = bx.read_sweep(shares.drop(columns="tokens"), losses.assign(**columns))
+        assert refused_as_scores(pair)
+
+
+def test_scores_of_a_pattern_of_logs_keep_their_names(tmp_path):
+    for run, share in {"a": 0.2, "b": 0.6, "c": 0.5}.items():
+        log = {"_step": [10, 20], "eval/web/acc": [share, share + 0.1], "eval/code/acc": 0.5}
+        pd.DataFrame(log).to_csv(tmp_path / f"{run}.csv", index=False)
+    runs = pd.DataFrame({"run": ["a", "b", "c"], "web": [0.2, 0.6, 0.5], "code": [0.8, 0.4, 0.5]})
+    sweep = bx.read_logs(tmp_path, runs, loss_pattern="eval/{target}/acc", tokens_per_step=10)
+    assert refused_as_scores(sweep)

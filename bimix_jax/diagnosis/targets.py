@@ -11,25 +11,26 @@ from bimix_jax.sweep import Sweep
 
 def observe_targets(sweep: Sweep) -> Iterator[Observation]:
     """Everything about names of targets; domains that no target measures come first."""
-    if set(sweep.targets) & set(sweep.domains):
-        yield from _unmeasured(sweep)
-    else:
-        yield from _none_a_domain(sweep)
     scores = scores_among(sweep, sweep.targets)
+    losses = [target for target in sweep.targets if target not in scores]
+    if set(sweep.targets) & set(sweep.domains):
+        yield from _unmeasured(sweep, losses)
+    else:
+        yield from _none_a_domain(sweep, losses)
     if scores:
         yield Observation(
             Severity.ERROR, note_of_scores(scores).rstrip("."), what_to_do(scores).rstrip(".")
         )
 
 
-def _unmeasured(sweep: Sweep) -> Iterator[Observation]:
+def _unmeasured(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
     trained = sweep.mixture.max(axis=0) > 0
     without = [
         d for d, seen in zip(sweep.domains, trained, strict=True) if seen and d not in sweep.targets
     ]
     if not without:
         return
-    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, sweep.targets) if d in without]
+    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses) if d in without]
     strangers = [t for t in sweep.targets if t not in sweep.domains]
     yield Observation(
         Severity.WARNING,
@@ -41,8 +42,8 @@ def _unmeasured(sweep: Sweep) -> Iterator[Observation]:
     )
 
 
-def _none_a_domain(sweep: Sweep) -> Iterator[Observation]:
-    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, sweep.targets)]
+def _none_a_domain(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
+    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses)]
     able = [name for name, law in LAWS.items() if not law.needs_own]
     yield Observation(
         Severity.WARNING if near else Severity.NOTE,

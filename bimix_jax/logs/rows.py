@@ -16,6 +16,7 @@ from bimix_jax.logs.pieces import files_notes
 from bimix_jax.logs.points import one_row_a_step
 from bimix_jax.logs.run_ids import by_one
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
+from bimix_jax.scores import keep_scores_named
 
 Progress = Callable[[str, float], object]
 
@@ -37,7 +38,8 @@ class Wanted(NamedTuple):
         losses = targets_in(columns, pattern_of(self.pattern))
         if not losses and not self.exact:
             losses = targets_in(columns, loosely(self.pattern))
-        return {column: losses[column] for column in losses if not self._beside(column)}
+        kept = {column: losses[column] for column in losses if not self._beside(column)}
+        return keep_scores_named(kept, self.pattern.replace("{target}", " "))
 
     def loose_note(self, targets: dict[str, str]) -> list[str]:
         """What is said where the columns fit the pattern but for what separates its parts."""

@@ -1,0 +1,223 @@
+"""What logs say of steps, tokens and losses: read as it is meant, or refused with the reason."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax import SweepError
+
+RUNS = ("fox", "owl", "elk")
+DOMAINS = ("law", "med")
+STEPS = (100, 200, 400, 800)
+MIXTURES = pd.DataFrame({"run": RUNS, "law": [0.2, 0.5, 0.8], "med": [0.8, 0.5, 0.2]})
+
+
+def losses(run, pattern="eval/{}/loss"):
+    """(steps, 2) smooth curves, a column a target."""
+    at = RUNS.index(run)
+    s = np.array(STEPS, float)
+    return {pattern.format(d): 2 + 0.1 * at + i + (s / 100) ** -0.3 for i, d in enumerate(DOMAINS)}
+
+
+def log(run, pattern="eval/{}/loss", **columns):
+    return pd.DataFrame({**columns, **losses(run, pattern)})
+
+
+def write(folder, **columns):
+    for run in RUNS:
+        log(run, **columns).to_csv(folder / f"{run}.csv", index=False)
+    return folder
+
+
+def loss_table():
+    curves = {r: losses(r) for r in RUNS}
+    names = [f"eval/{d}/loss" for d in DOMAINS]
+    return np.column_stack([np.concatenate([curves[r][n] for r in RUNS]) for n in names])
+
+
+# ---- which counter is the step -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["train/global_step", "trainer/global_step", "global_step", "iter"])
+def test_a_counter_of_training_stands_before_that_of_the_logger(tmp_path, key):
+    write(tmp_path, _step=[0, 1, 2, 3], **{key: STEPS})
+    sweep = bx.read_logs(tmp_path, MIXTURES, tokens_per_step=10)
+    assert sweep.budget[:4].tolist() == [1000, 2000, 4000, 8000]
+    assert sweep.notes[0].startswith(
+        f"Steps are {key}, not _step, which counts otherwise: run elk has 100 where _step is 0."
+    )
+    by_logger = bx.read_logs(tmp_path, MIXTURES, step_key="_step")
+    assert by_logger.budget[:3].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"_step": STEPS, "train/global_step": STEPS},
+        {"_step": STEPS, "iter": [7, 3, 9, 1]},
+        {"_step": STEPS, "epoch_step": [1, 2, 3, 4]},
+        {"_step": STEPS, "train/global_step": [5, 5, 5, 5]},
+    ],
+)
+def test_counters_that_agree_or_count_something_else_change_nothing(tmp_path, columns):
+    sweep = bx.read_logs(write(tmp_path, **columns), MIXTURES)
+    assert (sweep.budget[:4].tolist(), sweep.notes) == (list(STEPS), ())
+
+
+def test_gaps_of_the_counter_follow_from_that_of_the_logger(tmp_path):
+    for run in RUNS:
+        others = pd.DataFrame({"_step": [0, 5, 13], "global_step": [50, 300, 700]})
+        evals = log(run, _step=[1, 3, 7, 15])
+        pd.concat([others, evals]).sort_values("_step").to_csv(tmp_path / f"{run}.csv", index=False)
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    np.testing.assert_allclose(sweep.budget[:4], [100, 200, 400, 800])
+    assert "The global_step of 12 rows follows from those around them." in sweep.notes[0]
+
+
+def test_runs_with_the_loggers_counter_alone_are_named(tmp_path):
+    write(tmp_path, _step=[0, 1, 2, 3], **{"train/global_step": STEPS})
+    log("owl", _step=[0, 1, 2, 3]).to_csv(tmp_path / "owl.csv", index=False)
+    with pytest.raises(SweepError, match=r"1 files of logs have only _step.*those of the runs owl"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
+# ---- counters of tokens --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ([1e6, 2e6, 1e6, 2e6], r"falls while steps rise in 1 runs: owl.*from 2e\+06 at step 200"),
+        ([4e3, 4e3, 4e3, 4e3], "stands still in 1 runs, owl: run owl has several losses of"),
+        ([1e6, 2e6, 2e6, 2e6], "stands still in 1 runs, owl"),
+        ([1e6, "n.a", 4e6, 8e6], "column tokens of run owl holds 'n.a'"),
+    ],
+)  # fmt: skip
+def test_tokens_that_do_not_count_are_refused_with_their_runs(tmp_path, tokens, words):
+    write(tmp_path, _step=STEPS, tokens=[1e6, 2e6, 4e6, 8e6])
+    log("owl", _step=STEPS, tokens=tokens).to_csv(tmp_path / "owl.csv", index=False)
+    with pytest.raises(SweepError, match=words) as caught:
+        bx.read_logs(tmp_path, MIXTURES)
+    assert "--unit steps" in str(caught.value)
+    assert bx.read_logs(tmp_path, MIXTURES, unit="steps").budget[:4].tolist() == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "example"),
+    [
+        (["1,000,000", "2,000,000", "4,000,000", 8e6], "'1,000,000', which was read as 1000000"),
+        (["1M", "2M", "4M", "0.008B"], "'1M', which was read as 1000000"),
+        ([1000000, "2,000,000", 4e6, "8e6"], "'2,000,000', which was read as 2000000"),
+    ],
+)  # fmt: skip
+def test_tokens_written_as_text_are_read(tmp_path, tokens, example):
+    sweep = bx.read_logs(write(tmp_path, _step=STEPS, tokens=tokens), MIXTURES)
+    assert (sweep.unit, sweep.budget[:4].tolist()) == ("tokens", [1e6, 2e6, 4e6, 8e6])
+    assert sweep.notes == (f"Column tokens holds text like {example}.",)
+
+
+def test_steps_written_as_text_are_read_or_named(tmp_path):
+    write(tmp_path, _step=["500", "1,000", "2,000", "1e4"])
+    assert bx.read_logs(tmp_path, MIXTURES).budget[:4].tolist() == [500, 1000, 2000, 10000]
+    write(tmp_path, _step=["500", "soon", "2,000", "1e4"])
+    with pytest.raises(SweepError, match="column _step: run elk has 'soon'; expected steps"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
+def test_a_rate_that_contradicts_the_tokens_logged_is_said(tmp_path):
+    write(tmp_path, _step=STEPS, tokens=[1e6, 2e6, 4e6, 8e6])
+    assert bx.read_logs(tmp_path, MIXTURES, tokens_per_step=1e4).notes == (
+        "Tokens are steps times 10000.",
+    )
+    sweep = bx.read_logs(tmp_path, MIXTURES, tokens_per_step=5)
+    assert "run elk has 1e+06 tokens at step 100, not 500" in sweep.notes[1]
+
+
+# ---- charts --------------------------------------------------------------------------------------
+
+
+def chart(folder, axis, values):
+    columns = {axis: values}
+    for run in RUNS:
+        curves = losses(run)
+        columns |= {f"{run} - {name}": curve for name, curve in curves.items()}
+        columns |= {f"{run} - {name}__MIN": curve - 1 for name, curve in curves.items()}
+    pd.DataFrame(columns).to_csv(folder / "chart.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("axis", "options", "unit"),
+    [
+        ("Step", {}, "steps"),
+        ("trainer/global_step", {}, "steps"),
+        ("throughput/total_tokens", {}, "tokens"),
+        ("mine", {"step_key": "mine"}, "steps"),
+        ("mine", {"tokens_key": "mine"}, "tokens"),
+    ],
+)
+def test_the_axis_of_a_chart_tells_the_unit(tmp_path, axis, options, unit):
+    sweep = bx.read_logs(chart(tmp_path, axis, STEPS), MIXTURES, **options)
+    assert (sweep.unit, sweep.budget[:4].tolist()) == (unit, list(STEPS))
+    np.testing.assert_array_equal(sweep.loss, loss_table())
+
+
+@pytest.mark.parametrize("axis", ["Relative Time (Wall)", "_runtime", "epoch", "mine"])
+def test_charts_over_something_else_are_refused(tmp_path, axis):
+    with pytest.raises(SweepError, match=r"the x axis of this chart is .*expected steps or tokens"):
+        bx.read_logs(chart(tmp_path, axis, STEPS), MIXTURES)
+
+
+def test_a_rate_beside_an_axis_of_tokens_is_refused(tmp_path):
+    with pytest.raises(SweepError, match="no steps, but tokens"):
+        bx.read_logs(chart(tmp_path, "train/tokens", STEPS), MIXTURES, tokens_per_step=4)
+
+
+# ---- losses that are not finite ------------------------------------------------------------------
+
+
+def as_csv(folder, run, rows):
+    text = "_step,eval/law/loss,eval/med/loss\n" + "".join(
+        f"{row['_step']},{row.get('eval/law/loss', '')},{row.get('eval/med/loss', '')}\n"
+        for row in rows
+    )
+    (folder / f"{run}.csv").write_text(text)
+
+
+def as_json_lines(folder, run, rows):
+    (folder / f"{run}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def as_trainer(folder, run, rows):
+    names = {"_step": "step", "eval/law/loss": "eval_law_loss", "eval/med/loss": "eval_med_loss"}
+    history = [{names[k]: v for k, v in row.items()} for row in rows]
+    (folder / run).mkdir()
+    text = json.dumps({"global_step": 800, "log_history": history})
+    (folder / run / "trainer_state.json").write_text(text)
+
+
+@pytest.mark.parametrize("written", [as_csv, as_json_lines, as_trainer])
+@pytest.mark.parametrize("nan", [float("nan"), "NaN", float("inf"), "Infinity"])
+def test_losses_that_are_not_finite_are_counted_with_their_runs(tmp_path, written, nan):
+    for run in RUNS:
+        rows = log(run, _step=STEPS).to_dict("records")
+        if run == "owl":
+            rows[3] |= {"eval/law/loss": nan, "eval/med/loss": nan}
+            del rows[1]["eval/med/loss"]
+        written(tmp_path, run, rows)
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    assert len(sweep.budget) == 11
+    assert "2 losses that are not finite left out (owl): look for diverged runs." in sweep.notes
+    assert "1 of 3 runs ends before the 800 that the others reach: owl (400)." in sweep.notes
+
+
+def test_nan_that_fills_gaps_is_no_loss(tmp_path):
+    for run in RUNS:
+        whole = log(run, _step=STEPS)
+        parts = [whole[["_step", c]] for c in whole if c != "_step"]
+        rows = pd.concat([*parts, pd.DataFrame({"_step": range(1, 9)})]).sort_values("_step")
+        rows.to_csv(tmp_path / f"{run}.csv", index=False, na_rep="nan")
+    assert bx.read_logs(tmp_path, MIXTURES).notes == ()

@@ -75,7 +75,7 @@ def test_a_download_of_tensorboard_is_of_one_run_and_tag(tmp_path, name):
 def test_a_download_that_tells_no_tag_names_the_way_out(tmp_path):
     table = pd.DataFrame({"Wall time": 1.7e9, "Step": STEPS, "Value": 3.0})
     table.to_csv(tmp_path / "scalars_1.csv", index=False)
-    with pytest.raises(SweepError, match="download of TensorBoard.*run-RUN-tag-TAG.csv.*tfevents"):
+    with pytest.raises(SweepError, match=r"download of TensorBoard.*run-RUN-tag-TAG.csv.*tfevents"):
         bx.read_logs(tmp_path, MIXTURES)
 
 
@@ -165,7 +165,7 @@ def test_runs_of_one_name_are_told_apart_by_their_ids(tmp_path):
     sweep = bx.read_logs(tmp_path, table.drop(columns="run"))
     np.testing.assert_array_equal(sweep.loss, loss_table())
     assert "as 2 of them (x1, x2) have one name, same." in sweep.notes[0]
-    with pytest.raises(SweepError, match="as 2 of them .x1, x2. have one name, same"):
+    with pytest.raises(SweepError, match=r"as 2 of them .x1, x2. have one name, same"):
         bx.read_logs(
             tmp_path, pd.DataFrame({"run": ["same", "other"], "law": [0.2, 0.8], "med": [0.8, 0.2]})
         )

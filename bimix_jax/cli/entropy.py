@@ -2,6 +2,7 @@
 
 import json as json_format
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from bimix_jax.cli.show import plain, show_json, show_line, show_notes, show_tab
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
 from bimix_jax.entropy.domain_files import domain_name
 from bimix_jax.entropy.domains import Entropies
+from bimix_jax.entropy.fields import TEXT_FIELD
 from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import write_atomically
 
@@ -49,7 +51,13 @@ def entropy(
         str | None,
         typer.Option(help="uint16 or uint32, for raw ids; found by their range if not given."),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Key or column of the text or ids.")] = "text",
+    text_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key or column of the text or token ids: FIELD for all domains (default text), "
+            "or NAME=FIELD."
+        ),
+    ] = None,
     end_of_document: Annotated[
         int | None, typer.Option(help="Token id that ends a document.", show_default=False)
     ] = None,
@@ -74,14 +82,15 @@ def entropy(
     """
     paths = _paths(domains)
     chosen = _proxy(proxy, embeddings is not None or word_vectors is not None)
+    fields = _fields(text_field or [], paths)
     with (
-        byte_bar("entropy", 2 * corpus_bytes(paths, text_field)) as advance,
+        byte_bar("entropy", 2 * corpus_bytes(paths, fields)) as advance,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
         found = corpus_entropies(
             paths, vocabulary, sequence_length, tokenizer=tokenizer, dtype=dtype,
-            text_field=text_field, end_of_document=end_of_document,
+            text_field=fields, end_of_document=end_of_document,
             embeddings=options.pairs("--embeddings", embeddings) or None,
             word_vectors=word_vectors, curve=curve or estimator == "equal", cache=cache,
             workers=workers, device=device, progress=advance,
@@ -110,6 +119,19 @@ def _paths(given: list[str]) -> dict[str, str]:
             raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
         paths[name] = path
     return paths
+
+
+def _fields(given: list[str], names: Iterable[str]) -> dict[str, str]:
+    """The field of every domain; NAME=FIELD where there is such a domain."""
+    named = [item for item in given if "=" in item and item.partition("=")[0] in names]
+    own = dict(item.split("=", 1) for item in named)
+    all_of_them = [item for item in given if item not in named]
+    if len(all_of_them) > 1:
+        raise ValueError(
+            f"--text-field is {' and '.join(all_of_them)} for all domains; expected one of them, "
+            f"or NAME=FIELD with a domain ({', '.join(names)})."
+        )
+    return {name: own.get(name, (all_of_them or [TEXT_FIELD])[0]) for name in names}
 
 
 def _proxy(given: str, embedded: bool) -> str:

@@ -34,7 +34,7 @@ def corpus_entropies(
     *,
     tokenizer: str | Path | None = None,
     dtype: str | None = None,
-    text_field: str = TEXT_FIELD,
+    text_field: str | Mapping[str, str] = TEXT_FIELD,
     end_of_document: int | None = None,
     embeddings: Mapping[str, str | Path | np.ndarray] | None = None,
     word_vectors: str | Path | None = None,
@@ -55,7 +55,8 @@ def corpus_entropies(
         tokenizer: a tokenizer.json, or "bytes", for text.
         dtype: "uint16" or "uint32", for files of ids without a header; found by the range of ids
             if None.
-        text_field: key or column that holds the text or the token ids.
+        text_field: key or column that holds the text or the token ids; of all domains, or by
+            domain ("text" for those that are not named).
         end_of_document: token after which a document ends, if token ids mark it so.
         embeddings: (samples, dimensions) arrays or .npy files by domain, for VNE.
         word_vectors: a .vec file; VNE is then of the mean word vectors of documents (of
@@ -104,18 +105,31 @@ def corpus_entropies(
     )
 
 
-def corpus_bytes(domains: Paths, text_field: str = TEXT_FIELD) -> int:
+def corpus_bytes(domains: Paths, text_field: str | Mapping[str, str] = TEXT_FIELD) -> int:
     """Size of all files of a corpus, for the length of a progress bar."""
     return sum(domain.bytes for domain in _found(domains, text_field).values())
 
 
-def _found(domains: Paths, text_field: str) -> dict[str, Domain]:
+def _found(domains: Paths, text_field: str | Mapping[str, str]) -> dict[str, Domain]:
     if isinstance(domains, Mapping):
         named = [(str(name), path) for name, path in domains.items()]
     else:
         named = [(domain_name(path), path) for path in domains]
     check_names([name for name, _ in named])
-    return {name: find_domain(path, name, text_field) for name, path in named}
+    fields = _fields([name for name, _ in named], text_field)
+    return {name: find_domain(path, name, fields[name]) for name, path in named}
+
+
+def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, str]:
+    """The field of every domain."""
+    if isinstance(text_field, str):
+        return dict.fromkeys(names, text_field)
+    unknown = [name for name in text_field if name not in names]
+    if unknown:
+        raise ValueError(
+            f"text_field: {unknown[0]!r} is not a domain; expected {', '.join(names)}."
+        )
+    return dict.fromkeys(names, TEXT_FIELD) | dict(text_field)
 
 
 def check_names(names: list[str]) -> None:

@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrapped import WrappedLaw
-from bimix_jax.names import as_expected
 
 HALF_LIFE = 15.4
 """R*_D of Muennighoff et al. 2023: repeated epochs up to which data keep most of their worth."""
@@ -60,6 +59,8 @@ class WithRepetition(WrappedLaw):
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """With the capacities of the sweep's domains."""
+        from bimix_jax.names import as_expected  # brings tables, which no pure fit needs
+
         known = as_expected("law: available", dict(self.available), sweep.domains)
         capacities = tuple(known.get(d, np.inf) / budget_scale for d in sweep.domains)
         base = self.base.for_sweep(sweep, budget_scale)

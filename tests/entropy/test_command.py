@@ -74,3 +74,21 @@ def test_what_cannot_be_is_refused(corpus, options, message):
     result = CliRunner().invoke(app, ["entropy", *map(str, corpus.iterdir()), *options])
     assert isinstance(result.exception, ValueError)
     assert message in str(result.exception)
+
+
+def test_every_domain_may_have_its_own_field(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "abab"}\n')
+    (tmp_path / "b.jsonl").write_text('{"content": "abc abc"}\n')
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--tokenizer", "bytes", "--json"]
+    both = ["--text-field", "content", "--text-field", "a=body"]
+    found = json.loads(invoke("entropy", *paths, *both))["entropies"]["plug-in"]
+    assert [found[name]["tokens"] for name in "ab"] == [4, 7]
+    for wrong, message in (
+        (["--text-field", "body"], "no record of 1 has the key 'body'; found content"),
+        (["--text-field", "body", "--text-field", "content"], "expected one of them"),
+        (["--text-field", "c=body"], "no record of 1 has the key 'c=body'"),
+    ):
+        result = CliRunner().invoke(app, ["entropy", *map(str, paths), *wrong])
+        assert message in str(result.exception)
+    with pytest.raises(ValueError, match="text_field: 'c' is not a domain; expected a"):
+        bx.corpus_entropies([tmp_path / "a.jsonl"], tokenizer="bytes", text_field={"c": "body"})

@@ -1,5 +1,7 @@
 """What a table of runs says of a domain: a share, a percentage, a count or a weight."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 
@@ -17,20 +19,13 @@ def amounts_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     >>> values.tolist(), wrong.tolist()
     ([0.25, 1200000000.0, nan, nan], [False, False, False, True])
     """
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return checks.numbers(column)
-    values = np.array([_amount(cell) for cell in column], float)
-    return np.where(np.isinf(values), np.nan, values), np.isinf(values)
-
-
-def _amount(cell: object) -> float:
-    """The number of a cell, nan if it is empty, inf if it is anything else."""
-    if str(cell).strip().lower() in {*checks.MISSING_WORDS, "<na>", "nat"}:
-        return np.nan
-    try:
-        return number_of(cell, "cell", percent=True)
-    except ValueError:
-        return np.inf
+    values, wrong = checks.numbers(column)
+    values, wrong = values.copy(), wrong.copy()
+    for i in np.flatnonzero(wrong):
+        with contextlib.suppress(ValueError):
+            values[i] = number_of(column.iloc[i], "cell", percent=True)
+            wrong[i] = False
+    return values, wrong
 
 
 def are_amounts(column: pd.Series) -> bool:

@@ -139,7 +139,7 @@ def _spelled(argument: str, found: Iterable[object], expected: Sequence[str]) ->
     names = list(map(str, found))
     renamed = respelled(argument, names, expected)
     for note in note_of_spelling(renamed):
-        warnings.warn(f"{argument}: {note}", stacklevel=4)
+        warnings.warn(f"{argument}: {note}", stacklevel=1)  # one place, so that it is said once
     return [renamed.get(name, name) for name in names]
 
 

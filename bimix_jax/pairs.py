@@ -197,7 +197,7 @@ def measurements(
 def _holds_numbers(column: pd.Series) -> bool:
     """Numbers in at least half of what is written, so that a stray word is found as an error."""
     values, text = checks.numbers(column)
-    return bool(np.sum(~np.isnan(values)) >= np.sum(text))
+    return bool(np.sum(~np.isnan(values)) >= max(1, np.sum(text)))
 
 
 def _told_apart(

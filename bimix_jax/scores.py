@@ -19,6 +19,7 @@ SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rat
 """Words that say so one after the other."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
 """Words that say that less is better, whatever stands beside them: `acc_loss`."""
+NAMED = "by a word of the name"
 LOSS_PREFIX = "loss_"
 """What wide tables put before every target, whatever it is."""
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
@@ -84,13 +85,15 @@ def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
 
 def note_of_scores(found: dict[str, str]) -> str:
     """One sentence that says which targets look like scores, and why."""
-    targets = "; ".join(f"{target} ({why})" for target, why in found.items())
-    return f"More seems to be better in {targets}."
+    reasons = dict.fromkeys(found.values())
+    targets = [[target for target in found if found[target] == why] for why in reasons]
+    said = [f"{', '.join(names)} ({why})" for names, why in zip(targets, reasons, strict=True)]
+    return f"More seems to be better in {'; '.join(said)}."
 
 
 def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> dict[str, str]:
     known = {*domains, *(meaning.lower_is_better or ())}
-    return {t: "its name says so" for t in targets if t not in known and says_score(t)}
+    return {t: NAMED for t in targets if t not in known and says_score(t)}
 
 
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
@@ -109,7 +112,7 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
         limit = next((limit for limit in RANGES if top <= limit), None)
         if limit is not None and (rising := _rising(runs)):
             found[target] = (
-                f"it lies between 0 and {limit:g} and rises along {rising} of {len(runs)} runs"
+                f"between 0 and {limit:g}, and rising along {rising} of {len(runs)} runs"
             )
     return found
 

@@ -410,7 +410,7 @@ def test_losses_that_rise_along_a_run_are_warned_of_by_name():
 def test_a_score_is_said_to_be_one_instead_of_a_diverged_run():
     frame = wide_frame()
     _, (said,) = warned(frame.assign(loss_quiz_acc=1 - frame["loss_web"] / 10))
-    assert said == "More seems to be better in quiz_acc (its name says so)."
+    assert said == "More seems to be better in quiz_acc (by a word of the name)."
 
 
 def test_a_score_of_0_is_said_to_be_no_loss():

@@ -130,6 +130,12 @@ def test_a_key_twice_in_the_losses_without_budgets_is_found():
         read_sweep(mixtures, pd.concat([losses, losses.iloc[[2]]]))
 
 
+def test_an_empty_column_is_not_a_domain():
+    mixtures, losses = pair()
+    sweep = read_sweep(mixtures.assign(remarks=np.nan), losses)
+    assert sweep.digest() == read_sweep(mixtures, losses).digest()
+
+
 def test_a_missing_key_is_shown_with_its_row():
     mixtures, losses = pair()
     with pytest.raises(SweepError, match=r"missing in the table of losses, row 3\. Name the run"):

@@ -69,9 +69,9 @@ def test_scores_are_refused_by_all_that_fits(name, top, use):
 
 def test_what_shows_it_is_said():
     found = scores_among(bx.read_sweep(with_scores()), ["web", "quiz"])
-    assert found == {"quiz": "it lies between 0 and 1 and rises along 12 of 12 runs"}
+    assert found == {"quiz": "between 0 and 1, and rising along 12 of 12 runs"}
     named = scores_among(bx.read_sweep(with_scores("quiz_acc")), ["quiz_acc"])
-    assert named == {"quiz_acc": "its name says so"}
+    assert named == {"quiz_acc": "by a word of the name"}
 
 
 def test_a_law_of_domains_leaves_a_score_out_as_any_target_that_is_none():
@@ -149,7 +149,7 @@ def test_a_score_in_a_batch_harms_no_other_sweep(shuffled):
         fits = fit_table(table, Method(bx.BiMix(), "relative"), tuple(jax.local_devices()))
     bad = fits[fits["code"] == "bad_data"]
     assert bad["sweep"].tolist() == ["s2"]
-    assert "better in code (it lies between 0 and 1" in bad["reason"].item()
+    assert "better in code (between 0 and 1" in bad["reason"].item()
     assert set(fits["sweep"]) == {"s0", "s1", "s2", "s3"}
 
 

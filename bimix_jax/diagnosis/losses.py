@@ -8,6 +8,7 @@ import pandas as pd
 from bimix_jax.checks import NOT_FINITE, PERPLEXITY, RISE
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.judging.noise import between_replicates
+from bimix_jax.scores import scores_among
 from bimix_jax.sweep import Sweep
 
 MANY_EMPTY = 0.1
@@ -77,7 +78,9 @@ def _rising(sweep: Sweep) -> Iterator[Observation]:
     order = np.argsort(sweep.budget, kind="stable")
     curves = pd.DataFrame(sweep.loss[order], columns=list(sweep.targets)).groupby(sweep.run[order])
     last, least = curves.last(), curves.min()
-    rising = np.argwhere((last > (1 + RISE) * least).to_numpy())
+    scores = scores_among(sweep, sweep.targets)  # of which more is said
+    high = (last > (1 + RISE) * least) & ~last.columns.isin(list(scores))
+    rising = np.argwhere(high.to_numpy())
     if len(rising):
         names = [f"{last.columns[t]} in {last.index[r]}" for r, t in rising]
         yield Observation(

@@ -44,7 +44,8 @@ def on_common_budgets(
     """
     _check(align, budgets, tolerance)
     aligned, notes = _aligned(points, align, budgets, tolerance)
-    lost = [run for run in pd.unique(points[RUN]) if run not in set(aligned[RUN])]
+    left = set(aligned[RUN])
+    lost = [run for run in pd.unique(points[RUN]) if run not in left]
     if lost:
         notes.append(
             f"{len(lost)} of {points[RUN].nunique()} runs have no point at a common budget and "

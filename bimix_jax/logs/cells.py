@@ -1,5 +1,6 @@
 """Cells of logs as numbers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ import pandas as pd
 from bimix_jax import checks
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.quantities import number_of
+
+GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")
+"""32 768 000, 32'768'000 and 32.768.000; 32.768 may be a fraction."""
 
 
 class Numbers(NamedTuple):
@@ -43,18 +47,24 @@ def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
 def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
     """Cells of a counter as numbers, which may be text like 32,768,000 or 1.2B.
 
-    >>> amounts([500, "1,000", None, "soon"]).values
-    array([ 500., 1000.,   nan,   nan])
+    >>> amounts([500, "1,000", "2 000", None, "soon"]).values
+    array([ 500., 1000., 2000.,   nan,   nan])
     """
     found, written = numbers(cells), None
     for i in np.flatnonzero(found.text):
         try:
-            found.values[i] = number_of(found.cells[i], "a counter")
+            found.values[i] = number_of(_ungrouped(found.cells[i]), "a counter")
         except ValueError:
             continue
         found.text[i] = False
         written = written or (str(found.cells[i]), float(found.values[i]))
     return found._replace(written=written)
+
+
+def _ungrouped(cell: object) -> object:
+    """Text without what stands between groups of three digits, where nothing else can be meant."""
+    grouped = isinstance(cell, str) and GROUPED.fullmatch(cell.strip())
+    return re.sub(r"\D", "", str(cell)) if grouped else cell
 
 
 def numbers_of(name: str, cells: Sequence[Any] | np.ndarray) -> Numbers:

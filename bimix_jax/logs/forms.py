@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bimix_jax.checks import SweepError
+from bimix_jax.files import check_readable
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
 from bimix_jax.logs.history import LogFile, Read
+from bimix_jax.logs.objects import is_document
 from bimix_jax.logs.run_names import named
 
 
@@ -108,7 +110,12 @@ def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:
 def _existing(source: str | Path) -> Path:
     if not Path(source).exists():
         raise SweepError(f"{source} does not exist; expected logs there.")
-    return Path(source)
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return check_readable(source, "logs")
+    except OSError as error:
+        raise SweepError(str(error)) from error
 
 
 def _files_of(source: Path) -> list[LogFile]:
@@ -124,4 +131,6 @@ def _files_of(source: Path) -> list[LogFile]:
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
     """Size of all files that would be read, for the length of a progress bar."""
+    if len(sources) == 1 and is_document(Path(sources[0])):
+        return Path(sources[0]).stat().st_size
     return sum(file.bytes for file in find_files(sources, form)[0].files)

@@ -10,6 +10,8 @@ import pandas as pd
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.columns import Columns, of_frame, of_records
 from bimix_jax.logs.history import LogFile
+from bimix_jax.logs.trainer import ENDINGS
+from bimix_jax.nested import read_json
 from bimix_jax.tables import read_table
 
 Logs = str | Path | pd.DataFrame | Mapping[str, Any] | Sequence[Any]
@@ -29,7 +31,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
     ['a']
     """
     if isinstance(logs, (str, Path)):
-        return None
+        return as_files(_document(Path(logs))) if is_document(Path(logs)) else None
     if isinstance(logs, Mapping):
         return [
             _file(_columns(table, f"logs of run {run}"), str(run)) for run, table in logs.items()
@@ -40,8 +42,20 @@ def as_files(logs: Logs) -> list[LogFile] | None:
         raise SweepError(f"logs is {_called(logs)}; {EXPECTED}.")
     parts = list(logs)
     if all(isinstance(part, (str, Path)) for part in parts):
-        return None
+        return as_files(parts[0]) if len(parts) == 1 else None
     return [_file(_columns(part, f"logs[{i}]"), "") for i, part in enumerate(parts)]
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file is JSON of run → rows, or rows; a state of a trainer is another form."""
+    return path.suffix.lower() == ".json" and path.is_file() and not path.name.endswith(ENDINGS)
+
+
+def _document(path: Path) -> Any:
+    try:
+        return read_json(path, "logs: rows, or run → rows")
+    except ValueError as error:
+        raise SweepError(str(error)) from error
 
 
 def _is_table(value: Any) -> bool:

@@ -79,6 +79,8 @@ def _check_rise(
     falling = {}
     for run, rows in runs.items():
         known = rows[np.isfinite(tokens[rows]) & np.isfinite(step[rows])]
+        if np.all(np.diff(tokens[known]) >= 0):
+            continue  # the steps may have been restarted, the tokens were not
         known = known[np.lexsort([tokens[known], step[known]])]
         falls = np.flatnonzero(np.diff(tokens[known]) < 0)
         if len(falls):

@@ -110,6 +110,7 @@ def test_tokens_that_do_not_count_are_refused_with_their_runs(tmp_path, tokens, 
     [
         (["1,000,000", "2,000,000", "4,000,000", 8e6], "'1,000,000', which was read as 1000000"),
         (["1M", "2M", "4M", "0.008B"], "'1M', which was read as 1000000"),
+        (["1 000 000", "2'000'000", "4.000.000", 8e6], "'1 000 000', which was read as 1000000"),
         ([1000000, "2,000,000", 4e6, "8e6"], "'2,000,000', which was read as 2000000"),
     ],
 )  # fmt: skip
@@ -117,6 +118,11 @@ def test_tokens_written_as_text_are_read(tmp_path, tokens, example):
     sweep = bx.read_logs(write(tmp_path, _step=STEPS, tokens=tokens), MIXTURES)
     assert (sweep.unit, sweep.budget[:4].tolist()) == ("tokens", [1e6, 2e6, 4e6, 8e6])
     assert sweep.notes == (f"Column tokens holds text like {example}.",)
+
+
+def test_tokens_stand_where_only_the_steps_were_restarted(tmp_path):
+    sweep = bx.read_logs(write(tmp_path, step=[1, 2, 1, 2], tokens=[1e6, 2e6, 4e6, 8e6]), MIXTURES)
+    assert sweep.budget[:4].tolist() == [1e6, 2e6, 4e6, 8e6]
 
 
 def test_steps_written_as_text_are_read_or_named(tmp_path):

@@ -1,6 +1,7 @@
 """Tables of logs of every shape: long, one tag a file, nested, objects, averages, ids, states."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,14 @@ def test_logs_may_be_objects(logs):
     assert_read(bx.read_logs(logs, MIXTURES))
 
 
+def test_one_json_document_may_hold_all_runs(tmp_path):
+    (tmp_path / "all.json").write_text(json.dumps(OBJECTS["run to rows"]))
+    assert_read(bx.read_logs(tmp_path / "all.json", MIXTURES))
+    (tmp_path / "all.json").write_text('{"fox": [{"step": 1')
+    with pytest.raises(SweepError, match=r"all.json is not complete JSON"):
+        bx.read_logs(tmp_path / "all.json", MIXTURES)
+
+
 @pytest.mark.parametrize(
     ("logs", "words"),
     [
@@ -218,6 +227,12 @@ def test_logs_may_be_objects(logs):
 def test_other_objects_are_named(logs, words):
     with pytest.raises(SweepError, match=words):
         bx.read_logs(logs, MIXTURES)
+
+
+def test_a_pipe_is_called_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(SweepError, match=r"log.csv is a (named pipe|FIFO)"):
+        bx.read_logs(tmp_path / "log.csv", MIXTURES)
 
 
 # ---- common budgets ------------------------------------------------------------------------------

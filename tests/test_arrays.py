@@ -421,3 +421,87 @@ def test_bad_options_are_named(change, words):
     arguments = {"mixture": mixture, "budget": budget, "loss": loss, "own": OWN} | change
     with pytest.raises(ValueError, match=words):
         fit_arrays(BiMix(), **arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooled(Law):
+    """L = Σ_j gain_j·r_j·s^−β + floor: an amplitude per domain and one more."""
+
+    domains: int = 8
+    signed: tuple[str, ...] = ()
+
+    name = "Pooled"
+    exponent_names = ("beta",)
+
+    @property
+    def amplitude_names(self):
+        return (*(f"gain{j}" for j in range(self.domains)), "floor")
+
+    def bounds(self, domains):
+        return [(0.05, 5.0)]
+
+    def starts(self, domains):
+        return [[0.3], [1.0]]
+
+    def features(self, mixture, own, budget):
+        return mixture, jnp.log(budget)
+
+    def basis(self, exponents, features):
+        mixture, log_budget = features
+        return (*(mixture * jnp.exp(-exponents[0] * log_budget)), 1.0)
+
+
+def pooled_points(gains, seed=0):
+    rng = np.random.default_rng(seed)
+    mixture = np.repeat(rng.dirichlet(np.ones(len(gains)), 25), 4, axis=0)
+    budget = np.tile([1.0, 2, 4, 8], 25)
+    loss = 1.3 + (mixture @ np.asarray(gains)) * budget**-0.6
+    return mixture, budget, loss * np.exp(0.003 * rng.standard_normal(100))
+
+
+def pooled_best(mixture, budget, loss, least):
+    """Least relative squares by SciPy, which searches for everything together."""
+
+    def rest(x):
+        return (((mixture @ x[1:-1]) * budget ** -x[0] + x[-1]) / loss) - 1
+
+    count = mixture.shape[1]
+    low = np.array([0.05, *np.full(count, least), 0.0])
+    start = np.array([0.5, *np.ones(count), 1.0])
+    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "max_nfev": 2000}
+    return 2 * least_squares(rest, start, bounds=(low, np.inf), x_scale="jac", **tight).cost
+
+
+def test_nine_amplitudes_of_which_some_are_0_reach_scipys_best():
+    points = pooled_points([1.0, 0.0, 2.0, 0.0, 0.5, 0.0, 1.0, 3.0], seed=4)
+    found = fit_arrays(Pooled(), *points, own=-1, budget_scale=1.0)
+    assert found.sum_of_squares == pytest.approx(pooled_best(*points, 0.0), rel=1e-6)
+    assert found.code == Code.BOUNDARY
+    assert found.coefficients.exponents[0] == pytest.approx(0.6, abs=0.02)
+
+
+def test_signed_amplitudes_may_be_negative_and_others_not():
+    gains = [1.0, -0.5, 2.0, -0.8]
+    law = Pooled(4, signed=("gain1", "gain3"))
+    points = pooled_points(gains)
+    found = fit_arrays(law, *points, own=-1, budget_scale=1.0, residual="log")
+    assert found.code == Code.CONVERGED
+    np.testing.assert_allclose(found.coefficients.amplitudes[:4], gains, atol=0.05)
+    one = fit_arrays(Pooled(4, signed=("gain1",)), *points, own=-1, budget_scale=1.0)
+    assert one.code == Code.BOUNDARY
+    assert one.coefficients.amplitudes[3] == 0
+    best = pooled_best(*points, [0.0, -np.inf, 0.0, 0.0])
+    assert one.sum_of_squares == pytest.approx(best, rel=1e-6)
+
+
+def test_signed_names_that_are_no_amplitudes_are_refused():
+    points = pooled_points([1.0, 1.0])
+    with pytest.raises(ValueError, match=r"signed of Pooled names slope; expected .*gain0, gain1"):
+        fit_arrays(Pooled(2, signed=("slope",)), *points, own=-1)
+
+
+def test_a_line_search_sees_the_derivative_of_many_amplitudes():
+    points = pooled_points([1.0, 0.0, 2.0, 0.5])
+    ours = fit_arrays(Pooled(4), *points, own=-1)
+    theirs = fit_arrays(Pooled(4), *points, own=-1, optimizer=optax.lbfgs())
+    assert theirs.sum_of_squares == pytest.approx(float(ours.sum_of_squares), rel=1e-8)

@@ -262,7 +262,7 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     exponents, amplitudes = problem.unpack(found.params)
     dead = problem.exponents(found.dead.astype(dtype)) > 0
     at_bound = _at_bound(problem, exponents, dead | data.fixed)
-    at_zero = jnp.any(amplitudes <= 0, axis=1)
+    at_zero = jnp.any((amplitudes <= 0) & ~problem.law.is_signed, axis=1)
     named = len(problem.law.exponent_names)
     blind = dead & ~_would_matter(problem, data.points, exponents, amplitudes)
     unidentified = found.singular | jnp.any(blind[:, :named], axis=1) | found.deficient
@@ -282,8 +282,8 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
 
 def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:
     """(targets, exponents) bool: the loss depends on it once no amplitude is 0."""
-    positive = jnp.where(amplitudes > 0, amplitudes, 1.0)
-    return jax.vmap(functools.partial(determined, problem.law))(points, exponents, positive)
+    present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
+    return jax.vmap(functools.partial(determined, problem.law))(points, exponents, present)
 
 
 def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:

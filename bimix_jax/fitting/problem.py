@@ -114,6 +114,11 @@ class Problem:
         count = self.targets * len(self.law.amplitude_names)
         return self.exponents(params[:-count]), params[-count:].reshape(self.targets, -1)
 
+    def least_amplitudes(self, dtype: Any) -> Array:
+        """Lower bounds (targets·amplitudes,): 0, or −∞ of those that may be negative."""
+        of_target = np.where(self.law.is_signed, -np.inf, 0.0)
+        return jnp.asarray(np.tile(of_target, self.targets), dtype)
+
     def full_ties(self) -> np.ndarray:
         """`ties` with the amplitudes beside the exponents; amplitudes are never tied."""
         ties = self.ties()

@@ -1,31 +1,46 @@
-"""Amplitudes in closed form: non-negative least squares with a handful of columns."""
+"""The best amplitudes of given exponents: least squares where amplitudes may not be negative."""
 
 import itertools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import positive_definite_solve
+from bimix_jax.fitting.active_set import constrained_minimum
+from bimix_jax.fitting.linear_algebra import pivots, positive_definite_solve
+
+FEW = 3
+"""Up to so many amplitudes every set of columns is tried: 2^k − 1 of them, written out."""
 
 
 class Projection(NamedTuple):
     """The best amplitudes of given exponents."""
 
     amplitudes: Array
-    """(amplitudes,), none negative."""
+    """(amplitudes,), none negative but signed ones."""
     free: Array
-    """(amplitudes,) bool: strictly inside the bound at 0."""
+    """(amplitudes,) bool: not at the bound at 0."""
     singular: Array
     """() bool: columns are collinear at these points, so amplitudes are not unique."""
 
 
-def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:
-    """Minimise ½ cᵀGc − bᵀc over c ≥ 0 for G (k, k) and b (k,), by trying every set of columns.
+def best_amplitudes(normal_matrix: Array, moments: Array, signed: np.ndarray) -> Projection:
+    """Minimise ½ cᵀGc − bᵀc for G (k, k) and b (k,) over c ≥ 0, but in `signed` columns (k,) bool.
 
-    Exact for any G that is positive definite, and branch-free, which a batch needs; 2^k − 1 sets,
-    so meant for k ≤ 4. Sets of collinear columns are passed over.
+    Exact for any positive definite G and any k; of collinear columns, only independent ones count.
     """
+    if len(signed) <= FEW and not signed.any():
+        amplitudes, singular = _by_trying(normal_matrix, moments), _is_singular(normal_matrix)
+    else:
+        amplitudes = constrained_minimum(normal_matrix, moments, jnp.asarray(signed))
+        apart = pivots(normal_matrix) > _threshold(moments.dtype) * jnp.diag(normal_matrix)
+        singular = ~jnp.all(apart)
+    return Projection(amplitudes, jnp.abs(amplitudes) > 0, singular)
+
+
+def _by_trying(normal_matrix: Array, moments: Array) -> Array:
+    """The best over all sets of columns: branch-free, which suits a batch."""
     count = moments.shape[0]
     amplitudes, most_explained = jnp.zeros_like(moments), jnp.zeros((), moments.dtype)
     for size in reversed(range(1, count + 1)):
@@ -36,7 +51,7 @@ def nonnegative_amplitudes(normal_matrix: Array, moments: Array) -> Projection:
             better = explained > most_explained * (1 + _threshold(moments.dtype))
             amplitudes = jnp.where(better, candidate, amplitudes)
             most_explained = jnp.where(better, explained, most_explained)
-    return Projection(amplitudes, amplitudes > 0, _is_singular(normal_matrix))
+    return amplitudes
 
 
 def _solve_within(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bimix_jax.fitting.linear_algebra import UNROLLED, gram, sum_together
-from bimix_jax.fitting.projection import Projection, eliminate, nonnegative_amplitudes
+from bimix_jax.fitting.projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
 
 Residual = Literal["relative", "log", "absolute"]
@@ -110,7 +110,7 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target = root * points.loss
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
-    projection = _best_amplitudes(basis, target)
+    projection = _best_amplitudes(law, basis, target)
 
     amplitudes = projection.amplitudes
     slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
@@ -119,10 +119,10 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
     return _eliminated(products, len(slopes), projection, power_of(points, residual))
 
 
-def _best_amplitudes(basis: list[Array], target: Array) -> Projection:
+def _best_amplitudes(law: Law, basis: list[Array], target: Array) -> Projection:
     # The value is stationary in the amplitudes, so its derivative must not look at them.
     products = jax.lax.stop_gradient(gram([*basis, target]))
-    return nonnegative_amplitudes(products[:-1, :-1], products[:-1, -1])
+    return best_amplitudes(products[:-1, :-1], products[:-1, -1], law.is_signed)
 
 
 def _slopes_of_loss(law: Law, exponents: Array, amplitudes: Array, points: Points) -> list[Array]:

@@ -141,10 +141,11 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     singular = jnp.atleast_1d(seen.each.projection.singular)
     if not problem.needs_full:
         return _found(params, first, first.steps, dead, singular)
-    gone = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= 0)
+    least = problem.least_amplitudes(amplitudes.dtype)
+    gone = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= least)
     # An amplitude that may yet rise from 0 can wake the exponents of its column.
-    asleep = dead & ~jnp.any((amplitudes <= 0) & ~gone)
-    low = jnp.concatenate([jnp.where(asleep, first.params, lower), jnp.zeros_like(amplitudes)])
+    asleep = dead & ~jnp.any((amplitudes <= least) & ~gone)
+    low = jnp.concatenate([jnp.where(asleep, first.params, lower), least])
     high = jnp.concatenate([jnp.where(asleep, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
     second = _minimize(problem, data, _full, params, low, high)
     dead &= asleep | second.evaluation.extra.dead[: len(dead)]
@@ -304,7 +305,7 @@ def _held(problem: Problem, found: Found, data: Data) -> Array:
     amplitudes = found.params[len(lower) :]
     at_bound = (unknowns <= lower) | (unknowns >= upper)
     held = problem.fixed_unknowns(data.fixed) | found.dead | at_bound
-    return jnp.concatenate([held, amplitudes <= 0])
+    return jnp.concatenate([held, amplitudes <= problem.least_amplitudes(amplitudes.dtype)])
 
 
 def _masked_solve(hessian: Array, right: Array, held: Array) -> Array:

@@ -18,8 +18,8 @@ class Law(abc.ABC):
     (`@dataclasses.dataclass(frozen=True)`), so that equal laws share one compilation; its fields
     must be hashable and are saved with a fit.
 
-    Amplitudes are never negative. Budgets reach a law divided by the budget scale, so they are
-    dimensionless and about 1.
+    Amplitudes are never negative, except those named in `signed`. Budgets reach a law divided by
+    the budget scale, so they are dimensionless and about 1.
 
     >>> import dataclasses, jax.numpy as jnp
     >>> @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Law(abc.ABC):
     """Whether the loss is convex in the mixture whatever the coefficients: optima are global."""
     needs_own: ClassVar[bool] = False
     """Whether a target must be a train domain for the law to say anything about it."""
+    signed: ClassVar[tuple[str, ...]] = ()
+    """Amplitudes of either sign; all others are at least 0."""
     shared: ClassVar[tuple[str, ...]] = ()
     """Exponents that are one number for all targets, as they belong to the training."""
     needs_size: ClassVar[bool] = False
@@ -90,6 +92,17 @@ class Law(abc.ABC):
     def label(self) -> str:
         """What tables, pictures and notes call the law."""
         return self.name
+
+    @property
+    def is_signed(self) -> np.ndarray:
+        """(amplitudes,) bool: which amplitudes may be negative."""
+        unknown = sorted(set(self.signed) - set(self.amplitude_names))
+        if unknown:
+            raise ValueError(
+                f"signed of {self.label} names {', '.join(unknown)}; expected some of its "
+                f"amplitude_names: {', '.join(self.amplitude_names)}."
+            )
+        return np.isin(self.amplitude_names, self.signed)
 
     def ties(self, tied: Sequence[str]) -> tuple[str, ...]:
         """The exponents that targets share where a fit ties these."""

@@ -51,6 +51,11 @@ class WrappedLaw(Law):
         return self.base.amplitude_names
 
     @property
+    def signed(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the base."""
+        return self.base.signed
+
+    @property
     def domain_exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Those of the base."""
         return self.base.domain_exponent_names

@@ -48,14 +48,14 @@ class LeanFit(NamedTuple):
 
 @functools.cache
 def is_lean(law: Law, domains: int) -> bool:
-    """Whether the search can fit a law: few exponents, none fixed, shared or restrained."""
+    """Whether the search can fit a law: few exponents, free and of one target, no sign."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
     kind = type(law)
     free = law.restraint(own) is None and all(
         getattr(kind, name) is getattr(Law, name) for name in ("fixed", "least", "gauges")
     )
-    return few and free and not law.domain_exponent_names and not law.shared
+    return few and free and not law.signed and not law.domain_exponent_names and not law.shared
 
 
 def lean_fit(

@@ -1,0 +1,46 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bimix_jax import Code, fit_arrays
+from tests.certified.nist import MODELS, Curve, read, starts_of
+
+pytestmark = pytest.mark.usefixtures("float64")
+DIGITS = 1e-8
+
+
+@functools.cache
+def fit_of(law):
+    """By absolute residuals, from one start."""
+    return jax.jit(
+        lambda x, y, start: fit_arrays(
+            law, x[:, None], jnp.ones_like(x), y, own=-1, residual="absolute", starts=start[None],
+            max_steps=200,
+        )
+    )  # fmt: skip
+
+
+def test_problems_and_models_are_the_25_that_a_law_can_express():
+    assert set(read()) == set(MODELS)
+    assert len(MODELS) == 25
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("problem", MODELS)
+def test_residual_sum_is_the_certified_one_from_both_starts(problem, start):
+    reference, model = read()[problem], MODELS[problem]
+    begin = np.array(starts_of(problem)[start])
+    found = fit_of(Curve.of(problem))(reference.x, model.sign * reference.y, begin)
+    assert found.code == Code.CONVERGED
+    assert found.points == len(reference.x)
+    certified = reference.sum_of_squares
+    # Of Lanczos1, whose residuals have 3 digits beside losses of 16, rounding is most of it.
+    rounding = 2 * np.sqrt(certified) * np.finfo(float).eps * np.linalg.norm(reference.y)
+    assert abs(found.sum_of_squares - certified) <= DIGITS * certified + rounding
+    expected = model.exponents_from(*reference.certified)
+    np.testing.assert_allclose(
+        np.sort(np.abs(found.coefficients.exponents)), np.sort(np.abs(expected)), rtol=1e-5
+    )

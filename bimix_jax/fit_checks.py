@@ -79,7 +79,7 @@ def _check_coefficients(fitted: Fit) -> None:
         "points": (fitted.points > 0, "a number above 0"),
         "sum_of_squares": (_sizes(fitted.sum_of_squares), "a finite number, 0 or more"),
         "error": (_sizes(fitted.error), "a finite number, 0 or more"),
-        "restraint": (_sizes(fitted.restraint), "a finite number, 0 or more"),
+        "restraint": (fitted.restraint >= 0, "a number, 0 or more, or inf"),
         "agreement": ((agreed >= 0) & (agreed <= 1 + 1e-6), "a share between 0 and 1"),
         "budget_scale": (_sizes(of.budget_scale) & (of.budget_scale > 0), "a number above 0"),
     }

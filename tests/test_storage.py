@@ -64,6 +64,12 @@ def test_nan_survives(failed, tmp_path):
     assert loaded.table()["beta"].isna().all()
 
 
+def test_a_restraint_without_bound_comes_back(fitted, tmp_path):
+    held = dataclasses.replace(fitted, restraint=np.full(len(fitted.targets), np.inf))
+    held.save(tmp_path / "fit.json")
+    assert_equal(bx.load_fit(tmp_path / "fit.json"), held)
+
+
 def refuse_constant(name):
     raise AssertionError(f"{name} is no JSON")
 

@@ -153,7 +153,12 @@ class Fit:
 
     def notes_on_budget(self, budget: float) -> tuple[str, ...]:
         """What has to be said beside a prediction at a budget: nothing, or how far out it is."""
-        largest = float(self.observed_budgets[1])
+        least, largest = map(float, self.observed_budgets)
+        if budget * FAR < least * (1 - 1e-9):
+            return (
+                f"The budget is {budget / least:.3g} × the least observed one ({least:g} "
+                f"{self.unit}); below {1 / FAR:g} × a prediction is a guess.",
+            )
         if budget <= FAR * largest * (1 + 1e-9):
             return ()
         return (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -220,3 +221,59 @@ def test_nothing_is_guarded_where_the_guarded_loss_is_infinite():
     asked = Constraints(guardrail=0.1, guarded={"web": 0.6, "code": 0.4, "books": 0.0})
     with pytest.raises(ValueError, match=r"guardrail: BiMix has no finite loss for books"):
         bx.optimize_mixture(drawn("BiMix").fitted, constraints=asked)
+
+
+# ---- what does nothing, and verdicts -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"epochs": 4.0}, "epochs limits nothing"),
+        ({"guarded": REFERENCE}, "guarded does nothing"),
+        ({"pull_to": REFERENCE}, "pull_to does nothing"),
+        ({"tokens": 1e12}, r"planned for 1e\+12, but the mixture is the best at .*3e\+09 tokens"),
+    ],
+)
+def test_what_does_nothing_is_said(asked, words):
+    fitted = drawn("BiMix").fitted
+    notes = bx.optimal_path(fitted, [BUDGET], constraints=Constraints(**asked)).notes
+    assert any(re.search(words, note) for note in notes)
+
+
+def test_budgets_far_from_the_sweep_are_said_at_both_ends():
+    fitted = drawn("BiMix").fitted
+    least, largest = fitted.observed_budgets
+    assert fitted.notes_on_budget(least / 2) == fitted.notes_on_budget(2 * largest) == ()
+    assert "× the least observed one" in fitted.notes_on_budget(least / 3)[0]
+    notes = bx.optimal_path(fitted, [least / 10, 10 * largest]).notes
+    assert sum(note.startswith("The budget is") for note in notes) == 2
+
+
+def test_a_probability_and_a_doubt_do_not_stand_side_by_side():
+    vague = dataclasses.replace(drawn("BiMix").fitted, error=np.full(3, 0.5))
+    given = dataclasses.replace(drawn("BiMix"), fitted=vague)
+    sure = bx.certainty(given, BUDGET)
+    assert any("may be as good" in note for note in sure.optimum.notes)
+    assert not any("may be as good" in note for note in sure.notes())
+    assert "less than the mean error of the fit" in sure.verdict()
+    assert "less than the mean error" not in bx.certainty(drawn("BiMix"), BUDGET).verdict()
+
+
+def test_no_gain_is_given_over_a_reference_without_a_finite_loss():
+    nothing = {"web": 0.5, "code": 0.5, "books": 0.0}
+    best = bx.optimize_mixture(drawn("BiMix").fitted, BUDGET, reference=nothing)
+    assert any("no finite loss at the reference" in note for note in best.notes)
+    with pytest.raises(ValueError, match="reference: BiMix has no finite loss there"):
+        bx.certainty(drawn("BiMix"), BUDGET, reference=nothing)
+
+
+def test_a_reference_that_the_constraints_exclude_may_be_better():
+    asked = Constraints(fixed={"web": 0.9, "code": 0.05, "books": 0.05})
+    best = bx.optimize_mixture(drawn("BiMix").fitted, BUDGET, constraints=asked)
+    assert any("The reference is predicted to be better by" in note for note in best.notes)
+
+
+def test_goals_without_their_objective_are_refused():
+    with pytest.raises(ValueError, match="goals go with the objective"):
+        bx.optimize_mixture(drawn("BiMix").fitted, goals={"web": 3.0})

@@ -57,7 +57,8 @@ def best(call):
     """The JSON that a call prints."""
 
     def document(*arguments, fit="fit.json", budget=BUDGET):
-        code, printed, error = call(fit, "--budget", budget, *arguments, "--json")
+        at = [] if budget is None else ["--budget", budget]
+        code, printed, error = call(fit, *at, *arguments, "--json")
         assert (code, error) == (0, "")
         return json.loads(printed)
 
@@ -121,7 +122,7 @@ def test_objectives(best):
     assert max(worst["losses"].values()) < max(mean["losses"].values())
     goals = {target: 1.01 * loss for target, loss in mean["losses"].items()}
     options = [part for t, loss in goals.items() for part in ("--goal", f"{t}={loss}")]
-    least = best("--objective", "budget", *options)
+    least = best("--objective", "budget", *options, budget=None)
     assert least["objective"] < BUDGET
     assert all(least["losses"][t] <= goals[t] * (1 + 1e-6) for t in DOMAINS)
 
@@ -227,7 +228,7 @@ def test_the_hash_of_the_constraints_tells_them_apart(call):
 # ---- bad input -----------------------------------------------------------------------------------
 
 BAD = {
-    "bound in words": (["--lower", "web=much"], "--lower web=much: expected one number"),
+    "bound in words": (["--lower", "web=much"], "--lower web is 'much'; expected a share"),
     "half a bound": (["--upper", "web"], "--upper is 'web'; expected NAME=VALUE"),
     "unknown domain": (["--fix", "wiki=0.1"], "wiki is unknown"),
     "floors that do not fit": (["--lower", "web=0.7", "--lower", "code=.6"], "1.3"),
@@ -239,14 +240,23 @@ BAD = {
     "no tokens": (["--available", "web=-1"], "web has tokens = -1"),
     "no table": (["--available", "gone.csv"], "gone.csv does not exist"),
     "steps without tokens": (["--available", "there.csv", "--epochs", "1"], "tokens_per_step"),
-    "guardrail in words": (["--guardrail", "web=little"], "--guardrail web=little"),
+    "guardrail in words": (["--guardrail", "web=little"], "--guardrail web is 'little'"),
     "unknown objective": (["--objective", "median"], "median"),
     "goal without its objective": (["--goal", "web=2"], "--goal goes with --objective budget"),
     "no plan": (["--constraints", "gone.toml"], "gone.toml does not exist"),
+    "epochs of nothing": (["--epochs", "4"], "--epochs limits how often"),
+    "a bound twice": (["--lower", "web=0.1", "--lower", "web=0.2"], "web is there twice"),
+    "a budget that is found": (
+        ["--objective", "budget", "--goal", "web=2", "--budget", "1e9"], "--budget does nothing"
+    ),
+    "steps of tokens": (
+        ["--available", "web=1e9", "--epochs", "1", "--tokens-per-step", "4"], "budgets are tokens"
+    ),
+    "guardrail beyond 100 %": (["--guardrail", "150"], "guardrail is 1.5"),
     "output is an input": (["--emit", "text", "-o", "plan.toml", "--constraints", "plan.toml"],
                            "plan.toml is an input itself"),
     "output in no folder": (["--emit", "text", "-o", "gone/mix.txt"], "gone does not exist"),
-    "path map not TOML": (["--emit", "hf", "--paths", "there.csv"], "is no TOML file"),
+    "path map not TOML": (["--emit", "hf", "--paths", "there.csv"], "is not a complete TOML file"),
 }  # fmt: skip
 
 

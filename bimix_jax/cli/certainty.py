@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import fit_options, options
+from bimix_jax.cli import fit_options, named, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
@@ -70,7 +70,7 @@ def certainty(
         bx.fit(measured, each, loss=loss, huber=huber, tied=tied or (), emphasis=emphasis)  # type: ignore[arg-type]
         for each in laws
     ]
-    weights = options.numbers("--weight", weight) or None
+    weights = named.values("--weight", weight, measured.targets) or None
     beside = None if reference is None else read_mixtures(reference, measured.domains)
     drawn = bx.bootstrap(
         measured, fits[0], resamples, seed, resampling=resampling, unit=unit,  # type: ignore[arg-type]

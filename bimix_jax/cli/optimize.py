@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import limits, options, recipe
+from bimix_jax.cli import limits, named, options, recipe
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
@@ -50,16 +50,24 @@ def optimize(
     recipe.check_emission(emit, paths, output, json)
     if goal and objective != "budget":
         raise ValueError("--goal goes with --objective budget; expected both, or --weight.")
+    if objective == "budget" and (weight or budget is not None):
+        option = "--weight" if weight else "--budget"
+        raise ValueError(
+            f"{option} does nothing with --objective budget, which finds the least budget that "
+            "reaches every --goal; leave it out."
+        )
     fitted = bx.load_fit(fit)
     beside = None if reference is None else read_mixtures(reference, fitted.domains)
     there, known = limits.available_tokens(available, fitted.domains)
     asked = limits.constraints_of(
-        constraints, lower, upper, fix, there, epochs, tokens, tokens_per_step, group, kl, guardrail
-    )
+        fitted, constraints, lower, upper, fix, there, epochs, tokens, tokens_per_step, group, kl,
+        guardrail,
+    )  # fmt: skip
     limits.check_shares_of_tokens(asked, fitted)
     best = bx.optimize_mixture(
-        fitted, budget, options.numbers("--weight", weight) or None, method, beside,  # type: ignore[arg-type]
-        constraints=asked, objective=objective, goals=options.numbers("--goal", goal) or None,
+        fitted, budget, named.values("--weight", weight, fitted.targets) or None, method, beside,  # type: ignore[arg-type]
+        constraints=asked, objective=objective,
+        goals=named.values("--goal", goal, fitted.targets) or None,
     )  # fmt: skip
     name = "uniform" if reference is None else reference.stem
     made = recipe.recipe_of(best, fitted, fit, known, digits, emit)
@@ -84,7 +92,9 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
     )
     if best.saved == best.saved:
         more = "less" if best.saved >= 0 else "more"
-        show_line(f"As good as {name} with {100 * abs(best.saved):.1f} % {more} budget.")
+        show_line(
+            f"By its prediction as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
+        )
     if len(best.binding):
         show_table(best.binding, "What holds it, and what 1 % more room would gain")
     if len(best.alternatives):

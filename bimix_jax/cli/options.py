@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import bimix_jax as bx
+from bimix_jax.cli.named import quantity
 from bimix_jax.files import check_folder
 from bimix_jax.formats import read_sweep
 from bimix_jax.meaning import NAMES
@@ -47,7 +48,9 @@ MixturePrefix = Annotated[str | None, typer.Option(help="What proportion columns
 LossPrefix = Annotated[str | None, typer.Option(help="What loss columns begin with.")]
 Budget = Annotated[
     float | None,
-    typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
+    typer.Option(
+        parser=quantity, help="In the sweep's unit; default its largest.", show_default=False
+    ),
 ]
 Weight = Annotated[
     list[str] | None,
@@ -55,7 +58,9 @@ Weight = Annotated[
 ]
 FromBudget = Annotated[
     float | None,
-    typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
+    typer.Option(
+        parser=quantity, help="Leave out points at smaller budgets, e.g. those inside the warm-up."
+    ),
 ]
 Stated = Annotated[
     list[str] | None,
@@ -97,30 +102,6 @@ def load_sweep(
         meaning=pairs("--meaning", meaning), endpoints_only=endpoints_only,
     )  # fmt: skip
     return measured if from_budget is None else measured.from_budget(from_budget)
-
-
-def numbers(option: str, given: list[str] | None) -> dict[str, float]:
-    """NAME=NUMBER options as a mapping."""
-    return {name: number(f"{option} {name}", v) for name, v in pairs(option, given).items()}
-
-
-def number(what: str, value: Any) -> float:
-    """One number, or a ValueError that says where it was expected."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}={value}: expected one number ≥ 0.") from None
-
-
-def ends(option: str, given: list[str] | None) -> dict[str, tuple[float, float]]:
-    """NAME=LEAST:MOST options as a mapping to two numbers."""
-    found = {}
-    for name, value in pairs(option, given).items():
-        least, colon, most = str(value).partition(":")
-        if not colon:
-            raise ValueError(f"{option} {name}={value}: expected LEAST:MOST, 0.05:0.3 for example.")
-        found[name] = (number(f"{option} {name}", least), number(f"{option} {name}", most))
-    return found
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:

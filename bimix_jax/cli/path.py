@@ -6,17 +6,23 @@ import numpy as np
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import named, options
 from bimix_jax.cli.show import show_json, show_notes, show_table
 
 
 def path(
     fit: options.FitFile,
     least: Annotated[
-        float | None, typer.Option("--from", help="Least budget; default the sweep's least.")
+        float | None,
+        typer.Option(
+            "--from", parser=named.quantity, help="Least budget; default the sweep's least."
+        ),
     ] = None,
     largest: Annotated[
-        float | None, typer.Option("--to", help="Largest; default twice the sweep's largest.")
+        float | None,
+        typer.Option(
+            "--to", parser=named.quantity, help="Largest; default twice the sweep's largest."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="How many budgets.")] = 9,
     weight: options.Weight = None,
@@ -32,7 +38,7 @@ def path(
     ends = (first if least is None else least, 2 * last if largest is None else largest)
     fitted.check_budget(np.array(ends))
     found = bx.optimal_path(
-        fitted, np.geomspace(*ends, steps), options.numbers("--weight", weight) or None
+        fitted, np.geomspace(*ends, steps), named.values("--weight", weight, fitted.targets) or None
     )
     if plot:
         bx.plots.save_figure(bx.plots.plot_path(found), plot)

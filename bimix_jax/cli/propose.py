@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import fit_options, options
+from bimix_jax.cli import fit_options, named, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.files import atomic_path, check_apart
 from bimix_jax.mixture.files import read_mixtures
@@ -55,8 +55,9 @@ def propose(
     fitted = bx.fit(measured, bx.law_named(law))
     choice = None if pool is None else read_mixtures(pool, fitted.domains)
     found = bx.propose_runs(
-        fitted, measured, runs, budget, choice, bounds=options.ends("--bound", bound) or None,
-        weights=options.numbers("--weight", weight) or None, seed=seed,
+        fitted, measured, runs, budget, choice,
+        bounds=named.values("--bound", bound, fitted.domains, named.ends) or None,
+        weights=named.values("--weight", weight, fitted.targets) or None, seed=seed,
     )  # fmt: skip
     if output:
         with atomic_path(output) as beside:

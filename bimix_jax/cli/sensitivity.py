@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import named, options
 from bimix_jax.cli.show import show_json, show_notes, show_table
 from bimix_jax.mixture.files import read_mixtures
 
@@ -28,7 +28,9 @@ def sensitivity(
     """
     fitted = bx.load_fit(fit)
     where = None if mixture is None else read_mixtures(mixture, fitted.domains)
-    found = bx.sensitivity(fitted, where, budget, options.numbers("--weight", weight) or None)
+    found = bx.sensitivity(
+        fitted, where, budget, named.values("--weight", weight, fitted.targets) or None
+    )
     if plot:
         bx.plots.save_figure(bx.plots.plot_sensitivity(found), plot)
     if json:

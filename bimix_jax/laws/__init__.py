@@ -47,6 +47,12 @@ def law_named(name: str) -> Law:
     around = opened and rest.endswith(")")
     by_lower = {each.lower(): each for each in (WRAPPERS if around else LAWS)}
     found = by_lower.get(outer.strip().lower())
+    if found == WithRepetition.name:
+        raise ValueError(
+            f"law is {name!r}; WithRepetition needs the tokens that exist, which a name does not "
+            "hold, and without them is the law inside. In Python: WithRepetition(law, {'code': "
+            "1e9})."
+        )
     if found is not None:
         return WRAPPERS[found](law_named(rest[:-1])) if around else LAWS[found]()
     nearest = difflib.get_close_matches(outer.lower(), by_lower, 1, 0.0)[0]

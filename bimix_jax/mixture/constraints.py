@@ -15,6 +15,8 @@ from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
 from bimix_jax.nested import read_json, read_toml
 from bimix_jax.quantities import number_of
 
+NEAR = 0.01
+"""Planned tokens this near (relative) to the budget are the budget."""
 GROUP = ("domains", "least", "most")
 """Entries of a group in a file."""
 TOKENS = "tokens"
@@ -127,6 +129,11 @@ class Constraints:
         Raises:
             ValueError: if budgets are no tokens, and neither tokens nor tokens_per_step is given.
         """
+        if self.tokens_per_step not in (None, 1) and (unit == TOKENS or self.tokens is not None):
+            why = "budgets are tokens" if unit == TOKENS else "tokens is given, too"
+            raise ValueError(
+                f"tokens_per_step is {self.tokens_per_step:g}, but {why}; leave it out."
+            )
         if self.tokens is not None:
             return self.tokens
         if self.tokens_per_step is not None:
@@ -196,6 +203,23 @@ class Constraints:
             if allowed is None
             else mixture_of("guarded", asked.guarded, domains, beside),
         )
+
+    def idle(self, unit: str, budget: float) -> tuple[str, ...]:
+        """What is asked for and does nothing, or not what it seems to."""
+        notes = []
+        if self.epochs != 1 and not self.available:
+            notes.append("epochs limits nothing, as no available tokens are given.")
+        if self.pull_to is not None and not self.pull:
+            notes.append("pull_to does nothing, as the pull is 0.")
+        if self.guarded is not None and self.guardrail is None:
+            notes.append("guarded does nothing, as no guardrail is given.")
+        far = self.tokens is not None and abs(self.tokens / budget - 1) > NEAR
+        if unit == TOKENS and far:
+            notes.append(
+                f"Tokens are planned for {self.tokens:g}, but the mixture is the best at the "
+                f"budget of {budget:g} tokens; give the budget, too."
+            )
+        return tuple(notes)
 
     def ceilings(self, fitted: Fit, budget: float) -> dict[str, float]:
         """The largest proportion of each domain in `available`: epochs · available / planned."""

@@ -81,7 +81,7 @@ class Decision:
             fitted, asked, at, counted, beside, _resolved(fitted, asked, at, beside),
             objective if goals is None else "worst", method,
             left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
-            notes=(*uncounted, *asked.guards(fitted)[1]),
+            notes=(*uncounted, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
         )  # fmt: skip
 
     def at(self, budget: float) -> "Decision":

@@ -71,6 +71,11 @@ def optimize_mixture(
     (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 4e+05 tokens)'])
     """
     name = getattr(objective, "__name__", str(objective))
+    if goals and objective != "budget":
+        raise ValueError(
+            f'goals go with the objective "budget", but the objective is {name!r}; give one of '
+            "them."
+        )
     if objective != "budget":
         return optimum_of(Decision.of(
             fitted, budget, weights, constraints, reference=reference,

@@ -105,11 +105,12 @@ def optimal_path(
         level=level,
         observed_budget=float(fitted.observed_budgets[1]),
         unit=fitted.unit,
-        notes=(
+        notes=tuple(dict.fromkeys((
             *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(float(at.max())), *_movement(mixtures), *decision.notes,
+            *fitted.notes_on_budget(float(at.min())), *fitted.notes_on_budget(float(at.max())),
+            *_movement(mixtures), *decision.notes,
             *fitted.messages(),
-        ),
+        ))),
     )  # fmt: skip
 
 

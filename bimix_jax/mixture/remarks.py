@@ -51,10 +51,21 @@ def gain_note(
     fitted: Fit, weights: np.ndarray, value: float, reference_value: float
 ) -> tuple[str, ...]:
     """A gain smaller than the errors of the fit is no reason to prefer a mixture."""
+    if not np.isfinite(reference_value):
+        return (
+            f"{fitted.law.label} has no finite loss at the reference, where a target that counts "
+            "depends on a share of 0: no gain over it can be given.",
+        )
     gain = 1 - value / reference_value
     error = _mean(fitted.error, weights)
     if not gain < error:
         return ()
+    if gain < -error:
+        return (
+            f"The reference is predicted to be better by {-100 * gain:.2f} %, which is more than "
+            f"the fit's mean error of {100 * error:.2f} %: the constraints exclude it, or the "
+            "pull has its price.",
+        )
     return (
         f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "
         f"error of {100 * error:.2f} %: the reference may be as good.",

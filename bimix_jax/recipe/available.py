@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.names import check_names
+from bimix_jax.quantities import number_of
 from bimix_jax.tables import listed, read_table
 
 TOKENS, DOCUMENTS, PER_DOCUMENT = "tokens", "documents", "tokens_per_document"
@@ -40,18 +41,27 @@ def read_available(
     if domains is not None:
         table = table.assign(domain=check_names(name, table["domain"], domains))
     columns = [c for c in (TOKENS, DOCUMENTS, PER_DOCUMENT) if c in table]
-    numbers = table.set_index(table["domain"].astype(str))[columns].apply(
-        pd.to_numeric, errors="coerce"
+    numbers = pd.DataFrame(
+        {
+            c: [_amount(name, *cell, c) for cell in zip(table["domain"], table[c], strict=True)]
+            for c in columns
+        },
+        index=pd.Index(table["domain"].astype(str), name="domain"),
     )
-    wrong = ~((numbers > 0) & np.isfinite(numbers)) & table[columns].notna().to_numpy()
-    wrong[TOKENS] |= numbers[TOKENS].isna()
-    if wrong.any(axis=None):
-        row, column = np.argwhere(wrong.to_numpy())[0]
-        raise ValueError(
-            f"{name}: {numbers.index[row]} has {columns[column]} = "
-            f"{table[columns[column]].iloc[row]}; expected a number above 0."
-        )
     if PER_DOCUMENT not in numbers:
         each = numbers[TOKENS] / numbers[DOCUMENTS] if DOCUMENTS in numbers else np.nan
         numbers[PER_DOCUMENT] = each
     return numbers[[TOKENS, PER_DOCUMENT]].astype(float)
+
+
+def _amount(name: str, domain: object, value: object, column: str) -> float:
+    """A number above 0; nan for an empty cell where the column may have some."""
+    if column != TOKENS and pd.isna(value):  # type: ignore[call-overload]
+        return np.nan
+    try:
+        amount = number_of(value, column)
+    except ValueError:
+        amount = 0.0
+    if amount <= 0:
+        raise ValueError(f"{name}: {domain} has {column} = {value}; expected a number above 0.")
+    return amount

@@ -1,11 +1,11 @@
 """The map of paths: where the data of every domain lie."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bimix_jax.names import check_names
+from bimix_jax.nested import read_toml
 
 KEYS = {"remote", "local"}
 Where = tuple[str, ...] | dict[str, str]
@@ -19,12 +19,7 @@ def read_paths(path: str | Path, domains: Sequence[str]) -> dict[str, Where]:
         ValueError: if it cannot be read, misses a domain, names another, or an entry is none of
             these.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path} does not exist; expected a TOML file of domain = path.")
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}.") from error
+    document = read_toml(path, "a map of paths, domain = path")
     names = check_names(f"paths ({path})", document, domains)
     document = dict(zip(names, document.values(), strict=True))
     return {domain: _where(document[domain], domain, path) for domain in domains}
@@ -35,8 +30,9 @@ def _where(entry: Any, domain: str, path: str | Path) -> Where:
         return (entry,)
     if isinstance(entry, list) and entry and all(isinstance(p, str) and p for p in entry):
         return tuple(entry)
-    if isinstance(entry, dict) and entry and entry.keys() <= KEYS:
-        return {key: str(value) for key, value in entry.items()}
+    texts = isinstance(entry, dict) and all(isinstance(p, str) and p for p in entry.values())
+    if texts and entry and entry.keys() <= KEYS:
+        return dict(entry)
     raise ValueError(
         f"paths ({path}): {domain} is {entry!r}; expected a path, a list of paths, or remote and "
         "local."

@@ -9,6 +9,8 @@ import pandas as pd
 
 from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitted import Fit
+from bimix_jax.laws.law import Law
+from bimix_jax.laws.repetition import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.names import as_expected
@@ -167,9 +169,10 @@ def make_recipe(
         "Planned tokens are not known, as budgets are in "
         f"{best.unit}: say them with tokens= (--tokens)."
     )
+    weights = rounded(shares, digits)
     return Recipe(
         shares=shares.rename("share"),
-        weights=rounded(shares, digits),
+        weights=weights,
         tokens=planned,
         available=table,
         stamp=Stamp(
@@ -181,9 +184,34 @@ def make_recipe(
         notes=(
             *notes,
             *([unknown] if planned is None else []),
+            *_repeated(best, fitted, weights, planned, table),
             *fitted.meaning.note_of_absent(("model_size",) if fitted.law.needs_size else ()),
         ),
     )
+
+
+def _repeated(
+    best: Optimum, fitted: Fit, weights: pd.Series, planned: float | None,
+    available: pd.DataFrame | None,
+) -> tuple[str, ...]:  # fmt: skip
+    """What is seen more than once though nobody said how often it may be."""
+    limited = best.constraints.available or _knows_repetition(fitted.law)
+    if planned is None or available is None or limited:
+        return ()
+    epochs = weights * planned / available[TOKENS]
+    often = [f"{domain} {count:.3g} times" for domain, count in epochs.items() if count > 1.005]
+    if not often:
+        return ()
+    return (
+        f"Nothing limits repetition, and more tokens are planned than exist: {', '.join(often)}. "
+        f"{fitted.law.label} takes each for new; limit it by epochs= (--epochs), or fit "
+        "WithRepetition.",
+    )
+
+
+def _knows_repetition(law: Law) -> bool:
+    inner = getattr(law, "base", None)
+    return isinstance(law, WithRepetition) or (inner is not None and _knows_repetition(inner))
 
 
 def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:

@@ -18,6 +18,7 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Object
 from bimix_jax.mixture.optimize import optimum_of
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.proportions import Method
+from bimix_jax.mixture.remarks import gain_note
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
 
@@ -92,6 +93,7 @@ class Certainty:
             f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
             f"recommended mixture is better with probability {self.shown_probability()}, if "
             f"{self.bootstrap.fitted.law.label} is true."
+            f"{WITHIN_ERROR if self._doubt() else ''}"
         )
 
     def shown_probability(self) -> str:
@@ -120,9 +122,21 @@ class Certainty:
 
     def notes(self) -> list[str]:
         """What has to be said beside the numbers."""
-        return list(dict.fromkeys([*self.optimum.notes, *self.bootstrap.notes, CONDITIONAL]))
+        doubt = self._doubt()
+        # What the fit's error alone says of the gain gives way to the verdict.
+        others = [note for note in self.optimum.notes if note not in doubt or np.isnan(
+            self.probability)]  # fmt: skip
+        return list(dict.fromkeys([*others, *self.bootstrap.notes, CONDITIONAL]))
+
+    def _doubt(self) -> tuple[str, ...]:
+        best = self.optimum
+        return gain_note(
+            self.bootstrap.fitted, best.weights.to_numpy(), best.objective,
+            best.reference_objective,
+        )  # fmt: skip
 
 
+WITHIN_ERROR = " The gain is less than the mean error of the fit, which the interval leaves out."
 CONDITIONAL = (
     "Intervals are about the runs: they hold if the law is true, and say nothing of what it misses."
 )
@@ -175,6 +189,12 @@ def certainty(
         method=method,
     )  # fmt: skip
     best = optimum_of(decision, getattr(objective, "__name__", str(objective)))
+    if not np.isfinite(best.reference_objective):
+        raise ValueError(
+            f"reference: {bootstrap.fitted.law.label} has no finite loss there, as a share of 0 is "
+            "not enough for a target that counts; how sure a gain over it is cannot be said. Give "
+            "a reference with something of each domain."
+        )
     counted = decision.weights > 0
     resampled = _decided(decision, bootstrap.resampled.coefficients, best)
     left_out = _decided(decision, bootstrap.left_out.coefficients, best)

@@ -222,7 +222,7 @@ def test_several_paths_share_the_weight(recipe):
         ('web = "a"\ncode = "b"', "no value for books"),
         ('web = "a"\ncode = "b"\nbooks = "c"\nwiki = "d"', "wiki is unknown"),
         ('web = "a"\ncode = "b"\nbooks = 3', "books is 3; expected a path"),
-        ("web = ", "is no TOML file"),
+        ("web = ", "is not a complete TOML file"),
     ],
 )
 def test_bad_paths_are_refused(tmp_path, text, words):
@@ -283,3 +283,27 @@ def test_constraints_give_tokens_and_epochs_and_enter_the_hash(fitted, recipe):
     assert table.loc["books", "epochs"] == pytest.approx(best.epochs["books"], rel=1e-9)
     assert held.stamp.constraints != recipe.stamp.constraints
     assert "all_exhausted" in held.emit("hf", PATHS)
+
+
+def test_numbers_with_suffixes_and_names_like_missing_ones_are_read():
+    given = pd.DataFrame(
+        {
+            "domain": ["NA", "null", "plain"],
+            "tokens": ["1.2B", "300,000", 5e7],
+            "documents": [None, "3K", 10],
+        }
+    )
+    table = bx.read_available(given, ("plain", "null", "NA"))
+    assert table.loc[["NA", "null", "plain"], "tokens"].tolist() == [1.2e9, 3e5, 5e7]
+    assert table.loc["null", "tokens_per_document"] == 100.0
+    with pytest.raises(ValueError, match="NA has tokens = many; expected a number above 0"):
+        bx.read_available(given.assign(tokens="many"))
+
+
+def test_repetition_that_nothing_limits_is_said(fitted):
+    few = dict.fromkeys(fitted.domains, 1e3)
+    free = bx.make_recipe(bx.optimize_mixture(fitted), fitted, few)
+    assert any("Nothing limits repetition" in note and "times" in note for note in free.notes)
+    asked = bx.Constraints(available=few, epochs=1e9)
+    held = bx.make_recipe(bx.optimize_mixture(fitted, constraints=asked), fitted, few)
+    assert not any("repetition" in note for note in held.notes)

@@ -1,0 +1,93 @@
+"""NAME=VALUE options: names may hold the option's own marks, so they are looked up, not split."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import typer
+
+from bimix_jax.quantities import number_of
+
+NUMBER = "one number, like 0.25, 4e10, 40B or 1,200"
+
+
+def quantity(text: str) -> float:
+    """A number as a person writes it; the parser of options that take one."""
+    try:
+        return number_of(text, "the value", NUMBER)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def split_name(option: str, item: str, names: Iterable[str]) -> tuple[str, str]:
+    """NAME and VALUE: the longest of the names that it begins with, else what is before the last =.
+
+    >>> split_name("--lower", "c=1=0.3", ["c", "c=1"])
+    ('c=1', '0.3')
+    """
+    for name in sorted(names, key=len, reverse=True):
+        if item.startswith(f"{name}=") and len(item) > len(name) + 1:
+            return name, item[len(name) + 1 :]
+    name, equals, value = item.rpartition("=")
+    if not (name and equals and value):
+        raise ValueError(f"{option} is {item!r}; expected NAME=VALUE.")
+    return name, value
+
+
+def values(
+    option: str,
+    given: Sequence[str] | None,
+    names: Iterable[str],
+    read: Callable[[str, str], Any] | None = None,
+) -> dict[str, Any]:
+    """NAME=VALUE options as a mapping; `read` makes a value of what is shown and the text.
+
+    Raises:
+        ValueError: if one is not of that form, or a name is there twice.
+    """
+    found: dict[str, Any] = {}
+    for item in given or []:
+        name, value = split_name(option, item, names)
+        if name in found:
+            raise ValueError(f"{option} {name} is there twice; expected every name once.")
+        found[name] = (read or number)(f"{option} {name}", value)
+    return found
+
+
+def number(where: str, text: str) -> float:
+    """One number."""
+    return number_of(text, where, NUMBER)
+
+
+def share(where: str, text: str) -> float:
+    """One number, or a percentage."""
+    return number_of(text, where, "a share, like 0.25 or 25%", percent=True)
+
+
+def percent(where: str, text: str) -> float:
+    """A percentage, with or without its sign, as a fraction."""
+    return number_of(text.strip().removesuffix("%"), where, "a percentage, like 1 or 1%") / 100
+
+
+def ends(where: str, text: str) -> tuple[float, float]:
+    """LEAST:MOST, two shares."""
+    least, colon, most = text.partition(":")
+    if not colon:
+        raise ValueError(f"{where}={text}: expected LEAST:MOST, 0.05:0.3 for example.")
+    return share(where, least), share(where, most)
+
+
+def split_sum(text: str, names: Sequence[str]) -> tuple[list[str], str] | None:
+    """A, B, … and BOUNDS of A+B+…=BOUNDS, each name as long as can be; None if no names do.
+
+    >>> split_sum("c+++c#=:0.3", ["c", "c++", "c#"])
+    (['c++', 'c#'], ':0.3')
+    """
+    for name in sorted(names, key=len, reverse=True):
+        rest = text[len(name) :]
+        if text.startswith(name) and rest.startswith("="):
+            return [name], rest[1:]
+        if text.startswith(name) and rest.startswith("+"):
+            further = split_sum(rest[1:], names)
+            if further is not None:
+                return [name, *further[0]], further[1]
+    return None

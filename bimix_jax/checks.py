@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.scores import says_score
+from bimix_jax.written_numbers import numbers
 
 SUM_TOLERANCE = 0.02
 """Rows of proportions this close to 1 are normalised; further ones are errors."""
@@ -33,7 +34,6 @@ TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 NOT_FINITE = "losses that are not finite left out"
 NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
-MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 
 
 class SweepError(ValueError):
@@ -78,27 +78,6 @@ def warn(message: str, notes: list[str]) -> None:
     """Say it now and keep it."""
     notes.append(message)
     warnings.warn(message, SweepWarning, stacklevel=2)
-
-
-def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Values as float64 with nan for empty cells, and a mask of cells that hold anything else.
-
-    Dates, truth values and complex numbers are no numbers here, whatever pandas makes of them.
-    """
-    types = pd.api.types
-    if types.is_float_dtype(column) or types.is_integer_dtype(column):
-        return column.to_numpy(float, na_value=np.nan), np.zeros(len(column), bool)
-    values = np.array([_number(cell) for cell in column], float)
-    words = column.astype("string").str.strip().str.lower()
-    empty = (column.isna() | words.isin(list(MISSING_WORDS))).fillna(True).to_numpy(bool)
-    return values, np.isnan(values) & ~empty
-
-
-def _number(cell: object) -> float:
-    try:
-        return float(str(cell))
-    except ValueError:
-        return np.nan
 
 
 @dataclasses.dataclass(frozen=True)

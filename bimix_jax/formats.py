@@ -3,14 +3,15 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
-from bimix_jax.meaning import UNSTATED, Meaning, in_nats, meaning_of
+from bimix_jax.kept import Kept, kept_with
+from bimix_jax.meaning import Meaning, in_nats, meaning_of
 from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
@@ -23,7 +24,7 @@ from bimix_jax.repeats import (
 )
 from bimix_jax.scores import keep_scores_named, note_of_scores, scores_among
 from bimix_jax.sizes import stack_sizes
-from bimix_jax.sweep import ATTRIBUTES, Sweep
+from bimix_jax.sweep import Sweep
 from bimix_jax.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -114,8 +115,11 @@ def read_sweep(
     >>> sweep.domains, sweep.unit, sweep.mixtures.loc["b", "code"].item()
     (('code', 'text'), 'tokens', 0.6)
     """
-    table = read_table(source)
-    kept = _kept_with(table)
+    if not isinstance(select or {}, Mapping):
+        raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
+    names = (run, key, *(select or {}))
+    table = read_table(source, names)
+    kept = _kept_with(table, name_of(source))
     given = meaning_of(meaning)
     given.check_like(kept.meaning, "meaning=", name_of(source))
     stated = kept.meaning.and_stated(given)
@@ -130,13 +134,13 @@ def read_sweep(
         layout = _layout(table, prefixes, name)
     else:
         name = f"{name} with {name_of(losses)}"
-        pair = _pair(table, losses, key, prefixes, (budget, run, *(select or {})), notes)
+        pair = _pair(table, losses, key, prefixes, budget, names, notes)
         table, run = pair.table, run or pair.key
         layout = _Wide(pair.domains, pair.targets, pair.file_rows)
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one a run and budget.")
     table, rows = _select(table, select or {}, notes)
-    budget_column = _budget_column(table, budget or kept.budget, layout.used, notes)
+    budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
     run_column = _run_column(table, run, layout, notes)
     used = {*layout.used, run_column, budget_column} - {None}
     sizes = _several_model_sizes(table.drop(columns=list(used)))
@@ -147,35 +151,20 @@ def read_sweep(
 
 def _pair(
     table: pd.DataFrame, losses: Source, key: str | None, prefixes: tuple[str | None, str | None],
-    given: tuple[str | None, ...], notes: list[str],
+    budget: str | None, names: tuple[str | None, ...], notes: list[str],
 ) -> Pair:  # fmt: skip
-    """Proportions with the losses of another file; `given` are columns that are no domains."""
-    second = read_table(losses)
-    known = [*_called(BUDGET_COLUMNS, table, set()), *_called(BUDGET_COLUMNS, second, set())]
-    return join(table, second, key, prefixes, {c for c in (*given, *known) if c is not None}, notes)
+    """Proportions with the losses of another file; `names` hold names, not shares."""
+    second = read_table(losses, names)
+    usual = [c for t in (table, second) for c in _called(BUDGET_COLUMNS, t, set())]
+    known = {c for c in (budget, *names, *usual) if c is not None}
+    return join(table, second, key, prefixes, known, notes)
 
 
-class _Kept(NamedTuple):
-    """What a table says of itself beside its cells."""
-
-    budget: str | None = None
-    meaning: Meaning = UNSTATED
-    notes: tuple[str, ...] = ()
-    size: str | None = None
-
-
-def _kept_with(table: pd.DataFrame) -> _Kept:
-    """What `Sweep.to_frame` put beside the cells, if it made the table."""
-    kept = table.attrs.get(ATTRIBUTES)
-    if not isinstance(kept, dict):
-        return _Kept()
-    unit = kept.get("unit")
-    budget = unit if unit in table and unit != "run" else None
-    size = kept.get("size")
-    return _Kept(
-        budget, meaning_of(kept.get("meaning")), tuple(kept.get("notes", ())),
-        size if size in table else None,
-    )  # fmt: skip
+def _kept_with(table: pd.DataFrame, name: str) -> Kept:
+    """What a table says of itself, as far as its columns are there."""
+    kept = kept_with(table.attrs, name)
+    unit = kept.unit if kept.unit in table and kept.unit != "run" else None
+    return kept._replace(unit=unit, size=kept.size if kept.size in table else None)
 
 
 def _of_every_size(
@@ -428,8 +417,6 @@ def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:
 def _select(
     table: pd.DataFrame, select: Mapping[str, Any], notes: list[str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    if not isinstance(select, Mapping):
-        raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
     keep = np.ones(len(table), bool)
     for column, wanted in select.items():
         if column not in table:
@@ -450,15 +437,18 @@ def _select(
         raise SweepError(f"select: no row has {said} together; select less.")
     if select:
         notes.append(f"{keep.sum()} of {len(keep)} rows selected by {said}.")
-    return table[keep].reset_index(drop=True), np.flatnonzero(keep) + 1
+    return table[keep].reset_index(drop=True), table.index.to_numpy()[keep] + 1
 
 
 def _equals(column: pd.Series, value: Any) -> np.ndarray:
-    """Equality as numbers where both are, else as text."""
-    same_text = (column.astype("string") == str(value)).fillna(False)
-    number = pd.to_numeric(str(value), errors="coerce")
-    same_number = pd.to_numeric(column, errors="coerce") == number
-    return same_text.to_numpy(bool) | same_number.to_numpy(bool, na_value=False)
+    """Equality as text, or else as numbers, unless that are several texts like 07 and 7.0."""
+    same_text = (column.astype("string") == str(value)).fillna(False).to_numpy(bool)
+    numeric = pd.api.types.is_numeric_dtype(column)
+    if same_text.any() and not numeric:
+        return same_text
+    same_number = checks.numbers(column)[0] == checks.numbers(pd.Series([str(value)]))[0]
+    one = numeric or column[same_number].astype(str).nunique() == 1
+    return same_text | (same_number & one)
 
 
 def _budget_column(

@@ -120,8 +120,8 @@ def join(
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
     _check_key(mixtures, losses, key)
-    mixtures = mixtures.assign(**{MIXTURE_ROW: np.arange(len(mixtures)) + 1})
-    losses = losses.assign(**{LOSS_ROW: np.arange(len(losses)) + 1})
+    mixtures = mixtures.assign(**{MIXTURE_ROW: mixtures.index.to_numpy() + 1})
+    losses = losses.assign(**{LOSS_ROW: losses.index.to_numpy() + 1})
     table = mixtures.merge(losses, on=key, how="inner")
     _note_unmatched(mixtures, losses, key, notes)
     file_rows = table.pop(MIXTURE_ROW).to_numpy(), table.pop(LOSS_ROW).to_numpy()
@@ -159,13 +159,13 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
         if gone.any():
             raise SweepError(
                 f"key {key}: missing in the table of {what}, row "
-                f"{listed(np.flatnonzero(gone) + 1)}. Name the run in every row."
+                f"{listed(table.index[gone] + 1)}. Name the run in every row."
             )
     twice = mixtures[key].duplicated().to_numpy(bool)
     if twice.any():
         raise SweepError(
             f"key {key}: {listed(mixtures.loc[twice, key].unique())} stands more than once in the "
-            f"table of mixtures, row {listed(np.flatnonzero(twice) + 1)}; expected one row a run. "
+            f"table of mixtures, row {listed(mixtures.index[twice] + 1)}; expected one row a run. "
             "Remove the others, or name another column with key=."
         )
 

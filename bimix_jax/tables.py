@@ -1,32 +1,37 @@
 """Files and DataFrames as tables whose columns have one name each, and how columns are called."""
 
-import csv
-import gzip
 import json
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from io import StringIO
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.json
+import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.checks import SweepError
+from bimix_jax.csv_tables import read_csv
+from bimix_jax.decimal_marks import may_have_marks, with_decimal_points
+from bimix_jax.files import check_readable
+from bimix_jax.kept import add_notes, kept_with
+from bimix_jax.nested import check_nesting, decoded, parse_json
+from bimix_jax.sweep import ATTRIBUTES
+from bimix_jax.written_numbers import text_of, typed
 
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
 RUN_COLUMNS = ("run", "run_id", "run_name", "index")
 SIZE_COLUMN = re.compile(r"model_size|n_params.*|num_params.*|params|parameters|model", re.I)
 MIXTURE_PREFIX, LOSS_PREFIX = "r_", "loss_"
 SHOWN = 20
-EXACT_FLOATS: dict[str, Any] = (
-    {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
-    else {"float_precision": "round_trip"}
-)  # fmt: skip
-"""Before 3.1 pandas is off in the last digit unless asked, since then it warns of asking."""
+NAME_COLUMNS = {*RUN_COLUMNS, "name", "display_name", "id", "domain", "target", "sweep"}
+"""Columns that hold names, in any case: 007 and nan are names there."""
+UNNAMED = "Unnamed: "
 
 PLAIN = (types.is_floating, types.is_integer, types.is_string, types.is_boolean, types.is_null)
 """Arrow's types of what JSON holds."""
@@ -34,22 +39,50 @@ PLAIN = (types.is_floating, types.is_integer, types.is_string, types.is_boolean,
 Source = str | Path | pd.DataFrame
 
 
-def _read_csv(path: str) -> pd.DataFrame:
-    """A CSV file with the names of its header; pandas would number columns of one name."""
-    table = pd.read_csv(path, **EXACT_FLOATS)
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("the rows have more cells than the header")
-    opened = gzip.open if path.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        header = next(row for row in csv.reader(lines) if row)
-    if len(header) == len(table.columns):
-        table.columns = [name or made for name, made in zip(header, table.columns, strict=True)]
+def _read_csv(path: str, names: Set[str]) -> pd.DataFrame:
+    """A CSV file, columns typed where nothing is lost by it, names as they are written."""
+    csv = read_csv(path)
+    header = [_called(column, i) for i, column in enumerate(csv.header)]
+    _check_once(header, path)
+    cells = dict(zip(header, csv.columns, strict=True))
+    columns, notes = typed_columns(cells, names)
+    table = pyarrow.table(columns).to_pandas()
+    table.index = pd.Index(csv.rows)
+    add_notes(table, [*csv.notes, *notes])
     return table
 
 
-def _read_json_lines(path: str) -> pd.DataFrame:
+def typed_columns(
+    cells: Mapping[str, pyarrow.Array], names: Set[str]
+) -> tuple[dict[str, pyarrow.Array], list[str]]:
+    """Columns of text as numbers and truth values, those that hold names as they are; and notes."""
+    measured = {c: column for c, column in cells.items() if not _is_name(c, names)}
+    found = {**cells, **{c: typed(column) for c, column in measured.items()}}
+    if not any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
+        return found, []
+    changed, notes = with_decimal_points(measured)
+    return found | {c: typed(column) for c, column in changed.items()}, notes
+
+
+def _is_name(column: str, names: Set[str]) -> bool:
+    return column in names or column.lower() in NAME_COLUMNS
+
+
+def _read_parquet(path: str, names: Set[str]) -> pd.DataFrame:
+    """A Parquet file, its pages compared with their checksums where there are any."""
+    with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        stored = file.read()
+    table = stored.to_pandas()
+    attrs = (stored.schema.metadata or {}).get(b"PANDAS_ATTRS")
+    table.attrs = json.loads(attrs) if attrs else {}
+    return _with_index(table)
+
+
+def _read_json_lines(path: str, names: Set[str]) -> pd.DataFrame:
+    text = decoded(Path(path).read_bytes(), "it")
+    check_nesting(text, "it")
     table = arrow_json_lines(path)
-    return _read_line_by_line(path) if table is None else table.to_pandas()
+    return _line_by_line(text) if table is None else table.to_pandas()
 
 
 def arrow_json_lines(path: str | Path) -> pyarrow.Table | None:
@@ -69,66 +102,165 @@ def is_plain(table: pyarrow.Table) -> bool:
     return all(any(is_one(column.type) for is_one in PLAIN) for column in table.columns)
 
 
-def _read_line_by_line(path: str) -> pd.DataFrame:
+def _line_by_line(text: str) -> pd.DataFrame:
     """As pandas does not: it guesses types and rounds numbers."""
-    with Path(path).open(encoding="utf-8") as lines:
-        rows = [_json_object(line, i) for i, line in enumerate(lines, 1) if line.strip()]
-    return pd.DataFrame(rows)
+    lines = enumerate(StringIO(text), 1)
+    return pd.DataFrame([_json_object(line, i) for i, line in lines if line.strip()])
 
 
 def _json_object(line: str, number: int) -> dict[str, object]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"line {number} is no JSON ({error})") from error
+    row = parse_json(line, f"line {number}", unique=True)
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is no JSON object, but {line.strip()[:40]}")
     return row
 
 
-READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+READERS: dict[str, Callable[[str, Set[str]], pd.DataFrame]] = {
     ".csv": _read_csv,
     ".csv.gz": _read_csv,
-    ".parquet": pd.read_parquet,
+    ".parquet": _read_parquet,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
+    ".tsv": _read_csv,
+    ".tsv.gz": _read_csv,
 }
 
 
-def read_table(source: Source) -> pd.DataFrame:
-    """A file (by its extension) or a DataFrame as a table; SweepError if it cannot be read."""
+def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame:
+    """A file (by its extension) or a DataFrame as a table with one name a column.
+
+    Args:
+        source: a path, or a DataFrame, which is left as it is.
+        names: columns that hold names, beside those called as usual (run, domain, …). Their cells
+            stay as they are written: 007, nan.
+
+    Returns:
+        The table; its index says where each row stands in the source, counted from 0, as rows
+        without any cell are left out. `kept.notes_of` says what was assumed or left out.
+
+    Raises:
+        SweepError: if it cannot be read; the message names the file, and where and how it is
+            damaged.
+
+    >>> read_table(pd.DataFrame({" run": ["nan", None], "seed": [1, None]})).to_dict("list")
+    {'run': ['nan'], 'seed': [1.0]}
+    """
+    known = frozenset(name for name in names if name is not None)
     if isinstance(source, pd.DataFrame):
-        return _tidy(source, "The DataFrame")
-    path = Path(source)
-    if not path.is_file():
-        raise SweepError(f"{path} does not exist; expected a table of runs there.")
+        return _tidy(_with_index(source), name_of(source), known)
+    path, reader = _file(source)
+    try:
+        table = reader(os.fspath(path), known)
+    except SweepError:
+        raise
+    except Exception as error:  # readers of damaged files raise whatever comes
+        raise SweepError(
+            f"{path} cannot be read as {path.suffix[1:]}: {_reason(error)}. Check that it is "
+            "complete."
+        ) from error
+    return _tidy(table, str(path), known)
+
+
+def _file(source: str | Path) -> tuple[Path, Callable[[str, Set[str]], pd.DataFrame]]:
+    """The path of a file that is there, and how its extension is read."""
+    try:
+        path = check_readable(source, "a table of runs")
+    except OSError as error:
+        raise SweepError(str(error)) from None
     reader = next((r for ending, r in READERS.items() if path.name.lower().endswith(ending)), None)
     if reader is None:
         raise SweepError(
             f"{path}: unknown extension; expected one of {', '.join(READERS)}. Rename the file to "
             "what it holds."
         )
-    try:
-        table = reader(os.fspath(path))
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        reason = (str(error).strip() or "it is empty").splitlines()[0].rstrip(".")
+    return path, reader
+
+
+def _reason(error: Exception) -> str:
+    """What a reader said, in one line."""
+    said = next(iter(str(error).strip().splitlines()), "")
+    kind = "" if isinstance(error, (ValueError, OSError, EOFError)) else type(error).__name__
+    return ": ".join(part for part in (kind, said.rstrip(".")) if part) or "it is empty"
+
+
+def _with_index(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose named index is a column like any other."""
+    if table.columns.nlevels > 1:
         raise SweepError(
-            f"{path} cannot be read as {path.suffix[1:]}: {reason}. Check that it is complete."
-        ) from error
-    return _tidy(table, str(path))
-
-
-def _tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Every name a string and there once, a named index a column like any other."""
+            f"The DataFrame has columns of {table.columns.nlevels} levels, the first "
+            f"{table.columns[0]}; expected one name a column. Join the levels to one."
+        )
     unnamed = all(level is None for level in table.index.names)
+    attrs, table = table.attrs, pd.DataFrame(table)  # pandas copies attrs, of which some cannot be
     table = table.reset_index(drop=unnamed, allow_duplicates=True)
-    table.columns = [str(column).strip() for column in table.columns]
+    table.attrs = {ATTRIBUTES: attrs[ATTRIBUTES]} if ATTRIBUTES in attrs else {}
+    return table
+
+
+def _tidy(table: pd.DataFrame, name: str, names: Set[str]) -> pd.DataFrame:
+    """Every name a string and there once, every cell one value, every row with some."""
+    table.columns = [_called(column, i) for i, column in enumerate(table.columns)]
     if not len(table.columns):
         raise SweepError(f"{name} is empty; expected a table of runs.")
-    twice = sorted(set(table.columns[table.columns.duplicated()]))
+    _check_once(list(table.columns), name)
+    kept_with(table.attrs, name)
+    changed, notes = _cells(table, names)
+    table = table.assign(**changed) if changed else table
+    add_notes(table, notes)
+    return _without_blank(table)
+
+
+def _called(column: object, place: int) -> str:
+    return str(column).strip() or f"{UNNAMED}{place}"
+
+
+def _check_once(columns: Sequence[str], name: str) -> None:
+    twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
-        raise SweepError(f"{name}: the columns {', '.join(twice)} stand there twice; rename them.")
-    return table
+        raise SweepError(f"{name}: the columns {listed(twice)} stand there twice; rename them.")
+
+
+def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], list[str]]:
+    """Columns of text and of objects that change, and notes.
+
+    Blank text becomes missing, lists and mappings become text, decimal commas become points.
+    """
+    changed, notes = dict[str, pd.Series](), list[str]()
+    for name in table.select_dtypes(["object", "string"]):
+        kind = pd.api.types.infer_dtype(table[name], skipna=True)
+        if kind == "string":
+            blank = table[name].str.strip() == ""
+            changed |= {name: table[name].mask(blank)} if blank.any() else {}
+        elif kind not in ("empty", "boolean", "integer", "floating"):
+            changed |= _without_objects(table[name], notes)
+    texts = [c for c in table.select_dtypes(["object", "string"]) if not _is_name(c, names)]
+    written = {c: text_of(changed.get(c, table[c])) for c in texts}
+    if any(map(may_have_marks, written.values())):
+        marked, said = with_decimal_points(written)
+        for column, cells in marked.items():
+            changed[column] = pd.Series(cells.to_pandas().to_numpy(), table.index)
+        notes += said
+    return changed, notes
+
+
+def _without_objects(column: pd.Series, notes: list[str]) -> dict[str, pd.Series]:
+    nested = column.map(lambda cell: isinstance(cell, (dict, list, tuple, set, np.ndarray)))
+    if not nested.any():
+        return {}
+    notes.append(f"Column {column.name} holds lists or mappings, in {nested.sum()} rows: as text.")
+    return {str(column.name): column.where(~nested, column[nested].map(str))}
+
+
+def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
+    """Without rows that hold no cell, and columns that have neither a name nor a cell."""
+    empty = table.isna()
+    spare = [c for c in names_of(table) if c.startswith(UNNAMED) and empty[c].all()]
+    blank = empty.all(axis=1).to_numpy(bool)
+    if blank.any() and not blank.all():
+        rows = f"{blank.sum()} rows" if blank.sum() > 1 else "1 row"
+        add_notes(table, [f"{rows} without any cell left out."])
+        table = table[~blank]
+    return table.drop(columns=spare)
 
 
 def name_of(source: Source) -> str:

@@ -119,7 +119,7 @@ def test_a_corrupted_parquet_file_is_an_error(tmp_path):
 def test_a_truncated_json_line_is_named_by_its_number(tmp_path):
     whole = write(wide_frame(), tmp_path / "whole.jsonl").read_bytes()
     text = error(tmp_path / "cut.jsonl", whole[:-30])
-    assert "line 9 is no JSON" in text
+    assert "line 9 is not complete JSON" in text
 
 
 def test_a_json_line_that_is_no_object_is_named(tmp_path):

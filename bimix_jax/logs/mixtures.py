@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SUM_TOLERANCE, SweepError
+from bimix_jax.kept import notes_of
 from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of
 from bimix_jax.logs.history import label_of
@@ -53,7 +54,9 @@ def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Aske
         SweepError: if no column names the runs, the domains are not clear, a run is there twice, or
             an amount is not a number ≥ 0.
     """
+    read = notes_of(runs.table)
     runs, notes = _turned(runs, logged.runs)
+    notes = [*read, *notes]
     long = _long_columns(runs.table, logged.targets)
     run = run_column(runs, logged.runs, run_key, set(long or ()))
     table, said = _labelled(runs, run, logged.runs)

@@ -1,0 +1,217 @@
+"""CSV files as columns of text: no cell is guessed at before it is known what the column is."""
+
+import gzip
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+STATED = re.compile(rb"sep=([,;\t|])\r?\n", re.I)
+"""First line by which a spreadsheet says what separates the cells."""
+ENCODINGS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    b"\xef\xbb\xbf": "utf-8-sig",
+}
+"""First bytes of a file → how it is written; other files are UTF-8."""
+LARGEST_BLOCK = 2**31 - 1
+"""Arrow's largest; rows of one block keep their numbers."""
+QUOTE = b'"'
+
+
+class CsvTable(NamedTuple):
+    """A CSV file before any column has a type."""
+
+    columns: list[pyarrow.Array]
+    """text, null where there is none"""
+    header: list[str]
+    rows: np.ndarray
+    """(rows,) where each stands in the file, the first below the header being 0"""
+    notes: list[str]
+
+
+def read_csv(path: str) -> CsvTable:
+    """A file of cells separated by commas, semicolons, tabs or vertical bars, perhaps compressed.
+
+    What separates the cells is told by the header, or by a line `sep=;` above it; where that
+    leaves several, it is that by which all rows have as many cells as the header.
+
+    Raises:
+        ValueError: if the file is damaged; the message says where and how.
+        OSError, EOFError, zlib.error: if it cannot be read or decompressed.
+    """
+    text, notes = _as_utf8(_content(path))
+    if not re.search(rb"\S", text):
+        raise ValueError("it is empty")
+    stated = STATED.match(text)
+    begin = re.compile(rb"[\r\n]*").match(text, stated.end() if stated else 0)
+    text = text[begin.end() :] if begin and begin.end() else text
+    text = text if text.endswith((b"\n", b"\r")) else text + b"\n"
+    usual = "\t" if re.search(r"\.tsv(\.gz)?$", path, re.I) else ","
+    tried = [stated[1].decode()] if stated else _separators_of(_first_record(text), usual)
+    separator, cells, rows = _by_one_of(tried, text)
+    if separator != usual:
+        notes.append(f"The cells of the file are separated by {SEPARATORS[separator]}.")
+    columns = [column.combine_chunks() for column in cells.columns]
+    header = [column[0].as_py() or "" for column in columns]
+    return CsvTable([column[1:] for column in columns], header, rows[1:] - 1, notes)
+
+
+def _content(path: str) -> bytes:
+    opened = gzip.open if path.lower().endswith(".gz") else open
+    with opened(path, "rb") as file:
+        return file.read()
+
+
+def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
+    """The text as UTF-8 without a mark in front of it, and a note of other encodings."""
+    encoding = next((e for mark, e in ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} holds {content[error.start : error.end]!r}, which is not {error.encoding}"
+            "; save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"line {line} holds a NUL byte, so it is damaged or not UTF-8")
+    if encoding == "utf-8":
+        return content, []
+    read_as = [f"The file was read as {encoding.upper()}."] * encoding.startswith(
+        ("utf-16", "utf-32")
+    )
+    return text.encode(), read_as
+
+
+def _first_record(text: bytes) -> bytes:
+    """The header: up to the first end of a line outside quotes."""
+    end = 0
+    while end < len(text):
+        found = re.compile(rb"[\r\n]").search(text, end)
+        end = len(text) if found is None else found.end()
+        if text.count(QUOTE, 0, end) % 2 == 0:
+            break
+    return text[:end]
+
+
+def _separators_of(header: bytes, usual: str) -> list[str]:
+    """Separators in the header, the most frequent first; the usual one if there is none."""
+    plain = re.sub(rb'"[^"]*"', b"", header).decode()
+    there = [s for s in SEPARATORS if s in plain]
+    return sorted(there, key=lambda s: (-plain.count(s), s != usual)) or [usual]
+
+
+def _by_one_of(separators: list[str], text: bytes) -> tuple[str, pyarrow.Table, np.ndarray]:
+    """The first separator by which the text is a table, its cells and their rows."""
+    failed = []
+    for separator in separators:
+        try:
+            return separator, *_parsed(text, separator)
+        except ValueError as error:
+            failed.append(error)
+    raise failed[0]
+
+
+def _parsed(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarray]:
+    """All records, the header among them, and the place of each in the file."""
+    _check_quotes(text, separator)
+    try:
+        table = _cells(text, separator)
+        return table, np.arange(table.num_rows)
+    except pyarrow.ArrowInvalid:  # rows of other lengths, of which some may be blank
+        return _regular_rows(text, separator)
+
+
+def _regular_rows(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarray]:
+    """The same without blank lines; of a file that was cut, the last row is filled up."""
+    blank: list[int] = []
+    wrong: list[pyarrow.csv.InvalidRow] = []
+
+    def of_other_length(row: pyarrow.csv.InvalidRow) -> str:
+        if not row.text.strip(' \t\r\n"' + separator):
+            blank.append(row.number - 1)
+            return "skip"
+        wrong.append(row)
+        return "error"
+
+    try:
+        table = _cells(text, separator, of_other_length)
+    except pyarrow.ArrowInvalid:
+        if not wrong:
+            raise
+        filled = _filled_up(text, wrong[0], separator)
+        if filled is None:
+            raise ValueError(_other_length(wrong[0])) from None
+        return _regular_rows(filled, separator)
+    return table, np.delete(np.arange(table.num_rows + len(blank)), blank)
+
+
+def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> bytes | None:
+    """The text with as many cells in its last row as in the header, if that row is the one."""
+    missing = row.expected_columns - row.actual_columns
+    whole = text.rstrip(b"\r\n")
+    if missing <= 0 or row.number == 1 or not whole.endswith(b"\n" + row.text.encode()):
+        return None
+    return whole + separator.encode() * missing + b"\n"
+
+
+def _cells(
+    text: bytes, separator: str, of_other_length: Callable[..., str] | None = None
+) -> pyarrow.Table:
+    """Columns of text; where rows of other lengths are looked at, by one thread, as rows of several
+    have no number.
+    """
+    most = _first_record(text).count(separator.encode()) + 1
+    return pyarrow.csv.read_csv(
+        pyarrow.BufferReader(text),
+        pyarrow.csv.ReadOptions(
+            use_threads=of_other_length is None,
+            autogenerate_column_names=True,
+            block_size=min(len(text) + 1, LARGEST_BLOCK),
+        ),
+        pyarrow.csv.ParseOptions(
+            delimiter=separator,
+            newlines_in_values=True,
+            ignore_empty_lines=False,
+            invalid_row_handler=of_other_length,
+        ),
+        pyarrow.csv.ConvertOptions(
+            column_types={f"f{i}": pyarrow.string() for i in range(most)},
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
+
+
+def _other_length(row: pyarrow.csv.InvalidRow) -> str:
+    more = "more" if row.actual_columns > row.expected_columns else "fewer"
+    return (
+        f"row {row.number - 1} has {row.actual_columns} cells, {more} cells than the header, which "
+        f"has {row.expected_columns}"
+    )
+
+
+def _check_quotes(text: bytes, separator: str) -> None:
+    """Raise ValueError at a quote within a cell, or one that never ends and swallows rows."""
+    if QUOTE not in text:
+        return
+    codes = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(codes == ord(QUOTE))
+    beside = np.frombuffer(f'{separator}\r\n"'.encode(), np.uint8)
+    opens, closes = quotes[::2], quotes[1::2]
+    begun = (opens == 0) | np.isin(codes[opens - 1], beside)
+    ended = np.isin(codes[closes + 1], beside)  # the text ends with the end of a line
+    wrong = np.sort(np.concatenate([opens[~begun], closes[~ended]]))
+    if len(wrong) or len(opens) > len(closes):
+        where = int(wrong[0] if len(wrong) else opens[-1])
+        what = "has a quote within a cell" if len(wrong) else "opens a quote that never closes"
+        line = text.count(b"\n", 0, where) + 1
+        raise ValueError(f"line {line} {what}")

@@ -1,0 +1,158 @@
+"""Cells of text as numbers: which text is a number, and nothing else is."""
+
+import contextlib
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.compute as pc
+
+from bimix_jax.quantities import number_of
+
+MISSING_WORDS = ("", "nan", "na", "n/a", "none", "null", "-nan")
+"""What an empty cell of numbers may be written as, in any case."""
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?((?i)inf|infinity)$"
+LIKE_A_LABEL = r"^[+-]?0\d|^[+-]?\d+[eE]\d+$"
+"""007 and 12e45678 may be numbers, and may be labels just as well."""
+WHOLE = r"^[+-]?\d+$"
+SAMPLE = 50
+EXACT_INTEGERS = 2**53
+"""From here on floats leave some whole numbers out."""
+
+
+def numbers(
+    column: pd.Series, percent: bool = False, suffixes: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values as float64 with nan for empty cells, and a mask of cells that hold anything else.
+
+    Dates, truth values and complex numbers are not numbers here, whatever pandas makes of them,
+    and neither is 5_1, which is one to Python.
+
+    Args:
+        column: cells of any type.
+        percent: whether numbers may end in %, which divides them by 100. Beside such cells a
+            number other than 0 is text, as it may be a share or a percentage.
+        suffixes: whether they may end in K, M, B, G or T.
+
+    >>> numbers(pd.Series(["3.5", None, "NA", "5_1", "4*"]))
+    (array([3.5, nan, nan, nan, nan]), array([False, False, False,  True,  True]))
+    >>> numbers(pd.Series(["25 %", "0"]), percent=True)[0].tolist()
+    [0.25, 0.0]
+    """
+    types = pd.api.types
+    if types.is_float_dtype(column) or types.is_integer_dtype(column):
+        return column.to_numpy(float, na_value=np.nan), np.zeros(len(column), bool)
+    cells = text_of(column)
+    values, text = _plain(cells)
+    if text.any() and (percent or suffixes):
+        return _marked(cells, values, text, percent, suffixes)
+    return values, text
+
+
+def text_of(column: pd.Series) -> pyarrow.Array:
+    """Cells as they are written, without spaces around, null where there is none."""
+    written = column
+    if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
+        written = pd.Series([str(cell) for cell in column], dtype=object).where(
+            column.notna().to_numpy(), None
+        )
+    return pc.utf8_trim_whitespace(pyarrow.array(written, pyarrow.string(), from_pandas=True))
+
+
+def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
+    values = _as_floats(cells)
+    if values is not None:  # fast: nothing but numbers
+        return values, np.zeros(len(cells), bool)
+    there = _where(pc.invert(_is_missing(cells)))
+    numeric = pc.match_substring_regex(cells, NUMBER)
+    values = (
+        pc.if_else(numeric, cells, None)
+        .cast(pyarrow.float64())
+        .to_numpy(zero_copy_only=False, writable=True)
+    )
+    return values, there & ~_where(numeric)
+
+
+def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
+    """None if a cell is more than a number; what Arrow takes for nan and inf is that."""
+    try:
+        cells[:SAMPLE].cast(pyarrow.float64())  # it takes long to fail at every cell
+        return cells.cast(pyarrow.float64()).to_numpy(zero_copy_only=False, writable=True)
+    except pyarrow.ArrowInvalid:
+        return None
+
+
+def _is_missing(cells: pyarrow.Array) -> pyarrow.Array:
+    words = pc.is_in(pc.utf8_lower(cells), pyarrow.array(MISSING_WORDS))
+    return pc.or_(words, pc.is_null(cells))
+
+
+def _where(condition: pyarrow.Array) -> np.ndarray:
+    return pc.fill_null(condition, False).to_numpy(zero_copy_only=False, writable=True)
+
+
+def _marked(
+    cells: pyarrow.Array, values: np.ndarray, text: np.ndarray, percent: bool, suffixes: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and mask where numbers may end in a mark."""
+    values, text = values.copy(), text.copy()
+    share = _where(pc.match_substring_regex(cells, r"%$"))
+    grouped = _where(pc.match_substring_regex(cells, "[,_]"))  # 1,234 may be 1.234 in a table
+    for i in np.flatnonzero(text & ~grouped & np.where(share, percent, suffixes)):
+        with contextlib.suppress(ValueError):
+            values[i] = number_of(cells[int(i)].as_py(), "", percent=percent)
+            text[i] = False
+    bare = ~np.isnan(values) & (values != 0) & ~share & np.any(share & ~text)
+    return np.where(bare, np.nan, values), text | bare
+
+
+def typed(cells: pyarrow.Array) -> pyarrow.Array:
+    """A column of text as whole numbers, numbers or truth values where all of it is that.
+
+    Text stays where any cell is like a label (007, 12e45678) or would lose digits.
+
+    >>> typed(pyarrow.array(["1", "NA"])).to_pylist(), typed(pyarrow.array(["007"])).to_pylist()
+    ([1.0, None], ['007'])
+    """
+    values, written = _as_floats(cells), cells
+    if values is None:
+        written = pc.utf8_trim_whitespace(cells)
+        written = pc.if_else(_is_missing(written), None, written)
+        values = _as_floats(written)
+    if values is None:
+        return _truth_values(written, cells)
+    there = values[~np.isnan(values)]
+    if not len(there) or _any_like_a_label(written, values):
+        return cells
+    if np.all(there == np.floor(there)) and _are_whole(written):
+        return _whole_numbers(written, there, cells)
+    return pyarrow.array(values)
+
+
+def _any_like_a_label(cells: pyarrow.Array, values: np.ndarray) -> bool:
+    """If a cell has a leading zero, or is whole with an exponent; only such cells are looked at."""
+    signed = [_where(pc.starts_with(cells, sign)) for sign in "+-"]
+    zero = _where(pc.starts_with(cells, "0")) & ~_where(pc.starts_with(cells, "0."))
+    looked_at = zero | signed[0] | signed[1] | (values == np.floor(values))
+    some = cells.filter(pyarrow.array(looked_at))
+    return bool(pc.any(pc.match_substring_regex(some, LIKE_A_LABEL)).as_py())
+
+
+def _truth_values(stripped: pyarrow.Array, cells: pyarrow.Array) -> pyarrow.Array:
+    words = pc.utf8_lower(stripped)
+    both = pc.all(pc.is_in(words, pyarrow.array(["true", "false"]))).as_py()
+    return pc.equal(words, "true") if both and not cells.null_count and len(cells) else cells
+
+
+def _are_whole(cells: pyarrow.Array) -> bool:
+    return bool(pc.all(pc.match_substring_regex(cells, WHOLE)).as_py())
+
+
+def _whole_numbers(
+    written: pyarrow.Array, there: np.ndarray, cells: pyarrow.Array
+) -> pyarrow.Array:
+    """As integers, or as floats where some are missing; as text where that loses digits."""
+    if not written.null_count and np.abs(there).max() < 2.0**63:
+        return written.cast(pyarrow.int64())
+    exact = np.abs(there).max() < EXACT_INTEGERS
+    return written.cast(pyarrow.float64()) if exact else cells

@@ -1,0 +1,193 @@
+"""CSV files: every cell as it is written, or an error that says where the file is damaged."""
+
+import csv
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bimix_jax import SweepError, read_sweep
+from bimix_jax.kept import notes_of
+from bimix_jax.tables import read_table
+from tests.frames import long_frame, wide_frame
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+NAMES = TEXT.filter(lambda name: name.strip() and not name.startswith("\ufeff"))
+
+
+def read(tmp_path, content, name="table.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(path)
+
+
+def refused(tmp_path, content, name="table.csv"):
+    with pytest.raises(SweepError) as caught:
+        read(tmp_path, content, name)
+    assert str(tmp_path / name) in str(caught.value)
+    return str(caught.value)
+
+
+@given(
+    st.lists(NAMES, min_size=1, max_size=6),
+    st.lists(st.floats(allow_nan=False), min_size=6, max_size=6),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(
+        [("\r\n", csv.QUOTE_MINIMAL), ("\n", csv.QUOTE_NONNUMERIC), ("\n", csv.QUOTE_ALL)]
+    ),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_names_and_numbers_come_back_as_the_csv_module_wrote_them(
+    tmp_path_factory, names, numbers, separator, form, encoding
+):
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter=separator, lineterminator=form[0], quoting=form[1])
+    writer.writerow(["run", "loss_a"])
+    writer.writerows(zip(names, numbers, strict=False))
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    path.write_bytes(lines.getvalue().encode(encoding))
+    table = read_table(path)
+    assert table["run"].tolist() == names
+    np.testing.assert_array_equal(table["loss_a"].to_numpy(float), numbers[: len(names)])
+
+
+@pytest.mark.parametrize("label", ["00", "12e3", "1e5", "1.10", "NA", "null", "None", "n/a", "+1"])
+def test_cells_of_columns_of_names_are_text(tmp_path, label):
+    for column in ("run", "Run_ID", "index", "domain", "target", "name"):
+        table = read(tmp_path, f"{column},x\n{label},1\n1,2\n")
+        assert table[column].tolist() == [label, "1"]
+
+
+def test_numbers_of_other_columns_are_numbers_unless_they_are_like_labels(tmp_path):
+    table = read(
+        tmp_path,
+        "whole,gap,part,flag,hash,padded,huge,word\n"
+        "1,1,1.5,True,1e5,01,9007199254740993,a\n"
+        "2,,NaN,false,2,2,9007199254740995000000,NA\n",
+    )
+    assert table["whole"].tolist() == [1, 2]
+    assert table["gap"].tolist()[0] == 1.0
+    assert table["gap"].isna().tolist() == [False, True]
+    assert table["part"].isna().tolist() == [False, True]
+    assert table["flag"].tolist() == [True, False]
+    assert table["hash"].tolist() == ["1e5", "2"]
+    assert table["padded"].tolist() == ["01", "2"]
+    assert table["huge"].tolist() == ["9007199254740993", "9007199254740995000000"]
+    assert table["word"].tolist() == ["a", "NA"]
+
+
+def test_a_column_that_is_asked_for_as_names_is_text(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("version,x\n1.10,1\n1.1,2\n")
+    assert read_table(path, ["version"])["version"].tolist() == ["1.10", "1.1"]
+    assert read_table(path)["version"].tolist() == [1.1, 1.1]
+
+
+def test_runs_whose_labels_are_one_number_are_two_runs(tmp_path):
+    frame = wide_frame().replace({"run": {"a": "04", "b": "4", "c": "4.0"}})
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    assert read_sweep(tmp_path / "sweep.csv").runs == ("04", "4", "4.0")
+    selected = read_sweep(tmp_path / "sweep.csv", select={"run": ["4", "4.0"]})
+    assert selected.runs == ("4", "4.0")
+    with pytest.raises(SweepError, match=r"no row has run = 004; it takes the values 04, 4, 4\.0"):
+        read_sweep(tmp_path / "sweep.csv", select={"run": "004"})
+
+
+def test_domains_that_are_words_for_missing_are_domains(tmp_path):
+    frame = long_frame().replace({"domain": {"web": "null", "code": "NA"}})
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    sweep = read_sweep(tmp_path / "sweep.csv")
+    assert (sweep.domains, sweep.targets) == (("null", "NA"),) * 2
+    np.testing.assert_array_equal(sweep.loss, read_sweep(long_frame()).loss)
+
+
+def test_an_empty_name_is_missing(tmp_path):
+    frame = wide_frame()
+    frame.loc[3, "run"] = " "
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    with pytest.raises(SweepError, match=r"column run: run names missing \(row 4"):
+        read_sweep(tmp_path / "sweep.csv")
+
+
+def test_rows_and_columns_without_a_cell_are_left_out_and_rows_keep_their_numbers(tmp_path):
+    frame = wide_frame(loss_web=[2.0] * 8 + [-1])
+    lines = [line + ",," for line in frame.to_csv(index=False).splitlines()]
+    width = lines[0].count(",")
+    lines[3:3] = ["", "," * width]
+    text = "\r\n".join([*lines, "," * width, ""])
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(SweepError, match=r"column loss_web: .*\(row 11: -1"):
+        read_sweep(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(text.replace("-1.0", "1.5"))
+    sweep = read_sweep(tmp_path / "a.csv")
+    assert "3 rows without any cell left out." in sweep.notes
+    assert len(sweep.budget) == 9
+    assert not [column for column in sweep.extra if "Unnamed" in column]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"run,x\na,1\n\xff\xfeb,2\n", "line 3 holds"),
+        (b"run,x\na,1\nb,\0002\n", "line 3 holds a NUL byte"),
+        (b'run,x\na,1\nb,"2\nc,3\n', "line 3 opens a quote that never closes"),
+        (b'run,x\na,1\nb,3" disk\nc,"3"\n', "line 3 has a quote within a cell"),
+        (b'run,x\n"a"b,1\n', "line 2 has a quote within a cell"),
+        (b"run,x\na,1\nb\nc,3\n", "row 2 has 1 cells, fewer cells than the header"),
+        (b"run,x\na,1\nb,2,3\nc,3\n", "row 2 has 3 cells, more cells than the header"),
+        (b" \n\n", "it is empty"),
+    ],
+)
+def test_damage_is_named_with_its_place(tmp_path, content, said):
+    assert said in refused(tmp_path, content)
+
+
+def test_a_header_of_any_length_is_read(tmp_path):
+    name = "x" * 200_000
+    assert read(tmp_path, f"run,{name}\na,1\n").columns.tolist() == ["run", name]
+
+
+def test_the_last_row_of_a_file_that_was_cut_is_filled_up(tmp_path):
+    table = read(tmp_path, "run,x,y\na,1,2\n\nb,3")
+    assert table.isna().to_numpy().tolist() == [[False] * 3, [False, False, True]]
+    assert table.index.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_what_separates_cells_is_told_by_the_header(tmp_path, separator):
+    text = "run;x,y;z\n1,5;2;3\n2,5;4;5\n".replace(";", separator)
+    table = read(tmp_path, text)
+    assert table.columns.tolist() == ["run", "x,y", "z"]
+    assert table["run"].tolist() == ["1,5", "2,5"]
+    assert any("separated by" in note for note in notes_of(table))
+
+
+def test_a_spreadsheet_may_say_what_separates_cells(tmp_path):
+    assert read(tmp_path, "sep=;\r\nrun;x\r\na;1\r\n").to_dict("list") == {"run": ["a"], "x": [1]}
+
+
+def test_a_file_of_tabs_is_usual_as_tsv(tmp_path):
+    table = read(tmp_path, "run\tx, y\na\t1\n", "table.tsv")
+    assert table.columns.tolist() == ["run", "x, y"]
+    assert notes_of(table) == []
+
+
+def test_a_sweep_comes_back_from_csv_with_names_of_any_kind(tmp_path):
+    names = {"web": 'a,"b"', "code": "=1+1\nü;'"}
+    frame = wide_frame().rename(columns=lambda c: "_".join(names.get(p, p) for p in c.split("_")))
+    frame = frame.replace({"run": {"a": "nan", "b": "007", "c": "-\n\u2028,x"}})
+    sweep = read_sweep(frame)
+    sweep.to_frame().to_csv(tmp_path / "sweep.csv", index=False)
+    sweep.save(tmp_path / "sweep.parquet")
+    for ending in ("csv", "parquet"):
+        again = read_sweep(tmp_path / f"sweep.{ending}")
+        assert again.digest() == sweep.digest()
+        assert (again.domains, again.runs) == (tuple(names.values()), sweep.runs)
+
+
+def test_text_stays_as_pandas_has_it():
+    frame = pd.DataFrame({"run": ["007", "nan"], "note": ["1.50", "n/a"]})
+    assert read_table(frame).to_dict("list") == frame.to_dict("list")

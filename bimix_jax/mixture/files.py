@@ -1,12 +1,13 @@
 """Files of mixtures: a JSON object of one, or a table with a row a mixture."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bimix_jax.nested import read_json
+from bimix_jax.quantities import numbers_of
 from bimix_jax.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
 
 
@@ -14,7 +15,8 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
     """Mixtures by name, (mixtures, domains) with other columns left out; labels are the index.
 
     A .json file holds {"domain": proportion, …}, or that under "mixture", as
-    `bimix optimize --json` prints it. A table (.csv, .parquet, .jsonl) has a column a domain,
+    `bimix optimize --json` prints it, or [{"domain": …, "weight": …}, …], as olmix does.
+    A table (.csv, .parquet, .jsonl) has a column a domain,
     `<domain>` or `r_<domain>`, and may name its rows in a column run or name.
 
     Raises:
@@ -38,20 +40,23 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
 
 
 def _numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    try:
-        return table.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; expected proportions between 0 and 1.") from error
+    expected = "proportions between 0 and 1"
+    return table.apply(
+        lambda column: numbers_of(column.to_numpy(), f"{path}: {column.name}", expected, True)
+    )
 
 
 def _from_json(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; expected a mixture there.")
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a complete JSON file: {error}.") from error
+    document: Any = read_json(path, "a mixture")
+    if isinstance(document, list) and all(_is_weight(entry) for entry in document):
+        named = {str(entry["domain"]): entry["weight"] for entry in document}
+        document = named if len(named) == len(document) else None
     mixture = document.get("mixture", document) if isinstance(document, dict) else document
     if not isinstance(mixture, dict):
-        raise ValueError(f"{path}: expected a JSON object of domain → proportion.")
+        raise ValueError(f"{path}: expected a JSON object of domain → proportion, each once.")
     return pd.DataFrame([mixture])
+
+
+def _is_weight(entry: Any) -> bool:
+    """Whether it is a domain and its weight, as olmix writes its optimum."""
+    return isinstance(entry, dict) and entry.keys() == {"domain", "weight"}

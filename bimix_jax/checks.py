@@ -124,7 +124,7 @@ def _proportions_of_one(
     name: str, written: pd.Series, rows: np.ndarray
 ) -> tuple[np.ndarray, list[Finding]]:
     column = f"column {name}"
-    values, text = numbers(written)
+    values, text = numbers(written, percent=True)
     wrong = (values < 0) | np.isinf(values)
     text_found = findings_at(column, text, written, rows, *TEXT_SHARES)
     missing_found = findings_at(
@@ -263,7 +263,7 @@ def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> 
 
 def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
     """Budgets (points,), and what is wrong with them."""
-    values, text = numbers(column)
+    values, text = numbers(column, suffixes=True)
     name = f"column {column.name}"
     findings = findings_at(
         name, text, column, rows, "budgets that are text", "Write numbers above 0."

@@ -17,12 +17,16 @@ from bimix_jax.tables import (
     MIXTURE_PREFIX,
     RUN_COLUMNS,
     SIZE_COLUMN,
+    UNNAMED,
     listed,
     names_of,
     prefixed,
 )
+from bimix_jax.written_numbers import text_of
 
 SEPARATORS = "_/.-"
+MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"
+"""A number with a mark, of a footnote or a percentage."""
 MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
 """Passing columns that carry where a value stood; no file has such names."""
 COPY = " (mixtures)"
@@ -177,14 +181,12 @@ def measurements(
     named = prefixed(table, prefix or default)
     if prefix is None and not named:
         known = {*known, "seed", *BUDGET_COLUMNS, *RUN_COLUMNS}
-        named = {
-            c: c
+        free = [
+            c
             for c in names_of(table)
-            if c not in known
-            and not SIZE_COLUMN.fullmatch(c)
-            and not c.startswith("Unnamed:")
-            and _holds_numbers(table[c])
-        }
+            if c not in known and not SIZE_COLUMN.fullmatch(c) and not c.startswith(UNNAMED)
+        ]
+        named = {c: c for c in _measured(table[free])}
     if not named:
         raise SweepError(
             f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
@@ -194,10 +196,32 @@ def measurements(
     return named
 
 
+def _measured(table: pd.DataFrame) -> list[str]:
+    """Columns of numbers, and those of text that stand among them or are called like them.
+
+    The latter are errors of their cells later on: without them the shares would be others.
+    """
+    columns = names_of(table)
+    numeric = [c for c in columns if _holds_numbers(table[c])]
+    if not numeric:
+        return []
+    shared = _shared_beginning(numeric) if len(numeric) > 1 else ""
+    beginning = shared[: max(shared.rfind(mark) for mark in SEPARATORS) + 1]
+    first, last = columns.index(numeric[0]), columns.index(numeric[-1])
+    among = {c for c in columns[first:last] if table[c].notna().any()}
+    alike = {c for c in columns if beginning and c.startswith(beginning)}
+    return [c for c in columns if c in {*numeric, *among, *alike}]
+
+
 def _holds_numbers(column: pd.Series) -> bool:
-    """Numbers in at least half of what is written, so that a stray word is found as an error."""
+    """Numbers, with marks behind them or not, in at least half of what is written.
+
+    So a stray word is found as an error, and so are losses like 4.4*.
+    """
     values, text = checks.numbers(column)
-    return bool(np.sum(~np.isnan(values)) >= max(1, np.sum(text)))
+    marked = text_of(column[text]).to_pandas().str.fullmatch(MARKED).sum() if text.any() else 0
+    known = np.sum(~np.isnan(values)) + marked
+    return bool(known >= max(1, np.sum(text) - marked))
 
 
 def _told_apart(

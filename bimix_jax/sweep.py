@@ -290,7 +290,9 @@ class Sweep:
             )
         with atomic_path(path) as beside:
             # Hardly any loss is there twice, so that dictionaries take time and room.
-            self.to_frame().to_parquet(beside, index=False, use_dictionary=False)
+            self.to_frame().to_parquet(
+                beside, index=False, use_dictionary=False, write_page_checksum=True
+            )
 
     def digest(self) -> str:
         """SHA-256 of names and values, whatever the order of columns and rows."""

@@ -64,7 +64,7 @@ def test_the_table_these_tests_spoil_reads_without_a_word():
         ("tokens", -5, ["not positive and finite", "row 4: -5", "Leave out the row"]),
         ("tokens", np.inf, ["not positive and finite", "row 4: inf", "Leave out the row"]),
         ("tokens", None, ["budgets missing", "row 4", "Every row needs"]),
-        ("tokens", "1B", ["budgets that are text", "row 4: 1B", "Write numbers"]),
+        ("tokens", "1 box", ["budgets that are text", "row 4: 1 box", "Write numbers"]),
         ("run", None, ["run names missing", "row 4", "Name the run"]),
     ],
 )
@@ -96,7 +96,7 @@ def test_numbers_in_columns_of_other_types_are_read_to_the_last_bit(types):
         ("loss", -1.5, ["column loss of code", "row 4: -1.5"]),
         ("loss", "diverged", ["column loss of code", "text", "row 4: diverged"]),
         ("tokens", None, ["column tokens", "missing", "row 4"]),
-        ("tokens", "1B", ["column tokens", "text", "row 4: 1B"]),
+        ("tokens", "1 box", ["column tokens", "text", "row 4: 1 box"]),
         ("domain", None, ["column domain", "names missing", "row 4"]),
         ("proportion", 0.3, ["column proportion", "two mixtures", "row 4: a code 0.3"]),
         ("proportion", "half", ["column proportion", "text", "row 4: a code half"]),

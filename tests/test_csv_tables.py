@@ -191,3 +191,35 @@ def test_a_sweep_comes_back_from_csv_with_names_of_any_kind(tmp_path):
 def test_text_stays_as_pandas_has_it():
     frame = pd.DataFrame({"run": ["007", "nan"], "note": ["1.50", "n/a"]})
     assert read_table(frame).to_dict("list") == frame.to_dict("list")
+
+
+def test_percent_cells_are_shares_and_suffixes_are_powers_of_1000():
+    frame = wide_frame()
+    percent = frame.assign(r_web=[f"{100 * x:g} %" for x in frame["r_web"]])
+    assert read_sweep(percent).digest() == read_sweep(frame).digest()
+    tokens = frame.assign(tokens=[f"{x / 1e9:g}B" for x in frame["tokens"]])
+    assert read_sweep(tokens).digest() == read_sweep(frame).digest()
+    with pytest.raises(SweepError, match="column loss_web: losses that are text"):
+        read_sweep(frame.assign(loss_web="2.5%"))
+
+
+@pytest.mark.parametrize("column", ["de", "fr", "it"])
+def test_a_column_of_a_pair_never_vanishes_because_of_its_type(column):
+    mixtures = pd.DataFrame({"run": list("abc"), "de": 0.5, "fr": [0.1, 0.2, 0.3]})
+    mixtures["it"] = 0.5 - mixtures["fr"]
+    losses = pd.DataFrame({"run": list("abc"), "de": [1.0, 2, 3], "fr": 2.0, "it": 3.0})
+    whole = read_sweep(mixtures, losses)
+    percent = mixtures.assign(**{column: [f"{100 * x:.3g}%" for x in mixtures[column]]})
+    np.testing.assert_allclose(read_sweep(percent, losses).mixture, whole.mixture, rtol=1e-14)
+    with pytest.raises(SweepError, match=rf"column {column} .*losses that are text"):
+        read_sweep(mixtures, losses.assign(**{column: "3.2*"}))
+
+
+def test_flipped_bytes_of_a_saved_sweep_are_found(tmp_path):
+    path = tmp_path / "sweep.parquet"
+    read_sweep(wide_frame()).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 8] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(SweepError, match=r"sweep\.parquet cannot be read as parquet"):
+        read_sweep(path)

@@ -20,6 +20,18 @@ ENCODINGS = {
     b"\xef\xbb\xbf": "utf-8-sig",
 }
 """First bytes of a file → how it is written; other files are UTF-8."""
+OTHERS = {
+    b"PK\x03\x04": "a workbook or archive (xlsx, zip)",
+    b"\xd0\xcf\x11\xe0": "a workbook (xls)",
+    b"\x1f\x8b": "compressed by gzip (.csv.gz)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PAR1": "Parquet (.parquet)",
+    b'{"': "JSON (.json or .jsonl)",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS, whose file is not downloaded",
+}
+"""First bytes of files that are not CSV → what they are."""
 LARGEST_BLOCK = 2**31 - 1
 """Arrow's largest; rows of one block keep their numbers."""
 QUOTE = b'"'
@@ -66,7 +78,11 @@ def read_csv(path: str) -> CsvTable:
 def _content(path: str) -> bytes:
     opened = gzip.open if path.lower().endswith(".gz") else open
     with opened(path, "rb") as file:
-        return file.read()
+        content = file.read()
+    other = next((kind for begin, kind in OTHERS.items() if content.startswith(begin)), None)
+    if other is not None:
+        raise ValueError(f"it is {other} by its content; save it as CSV, or rename it")
+    return content
 
 
 def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:

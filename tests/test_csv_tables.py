@@ -139,6 +139,9 @@ def test_rows_and_columns_without_a_cell_are_left_out_and_rows_keep_their_number
         (b"run,x\na,1\nb\nc,3\n", "row 2 has 1 cells, fewer cells than the header"),
         (b"run,x\na,1\nb,2,3\nc,3\n", "row 2 has 3 cells, more cells than the header"),
         (b" \n\n", "it is empty"),
+        (b"PK\x03\x04rest", "it is a workbook or archive"),
+        (b"\x1f\x8brest", "it is compressed by gzip"),
+        (b"<!DOCTYPE html>\n", "it is a web page"),
     ],
 )
 def test_damage_is_named_with_its_place(tmp_path, content, said):

@@ -56,7 +56,10 @@ def text_of(column: pd.Series) -> pyarrow.Array:
         written = pd.Series([str(cell) for cell in column], dtype=object).where(
             column.notna().to_numpy(), None
         )
-    return pc.utf8_trim_whitespace(pyarrow.array(written, pyarrow.string(), from_pandas=True))
+    cells = pyarrow.array(written, pyarrow.string(), from_pandas=True)
+    # A column that pandas put together from several is in as many chunks.
+    whole = cells.combine_chunks() if isinstance(cells, pyarrow.ChunkedArray) else cells
+    return pc.utf8_trim_whitespace(whole)
 
 
 def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:

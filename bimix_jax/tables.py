@@ -226,14 +226,15 @@ def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], 
     Blank text becomes missing, lists and mappings become text, decimal commas become points.
     """
     changed, notes = dict[str, pd.Series](), list[str]()
-    for name in table.select_dtypes(["object", "string"]):
+    written_as_text = names_of(table.select_dtypes(["object", "string"]))
+    for name in written_as_text:
         kind = pd.api.types.infer_dtype(table[name], skipna=True)
         if kind == "string":
             blank = table[name].str.strip() == ""
             changed |= {name: table[name].mask(blank)} if blank.any() else {}
         elif kind not in ("empty", "boolean", "integer", "floating"):
             changed |= _without_objects(table[name], notes)
-    texts = [c for c in table.select_dtypes(["object", "string"]) if not _is_name(c, names)]
+    texts = [c for c in written_as_text if not _is_name(c, names)]
     written = {c: text_of(changed.get(c, table[c])) for c in texts}
     if any(map(may_have_marks, written.values())):
         marked, said = with_decimal_points(written)

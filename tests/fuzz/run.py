@@ -1,0 +1,120 @@
+"""The loop: damage, read twice, compare."""
+
+import collections
+import dataclasses
+import signal
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.mutations import mutated
+from tests.fuzz.oracles import Doubt, same
+from tests.fuzz.readers import READERS, Reader, placed, rng_of
+
+PATIENCE = 20
+"""Seconds after which a reader hangs."""
+
+
+@dataclasses.dataclass
+class Findings:
+    """What was found; nothing but counts where all is well."""
+
+    counts: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
+    """of each reader, outcomes"""
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+    def table(self) -> str:
+        """A line per reader."""
+        names = sorted({name for counts in self.counts.values() for name in counts})
+        lines = [f"{'reader':12}" + "".join(f"{name:>22}" for name in names)]
+        for reader, counts in self.counts.items():
+            lines.append(f"{reader:12}" + "".join(f"{counts[name]:>22}" for name in names))
+        return "\n".join(lines)
+
+
+class _Hang(BaseException):
+    pass
+
+
+def fuzz(count: int, seed: int) -> Findings:
+    """Read `count` damaged files, each reader in turn."""
+    findings = Findings()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sound = {reader.name: _sound(reader, Path(folder) / "sound") for reader in READERS}
+        for number in range(count):
+            reader = READERS[number % len(READERS)]
+            data = mutated(sound[reader.name][0], rng_of(seed, number))
+            outcome, what = _outcome(reader, data, sound[reader.name], Path(folder) / "mutated")
+            findings.counts.setdefault(reader.name, collections.Counter())[outcome] += 1
+            if what:
+                findings.faults.append(f"{reader.name}, seed {seed}, number {number}: {what}")
+    return findings
+
+
+def _sound(reader: Reader, folder: Path) -> tuple[bytes, Any, tuple[str, ...]]:
+    """Bytes, content and notes of the sound file, which both readers must take alike."""
+    data, path = reader.sound(), placed(reader, folder)
+    path.write_bytes(data)
+    content, notes = reader.read(path)
+    assert same(content, reader.oracle(data)), f"{reader.name}: the sound file is read otherwise"
+    return data, content, notes
+
+
+def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str, str]:
+    """What became of a damaged file, and the fault if that is one."""
+    path = placed(reader, folder)
+    path.write_bytes(data)
+    begin = time.monotonic()
+    try:
+        with _patience():
+            content, notes = reader.read(path)
+    except (ValueError, OSError) as error:
+        return _refusal(error, path)
+    except _Hang:
+        return "HANG", f"more than {PATIENCE} s"
+    except BaseException as error:
+        return "RAW", traceback.format_exc(
+            limit=-4
+        ) + f" after {time.monotonic() - begin:.1f} s: {error}"
+    said = [note for note in notes if note not in sound[2]]
+    if said:
+        return "read, with a note", ""
+    try:
+        expected = reader.oracle(data)
+    except Doubt as doubt:
+        if same(content, sound[1]):
+            return "read as if sound", ""
+        return "SILENT", f"read without a note where the oracle is in doubt ({doubt})"
+    if same(content, expected):
+        return "read alike", ""
+    return "SILENT", f"read as {str(content)[:300]} where {str(expected)[:300]} stands"
+
+
+def _refusal(error: Exception, path: Path) -> tuple[str, str]:
+    """An error in words names the file, or a name in it, and comes from the package itself."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    if not str(error).strip() or "bimix_jax" not in last:
+        return "RAW", f"{type(error).__name__} from {last}: {error}"
+    if not any(str(each) in str(error) for each in (path.name, path.stem, path.parent.name)):
+        return "NAMELESS", f"the file is not named: {error}"
+    return "refused", ""
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    def give_up(*_: object) -> None:
+        raise _Hang
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

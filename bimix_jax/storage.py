@@ -94,7 +94,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
     try:
         fitted = _from_document(document, _law(document["law"], known))
         check_fit(fitted)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} cannot be read as a fit: {_why(error)}") from error
     if digest is not None and digest != _digest(document):
         raise ValueError(

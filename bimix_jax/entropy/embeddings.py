@@ -22,7 +22,7 @@ def read_embeddings(path: str | Path) -> np.ndarray:
     check_readable(path, "embeddings (.npy)")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # the header is parsed as Python, so damage raises nearly anything
         raise ValueError(f"{path} cannot be read as .npy: {error}") from error
     if array.ndim != 2 or array.dtype.kind != "f":
         raise ValueError(

@@ -105,7 +105,7 @@ def _lit(path: Path, head: bytes) -> Header | None:
 def _numpy(path: Path, size: int) -> FileStream:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # the header is parsed as Python, so damage raises nearly anything
         said = str(error).replace("allow_pickle=False", "Python objects")
         raise ValueError(
             f"{path} cannot be read as .npy: it is damaged, incomplete, or holds no plain numbers "

@@ -174,6 +174,8 @@ def _oracle_of_history(data: bytes) -> Any:
     known = {"global_step", *(f"eval/{d}/loss" for d in DOMAINS)}
     points = []
     for row in rows:
+        if not row.keys() & known or row.keys() == {"global_step"}:
+            continue  # of training, not of evaluation
         if row.keys() != known:
             raise Doubt("keys")
         cells = {k: oracles.cell_of(v) for k, v in row.items()}
@@ -346,10 +348,11 @@ def _read_available(path: Path) -> Any:
 
 def _oracle_of_available(data: bytes) -> Any:
     rows = oracles.rows_of_csv(data)
-    if set(rows[0]) != {"domain", "tokens", "documents"} or len({r["domain"] for r in rows}) != 3:
+    if not {"domain", "tokens"} <= set(rows[0]) or len({r["domain"] for r in rows}) != 3:
         raise Doubt("columns")
     found = {
-        r["domain"]: (oracles.number(r["tokens"]), oracles.number(r["documents"])) for r in rows
+        r["domain"]: (oracles.number(r["tokens"]), oracles.number(r.get("documents", "")))
+        for r in rows
     }
     return {
         d: [tokens, tokens / documents if documents else np.nan]
@@ -368,6 +371,7 @@ def _documents() -> bytes:
     ).encode()
 
 
+SEQUENCE = 1024
 STATISTICS = ("Plug-in entropies", "The pairs seen")
 """What notes on the sample begin with, which say nothing of the file."""
 
@@ -381,7 +385,7 @@ def _read_corpus(path: Path, **options: Any) -> Any:
 
 
 def _oracle_of_documents(data: bytes) -> Any:
-    rows = oracles.objects_of_lines(data)
+    rows = oracles.objects_of_lines(data, control=True)
     if not all(isinstance(row.get("text"), str) and row["text"] for row in rows):
         raise Doubt("text")
     return entropies([list(row["text"].encode()) for row in rows])
@@ -390,9 +394,12 @@ def _oracle_of_documents(data: bytes) -> Any:
 def entropies(documents: list[list[int]]) -> list[float]:
     """SE, CE and tokens of documents; a pair lies within one, and all within a sequence."""
     ids = [i for document in documents for i in document]
-    if len(ids) < 2 or len(ids) > 1024:
+    if len(ids) < 2:
         raise Doubt("length")
-    pairs = [pair for document in documents for pair in itertools.pairwise(document)]
+    starts = {0, *itertools.accumulate(map(len, documents)), *range(0, len(ids), SEQUENCE)}
+    pairs = [pair for i, pair in enumerate(itertools.pairwise(ids), 1) if i not in starts]
+    if not pairs:
+        raise Doubt("pairs")
     return [_entropy(ids), _entropy(pairs) - _entropy([a for a, _ in pairs]), float(len(ids))]
 
 

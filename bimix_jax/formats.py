@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,38 +115,51 @@ def read_sweep(
     >>> sweep.domains, sweep.unit, sweep.mixtures.loc["b", "code"].item()
     (('code', 'text'), 'tokens', 0.6)
     """
-    if not isinstance(select or {}, Mapping):
-        raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
-    names = (run, key, *(select or {}))
-    table = read_table(source, names)
-    kept = _kept_with(table, name_of(source))
-    given = meaning_of(meaning)
-    given.check_like(kept.meaning, "meaning=", name_of(source))
-    stated = kept.meaning.and_stated(given)
-    if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
-        options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
-                   "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
-                   "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
-        return _of_every_size(table, losses, sizes_in, select or {}, options)
-    name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
-    layout: _Wide | _Long
-    if losses is None:
-        layout = _layout(table, prefixes, name)
-    else:
-        name = f"{name} with {name_of(losses)}"
-        pair = _pair(table, losses, key, prefixes, budget, names, notes)
-        table, run = pair.table, run or pair.key
-        layout = _Wide(pair.domains, pair.targets, pair.file_rows)
-    if not len(table):
-        raise SweepError(f"{name} has no rows; expected one a run and budget.")
-    table, rows = _select(table, select or {}, notes)
-    budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
-    run_column = _run_column(table, run, layout, notes)
-    used = {*layout.used, run_column, budget_column} - {None}
-    sizes = _several_model_sizes(table.drop(columns=list(used)))
-    parts = layout.take_apart(table, rows, run_column, budget_column)
-    sweep = _checked(parts, name, run_column, budget_column, sizes, notes, stated)
-    return sweep.endpoints() if endpoints_only else sweep
+    with _naming(source, losses):
+        if not isinstance(select or {}, Mapping):
+            raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
+        names = (run, key, *(select or {}))
+        table = read_table(source, names)
+        kept = _kept_with(table, name_of(source))
+        given = meaning_of(meaning)
+        given.check_like(kept.meaning, "meaning=", name_of(source))
+        stated = kept.meaning.and_stated(given)
+        if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
+            options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
+                       "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
+                       "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
+            return _of_every_size(table, losses, sizes_in, select or {}, options)
+        name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
+        layout: _Wide | _Long
+        if losses is None:
+            layout = _layout(table, prefixes, name)
+        else:
+            name = f"{name} with {name_of(losses)}"
+            pair = _pair(table, losses, key, prefixes, budget, names, notes)
+            table, run = pair.table, run or pair.key
+            layout = _Wide(pair.domains, pair.targets, pair.file_rows)
+        if not len(table):
+            raise SweepError(f"{name} has no rows; expected one a run and budget.")
+        table, rows = _select(table, select or {}, notes)
+        budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
+        run_column = _run_column(table, run, layout, notes)
+        used = {*layout.used, run_column, budget_column} - {None}
+        sizes = _several_model_sizes(table.drop(columns=list(used)))
+        parts = layout.take_apart(table, rows, run_column, budget_column)
+        sweep = _checked(parts, name, run_column, budget_column, sizes, notes, stated)
+        return sweep.endpoints() if endpoints_only else sweep
+
+
+@contextlib.contextmanager
+def _naming(source: Source, losses: Source | None) -> Iterator[None]:
+    """Every error names the table that it is about."""
+    try:
+        yield
+    except SweepError as error:
+        names = [name_of(each) for each in (source, losses) if each is not None]
+        if any(name in str(error) for name in names):
+            raise
+        raise SweepError(f"{' with '.join(names)}: {error}") from error
 
 
 def _pair(

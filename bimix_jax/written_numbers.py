@@ -68,11 +68,7 @@ def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
         return values, np.zeros(len(cells), bool)
     there = _where(pc.invert(_is_missing(cells)))
     numeric = pc.match_substring_regex(cells, NUMBER)
-    values = (
-        pc.if_else(numeric, cells, None)
-        .cast(pyarrow.float64())
-        .to_numpy(zero_copy_only=False, writable=True)
-    )
+    values = pc.if_else(numeric, cells, None).cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     return values, there & ~_where(numeric)
 
 
@@ -80,7 +76,7 @@ def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
     """None if a cell is more than a number; what Arrow takes for nan and inf is that."""
     try:
         cells[:SAMPLE].cast(pyarrow.float64())  # it takes long to fail at every cell
-        return cells.cast(pyarrow.float64()).to_numpy(zero_copy_only=False, writable=True)
+        return cells.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     except pyarrow.ArrowInvalid:
         return None
 
@@ -91,7 +87,7 @@ def _is_missing(cells: pyarrow.Array) -> pyarrow.Array:
 
 
 def _where(condition: pyarrow.Array) -> np.ndarray:
-    return pc.fill_null(condition, False).to_numpy(zero_copy_only=False, writable=True)
+    return pc.fill_null(condition, False).to_numpy(zero_copy_only=False)
 
 
 def _marked(

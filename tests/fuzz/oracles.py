@@ -6,7 +6,6 @@ import json
 import math
 import re
 import tomllib
-import unicodedata
 from typing import Any
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -30,14 +29,14 @@ def number(cell: str) -> float:
     return float(cell)
 
 
-def text_of(data: bytes, control: bool = False) -> str:
-    """UTF-8 with or without a byte-order mark, and without control characters unless allowed."""
+def text_of(data: bytes) -> str:
+    """UTF-8 with or without a byte-order mark, and without NUL bytes."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Doubt("encoding") from error
-    if not control and any(unicodedata.category(c) == "Cc" and c not in "\r\n\t" for c in text):
-        raise Doubt("control characters")
+    if "\0" in text:
+        raise Doubt("NUL")
     return text
 
 
@@ -59,12 +58,12 @@ def rows_of_csv(data: bytes) -> list[dict[str, str]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
 
-def objects_of_lines(data: bytes, control: bool = False) -> list[dict[str, Any]]:
+def objects_of_lines(data: bytes) -> list[dict[str, Any]]:
     """Objects of JSON lines; NaN is a number there."""
     try:
         rows = [
             json.loads(line, object_pairs_hook=_once)
-            for line in text_of(data, control).split("\n")
+            for line in text_of(data).split("\n")
             if line.strip()
         ]
     except (ValueError, RecursionError) as error:

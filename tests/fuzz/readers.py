@@ -385,7 +385,7 @@ def _read_corpus(path: Path, **options: Any) -> Any:
 
 
 def _oracle_of_documents(data: bytes) -> Any:
-    rows = oracles.objects_of_lines(data, control=True)
+    rows = oracles.objects_of_lines(data)
     if not all(isinstance(row.get("text"), str) and row["text"] for row in rows):
         raise Doubt("text")
     return entropies([list(row["text"].encode()) for row in rows])

@@ -76,7 +76,7 @@ def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
     """None if a cell is more than a number; what Arrow takes for nan and inf is that."""
     try:
         cells[:SAMPLE].cast(pyarrow.float64())  # it takes long to fail at every cell
-        return cells.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+        return _own(cells.cast(pyarrow.float64()))
     except pyarrow.ArrowInvalid:
         return None
 
@@ -87,7 +87,12 @@ def _is_missing(cells: pyarrow.Array) -> pyarrow.Array:
 
 
 def _where(condition: pyarrow.Array) -> np.ndarray:
-    return pc.fill_null(condition, False).to_numpy(zero_copy_only=False)
+    return _own(pc.fill_null(condition, False))
+
+
+def _own(cells: pyarrow.Array | pyarrow.ChunkedArray) -> np.ndarray:
+    """A copy that may be written to; what Arrow shares may not."""
+    return np.array(cells.to_numpy(zero_copy_only=False))
 
 
 def _marked(

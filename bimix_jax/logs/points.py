@@ -49,14 +49,30 @@ def _groups(history: History) -> np.ndarray:
 
 
 def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with what is finite in the columns of losses; what is not is counted in a note."""
+    """The rows with what is finite in the columns of losses; what is not is counted in a note.
+
+    Raises:
+        SweepError: if a loss is not positive; the message names its run and column.
+    """
     values = rows[list(losses)].to_numpy(float)
+    _check_positive(values, rows, losses)
     infinite = np.isinf(values)
     finite = pd.DataFrame(np.where(infinite, np.nan, values), rows.index, list(losses))
     lost = int(infinite.sum())
     runs = pd.unique(rows[RUN].to_numpy()[infinite.any(axis=1)])
     note = f"{lost} losses that are not finite left out ({listed(runs)}): look for diverged runs."
     return pd.concat([rows.drop(columns=list(losses)), finite], axis=1), [note] * bool(lost)
+
+
+def _check_positive(values: np.ndarray, rows: pd.DataFrame, losses: Sequence[str]) -> None:
+    wrong = np.argwhere(values <= 0)
+    if len(wrong):
+        row, column = wrong[0]
+        raise SweepError(
+            f"Run {rows[RUN].iloc[row]}: {losses[column]} is {values[row, column]:g}, and "
+            f"{len(wrong) - 1} more such values; expected losses above 0. Leave the cell of a "
+            "diverged run empty; a score, in which more is better, is not a loss."
+        )
 
 
 class Budgets(NamedTuple):

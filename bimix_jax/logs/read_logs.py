@@ -131,10 +131,14 @@ def read_logs(
     frame = _joined(points, table, targets, unit)
     said = [*notes, *averages, *doubled, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
-    return read_sweep(
-        frame, run="run", select=select, model_size=model_size, meaning=_meaning(meaning, table),
-        endpoints_only=endpoints_only,
-    )  # fmt: skip
+    try:
+        return read_sweep(
+            frame, run="run", select=select, model_size=model_size,
+            meaning=_meaning(meaning, table), endpoints_only=endpoints_only,
+        )  # fmt: skip
+    except SweepError as error:
+        where = f"The logs {logs}" if isinstance(logs, (str, Path)) else "The logs"
+        raise SweepError(str(error).replace("The DataFrame", where, 1)) from error
 
 
 def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:

@@ -11,6 +11,7 @@ from typing import Any
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MISSING = {"", "nan", "NaN", "NA", "null", "None", "N/A", "n/a", "NULL", "<NA>", "#N/A"}
 """Cells that a table of numbers calls missing."""
+SUFFIXES = {"K": 1e3, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 DOMAINS = ("web", "code", "books")
 Content = Any
 """{(run, budget): ({domain: share}, {target: loss})} for sweeps, else plain values"""
@@ -27,6 +28,12 @@ def number(cell: str) -> float:
     if not NUMBER.fullmatch(cell) or not math.isfinite(float(cell)):
         raise Doubt(cell)
     return float(cell)
+
+
+def amount(cell: str) -> float:
+    """A number, or one with a suffix such as 1.2B."""
+    size = SUFFIXES.get(cell[-1:])
+    return number(cell) if size is None else number(cell[:-1]) * size
 
 
 def text_of(data: bytes) -> str:

@@ -174,7 +174,7 @@ def _oracle_of_history(data: bytes) -> Any:
     known = {"global_step", *(f"eval/{d}/loss" for d in DOMAINS)}
     points = []
     for row in rows:
-        if not row.keys() & known or row.keys() == {"global_step"}:
+        if not row.keys() & (known - {"global_step"}):
             continue  # of training, not of evaluation
         if row.keys() != known:
             raise Doubt("keys")
@@ -351,7 +351,7 @@ def _oracle_of_available(data: bytes) -> Any:
     if not {"domain", "tokens"} <= set(rows[0]) or len({r["domain"] for r in rows}) != 3:
         raise Doubt("columns")
     found = {
-        r["domain"]: (oracles.number(r["tokens"]), oracles.number(r.get("documents", "")))
+        r["domain"]: (oracles.amount(r["tokens"]), oracles.amount(r.get("documents", "")))
         for r in rows
     }
     return {

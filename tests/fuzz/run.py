@@ -44,8 +44,7 @@ class _Hang(BaseException):
 def fuzz(count: int, seed: int) -> Findings:
     """Read `count` damaged files, each reader in turn."""
     findings = Findings()
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
         sound = {reader.name: _sound(reader, Path(folder) / "sound") for reader in READERS}
         for number in range(count):
             reader = READERS[number % len(READERS)]
@@ -61,7 +60,10 @@ def _sound(reader: Reader, folder: Path) -> tuple[bytes, Any, tuple[str, ...]]:
     """Bytes, content and notes of the sound file, which both readers must take alike."""
     data, path = reader.sound(), placed(reader, folder)
     path.write_bytes(data)
-    content, notes = reader.read(path)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        content, notes = reader.read(path)
+    notes = (*notes, *(str(each.message) for each in warned))
     assert same(content, reader.oracle(data)), f"{reader.name}: the sound file is read otherwise"
     return data, content, notes
 
@@ -72,7 +74,8 @@ def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str
     path.write_bytes(data)
     begin = time.monotonic()
     try:
-        with _patience():
+        with _patience(), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
             content, notes = reader.read(path)
     except (ValueError, OSError) as error:
         return _refusal(error, path)
@@ -82,6 +85,7 @@ def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str
         return "RAW", traceback.format_exc(
             limit=-4
         ) + f" after {time.monotonic() - begin:.1f} s: {error}"
+    notes = (*notes, *(str(each.message) for each in warned))
     said = [note for note in notes if note not in sound[2]]
     if said:
         return "read, with a note", ""

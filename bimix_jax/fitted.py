@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws.law import Law
@@ -79,6 +79,15 @@ class Fit:
     observed_mixtures: np.ndarray | None = None
     """(mixtures, domains) those of the sweep, each once; None in fits saved without them"""
 
+    @property
+    def label(self) -> str:
+        """What to call the law: the simpler one that it is with these coefficients."""
+        known = ~np.isin(self.code, FAILED)
+        coefficients = jax.tree.map(lambda leaf: np.asarray(leaf)[known], self.coefficients)
+        if not known.any():
+            return self.law.label
+        return self.law.reduced(coefficients.exponents, coefficients.own).label
+
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
         """Predicted losses (nats per token, as measured) of mixtures at a budget.
 
@@ -93,8 +102,8 @@ class Fit:
 
         Raises:
             ValueError: if names do not match, a mixture does not sum to 1, a budget is not
-                positive, budgets are not one a mixture, or the sweep had a single budget and
-                another is asked for.
+                positive, budgets are not one a mixture, the sweep had a single budget and
+                another is asked for, or the law has no value at a mixture (`check_values`).
         """
         values, labels = align_mixtures(mixtures, self.domains)
         budgets = self.check_budget(budget)
@@ -104,6 +113,7 @@ class Fit:
                 f"{len(values)} mixtures."
             )
         losses = self.predict_points(values, budgets)
+        self.check_values(losses, values, labels)
         if labels is None:
             return pd.Series(losses[0], index=list(self.targets), name="loss")
         return pd.DataFrame(losses, index=labels, columns=list(self.targets))
@@ -132,6 +142,25 @@ class Fit:
         with jax.enable_x64(True):
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
             return np.asarray(_predict(self.law, self.coefficients, mixture, budgets, size))
+
+    def check_values(self, losses: np.ndarray, mixture: np.ndarray, labels: Any = None) -> None:
+        """Raise ValueError where the law has no value, as BiMix at an own proportion of 0.
+
+        Losses (mixtures, targets) are those predicted for mixture (mixtures, domains). Targets
+        whose fit failed have no values anywhere, and a code that says so.
+        """
+        lost = ~np.isfinite(losses) & ~np.isin(self.code, FAILED)
+        if not lost.any():
+            return
+        row, column = np.argwhere(lost)[0]
+        where = f"mixtures[{row if labels is None else labels[row]!r}]"
+        shares = ", ".join(f"{d} {r:g}" for d, r in zip(self.domains, mixture[row], strict=True))
+        others = f" ({int(lost.sum())} losses in all)" if lost.sum() > 1 else ""
+        raise ValueError(
+            f"{where}: {self.label} has no finite loss on {self.targets[column]} at the mixture "
+            f"{shares}{others}. {self.law.unusable_reason()}. Ask for a mixture where it is "
+            "finite, or fit a law that is finite there, TransferBiMix for example."
+        )
 
     def check_budget(self, budget: Any) -> np.ndarray:
         """The budget(s) as an array, the sweep's largest for None.

@@ -80,7 +80,7 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
         _readable_log(axes)
     _label_outer(panels, f"budget ({picture_text(fitted.unit)})", "loss (nats)")
     _colorbar(figure, _proportion_norm(sweep), "own proportion")
-    figure.suptitle(f"{picture_text(fitted.law.label)}: fitted curves over measured losses")
+    figure.suptitle(f"{picture_text(fitted.label)}: fitted curves over measured losses")
     return figure
 
 
@@ -160,7 +160,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
         axes.set_title(picture_text(target), fontsize=10)
     _label_outer(panels, "own proportion", "loss (nats)")
     _colorbar(figure, norm, f"budget ({picture_text(fitted.unit)})")
-    figure.suptitle(f"{picture_text(fitted.law.label)}: loss against own proportion")
+    figure.suptitle(f"{picture_text(fitted.label)}: loss against own proportion")
     return figure
 
 

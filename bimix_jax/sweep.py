@@ -13,6 +13,8 @@ from bimix_jax.files import atomic_path
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import note_of_spelling, respelled
 
+CURVE = 3
+"""Budgets that determine a target's curve, as many as most laws have coefficients of it."""
 SAME_MIXTURE = 1e-6
 """Mixtures that agree to this count as one."""
 ASIDE = 0.012345
@@ -176,8 +178,10 @@ class Sweep:
         drawn = np.random.default_rng(seed).permutation(groups)[:count]
         return np.isin(self.mixture_group, drawn)
 
-    def budget_cut(self, fraction: float) -> float:
-        """The least of the later `fraction` of the budgets.
+    def budget_cut(self, fraction: float, least: int = 1) -> float:
+        """The least of the later `fraction` of the budgets, or of fewer that leave `least` earlier.
+
+        Where there are not so many, only the last budget is on the later side.
 
         Raises:
             ValueError: as `split_budgets`.
@@ -186,8 +190,8 @@ class Sweep:
         budgets = np.unique(self.budget)
         if len(budgets) < 2:
             raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
-        count = int(np.clip(round(fraction * len(budgets)), 1, len(budgets) - 1))
-        return float(budgets[-count])
+        most = max(1, len(budgets) - least)
+        return float(budgets[-int(np.clip(round(fraction * len(budgets)), 1, most))])
 
     def from_budget(self, least: float) -> "Sweep":
         """The points at budgets of `least` and more.

@@ -395,9 +395,10 @@ def test_budgets_that_are_not_one_a_mixture_are_refused(fitted):
 
 
 def test_a_proportion_of_0_is_infinite_for_its_own_target_only(fitted):
-    losses = fitted.predict({"web": 0.0, "code": 0.5, "books": 0.5})
-    assert np.isinf(losses["web"])
-    assert np.isfinite(losses[["code", "books"]]).all()
+    losses = fitted.predict_points(np.array([[0.0, 0.5, 0.5]]), fitted.observed_budgets[1])[0]
+    np.testing.assert_array_equal(np.isfinite(losses), [False, True, True])
+    with pytest.raises(ValueError, match="BiMix has no finite loss on web at the mixture web 0"):
+        fitted.predict({"web": 0.0, "code": 0.5, "books": 0.5})
 
 
 def test_budgets_beyond_twice_the_largest_are_noted(fitted):

@@ -1,5 +1,6 @@
 """The judge: splits, predictions of every split, noise, and what the verdict says."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -135,13 +136,52 @@ def test_regret_is_what_the_wrong_choice_costs():
     assert judged.table_of("mixtures")["regret"].tolist() == [0.0, 7.0]
 
 
-def test_points_that_one_law_cannot_use_are_scored_for_none():
+def test_each_law_is_scored_at_all_points_that_it_can_use_and_zeros_count_in_the_pick():
     sweep = bx.read_sweep(without_web(frame(noise=0.01), runs=(0, 1, 2)))
-    judged = bx.compare(sweep, [BiMix(), LogLinear()], repeats=3)
-    assert any("are not scored: some law has no value there" in note for note in judged.notes)
+    judged = bx.compare(sweep, [BiMix(), LogLinear()], ["mixtures"], repeats=3)
+    assert any("BiMix: 24 of 288 held-out losses are not scored" in n for n in judged.notes)
     web = judged.targets.index("web")
     none = sweep.mixture[:, sweep.domains.index("web")] == 0
-    assert np.all(np.isnan(judged.error[:, :, none, web]))
+    held = judged.test[:, none]
+    assert np.all(np.isnan(judged.error[0][:, none, web]))
+    assert np.all(np.isfinite(judged.error[1][:, none, web][held]))
+    table = judged.table_of("mixtures")
+    assert table.loc["BiMix", "mre"] == table.loc["BiMix", "mre_common"]
+    assert table.loc["LogLinear", "scored"] - table.loc["BiMix", "scored"] == held.sum()
+    assert judged.best == "LogLinear"
+    assert "BiMix has no value at" in judged.verdict()
+
+
+@pytest.mark.parametrize("law", [BiMix(), TransferBiMix()])
+def test_held_out_losses_change_no_fit(sweep, law):
+    split = standard_splits(sweep, ["both"], 1)[0]
+    rng = np.random.default_rng(0)
+    noise = np.where(split.train[:, None], sweep.loss, rng.uniform(1, 9, sweep.loss.shape))
+    other = dataclasses.replace(sweep, loss=noise)
+    one, two = (bx.compare(each, [law], [split]) for each in (sweep, other))
+    np.testing.assert_array_equal(one.predicted, two.predicted)
+
+
+def test_of_four_budgets_the_last_is_held_out_and_three_are_not_judged():
+    table = frame(noise=0.01)
+    last = np.sort(table["tokens"].unique())
+    four = bx.read_sweep(table[table["tokens"] >= last[-4]])
+    judged = bx.compare(four, [BiMix()], ["mixtures", "budgets"], repeats=1)
+    (split,) = standard_splits(four, "budgets", least=3)
+    assert len(np.unique(four.budget[split.test])) == 1
+    assert any("Of 4 budgets the last 1 is held out, not 2" in note for note in judged.notes)
+    assert not judged.vague.any()
+    three = bx.read_sweep(table[table["tokens"] >= last[-3]])
+    assert {split.kind for split in standard_splits(three)} == {"mixtures"}
+    with pytest.raises(ValueError, match="the sweep has 3 budgets"):
+        standard_splits(three, "budgets")
+
+
+def test_what_matters_little_is_no_lead():
+    first = np.linspace(0.01, 0.02, 8)
+    judged = hand_made([first, first - 5e-5])
+    assert judged.best == "one"
+    assert "other differs by 0.01 % at most, too little to matter." in judged.verdict()
 
 
 def test_noise_of_curves_and_of_replicates():
@@ -224,7 +264,7 @@ def test_fits_that_fail_predict_nothing_and_are_said():
     assert np.isnan(judged.error[..., judged.targets.index("web")]).all()
     assert judged.table()["mre"].iloc[0] < 0.05
     assert any("BiMix: 33 % of the fits have no usable points" in note for note in judged.notes)
-    assert any("held-out losses are not scored" in note for note in judged.notes)
+    assert any("no finite loss is predicted there" in note for note in judged.notes)
 
 
 def test_a_law_without_any_value_is_named(sweep):
@@ -234,7 +274,7 @@ def test_a_law_without_any_value_is_named(sweep):
         def usable(self, mixture, own):
             return mixture[0] > 2
 
-    with pytest.raises(ValueError, match=r"no held-out loss of mixtures .* there: Nowhere"):
+    with pytest.raises(ValueError, match=r"no held-out loss of mixtures is predicted by Nowhere"):
         bx.compare(sweep, [BiMix(), Nowhere()], ["mixtures"], repeats=1)
 
 

@@ -75,17 +75,22 @@ def test_of_strengths_as_good_the_strongest_is_taken():
     assert index_of(errors) == 2
 
 
-def test_without_transfer_rows_of_zero_own_proportion_are_left_out_and_said():
+def test_losses_without_the_own_domain_keep_the_transfer_and_their_rows():
     table = without_web(frame(noise=0.01), runs=(0, 1, 2))
     sweep = bx.read_sweep(table)
-    held, plain = bx.fit(sweep, TransferBiMix(), restraint=np.inf), bx.fit(sweep, BiMix())
-    np.testing.assert_array_equal(held.points, plain.points)
-    np.testing.assert_allclose(held.sum_of_squares, plain.sum_of_squares, rtol=1e-9)
-    assert any(
-        "without transfer is infinite where the own proportion is 0" in n for n in held.notes
-    )
-    free = bx.fit(sweep, TransferBiMix(), restraint=0.0)
-    np.testing.assert_array_equal(free.points, len(table))
+    for restraint in ("mixtures", np.inf):
+        held = bx.fit(sweep, TransferBiMix(), restraint=restraint)
+        np.testing.assert_array_equal(held.points, len(table))
+        assert np.all(np.isfinite(held.restraint))
+        assert np.isfinite(held.predict_points(sweep.mixture, sweep.budget)).all()
+    assert any("not inf as asked, as losses measured at an own proportion" in n for n in held.notes)
+
+
+def test_without_such_losses_the_law_has_a_value_and_its_simpler_name():
+    fitted = bx.fit(bx.read_sweep(frame(noise=0.01)), TransferBiMix(), restraint=np.inf)
+    assert fitted.label == "BiMix"
+    assert any("TransferBiMix is BiMix with these coefficients" in n for n in fitted.notes)
+    assert np.isfinite(fitted.predict({"web": 0.0, "code": 0.5, "books": 0.5})).all()
 
 
 @pytest.mark.parametrize("law", [TransferBiMix(), bx.SplitTransferBiMix(), CrossBiMix()])

@@ -205,7 +205,8 @@ def test_a_law_with_warm_up_goes_everywhere():
     cost = resampled.resampled.coefficients.exponents[..., 0]
     np.testing.assert_allclose(cost, cost[:, :1].repeat(3, axis=1), rtol=1e-12)
     without_web = {"web": 0.0, "code": 0.5, "books": 0.5}
-    assert np.isinf(fitted.predict(without_web)["web"])
+    with pytest.raises(ValueError, match=r"WithWarmUp\(BiMix\) has no finite loss on web"):
+        fitted.predict(without_web)
     judged = bx.compare(sweep, ["BiMix", "withwarmup(bimix)"], ["budgets"])
     assert judged.best == "WithWarmUp(BiMix)"
     assert bx.propose_runs(fitted, sweep, 1).regret_now > 0

@@ -96,7 +96,7 @@ def _plain(drawn: bx.Bootstrap, level: float) -> dict[str, object]:
 
 
 def _show(sure: bx.Certainty, others: bx.BetweenLaws | None) -> None:
-    best, law = sure.optimum, sure.bootstrap.fitted.law.label
+    best, law = sure.optimum, sure.bootstrap.fitted.label
     title = f"{law}: recommended mixture at {best.budget:g} {best.unit}"
     show_table(best.table(), f"{title}, {100 * sure.level:.0f} % intervals")
     show_table(

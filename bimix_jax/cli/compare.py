@@ -65,13 +65,14 @@ def compare(
     tables = {kind: judged.table_of(kind) for kind in judged.kinds}
     if json:
         return show_json({
-            "verdict": judged.verdict(), "best": judged.best,
+            "verdict": judged.verdict(), "best": judged.called_in(judged.decisive, judged.best),
             "splits": tables,
             "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
             "notes": judged.notes,
         })  # fmt: skip
     show_line(f"{sweep}: {measured.summary()}")
     for kind, table in tables.items():
-        show_table(table, f"Held out: {bx.plots.SPLIT_TITLES.get(kind, kind)}")
+        same = ["mre_common", "scored"] if judged.on_common(kind) else []
+        show_table(table.drop(columns=same), f"Held out: {bx.plots.SPLIT_TITLES.get(kind, kind)}")
     show_line(judged.verdict())
     return show_notes(judged.notes)

@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.emphasis import LATER, about_emphasis
-from bimix_jax.sweep import Sweep
+from bimix_jax.judging.predictions import fit_train_part
+from bimix_jax.judging.splits import Split, judges_later, standard_splits
+from bimix_jax.sweep import CURVE, Sweep
 
 
 def evaluate(
@@ -42,18 +45,20 @@ def evaluate(
         sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
         from_budget, meaning, endpoints_only,
     )  # fmt: skip
-    notes = [*measured.notes]
-    results = {}
-    for name, (train, test) in _splits(measured, runs, budgets, seed).items():
-        if train.budget.min() == train.budget.max() < test.budget.max():
-            notes.append(f"No error on {name}: what is left has a single budget.")
+    chosen = bx.law_named(law)
+    notes, results = [*measured.notes], {}
+    for name, split in _splits(measured, runs, budgets, seed, chosen.curve).items():
+        if split is None:
+            count = len(np.unique(measured.budget)) - 1
+            left = "a single budget" if count == 1 else f"{count} budgets"
+            notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
-        power = emphasis if test.budget.min() > train.budget.max() else 0.0
-        fitted = bx.fit(
-            train, bx.law_named(law), loss=loss, huber=huber, tied=tied or (), emphasis=power,  # type: ignore[arg-type]
-        )  # fmt: skip
-        results[name] = bx.evaluate(fitted, test)
-        said = (*about_emphasis(train, power), *results[name].notes, *fitted.messages())
+        fitted = fit_train_part(
+            measured, split, chosen, emphasis, loss=loss, huber=huber, tied=tied or ()
+        )
+        results[name] = bx.evaluate(fitted, measured.take(split.test))
+        said = (*about_emphasis(measured.take(split.train), fitted.emphasis),
+                *results[name].notes, *fitted.messages())  # fmt: skip
         notes += [f"{name}: {note}" for note in said]
     if plot:
         bx.plots.save_figure(bx.plots.plot_predicted(next(iter(results.values()))), plot)
@@ -67,9 +72,16 @@ def evaluate(
 
 
 def _splits(
-    measured: Sweep, runs: float, budgets: float, seed: int
-) -> dict[str, tuple[Sweep, Sweep]]:
-    splits = {f"held-out mixtures ({runs:g} of them, seed {seed})": measured.split_runs(runs, seed)}
-    if measured.budget.min() < measured.budget.max():
-        splits[f"held-out budgets (the later {budgets:g})"] = measured.split_budgets(budgets)
-    return splits
+    measured: Sweep, runs: float, budgets: float, seed: int, least: int
+) -> dict[str, Split | None]:
+    """What is held out by name, None where the sweep has too few budgets for it."""
+    (unseen,) = standard_splits(measured, "mixtures", 1, runs=runs, seed=seed)
+    found: dict[str, Split | None] = {f"held-out mixtures ({runs:g} of them, seed {seed})": unseen}
+    count = len(np.unique(measured.budget))
+    if not judges_later(measured):
+        return found if count == 1 else found | {f"held-out budgets (the later {budgets:g})": None}
+    (later,) = standard_splits(measured, "budgets", budgets=budgets, least=min(least, count - 1))
+    held = len(np.unique(measured.budget[later.test]))
+    usual = later.test.sum() == (measured.budget >= measured.budget_cut(budgets)).sum()
+    what = f"the later {budgets:g}" if usual else f"the last {held} of {count}"
+    return found | {f"held-out budgets ({what})": later}

@@ -56,7 +56,7 @@ def fit(
     if json:
         return show_json({"fit": fitted.table(), "notes": notes, "file": str(output)})
     show_line(f"{sweep}: {measured.summary()}")
-    show_table(fitted.table(), f"{fitted.law.label}, {loss} residuals")
+    show_table(fitted.table(), f"{fitted.label}, {loss} residuals")
     for name in fitted.law.domain_exponent_names:
         show_table(fitted.by_domain(name), f"{name}: target by domain")
     show_notes(notes)

@@ -172,7 +172,7 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
 
 def _scope(fitted: Fit) -> tuple[str, ...]:
     return (
-        f"The regret is that of not knowing the coefficients of {fitted.law.label}; what the law "
+        f"The regret is that of not knowing the coefficients of {fitted.label}; what the law "
         "itself gets wrong is in it only as noise.",
         *fitted.law.assumptions(),
     )

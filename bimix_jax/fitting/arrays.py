@@ -15,7 +15,7 @@ from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
-from bimix_jax.fitting.restraint import choose_strength
+from bimix_jax.fitting.restraint import STRONGEST, choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law, check_law
 
@@ -38,6 +38,8 @@ class ArrayFit(NamedTuple):
     """() share of the starts that ended at the best objective"""
     restraint: Array
     """() strength with which exponents were drawn to the law's centre, 0 for none"""
+    objective: Array
+    """() what was minimised, half the sum of squares and the restraint; of all tied targets"""
 
 
 @full_precision
@@ -80,7 +82,8 @@ def fit_arrays(
         max_steps: most evaluations from a start; default 100, 300 where exponents are one number
             for all targets, 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
-        restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given.
+        restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given. An
+            infinite one becomes the largest finite one where a loss refutes the simpler law.
         fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.
         folds: how many folds there are; static under jit.
         size: (points,) parameters of the model, for laws that know sizes.
@@ -117,7 +120,11 @@ def fit_arrays(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
     data = _data(law, used, membership, starts, tolerance)
-    pull = _chosen_strength(problem, data, fold, folds) if strength is None else strength
+    refuted = _refuted(law, shares, membership, used.weight)
+    chosen = strength
+    if chosen is None:
+        chosen = _chosen_strength(problem, data, fold, folds, refuted)
+    pull = jnp.where(refuted & jnp.isinf(chosen), STRONGEST, chosen)
     parts, counted = _solved(problem, data.pulled(pull), membership)
     fitted = _array_fit(parts, counted, bad, membership, scale, pull)
     return jax.tree.map(lambda leaf: leaf[0], fitted) if measured.ndim == 1 else fitted
@@ -132,7 +139,7 @@ def _array_fit(
     coefficients = Coefficients(parts.exponents, parts.amplitudes, own, scales)
     return ArrayFit(
         coefficients, code, 2 * parts.values, count, parts.steps, parts.identified,
-        parts.agreement, strengths,
+        parts.agreement, strengths, parts.objective,
     )  # fmt: skip
 
 
@@ -237,13 +244,22 @@ class _Parts(NamedTuple):
     steps: Array
     identified: Array
     agreement: Array
+    objective: Array
 
 
-def _chosen_strength(problem: Problem, data: Data, fold: ArrayLike | None, folds: int) -> Array:
+def _refuted(law: Law, mixture: Array, own: Array, weight: Array) -> Array:
+    """() bool: a loss of some target refutes the law that the restraint draws to."""
+    of_targets = jax.vmap(jax.vmap(law.refutes_centre, in_axes=(0, None)), in_axes=(None, 0))
+    return jnp.any(of_targets(mixture, own) & (weight > 0))
+
+
+def _chosen_strength(
+    problem: Problem, data: Data, fold: ArrayLike | None, folds: int, refuted: Array
+) -> Array:
     """() by folds left out, 0 where there is nothing to choose."""
     if not problem.restrained or fold is None:
         return jnp.zeros((), data.points.loss.dtype)
-    return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds))
+    return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds, refuted))
 
 
 def _solved(problem: Problem, data: Data, own: Array) -> tuple[_Parts, Points]:
@@ -275,9 +291,11 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     code = jnp.full(found.values.shape, int(Code.CONVERGED))
     for condition, verdict in reversed(verdicts):
         code = jnp.where(condition, int(verdict), code)
-    steps, agreement = (jnp.broadcast_to(x, code.shape) for x in (found.steps, found.agreement))
+    steps, agreement, objective = (
+        jnp.broadcast_to(x, code.shape) for x in (found.steps, found.agreement, found.objective)
+    )
     exponents, amplitudes = jax.vmap(problem.law.canonical)(exponents, amplitudes, own)
-    return _Parts(exponents, amplitudes, found.values, code, steps, ~dead, agreement)
+    return _Parts(exponents, amplitudes, found.values, code, steps, ~dead, agreement, objective)
 
 
 def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:

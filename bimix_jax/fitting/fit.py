@@ -1,5 +1,6 @@
 """The verb: a sweep and a law in, a fit out."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from bimix_jax.laws import LAWS, BiMix, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.scores import refuse_scores
 from bimix_jax.sweep import Sweep
+
+PROOF = "as losses measured at an own proportion of 0 show that other domains count"
 
 
 def fit(
@@ -103,7 +106,7 @@ def fit(
         *_about_restraint(sweep, law, restraint, folds, float(result.restraint[0])),
         *about_indistinct(sweep, [law]),
     )  # fmt: skip
-    fitted = named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis)
+    fitted = called(named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis))
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
 
 
@@ -166,14 +169,25 @@ def _about_restraint(
         return ()
     further = " and ".join(law.domain_exponent_names)
     left_out = {0: "so few runs", 1: "later budgets"}.get(folds, "runs")
-    how = f"the best when {left_out} are left out" if isinstance(asked, str) else "as asked"
-    notes = [f"{law.label}: {further} restrained with strength {used:g}, {how}."]
-    if used == STRENGTHS[0] and isinstance(asked, str):
-        notes = [
+    if isinstance(asked, str) and np.isinf(used):
+        return (
             f"{law.label}: {left_out} do not show what the other domains do beyond the noise, so "
-            f"its {further} coefficients are held where they change nothing; measure more mixtures."
-        ]
-    return tuple(notes)
+            f"{further} coefficients are held where they change nothing; measure more mixtures.",
+        )
+    if not isinstance(asked, str):
+        refuted = np.isinf(asked) and not np.isinf(used)
+        how = f"not {asked:g} as asked, {PROOF}" if refuted else "as asked"
+    else:
+        how = f"the best when {left_out} are left out" if folds else f"{left_out} show no other"
+    return (f"{law.label}: {further} restrained with strength {used:g}, {how}.",)
+
+
+def called(fitted: Fit) -> Fit:
+    """The same fit, with a note where it is that of a simpler law."""
+    if fitted.label == fitted.law.label:
+        return fitted
+    said = f"{fitted.law.label} is {fitted.label} with these coefficients, and is called so."
+    return dataclasses.replace(fitted, notes=(*fitted.notes, said))
 
 
 def about_indistinct(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:

@@ -4,15 +4,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweep import CURVE, Sweep
 
 Purpose = Literal["mixtures", "budgets"]
 """What predictions are wanted for: mixtures nobody ran, or later budgets of those that were run."""
 PURPOSES: tuple[Purpose, ...] = ("mixtures", "budgets")
 MOST, LEAST = 8, 3
 """Parts that mixtures are dealt to; with fewer than that nothing can be chosen."""
-EARLY = 3
-"""Budgets that must be left to fit, as many as a curve of budget has coefficients."""
 
 
 class Folds(NamedTuple):
@@ -52,7 +50,7 @@ def later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
     """One part, the later half of the budgets, of all mixtures."""
     budgets = np.unique(sweep.budget[counted])
     early = len(budgets) - len(budgets) // 2
-    if early < EARLY:
+    if early < CURVE:
         return None
     later = counted & (sweep.budget >= budgets[early])
     return Folds(np.where(later, 0, -1), 1)

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
@@ -13,11 +14,13 @@ from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """From the simpler law itself to what is no restraint at all."""
-TOLERANCE, MAX_STEPS = 1e-3, 50
+STRONGEST = STRENGTHS[1]
+"""The largest that leaves exponents free: it stands for the first where losses refute that one."""
+TOLERANCE = 1e-3
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
 
 
-def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Array:
+def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refuted: Array) -> Array:
     """() the strength with the least error on parts left out, one for all targets.
 
     Args:
@@ -26,13 +29,15 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Ar
             first start, each other one at the end of the one before.
         fold: (points,) int in 0 … folds − 1, or −1 for points that are never left out.
         folds: how many there are.
+        refuted: () bool, whether some loss refutes the simpler law, see `Law.refutes_centre`; then
+            it is none of the strengths.
 
     Of the finite strengths it is the largest whose error is within one standard error (over the
     folds) of the least; and the simpler law stays unless that one gains more than a standard error
     where both have a value. So a few runs cannot talk a fit into what they do not determine. A
     single fold has no standard error; there the least error decides.
     """
-    quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=MAX_STEPS)
+    quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=None)
     data = data._replace(tolerance=jnp.full_like(data.tolerance, TOLERANCE))
 
     def of_problem(part: Data) -> tuple[Array, Array]:
@@ -40,20 +45,21 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int) -> Ar
 
     each = by_problem(problem, of_problem)(data)
     everywhere, shared = (jnp.nanmean(errors, axis=0) for errors in each)
-    return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(everywhere, shared)]
+    return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(everywhere, shared, refuted)]
 
 
-def strength_index(everywhere: Array, shared: Array) -> Array:
+def strength_index(everywhere: Array, shared: Array, refuted: ArrayLike = False) -> Array:
     """() int into the strengths, of errors (strengths, folds), nan where a fold held nothing.
 
     The first strength is that of the simpler law; `shared` are the errors where it has a value.
+    Where the simpler law is `refuted` () bool, it is not chosen.
     """
     mean = jnp.nanmean(everywhere[1:], axis=1)
     best = 1 + jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
     loss, spread = jax.vmap(_mean_and_standard_error)(everywhere - everywhere[best])
     strongest = 1 + jnp.argmax((loss <= spread)[1:])
     gain, spread = _mean_and_standard_error(shared[0] - shared[strongest])
-    return jnp.where(gain > spread, strongest, 0)
+    return jnp.where((gain > spread) | refuted, strongest, 0)
 
 
 def _mean_and_standard_error(values: Array) -> tuple[Array, Array]:

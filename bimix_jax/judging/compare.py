@@ -26,7 +26,7 @@ from bimix_jax.laws import (
     check_law,
     law_named,
 )
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweep import CURVE, Sweep
 
 JUDGED: tuple[Law, ...] = (
     BiMix(), TransferBiMix(), SubstitutionBiMix(), WithWarmUp(SubstitutionBiMix()),
@@ -58,20 +58,23 @@ def compare(
         laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
             has several. Of laws as good as each other the one of fewest coefficients is trusted.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
-            where the sweep has several budgets.
-        repeats: draws of mixtures; runs and budgets: shares held out; seed: of the first draw.
+            where the sweep has four budgets or more.
+        repeats: draws of mixtures; runs and budgets: shares held out, of the later budgets fewer
+            where a law could not be fitted to the others; seed: of the first draw.
         targets: which; default those that all the laws can express.
         loss: the residual that is fitted.
         emphasis: of the fits where later budgets are held out, as `fit` takes it; elsewhere all
             points count alike, as they do in what is scored.
 
     Returns:
-        A `Comparison`: its `table`, its `verdict`, and `plots.plot_comparison`. Points where a law
-        has no value (r = 0 for BiMix) are scored for none, and counted in the notes.
+        A `Comparison`: its `table`, its `verdict`, and `plots.plot_comparison`. Each law is scored
+        at all points that it can use; those that it cannot (r = 0 for BiMix) are counted in the
+        notes.
 
     Raises:
         ValueError: on an unknown law (with the nearest name) or split, a split that leaves nothing
-            to fit or to judge, a target that a law cannot express, or a law without any value.
+            to fit or to judge, a target that a law cannot express, a law without any value, or
+            later budgets asked of a sweep of three or fewer.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -81,7 +84,8 @@ def compare(
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
     check_emphasis(emphasis)
-    parts = _splits(sweep, splits, repeats, runs, budgets, seed)
+    least = _curve(sweep, chosen)
+    parts = _splits(sweep, splits, repeats, runs, budgets, seed, least)
     names, notes = _common_targets(sweep, chosen, targets)
 
     def judged(law: Law) -> HeldOut:
@@ -99,19 +103,22 @@ def compare(
         measured=sweep.loss[:, [sweep.targets.index(name) for name in names]],
         predicted=np.stack([held_out.predicted for held_out in found]),
         vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
+        usable=np.stack([held_out.usable for held_out in found]),
+        called=tuple(held_out.called for held_out in found),
         budget=sweep.budget,
         group=sweep.mixture_group,
         noise=noise.result(),
         notes=(
             *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
+            *_about_budgets(sweep, chosen, parts, budgets, splits is None),
             *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, emphasis),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
         size=sweep.size,
     )  # fmt: skip
     _check_scored(comparison)
-    lost = _about_lost(comparison)
-    return dataclasses.replace(comparison, notes=(*comparison.notes, *lost))
+    said = (*_about_lost(comparison, chosen), *_about_reduced(comparison))
+    return dataclasses.replace(comparison, notes=(*comparison.notes, *said))
 
 
 def _largest_first(
@@ -173,6 +180,7 @@ def _splits(
     runs: float,
     budgets: float,
     seed: int,
+    least: int,
 ) -> list[Split]:
     if isinstance(splits, str | Split):
         splits = [splits]
@@ -180,8 +188,42 @@ def _splits(
     if own:
         check_splits(sweep, own)
     kinds = None if splits is None else [str(s) for s in splits if not isinstance(s, Split)]
-    named = () if own and not kinds else standard_splits(sweep, kinds, repeats, runs, budgets, seed)
-    return [*own, *named]
+    if own and not kinds:
+        return own
+    return [*own, *standard_splits(sweep, kinds, repeats, runs, budgets, seed, least)]
+
+
+def _curve(sweep: Sweep, laws: Sequence[Law]) -> int:
+    """Budgets to be left to fit, so that as many laws as can be are determined by them."""
+    most = len(np.unique(sweep.budget)) - 1
+    return max([law.curve for law in laws if law.curve <= most], default=CURVE)
+
+
+def _about_budgets(
+    sweep: Sweep, laws: Sequence[Law], parts: Sequence[Split], asked: float, named: bool
+) -> list[str]:
+    """Where later budgets cannot be judged, or fewer are held out than was asked for."""
+    count = len(np.unique(sweep.budget))
+    if named and 1 < count <= CURVE:
+        return [
+            f"Later budgets are not judged: the sweep has {count} budgets, and a curve of budget "
+            f"takes {CURVE} beside those held out."
+        ]
+    later = [part for part in parts if part.kind in ("budgets", "both")]
+    if not later:
+        return []
+    held = len(np.unique(sweep.budget[later[0].test]))
+    wanted = max(1, round(asked * count))
+    notes = [] if held >= wanted else [
+        f"Of {count} budgets the last {held} is held out, not {wanted}, so that the curves of "
+        f"budget of all laws can be fitted to the others."
+    ]  # fmt: skip
+    short = [law.label for law in laws if law.curve > count - held]
+    return notes + [
+        f"{name} cannot be judged on later budgets here: {count - held} are left to fit, and its "
+        f"curve takes more."
+        for name in short
+    ]
 
 
 def _common_targets(
@@ -194,29 +236,47 @@ def _common_targets(
 
 
 def _check_scored(judged: Comparison) -> None:
-    """Whether something is scored of every kind of split; else the laws that have no value."""
+    """Whether something is scored of every kind of split and law; else the laws are named."""
     for kind in dict.fromkeys(judged.kinds):
         those = np.array(judged.kinds) == kind
-        if judged.scored[those].any():
+        some = judged.scored[:, those].any(axis=(1, 2, 3))
+        if some.all():
             continue
-        wanted = judged.test[those][:, :, None] & np.isfinite(judged.measured)
-        valued = np.isfinite(judged.predicted[:, those]) & wanted
-        without = [
-            n for n, has in zip(judged.laws, valued.any(axis=(1, 2, 3)), strict=True) if not has
-        ]
+        without = [name for name, has in zip(judged.laws, some, strict=True) if not has]
         raise ValueError(
-            f"laws: no held-out loss of {kind} is predicted by every law. "
-            f"Without any there: {', '.join(without) or 'none, but at no point all'}. Leave such a "
+            f"laws: no held-out loss of {kind} is predicted by {', '.join(without)}. Leave such a "
             "law out, or measure more of its mixtures."
         )
 
 
-def _about_lost(judged: Comparison) -> list[str]:
-    wanted = judged.test[:, :, None] & np.isfinite(judged.measured)
-    lost = (wanted & ~judged.scored).any(axis=0)
-    if not lost.any():
-        return []
-    return [f"{int(lost.sum())} held-out losses are not scored: some law has no value there."]
+def _about_lost(judged: Comparison, laws: Sequence[Law]) -> list[str]:
+    """What is not scored of a law, and why."""
+    wanted = (judged.test[:, :, None] & np.isfinite(judged.measured)).any(axis=0)
+    notes = []
+    for number, law in enumerate(laws):
+        without = wanted & ~judged.stated[number].any(axis=0)
+        failed = judged.stated[number] & ~judged.scored[number]
+        if without.any():
+            notes.append(
+                f"{judged.laws[number]}: {int(without.sum())} of {int(wanted.sum())} held-out "
+                f"losses are not scored: {law.unusable_reason()}."
+            )
+        if failed.any():
+            notes.append(
+                f"{judged.laws[number]}: {int(failed.any(axis=0).sum())} of {int(wanted.sum())} "
+                "held-out losses are not scored in some split: no finite loss is predicted there."
+            )
+    return notes
+
+
+def _about_reduced(judged: Comparison) -> list[str]:
+    """Laws that are simpler ones in every fit."""
+    each = [(law, set(called)) for law, called in zip(judged.laws, judged.called, strict=True)]
+    return [
+        f"{law} is {called.pop()} in every fit: its further coefficients change nothing here."
+        for law, called in each
+        if len(called) == 1 and called != {law.split(" #")[0]}
+    ]
 
 
 def _about_emphasis(sweep: Sweep, parts: Sequence[Split], emphasis: float) -> list[str]:

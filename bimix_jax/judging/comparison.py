@@ -18,6 +18,9 @@ HALF = 0.5
 """Share of unidentified fits beyond which a law is not trusted."""
 SAME = 1e-6
 """Mean errors (fractions) closer than this are equal."""
+USEFUL = 1e-4
+"""Least difference of mean errors (fractions) that matters: a ten-thousandth of a loss is below the
+third decimal, with which losses are quoted, and below what runs differ by in their seed alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +47,30 @@ class Comparison:
     notes: tuple[str, ...] = ()
     coefficients: tuple[int, ...] = ()
     """(laws,) of a target; the law with the fewest is the simplest, or the first of several"""
+    usable: np.ndarray | None = None
+    """(laws, points, targets) bool: the law states that it has a value; None for everywhere"""
+    called: tuple[tuple[str, ...], ...] = ()
+    """(laws, splits) the simplest law that each fit is, where it is not the law itself"""
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several"""
 
     @functools.cached_property
+    def stated(self) -> np.ndarray:
+        """(laws, splits, points, targets) bool: held out, measured, and of use to the law."""
+        wanted = self.test[:, :, None] & np.isfinite(self.measured)
+        usable = np.ones((len(self.laws), *self.measured.shape), bool)
+        usable = usable if self.usable is None else self.usable
+        return wanted & usable[:, None]
+
+    @functools.cached_property
     def scored(self) -> np.ndarray:
-        """(splits, points, targets) bool: held out, measured, and every law has a value there."""
-        valued = np.isfinite(self.predicted).all(axis=0)
-        return self.test[:, :, None] & np.isfinite(self.measured) & valued
+        """(laws, splits, points, targets) bool: stated, and the prediction is finite."""
+        return self.stated & np.isfinite(self.predicted)
+
+    @functools.cached_property
+    def common(self) -> np.ndarray:
+        """(splits, points, targets) bool: scored of every law."""
+        return self.scored.all(axis=0)
 
     @functools.cached_property
     def error(self) -> np.ndarray:
@@ -71,19 +90,28 @@ class Comparison:
     def best_of(self, kind: str) -> str:
         """The law to trust for a kind of split: the simplest close to the least error.
 
-        Close is half a standard error, simple is of few coefficients, so that a flexible law has
-        to earn its own: what wins on a few held-out mixtures by chance loses on the next ones.
-        Laws whose coefficients most train parts leave open are passed over, unless all are: what
-        they then predict is where their search happened to start.
+        Close is within half a standard error, or by what does not matter (`USEFUL`); simple is of
+        few coefficients. So a flexible law has to earn its own: what wins on a few held-out
+        mixtures by chance loses on the next ones. Passed over are laws whose coefficients most
+        train parts leave open, unless all are: what they then predict is where their search
+        happened to start. And of the others those that have no value at held-out losses at which
+        another one has, as BiMix at an own proportion of 0.
         """
         return self.laws[self._trusted(kind)]
 
+    def called_in(self, kind: str, law: str) -> str:
+        """What to call a law: the simpler one that all its fits of a kind of split are, if any."""
+        number = self.laws.index(law)
+        names = {self.called[number][i] for i in self._splits(kind)} if self.called else {law}
+        return names.pop() if len(names) == 1 else law
+
     def _trusted(self, kind: str) -> int:
-        errors = np.where(self.passed_over(kind), np.nan, self._mean_errors(kind))
+        aside = self.passed_over(kind) | self.without_value(kind)
+        errors = np.where(aside, np.nan, self._mean_errors(kind))
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
         more, spread = np.array(apart).T
-        close = (more <= np.fmax(EARNED * spread, SAME)) & np.isfinite(errors)
+        close = (more <= np.fmax(EARNED * spread, USEFUL)) & np.isfinite(errors)
         counts = np.asarray(self.coefficients or np.zeros(len(self.laws)))
         return int(np.argmin(np.where(close, counts, np.inf)))
 
@@ -92,14 +120,21 @@ class Comparison:
         vague = np.mean(self.vague[:, self._splits(kind)], axis=(1, 2)) > HALF
         return vague & ~vague.all()
 
+    def without_value(self, kind: str) -> np.ndarray:
+        """(laws,) bool: fewer held-out losses are scored than of a law that is not passed over."""
+        count = self.scored[:, self._splits(kind)].sum(axis=(1, 2, 3))
+        return count < count[~self.passed_over(kind)].max()
+
     def table(self) -> pd.DataFrame:
         """One row a kind of split and law.
 
-        Columns: `mre` mean relative error over targets and repetitions; `difference` to `best_of`
-        the kind and its standard error `se`, paired, with mixtures as the units that vary
-        (fractions all); `worst_target` and its error `worst`; `r2_mixtures` and `spearman` across
-        mixtures at one budget, mean over targets and repetitions; `regret` the measured mean loss
-        (nats) of the held-out mixture that the law ranks first above the best one there.
+        Columns: `mre` mean relative error over targets and repetitions, of all held-out losses that
+        the law can use, and `mre_common` of those that every law can; `scored` how many the former
+        are; `difference` to `best_of` the kind and its standard error `se`, paired, of losses that
+        both can use, with mixtures as the units that vary (fractions all); `worst_target` and its
+        error `worst`; `r2_mixtures` and `spearman` across mixtures at one budget, mean over targets
+        and repetitions; `regret` the measured mean loss (nats) of the held-out mixture that the law
+        ranks first above the best one there; these three of what every law can use.
         """
         return pd.concat({kind: self.table_of(kind) for kind in self.kinds}, names=["split"])
 
@@ -110,20 +145,32 @@ class Comparison:
 
     def verdict(self) -> str:
         """Which law, by how much, and whether this sweep is enough to tell."""
-        table = self.table_of(self.decisive)
-        error = float(table["mre"][self.best])
-        others = table[table["mre"].notna()].drop(self.best).sort_values("mre")
-        sentences = [f"{self.best} is off by {_percent(error)} on {self._what()}."]
-        open_ones = self.passed_over(self.decisive)
-        aside = [name for name in others.index if open_ones[self.laws.index(name)]]
-        sentences += map(_aside, aside, others.loc[aside, "difference"])
-        others = others.drop(aside)
+        kind, best = self.decisive, self.best
+        table = self.table_of(kind)
+        error, called = float(table["mre"][best]), self.called_in(kind, best)
+        reduced = "" if called == best else f" (as which {best} was fitted)"
+        sentences = [f"{called}{reduced} is off by {_percent(error)} on {self._what()}."]
+        others = table[table["mre"].notna()].drop(best).sort_values("mre")
+        for aside, why in ((self.passed_over(kind), _open), (self.without_value(kind), _no_value)):
+            names = [name for name in others.index if aside[self.laws.index(name)]]
+            sentences += [why(name, others.loc[name], table.loc[best]) for name in names]
+            others = others.drop(names)
         same = others["difference"].abs() < SAME
         if same.any():
             sentences.append(f"{', '.join(others.index[same])} predicts the same here.")
-        if not same.all():
-            sentences.append(_against(others[~same]))
+        little = ~same & _matters_little(others)
+        if little.any():
+            sentences.append(
+                f"{', '.join(others.index[little])} differs by {_percent(USEFUL)} at most, too "
+                "little to matter."
+            )
+        if not (same | little).all():
+            sentences.append(_against(others[~(same | little)]))
         return " ".join([*sentences, *self._about_noise(error)])
+
+    def on_common(self, kind: str) -> bool:
+        """Whether every law can use the same held-out losses."""
+        return bool(np.all(self.scored[:, self._splits(kind)] == self.common[self._splits(kind)]))
 
     def _what(self) -> str:
         names = {"both": "later budgets of unseen mixtures", "mixtures": "unseen mixtures"}
@@ -140,22 +187,29 @@ class Comparison:
     def _splits(self, kind: str) -> np.ndarray:
         return np.flatnonzero([k == kind for k in self.kinds])
 
-    def _by_target(self, kind: str) -> np.ndarray:
-        """(laws, targets) mean error over repetitions."""
-        each = _nanmean(self.error[:, self._splits(kind)], axis=2)
+    def _by_target(self, kind: str, error: np.ndarray) -> np.ndarray:
+        """(laws, targets) mean over repetitions of an error like `error`."""
+        each = _nanmean(error[:, self._splits(kind)], axis=2)
         return _nanmean(each, axis=1)
 
     def _mean_errors(self, kind: str) -> np.ndarray:
-        return _nanmean(self._by_target(kind), axis=1)
+        return _nanmean(self._by_target(kind, self.error), axis=1)
+
+    def _common_errors(self, kind: str) -> np.ndarray:
+        """(laws,) of what every law can use."""
+        shared = np.where(self.common, self.error, np.nan)
+        return _nanmean(self._by_target(kind, shared), axis=1)
 
     def _scores(self, kind: str, law: int) -> dict[str, object]:
-        means, by_target = self._mean_errors(kind), self._by_target(kind)[law]
+        by_target = self._by_target(kind, self.error)[law]
         difference, standard_error = self._difference(kind, law, self._trusted(kind))
         ranks = [self._ranking(law, split) for split in self._splits(kind)]
         r2, rho, regret = np.array(ranks).T
         worst = int(np.nanargmax(by_target)) if np.isfinite(by_target).any() else 0
         return {
-            "mre": float(means[law]),
+            "mre": float(self._mean_errors(kind)[law]),
+            "mre_common": float(self._common_errors(kind)[law]),
+            "scored": int(self.scored[law, self._splits(kind)].sum()),
             "difference": difference,
             "se": standard_error,
             "worst_target": self.targets[worst],
@@ -166,16 +220,19 @@ class Comparison:
         }
 
     def _difference(self, kind: str, law: int, other: int) -> tuple[float, float]:
-        """Mean difference of two laws' errors and its standard error, mixtures being the units."""
-        splits = self._splits(kind)
-        apart = _nanmean(self.error[law, splits] - self.error[other, splits], axis=2)
-        units = [_nanmean(apart[:, self.group == g], axis=None) for g in np.unique(self.group)]
-        known = np.array(units)[np.isfinite(units)]
+        """Mean difference of two laws' errors and its standard error, mixtures being the units.
+
+        Of the losses that both can use.
+        """
         if law == other:
             return 0.0, 0.0
+        splits, apart = self._splits(kind), (self.error[law] - self.error[other])[None]
+        mean = float(_nanmean(self._by_target(kind, apart), axis=1)[0])
+        of_points = _nanmean(apart[0, splits], axis=2)
+        units = [_nanmean(of_points[:, self.group == g], axis=None) for g in np.unique(self.group)]
+        known = np.array(units)[np.isfinite(units)]
         spread = np.std(known, ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan
-        means = self._mean_errors(kind)
-        return float(means[law] - means[other]), float(spread)
+        return mean, float(spread)
 
     def _ranking(self, law: int, split: int) -> tuple[float, float, float]:
         """R² and rank correlation across mixtures, and regret, at the last budget they share.
@@ -189,7 +246,7 @@ class Comparison:
 
     def _ranking_of(self, law: int, split: int, those: np.ndarray) -> tuple[float, float, float]:
         rows = self._last_rows(split, those)
-        scored, predicted = self.scored[split][rows], self.predicted[law, split][rows]
+        scored, predicted = self.common[split][rows], self.predicted[law, split][rows]
         measured = np.where(scored, self.measured[rows], np.nan)
         pairs = [_finite(y, p) for y, p in zip(measured.T, predicted.T, strict=True)]
         r2, rho = ([score(*pair) for pair in pairs] for score in (r_squared, spearman))
@@ -199,8 +256,8 @@ class Comparison:
         return float(_nanmean(r2, axis=0)), float(_nanmean(rho, axis=0)), float(regret)
 
     def _last_rows(self, split: int, those: np.ndarray) -> np.ndarray:
-        """Of those, the scored points at the largest budget that most of their mixtures have."""
-        rows = np.flatnonzero(those & self.scored[split].any(axis=1))
+        """Of those, the common points at the largest budget that most of their mixtures have."""
+        rows = np.flatnonzero(those & self.common[split].any(axis=1))
         budgets, counts = np.unique(self.budget[rows], return_counts=True)
         at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
@@ -220,12 +277,28 @@ def _against(others: pd.DataFrame) -> str:
     return f"This sweep is not enough to tell it from {names} points; measure more mixtures."
 
 
-def _aside(law: str, difference: float) -> str:
+def _matters_little(others: pd.DataFrame) -> pd.Series:
+    """Whether differences are both small and known well enough to be called so."""
+    small = others["difference"].abs() <= USEFUL
+    known = (others["se"] <= USEFUL) | (others["difference"].abs() > CERTAIN * others["se"])
+    return small & known
+
+
+def _open(law: str, row: pd.Series, best: pd.Series) -> str:
     """About a law that is passed over."""
-    than = "less" if difference < 0 else "more"
+    than = "less" if row["difference"] < 0 else "more"
     return (
-        f"{law}, {_points(abs(difference))} points {than}, is passed over: most of the runs it was "
-        "fitted to leave its coefficients open."
+        f"{law}, {_points(abs(row['difference']))} points {than}, is passed over: most of the runs "
+        "it was fitted to leave its coefficients open."
+    )
+
+
+def _no_value(law: str, row: pd.Series, best: pd.Series) -> str:
+    """About a law that is not picked as it has no value at some held-out losses."""
+    lost = int(best["scored"] - row["scored"])
+    return (
+        f"{law} has no value at {lost} of {int(best['scored'])} held-out losses and is not picked; "
+        f"on the others it differs by {100 * row['difference']:+.2f} ± {_points(row['se'])} points."
     )
 
 

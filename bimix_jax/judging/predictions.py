@@ -1,7 +1,7 @@
 """What a law predicts of held-out points: restraints chosen and fits made within train parts."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitting.emphasis import emphasised
-from bimix_jax.fitting.fit import is_restrained
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.emphasis import LATER, emphasised
+from bimix_jax.fitting.fit import fit, is_restrained
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
@@ -22,13 +23,11 @@ from bimix_jax.fitting.restraint import (
     strength_index,
 )
 from bimix_jax.fitting.solution import AGREEMENT
-from bimix_jax.judging.searches import Searches
+from bimix_jax.judging.searches import Ends, Searches
 from bimix_jax.judging.splits import Split
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
-WARM_STRENGTH = 1e-5
-"""Restraint of the fit to the whole sweep, whose end is where every split's fit starts."""
 EXACT = default_tolerance(np.float64)
 
 
@@ -39,10 +38,14 @@ class HeldOut(NamedTuple):
     """(splits, points, targets) losses, also of the points that were fitted"""
     code: np.ndarray
     """(splits, targets) int, see `Code`"""
+    usable: np.ndarray
+    """(points, targets) bool: the law states that it has a value there"""
     restraint: np.ndarray
     """(splits,) strength that was chosen"""
     agreement: np.ndarray
-    """(targets,) share of the starts that reach the best optimum of the whole sweep"""
+    """(splits, targets) share of the starts that reach the best optimum of the train part"""
+    called: tuple[str, ...]
+    """(splits,) the simplest law that each fit is"""
 
 
 def predict_splits(
@@ -55,33 +58,44 @@ def predict_splits(
 ) -> HeldOut:
     """Fit a law to the train part of every split and predict all points.
 
-    The law's starts search the whole sweep once; the fit of every split starts where that ends.
-    Restraints are chosen within each train part, for what the split holds out; and points count
-    by their budget where later ones are held out, see `weights_of`.
+    As `fit` does it: restraints are chosen within each train part, for what the split holds out,
+    and the fit is searched from all starts of the law. So nothing that is held out reaches a fit.
+    Points count by their budget where later ones are held out, see `weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
     search = Searches(sweep, law, columns, residual)
     weight = np.stack([weights_of(sweep, split, emphasis) for split in splits])
-    start, agreement = _whole(search)
     strength = np.full(len(splits), STRENGTHS[0])
     for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
-            strength[those] = _chosen_strengths(search, weight[those], folds, start)
-    ends = search(weight, _repeated(start, len(splits)), strength, EXACT)
-    return HeldOut(ends.predicted, ends.code, strength, agreement)
+            strength[those] = _chosen_strengths(search, weight[those], folds)
+    ends, agreement = _best_ends(search, weight, strength)
+    called = tuple(search.called(*fit) for fit in zip(ends.exponents, ends.code, strict=True))
+    return HeldOut(ends.predicted, ends.code, search.valued, strength, agreement, called)
 
 
-def _whole(search: Searches) -> tuple[np.ndarray, np.ndarray]:
-    """Exponents (targets, exponents) of the best end on all points, and its share of the starts."""
-    starts = search.starts()
-    count, targets, points = len(starts), len(search.own), len(search.points[1])
-    each = np.broadcast_to(starts[:, None], (count, targets, starts.shape[1]))
-    ends = search(np.ones((count, points)), each, np.full(count, WARM_STRENGTH), EXACT)
-    reached = np.where(np.isfinite(ends.sum_of_squares), ends.sum_of_squares, np.inf)
-    best, least = reached.argmin(axis=0), reached.min(axis=0)
-    rounding = 32 * np.finfo(float).eps * points
-    agreement = np.mean(reached <= least + AGREEMENT * least + rounding, axis=0)
-    return ends.exponents[best, np.arange(targets)], agreement
+def _best_ends(
+    search: Searches, weight: np.ndarray, strength: np.ndarray
+) -> tuple[Ends, np.ndarray]:
+    """The best of the ends from all starts, and the share of starts that reach it.
+
+    Both of fits of weight (fits, points) at their strengths (fits,); the share is (fits, targets).
+    """
+    starts, fits, targets = search.starts(), len(weight), len(search.own)
+    count = len(starts)
+    each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
+    found = search(
+        np.tile(weight, (count, 1)), each.reshape(count * fits, targets, -1),
+        np.tile(strength, count), EXACT,
+    )  # fmt: skip
+    ends = Ends(*(leaf.reshape(count, fits, *leaf.shape[1:]) for leaf in found))
+    reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
+    least, rounding = reached.min(axis=0), 16 * np.finfo(float).eps * weight.sum(axis=1)
+    agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
+    fit, target = np.indices((fits, targets))
+    best = reached.argmin(axis=0), fit, target
+    predicted = np.moveaxis(np.moveaxis(ends.predicted, 3, 2)[best], 1, 2)
+    return Ends(ends.exponents[best], predicted, ends.code[best], ends.objective[best]), agreement
 
 
 def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:
@@ -95,6 +109,37 @@ def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list
         (np.stack([f.number == np.arange(count)[:, None] for f in those.values()]), list(those))
         for count, those in groups.items()
     ]
+
+
+def fit_train_part(
+    sweep: Sweep, split: Split, law: Law | None = None, emphasis: float = LATER, **options: Any
+) -> Fit:
+    """The fit to the train part of a split by which `compare` judges a law.
+
+    Its restraint is chosen for what is held out, `emphasis` counts where later budgets are, and
+    coefficients have the gauge of the whole sweep.
+
+    Args:
+        sweep: what was measured.
+        split: one of `standard_splits`, or of your own.
+        law: default `BiMix()`.
+        emphasis: as `compare` takes it.
+        options: further ones of `fit`.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> (split,) = bx.standard_splits(sweep, "budgets")
+    >>> tested = bx.evaluate(fit_train_part(sweep, split), sweep.take(split.test))
+    >>> error = tested.table().loc["overall", "mre"]
+    >>> judged = bx.compare(sweep, "BiMix", "budgets").table_of("budgets")["mre"].item()
+    >>> bool(abs(error - judged) < 1e-9)
+    True
+    """
+    power = emphasis if later_held_out(sweep, split) else 0.0
+    return fit(
+        sweep.take(split.train), law, emphasis=power, restraint=purpose_of(sweep, split),
+        budget_scale=sweep.largest_budget, **options,
+    )  # fmt: skip
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:
@@ -114,21 +159,23 @@ def weights_of(sweep: Sweep, split: Split, emphasis: float) -> np.ndarray:
     return split.train * emphasised(sweep.budget, sweep.largest_budget, power)
 
 
-def _chosen_strengths(
-    search: Searches, weight: np.ndarray, inside: np.ndarray, start: np.ndarray
-) -> np.ndarray:
+def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(splits,) the strength that predicts folds left out of each train part best.
+
+    As `choose_strength` does it: from the first start of the law, and then from where the stronger
+    restraint ended.
 
     Args:
         search: of the law and sweep.
         weight: (splits, points) of the fits, 0 outside the train parts.
         inside: (splits, folds, points) bool, what each fold leaves out.
-        start: (targets, exponents) of the first searches; every other one begins where that of the
-            stronger restraint ended.
     """
     fitted = (weight[:, None] * ~inside).reshape(-1, weight.shape[1])
     counted = ((weight > 0)[:, None] & inside)[..., None] & search.usable()
-    begin, each, valued = _repeated(start, len(fitted)), [], None
+    start = search.starts()[0]
+    begin = np.broadcast_to(start, (len(fitted), len(search.own), len(start)))
+    each: list[list[Array]] = []
+    valued = None
     for strength in STRENGTHS:
         ends = search(fitted, begin, np.full(len(fitted), strength), TOLERANCE)
         predicted = ends.predicted.reshape(counted.shape)
@@ -139,7 +186,7 @@ def _chosen_strengths(
             begin = ends.exponents
         each.append(_errors(predicted, search.points[2], counted, counted & valued))
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
-    return np.asarray(STRENGTHS)[_indices(everywhere, shared)]
+    return np.asarray(STRENGTHS)[_indices(everywhere, shared, search.refuted(weight))]
 
 
 @jit
@@ -151,7 +198,3 @@ def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) ->
 
 
 _indices = jit(jax.vmap(strength_index))
-
-
-def _repeated(start: np.ndarray, count: int) -> np.ndarray:
-    return np.broadcast_to(start, (count, *start.shape))

@@ -1,9 +1,9 @@
 """Searches of one law on one sweep, all by one compiled program: each has weights, a start and a
 strength of restraint of its own.
 
-Compilation is most of what a comparison takes. So the fit of the whole sweep, those that choose a
-restraint and those of the splits are calls of the same program, where one program that held them
-all would compile the same search three times.
+Compilation is most of what a comparison takes. So the fits that choose a restraint and those of the
+splits are calls of the same program, where one program that held them all would compile the same
+search twice.
 """
 
 import functools
@@ -37,8 +37,8 @@ class Ends(NamedTuple):
     """(searches, points, targets) losses, also of points without weight; nan where a fit failed"""
     code: np.ndarray
     """(searches, targets) int, see `Code`"""
-    sum_of_squares: np.ndarray
-    """(searches, targets)"""
+    objective: np.ndarray
+    """(searches, targets) what was minimised, restraint included"""
 
 
 class Searches:
@@ -65,14 +65,38 @@ class Searches:
         """(starts, exponents) of the law."""
         return np.asarray(self.law.starts(self.domains), float)
 
+    @functools.cached_property
+    def valued(self) -> np.ndarray:
+        """(points, targets) bool: the law states that it has a value there."""
+        return self._at_points(self.law.usable)
+
     def usable(self) -> np.ndarray:
         """(points, targets) bool: measured, and the law has a value there."""
-        mixture, _, loss, own, _ = self.points
-        membership = (own[:, None] == np.arange(self.domains)).astype(float)
-        of_targets = jax.vmap(self.law.usable, in_axes=(None, 0))
+        return np.isfinite(self.points[2]) & self.valued
+
+    def refuted(self, weight: np.ndarray) -> np.ndarray:
+        """(fits,) bool: a loss that counts refutes the simpler law, of weight (fits, points)."""
+        proof = (self.usable() & self._at_points(self.law.refutes_centre)).any(axis=1)
+        return np.asarray((weight > 0) @ proof)
+
+    def called(self, exponents: np.ndarray, code: np.ndarray) -> str:
+        """The simplest law that a fit with these exponents (targets, exponents) is."""
+        known = ~np.isin(code, FAILED)
+        if not known.any():
+            return self.law.label
+        return self.law.reduced(exponents[known], self._membership()[known]).label
+
+    def _membership(self) -> np.ndarray:
+        """(targets, domains) 1 at the own domain of each target."""
+        return (self.own[:, None] == np.arange(self.domains)).astype(float)
+
+    def _at_points(self, stated: Any) -> np.ndarray:
+        """(points, targets) what the law states of every mixture and own domain."""
+        of_targets = jax.vmap(stated, in_axes=(None, 0))
         with jax.enable_x64(True):
-            valued = jax.vmap(of_targets, in_axes=(0, None))(mixture, membership)
-        return np.isfinite(loss) & np.asarray(valued)
+            return np.asarray(jax.vmap(of_targets, in_axes=(0, None))(
+                self.points[0], self._membership()
+            ))  # fmt: skip
 
     def __call__(
         self, weight: np.ndarray, starts: np.ndarray, strength: np.ndarray, tolerance: float
@@ -112,7 +136,7 @@ def _compiled(law: Law, residual: Residual) -> Any:
             )  # fmt: skip
             losses = predict_losses(law, found.coefficients, mixture, budget, size)
             predicted = jnp.where(jnp.isin(found.code, jnp.array(FAILED)), jnp.nan, losses)
-            return found.coefficients.exponents, predicted, found.code, found.sum_of_squares
+            return found.coefficients.exponents, predicted, found.code, found.objective
 
         def next_one(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
             found = one(weight[number], starts[number], strength[number])

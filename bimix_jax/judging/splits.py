@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")
 """Unseen mixtures, later budgets, and later budgets of unseen mixtures."""
@@ -29,16 +29,20 @@ def standard_splits(
     runs: float = 0.3,
     budgets: float = 0.5,
     seed: int = 0,
+    least: int = CURVE,
 ) -> list[Split]:
     """Hold out mixtures, later budgets, and both.
 
     Args:
         sweep: what was measured.
-        kinds: some of "mixtures", "budgets", "both"; default all that the sweep allows.
+        kinds: some of "mixtures", "budgets", "both"; default all that the sweep allows: later
+            budgets are held out of sweeps of four or more.
         repeats: how many random draws of mixtures; the cut in budget is one.
         runs: share of the mixtures held out.
-        budgets: share of the budgets held out, the later ones.
+        budgets: share of the budgets held out, the later ones; fewer where `least` would not be
+            left, and the last one at least.
         seed: of the first draw; draw i is that of `Sweep.split_runs` with seed + i.
+        least: budgets to be left to fit, as many as a law's curve of budget has coefficients.
 
     Raises:
         ValueError: on an unknown kind, or one that leaves nothing to fit or to judge.
@@ -54,12 +58,16 @@ def standard_splits(
         raise ValueError(f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}.")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; expected 1 or more.")
-    single = sweep.budget.min() == sweep.budget.max()
-    asked = (KINDS[:1] if single else KINDS) if kinds is None else tuple(kinds)
+    count = len(np.unique(sweep.budget))
+    asked = (KINDS if judges_later(sweep) else KINDS[:1]) if kinds is None else tuple(kinds)
+    if not judges_later(sweep) and set(asked) != {"mixtures"}:
+        raise ValueError(
+            f"splits: the sweep has {'a single budget' if count == 1 else f'{count} budgets'}, and "
+            f"a curve of budget takes {CURVE} beside those held out; expected 'mixtures' only. "
+            "Measure at more budgets to judge later ones."
+        )
     everything = np.ones(len(sweep.budget), bool)
-    later = everything if single else sweep.budget >= sweep.budget_cut(budgets)
-    if single and set(asked) != {"mixtures"}:
-        raise ValueError("splits: the sweep has a single budget, so only 'mixtures' can be asked.")
+    later = sweep.budget >= sweep.budget_cut(budgets, least) if count > 1 else everything
     found: list[Split] = []
     for kind in asked:
         if kind == "budgets":
@@ -72,6 +80,11 @@ def standard_splits(
             found.append(Split(kind, train, unseen & cut))
     check_splits(sweep, found)
     return found
+
+
+def judges_later(sweep: Sweep) -> bool:
+    """Whether enough budgets are left for a curve once the last one is held out."""
+    return len(np.unique(sweep.budget)) > CURVE
 
 
 def check_splits(sweep: Sweep, splits: Sequence[Split]) -> None:

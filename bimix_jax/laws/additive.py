@@ -9,6 +9,9 @@ from jax import Array
 
 from bimix_jax.laws.law import Law
 
+UNSEEN = 1e-15
+"""Beside the sum over domains, so that the law has a value at mixtures of those whose c is 0."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AdditiveLaw(Law):
@@ -54,7 +57,7 @@ class AdditiveLaw(Law):
         mixture, log_mixture, log_budget = features
         weights, powers = jnp.split(exponents[1:], 2)
         terms = jnp.where(mixture > 0, weights * jnp.exp(powers * log_mixture), 0.0)
-        return 1.0, 1.0 / jnp.sum(terms), jnp.exp(-exponents[0] * log_budget)
+        return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
 
     def gauges(self, own: Array) -> Array:
         """The scale of all c."""

@@ -48,6 +48,9 @@ class Law(abc.ABC):
     """Exponents that are one number for all targets, as they belong to the training."""
     needs_size: ClassVar[bool] = False
     """Whether the size of the model is a variable of the law."""
+    curve: ClassVar[int] = 3
+    """Budgets that determine how the loss of a target falls with them: as many as that curve has
+    coefficients."""
     backward: ClassVar[bool] = False
     """Whether `basis` has derivatives backward, too: no loop of unknown length in it, and nothing
     that is not finite in a branch of `where` that is not taken. Slopes by many exponents are then
@@ -142,6 +145,21 @@ class Law(abc.ABC):
         exponents need none.
         """
         return None
+
+    def refutes_centre(self, mixture: Array, own: Array) -> Array:
+        """() bool: a loss measured at a mixture shows that the exponents are not at the centre.
+
+        Where the law that `restraint` draws to is infinite, for example. While a target has such a
+        loss no restraint holds the exponents at the centre. False by default.
+        """
+        return jnp.array(False)
+
+    def reduced(self, exponents: np.ndarray, own: np.ndarray) -> "Law":
+        """The simplest law that says the same with these exponents (targets, exponents).
+
+        `own` (targets, domains) is as in `features`. The law itself by default.
+        """
+        return self
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """The same prediction in the law's gauge, where the exponents leave one free."""

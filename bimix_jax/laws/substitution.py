@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.laws.law import Law
 from bimix_jax.laws.split_transfer import SHIFT, SplitTransferBiMix
 from bimix_jax.laws.transfer import Further, TransferBiMix
 
@@ -88,6 +89,12 @@ class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
     def fixed(self, own: Array) -> Array:
         """The own t, which is 1; without an own domain ρ, of which there is none."""
         return super().fixed(own).at[3].set(jnp.all(own == 0))
+
+    def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
+        """As `TransferBiMix`, and without substitution `SplitTransferBiMix`."""
+        found = super().reduced(exponents, own)
+        unlike = self._apart_from_one(exponents) - {"shift"}
+        return found if found != self or unlike else SplitTransferBiMix()
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """As `TransferBiMix`, and ρ = σ without an own domain."""

@@ -12,6 +12,11 @@ from jax.typing import ArrayLike
 from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law
 
+UNSEEN = 1e-15
+"""Worth that every token has beside its t, too little to matter where the own proportion is above
+0; so that the law has a value where it is 0, even if no run shows what the other domains are worth.
+"""
+
 
 class Further(NamedTuple):
     """A coefficient beside α, β and t, with which a law is `TransferBiMix` where it is 1."""
@@ -25,7 +30,8 @@ class TransferBiMix(Law):
     """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i), a token of j being worth t_ij of domain i.
 
     t_ii = 1 and t_ij ≥ 0; for a target that is no train domain the largest t_ij is 1. With t = 0
-    it is BiMix, and few runs draw it there. Finite at r_i = 0 as long as some t_ij r_j > 0, and
+    it is BiMix, and few runs draw it there, but for runs with r_i = 0, at which BiMix is infinite:
+    a loss measured there shows that some t_ij is above 0. Finite at r_i = 0, and
     convex in the mixture, so that an optimum is global. Source: this project. Exponents
     (α, β, t_i1 … t_im), amplitudes (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij r_j.
     Reported A, B, C have BiMix's gauge: A is the loss at q = 1 and the sweep's largest budget.
@@ -81,10 +87,6 @@ class TransferBiMix(Law):
         of_mixture = jnp.exp(-exponents[0] * self.log_worth(exponents, features))
         return of_mixture * jnp.exp(-exponents[1] * features[-1]), of_mixture
 
-    def unusable_reason(self) -> str:
-        """Without transfer the law is BiMix."""
-        return f"{self.name} without transfer is infinite where the own proportion is 0"
-
     def gauges(self, own: Array) -> Array:
         """Without an own domain the scale of all t is free."""
         return jnp.where(jnp.any(own > 0), 0, 1)
@@ -98,9 +100,26 @@ class TransferBiMix(Law):
         centre = jnp.broadcast_to(jnp.where(jnp.any(own > 0), 0.0, 1.0), own.shape)
         return jnp.concatenate([further, centre]), jnp.concatenate([further, 1.0 - own])
 
+    def refutes_centre(self, mixture: Array, own: Array) -> Array:
+        """Where the own proportion is 0, a finite loss shows that other domains count."""
+        return jnp.any(own > 0) & (own @ mixture == 0)
+
+    def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
+        """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1."""
+        transfer = np.where(own > 0, 0.0, exponents[:, len(self.exponent_names) :])
+        alone, free = own.any(axis=1).all() and not transfer.any(), self._apart_from_one(exponents)
+        if alone and "shift" not in free:
+            return BiMix()  # a domain by itself substitutes for none
+        return self if free else TransferBiMix()
+
+    def _apart_from_one(self, exponents: np.ndarray) -> set[str]:
+        """The further coefficients that are not 1 for every target."""
+        named = enumerate(self.exponent_names)
+        return {name for i, name in named if i > 1 and np.any(exponents[:, i] != 1)}
+
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
-        transfer = self._transfer(exponents, own)
+        transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
         scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))
         scaled = jnp.concatenate([exponents[: len(self.exponent_names)], transfer / scale])
         worth = self.worth_of_scale(exponents, own, scale)
@@ -121,4 +140,4 @@ class TransferBiMix(Law):
         return BiMix().report(exponents[..., :2], amplitudes, budget_scale)
 
     def _transfer(self, exponents: Array, own: Array) -> Array:
-        return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
+        return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :] + UNSEEN)

@@ -9,11 +9,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrapped import WrappedLaw
 
 LONGEST = 0.1
 """Most that warm-up may cost, as a share of the sweep's largest budget."""
 START = 0.02
+NOTHING = 1e-6
+"""A warm-up that costs less of the largest budget is none: it moves no loss by 1e-4."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,11 @@ class WithWarmUp(WrappedLaw):
         """w, and those of the base."""
         return ("warm_up", *self.base.shared)
 
+    @property
+    def curve(self) -> int:  # type: ignore[override]
+        """One more than the base."""
+        return self.base.curve + 1
+
     def bounds(self, domains: int) -> Any:
         """0 ≤ w ≤ .1, then those of the base."""
         return [(0.0, LONGEST), *self.base.bounds(domains)]
@@ -56,6 +64,11 @@ class WithWarmUp(WrappedLaw):
     def starts(self, domains: int) -> Any:
         """w = .02 before each start of the base."""
         return [[START, *start] for start in self.base.starts(domains)]
+
+    def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
+        """What the base is reduced to, alone where w is 0."""
+        around: Any = super().reduced(exponents, own)
+        return around if np.any(exponents[:, 0] > NOTHING) else around.base
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """Those of the base, and what they are made of, as they change with w."""

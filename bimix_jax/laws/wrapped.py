@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bimix_jax.laws.law import Law
@@ -61,6 +62,11 @@ class WrappedLaw(Law):
         return self.base.domain_exponent_names
 
     @property
+    def curve(self) -> int:  # type: ignore[override]
+        """As the base."""
+        return self.base.curve
+
+    @property
     def convex(self) -> bool:  # type: ignore[override]
         """As the base."""
         return self.base.convex
@@ -113,6 +119,14 @@ class WrappedLaw(Law):
             return None
         centre, weight = (jnp.concatenate([jnp.zeros(self.further), part]) for part in inner)
         return centre, weight
+
+    def refutes_centre(self, mixture: Array, own: Array) -> Array:
+        """As the base."""
+        return self.base.refutes_centre(mixture, own)
+
+    def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
+        """Around what the base is reduced to."""
+        return dataclasses.replace(self, base=self.base.reduced(exponents[:, self.further :], own))
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
         """As the base."""

@@ -92,7 +92,7 @@ class Certainty:
         return (
             f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
             f"recommended mixture is better with probability {self.shown_probability()}, if "
-            f"{self.bootstrap.fitted.law.label} is true."
+            f"{self.bootstrap.fitted.label} is true."
             f"{WITHIN_ERROR if self._doubt() else ''}"
         )
 

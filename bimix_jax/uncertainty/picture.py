@@ -29,7 +29,7 @@ def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
     _proportions(left, sure, reference)
     _gain(right, sure, reference)
-    law = picture_text(sure.bootstrap.fitted.law.label)
+    law = picture_text(sure.bootstrap.fitted.label)
     budget = f"{EngFormatter()(sure.optimum.budget)} {picture_text(sure.optimum.unit)}"
     figure.suptitle(f"{law}: the mixture for {budget}, and how sure it is")
     return figure

@@ -98,7 +98,7 @@ def _array_fit(law: Law, found: LeanFit, count: Array, own: Array, scale: Array)
         Coefficients(exponents, amplitudes, own, scale),
         jnp.where(found.at_bound, int(Code.BOUNDARY), int(Code.CONVERGED)),
         2 * found.value, count, found.steps, jnp.ones(exponents.shape, bool), nothing + jnp.nan,
-        nothing,
+        nothing, found.value,
     )  # fmt: skip
 
 

@@ -6,9 +6,9 @@ FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; those th
 passed over. Further FILEs are sweeps of their own. The embedded sweep is always measured. Only
 targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
 of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
-part, holds out there what the split holds out, and is asked for the law of that kind of split; only
-where its searches start comes from the whole sweep. Where later budgets are held out, points count
-by their budget (`emphasis`), in the judge's fits and in those of every law.
+part, holds out there what the split holds out, and is asked for the law of that kind of split.
+Where later budgets are held out, points count by their budget (`emphasis`), in the judge's fits and
+in those of every law.
 """
 
 import argparse

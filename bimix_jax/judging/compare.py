@@ -239,7 +239,7 @@ def _check_scored(judged: Comparison) -> None:
     """Whether something is scored of every kind of split and law; else the laws are named."""
     for kind in dict.fromkeys(judged.kinds):
         those = np.array(judged.kinds) == kind
-        some = judged.scored[:, those].any(axis=(1, 2, 3))
+        some = np.asarray(judged.scored[:, those].any(axis=(1, 2, 3)))
         if some.all():
             continue
         without = [name for name, has in zip(judged.laws, some, strict=True) if not has]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,19 +59,19 @@ class Comparison:
     def stated(self) -> np.ndarray:
         """(laws, splits, points, targets) bool: held out, measured, and of use to the law."""
         wanted = self.test[:, :, None] & np.isfinite(self.measured)
-        usable = np.ones((len(self.laws), *self.measured.shape), bool)
-        usable = usable if self.usable is None else self.usable
-        return wanted & usable[:, None]
+        everywhere = np.ones((len(self.laws), *self.measured.shape), bool)
+        usable = everywhere if self.usable is None else self.usable
+        return np.asarray(wanted & usable[:, None])
 
     @functools.cached_property
     def scored(self) -> np.ndarray:
         """(laws, splits, points, targets) bool: stated, and the prediction is finite."""
-        return self.stated & np.isfinite(self.predicted)
+        return np.asarray(self.stated & np.isfinite(self.predicted))
 
     @functools.cached_property
     def common(self) -> np.ndarray:
         """(splits, points, targets) bool: scored of every law."""
-        return self.scored.all(axis=0)
+        return np.asarray(self.scored.all(axis=0))
 
     @functools.cached_property
     def error(self) -> np.ndarray:
@@ -153,7 +154,9 @@ class Comparison:
         others = table[table["mre"].notna()].drop(best).sort_values("mre")
         for aside, why in ((self.passed_over(kind), _open), (self.without_value(kind), _no_value)):
             names = [name for name in others.index if aside[self.laws.index(name)]]
-            sentences += [why(name, others.loc[name], table.loc[best]) for name in names]
+            sentences += [
+                why(name, dict(others.loc[name]), dict(table.loc[best])) for name in names
+            ]
             others = others.drop(names)
         same = others["difference"].abs() < SAME
         if same.any():
@@ -284,7 +287,7 @@ def _matters_little(others: pd.DataFrame) -> pd.Series:
     return small & known
 
 
-def _open(law: str, row: pd.Series, best: pd.Series) -> str:
+def _open(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
     """About a law that is passed over."""
     than = "less" if row["difference"] < 0 else "more"
     return (
@@ -293,7 +296,7 @@ def _open(law: str, row: pd.Series, best: pd.Series) -> str:
     )
 
 
-def _no_value(law: str, row: pd.Series, best: pd.Series) -> str:
+def _no_value(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
     """About a law that is not picked as it has no value at some held-out losses."""
     lost = int(best["scored"] - row["scored"])
     return (

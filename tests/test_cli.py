@@ -331,7 +331,7 @@ BAD = {
     ),
     "share of runs": (["evaluate", "sweep.csv", "--runs", "1.5"], "between 0 and 1"),
     "share of budgets": (["evaluate", "sweep.csv", "--budgets", "0"], "between 0 and 1"),
-    "no fit": (["predict", "mixture.json", "mixture.json", "-o", "l.csv"], "JSON but no fit"),
+    "no fit": (["predict", "mixture.json", "mixture.json", "-o", "l.csv"], "JSON but not a fit"),
     "newer fit": (["predict", "newer.json", "mixture.json", "-o", "l.csv"], "format 99"),
     "missing fit": (["optimize", "nowhere.json", "--plot", "m.png"], "nowhere.json does not exist"),
     "missing mixtures": (["predict", "fit.json", "nowhere.csv", "-o", "l.csv"], "does not exist"),
@@ -359,11 +359,11 @@ BAD = {
     ),
     "weight in words": (
         ["optimize", "fit.json", "--weight", "web=big", "--plot", "m.png"],
-        "--weight web=big: expected one number",
+        "--weight web is 'big'; expected one number",
     ),
     "weight twice": (
         ["optimize", "fit.json", "--weight", "web=1", "--weight", "web=2"],
-        "expected one number",
+        "--weight web is there twice; expected every name once",
     ),
     "method": (["optimize", "fit.json", "--method", "luck"], "'luck'; expected one of auto"),
     "two references": (

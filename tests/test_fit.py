@@ -279,7 +279,7 @@ def test_targets_that_are_no_domain_are_left_out_with_a_note():
     ],
 )
 def test_bad_options_are_named_with_what_is_expected(options, words):
-    with pytest.raises(ValueError, match=r"expected|the exponents|Leave it out|measured") as caught:
+    with pytest.raises(ValueError, match=r"expected|the exponents|Use a law|measured") as caught:
         bx.fit(with_exam(), **options)
     for word in words:
         assert word in str(caught.value)

@@ -46,8 +46,10 @@ def demo(
     show_optimum(best, "uniform")
     show_table(_beside(fitted, sweep, best), f"Predicted loss at {budget:g} {sweep.unit}")
     _draw(fitted, evaluation, sweep, best, output)
-    show_line("\nThe same in Python:\n")
-    show_line("    " + IN_PYTHON.replace("\n", "\n    "))
+    for line in ("", "The same in Python:", ""):
+        show_line(line)
+    for line in IN_PYTHON.splitlines():
+        show_line(f"    {line}")
 
 
 def _beside(fitted: bx.Fit, sweep: Sweep, best: bx.Optimum) -> pd.DataFrame:

@@ -70,9 +70,14 @@ def read_csv(path: str) -> CsvTable:
     separator, cells, rows = _by_one_of(tried, text)
     if separator != usual:
         notes.append(f"The cells of the file are separated by {SEPARATORS[separator]}.")
-    columns = [column.combine_chunks() for column in cells.columns]
+    columns = [_whole(column) for column in cells.columns]
     header = [column[0].as_py() or "" for column in columns]
     return CsvTable([column[1:] for column in columns], header, rows[1:] - 1, notes)
+
+
+def _whole(column: pyarrow.ChunkedArray) -> pyarrow.Array:
+    """The column as one array, without a copy where it is one already."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _content(path: str) -> bytes:
@@ -87,6 +92,8 @@ def _content(path: str) -> bytes:
 
 def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
     """The text as UTF-8 without a mark in front of it, and a note of other encodings."""
+    if content.isascii() and b"\0" not in content:  # fast: most files are
+        return content, []
     encoding = next((e for mark, e in ENCODINGS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -31,7 +31,10 @@ def spelling(name: object) -> str:
 
 def _written(name: object) -> str:
     """A name as it looks in print: one Unicode form, plain blanks, no invisible characters."""
-    seen = "".join(c for c in str(name) if unicodedata.category(c) != "Cf")
+    text = str(name)
+    if text.isascii():  # fast: none of its characters is invisible
+        return " ".join(text.split())
+    seen = "".join(c for c in text if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFC", " ".join(seen.split()))
 
 

@@ -132,14 +132,24 @@ def _rising(runs: Sequence[np.ndarray]) -> int:
 
     By the trend test of Mann and Kendall, summed over the runs.
     """
-    trend = np.array([np.sum(np.sign(v[None, :] - v[:, None])[np.triu_indices(len(v), 1)])
-                      for v in runs])  # fmt: skip
     rise = np.array([v[-1] / v[0] - 1 for v in runs])
-    rising = int(np.sum((trend > 0) & (rise > 0)))
+    if 2 * np.sum(rise > 0) <= len(runs):
+        return 0
     counts = np.array([len(v) for v in runs])
+    trend = np.empty(len(runs))
+    for count in np.unique(counts):
+        alike = np.flatnonzero(counts == count)
+        trend[alike] = _trend(np.array([runs[i] for i in alike]))
+    rising = int(np.sum((trend > 0) & (rise > 0)))
     spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
     clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
     return rising if 2 * rising > len(runs) and clear else 0
+
+
+def _trend(curves: np.ndarray) -> np.ndarray:
+    """(runs,) how many more pairs of the points of a curve rise than fall; curves is (runs, n)."""
+    apart = range(1, curves.shape[1])
+    return sum(np.sign(curves[:, k:] - curves[:, :-k]).sum(axis=1) for k in apart)
 
 
 def _refuse(found: dict[str, str]) -> None:

@@ -20,6 +20,8 @@ SAME = 1e-5
 """Relative; losses are logged in single precision."""
 ROWS = 2
 """A loss that is a mean at so many rows is none by chance."""
+FIRST = 100
+"""Rows that are looked at before all the others."""
 
 
 def without_averages(
@@ -62,13 +64,20 @@ def _average_of(rows: pd.DataFrame, target: str, others: list[str]) -> str | Non
         return "by its name"
     beside = [t for t in others if t.startswith(f"{target}_")]
     for parts in (beside, others):
-        if len(parts) > 1 and _is_mean(rows[target], rows[parts]):
+        if len(parts) > 1 and _is_mean(rows, target, parts):
             return f"the mean of {listed(parts)}"
     return None
 
 
-def _is_mean(loss: pd.Series, parts: pd.DataFrame) -> bool:
-    mean = parts.mean(axis=1, skipna=False).to_numpy(float)
-    there = np.isfinite(mean) & np.isfinite(loss.to_numpy(float))
-    apart = np.abs(loss.to_numpy(float) - mean)[there] > SAME * np.abs(mean[there])
-    return len(apart) >= ROWS and not apart.any()
+def _is_mean(rows: pd.DataFrame, target: str, parts: list[str]) -> bool:
+    if not _near_mean(rows[:FIRST], target, parts).all():  # fast: most targets differ at once
+        return False
+    near = _near_mean(rows, target, parts)
+    return len(near) >= ROWS and bool(near.all())
+
+
+def _near_mean(rows: pd.DataFrame, target: str, parts: list[str]) -> np.ndarray:
+    """Whether the target is the mean of the parts, in each of the rows that hold all of them."""
+    loss, mean = rows[target].to_numpy(float), rows[parts].mean(axis=1, skipna=False).to_numpy()
+    there = np.isfinite(mean) & np.isfinite(loss)
+    return np.abs(loss - mean)[there] <= SAME * np.abs(mean[there])

@@ -1,5 +1,6 @@
 """The forms of logs, and which one a file or folder has."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,9 +70,9 @@ def find_files(
     there = [_existing(source) for source in sources]
     if form is not None and form not in FORMS:
         raise SweepError(f"form is {form!r}; expected one of {', '.join(FORMS)}.")
-    others = {path.resolve() for path in besides}
+    others = [path.stat() for path in besides if path.exists()]
     every = [file for source in there for file in _files_of(source)]
-    every = [file for file in every if file.path.resolve() not in others]
+    every = [file for file in every if not _is_one_of(file.path, others)]
     found = _by_form(every, list(FORMS) if form is None else [form])
     if found:
         return found
@@ -81,6 +82,11 @@ def find_files(
         ".parquet histories, trainer_state.json, TensorBoard event files, or ratios.csv with "
         "metrics.csv."
     )
+
+
+def _is_one_of(path: Path, others: Sequence[os.stat_result]) -> bool:
+    """Whether a file is one of the others, by whatever name."""
+    return bool(others) and any(os.path.samestat(path.stat(), other) for other in others)
 
 
 def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:

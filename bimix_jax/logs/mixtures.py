@@ -104,7 +104,10 @@ def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]
 
 def _most_known(runs: RunTable, logged: Sequence[str]) -> int:
     """How many runs of the logs one column names, at most."""
-    lists = ([cell for cell in cells if isinstance(cell, str)] for cells in runs.lists.values())
+    lists = [[cell for cell in cells if isinstance(cell, str)] for cells in runs.lists.values()]
+    exact = max((len(set(logged).intersection(cells)) for cells in lists), default=0)
+    if exact == len(set(logged)):
+        return exact
     return max((len(same_runs(logged, cells)) for cells in lists), default=0)
 
 

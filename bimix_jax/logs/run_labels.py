@@ -93,11 +93,13 @@ def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: S
         return key
     usual = [c for name in USUAL for c in lists if c.lower() == name]
     known = set(logged)
+    exactly = {c: len(known.intersection(labels)) for c, labels in lists.items()}
+    whole = len(known) in exactly.values()  # fast: then no other names can be of more runs
 
     def merit(column: str) -> tuple[int, int, bool, int]:
         labels = [label for label in lists[column] if isinstance(label, str)]
-        exact = len(known & set(labels))
-        matched = exact or len(same_runs(logged, labels))
+        exact = exactly[column]
+        matched = exact if exact or whole else len(same_runs(logged, labels))
         if column not in usual and 2 * matched < len(known):
             exact = matched = 0  # some numbers are like some names
         place = -usual.index(column) if column in usual else -len(lists)

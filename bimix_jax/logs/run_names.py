@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from bimix_jax.checks import SweepError
 from bimix_jax.logs.history import LogFile
@@ -79,7 +81,13 @@ def _below(file: LogFile) -> list[str]:
 
 def _above(file: LogFile) -> str:
     """The next folder around the file that can name a run."""
-    folders = list(reversed(file.path.resolve().parent.parts))
+    return _naming(file.path.parent.absolute())
+
+
+@lru_cache
+def _naming(folder: Path) -> str:
+    """The folder, or the next around it, that can name a run."""
+    folders = list(reversed(folder.resolve().parts))
     return next((f for f in folders if not NO_RUN.fullmatch(f)), folders[0])
 
 

@@ -41,8 +41,8 @@ class RunTable(NamedTuple):
     @property
     def lists(self) -> dict[str, np.ndarray]:
         """Column → what it would call the run of each row, for the columns that could name runs."""
-        flat = {c: self.table[c] for c in names_of(self.table)}
-        return {c: cells.map(label_of).to_numpy(object) for c, cells in flat.items()}
+        flat = {c: self.table[c].to_numpy(object) for c in names_of(self.table)}
+        return {c: np.array([*map(label_of, cells)], object) for c, cells in flat.items()}
 
 
 def read_runs(source: Runs) -> RunTable:

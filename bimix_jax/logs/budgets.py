@@ -44,7 +44,7 @@ def on_common_budgets(
     """
     _check(align, budgets, tolerance)
     aligned, notes = _aligned(points, align, budgets, tolerance)
-    left = set(aligned[RUN])
+    left = set(pd.unique(aligned[RUN]))
     lost = [run for run in pd.unique(points[RUN]) if run not in left]
     if lost:
         notes.append(

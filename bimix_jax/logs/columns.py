@@ -92,6 +92,8 @@ def _is_tidy(table: pyarrow.Table) -> bool:
     names = table.column_names
     if len(names) < 2 or sorted({name.strip() for name in names} - {""}) != sorted(names):
         return False
+    if is_plain(table):
+        return True
     long_text = [c for c in names if types.is_large_string(table.schema.field(c).type)]
     return is_plain(table.drop_columns(long_text))
 
@@ -172,9 +174,11 @@ def _json_lines(path: Path) -> Columns:
 
 
 def _is_flat(text: bytes) -> bool:
-    """Whether every brace opens a line, so that nothing is nested; quicker than to count depths."""
-    opens = text.count(b"\n{") + text.startswith(b"{")
-    return b"[" not in text and text.count(b"{") == opens
+    """Whether every brace opens a line after one that a brace closes, so that nothing is nested;
+    quicker than to count depths.
+    """
+    before = text.split(b"{")[1:-1]
+    return b"[" not in text and all(part.endswith((b"}\n", b"}\r\n")) for part in before)
 
 
 def _arrow_json(text: bytes) -> pyarrow.Table | None:

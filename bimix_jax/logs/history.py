@@ -196,7 +196,8 @@ def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, 
     """
     if keys.run is not None and (keys.run in columns or not keys.run_elsewhere):
         return find_key(columns, keys.run, usual, "run_key", file.path)
-    there = [c for name in usual for c in columns if c.lower() == name]
+    usually = [c for c in columns if c.lower() in usual]
+    there = sorted(usually, key=lambda c: usual.index(c.lower()))
     known = [c for c in there if keys.labels & set(labels(columns[c][:1]))]
     if known or file.run in keys.labels:
         return next(iter(known), None)
@@ -212,7 +213,8 @@ def find_key(
         SweepError: if the one that was named is not there.
     """
     if given is None:
-        return next((c for name in usual for c in columns if c.lower() == name.lower()), None)
+        called = {c.lower(): c for c in reversed([*columns])}
+        return next((called[n] for name in usual if (n := name.lower()) in called), None)
     if given not in columns:
         raise SweepError(
             f"{what}: {path} has no column {given}; expected one of {listed(columns)}."

@@ -38,7 +38,8 @@ def is_long(columns: Columns) -> bool:
 
 
 def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
-    return next((c for name in usual for c in columns if c.strip().lower() == name), None)
+    called = {c.strip().lower(): c for c in reversed([*columns])}
+    return next((called[name] for name in usual if name in called), None)
 
 
 def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:

@@ -45,6 +45,8 @@ def by_both(
 
 def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray, list[str]]:
     """(rows,) the runs by their names; by their ids, which is said, where two have one name."""
+    if not called:
+        return run, []
     pairs = set(called.values())
     shared = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     several = max(Counter(known_by for _, known_by in pairs).values(), default=0) > 1

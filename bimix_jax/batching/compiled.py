@@ -102,12 +102,13 @@ class Method:
             return jnp.ones_like(sweep.loss)
         return jnp.asarray(emphasised(sweep.budget, sweep.scale, self.emphasis))
 
-    def fit(self, sweep: Chunk) -> ArrayFit:
-        """One sweep, without the leading axis, by the plain loop."""
+    def fit(self, sweep: Chunk, starts: Array) -> ArrayFit:
+        """One sweep, without the leading axis, by the plain loop from starts."""
         return fit_arrays(
             self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
             budget_scale=sweep.scale, residual=self.loss, huber=self.huber, tied=self.tied,
-            max_steps=self.max_steps, size=sweep.size, fold=sweep.fold, folds=self.folds,
+            starts=starts, max_steps=self.max_steps, size=sweep.size, fold=sweep.fold,
+            folds=self.folds,
             restraint=jnp.inf if self.restrained and not self.folds else None,
         )  # fmt: skip
 
@@ -192,21 +193,24 @@ def cores() -> int:
 def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) -> OnceCompiled:
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
-    The numbers are the most evaluations of the lean search, and the blocks of the chunk that there
-    are, from and up to. Each device has its part of a block, and none waits for another, as there
-    is nothing to exchange.
+    The numbers are the most evaluations of the lean search, or the starts (starts, exponents) of
+    the plain loop, and the blocks of the chunk that there are, from and up to. Each device has its
+    part of a block, and none waits for another, as there is nothing to exchange.
     """
 
-    def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
-        found = method.fit(sweep)
+    def one(sweep: Chunk, starts: Array) -> tuple[ArrayFit, Array, Array]:
+        found = method.fit(sweep, starts)
         return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
 
-    def every(chunk: Chunk, steps: Array, blocks: Any) -> tuple[ArrayFit, Array, Array]:
+    def every(chunk: Chunk, begin: Array, blocks: Any) -> tuple[ArrayFit, Array, Array]:
         # Measurements become single precision here, which takes less time than copies of them.
         with jax.enable_x64(method.dtype == "float64"):
-            most, begin, end = (jnp.asarray(number, int) for number in (steps, *blocks))
-            fit = functools.partial(method.fit_lean, steps=most) if lean else jax.vmap(one)
-            return in_blocks(lambda block: fit(method.typed(block)), chunk, (begin, end))
+            first, end = (jnp.asarray(number, int) for number in blocks)
+            if lean:
+                fit = functools.partial(method.fit_lean, steps=jnp.asarray(begin, int))
+            else:
+                fit = jax.vmap(functools.partial(one, starts=jnp.asarray(begin, method.dtype)))
+            return in_blocks(lambda block: fit(method.typed(block)), chunk, (first, end))
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along, everywhere = PartitionSpec(None, "sweeps"), PartitionSpec()

@@ -19,8 +19,10 @@ from bimix_jax.batching.compiled import (
 )
 from bimix_jax.batching.memory import OF_CHUNKS
 from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
+from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
+from bimix_jax.laws.law import Law
 
 FEW = 16
 """Sweeps that the plain loop has to fit go in blocks smaller by this factor."""
@@ -39,6 +41,20 @@ class _Stage(NamedTuple):
     steps: int = STEPS
     fewer: int = 1
     """blocks are smaller by this factor"""
+    starts: Any = None
+    """(starts, exponents) of a further search, of which the better ends are kept"""
+    last: bool = False
+    """whatever ends is settled"""
+
+    def begin(self, law: Law, domains: int) -> Any:
+        """What the compiled call takes: most steps, or starts."""
+        if self.lean:
+            return self.steps
+        return np.asarray(law.starts(domains) if self.starts is None else self.starts, float)
+
+    def settled(self, found: ArrayFit, settled: np.ndarray) -> np.ndarray:
+        """(sweeps, targets) whether a fit needs no further stage."""
+        return settled & ~in_doubt(found.code) | self.last
 
 
 class Part(NamedTuple):
@@ -68,11 +84,14 @@ def fit_rows(
 
     Sweeps are dealt to chunks by their padded number of points (and, where log losses can be summed
     by them, by the number of budgets that their runs share); each such shape is compiled once.
-    What a stage does not settle is dealt again.
+    What a stage does not settle is dealt again, and so is what it leaves in doubt.
     """
     found, left = None, np.arange(len(rows.count))
     for stage in _stages(rows, method, devices):
         *new, settled = _fit_stage(rows, method, devices, stage, left, progress)
+        if found is not None and stage.starts is not None:
+            old = jax.tree.map(lambda leaf, at=left: leaf[at], found)
+            new = chosen(is_better(old[0], new[0]), old, new)
         found = new if found is None else jax.tree.map(
             lambda old, better, at=left: replaced(old, at, better), found, new
         )  # fmt: skip
@@ -84,10 +103,13 @@ def fit_rows(
 
 
 def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
-    if not method.lean(len(rows.domains)):
-        return [_Stage(lean=False)]
-    quick = [_Stage(True, QUICK_STEPS)] if has_large_chunks(devices) else []
-    return [*quick, _Stage(True), _Stage(False, fewer=FEW)]
+    domains = len(rows.domains)
+    lean = [_Stage(True)] if method.lean(domains) else []
+    quick = [_Stage(True, QUICK_STEPS)] if lean and has_large_chunks(devices) else []
+    stages = [*quick, *lean, _Stage(False, fewer=FEW if lean else 1)]
+    further = other_starts(method.law, method.tied, domains)
+    stages += [stages[-1]._replace(starts=starts) for starts in further]
+    return [*stages[:-1], stages[-1]._replace(last=True)]
 
 
 def parts_of(
@@ -115,6 +137,7 @@ def _fit_stage(
 ) -> Any:  # fmt: skip
     """Fits, errors and whether they are settled, of some sweeps in their order."""
     parts = parts_of(rows, sweeps, method, devices, stage.lean, stage.fewer)
+    begin = stage.begin(method.law, len(rows.domains))
     # Not in the threads, each of which would make and compile a function of its own.
     calls = {
         levels: compiled_chunk(dataclasses.replace(method, levels=levels), devices, stage.lean)
@@ -131,12 +154,13 @@ def _fit_stage(
         # A context of its own, since a thread does not inherit this setting.
         with jax.enable_x64(True):
             call = calls[part.bucket.levels]
-            found = jax.tree.map(cut, call(chunk, stage.steps, part.blocks(first)))
+            fits, errors, ended = jax.tree.map(cut, call(chunk, begin, part.blocks(first)))
+        settled = stage.settled(fits, ended)
         # Whoever has results has read the chunk.
         OF_CHUNKS.give(lent)
         if progress is not None:
-            progress(int(found[-1].all(axis=1).sum()))
-        return found
+            progress(int(settled.all(axis=1).sum()))
+        return fits, errors, settled
 
     found = list(_threads(_workers(devices)).map(one, parts))
     done = np.concatenate([part.sweeps for part in parts])

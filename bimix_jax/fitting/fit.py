@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
+from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
@@ -95,8 +96,8 @@ def fit(
     typed = [None if given is None else np.asarray(given, dtype) for given in numbers]
     with jax.enable_x64(dtype == "float64"):
         run = compiled(law, loss, huber, names, optimizer, max_steps, folds)
-        result = run(*typed, own, fold)
-        result = jax.tree.map(np.asarray, result)
+        search = functools.partial(run, *typed, own, fold)
+        result = _searched(search, law, names, len(sweep.domains), dtype)
     used = np.asarray(weights, dtype) > 0
     notes = (
         *sweep.notes, *notes,
@@ -108,6 +109,23 @@ def fit(
     )  # fmt: skip
     fitted = called(named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis))
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
+
+
+def _searched(
+    search: Callable[[np.ndarray], ArrayFit], law: Law, tied: tuple[str, ...], domains: int,
+    dtype: str,
+) -> ArrayFit:  # fmt: skip
+    """What is found from the law's starts, and from further ones where an end is in doubt."""
+
+    def found(starts: ArrayLike) -> ArrayFit:
+        return jax.tree.map(np.asarray, search(np.asarray(starts, dtype)))
+
+    best = found(law.starts(domains))
+    for starts in other_starts(law, tied, domains):
+        if in_doubt(best.code).any():
+            other = found(starts)
+            best = chosen(is_better(best, other), best, other)
+    return best
 
 
 @functools.lru_cache(maxsize=64)
@@ -124,12 +142,12 @@ def compiled(
 
     def run(
         mixture: Any, budget: Any, loss: Any, weight: Any, scale: Any, restraint: Any, size: Any,
-        own: Any, fold: Any,
+        own: Any, fold: Any, starts: Any,
     ) -> ArrayFit:  # fmt: skip
         return fit_arrays(
             law, mixture, budget, loss, weight, own=own, budget_scale=scale, residual=residual,
             huber=huber, tied=tied, optimizer=optimizer, max_steps=max_steps, restraint=restraint,
-            fold=fold, folds=folds, size=size,
+            fold=fold, folds=folds, size=size, starts=starts,
         )  # fmt: skip
 
     return jit(run)

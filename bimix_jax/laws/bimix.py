@@ -49,6 +49,13 @@ class BiMix(Law):
         """Slow and fast saturation in budget, a factor of 3 apart; α is found from anywhere."""
         return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
+    def further_starts(self, domains: int) -> Any:
+        """Steep in budget, where losses over decades lie, and in the own proportion."""
+        return [
+            [(0.1, 1.8), (1.0, 4.5), (0.3, 7.0), (0.3, 9.5)],
+            [(2.0, 3.0), (0.03, 5.5), (2.0, 9.0), (1.0, 0.05)],
+        ]
+
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(log of the own proportion, log of the budget); −∞ where the proportion is 0."""
         return log(own @ mixture), log(budget)

@@ -68,6 +68,14 @@ class Law(abc.ABC):
     def starts(self, domains: int) -> Any:
         """Exponents to start the search from, (starts, exponents)."""
 
+    def further_starts(self, domains: int) -> Any:
+        """(searches, starts, exponents) for fits that end on a bound or open; none by default.
+
+        Such a fit is searched once more from each of these, as many starts as `starts` gives, and
+        the best end is kept.
+        """
+        return ()
+
     @abc.abstractmethod
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """What the basis needs of one point, computed once before the search (logarithms, mostly).

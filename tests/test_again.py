@@ -1,0 +1,83 @@
+"""Fits that end on a bound or open are searched again, so that the best end is the one told."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bimix_jax as bx
+from bimix_jax import Code
+from bimix_jax.fitting.again import other_starts
+
+SHARES = np.repeat([0.2, 0.3, 0.45, 0.6], 4)
+
+
+def sweep_of(budgets, web, code):
+    """Four mixtures of two domains at four budgets."""
+    return bx.read_sweep(
+        pd.DataFrame(
+            {
+                "run": np.repeat([f"m{i}" for i in range(4)], 4),
+                "tokens": np.tile(budgets, 4) * 1e9,
+                "r_web": SHARES, "r_code": 1 - SHARES, "loss_web": web, "loss_code": code,
+            }
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def steep():
+    """Losses over twenty decades, of which slow powers of the budget see the first one only."""
+    budgets = np.geomspace(1e-5, 1, 4)
+    late = np.tile(budgets, 4)
+    return sweep_of(budgets, SHARES**-0.5 * (late**-4.0 + 1), (1 - SHARES) ** -0.3 * (late**-6 + 9))
+
+
+@pytest.fixture(scope="module")
+def bent():
+    """Losses that rise where slow powers look, while a fast one explains the first budget."""
+    losses = np.tile([1.038, 1.0, 1.005, 1.045], 4)
+    return sweep_of(np.array([0.67, 0.76, 0.87, 1.0]), losses, 2 * losses)
+
+
+@pytest.fixture(scope="module")
+def fits(steep, bent):
+    return bx.fit_many({"steep": steep, "bent": bent})
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_losses_over_decades_are_fitted(steep, fits, one_by_one):
+    found = bx.fit(steep) if one_by_one else fits["steep"]
+    np.testing.assert_array_equal(found.code, Code.CONVERGED)
+    np.testing.assert_allclose(found.coefficients.exponents, [[0.5, 4], [0.3, 6]], rtol=1e-6)
+    assert np.all(found.sum_of_squares < 1e-12)
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_an_amplitude_of_zero_is_not_the_end_where_a_fast_power_is_better(bent, fits, one_by_one):
+    found = bx.fit(bent) if one_by_one else fits["bent"]
+    budget, loss = bent.budget / bent.budget.max(), bent.loss[:, 0]
+    columns = np.stack([budget**-10.0, np.ones_like(budget)], axis=1) / loss[:, None]
+    amplitudes, (least,), *_ = np.linalg.lstsq(columns, np.ones_like(loss))
+    assert np.all(amplitudes > 0)
+    assert least < 0.95 * np.sum((loss.mean() / loss - 1) ** 2)
+    np.testing.assert_array_equal(found.code, Code.BOUNDARY)
+    np.testing.assert_allclose(found.sum_of_squares, least, rtol=1e-6)
+    np.testing.assert_allclose(found.coefficients.exponents[:, 1], 10)
+
+
+def test_what_data_leave_open_stays_open(bent):
+    once = bent.budget == bent.budget.max()
+    found = bx.fit(bent.take(np.flatnonzero(once)))
+    np.testing.assert_array_equal(found.code, Code.UNIDENTIFIED)
+    assert found.table()["beta"].isna().all()
+
+
+def test_further_searches_have_as_many_starts_and_lie_within_bounds():
+    law = bx.BiMix()
+    lower, upper = np.transpose(law.bounds(2))
+    for starts in other_starts(law, (), 2):
+        assert np.shape(starts) == np.shape(law.starts(2))
+        assert np.all((lower <= starts) & (starts <= upper))
+    assert len(other_starts(law, (), 2)) > 0
+    assert not other_starts(law, ("beta",), 2)
+    assert not other_starts(bx.LogLinear(), (), 2)

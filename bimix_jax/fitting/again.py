@@ -19,7 +19,7 @@ def other_starts(law: Law, tied: tuple[str, ...], domains: int) -> Any:
     return () if law.ties(tied) else law.further_starts(domains)
 
 
-def in_doubt(code: np.ndarray) -> np.ndarray:
+def in_doubt(code: Any) -> np.ndarray:
     """Whether a fit with such a code is searched again."""
     return np.isin(code, IN_DOUBT)
 

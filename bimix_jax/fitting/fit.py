@@ -114,7 +114,7 @@ def fit(
 def _searched(
     search: Callable[[np.ndarray], ArrayFit], law: Law, tied: tuple[str, ...], domains: int,
     dtype: str,
-) -> ArrayFit:  # fmt: skip
+) -> Any:  # fmt: skip
     """What is found from the law's starts, and from further ones where an end is in doubt."""
 
     def found(starts: ArrayLike) -> ArrayFit:

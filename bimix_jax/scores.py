@@ -99,12 +99,14 @@ def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     """Targets within 0 to 1, or 0 to 100, that rise along most runs."""
     columns = [sweep.targets.index(t) for t in targets]
-    loss = sweep.loss[:, columns]
     order = np.lexsort((sweep.budget, sweep.run))
     begins = np.flatnonzero(np.append(True, sweep.run[order][1:] != sweep.run[order][:-1]))
-    curves = np.split(loss[order], begins[1:])
-    if not _may_rise(curves).any():
+    ends = np.append(begins[1:], len(order)) - 1
+    several = ends > begins
+    first, last = (sweep.loss[order[at[several]]][:, columns] for at in (begins, ends))
+    if not _may_rise(first, last).any():
         return {}
+    curves = np.split(sweep.loss[order][:, columns], begins[1:])
     found = {}
     for i, target in enumerate(targets):
         runs = [values for curve in curves if len(values := _there(curve[:, i])) > 1]
@@ -117,10 +119,13 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _may_rise(curves: Sequence[np.ndarray]) -> np.ndarray:
-    """(targets,) bool: false where half of the runs surely end below their begin."""
-    falls = [curve[-1] <= curve[0] for curve in curves if len(curve) > 1]  # not where one is nan
-    return 2 * np.sum(falls, axis=0) < len(falls) if falls else np.zeros(1, bool)
+def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """(targets,) bool: false where half of the runs surely end below their begin.
+
+    Both are losses, (runs, targets).
+    """
+    falls = last <= first  # not where one is nan
+    return 2 * np.sum(falls, axis=0) < len(falls)
 
 
 def _there(values: np.ndarray) -> np.ndarray:
@@ -139,7 +144,7 @@ def _rising(runs: Sequence[np.ndarray]) -> int:
     trend = np.empty(len(runs))
     for count in np.unique(counts):
         alike = np.flatnonzero(counts == count)
-        trend[alike] = _trend(np.array([runs[i] for i in alike]))
+        trend[alike] = _trend(np.array([runs[int(i)] for i in alike]))
     rising = int(np.sum((trend > 0) & (rise > 0)))
     spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
     clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread

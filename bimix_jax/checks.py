@@ -363,8 +363,8 @@ def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[st
 
     Nearly in its letters or, where no target is a domain at all, as words of the target's name.
 
-    >>> near_misses(["web", "python"], ["web", "pyhton"])
-    [('pyhton', 'python')]
+    >>> near_misses(["web", "python"], ["web", "pythn"])
+    [('pythn', 'python')]
     """
     without = [domain for domain in domains if domain not in targets]
     strangers = [target for target in targets if target not in domains]

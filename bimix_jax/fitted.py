@@ -153,7 +153,7 @@ class Fit:
         if not lost.any():
             return
         row, column = np.argwhere(lost)[0]
-        where = f"mixtures[{row if labels is None else labels[row]!r}]"
+        where = f"mixtures: row {row}" if labels is None else f"mixture {labels[row]}"
         shares = ", ".join(f"{d} {r:g}" for d, r in zip(self.domains, mixture[row], strict=True))
         others = f" ({int(lost.sum())} losses in all)" if lost.sum() > 1 else ""
         raise ValueError(

@@ -436,7 +436,7 @@ def test_bad_usage_is_told_and_leaves_nothing(refuse, out, arguments, words):
         (["fit", "wrong.csv", "-o", "fit.json", "--plot", "c.png"], ["r_web", "row 5", "-0.5"]),
         (["fit", "wrong.csv", "-o", "fit.json"], ["2 problems", "loss_code", "row 8"]),
         (["fit", "nowhere.csv", "-o", "fit.json"], ["nowhere.csv does not exist"]),
-        (["predict", "truncated.json", "mixture.json", "-o", "l.csv"], ["not a complete JSON"]),
+        (["predict", "truncated.json", "mixture.json", "-o", "l.csv"], ["not complete JSON"]),
         (["fit", "sweep.csv", "-o", "fit.json", "--plot", "c.xyz"], ["c.xyz", ".png"]),
     ],
 )

@@ -470,8 +470,8 @@ def test_the_gauge_can_be_that_of_a_larger_sweep(noisy, fitted_noisy):
         rtol=1e-6,
     )
     for i, target in enumerate(DOMAINS):
-        alone = fitted_noisy.predict(np.eye(3)[i], budget=4 * 6.4e9)
-        assert larger.table().loc[target, "A"] == pytest.approx(alone[target], rel=1e-7)
+        alone = fitted_noisy.predict_points(np.eye(3)[[i]], 4 * 6.4e9)[0, i]
+        assert larger.table().loc[target, "A"] == pytest.approx(alone, rel=1e-7)
 
 
 def test_weights_of_all_targets_are_in_the_order_of_the_sweep(noisy):

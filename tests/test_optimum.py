@@ -42,7 +42,9 @@ def failed():
 
 
 def mean_loss(fitted, mixture, weights=(1, 1, 1), budget=None):
-    losses = fitted.predict(mixture, budget)[list(DOMAINS)].to_numpy()
+    shares = np.array([[mixture[domain] for domain in fitted.domains]])
+    (losses,) = fitted.predict_points(shares, fitted.check_budget(budget))
+    losses = losses[[fitted.targets.index(target) for target in DOMAINS]]
     counted = np.asarray(weights) > 0
     return np.average(losses[counted], weights=np.asarray(weights, float)[counted])
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NOTHING = 1e-6
 """A share this small is none."""
+FELT = 1e-9
+"""Least slope by a share, of the steepest of the target; below is what keeps a law finite."""
 
 
 def refuse_unmeasured(decision: "Decision", mixture: np.ndarray | None = None) -> None:
@@ -61,7 +63,8 @@ def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarr
         return own[needed].any(axis=0)
     with jax.enable_x64(True):
         slopes = np.asarray(_slopes(fitted.law, fitted.coefficients, np.asarray(budget)))
-    return np.any(slopes[needed] != 0, axis=0)
+    steepest = np.abs(slopes).max(axis=1, keepdims=True)
+    return np.any((np.abs(slopes) > FELT * steepest)[needed], axis=0)
 
 
 @functools.partial(jit, static_argnums=0)

@@ -213,7 +213,10 @@ def _nested(entry: str, value: Any) -> Any:
         return [_nested(entry, each) for each in value]
     if isinstance(value, str) and value in NOT_FINITE:
         return NOT_FINITE[value]
-    return float(_is(entry, value, int, float))
+    number = float(_is(entry, value, int, float))
+    if not math.isfinite(number):  # 1e999, which only its name may stand for
+        raise ValueError(f"entry {entry} holds a number beyond the range of floats")
+    return number
 
 
 def _is(entry: str, value: Any, *kinds: type) -> Any:

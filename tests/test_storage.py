@@ -194,6 +194,15 @@ def test_an_entry_that_stands_twice_is_refused(saved):
         bx.load_fit(saved)
 
 
+def test_a_number_beyond_the_range_of_floats_is_no_infinity(saved):
+    document = json.loads(saved.read_text())
+    del document["digest"]
+    text = json.dumps(document).replace('"restraint": 0.0', '"restraint": 1e999', 1)
+    saved.write_text(text)
+    with pytest.raises(ValueError, match="restraint holds a number beyond the range"):
+        bx.load_fit(saved)
+
+
 def test_layout_does_not_matter_to_the_digest(saved, fitted):
     saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
     assert_equal(bx.load_fit(saved), fitted)

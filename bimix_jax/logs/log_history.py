@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
+from bimix_jax.checks import SweepError
 from bimix_jax.nested import parse_json
 
 BEGIN = re.compile(rb'"log_history"\s*:\s*\[')
@@ -47,7 +48,12 @@ def log_history(text: bytes, where: str = "The text") -> LogHistory:
     (['step', 'loss'], [0, 1, 0], [0, 0, 1], [1.0, 3.5, 2.0])
     """
     found = _of_numbers(text)
-    return _of_anything(parse_json(text, where)) if found is None else found
+    if found is not None:
+        return found
+    try:
+        return _of_anything(parse_json(text, where))
+    except OverflowError as error:
+        raise SweepError(f"{where} holds a number beyond the range of floats: {error}.") from error
 
 
 def _of_anything(state: Any) -> LogHistory:

@@ -12,6 +12,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MISSING = {"", "nan", "NaN", "NA", "null", "None", "N/A", "n/a", "NULL", "<NA>", "#N/A"}
 """Cells that a table of numbers calls missing."""
 SUFFIXES = {"K": 1e3, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+BLANKS = " \t\xa0"
 DOMAINS = ("web", "code", "books")
 Content = Any
 """{(run, budget): ({domain: share}, {target: loss})} for sweeps, else plain values"""
@@ -52,7 +53,7 @@ def rows_of_csv(data: bytes) -> list[dict[str, str]]:
     text = text_of(data)
     try:
         rows = [
-            [c.strip() for c in row]
+            [c.strip(BLANKS) for c in row]
             for row in csv.reader(io.StringIO(text, newline=""), strict=True)
         ]
     except csv.Error as error:

@@ -87,3 +87,9 @@ def test_every_json_number_is_read_by_arrow(cell):
 def test_no_log_is_told_from_damage(text):
     with pytest.raises(LookupError):
         log_history(text.encode())
+
+
+def test_a_number_beyond_the_range_of_floats_is_named():
+    text = '{"log_history": [{"step": "x", "loss": ' + "9" * 400 + "}]}"
+    with pytest.raises(ValueError, match=r"state\.json holds a number beyond the range of floats"):
+        log_history(text.encode(), "state.json")

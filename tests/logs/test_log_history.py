@@ -90,6 +90,6 @@ def test_no_log_is_told_from_damage(text):
 
 
 def test_a_number_beyond_the_range_of_floats_is_named():
-    text = '{"log_history": [{"step": "x", "loss": ' + "9" * 400 + "}]}"
+    text = '{"log_history": [{"step": 1, "loss": ' + "9" * 400 + "}]}"
     with pytest.raises(ValueError, match=r"state\.json holds a number beyond the range of floats"):
         log_history(text.encode(), "state.json")

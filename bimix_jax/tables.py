@@ -261,7 +261,25 @@ def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
         rows = f"{blank.sum()} rows" if blank.sum() > 1 else "1 row"
         add_notes(table, [f"{rows} without any cell left out."])
         table = table[~blank]
-    return table.drop(columns=spare)
+    table = table.drop(columns=spare)
+    nameless = [
+        c for c in names_of(table) if c.startswith(UNNAMED) and _holds_unread_numbers(table[c])
+    ]
+    if nameless:
+        places = listed(int(c.removeprefix(UNNAMED)) + 1 for c in nameless)
+        add_notes(
+            table, [f"Columns without a name were not read: the columns {places}; name them."]
+        )
+    return table
+
+
+def _holds_unread_numbers(column: pd.Series) -> bool:
+    """Whether a column holds numbers other than those of an index that was written along."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    if np.isnan(numbers).any() or not len(numbers):
+        return False
+    is_an_index = column.name == f"{UNNAMED}0" and np.all(numbers % 1 == 0)
+    return not is_an_index
 
 
 def name_of(source: Source) -> str:

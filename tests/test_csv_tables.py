@@ -159,6 +159,12 @@ def test_the_last_row_of_a_file_that_was_cut_is_filled_up(tmp_path):
     assert table.index.tolist() == [0, 2]
 
 
+def test_columns_of_numbers_without_a_name_are_said_and_an_index_is_not(tmp_path):
+    table = read(tmp_path, ",run,x,,y\n0,a,1,4.5,2\n1,b,3,5.5,4\n")
+    assert notes_of(table) == ["Columns without a name were not read: the columns 4; name them."]
+    assert notes_of(read(tmp_path, ",run\n7,a\n8,b\n")) == []
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_what_separates_cells_is_told_by_the_header(tmp_path, separator):
     text = "run;x,y;z\n1,5;2;3\n2,5;4;5\n".replace(";", separator)

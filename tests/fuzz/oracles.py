@@ -33,6 +33,8 @@ def number(cell: str) -> float:
 
 def amount(cell: str) -> float:
     """A number, or one with a suffix such as 1.2B."""
+    if re.fullmatch(r"\d{1,3}(_\d{3})+", cell):
+        cell = cell.replace("_", "")
     size = SUFFIXES.get(cell[-1:])
     return number(cell) if size is None else number(cell[:-1]) * size
 

@@ -33,8 +33,8 @@ def number(cell: str) -> float:
 
 def amount(cell: str) -> float:
     """A number, or one with a suffix such as 1.2B."""
-    if re.fullmatch(r"\d{1,3}(_\d{3})+", cell):
-        cell = cell.replace("_", "")
+    if re.fullmatch(r"\d{1,3}([_ ]\d{3})+", cell):
+        cell = re.sub("[_ ]", "", cell)
     size = SUFFIXES.get(cell[-1:])
     return number(cell) if size is None else number(cell[:-1]) * size
 
@@ -61,8 +61,9 @@ def rows_of_csv(data: bytes) -> list[dict[str, str]]:
     except csv.Error as error:
         raise Doubt("csv") from error
     rows = [row for row in rows if any(row)]
-    if not rows or any(len(row) != len(rows[0]) for row in rows) or "" in rows[0]:
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise Doubt("ragged")
+    rows[0] = [name or f"nameless {i}" for i, name in enumerate(rows[0])]
     if len(set(rows[0])) < len(rows[0]):
         raise Doubt("twice")
     return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
@@ -127,7 +128,7 @@ def sweep_of(rows: list[dict[str, str]]) -> Content:
         if not abs(total - 1) <= 0.02 or min(mixture.values()) < 0:
             raise Doubt("shares")
         loss = {c[5:]: number(row[c]) for c in losses}
-        key = row["run"], number(row["tokens"])
+        key = row["run"], amount(row["tokens"])
         if key in content or any(value <= 0 for value in loss.values()):
             raise Doubt("point")
         content[key] = {d: share / total for d, share in mixture.items()}, loss

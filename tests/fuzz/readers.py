@@ -280,6 +280,10 @@ def _without_stamps(document: Any) -> Any:
     if not isinstance(document, dict):
         raise Doubt("document")
     left_out = ("digest", "version", "format")
+    for row in document.get("fits", []) if isinstance(document.get("fits"), list) else []:
+        if isinstance(row, dict):  # what the first format had not
+            row.setdefault("restraint", 0.0)
+            row.setdefault("agreement", 1.0)
     return {k: v for k, v in document.items() if k not in left_out and v not in ([], {}, None)}
 
 

@@ -68,11 +68,23 @@ def read_csv(path: str) -> CsvTable:
     usual = "\t" if re.search(r"\.tsv(\.gz)?$", path, re.I) else ","
     tried = [stated[1].decode()] if stated else _separators_of(_first_record(text), usual)
     separator, cells, rows = _by_one_of(tried, text)
+    notes += _note_of_a_cut(text, separator, cells.num_columns)
     if separator != usual:
         notes.append(f"The cells of the file are separated by {SEPARATORS[separator]}.")
     columns = [_whole(column) for column in cells.columns]
     header = [column[0].as_py() or "" for column in columns]
     return CsvTable([column[1:] for column in columns], header, rows[1:] - 1, notes)
+
+
+def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
+    """A note if the last row is shorter than the header, as that of a file that was cut."""
+    last = text.rstrip(b"\r\n").rpartition(b"\n")[2]
+    cells = last.count(separator.encode()) + 1
+    if QUOTE in last or cells >= columns or not last.strip():
+        return []
+    return [
+        f"The last row has {cells} of {columns} cells; the others are empty: is the file whole?"
+    ]
 
 
 def _whole(column: pyarrow.ChunkedArray) -> pyarrow.Array:

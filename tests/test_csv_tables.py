@@ -157,6 +157,7 @@ def test_the_last_row_of_a_file_that_was_cut_is_filled_up(tmp_path):
     table = read(tmp_path, "run,x,y\na,1,2\n\nb,3")
     assert table.isna().to_numpy().tolist() == [[False] * 3, [False, False, True]]
     assert table.index.tolist() == [0, 2]
+    assert any("The last row has 2 of 3 cells" in note for note in notes_of(table))
 
 
 def test_columns_of_numbers_without_a_name_are_said_and_an_index_is_not(tmp_path):

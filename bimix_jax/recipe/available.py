@@ -1,10 +1,12 @@
 """What there is of every domain: the table beside the sweep."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.kept import notes_of
 from bimix_jax.names import check_names
 from bimix_jax.quantities import number_of
 from bimix_jax.tables import listed, read_table
@@ -33,6 +35,8 @@ def read_available(
     """
     name = "available" if isinstance(source, pd.DataFrame) else str(source)
     table = read_table(source)
+    for note in notes_of(table):
+        warnings.warn(f"{name}: {note}", stacklevel=2)
     if "domain" not in table or TOKENS not in table:
         raise ValueError(
             f"{name}: found the columns {listed(table.columns)}; expected domain, tokens and, if "

@@ -307,3 +307,10 @@ def test_repetition_that_nothing_limits_is_said(fitted):
     asked = bx.Constraints(available=few, epochs=1e9)
     held = bx.make_recipe(bx.optimize_mixture(fitted, constraints=asked), fitted, few)
     assert not any("repetition" in note for note in held.notes)
+
+
+def test_a_table_of_what_exists_that_was_cut_is_said(tmp_path):
+    path = tmp_path / "there.csv"
+    path.write_text("domain,tokens,documents\nlaw,3e9,10\nprose,1.")
+    with pytest.warns(UserWarning, match=r"there\.csv: The last row has 2 of 3 cells"):
+        bx.read_available(path)

@@ -65,7 +65,7 @@ def test_losses_are_those_the_fit_predicts(fitted, best):
     np.testing.assert_allclose(best.losses, fitted.predict(best.mixture), rtol=1e-12)
     np.testing.assert_allclose(best.reference, 1 / 3)
     np.testing.assert_allclose(best.reference_losses, fitted.predict([1 / 3] * 3), rtol=1e-12)
-    assert best.reference_objective == pytest.approx(mean_loss(fitted, [1 / 3] * 3))
+    assert best.reference_objective == pytest.approx(mean_loss(fitted, best.reference))
     assert best.budget == 6.4e9
     assert best.unit == "tokens"
 

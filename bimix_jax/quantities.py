@@ -12,6 +12,7 @@ WRITTEN = re.compile(
     r"(?:e[+-]?\d+)?",
     re.I | re.ASCII,
 )
+SUFFIXES = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
 SUFFIX = re.compile(r"\s*([kmbgt%]?)", re.I)
 
 
@@ -63,6 +64,44 @@ def numbers_of(
         for value in each.flat
     ]
     return np.array(found, float).reshape(each.shape)
+
+
+def quantity_text(value: float) -> str:
+    """A number to 4 significant digits as people write it, with K, M, B and T from 10,000 on.
+
+    >>> [quantity_text(value) for value in (573_440, 2_949_120, 4e11, 1200, 0.05)]
+    ['573.4K', '2.949M', '400B', '1200', '0.05']
+    """
+    rounded = float(f"{value:.4g}")
+    for suffix, power in SUFFIXES.items():
+        if power <= abs(rounded) < 1000 * power and abs(rounded) >= 1e4:
+            return f"{rounded / power:.4g}{suffix}"
+    return f"{rounded:.4g}"
+
+
+def number_text(value: float) -> str:
+    """A number with 4 significant digits, as a power of ten where it is very large or small.
+
+    >>> [number_text(value) for value in (3.45219, 28.2378, 0.0783, 0.0, 3.2e9, 1.65e-11)]
+    ['3.452', '28.24', '0.07830', '0', '3.200e+09', '1.650e-11']
+    """
+    size = abs(float(f"{value:.3e}"))
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    if not 1e-4 <= size < 1e5:
+        return f"{value:.3e}"
+    return f"{value:.{max(0, 3 - math.floor(math.log10(size)))}f}"
+
+
+def share_text(share: float) -> str:
+    """A share with 4 decimals; those below are 0 in fact or so small that nobody can train them.
+
+    >>> share_text(0.25), share_text(1.65e-11), share_text(0.0)
+    ('0.2500', '<0.0001', '0')
+    """
+    if share == 0:
+        return "0"
+    return "<0.0001" if 0 < share < 1e-4 else f"{share:.4f}"
 
 
 def _plain(value: Any) -> float | None:

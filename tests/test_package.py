@@ -17,7 +17,8 @@ bimix_jax.fit_arrays
 at_core = sorted(sys.modules)
 import matplotlib
 backend = repr(dict.__getitem__(matplotlib.rcParams, "backend"))
-bimix_jax.plots.Figure().savefig(sys.argv[1])
+from matplotlib.figure import Figure
+bimix_jax.plots.save_figure(Figure(), sys.argv[1])
 kept = backend == repr(dict.__getitem__(matplotlib.rcParams, "backend"))
 print(json.dumps([at_import, at_core, sorted(sys.modules), kept]))
 """

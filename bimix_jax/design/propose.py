@@ -56,6 +56,13 @@ class Proposal:
         """One row a run: its proportions, then regret_left and regret_random (nats)."""
         return self.mixtures.assign(regret_left=self.regret_left, regret_random=self.regret_random)
 
+    def first_of(self) -> pd.Series:
+        """By run, the first run of the same mixture: itself, unless it repeats one above it."""
+        shares = [row.tobytes() for row in self.mixtures.to_numpy()]
+        names = self.mixtures.index
+        first = [names[shares.index(row)] for row in shares]
+        return pd.Series(first, index=names, name="first of its mixture", dtype=object)
+
     def document(self) -> dict[str, Any]:
         """Everything as nested dictionaries, for JSON."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -99,10 +99,10 @@ class Certainty:
     def shown_probability(self) -> str:
         """The probability as it is quoted, never as 0 or 1."""
         if self.probability > 0.995:
-            return "above .99"
+            return "above 0.99"
         if self.probability < 0.005:
-            return "below .01"
-        return f"{self.probability:.2f}".lstrip("0")
+            return "below 0.01"
+        return f"{self.probability:.2f}"
 
     def document(self) -> dict[str, Any]:
         """Everything but the resamples as nested dictionaries, for JSON."""

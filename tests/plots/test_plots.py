@@ -10,6 +10,7 @@ from PIL import Image
 
 import bimix_jax as bx
 from bimix_jax import plots
+from bimix_jax.plots.curves import BUDGETS_SHOWN, RUNS_SHOWN
 from tests.fits import (
     BUDGETS,
     DOMAINS,
@@ -76,7 +77,7 @@ def test_curves_pass_through_the_points_of_a_true_law(fitted, sweep, tmp_path):
     figure = plots.plot_curves(fitted, sweep)
     assert titles(figure) == list(DOMAINS)
     for axes in panels(figure):
-        assert len(drawn(axes, "o")) == len(curves(axes)) == plots.RUNS_SHOWN
+        assert len(drawn(axes, "o")) == len(curves(axes)) == RUNS_SHOWN
         for line, curve in zip(drawn(axes, "o"), curves(axes), strict=True):
             assert len(line.get_xydata()) == BUDGETS
             np.testing.assert_allclose(curve[[0, -1]], line.get_xydata()[[0, -1]], rtol=1e-6)
@@ -108,7 +109,7 @@ def test_a_run_without_a_measured_loss_is_not_drawn():
     sweep = bx.read_sweep(table)
     web, code, _ = panels(plots.plot_curves(bx.fit(sweep), sweep))
     assert len(drawn(web, "o")) == len(curves(web)) == 2
-    assert len(drawn(code, "o")) == plots.RUNS_SHOWN
+    assert len(drawn(code, "o")) == RUNS_SHOWN
 
 
 def test_more_targets_than_panels_in_a_row(embedded, tmp_path):
@@ -127,9 +128,9 @@ def test_proportions_show_every_run_at_four_budgets(fitted, sweep, tmp_path):
     figure = plots.plot_proportions(fitted, sweep)
     assert titles(figure) == list(DOMAINS)
     for i, axes in enumerate(panels(figure)):
-        assert len(curves(axes)) == plots.BUDGETS_SHOWN
+        assert len(curves(axes)) == BUDGETS_SHOWN
         shares = [line.get_xdata() for line in drawn(axes, "o")]
-        np.testing.assert_allclose(shares, [sweep.mixture[::BUDGETS, i]] * plots.BUDGETS_SHOWN)
+        np.testing.assert_allclose(shares, [sweep.mixture[::BUDGETS, i]] * BUDGETS_SHOWN)
         for curve in curves(axes):
             assert np.all(np.diff(curve[:, 1]) < 0)
             low, high = sweep.mixture[:, i].min(), sweep.mixture[:, i].max()
@@ -170,11 +171,11 @@ def test_targets_that_are_no_domain_have_points_but_no_curve_of_their_own(tmp_pa
     against = plots.plot_proportions(fitted, sweep)
     assert titles(against) == ["web", "exam"]
     web, exam = panels(against)
-    assert len(curves(web)) == plots.BUDGETS_SHOWN
+    assert len(curves(web)) == BUDGETS_SHOWN
     assert curves(exam) == []
-    assert len(points(exam)) == RUNS * plots.BUDGETS_SHOWN
+    assert len(points(exam)) == RUNS * BUDGETS_SHOWN
     over_budget = plots.plot_curves(fitted, sweep)
-    assert len(curves(panels(over_budget)[1])) == plots.RUNS_SHOWN
+    assert len(curves(panels(over_budget)[1])) == RUNS_SHOWN
     mixture = plots.plot_mixture(bx.optimize_mixture(fitted))
     shares, losses = mixture.axes
     assert [t.get_text() for t in shares.get_yticklabels()] == ["books", "code", "web"]
@@ -195,7 +196,9 @@ def test_predicted_shows_every_point_and_the_error(sweep, tmp_path):
         np.testing.assert_array_equal(offsets[:, 0], evaluation.measured[:, i])
         np.testing.assert_array_equal(offsets[:, 1], evaluation.predicted[:, i])
     table = evaluation.table()
-    assert titles(figure) == [f"{d}  {100 * table.loc[d, 'mre']:.2f} %" for d in DOMAINS]
+    assert titles(figure) == [
+        f"{d} {100 * table.loc[d, 'mre']:.2f}\N{NO-BREAK SPACE}%" for d in DOMAINS
+    ]
     assert renders(figure, tmp_path)
 
 
@@ -215,7 +218,7 @@ def test_mixture_shows_both_mixtures_and_the_changes(fitted, tmp_path):
     np.testing.assert_array_equal(beside, best.reference[order])
     change = (best.losses - best.reference_losses)[order]
     np.testing.assert_allclose([bar.get_width() for bar in losses.patches], change)
-    assert "uniform" in [text.get_text() for text in shares.get_legend().get_texts()]
+    assert "uniform" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"{best.objective:.4f}" in figure.get_suptitle()
     assert renders(figure, tmp_path)
 

@@ -1,0 +1,19 @@
+"""Pictures of fits, evaluations, optima, decisions and entropies, all in one style.
+
+They are matplotlib figures that touch no global state; `save_figure` writes one.
+"""
+
+from bimix_jax.plots.curves import plot_curves as plot_curves
+from bimix_jax.plots.curves import plot_proportions as plot_proportions
+from bimix_jax.plots.decisions import plot_path as plot_path
+from bimix_jax.plots.decisions import plot_sensitivity as plot_sensitivity
+from bimix_jax.plots.decisions import plot_tradeoff as plot_tradeoff
+from bimix_jax.plots.entropies import plot_entropies as plot_entropies
+from bimix_jax.plots.judging import SPLIT_TITLES as SPLIT_TITLES
+from bimix_jax.plots.judging import plot_comparison as plot_comparison
+from bimix_jax.plots.judging import plot_predicted as plot_predicted
+from bimix_jax.plots.mixture import plot_certainty as plot_certainty
+from bimix_jax.plots.mixture import plot_mixture as plot_mixture
+from bimix_jax.plots.proposal import plot_proposal as plot_proposal
+from bimix_jax.plots.style import check_picture as check_picture
+from bimix_jax.plots.style import save_figure as save_figure

@@ -1,0 +1,197 @@
+"""Pictures of what a decision costs: along the budget, between groups, and by the point."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from bimix_jax.plots.style import (
+    FAINT,
+    RECOMMENDED,
+    SIZE,
+    WORSE,
+    bare,
+    ends_of,
+    handles_of,
+    headed,
+    height_of,
+    label_ends,
+    legend_below,
+    log_axis,
+    name_colors,
+    width_of,
+    wrapped,
+)
+from bimix_jax.printable import picture_text, picture_texts
+from bimix_jax.quantities import quantity_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bimix_jax.mixture.path import OptimalPath
+    from bimix_jax.mixture.sensitivity import Sensitivity
+    from bimix_jax.mixture.tradeoff import Tradeoff
+
+ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
+GROUP = 3
+"""Targets of a group that an axis names."""
+
+
+def plot_path(path: "OptimalPath") -> Figure:
+    """Best proportion of every domain against the budget, with bands where there are resamples.
+
+    Right of the line no run was measured.
+    """
+    domains = [str(name) for name in path.mixtures.columns]
+    last = path.mixtures.iloc[-1].to_numpy()
+    texts = [f"{picture_text(d)} {share:.3f}" for d, share in zip(domains, last, strict=True)]
+    inches = max(4.0, height_of(len(domains)))
+    figure = Figure(figsize=(6.8 + width_of(texts), inches + 1.2), layout="constrained")
+    axes = figure.subplots()
+    colors = name_colors(domains)
+    _draw_path(axes, path, colors)
+    ends = {d: (path.mixtures.index[-1], share) for d, share in zip(domains, last, strict=True)}
+    label_ends(axes, ends, colors, inches, texts)
+    axes.set_xlabel(f"budget ({picture_text(path.unit)})", fontsize=SIZE)
+    axes.set_ylabel("proportion", fontsize=SIZE)
+    bare(axes)
+    bands = "" if path.low is None else f", with {100 * path.level:g} % intervals"
+    headed(figure, f"Best mixture along the budget{bands}")
+    return figure
+
+
+def _draw_path(axes: "Axes", path: "OptimalPath", colors: dict[str, str]) -> None:
+    budgets = path.mixtures.index.to_numpy()
+    for number, color in enumerate(colors.values()):
+        axes.plot(budgets, path.mixtures.iloc[:, number], color=color, lw=1.8)
+        if path.low is not None and path.high is not None:
+            low, high = path.low.iloc[:, number], path.high.iloc[:, number]
+            axes.fill_between(budgets, low, high, color=color, alpha=0.15, lw=0)
+    log_axis(axes, budgets, 5.5)
+    axes.set_xlim(budgets[0], budgets[-1])
+    axes.set_ylim(bottom=0)
+    if path.observed_budget < budgets[-1]:
+        axes.axvspan(path.observed_budget, budgets[-1], color="0.95", lw=0, zorder=0)
+        axes.annotate("beyond the sweep", (budgets[-1], 1), (-4, 3), fontsize=8, color=FAINT,
+                      ha="right", xycoords=("data", "axes fraction"),
+                      textcoords="offset points")  # fmt: skip
+
+
+def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
+    """The front between two groups on the left, the mixtures along it on the right."""
+    domains = [str(name) for name in tradeoff.mixtures.columns]
+    inches = max(4.0, height_of(len(domains)))
+    figure = Figure(figsize=(10.4 + width_of(domains), inches + 1.6), layout="constrained")
+    losses, shares = figure.subplots(1, 2, width_ratios=(1, 1.1))
+    _front(losses, tradeoff)
+    _mixtures_along(shares, tradeoff, domains, inches)
+    legend_below(figure, handles_of(losses))
+    at = f"{quantity_text(tradeoff.budget)} {picture_text(tradeoff.unit)}"
+    headed(figure, f"What one group of targets gains, the other pays, at {at}")
+    return figure
+
+
+def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
+    front = tradeoff.front
+    equal = front[front.index == tradeoff.even].iloc[0]
+    axes.plot(front["first"], front["second"], "-", color=RECOMMENDED, lw=2, zorder=2,
+              label="best mixtures")  # fmt: skip
+    marks = {"every target counts the same": equal, "uniform mixture": tradeoff.reference}
+    for (label, at), color in zip(marks.items(), (WORSE, FAINT), strict=True):
+        axes.plot(at["first"], at["second"], "o", color=color, ms=8, label=label, zorder=3)
+    prices = tradeoff.table()["price"].to_numpy()
+    for row in (len(front) // 4, -1 - len(front) // 4):
+        at = front.iloc[row]
+        axes.plot(at["first"], at["second"], "o", color=RECOMMENDED, ms=4)
+        axes.annotate(f"{prices[row]:.2g} nats up per nat left", tuple(at), (7, 5), fontsize=8,
+                      color=FAINT, textcoords="offset points")  # fmt: skip
+    axes.set_xlabel(_mean_of(tradeoff.first), fontsize=SIZE)
+    axes.set_ylabel(_mean_of(tradeoff.second), fontsize=SIZE)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.margins(0.1)
+    bare(axes)
+
+
+def _mean_of(targets: tuple[str, ...]) -> str:
+    return wrapped(f"mean loss of {_named(targets)} (nats)", 3.6)
+
+
+def _named(targets: tuple[str, ...]) -> str:
+    shown = ", ".join(picture_texts(targets[:GROUP]))
+    return shown if len(targets) <= GROUP else f"{shown} and {len(targets) - GROUP} more"
+
+
+def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inches: float) -> None:
+    weight = tradeoff.mixtures.index.to_numpy()
+    odds = np.log(weight / (1 - weight))
+    colors = name_colors(domains)
+    axes.stackplot(odds, tradeoff.mixtures.to_numpy().T, colors=list(colors.values()), lw=0.4,
+                   edgecolor="white")  # fmt: skip
+    axes.axvline(np.log(tradeoff.even / (1 - tradeoff.even)), color=WORSE, lw=1.4, ls="--")
+    ticks = [w for w in ODDS if weight[0] * 0.999 <= w <= weight[-1] * 1.001]
+    axes.xaxis.set_major_locator(FixedLocator([np.log(w / (1 - w)) for w in ticks]))
+    axes.set_xticklabels([f"{w:g}" for w in ticks])
+    axes.set_xlim(odds[0], odds[-1])
+    axes.set_ylim(0, 1)
+    bounds = np.cumsum([0.0, *tradeoff.mixtures.iloc[-1]])
+    middles = (bounds[1:] + bounds[:-1]) / 2
+    ends = {d: (odds[-1], middle) for d, middle in zip(domains, middles, strict=True)}
+    label_ends(axes, ends, colors, inches)
+    axes.set_xlabel(wrapped(f"weight of {_named(tradeoff.second)}", 4.8), fontsize=SIZE)
+    axes.set_ylabel("proportion", fontsize=SIZE)
+    bare(axes)
+
+
+def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
+    """What one more point of each domain (rows) does to every loss (columns), in % of it."""
+    table = sensitivity.percent
+    rows = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
+    columns = picture_texts(table.columns)
+    slant = 45 if len(columns) <= 10 else 90
+    size = (
+        width_of(rows) + 1.2 + 0.6 * len(columns) + (width_of(columns) if slant == 45 else 0),
+        width_of(columns) + 2.0 + 0.34 * len(table),
+    )
+    figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
+    axes = figure.subplots()
+    values = table.to_numpy()
+    norm = _signed_norm(values)
+    image = axes.imshow(values, cmap="RdBu_r", norm=norm, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = np.isfinite(value) and abs(norm(value) - 0.5) > 0.32
+        axes.text(column, row, _points_text(value), ha="center", va="center", fontsize=8,
+                  color="white" if dark else "0.15")  # fmt: skip
+    axes.set_yticks(range(len(table)), rows, fontsize=SIZE)
+    ha, mode = ("left", "anchor") if slant < 90 else ("center", "default")
+    axes.set_xticks(range(len(columns)), columns, rotation=slant, ha=ha, rotation_mode=mode,
+                    fontsize=SIZE)  # fmt: skip
+    axes.xaxis.tick_top()
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40)
+    largest = ends_of(norm)[1]
+    ticks = [-largest, -largest / 10, 0.0, largest / 10, largest]
+    bar.ax.xaxis.set_minor_locator(NullLocator())
+    bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])
+    bar.set_label("change of the loss, %", fontsize=SIZE)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    headed(figure, "What one more point of a domain (row, proportion now) does to losses (column)")
+    return figure
+
+
+def _signed_norm(values: np.ndarray) -> AsinhNorm:
+    """A scale from the largest fall to as large a rise, on which small changes show, too."""
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
+    return AsinhNorm(largest / 20, vmin=-largest, vmax=largest)
+
+
+def _points_text(value: float) -> str:
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) < 0.0005:
+        return "0"
+    return f"{value:+.2f}" if abs(value) >= 0.0995 else f"{value:+.3f}"

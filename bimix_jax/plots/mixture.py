@@ -1,0 +1,174 @@
+"""Pictures of a recommended mixture: beside a reference, and how sure it is."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bimix_jax.plots.style import (
+    BESIDE,
+    FAINT,
+    INK,
+    RECOMMENDED,
+    SIZE,
+    WORSE,
+    bare,
+    handles_of,
+    headed,
+    legend_below,
+    names_on,
+    width_of,
+)
+from bimix_jax.printable import picture_text
+from bimix_jax.quantities import quantity_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from bimix_jax.mixture.optimum import Optimum
+    from bimix_jax.uncertainty.certainty import Certainty
+
+BINS = 41
+
+
+def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figure:
+    """The recommended mixture beside the reference, and what it does to every predicted loss."""
+    order = optimum.mixture.sort_values().index
+    targets = [t for t in order if t in optimum.losses.index]
+    targets += [t for t in optimum.losses.index if t not in targets]
+    names = width_of([str(name) for name in (*order, *targets)])
+    rows = max(len(order), len(targets))
+    figure = Figure(figsize=(9.5 + 2 * names, 0.4 * rows + 2.3), layout="constrained")
+    shares, losses = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    name = picture_text(reference_name)
+    _shares(shares, optimum, order, name)
+    _changes(losses, (optimum.losses - optimum.reference_losses)[targets])
+    losses.set_xlabel(f"predicted loss minus that of {name} (nats)")
+    legend_below(figure, handles_of(shares))
+    headed(figure, _achieved(optimum, name), *_held(optimum))
+    return figure
+
+
+def _achieved(optimum: "Optimum", reference: str) -> str:
+    at = f"{quantity_text(optimum.budget)} {picture_text(optimum.unit)}"
+    if optimum.objective_name == "budget":
+        least = quantity_text(optimum.reference_objective)
+        return f"Recommended mixture: the goals are reached at {at}, with {reference} at {least}"
+    return (
+        f"Recommended mixture at {at}: predicted {optimum.objective_name} loss "
+        f"{optimum.objective:.4f}, {reference} {optimum.reference_objective:.4f}"
+    )
+
+
+def _held(optimum: "Optimum") -> tuple[str, ...]:
+    if not len(optimum.binding):
+        return ()
+    held = [f"{picture_text(name)} ({gain:.2g})" for name, gain in optimum.binding["gain"].items()]
+    return ("Held by (what 1 % more room gains): " + "; ".join(held),)
+
+
+def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str) -> None:
+    """Both mixtures as bars; above them ranges: in the sweep, equally good, the interval."""
+    position = np.arange(len(order))
+    seen, flat = optimum.observed.loc[order], optimum.flatness.loc[order]
+    axes.barh(position + 0.17, optimum.mixture[order], 0.32, color=RECOMMENDED, label="recommended")
+    axes.barh(position - 0.17, optimum.reference[order], 0.32, color=BESIDE, label=reference)
+    axes.hlines(position + 0.17, flat["flat_low"], flat["flat_high"], color="#0b2c45", lw=3,
+                alpha=0.6, label="as good within 0.1 %")  # fmt: skip
+    axes.hlines(position + 0.41, seen["min"], seen["max"], color=FAINT, lw=1,
+                label="range in the sweep")  # fmt: skip
+    if optimum.intervals is not None:
+        band = optimum.intervals.loc[order]
+        axes.hlines(position + 0.17, band["low"], band["high"], color="k", lw=1, label="interval")
+    if len(optimum.binding):
+        free = optimum.unconstrained[order]
+        axes.plot(free, position + 0.17, "D", ms=5, mfc="w", mec=WORSE, label="without constraints")
+    names_on(axes, order)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("proportion", fontsize=SIZE)
+    bare(axes)
+
+
+def _changes(axes: "Axes", change: "pd.Series") -> None:
+    position = np.arange(len(change))
+    colors = np.where(change <= 0, RECOMMENDED, WORSE)
+    finite = np.isfinite(change)
+    bars = axes.barh(position, change.where(finite, 0.0), 0.5, color=colors)
+    labels = [f"{v:+.3f}" if f else "undefined" for v, f in zip(change, finite, strict=True)]
+    axes.bar_label(bars, labels, padding=3, fontsize=8)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    names_on(axes, change.index)
+    bare(axes, "left")
+
+
+def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
+    """The recommended mixture with intervals, and how the gain over the reference is spread.
+
+    Args:
+        sure: from `certainty`.
+        reference: how the reference is called.
+    """
+    order, name = sure.optimum.mixture.sort_values().index, picture_text(reference)
+    size = (10.0 + width_of(map(str, order)), max(0.36 * len(order) + 2.3, 3.8))
+    figure = Figure(figsize=size, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
+    _intervals(left, sure, order, name)
+    _gain(right, sure)
+    right.set_xlabel(f"gain in mean loss over {name}, %", fontsize=SIZE)
+    legend_below(figure, handles_of(left))
+    law, best = picture_text(sure.bootstrap.fitted.label), sure.optimum
+    at = f"{quantity_text(best.budget)} {picture_text(best.unit)}"
+    headed(figure, f"{law}: the mixture for {at}, and how sure it is")
+    return figure
+
+
+def _intervals(axes: "Axes", sure: "Certainty", order: "pd.Index", reference: str) -> None:
+    mixture, beside = sure.optimum.mixture[order], sure.optimum.reference[order]
+    ends, position = sure.ends.loc[order], np.arange(len(order))
+    axes.barh(position, mixture, 0.62, color=RECOMMENDED, alpha=0.85, label="recommended")
+    axes.plot(beside, position, "|", ms=14, mew=2.2, color="0.55", label=reference)
+    label = f"{100 * sure.level:g} % interval"
+    axes.hlines(position, ends["low"], ends["high"], color=INK, lw=2, label=label)
+    for end in ("low", "high"):
+        axes.plot(ends[end], position, "|", ms=8, mew=1.6, color=INK)
+    names_on(axes, order)
+    axes.set_xlim(0, 1.06 * float(np.nanmax([ends["high"].max(), mixture.max(), beside.max()])))
+    axes.set_xlabel("proportion", fontsize=SIZE)
+    bare(axes)
+
+
+def _gain(axes: "Axes", sure: "Certainty") -> None:
+    low, high = 100 * np.array(sure.gain_interval())
+    values = 100 * sure.possible_gains
+    values = values[np.isfinite(values)]
+    # A few wild resamples must not squeeze the rest into one bar.
+    inside = np.quantile(values, [0.005, 0.995])
+    edges = np.linspace(min(inside[0], 0.0), max(inside[1], 0.0), BINS)
+    counts, edges = np.histogram(values, edges)
+    middle = (edges[:-1] + edges[1:]) / 2
+    colors = np.where(middle > 0, RECOMMENDED, WORSE)
+    axes.bar(middle, counts, np.diff(edges), color=colors, alpha=0.85)
+    axes.axvline(0, color=INK, lw=1)
+    top = 1.12 * max(counts.max(), 1)
+    if np.isfinite(low):
+        axes.hlines(top, low, high, color=INK, lw=2)
+        axes.plot([low, high], [top, top], "|", ms=9, mew=1.6, color=INK)
+    axes.plot(100 * sure.gain, top, "o", ms=5, color=INK)
+    axes.set_ylim(0, 1.1 * top)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_title(_caption(sure, low, high), fontsize=SIZE)
+    bare(axes, "left")
+
+
+def _caption(sure: "Certainty", low: float, high: float) -> str:
+    if not np.isfinite(low):
+        return "too few mixtures to say how sure"
+    return (
+        f"{100 * sure.gain:.2f} % ({low:.2f} to {high:.2f}), better with probability "
+        f"{sure.shown_probability()}"
+    )

@@ -52,6 +52,12 @@ def test_losses_over_decades_are_fitted(steep, fits, one_by_one):
     assert np.all(found.sum_of_squares < 1e-12)
 
 
+def test_the_judge_searches_as_a_fit_does(steep):
+    split = bx.Split("last mixture", SHARES < 0.5, SHARES > 0.5)
+    judged = bx.compare(steep, [bx.BiMix()], [split])
+    assert np.all(judged.error[0, 0][split.test] < 1e-6)
+
+
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_an_amplitude_of_zero_is_not_the_end_where_a_fast_power_is_better(bent, fits, one_by_one):
     found = bx.fit(bent) if one_by_one else fits["bent"]

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standard_splits
 from bimix_jax.cli.app import app
-from bimix_jax.judging.compare import _able
+from bimix_jax.judging.compare import JUDGED, _able
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
+from bimix_jax.judging.predictions import fit_train_part
 from tests.fits import frame, last_budget, without_web
 
 
@@ -45,15 +46,16 @@ def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, em
         assert row["r2_mixtures"] == pytest.approx(expected["r2_mixtures"].mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mixtures", "budgets"])
-def test_restraints_are_chosen_within_each_train_part_for_what_is_held_out(sweep, kind):
+@pytest.mark.parametrize(
+    ("law", "kind"), [*((law, "mixtures") for law in JUDGED), (TransferBiMix(), "budgets")]
+)
+def test_evaluate_and_compare_tell_the_same_error(law, kind):
+    sweep = bx.read_sweep(frame(noise=0.001))
     (split,) = standard_splits(sweep, [kind], 1)
-    judged = bx.compare(sweep, [TransferBiMix()], [split])
-    emphasis = 2.0 if kind == "budgets" else 0.0
-    part = sweep.take(split.train)
-    fitted = bx.fit(part, TransferBiMix(), restraint=kind, emphasis=emphasis)
+    judged = bx.compare(sweep, [law], [split]).error[0, 0][split.test]
+    fitted = fit_train_part(sweep, split, law)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
-    assert judged.table()["mre"].iloc[0] == pytest.approx(expected, rel=1e-3)
+    assert judged.mean() == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):

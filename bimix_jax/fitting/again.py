@@ -1,11 +1,11 @@
 """Further searches, from other starts, of fits whose first one may have missed the best end."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.laws.law import Law
 
@@ -19,24 +19,42 @@ def other_starts(law: Law, tied: tuple[str, ...], domains: int) -> Any:
     return () if law.ties(tied) else law.further_starts(domains)
 
 
+def best_ends(law: Law, tied: tuple[str, ...], domains: int, search: Callable[[Any], Any]) -> Any:
+    """The ends of a search from all starts of a law, and from further ones where they are in doubt.
+
+    Args:
+        law: what is fitted; tied: its exponents that targets share; domains: how many.
+        search: what gives for starts (starts, exponents) a NamedTuple of arrays as `is_better`
+            and `chosen` take it.
+    """
+    best = search(law.starts(domains))
+    for starts in other_starts(law, tied, domains):
+        if in_doubt(best.code).any():
+            other = search(starts)
+            best = chosen(is_better(best, other), best, other)
+    return best
+
+
 def in_doubt(code: Any) -> np.ndarray:
     """Whether a fit with such a code is searched again."""
     return np.isin(code, IN_DOUBT)
 
 
-def is_better(first: ArrayFit, second: ArrayFit) -> np.ndarray:
+def is_better(first: Any, second: Any) -> np.ndarray:
     """Whether the second search of a fit in doubt ended lower, by more than rounding.
+
+    Both have the code, the objective and the number of points of every fit, as an `ArrayFit` does.
 
     >>> import jax.numpy as jnp
     >>> from bimix_jax import BiMix, fit_arrays
     >>> loss, budget = jnp.array([3.0, 2.0, 2.0]), jnp.array([0.1, 1.0, 1.0])
     >>> found = fit_arrays(BiMix(), jnp.full((3, 2), 0.5), budget, loss, own=0)
-    >>> print(is_better(found, found._replace(sum_of_squares=found.sum_of_squares / 2 - 1)))
+    >>> print(is_better(found, found._replace(objective=found.objective / 2 - 1)))
     True
     """
-    before, after = np.asarray(first.sum_of_squares), np.asarray(second.sum_of_squares)
+    before, after = np.asarray(first.objective), np.asarray(second.objective)
     epsilon = np.finfo(before.dtype).eps
-    slack = np.sqrt(epsilon) * before + 16 * epsilon * np.asarray(first.points)
+    slack = np.sqrt(epsilon) * before + 8 * epsilon * np.asarray(first.points)
     return in_doubt(first.code) & (after < before - slack)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
+from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
@@ -96,8 +96,11 @@ def fit(
     typed = [None if given is None else np.asarray(given, dtype) for given in numbers]
     with jax.enable_x64(dtype == "float64"):
         run = compiled(law, loss, huber, names, optimizer, max_steps, folds)
-        search = functools.partial(run, *typed, own, fold)
-        result = _searched(search, law, names, len(sweep.domains), dtype)
+
+        def search(starts: ArrayLike) -> ArrayFit:
+            return jax.tree.map(np.asarray, run(*typed, own, fold, np.asarray(starts, dtype)))
+
+        result = best_ends(law, names, len(sweep.domains), search)
     used = np.asarray(weights, dtype) > 0
     notes = (
         *sweep.notes, *notes,
@@ -109,23 +112,6 @@ def fit(
     )  # fmt: skip
     fitted = called(named_fit(sweep, law, chosen, result, notes, loss, huber, names, emphasis))
     return fitted.with_error(_mean_relative_error(fitted, sweep, columns, used))
-
-
-def _searched(
-    search: Callable[[np.ndarray], ArrayFit], law: Law, tied: tuple[str, ...], domains: int,
-    dtype: str,
-) -> Any:  # fmt: skip
-    """What is found from the law's starts, and from further ones where an end is in doubt."""
-
-    def found(starts: ArrayLike) -> ArrayFit:
-        return jax.tree.map(np.asarray, search(np.asarray(starts, dtype)))
-
-    best = found(law.starts(domains))
-    for starts in other_starts(law, tied, domains):
-        if in_doubt(best.code).any():
-            other = found(starts)
-            best = chosen(is_better(best, other), best, other)
-    return best
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from jax import Array
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
+from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.emphasis import LATER, emphasised
 from bimix_jax.fitting.fit import fit, is_restrained
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
@@ -69,20 +70,41 @@ def predict_splits(
     for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
             strength[those] = _chosen_strengths(search, weight[those], folds)
-    ends, agreement = _best_ends(search, weight, strength)
+    ends = _best_ends(search, weight, strength)
     called = tuple(search.called(*fit) for fit in zip(ends.exponents, ends.code, strict=True))
-    return HeldOut(ends.predicted, ends.code, search.valued, strength, agreement, called)
+    predicted = np.moveaxis(ends.predicted, 1, 2)
+    return HeldOut(predicted, ends.code, search.valued, strength, ends.agreement, called)
 
 
-def _best_ends(
-    search: Searches, weight: np.ndarray, strength: np.ndarray
-) -> tuple[Ends, np.ndarray]:
-    """The best of the ends from all starts, and the share of starts that reach it.
+class _Best(NamedTuple):
+    """The best ends of some fits."""
 
-    Both of fits of weight (fits, points) at their strengths (fits,); the share is (fits, targets).
-    """
-    starts, fits, targets = search.starts(), len(weight), len(search.own)
-    count = len(starts)
+    predicted: np.ndarray
+    """(fits, targets, points)"""
+    exponents: np.ndarray
+    """(fits, targets, exponents)"""
+    code: np.ndarray
+    """(fits, targets), as what follows"""
+    objective: np.ndarray
+    points: np.ndarray
+    agreement: np.ndarray
+    """share of the starts that reach the end"""
+
+
+def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _Best:
+    """The best ends of fits of weight (fits, points) at their strengths (fits,), as `fit` does."""
+
+    def from_starts(starts: Any) -> _Best:
+        return _best_of(search, weight, strength, np.asarray(starts, float))
+
+    return best_ends(search.law, (), search.domains, from_starts)
+
+
+def _best_of(
+    search: Searches, weight: np.ndarray, strength: np.ndarray, starts: np.ndarray
+) -> _Best:
+    """The best of the ends from these starts (starts, exponents)."""
+    count, fits, targets = len(starts), len(weight), len(search.own)
     each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
     found = search(
         np.tile(weight, (count, 1)), each.reshape(count * fits, targets, -1),
@@ -92,10 +114,11 @@ def _best_ends(
     reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
     least, rounding = reached.min(axis=0), 16 * np.finfo(float).eps * weight.sum(axis=1)
     agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
-    fit, target = np.indices((fits, targets))
-    best = reached.argmin(axis=0), fit, target
-    predicted = np.moveaxis(np.moveaxis(ends.predicted, 3, 2)[best], 1, 2)
-    return Ends(ends.exponents[best], predicted, ends.code[best], ends.objective[best]), agreement
+    best = reached.argmin(axis=0), *np.indices((fits, targets))
+    return _Best(
+        np.moveaxis(ends.predicted, 3, 2)[best], ends.exponents[best], ends.code[best],
+        ends.objective[best], ends.points[best], agreement,
+    )  # fmt: skip
 
 
 def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitting.arrays import fit_arrays
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.fit import law_for_sweep
@@ -39,6 +39,8 @@ class Ends(NamedTuple):
     """(searches, targets) int, see `Code`"""
     objective: np.ndarray
     """(searches, targets) what was minimised, restraint included"""
+    points: np.ndarray
+    """(searches, targets) int, how many counted"""
 
 
 class Searches:
@@ -129,14 +131,23 @@ def _compiled(law: Law, residual: Residual) -> Any:
         weight: Array, starts: Array, strength: Array, tolerance: Array, used: Array,
     ) -> tuple[Array, ...]:  # fmt: skip
         def one(weight: Array, start: Array, strength: Array) -> tuple[Array, ...]:
-            found = fit_arrays(
-                law, mixture, budget, loss, weight, own=own, budget_scale=jnp.max(budget),
-                residual=residual, starts=start[:, None], restraint=strength, size=size,
-                tolerance=tolerance,
-            )  # fmt: skip
+            def fitted(loss: Array, own: Array, start: Array) -> ArrayFit:
+                return fit_arrays(
+                    law, mixture, budget, loss, weight, own=own, budget_scale=jnp.max(budget),
+                    residual=residual, starts=start, restraint=strength, size=size,
+                    tolerance=tolerance,
+                )  # fmt: skip
+
+            if law.ties(()):
+                found = fitted(loss, own, start[:, None])
+            else:
+                # Side by side, all targets would go on until the last of them ends.
+                each = loss.T, own, start[:, None]
+                found = jax.lax.map(lambda target: fitted(*target), each)
             losses = predict_losses(law, found.coefficients, mixture, budget, size)
             predicted = jnp.where(jnp.isin(found.code, jnp.array(FAILED)), jnp.nan, losses)
-            return found.coefficients.exponents, predicted, found.code, found.objective
+            exponents = found.coefficients.exponents
+            return exponents, predicted, found.code, found.objective, found.points
 
         def next_one(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
             found = one(weight[number], starts[number], strength[number])
@@ -146,6 +157,7 @@ def _compiled(law: Law, residual: Residual) -> Any:
         nothing = (
             jnp.zeros_like(starts), jnp.zeros((MOST, points, targets)),
             jnp.zeros((MOST, targets), jnp.int32), jnp.zeros((MOST, targets)),
+            jnp.zeros((MOST, targets), int),
         )  # fmt: skip
         return jax.lax.fori_loop(0, used, next_one, nothing)
 

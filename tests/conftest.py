@@ -1,8 +1,11 @@
 """Fixtures that several test files share."""
 
+import ctypes
+import gc
 import os
+import platform
 import shutil
-import tempfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,25 +19,50 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+MOST_KEPT, MOST_GROWTH = 1000, 700
+"""MB of programs in the folder, and by which a process may grow until it forgets its own."""
+MEMORY_PAGES = Path("/proc/self/statm")
+
+
 def pytest_configure(config):
-    """One folder of compiled programs for all workers of a run, which start after this."""
-    if not hasattr(config, "workerinput"):
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bimix_jax_tests_")
+    """One folder of compiled programs for all workers of a run, commands they start, and next runs.
+
+    A program's name there is a hash of what is computed, so none outlives a change of the code.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(programs_folder(config.rootpath)))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def pytest_unconfigure(config):
-    """Nothing is left behind."""
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop("JAX_COMPILATION_CACHE_DIR"), ignore_errors=True)
+def programs_folder(root):
+    """For programs of this machine; emptied where it holds more than a few runs leave."""
+    folder = root / ".pytest_cache" / "programs" / platform.node()
+    if folder.exists() and sum(f.stat().st_size for f in folder.iterdir()) > MOST_KEPT * 1e6:
+        shutil.rmtree(folder)
+    return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_code_is_released():
-    """Every compiled program holds memory mappings, and a process may have only some 65 000."""
+@pytest.fixture(autouse=True)
+def compiled_programs_are_released():
+    """Only where there are many, as the next test may need the same."""
     yield
-    jax.clear_caches()
+    if memory() > MOST_GROWTH + released["memory"]:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        released["memory"] = memory()
+
+
+def memory():
+    """What this process holds, in MB; 0 where the system does not say."""
+    if not MEMORY_PAGES.exists():
+        return 0.0
+    return int(MEMORY_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+released = {"memory": memory()}
+"""After the last release."""
 
 
 @pytest.fixture

@@ -107,6 +107,35 @@ def test_what_is_left_out_is_the_fit_without_it(sweep, drawn):
     )
 
 
+@pytest.mark.parametrize(
+    ("law", "options"), [(bx.BiMix(), {}), (bx.SubstitutionBiMix(), {"restraint": 1e-4})]
+)
+def test_what_is_left_out_reaches_nothing_of_the_fit_without_it(sweep, law, options):
+    chosen = sweep.run == "run05"
+    noise = np.random.default_rng(0).uniform(1, 9, sweep.loss.shape)
+    other = dataclasses.replace(sweep, loss=np.where(chosen[:, None], noise, sweep.loss))
+    one, two = (bx.bootstrap(each, law, N, **options).left_out for each in (sweep, other))
+    for name in ("exponents", "amplitudes"):
+        before, after = (getattr(each.coefficients, name) for each in (one, two))
+        np.testing.assert_array_equal(before[5], after[5])
+        assert not np.array_equal(before[4], after[4])
+
+
+def test_resamples_reach_their_best_end_where_some_lie_on_a_bound():
+    table, rng = frame(noise=0.01), np.random.default_rng(0)
+    late, noise = table["tokens"] / table["tokens"].max(), np.exp(0.1 * rng.normal(size=(2, 96)))
+    table["loss_web"] = table["r_web"] ** -0.2 * (late**-0.15 - 0.3) * noise[0]
+    table["loss_code"] = table["r_code"] ** -0.2 * (0.02 * late**-0.01 + 1) * noise[1]
+    sweep = bx.read_sweep(table)
+    drawn = bx.bootstrap(sweep, n=12, seed=1)
+    factor = draw("multinomial", 1, 12, 12)[:, sweep.mixture_group]
+    without = np.stack([run_weights(sweep, each) for each in leave_one_out(12)])
+    for found, weights in ((drawn.resampled, factor), (drawn.left_out, without)):
+        alone = [bx.fit(sweep, weight=weight).sum_of_squares for weight in weights]
+        np.testing.assert_allclose(found.sum_of_squares, alone, rtol=1e-6)
+    assert 0 < np.mean(drawn.resampled.code[:, :2] == bx.Code.BOUNDARY) < 1
+
+
 def test_chunks_do_not_show(sweep, drawn, monkeypatch):
     monkeypatch.setattr(resamples, "CHUNK_BYTES", 7 * sweep.loss.nbytes)
     again = bx.bootstrap(sweep, drawn.fitted, N, 3)

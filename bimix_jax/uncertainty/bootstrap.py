@@ -19,7 +19,7 @@ from bimix_jax.names import align_mixtures
 from bimix_jax.sweep import Sweep
 from bimix_jax.uncertainty.freedom import mixtures_and_coefficients
 from bimix_jax.uncertainty.intervals import LEAST_FREEDOM, Freedom, interval
-from bimix_jax.uncertainty.resamples import Points, fit_resamples, points_of
+from bimix_jax.uncertainty.resamples import TOGETHER, Points, fit_resamples, points_of, search_all
 from bimix_jax.uncertainty.resampling import Resampling, draw, leave_one_out
 
 Unit = Literal["mixture", "run"]
@@ -145,7 +145,8 @@ def bootstrap(
 
     Whole mixtures are drawn, with all budgets of all their runs: checkpoints of a run are not
     independent, and what a law misses of a mixture its replicates share. Resample i depends on
-    seed, sweep and i alone. Every resample starts where the fit to the whole sweep ended.
+    seed, sweep and i alone. Every resample starts where the fit to the whole sweep ended, and fits
+    without a run where one ended that has not seen it.
 
     Args:
         sweep: what was measured.
@@ -196,19 +197,37 @@ def _fits(
     fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
 ) -> tuple[Fit, Fit]:
     """Fits to resamples and to all but one run, in one call where both are matters of weights."""
+    # The strength of a restraint is that of the whole sweep in all of them: to choose one for each
+    # would take some fifty fits apiece, for a mixture that it moves by far less than the run does.
     without = leave_one_out(factor.shape[1])
+    begin = _starts_without(fitted, points, run)
     if of_residuals:
         return (
             fit_resamples(fitted, points, factor, run, True),
-            fit_resamples(fitted, points, without, run, False),
+            fit_resamples(fitted, points, without, run, False, begin),
         )
-    both = fit_resamples(fitted, points, np.concatenate([factor, without]), run, False)
+    both = fit_resamples(
+        fitted, points, np.concatenate([factor, without]), run, False,
+        np.concatenate([np.full((len(factor), *begin.shape[1:]), np.nan), begin]),
+    )  # fmt: skip
     count = len(factor)
     resampled, left_out = (
         jax.tree.map(lambda leaf, part=part: leaf[part], both)
         for part in (slice(count), slice(count, None))
     )
     return resampled, left_out
+
+
+def _starts_without(fitted: Fit, points: Points, run: np.ndarray) -> np.ndarray:
+    """(runs, targets, exponents) where the fit without each run starts.
+
+    No loss of that run may decide it: so it is where the fit without its part of the runs ends,
+    which is searched from all starts of the law.
+    """
+    part = np.arange(run.max() + 1) % min(TOGETHER, run.max() + 1)
+    without = (part != np.unique(part)[:, None]).astype(float)
+    found = search_all(fitted, points, without, run, False)
+    return np.asarray(found.coefficients.exponents)[part]
 
 
 def _freedom(fitted: Fit, points: Points, group: np.ndarray, one_each: np.ndarray) -> Freedom:

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitted import Fit
+from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.fit import point_weights
@@ -23,6 +24,8 @@ TOLERANCE = 1e-5
 """On the scaled gradient; what a resample moves is thousands of times more."""
 CHUNK_BYTES = 1_000_000
 """Of the losses of resamples that are fitted side by side."""
+TOGETHER = 8
+"""Resamples of a call that searches from all starts."""
 
 
 class Points(NamedTuple):
@@ -45,9 +48,10 @@ def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
 
 
 def fit_resamples(
-    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
-) -> Fit:
-    """Fit every resample in one compiled call, from where the fit to the whole sweep ended.
+    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
+    starts: np.ndarray | None = None,
+) -> Fit:  # fmt: skip
+    """Fit every resample in one compiled call, and those again that end where none was expected to.
 
     Args:
         fitted: the fit to the whole sweep, whose restraint and budget scale all resamples share.
@@ -55,35 +59,64 @@ def fit_resamples(
         factor: (resamples, units), of the weights of a unit's points, or of their residuals.
         unit: (points,) int, the unit of every point.
         of_residuals: whether losses are ŷ + factor·(y − ŷ), instead of weights being scaled.
+        starts: (resamples, targets, exponents); default where the fit to the whole sweep ended, and
+            nan likewise. Of other starts any end on a bound or open is searched again, of that one
+            those where the fit to the whole sweep ended otherwise.
 
     Returns:
         A `Fit` all of whose arrays have a leading axis (resamples,).
     """
+    whole = fitted.coefficients.exponents
+    given = np.full((len(factor), *whole.shape), np.nan) if starts is None else starts
+    begin = np.where(np.isnan(given), whole, given)[:, :, None]
     lean = is_lean(fitted.law, len(fitted.domains)) and not fitted.tied
-    found, settled = _run(fitted, points, factor, unit, of_residuals, lean)
+    found, settled = _run(fitted, points, factor, unit, of_residuals, begin, lean)
     again = np.flatnonzero(~settled.all(axis=1))
     if len(again):
-        better, _ = _run(fitted, points, factor[again], unit, of_residuals, False)
+        better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
+    if other_starts(fitted.law, fitted.tied, len(fitted.domains)):
+        alike = np.isnan(given).any(axis=2) & in_doubt(fitted.code)
+        again = np.flatnonzero((in_doubt(found.code) & ~alike).any(axis=1))
+        if len(again):
+            old = jax.tree.map(lambda leaf: leaf[again], found)
+            new = search_all(fitted, points, factor[again], unit, of_residuals)
+            better = chosen(is_better(old, new), old, new)
+            found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
     return _as_fit(fitted, found)
+
+
+def search_all(
+    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
+) -> ArrayFit:
+    """Fits (resamples, targets, …) from all starts of the law, whatever the whole sweep says."""
+    law, domains = fitted.law, len(fitted.domains)
+    further = other_starts(law, fitted.tied, domains)
+    starts = np.concatenate([np.asarray(law.starts(domains), float), *further])
+    parts = []
+    for first in range(0, len(factor), TOGETHER):
+        # Blocks of one length, so that one program is compiled.
+        rows = factor[np.arange(first, first + TOGETHER).clip(max=len(factor) - 1)]
+        begin = np.broadcast_to(starts, (TOGETHER, len(fitted.targets), *starts.shape))
+        parts.append(_run(fitted, points, rows, unit, of_residuals, begin, False)[0])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(factor)], *parts)
 
 
 def _run(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
-    lean: bool,
+    starts: np.ndarray, lean: bool,
 ) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
     """Fits (resamples, targets, …), and whether they are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
-    padded = np.concatenate([factor, np.repeat(factor[:1], -len(factor) % chunk, axis=0)])
+    padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
     method = Method(fitted.law, fitted.loss, fitted.huber, fitted.tied, of_residuals, lean)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     with jax.enable_x64(True):
         found = _compiled(method, chunk)(
-            points, np.where(np.isfinite(predicted), predicted, points.loss), padded, unit,
+            points, np.where(np.isfinite(predicted), predicted, points.loss), factor[padded], unit,
             np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
-            coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0),
-            coefficients.exponents[:, None],
+            coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0), starts[padded],
         )  # fmt: skip
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(factor)], found)
 
@@ -102,7 +135,8 @@ class Method(NamedTuple):
         self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, restraint: Array,
         starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
-        """Some resamples, loss and weight (resamples, points, targets), whether each is settled."""
+        """Some resamples, loss and weight (resamples, points, targets), starts (resamples, targets,
+        starts, exponents), and whether each is settled."""
 
         def lean(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
             found, _, settled = fit_lean(
@@ -112,7 +146,7 @@ class Method(NamedTuple):
             )  # fmt: skip
             return found, settled
 
-        def plain(loss: Any, weight: Any) -> tuple[ArrayFit, Array]:
+        def plain(loss: Any, weight: Any, starts: Array) -> tuple[ArrayFit, Array]:
             found = fit_arrays(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,
@@ -121,9 +155,9 @@ class Method(NamedTuple):
             return found, jnp.ones(found.code.shape, bool)
 
         if not self.lean:
-            return jax.vmap(plain)(loss, weight)
-        resampled = jax.vmap(lean, in_axes=(0, 0, None, None))
-        return jax.vmap(resampled, in_axes=(2, 2, 0, 0), out_axes=1)(loss, weight, own, starts)
+            return jax.vmap(plain)(loss, weight, starts)
+        resampled = jax.vmap(lean, in_axes=(0, 0, None, 0))
+        return jax.vmap(resampled, in_axes=(2, 2, 0, 1), out_axes=1)(loss, weight, own, starts)
 
 
 @functools.lru_cache(maxsize=64)
@@ -138,11 +172,13 @@ def _compiled(method: Method, chunk: int) -> Any:
                 return predicted + each * (points.loss - predicted), points.weight
             return points.loss, each * points.weight
 
-        def some(factors: Array) -> tuple[ArrayFit, Array]:
+        def some(of_chunk: tuple[Array, Array]) -> tuple[ArrayFit, Array]:
+            factors, begin = of_chunk
             loss, weight = jax.vmap(resampled)(factors)
-            return method.fit(points, loss, weight, own, scale, restraint, starts)
+            return method.fit(points, loss, weight, own, scale, restraint, begin)
 
-        found = jax.lax.map(some, factor.reshape(-1, chunk, factor.shape[1]))
+        chunks = [leaf.reshape(-1, chunk, *leaf.shape[1:]) for leaf in (factor, starts)]
+        found = jax.lax.map(some, tuple(chunks))
         return jax.tree.map(lambda leaf: leaf.reshape(len(factor), *leaf.shape[2:]), found)
 
     kind = REASSOCIATED if method.lean else QUICKLY_COMPILED

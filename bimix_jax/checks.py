@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.scores import says_score
+from bimix_jax.sweep import Sweep
 from bimix_jax.written_numbers import numbers
 
 SUM_TOLERANCE = 0.02
@@ -252,7 +253,8 @@ def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> 
     empty = int(np.isnan(values).sum())
     if empty:
         notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
-    if unit is None and np.nanmedian(values) > PERPLEXITY:
+    high = np.nanmax(values) > PERPLEXITY  # fast: a median takes long
+    if unit is None and high and np.nanmedian(values) > PERPLEXITY:
         warn(
             f"The median loss is {np.nanmedian(values):.3g}: this looks like perplexities. The "
             "laws are for mean cross-entropy in nats per token; take the logarithm, or state the "
@@ -308,7 +310,7 @@ def are_named(column: pd.Series) -> np.ndarray:
 
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     """A single mixture teaches nothing about mixtures; rows with nan may be any."""
-    if np.isnan(mixture).any() or np.ptp(mixture, axis=0).max() > SAME:
+    if np.isnan(mixture).any() or max(map(np.ptp, mixture.T)) > SAME:
         return []
     return [
         Finding(
@@ -319,25 +321,20 @@ def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     ]
 
 
-def warn_of_rising(
-    run: np.ndarray,
-    budget: np.ndarray,
-    loss: np.ndarray,
-    targets: Sequence[str],
-    notes: list[str],
-) -> None:
+def warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
     """Warn of curves whose last loss is clearly above their least."""
-    order = np.argsort(budget, kind="stable")
-    table = pd.DataFrame(loss[order], columns=list(targets)).groupby(run[order])
+    order = np.lexsort((sweep.budget, sweep.run_number))
+    columns = [sweep.targets.index(target) for target in targets]
+    table = pd.DataFrame(sweep.loss[order][:, columns]).groupby(sweep.run_number[order])
     last, least = table.last(), table.min()
     rising = (last > (1 + RISE) * least).to_numpy()
     found = np.argwhere(rising)
     if len(found):
-        labels = [f"{last.columns[t]} in run {last.index[r]}" for r, t in found[:EXAMPLES]]
+        shown = [f"{targets[t]} in run {sweep.runs[r]}" for r, t in found[:EXAMPLES]]
         more = ", …" if len(found) > EXAMPLES else ""
         warn(
             f"{len(found)} of {rising.size} curves end more than {100 * RISE:g} % above their "
-            f"least loss ({', '.join(labels)}{more}): look for diverged runs.",
+            f"least loss ({', '.join(shown)}{more}): look for diverged runs.",
             notes,
         )
 

@@ -32,8 +32,8 @@ OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS, whose file is not downloaded",
 }
 """First bytes of files that are not CSV → what they are."""
-LARGEST_BLOCK = 2**31 - 1
-"""Arrow's largest; rows of one block keep their numbers."""
+BLOCK, LARGEST_BLOCK = 2**21, 2**31 - 1
+"""Bytes that Arrow reads at a time, quickest, and at most; rows of one block keep their numbers."""
 QUOTE = b'"'
 
 
@@ -78,7 +78,10 @@ def read_csv(path: str) -> CsvTable:
 
 def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
     """A note if the last row is shorter than the header, as that of a file that was cut."""
-    last = text.rstrip(b"\r\n").rpartition(b"\n")[2]
+    end = len(text)
+    while end and text[end - 1] in b"\r\n":
+        end -= 1
+    last = text[text.rfind(b"\n", 0, end) + 1 : end]
     cells = last.count(separator.encode()) + 1
     if QUOTE in last or cells >= columns or not last.strip():
         return []
@@ -201,16 +204,17 @@ def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> byte
 def _cells(
     text: bytes, separator: str, of_other_length: Callable[..., str] | None = None
 ) -> pyarrow.Table:
-    """Columns of text; where rows of other lengths are looked at, by one thread, as rows of several
+    """Columns of text; where rows of other lengths are looked at, as one block, as rows of several
     have no number.
     """
     most = _first_record(text).count(separator.encode()) + 1
+    block = BLOCK if of_other_length is None else LARGEST_BLOCK
     return pyarrow.csv.read_csv(
         pyarrow.BufferReader(text),
         pyarrow.csv.ReadOptions(
-            use_threads=of_other_length is None,
+            use_threads=False,
             autogenerate_column_names=True,
-            block_size=min(len(text) + 1, LARGEST_BLOCK),
+            block_size=min(len(text) + 1, block),
         ),
         pyarrow.csv.ParseOptions(
             delimiter=separator,

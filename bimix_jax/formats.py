@@ -592,9 +592,8 @@ def _with_doubts(sweep: Sweep) -> Sweep:
     scores = scores_among(sweep, sweep.targets)
     if scores:
         checks.warn(note_of_scores(scores), notes)
-    losses = [i for i, target in enumerate(sweep.targets) if target not in scores]
-    names = [sweep.targets[i] for i in losses]
-    checks.warn_of_rising(sweep.run, sweep.budget, sweep.loss[:, losses], names, notes)
+    names = [target for target in sweep.targets if target not in scores]
+    checks.warn_of_rising(sweep, names, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
     checks.warn_of_near_misses(sweep.domains, names, unread, LOSS_PREFIX, notes)
     if not set(sweep.domains) & set(sweep.targets):

@@ -28,18 +28,24 @@ def check_repeats(
 ) -> list[Finding]:
     """Duplicate points, and runs that change their mixture; rows without a run name aside."""
     named = are_named(names)
-    run = names.astype(str).to_numpy(object)
+    run, labels = pd.factorize(names.astype(str), use_na_sentinel=False)
     points = pd.DataFrame({"run": run, "budget": budget})
     twice = points.duplicated().to_numpy() & np.isfinite(budget) & named
-    again = points[twice]
-    shown = [f"{label} at {at:g}" for label, at in zip(again["run"], again["budget"], strict=True)]
-    labels = pd.Series(shown, again.index, dtype=object).reindex(points.index)
-    findings = findings_at("run and budget", twice, labels, rows, SAME_POINT, TWICE)
-    first = pd.DataFrame(mixture).groupby(run, sort=False, dropna=False).transform("first")
-    changed = np.any(np.abs(mixture - first.to_numpy()) > CHANGED, axis=1) & named
-    return findings + findings_at(
-        "run", changed, points["run"], rows, "a run with two mixtures", TWO_MIXTURES
-    )
+    first = mixture[_first_of_each(run, np.isfinite(mixture).all(axis=1))]
+    changed = np.any(np.abs(mixture - first) > CHANGED, axis=1) & named
+    shown = pd.Series("", names.index, dtype=object)
+    shown[changed] = labels[run[changed]]
+    two_mixtures = findings_at("run", changed, shown, rows, "a run with two mixtures", TWO_MIXTURES)
+    shown[twice] = [f"{labels[run[i]]} at {budget[i]:g}" for i in np.flatnonzero(twice)]
+    return [*findings_at("run and budget", twice, shown, rows, SAME_POINT, TWICE), *two_mixtures]
+
+
+def _first_of_each(run: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """(points,) the first point of the same run, of those that are whole where there are any."""
+    found = np.zeros(run.max(initial=-1) + 1, int)
+    backwards = np.flatnonzero(whole)[::-1]
+    found[run[backwards]] = backwards  # of several the last stands, which comes first
+    return found[run]
 
 
 def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Finding]:

@@ -98,23 +98,21 @@ def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -
 
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     """Targets within 0 to 1, or 0 to 100, that rise along most runs."""
-    columns = [sweep.targets.index(t) for t in targets]
-    order = np.lexsort((sweep.budget, sweep.run))
-    begins = np.flatnonzero(np.append(True, sweep.run[order][1:] != sweep.run[order][:-1]))
+    order = np.lexsort((sweep.budget, sweep.run_number))
+    run, columns = sweep.run_number[order], [sweep.targets.index(t) for t in targets]
+    begins = np.flatnonzero(np.diff(run, prepend=-1))
     ends = np.append(begins[1:], len(order)) - 1
     several = ends > begins
     first, last = (sweep.loss[order[at[several]]][:, columns] for at in (begins, ends))
-    if not _may_rise(first, last).any():
-        return {}
-    curves = np.split(sweep.loss[order][:, columns], begins[1:])
     found = {}
-    for i, target in enumerate(targets):
-        runs = [values for curve in curves if len(values := _there(curve[:, i])) > 1]
-        top = max((float(values.max()) for values in runs), default=np.inf)
-        limit = next((limit for limit in RANGES if top <= limit), None)
-        if limit is not None and (rising := _rising(runs)):
-            found[target] = (
-                f"between 0 and {limit:g}, and rising along {rising} of {len(runs)} runs"
+    for i in np.flatnonzero(_may_rise(first, last)):
+        values = sweep.loss[order, columns[i]]
+        there = np.isfinite(values)
+        curves = _Curves(values[there], run[there])
+        limit = next((limit for limit in RANGES if curves.values.max(initial=0) <= limit), None)
+        if limit is not None and (rising := curves.rising()):
+            found[targets[i]] = (
+                f"between 0 and {limit:g}, and rising along {rising} of {len(curves.counts)} runs"
             )
     return found
 
@@ -128,27 +126,33 @@ def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     return 2 * np.sum(falls, axis=0) < len(falls)
 
 
-def _there(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
+class _Curves:
+    """The values of a target along its runs of two points or more."""
 
+    def __init__(self, values: np.ndarray, run: np.ndarray) -> None:
+        """Both (points,), run by run."""
+        counts = np.bincount(run)
+        several = (counts > 1)[run]
+        self.values, self.counts = values[several], counts[counts > 1]
+        self.begins = np.cumsum(self.counts) - self.counts
 
-def _rising(runs: Sequence[np.ndarray]) -> int:
-    """How many of the runs rise, if it is most of them and more than noise; else 0.
+    def rising(self) -> int:
+        """How many of the runs rise, if it is most of them and more than noise; else 0.
 
-    By the trend test of Mann and Kendall, summed over the runs.
-    """
-    rise = np.array([v[-1] / v[0] - 1 for v in runs])
-    if 2 * np.sum(rise > 0) <= len(runs):
-        return 0
-    counts = np.array([len(v) for v in runs])
-    trend = np.empty(len(runs))
-    for count in np.unique(counts):
-        alike = np.flatnonzero(counts == count)
-        trend[alike] = _trend(np.array([runs[int(i)] for i in alike]))
-    rising = int(np.sum((trend > 0) & (rise > 0)))
-    spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
-    clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
-    return rising if 2 * rising > len(runs) and clear else 0
+        By the trend test of Mann and Kendall, summed over the runs.
+        """
+        counts = self.counts
+        rise = self.values[self.begins + counts - 1] / self.values[self.begins] - 1
+        if 2 * np.sum(rise > 0) <= len(counts):
+            return 0
+        trend = np.empty(len(counts))
+        for count in np.unique(counts):
+            alike = np.flatnonzero(counts == count)
+            trend[alike] = _trend(self.values[self.begins[alike, None] + np.arange(count)])
+        rising = int(np.sum((trend > 0) & (rise > 0)))
+        spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
+        clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
+        return rising if 2 * rising > len(counts) and clear else 0
 
 
 def _trend(curves: np.ndarray) -> np.ndarray:

@@ -68,7 +68,16 @@ class Sweep:
     @functools.cached_property
     def runs(self) -> tuple[str, ...]:
         """Run labels in order of appearance."""
-        return tuple(dict.fromkeys(self.run.tolist()))
+        return tuple(self._factorized[1].tolist())
+
+    @property
+    def run_number(self) -> np.ndarray:
+        """(points,) int: which of `runs` each point is of."""
+        return self._factorized[0]
+
+    @functools.cached_property
+    def _factorized(self) -> tuple[np.ndarray, np.ndarray]:
+        return pd.factorize(self.run)
 
     @property
     def mixtures(self) -> pd.DataFrame:
@@ -83,10 +92,10 @@ class Sweep:
 
         So do all points of a run, whose mixture is that of its first point.
         """
-        _, first, run = np.unique(self.run, return_index=True, return_inverse=True)
+        first = np.unique(self.run_number, return_index=True)[1]
         by_name = np.argsort(self.domains)  # numbers must not hang on column order
         rounded = np.round(self.mixture[first][:, by_name] / SAME_MIXTURE + ASIDE) + 0.0
-        return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[run.reshape(-1)]
+        return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[self.run_number]
 
     def own_index(self) -> np.ndarray:
         """(targets,) int: the column of `domains` with the target's name, −1 if there is none."""

@@ -233,3 +233,10 @@ def test_flipped_bytes_of_a_saved_sweep_are_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(SweepError, match=r"sweep\.parquet cannot be read as parquet"):
         read_sweep(path)
+
+
+def test_whole_numbers_with_a_sign_are_numbers(tmp_path):
+    (tmp_path / "runs.csv").write_text("run,shift,code\na,+5,+007\nb,-3,8\n")
+    table = read_table(tmp_path / "runs.csv")
+    assert table["shift"].tolist() == [5, -3]
+    assert table["code"].tolist() == ["+007", "8"]

@@ -127,7 +127,7 @@ def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, emphasis: float) -> fl
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
     weight = split.train.astype(float)
     fitted = bx.fit(
-        sweep, law, targets=targets, weight=weight, emphasis=emphasis, restraint=restraint
+        sweep, law, targets=targets, weight=weight, budget_power=emphasis, shrinkage=restraint
     )
     predicted = fitted.predict_points(sweep.mixture, sweep.budget)
     each = [

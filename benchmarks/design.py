@@ -45,7 +45,7 @@ def main() -> None:
     for law, restraint in LAWS:
         for name, sweep in sweeps(arguments.folder):
             targets = domains_of(sweep)
-            fit = functools.partial(bx.fit, sweep, law, targets=targets, restraint=restraint)
+            fit = functools.partial(bx.fit, sweep, law, targets=targets, shrinkage=restraint)
             found = pd.concat([grow(sweep, fit, start) for start in range(arguments.starts)])
             rows += [{"sweep": name, "law": law.name, **row} for row in summary(found)]
             table = pd.DataFrame(rows).set_index("sweep")

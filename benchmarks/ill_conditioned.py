@@ -19,6 +19,7 @@ from bimix_jax import BiMix, Code, fit_arrays
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import fit_rows
+from bimix_jax.fitting.options import FitOptions
 
 FITS, SEEDS = 5_000, 3
 STARTS = list(itertools.product((0.03, 0.1, 0.4), (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0)))
@@ -43,9 +44,14 @@ def least_squares(rows: Rows, method: Method) -> np.ndarray:
 
     def one(part: Data) -> jax.Array:
         return fit_arrays(
-            method.law, *part, own=0, budget_scale=1.0, residual=method.loss, huber=method.huber,
+            method.law,
+            *part,
+            own=0,
+            budget_scale=1.0,
+            residual=method.options.residual,
+            huber=method.options.huber,
             starts=np.array(STARTS),
-        ).sum_of_squares  # fmt: skip
+        ).sum_of_squares
 
     with jax.enable_x64(True):
         return np.asarray(jax.jit(lambda d: jax.lax.map(one, d, batch_size=250))(data))
@@ -57,9 +63,11 @@ def main() -> None:
     devices = tuple(jax.local_devices())
     for (name, (loss, huber)), seed in itertools.product(KINDS.items(), range(SEEDS)):
         rows = rows_of(synthetic(FITS, (0.05, 1.0), 10.0, seed))
-        best = least_squares(rows, Method(BiMix(), loss, huber))
+        best = least_squares(rows, Method(BiMix(), FitOptions(loss, huber)))
         for dtype in ("float64", "float32"):
-            fitted, _ = fit_rows(rows, Method(BiMix(), loss, huber, dtype=dtype), devices)
+            fitted, _ = fit_rows(
+                rows, Method(BiMix(), FitOptions(loss, huber, dtype=dtype)), devices
+            )
             excess = fitted.sum_of_squares[:, 0].astype(float) / best - 1
             codes = {code.label: int(np.sum(fitted.code == code)) for code in Code}
             found.append({"residual": name, "dtype": dtype, "seed": seed,

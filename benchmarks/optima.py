@@ -44,7 +44,7 @@ def main() -> None:
 
 def excess(sweep: Sweep, law: bx.Law, starts: int) -> dict[str, object]:
     """How far above SciPy's best the sums of squares are (relative), over targets."""
-    fitted = bx.fit(sweep, law, targets=domains_of(sweep), restraint=0.0)
+    fitted = bx.fit(sweep, law, targets=domains_of(sweep), shrinkage=0.0)
     best = [scipy_fit.best_of_starts(law, sweep, t, starts)[0] for t in fitted.targets]
     above = fitted.sum_of_squares / np.array(best) - 1
     return {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.coefficients import predict_losses as predict_losses
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
+    from bimix_jax.fitting.options import FitOptions as FitOptions
     from bimix_jax.formats import read_sweep as read_sweep
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
@@ -115,6 +116,7 @@ _HOMES = {
     "Evaluation": "scoring",
     "FeasibleSet": "mixture.feasible",
     "Fit": "fitted",
+    "FitOptions": "fitting.options",
     "Group": "mixture.constraints",
     "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",

@@ -7,7 +7,6 @@ import numpy as np
 
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.residual import RESIDUALS
 from bimix_jax.names import SUM_TOLERANCE
 
 
@@ -18,7 +17,7 @@ def check_fit(fitted: Fit) -> None:
     0 and 1, budgets and scales are above 0, and every name is there once.
     """
     _check_names(fitted)
-    _check_options(fitted)
+    _check_tied(fitted)
     _check_observed(fitted)
     _check_coefficients(fitted)
 
@@ -38,13 +37,9 @@ def _check_names(fitted: Fit) -> None:
     )
 
 
-def _check_options(fitted: Fit) -> None:
-    names = fitted.law.names(fitted.domains)
-    _refuse(fitted.loss not in RESIDUALS, "loss", f"is {fitted.loss!r}", f"one of {RESIDUALS}")
-    _refuse(set(fitted.tied) - set(names), "tied", f"is {fitted.tied}", f"some of {names}")
-    huber, emphasis = fitted.huber, fitted.emphasis
-    _refuse(huber is not None and not _positive(huber), "huber", f"is {huber}", "a number above 0")
-    _refuse(not np.isfinite(emphasis), "emphasis", f"is {emphasis}", "a number")
+def _check_tied(fitted: Fit) -> None:
+    names, tied = fitted.law.names(fitted.domains), fitted.options.tied
+    _refuse(set(tied) - set(names), "tied", f"is {tied}", f"some of {names}")
 
 
 def _check_observed(fitted: Fit) -> None:

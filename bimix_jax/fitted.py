@@ -12,7 +12,7 @@ import pandas as pd
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
-from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
@@ -29,7 +29,7 @@ FAR = 2.0
         "observed_proportions", "observed_budgets", "restraint", "agreement",
         "observed_mixtures",
     ],
-    meta_fields=["law", "domains", "targets", "unit", "loss", "huber", "tied", "emphasis"],
+    meta_fields=["law", "domains", "targets", "unit", "options"],
     drop_fields=["notes", "sweep_digest", "meaning"],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +65,8 @@ class Fit:
     targets: tuple[str, ...]
     unit: str
     """of budgets: "tokens", "steps", …"""
-    loss: Residual = "relative"
-    huber: float | None = None
-    tied: tuple[str, ...] = ()
-    emphasis: float = 0.0
-    """power of the budget by which points counted"""
+    options: FitOptions = FitOptions()
+    """how it was fitted"""
     notes: tuple[str, ...] = ()
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""

@@ -16,27 +16,31 @@ from bimix_jax.fit_checks import check_fit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import meaning_of
 from bimix_jax.nested import read_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file's layout; raised when an older reader would misread a new file."""
-EVEN = 2
-"""That of fits whose points all count alike, which is all that its readers know."""
+WEIGHTED, EVEN = 3, 2
+"""Those of fits without further options, and of those whose points all count alike besides, which
+is all that their readers know."""
 KIND = "bimix_jax fit"
 DIGEST = "digest"
 """Entry that tells whether the others are as they were saved."""
 ENTRIES = {
     "kind", "format", "version", "law", "domains", "targets", "unit", "loss", "huber", "tied",
-    "emphasis", "observed_proportions", "observed_budgets", "observed_mixtures", "fits", "notes",
-    "sweep_digest", "meaning",
+    "emphasis", "options", "observed_proportions", "observed_budgets", "observed_mixtures", "fits",
+    "notes", "sweep_digest", "meaning",
 }  # fmt: skip
 TARGET_ENTRIES = {
     "target", "exponents", "identified", "amplitudes", "budget_scale", "code", "points",
     "sum_of_squares", "error", "restraint", "agreement",
 }  # fmt: skip
+FURTHER = {"shrinkage", "max_steps", "dtype"}
+"""Options that files hold since format 4, where they are not the defaults."""
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 """JSON has no such numbers; files hold their names."""
 CALLED = {
@@ -132,16 +136,13 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _to_document(fitted: Fit) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "format": FORMAT if fitted.emphasis else EVEN,
+        "format": _format(fitted.options),
         "version": __version__,
         "law": _law_document(fitted.law),
         "domains": fitted.domains,
         "targets": fitted.targets,
         "unit": fitted.unit,
-        "loss": fitted.loss,
-        "huber": fitted.huber,
-        "tied": fitted.tied,
-        **({"emphasis": fitted.emphasis} if fitted.emphasis else {}),
+        **_options_document(fitted.options),
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
         "observed_mixtures": _optional(fitted.observed_mixtures),
@@ -150,6 +151,44 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "sweep_digest": fitted.sweep_digest,
         "meaning": fitted.meaning.stated(),
     }
+
+
+def _format(options: FitOptions) -> int:
+    """The oldest version whose readers know these options."""
+    if _further(options):
+        return FORMAT
+    return WEIGHTED if options.budget_power else EVEN
+
+
+def _options_document(options: FitOptions) -> dict[str, Any]:
+    """Options under the names that files have had from the first."""
+    further = _further(options)
+    return {
+        "loss": options.residual,
+        "huber": options.huber,
+        "tied": options.tied,
+        **({"emphasis": options.budget_power} if options.budget_power else {}),
+        **({"options": further} if further else {}),
+    }
+
+
+def _further(options: FitOptions) -> dict[str, Any]:
+    """Options of later formats, as far as they are not the defaults."""
+    usual = FitOptions()
+    asked = {name: getattr(options, name) for name in FURTHER}
+    return {name: _plain(value) for name, value in asked.items() if value != getattr(usual, name)}
+
+
+def _options(document: dict[str, Any]) -> FitOptions:
+    huber = document["huber"]
+    further = _known(document.get("options", {}), FURTHER, "options")
+    return FitOptions(
+        residual=document["loss"],
+        huber=None if huber is None else float(_is("huber", huber, int, float)),
+        tied=_texts("tied", document["tied"]),
+        budget_power=float(_is("emphasis", document.get("emphasis", 0.0), int, float)),
+        **{name: _hashable(value) for name, value in further.items()},
+    )
 
 
 def _law_document(law: Law) -> dict[str, Any]:
@@ -269,7 +308,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         raise ValueError(
             f"entry fits holds the targets {there}; expected {targets}, as targets says"
         )
-    huber, names = document["huber"], law.names(domains)
+    names = law.names(domains)
     return Fit(
         coefficients=_coefficients(law, rows, domains),
         code=np.array([_code(row["code"]) for row in rows], int),
@@ -288,10 +327,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         domains=domains,
         targets=targets,
         unit=_is("unit", document["unit"], str),
-        loss=document["loss"],
-        huber=None if huber is None else float(_is("huber", huber, int, float)),
-        tied=_texts("tied", document["tied"]),
-        emphasis=float(_is("emphasis", document.get("emphasis", 0.0), int, float)),
+        options=_options(document),
         notes=_texts("notes", document["notes"]),
         sweep_digest=_is("sweep_digest", document["sweep_digest"], str),
         meaning=meaning_of(document.get("meaning")),  # format 1 has none

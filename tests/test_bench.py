@@ -12,6 +12,7 @@ from bimix_jax.bench import arithmetic, ceilings, rates
 from bimix_jax.bench.rates import Case, measure
 from bimix_jax.cli import bench
 from bimix_jax.cli.app import app
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws import BiMix
 
 
@@ -58,7 +59,7 @@ def test_data_on_a_device_are_timed_apart(monkeypatch):
 def test_operations_grow_with_points_and_with_what_is_asked():
     few, many = (arithmetic.operations(Method(BiMix()), n) for n in (64, 128))
     assert many / few == pytest.approx(2, rel=0.1)
-    assert arithmetic.operations(Method(BiMix(), "log"), 64) > few
+    assert arithmetic.operations(Method(BiMix(), FitOptions("log")), 64) > few
     # Two exponentials, five and fourteen products and their sums, slopes and residuals.
     assert 64 * 60 < few < 64 * 250
     assert np.isfinite(few)

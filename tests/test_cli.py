@@ -110,7 +110,7 @@ def test_fit_options_reach_the_fit(run, out):
     assert "power 2 of their budget" in run(
         "fit", "sweep.csv", "-o", out / "late.json", "--emphasis", "2"
     )
-    assert bx.load_fit(out / "late.json").emphasis == 2
+    assert bx.load_fit(out / "late.json").options.budget_power == 2
     log, tied = bx.load_fit(out / "log.json"), bx.load_fit(out / "tied.json")
     assert (log.loss, log.tied, log.table()["beta"].nunique()) == ("log", (), 3)
     assert (tied.loss, tied.tied, tied.table()["beta"].nunique()) == ("relative", ("beta",), 1)
@@ -176,7 +176,7 @@ def test_evaluate_judges_runs_and_budgets(run, inputs, out):
         (mixtures, sweep.split_runs(0.3, 0), 0.0),
         (budgets, sweep.split_budgets(0.5), 2.0),
     ):
-        expected = bx.evaluate(bx.fit(parts[0], emphasis=power), parts[1]).table()
+        expected = bx.evaluate(bx.fit(parts[0], budget_power=power), parts[1]).table()
         assert name.startswith("held-out")
         assert table["overall"]["mre"] == pytest.approx(expected.loc["overall", "mre"])
         assert list(table) == [*DOMAINS, "overall"]

@@ -17,6 +17,7 @@ from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
 from bimix_jax.bench.problems import synthetic_rows
 from bimix_jax.fitting.lean.arrays import fit_lean
 from bimix_jax.fitting.lean.collapse import Collapsed
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Points, full_value, summary
 
 RUNS, LEVELS = 6, 5
@@ -160,7 +161,7 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
     loss = rows.loss.reshape(60, 40).copy()
     loss[::3, [7, 9]] = loss[::3, [9, 7]]
     mixed = dataclasses.replace(rows, budget=budget.ravel(), loss=loss.reshape(-1, 1))
-    method, devices = Method(BiMix(), "log"), tuple(jax.local_devices())
+    method, devices = Method(BiMix(), FitOptions("log")), tuple(jax.local_devices())
     kinds = {
         part.bucket.levels for part in run.parts_of(mixed, np.arange(60), method, devices, True)
     }
@@ -177,7 +178,7 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_narrow_valleys_and_bounds_end_where_all_points_do(monkeypatch, seed):
     rows = rows_of(synthetic(5_000, (0.05, 1.0), 10.0, seed))
-    method, devices = Method(BiMix(), "log"), tuple(jax.local_devices())
+    method, devices = Method(BiMix(), FitOptions("log")), tuple(jax.local_devices())
     found, _ = run.fit_rows(rows, method, devices)
     monkeypatch.setattr(Method, "sums_by_budget", lambda self, domains: False)
     whole, _ = run.fit_rows(rows, method, devices)
@@ -185,10 +186,10 @@ def test_narrow_valleys_and_bounds_end_where_all_points_do(monkeypatch, seed):
 
 
 def test_only_log_losses_of_separable_laws_are_summed():
-    assert Method(BiMix(), "log").sums_by_budget(3)
-    assert not Method(BiMix(), "relative").sums_by_budget(3)
-    assert not Method(BiMix(), "log", huber=0.1).sums_by_budget(3)
-    assert not Method(BiMix(), "log", tied=("beta",)).sums_by_budget(3)
+    assert Method(BiMix(), FitOptions("log")).sums_by_budget(3)
+    assert not Method(BiMix(), FitOptions("relative")).sums_by_budget(3)
+    assert not Method(BiMix(), FitOptions("log", huber=0.1)).sums_by_budget(3)
+    assert not Method(BiMix(), FitOptions("log", tied=("beta",))).sums_by_budget(3)
 
     class OtherFeatures(BiMix):
         def features(self, mixture, own, budget):

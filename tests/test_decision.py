@@ -34,7 +34,7 @@ def sweep():
 
 @functools.cache
 def drawn(law):
-    fitted = bx.fit(sweep(), LAWS[law], restraint=0.01 if law == "TransferBiMix" else "mixtures")
+    fitted = bx.fit(sweep(), LAWS[law], shrinkage=0.01 if law == "TransferBiMix" else "mixtures")
     return bx.bootstrap(sweep(), fitted, n=4)
 
 
@@ -130,7 +130,7 @@ def misnamed():
 
 @functools.cache
 def blind(law="BiMix"):
-    options = {"restraint": 0.01} if law == "TransferBiMix" else {}
+    options = {"shrinkage": 0.01} if law == "TransferBiMix" else {}
     return bx.fit(misnamed(), LAWS[law], **options)
 
 

@@ -38,8 +38,8 @@ def proposal(fitted, sweep):
 
 
 def test_a_fit_whose_points_count_by_their_budget_is_refused(sweep):
-    with pytest.raises(ValueError, match="give the fit with emphasis=0"):
-        bx.propose_runs(bx.fit(sweep, emphasis=2.0), sweep, 3)
+    with pytest.raises(ValueError, match="give a fit with budget_power=0"):
+        bx.propose_runs(bx.fit(sweep, budget_power=2.0), sweep, 3)
 
 
 # ---- noise and information -----------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_tied_exponents_share_what_is_learned(sweep):
 
 
 def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
-    fitted = bx.fit(sweep, bx.TransferBiMix(), restraint=1e-6)
+    fitted = bx.fit(sweep, bx.TransferBiMix(), shrinkage=1e-6)
     found = bx.propose_runs(fitted, sweep, 2, weights={"web": 1.0})
     assert found.regret_now < 1e-9
     assert any("no further run would change the decision" in note for note in found.notes)

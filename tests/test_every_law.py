@@ -165,7 +165,7 @@ def small():
 
 @EVERY
 def test_a_fit_survives_a_file(law, small, tmp_path):
-    fitted = bx.fit(small, law, restraint=0.0)
+    fitted = bx.fit(small, law, shrinkage=0.0)
     fitted.save(tmp_path / "fit.json")
     again = bx.load_fit(tmp_path / "fit.json")
     assert again.law == law
@@ -182,7 +182,7 @@ def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can
         ):
             bx.fit(renamed, law, targets=["exam"])
     else:
-        fitted = bx.fit(renamed, law, restraint=0.0)
+        fitted = bx.fit(renamed, law, shrinkage=0.0)
         assert np.all(np.isfinite(fitted.predict(small.mixtures)["exam"]))
 
 

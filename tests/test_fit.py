@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.fitting.fit import compiled
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.program import compiled
 from tests.fits import (
     DOMAINS,
     Geometric,
@@ -94,7 +95,7 @@ def test_error_is_the_mean_relative_error_of_the_points(fitted_noisy, noisy):
 
 @pytest.mark.parametrize("loss", ["relative", "log", "absolute"])
 def test_every_residual_minimises_its_own_sum_of_squares(noisy, fitted_noisy, loss):
-    fitted = bx.fit(noisy, loss=loss)
+    fitted = bx.fit(noisy, residual=loss)
 
     def sums(fit):
         predicted = fit.predict_points(noisy.mixture, noisy.budget)
@@ -123,7 +124,7 @@ def test_huber_resists_an_outlier():
 
 def test_tied_exponents_are_one_number_for_all_targets(noisy, fitted_noisy):
     tied = bx.fit(noisy, tied=("beta",))
-    assert tied.tied == ("beta",)
+    assert tied.options.tied == ("beta",)
     assert tied.table()["beta"].nunique() == 1
     assert tied.table()["alpha"].nunique() == len(DOMAINS)
     assert fitted_noisy.table()["beta"].nunique() == len(DOMAINS)
@@ -177,11 +178,11 @@ def test_weight_2_counts_like_a_point_twice(noisy):
 
 def test_an_emphasis_is_a_weight_that_grows_with_the_budget(noisy):
     twice, weight = 2 - np.arange(96) % 2, (noisy.budget / noisy.largest_budget) ** 1.5
-    found = bx.fit(noisy, emphasis=1.5, weight=twice)
+    found = bx.fit(noisy, budget_power=1.5, weight=twice)
     assert_same_coefficients(found, bx.fit(noisy, weight=twice * weight), 1e-9)
-    assert found.emphasis == 1.5
+    assert found.options.budget_power == 1.5
     assert any("count by the power 1.5 of their budget" in note for note in found.notes)
-    assert bx.fit(noisy).emphasis == 0
+    assert bx.fit(noisy).options.budget_power == 0
     assert not any("power" in note for note in bx.fit(noisy).notes)
 
 
@@ -189,16 +190,16 @@ def test_runs_that_end_early_count_for_little_and_that_is_said(noisy):
     short = noisy.take(
         (noisy.budget < np.median(noisy.budget)) | np.isin(noisy.run, noisy.runs[:2])
     )
-    notes = bx.fit(short, emphasis=2.0).notes
+    notes = bx.fit(short, budget_power=2.0).notes
     weight = pd.Series((short.budget / short.largest_budget) ** 2).groupby(short.run).sum()
     left = weight.sum() ** 2 / (weight**2).sum()
     assert any(f"like {left:.1f} mixtures instead of 1" in note for note in notes)
     assert left < 3
-    assert not any("unlike budgets" in n for n in bx.fit(noisy, emphasis=2.0).notes)
+    assert not any("unlike budgets" in n for n in bx.fit(noisy, budget_power=2.0).notes)
 
 
 def test_weights_too_small_for_single_precision_are_named_as_such(noisy):
-    notes = bx.fit(noisy, emphasis=60.0, dtype="float32").notes
+    notes = bx.fit(noisy, budget_power=60.0, dtype="float32").notes
     assert any("their weight is 0" in note for note in notes)
     assert not any("infinite" in note for note in notes)
 
@@ -209,7 +210,7 @@ def test_an_emphasis_ends_nearer_to_the_last_losses_of_a_law_that_is_not_true():
     bent = table.assign(loss_web=table["loss_web"] * (1 + 0.1 * early))
     train, test = bx.read_sweep(bent).split_budgets(0.5)
     errors = [
-        bx.evaluate(bx.fit(train, emphasis=power), test).table().loc["web", "mre"]
+        bx.evaluate(bx.fit(train, budget_power=power), test).table().loc["web", "mre"]
         for power in (0.0, 1.0, 2.0)
     ]
     assert errors[2] < errors[1] < errors[0]
@@ -266,16 +267,16 @@ def test_targets_that_are_no_domain_are_left_out_with_a_note():
         ),
         ({"targets": ["exams"]}, ["exams", "exam"]),
         ({"targets": []}, ["targets is empty", "web"]),
-        ({"loss": "squared"}, ["'squared'", "relative, log, absolute"]),
+        ({"residual": "squared"}, ["'squared'", "relative, log, absolute"]),
         ({"huber": 0.0}, ["huber is 0.0", "above 0"]),
         ({"dtype": "float16"}, ["'float16'", "float32"]),
         ({"tied": ("gamma",)}, ["gamma", "alpha, beta"]),
         ({"budget_scale": -1.0}, ["budget_scale is -1.0", "above 0"]),
         ({"weight": np.ones(3)}, ["weight", "(3,)", "(96,)"]),
         ({"weight": -np.ones(96)}, ["weight", "≥ 0"]),
-        ({"emphasis": -1.0}, ["emphasis is -1.0", "≥ 0"]),
-        ({"emphasis": np.nan}, ["emphasis is nan", "≥ 0"]),
-        ({"emphasis": "budgets"}, ["emphasis is 'budgets'", "≥ 0"]),
+        ({"budget_power": -1.0}, ["budget_power is -1.0", "≥ 0"]),
+        ({"budget_power": np.nan}, ["budget_power is nan", "≥ 0"]),
+        ({"budget_power": "budgets"}, ["budget_power is 'budgets'", "≥ 0"]),
     ],
 )
 def test_bad_options_are_named_with_what_is_expected(options, words):
@@ -411,7 +412,7 @@ def test_budgets_beyond_twice_the_largest_are_noted(fitted):
 
 
 def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy, sweep, fitted):
-    key = (bx.BiMix(), "relative", None, (), None, None, 0)
+    key = (bx.BiMix(), FitOptions().static, None, 0)
     before = compiled(*key).compilations()
     assert before > 0
     again = bx.fit(noisy, bx.BiMix())

@@ -30,14 +30,14 @@ def judged(sweep):
 @pytest.mark.parametrize("emphasis", [0.0, 2.0])
 def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, emphasis):
     if emphasis == 0:
-        judged = bx.compare(sweep, [BiMix()], repeats=3, emphasis=0)
+        judged = bx.compare(sweep, [BiMix()], repeats=3, budget_power=0)
     for kind, repeats in (("mixtures", 3), ("budgets", 1), ("both", 3)):
         power = 0.0 if kind == "mixtures" else emphasis
         errors = []
         for split in standard_splits(sweep, [kind], repeats):
             scale = sweep.largest_budget
             part = sweep.take(split.train)
-            fitted = bx.fit(part, BiMix(), budget_scale=scale, emphasis=power)
+            fitted = bx.fit(part, BiMix(), budget_scale=scale, budget_power=power)
             errors.append(bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall"])
         expected = pd.DataFrame(errors)
         row = judged.table_of(kind).loc["BiMix"]
@@ -71,9 +71,9 @@ def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):
 
 
 def test_the_notes_say_how_points_counted_where_later_budgets_are_held_out(sweep, judged):
-    assert any("fit with emphasis=2 for budgets beyond the sweep's" in n for n in judged.notes)
+    assert any("fit with budget_power=2 for budgets beyond the sweep's" in n for n in judged.notes)
     seen = bx.compare(sweep, [BiMix()], ["mixtures"], repeats=2)
-    assert not any("emphasis" in note for note in seen.notes)
+    assert not any("budget_power" in note for note in seen.notes)
 
 
 def hand_made(errors, groups=8, vague=None):
@@ -223,7 +223,7 @@ def test_a_single_budget_allows_unseen_mixtures_only():
         ({"splits": ["runs"]}, "splits names runs; expected some of mixtures, budgets, both"),
         ({"splits": []}, "splits is empty"),
         ({"repeats": 0}, "repeats is 0"),
-        ({"emphasis": -2.0}, "emphasis is -2.0"),
+        ({"budget_power": -2.0}, "budget_power is -2.0"),
         ({"runs": 1.5}, "fraction is 1.5"),
         ({"targets": ["exam"]}, "targets names exam"),
     ],

@@ -79,7 +79,7 @@ def test_losses_without_the_own_domain_keep_the_transfer_and_their_rows():
     table = without_web(frame(noise=0.01), runs=(0, 1, 2))
     sweep = bx.read_sweep(table)
     for restraint in ("mixtures", np.inf):
-        held = bx.fit(sweep, TransferBiMix(), restraint=restraint)
+        held = bx.fit(sweep, TransferBiMix(), shrinkage=restraint)
         np.testing.assert_array_equal(held.points, len(table))
         assert np.all(np.isfinite(held.restraint))
         assert np.isfinite(held.predict_points(sweep.mixture, sweep.budget)).all()
@@ -87,7 +87,7 @@ def test_losses_without_the_own_domain_keep_the_transfer_and_their_rows():
 
 
 def test_without_such_losses_the_law_has_a_value_and_its_simpler_name():
-    fitted = bx.fit(bx.read_sweep(frame(noise=0.01)), TransferBiMix(), restraint=np.inf)
+    fitted = bx.fit(bx.read_sweep(frame(noise=0.01)), TransferBiMix(), shrinkage=np.inf)
     assert fitted.label == "BiMix"
     assert any("TransferBiMix is BiMix with these coefficients" in n for n in fitted.notes)
     assert np.isfinite(fitted.predict({"web": 0.0, "code": 0.5, "books": 0.5})).all()
@@ -146,23 +146,23 @@ def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
     chosen = bx.fit(embedded.take(embedded.mixture_group < 2), TransferBiMix())
     assert np.all(np.isinf(chosen.restraint))
     assert any("do not show what the other domains do" in note for note in chosen.notes)
-    asked = bx.fit(embedded, TransferBiMix(), restraint=1e-4)
+    asked = bx.fit(embedded, TransferBiMix(), shrinkage=1e-4)
     np.testing.assert_array_equal(asked.restraint, 1e-4)
     assert any("strength 0.0001, as asked" in note for note in asked.notes)
     for wrong in (-1.0, np.nan, None, "budget"):
-        with pytest.raises(ValueError, match=f"restraint is {wrong!r}; expected .* budgets"):
-            bx.fit(embedded, TransferBiMix(), restraint=wrong)
+        with pytest.raises(ValueError, match=f"shrinkage is {wrong!r}; expected .* budgets"):
+            bx.fit(embedded, TransferBiMix(), shrinkage=wrong)
 
 
 def test_it_can_be_chosen_for_later_budgets_of_the_mixtures_that_were_run(embedded):
     folds = choose_folds(embedded, np.ones(len(embedded.budget), bool), "budgets")
     late = embedded.budget >= embedded.budget_cut(0.5)
     np.testing.assert_array_equal(folds.number, np.where(late, 0, -1))
-    fitted = bx.fit(embedded, TransferBiMix(), restraint="budgets")
+    fitted = bx.fit(embedded, TransferBiMix(), shrinkage="budgets")
     assert fitted.restraint.max() < 1e-2
     assert any("the best when later budgets are left out" in note for note in fitted.notes)
     early = embedded.budget < np.unique(embedded.budget)[4]
-    few = bx.fit(embedded.take(early), TransferBiMix(), restraint="budgets")
+    few = bx.fit(embedded.take(early), TransferBiMix(), shrinkage="budgets")
     assert not any("later budgets are left out" in note for note in few.notes)
 
 

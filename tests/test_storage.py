@@ -48,11 +48,11 @@ def test_a_fit_comes_back_equal(fitted, saved):
 
 
 def test_an_emphasis_comes_back_in_a_format_that_older_readers_refuse(saved, tmp_path):
-    bx.fit(bx.read_sweep(frame()), emphasis=2.0).save(tmp_path / "late.json")
+    bx.fit(bx.read_sweep(frame()), budget_power=2.0).save(tmp_path / "late.json")
     document = json.loads((tmp_path / "late.json").read_text(encoding="utf-8"))
-    assert bx.load_fit(tmp_path / "late.json").emphasis == 2
-    assert (document["format"], document["emphasis"]) == (storage.FORMAT, 2)
-    assert bx.load_fit(saved).emphasis == 0
+    assert bx.load_fit(tmp_path / "late.json").options.budget_power == 2
+    assert (document["format"], document["emphasis"]) == (storage.WEIGHTED, 2)
+    assert bx.load_fit(saved).options.budget_power == 0
     assert "emphasis" not in json.loads(saved.read_text(encoding="utf-8"))
 
 

@@ -121,7 +121,7 @@ def test_little_substitution_is_a_product_of_powers():
 
 
 def test_the_optimum_is_proven_and_no_random_mixture_is_better(embedded):
-    fitted = bx.fit(embedded, SubstitutionBiMix(), restraint=1e-6)
+    fitted = bx.fit(embedded, SubstitutionBiMix(), shrinkage=1e-6)
     best = bx.optimize_mixture(fitted)
     assert best.proven
     assert best.gap < 1e-9
@@ -131,6 +131,6 @@ def test_the_optimum_is_proven_and_no_random_mixture_is_better(embedded):
 
 
 def test_powers_are_reported_by_name(embedded):
-    table = bx.fit(embedded, SplitSubstitutionBiMix(), restraint=1e-6).table()
+    table = bx.fit(embedded, SplitSubstitutionBiMix(), shrinkage=1e-6).table()
     powers = table[["substitution", "substitution_of_others"]].to_numpy()
     assert np.all((powers >= 0.05) & (powers <= 1))

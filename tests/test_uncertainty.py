@@ -89,11 +89,11 @@ def test_a_resample_is_the_fit_with_its_weights(sweep, drawn):
 
 
 def test_resamples_count_points_as_the_fit_did(sweep):
-    drawn = bx.bootstrap(sweep, bx.fit(sweep, emphasis=2.0), 20, seed=3)
+    drawn = bx.bootstrap(sweep, bx.fit(sweep, budget_power=2.0), 20, seed=3)
     factor = draw("multinomial", 3, 20, 12)
     weight = factor[4][sweep.mixture_group] * (sweep.budget / sweep.largest_budget) ** 2
     alone = bx.fit(sweep, weight=weight)
-    assert drawn.resampled.emphasis == 2
+    assert drawn.resampled.options.budget_power == 2
     np.testing.assert_allclose(
         drawn.resampled.coefficients.exponents[4], alone.coefficients.exponents, rtol=1e-4
     )
@@ -337,7 +337,7 @@ def test_the_picture_shows_the_gain(sure):
 
 def test_a_fit_held_at_the_simpler_law_has_the_freedom_of_that(embedded):
     plain = bx.bootstrap(embedded, bx.BiMix(), n=20).freedom
-    held = bx.bootstrap(embedded, bx.TransferBiMix(), n=20, restraint=np.inf).freedom
+    held = bx.bootstrap(embedded, bx.TransferBiMix(), n=20, shrinkage=np.inf).freedom
     assert held.units == plain.units
     assert held.coefficients == pytest.approx(plain.coefficients, rel=1e-6)
 

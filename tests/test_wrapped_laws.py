@@ -69,7 +69,7 @@ def test_every_point_of_several_sizes_is_scored_at_its_size():
 def test_laws_around_laws_survive_a_file(tmp_path):
     sweep = bx.read_sweep(sized("multiplicative"), model_size="model_size")
     law = WithModelSize(WithRepetition(TransferBiMix(), {"web": 1e9}))
-    fitted = bx.fit(sweep, law, restraint=1e-4).at_model_size(1e9)
+    fitted = bx.fit(sweep, law, shrinkage=1e-4).at_model_size(1e9)
     fitted.save(tmp_path / "fit.json")
     again = bx.load_fit(tmp_path / "fit.json")
     assert again.law == fitted.law
@@ -160,10 +160,10 @@ def warmed(cost=0.03, noise=0.0):
 @pytest.mark.parametrize("base", [BiMix(), TransferBiMix()])
 def test_what_warm_up_costs_is_found_and_is_one_number_for_all_targets(base, tmp_path):
     sweep = bx.read_sweep(warmed())
-    fitted = bx.fit(sweep, WithWarmUp(base), restraint=0.0)
+    fitted = bx.fit(sweep, WithWarmUp(base), shrinkage=0.0)
     np.testing.assert_allclose(fitted.table()["warm_up"], 0.03 * sweep.largest_budget, rtol=1e-3)
     assert fitted.table()["warm_up"].nunique() == 1
-    plain = bx.fit(sweep, base, restraint=0.0)
+    plain = bx.fit(sweep, base, shrinkage=0.0)
     assert fitted.error.max() < 1e-4 < 1e-3 < plain.error.min()
     fitted.save(tmp_path / "fit.json")
     assert bx.load_fit(tmp_path / "fit.json").law == fitted.law

@@ -20,9 +20,10 @@ from bimix_jax.compilation import (
     cpu_options,
 )
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
-from bimix_jax.fitting.emphasis import check_emphasis, emphasised
+from bimix_jax.fitting.emphasis import emphasised
 from bimix_jax.fitting.lean import fit_lean, is_lean
-from bimix_jax.fitting.residual import Residual, mean_relative_error
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.residual import mean_relative_error
 from bimix_jax.laws.law import Law
 
 CELLS = {"cpu": 1 << 14}
@@ -64,52 +65,48 @@ class Method:
     """How every sweep of a batch is fitted; static, so that equal ones share a compilation."""
 
     law: Law
-    loss: Residual = "relative"
-    huber: float | None = None
-    tied: tuple[str, ...] = ()
-    max_steps: int | None = None
-    dtype: str = "float64"
+    options: FitOptions = FitOptions()
     folds: int = 0
-    restrained: bool = False
-    emphasis: float = 0.0
+    """parts that are left out to choose the strength of the shrinkage; 0 where it is known"""
+    strength: float | None = None
+    """of the shrinkage, where it is known"""
     levels: int = 0
     """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
     else 0."""
 
-    def __post_init__(self) -> None:
-        check_emphasis(self.emphasis)
-
     def lean(self, domains: int) -> bool:
         """Whether the lean search can do most of the work."""
-        return is_lean(self.law, domains) and not self.tied and self.max_steps is None
+        return is_lean(self.law, domains) and self.options.is_plain
 
     def sums_by_budget(self, domains: int) -> bool:
         """Whether runs that share their budgets can be summed by them."""
-        linear = self.loss == "log" and self.huber is None
+        linear = self.options.residual == "log" and self.options.huber is None
         return linear and self.law.is_separable and self.lean(domains)
 
     def typed(self, block: Chunk) -> Chunk:
         """Measurements in the type that they are fitted in."""
 
         def cast(leaf: Array) -> Array:
-            return leaf.astype(self.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else int)
+            return leaf.astype(
+                self.options.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else int
+            )
 
         return jax.tree.map(cast, block)
 
     def weight(self, sweep: Chunk) -> Array:
         """(points,) or, where all count alike, of the shape of the losses."""
-        if not self.emphasis:
+        if not self.options.budget_power:
             return jnp.ones_like(sweep.loss)
-        return jnp.asarray(emphasised(sweep.budget, sweep.scale, self.emphasis))
+        return jnp.asarray(emphasised(sweep.budget, sweep.scale, self.options.budget_power))
 
     def fit(self, sweep: Chunk, starts: Array) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop from starts."""
+        asked = self.options
         return fit_arrays(
             self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
-            budget_scale=sweep.scale, residual=self.loss, huber=self.huber, tied=self.tied,
-            starts=starts, max_steps=self.max_steps, size=sweep.size, fold=sweep.fold,
-            folds=self.folds,
-            restraint=jnp.inf if self.restrained and not self.folds else None,
+            budget_scale=sweep.scale, residual=asked.residual, huber=asked.huber, tied=asked.tied,
+            starts=starts, max_steps=asked.max_steps, size=sweep.size, fold=sweep.fold,
+            folds=self.folds, restraint=self.strength,
         )  # fmt: skip
 
     def fit_lean(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
@@ -118,8 +115,8 @@ class Method:
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
             return fit_lean(
                 self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep),
-                own=sweep.own, budget_scale=sweep.scale, residual=self.loss, huber=self.huber,
-                size=sweep.size, steps=steps, levels=self.levels,
+                own=sweep.own, budget_scale=sweep.scale, residual=self.options.residual,
+                huber=self.options.huber, size=sweep.size, steps=steps, levels=self.levels,
             )  # fmt: skip
 
         of_target = Chunk(None, None, 2, 1, None, None, None)
@@ -204,12 +201,14 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) 
 
     def every(chunk: Chunk, begin: Array, blocks: Any) -> tuple[ArrayFit, Array, Array]:
         # Measurements become single precision here, which takes less time than copies of them.
-        with jax.enable_x64(method.dtype == "float64"):
+        with jax.enable_x64(method.options.dtype == "float64"):
             first, end = (jnp.asarray(number, int) for number in blocks)
             if lean:
                 fit = functools.partial(method.fit_lean, steps=jnp.asarray(begin, int))
             else:
-                fit = jax.vmap(functools.partial(one, starts=jnp.asarray(begin, method.dtype)))
+                fit = jax.vmap(
+                    functools.partial(one, starts=jnp.asarray(begin, method.options.dtype))
+                )
             return in_blocks(lambda block: fit(method.typed(block)), chunk, (first, end))
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))

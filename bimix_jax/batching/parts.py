@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from bimix_jax.batching.compiled import Method
 from bimix_jax.files import atomic_path
+from bimix_jax.fitting.options import FitOptions
 
 KEY = b"bimix_batch"
 """Entry of a part's metadata that holds its stamp."""
@@ -29,11 +30,20 @@ def part_name(path: Path, piece: int) -> str:
 def settings_of(method: Method, rows: int) -> dict[str, Any]:
     """What fits depend on beside their measurements."""
     of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
-    options = {"loss": method.loss, "huber": method.huber, "tied": list(method.tied),
-               "max_steps": method.max_steps, "dtype": method.dtype}  # fmt: skip
-    if method.emphasis:
-        # Parts that were begun before there was any are those of none.
-        options["emphasis"] = method.emphasis
+    asked = method.options
+    # Names are those of the first parts; options that came later are left out at their defaults,
+    # so that parts of before still count.
+    options: dict[str, Any] = {
+        "loss": asked.residual,
+        "huber": asked.huber,
+        "tied": list(asked.tied),
+        "max_steps": asked.max_steps,
+        "dtype": asked.dtype,
+    }
+    if asked.budget_power:
+        options["emphasis"] = asked.budget_power
+    if asked.shrinkage != FitOptions().shrinkage:
+        options["shrinkage"] = asked.shrinkage
     return {"law": method.law.name, **of_law, **options, "rows": rows}
 
 

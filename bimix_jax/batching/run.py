@@ -107,7 +107,7 @@ def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list
     lean = [_Stage(True)] if method.lean(domains) else []
     quick = [_Stage(True, QUICK_STEPS)] if lean and has_large_chunks(devices) else []
     stages = [*quick, *lean, _Stage(False, fewer=FEW if lean else 1)]
-    further = other_starts(method.law, method.tied, domains)
+    further = other_starts(method.law, method.options.tied, domains)
     stages += [stages[-1]._replace(starts=starts) for starts in further]
     return [*stages[:-1], stages[-1]._replace(last=True)]
 

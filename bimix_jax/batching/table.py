@@ -21,7 +21,7 @@ from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.pieces import begins
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.fitting.fit import is_restrained
+from bimix_jax.fitting.restraint import is_restrained
 from bimix_jax.laws.law import Law
 from bimix_jax.scores import says_score
 from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS, prefixed
@@ -52,10 +52,12 @@ def fit_table(
     if len(others):
         singly = table[np.isin(number, others)]
         fits = fit_many(
-            singly, method.law, loss=method.loss, huber=method.huber, tied=method.tied,
-            emphasis=method.emphasis, max_steps=method.max_steps, dtype=method.dtype,
-            devices=devices, progress=progress,
-        )  # fmt: skip
+            singly,
+            method.law,
+            devices=devices,
+            progress=progress,
+            **dataclasses.asdict(method.options),
+        )
         parts.append(fits.table())
     parts.append(table_of_failed(dict.fromkeys(labels[apart].tolist(), APART)))
     return joined(parts, labels.tolist())

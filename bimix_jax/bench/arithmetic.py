@@ -31,14 +31,13 @@ def operations(method: Method, points: int) -> float:
 
 
 def _operations(method: Method, points: int) -> float:
-    own = np.array([1.0, 0.0])
+    asked, own = method.options, np.array([1.0, 0.0])
     row: Any = jax.eval_shape(method.law.features, jnp.ones(2), own, jnp.ones(()))
     features = jax.tree.map(lambda leaf: jnp.ones((points, *leaf.shape)), row)
     data = Points(features, jnp.ones(points), jnp.ones(points))
-    count = len(method.law.exponent_names) + needs_full(method.loss, method.huber) * len(
-        method.law.amplitude_names
-    )
-    run = functools.partial(evaluation, method.law, method.loss, method.huber)
+    full = needs_full(asked.residual, asked.huber)
+    count = len(method.law.exponent_names) + full * len(method.law.amplitude_names)
+    run = functools.partial(evaluation, method.law, asked.residual, asked.huber)
     cost = jax.jit(run).lower(data, jnp.ones(count)).cost_analysis() or {}
     return float(cost.get("flops", np.nan) + TRANSCENDENTAL * cost.get("transcendentals", 0.0))
 

@@ -16,6 +16,7 @@ from bimix_jax.bench.ceilings import Ceilings
 from bimix_jax.bench.problems import synthetic_rows
 from bimix_jax.fitting.arrays import fit_arrays
 from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws import BiMix
 
@@ -43,7 +44,7 @@ class Case:
     @property
     def method(self) -> Method:
         """How the batch is fitted."""
-        return Method(BiMix(), self.loss, self.huber, dtype=self.dtype)
+        return Method(BiMix(), FitOptions(self.loss, self.huber, dtype=self.dtype))
 
 
 def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
 from bimix_jax.cli import fit_options, options
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.tables import listed
 
 
@@ -64,9 +65,14 @@ def batch(
     """
     if cache is not None:
         use_compilation_cache(cache)
-    method = Method(
-        bx.law_named(law), loss, huber, tuple(tied or ()), None, dtype, emphasis=emphasis,  # type: ignore[arg-type]
-    )  # fmt: skip
+    asked = FitOptions(
+        residual=loss,  # type: ignore[arg-type]
+        huber=huber,
+        tied=tuple(tied or ()),
+        budget_power=emphasis,
+        dtype=dtype,
+    )
+    method = Method(bx.law_named(law), asked)
     share = join_processes() if distributed else share_of_launcher()
     if rank is not None or processes is not None:
         share = batches.Share(rank or 0, processes or 1)

@@ -67,7 +67,7 @@ def certainty(
     )  # fmt: skip
     laws = [bx.law_named(name) for name in law or ["BiMix"]]
     fits = [
-        bx.fit(measured, each, loss=loss, huber=huber, tied=tied or (), emphasis=emphasis)  # type: ignore[arg-type]
+        bx.fit(measured, each, residual=loss, huber=huber, tied=tied or (), budget_power=emphasis)  # type: ignore[arg-type]
         for each in laws
     ]
     weights = named.values("--weight", weight, measured.targets) or None

@@ -58,7 +58,7 @@ def compare(
     )  # fmt: skip
     judged = bx.compare(
         measured, law or None, split or None, repeats=repeats, runs=runs, budgets=budgets,
-        seed=seed, targets=target, loss=loss, emphasis=emphasis,  # type: ignore[arg-type]
+        seed=seed, targets=target, residual=loss, budget_power=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip
     if plot:
         bx.plots.save_figure(bx.plots.plot_comparison(judged), plot)

@@ -54,10 +54,10 @@ def evaluate(
             notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
         fitted = fit_train_part(
-            measured, split, chosen, emphasis, loss=loss, huber=huber, tied=tied or ()
+            measured, split, chosen, emphasis, residual=loss, huber=huber, tied=tied or ()
         )
         results[name] = bx.evaluate(fitted, measured.take(split.test))
-        said = (*about_emphasis(measured.take(split.train), fitted.emphasis),
+        said = (*about_emphasis(measured.take(split.train), fitted.options.budget_power),
                 *results[name].notes, *fitted.messages())  # fmt: skip
         notes += [f"{name}: {note}" for note in said]
     if plot:

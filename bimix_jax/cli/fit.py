@@ -46,8 +46,8 @@ def fit(
         from_budget, meaning, endpoints_only,
     )  # fmt: skip
     fitted = bx.fit(
-        measured, bx.law_named(law), loss=loss, huber=huber, tied=tied or (),  # type: ignore[arg-type]
-        restraint=fit_options.restraint(restraint), emphasis=emphasis,  # type: ignore[arg-type]
+        measured, bx.law_named(law), residual=loss, huber=huber, tied=tied or (),  # type: ignore[arg-type]
+        shrinkage=fit_options.restraint(restraint), budget_power=emphasis,  # type: ignore[arg-type]
     )  # fmt: skip
     fitted.save(output)
     if plot:

@@ -122,7 +122,7 @@ def propose_runs(
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
     unknowns = Unknowns(
-        fitted.law, len(fitted.domains), len(fitted.targets), fitted.law.ties(fitted.tied)
+        fitted.law, len(fitted.domains), len(fitted.targets), fitted.law.ties(fitted.options.tied)
     )
     with jax.enable_x64(True):
         picks, noise = plan_runs(
@@ -165,10 +165,10 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
             f"fitted: {fitted.law.label} has several model sizes, and a run to do has one; fit the "
             "sweep of one size."
         )
-    if fitted.emphasis:
+    if fitted.options.budget_power:
         raise ValueError(
-            f"fitted: its points count by the power {fitted.emphasis:g} of their budget, so that "
-            "what it leaves is not noise alone; give the fit with emphasis=0."
+            f"fitted: its points count by the power {fitted.options.budget_power:g} of their "
+            "budget, so that what it leaves is not noise alone; give a fit with budget_power=0."
         )
     if fitted.sweep_digest and fitted.sweep_digest != sweep.digest():
         raise ValueError(

@@ -18,8 +18,8 @@ def check_emphasis(emphasis: float) -> None:
     """Raise ValueError unless it is a power ≥ 0."""
     if not isinstance(emphasis, numbers.Real) or not 0 <= float(emphasis) < np.inf:
         raise ValueError(
-            f"emphasis is {emphasis!r}; expected a power of the budget ≥ 0, {LATER:g} for later "
-            "budgets or 0 for points that all count alike."
+            f"budget_power is {emphasis!r}; expected a power of the budget ≥ 0, {LATER:g} for "
+            "later budgets or 0 for points that all count alike."
         )
 
 

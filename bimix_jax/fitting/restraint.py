@@ -11,6 +11,7 @@ from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
+from bimix_jax.laws.law import Law
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """From the simpler law itself to what is no restraint at all."""
@@ -18,6 +19,11 @@ STRONGEST = STRENGTHS[1]
 """The largest that leaves exponents free: it stands for the first where losses refute that one."""
 TOLERANCE = 1e-3
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
+
+
+def is_restrained(law: Law, domains: int) -> bool:
+    """True of a law whose further coefficients can be drawn to a simpler law."""
+    return law.restraint(jnp.zeros(domains)) is not None
 
 
 def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refuted: Array) -> Array:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.emphasis import LATER, check_emphasis
-from bimix_jax.fitting.fit import about_indistinct, choose_targets
+from bimix_jax.fitting.fit import about_indistinct
 from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import noise_floor
 from bimix_jax.judging.predictions import HeldOut, later_held_out, predict_splits
@@ -48,8 +49,8 @@ def compare(
     budgets: float = 0.5,
     seed: int = 0,
     targets: Sequence[str] | None = None,
-    loss: Residual = "relative",
-    emphasis: float = LATER,
+    residual: Residual = "relative",
+    budget_power: float = LATER,
 ) -> Comparison:
     """Judge laws on parts of a sweep that they have not seen, all on the same points.
 
@@ -62,8 +63,8 @@ def compare(
         repeats: draws of mixtures; runs and budgets: shares held out, of the later budgets fewer
             where a law could not be fitted to the others; seed: of the first draw.
         targets: which; default those that all the laws can express.
-        loss: the residual that is fitted.
-        emphasis: of the fits where later budgets are held out, as `fit` takes it; elsewhere all
+        residual: the residual that is fitted.
+        budget_power: of the fits where later budgets are held out, as `fit` takes it; elsewhere all
             points count alike, as they do in what is scored.
 
     Returns:
@@ -83,13 +84,13 @@ def compare(
     'BiMix'
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
-    check_emphasis(emphasis)
+    check_emphasis(budget_power)
     least = _curve(sweep, chosen)
     parts = _splits(sweep, splits, repeats, runs, budgets, seed, least)
     names, notes = _common_targets(sweep, chosen, targets)
 
     def judged(law: Law) -> HeldOut:
-        return predict_splits(sweep, law, parts, names, loss, emphasis)
+        return predict_splits(sweep, law, parts, names, residual, budget_power)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         begun = _largest_first(pool, sweep, chosen, judged)
@@ -111,7 +112,7 @@ def compare(
         notes=(
             *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
             *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, emphasis),
+            *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, budget_power),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
         size=sweep.size,
@@ -279,12 +280,12 @@ def _about_reduced(judged: Comparison) -> list[str]:
     ]
 
 
-def _about_emphasis(sweep: Sweep, parts: Sequence[Split], emphasis: float) -> list[str]:
-    if emphasis == 0 or not any(later_held_out(sweep, part) for part in parts):
+def _about_emphasis(sweep: Sweep, parts: Sequence[Split], budget_power: float) -> list[str]:
+    if budget_power == 0 or not any(later_held_out(sweep, part) for part in parts):
         return []
     return [
-        f"Where later budgets are held out, points count by the power {emphasis:g} of their "
-        f"budget; fit with emphasis={emphasis:g} for budgets beyond the sweep's."
+        f"Where later budgets are held out, points count by the power {budget_power:g} of their "
+        f"budget; fit with budget_power={budget_power:g} for budgets beyond the sweep's."
     ]
 
 

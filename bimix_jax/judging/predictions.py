@@ -12,13 +12,14 @@ from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.emphasis import LATER, emphasised
-from bimix_jax.fitting.fit import fit, is_restrained
+from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.restraint import (
     STRENGTHS,
     TOLERANCE,
+    is_restrained,
     mean_where,
     relative_errors,
     strength_index,
@@ -160,7 +161,7 @@ def fit_train_part(
     """
     power = emphasis if later_held_out(sweep, split) else 0.0
     return fit(
-        sweep.take(split.train), law, emphasis=power, restraint=purpose_of(sweep, split),
+        sweep.take(split.train), law, budget_power=power, shrinkage=purpose_of(sweep, split),
         budget_scale=sweep.largest_budget, **options,
     )  # fmt: skip
 

@@ -18,8 +18,8 @@ from bimix_jax.compilation import jit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import predict_losses
-from bimix_jax.fitting.fit import law_for_sweep
 from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.task import law_for_sweep
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 

@@ -228,9 +228,9 @@ class Law(abc.ABC):
         return named | {name: exponents[..., i] for i, name in enumerate(self.exponent_names)}
 
 
-def check_law(law: object) -> None:
-    """Raise ValueError unless `law` is an instance of a law."""
+def check_law(law: object) -> "Law":
+    """The same, after making sure that it is an instance of a law; ValueError if not."""
     if isinstance(law, Law):
-        return
+        return law
     hint = " A name is found by law_named." if isinstance(law, str) else ""
     raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.{hint}")

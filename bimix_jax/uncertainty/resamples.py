@@ -14,9 +14,9 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.fit import point_weights
 from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
-from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
 
@@ -42,9 +42,8 @@ class Points(NamedTuple):
 
 def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
     """The points of a sweep in the order of a fit's targets, weighted as they were fitted."""
-    columns = [sweep.targets.index(target) for target in fitted.targets]
-    weights = point_weights(sweep, columns, weight, fitted.emphasis)
-    return Points(sweep.mixture, sweep.budget, sweep.loss[:, columns], weights, sweep.size)
+    task = FitTask.of(sweep, fitted.law, fitted.options, fitted.targets, weight)
+    return Points(sweep.mixture, sweep.budget, task.loss, task.weight, sweep.size)
 
 
 def fit_resamples(
@@ -69,13 +68,13 @@ def fit_resamples(
     whole = fitted.coefficients.exponents
     given = np.full((len(factor), *whole.shape), np.nan) if starts is None else starts
     begin = np.where(np.isnan(given), whole, given)[:, :, None]
-    lean = is_lean(fitted.law, len(fitted.domains)) and not fitted.tied
+    lean = is_lean(fitted.law, len(fitted.domains)) and not fitted.options.tied
     found, settled = _run(fitted, points, factor, unit, of_residuals, begin, lean)
     again = np.flatnonzero(~settled.all(axis=1))
     if len(again):
         better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
-    if other_starts(fitted.law, fitted.tied, len(fitted.domains)):
+    if other_starts(fitted.law, fitted.options.tied, len(fitted.domains)):
         alike = np.isnan(given).any(axis=2) & in_doubt(fitted.code)
         again = np.flatnonzero((in_doubt(found.code) & ~alike).any(axis=1))
         if len(again):
@@ -91,7 +90,7 @@ def search_all(
 ) -> ArrayFit:
     """Fits (resamples, targets, …) from all starts of the law, whatever the whole sweep says."""
     law, domains = fitted.law, len(fitted.domains)
-    further = other_starts(law, fitted.tied, domains)
+    further = other_starts(law, fitted.options.tied, domains)
     starts = np.concatenate([np.asarray(law.starts(domains), float), *further])
     parts = []
     for first in range(0, len(factor), TOGETHER):
@@ -109,7 +108,7 @@ def _run(
     """Fits (resamples, targets, …), and whether they are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
-    method = Method(fitted.law, fitted.loss, fitted.huber, fitted.tied, of_residuals, lean)
+    method = Method(fitted.law, fitted.options.static, of_residuals, lean)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     with jax.enable_x64(True):
@@ -125,9 +124,7 @@ class Method(NamedTuple):
     """How every resample is fitted; static, so that equal ones share a compilation."""
 
     law: Law
-    residual: Residual
-    huber: float | None
-    tied: tuple[str, ...]
+    options: FitOptions
     of_residuals: bool
     lean: bool
 
@@ -138,10 +135,12 @@ class Method(NamedTuple):
         """Some resamples, loss and weight (resamples, points, targets), starts (resamples, targets,
         starts, exponents), and whether each is settled."""
 
+        asked = self.options
+
         def lean(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
             found, _, settled = fit_lean(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-                residual=self.residual, huber=self.huber, starts=starts, tolerance=TOLERANCE,
+                residual=asked.residual, huber=asked.huber, starts=starts, tolerance=TOLERANCE,
                 size=points.size,
             )  # fmt: skip
             return found, settled
@@ -149,7 +148,7 @@ class Method(NamedTuple):
         def plain(loss: Any, weight: Any, starts: Array) -> tuple[ArrayFit, Array]:
             found = fit_arrays(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-                residual=self.residual, huber=self.huber, tied=self.tied, starts=starts,
+                residual=asked.residual, huber=asked.huber, tied=asked.tied, starts=starts,
                 tolerance=TOLERANCE, restraint=restraint, size=points.size,
             )  # fmt: skip
             return found, jnp.ones(found.code.shape, bool)
@@ -209,9 +208,6 @@ def _as_fit(fitted: Fit, found: Any) -> Fit:
         domains=fitted.domains,
         targets=fitted.targets,
         unit=fitted.unit,
-        loss=fitted.loss,
-        huber=fitted.huber,
-        tied=fitted.tied,
-        emphasis=fitted.emphasis,
+        options=fitted.options,
         sweep_digest=fitted.sweep_digest,
     )

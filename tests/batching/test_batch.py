@@ -17,6 +17,7 @@ from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.pieces import ahead, batch_files
 from bimix_jax.batching.processes import share_of_launcher
 from bimix_jax.cli.app import app
+from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
 
 METHOD, ROWS = Method(BiMix()), 64
@@ -195,9 +196,11 @@ def test_ranks_share_the_input(source, whole, tmp_path):
 
 def test_another_method_does_not_mix_with_what_is_there(source, whole):
     with pytest.raises(ValueError, match="write to another folder"):
-        run_batch(batch_files(source), whole, Method(BiMix(), huber=0.01), rows=ROWS)
+        run_batch(batch_files(source), whole, Method(BiMix(), FitOptions(huber=0.01)), rows=ROWS)
     with pytest.raises(ValueError, match="'emphasis': 2"):
-        run_batch(batch_files(source), whole, Method(BiMix(), emphasis=2.0), rows=ROWS)
+        run_batch(
+            batch_files(source), whole, Method(BiMix(), FitOptions(budget_power=2.0)), rows=ROWS
+        )
 
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):

@@ -12,6 +12,7 @@ from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
 from bimix_jax.batching.rows import Rows, filled_chunk, padded_length
 from bimix_jax.batching.table import _sweeps_of, _WideTable, fit_table
 from bimix_jax.bench.problems import synthetic_rows
+from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
 
 NUMBERS = ["A", "B", "C", "alpha", "beta", "error"]
@@ -50,17 +51,20 @@ def test_every_fit_is_the_one_that_fit_finds_alone(sizes, fits):
         assert found.sweep_digest == sweep.digest()
 
 
-@pytest.mark.parametrize("options", [{}, {"loss": "log"}, {"law": bx.TransferBiMix()}])
+@pytest.mark.parametrize("options", [{}, {"residual": "log"}, {"law": bx.TransferBiMix()}])
 def test_points_count_by_their_budget_as_in_fit(sizes, options):
-    fits = bx.fit_many(sizes, emphasis=2.0, **options)
+    fits = bx.fit_many(sizes, budget_power=2.0, **options)
     for label in list(sizes)[:2]:
-        alone, found = bx.fit(sizes[label], emphasis=2.0, **options), fits[label]
+        alone, found = bx.fit(sizes[label], budget_power=2.0, **options), fits[label]
         np.testing.assert_allclose(found.sum_of_squares, alone.sum_of_squares, rtol=1e-9)
         np.testing.assert_array_equal(found.points, alone.points)
-        assert found.emphasis == 2
+        assert found.options.budget_power == 2
         assert any("power 2 of their budget" in note for note in found.notes)
     table = pd.concat(sweep.to_frame().assign(sweep=label) for label, sweep in sizes.items())
-    method = Method(options.get("law", bx.BiMix()), options.get("loss", "relative"), emphasis=2.0)
+    method = Method(
+        options.get("law", bx.BiMix()),
+        FitOptions(options.get("residual", "relative"), budget_power=2.0),
+    )
     found = fit_table(table, method, tuple(jax.local_devices()))
     pd.testing.assert_frame_equal(found, fits.table(), rtol=1e-6)
 

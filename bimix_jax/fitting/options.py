@@ -1,0 +1,115 @@
+"""How a law is fitted: the one carrier of the options of a fit, checked once."""
+
+import dataclasses
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from bimix_jax.fitting.emphasis import check_emphasis
+from bimix_jax.fitting.folds import PURPOSES, Purpose
+from bimix_jax.fitting.residual import RESIDUALS, Residual
+
+DTYPES = ("float64", "float32")
+
+
+class Given(TypedDict, total=False):
+    """The fields of `FitOptions` as the keyword arguments of a verb."""
+
+    residual: Residual
+    huber: float | None
+    tied: str | Sequence[str]
+    budget_power: float
+    shrinkage: float | Purpose
+    max_steps: int | None
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """How a law is fitted; hashable, so that equal options share compiled programs.
+
+    `fit`, `fit_many` and `compare` take these fields as keyword arguments; a `Fit` holds those that
+    it was made with.
+
+    Raises:
+        ValueError: on a value that an option cannot have.
+
+    >>> FitOptions(tied="beta").tied
+    ('beta',)
+    """
+
+    residual: Residual = "relative"
+    """"relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y"""
+    huber: float | None = None
+    """residuals beyond this size count linearly: 0.02 is 2 % with relative residuals"""
+    tied: tuple[str, ...] = ()
+    """exponents that are one number for all targets, ("beta",) for example"""
+    budget_power: float = 0.0
+    """power ≥ 0 of the budget by which points count; 2 for budgets beyond the sweep's. Where the
+    strength of the shrinkage is chosen, the errors of all points left out count alike."""
+    shrinkage: float | Purpose = "mixtures"
+    """strength ≥ 0 with which the law's further coefficients (transfer weights, cross exponents)
+    are drawn to the simpler law, 0 for not at all; or what the strength is chosen for: "mixtures"
+    that nobody ran, by leaving runs out, or later "budgets" of the mixtures that were run"""
+    max_steps: int | None = None
+    """most evaluations from a start; the default depends on the optimizer"""
+    dtype: str = "float64"
+    """or "float32", for screening"""
+
+    def __post_init__(self) -> None:
+        names = (self.tied,) if isinstance(self.tied, str) else tuple(self.tied)
+        object.__setattr__(self, "tied", names)
+        self._check()
+
+    @classmethod
+    def of(cls, verb: str, given: Mapping[str, Any]) -> "FitOptions":
+        """The options among the keyword arguments of a verb.
+
+        Raises:
+            TypeError: on a name that is not an option, as Python raises it.
+            ValueError: on a value that an option cannot have.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{verb}() got an unexpected keyword argument {unknown[0]!r}; its options are "
+                f"{', '.join(known)}."
+            )
+        return cls(**given)
+
+    @property
+    def static(self) -> "FitOptions":
+        """The same without what only changes weights and strengths, which are no part of a program.
+
+        >>> FitOptions(budget_power=2.0).static == FitOptions().static
+        True
+        """
+        return dataclasses.replace(self, budget_power=0.0, shrinkage="mixtures")
+
+    @property
+    def is_plain(self) -> bool:
+        """True where the search of single targets in scalars can do the work."""
+        return not self.tied and self.max_steps is None
+
+    def _check(self) -> None:
+        if self.residual not in RESIDUALS:
+            raise ValueError(
+                f"residual is {self.residual!r}; expected one of {', '.join(RESIDUALS)}."
+            )
+        if self.huber is not None and not self.huber > 0:
+            raise ValueError(
+                f"huber is {self.huber}; expected a size of residual above 0, or None."
+            )
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}.")
+        check_emphasis(self.budget_power)
+        self._check_shrinkage()
+
+    def _check_shrinkage(self) -> None:
+        asked = self.shrinkage
+        strength = isinstance(asked, numbers.Real) and float(asked) >= 0
+        if not (asked in PURPOSES if isinstance(asked, str) else strength):
+            raise ValueError(
+                f"shrinkage is {asked!r}; expected a strength ≥ 0, or one of {', '.join(PURPOSES)}."
+            )

@@ -1,0 +1,169 @@
+"""A law bound to a sweep: names and tables end here, arrays begin."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from bimix_jax.fitting.emphasis import emphasised
+from bimix_jax.fitting.folds import Folds, choose_folds
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.restraint import STRENGTHS, is_restrained
+from bimix_jax.laws import LAWS, check_law
+from bimix_jax.laws.law import Law
+from bimix_jax.scores import refuse_scores
+from bimix_jax.sweep import Sweep
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitTask:
+    """Everything that a fit of one law to one sweep needs, made by `FitTask.of`."""
+
+    sweep: Sweep
+    law: Law
+    """as it knows this sweep, see `Law.for_sweep`"""
+    options: FitOptions
+    targets: tuple[str, ...]
+    weight: np.ndarray
+    """(points, targets) ≥ 0, the power of the budget included"""
+    scale: float
+    """budget at which the gauge of the coefficients is fixed"""
+    notes: tuple[str, ...] = ()
+    """on targets that the law cannot express"""
+
+    @classmethod
+    def of(
+        cls,
+        sweep: Sweep,
+        law: Law,
+        options: FitOptions,
+        targets: Sequence[str] | None = None,
+        weight: ArrayLike | None = None,
+        budget_scale: float | None = None,
+    ) -> "FitTask":
+        """Bind a law to a sweep.
+
+        Args:
+            sweep: what was measured.
+            law: a law, as a user makes it.
+            options: how it is fitted.
+            targets: which targets; default all that the law can express, the others are noted.
+            weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked
+                for if they are fewer; 0 leaves a point out.
+            budget_scale: where the gauge is fixed, in the sweep's unit; default the largest budget.
+
+        Raises:
+            ValueError: on an unknown target, no target at all, a target asked for that the law
+                cannot express, several model sizes with a law that knows none, or weights of
+                another shape.
+
+        >>> import bimix_jax as bx
+        >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+        >>> task = FitTask.of(sweep, bx.BiMix(), FitOptions(), targets=["python"])
+        >>> task.loss.shape == task.weight.shape == (len(sweep.budget), 1)
+        True
+        """
+        check_law(law)
+        if budget_scale is not None and not 0 < budget_scale < np.inf:
+            raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
+        scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
+        chosen, notes = choose_targets(sweep, law, targets)
+        columns = [sweep.targets.index(target) for target in chosen]
+        weights = _weights(sweep, columns, weight)
+        late = emphasised(sweep.budget, sweep.largest_budget, options.budget_power)
+        bound = law_for_sweep(law, sweep, scale)
+        return cls(sweep, bound, options, tuple(chosen), weights * late[:, None], scale, notes)
+
+    @functools.cached_property
+    def columns(self) -> list[int]:
+        """(targets,) the columns of the sweep's losses."""
+        return [self.sweep.targets.index(target) for target in self.targets]
+
+    @property
+    def loss(self) -> np.ndarray:
+        """(points, targets) as measured, nan where nothing was."""
+        return self.sweep.loss[:, self.columns]
+
+    @property
+    def own(self) -> np.ndarray:
+        """(targets,) int, the column of each target's own domain, −1 for none."""
+        return self.sweep.own_index()[self.columns]
+
+    @functools.cached_property
+    def is_restrained(self) -> bool:
+        """True of a law whose further coefficients can be drawn to a simpler law."""
+        return is_restrained(self.law, len(self.sweep.domains))
+
+    @functools.cached_property
+    def folds(self) -> Folds | None:
+        """What is left out to choose the strength of the shrinkage; None where it is known."""
+        asked = self.options.shrinkage
+        if not self.is_restrained or not isinstance(asked, str):
+            return None
+        return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
+
+    @property
+    def strength(self) -> float | None:
+        """Strength of the shrinkage; None where there is none, or where `folds` choose it."""
+        if not self.is_restrained or self.folds is not None:
+            return None
+        asked = self.options.shrinkage
+        return float(STRENGTHS[0] if isinstance(asked, str) else asked)
+
+
+def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
+    """`Law.for_sweep`, after making sure that model sizes are not overlooked."""
+    if sweep.size is not None and not law.needs_size:
+        raise ValueError(
+            f"law: the sweep has several model sizes, which {law.label} does not take into "
+            f"account; use WithModelSize({law!r}), or select one size."
+        )
+    return law.for_sweep(sweep, budget_scale)
+
+
+def choose_targets(
+    sweep: Sweep, law: Law, targets: Sequence[str] | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """The targets to fit, and a note on those that the law cannot express."""
+    unknown = [t for t in targets or () if t not in sweep.targets]
+    if unknown:
+        raise ValueError(
+            f"targets names {', '.join(unknown)}, but the sweep measured "
+            f"{', '.join(sweep.targets)}."
+        )
+    asked = list(sweep.targets if targets is None else targets)
+    if not asked:
+        raise ValueError(f"targets is empty; expected some of {', '.join(sweep.targets)}.")
+    beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
+    able = ", ".join(name for name, known in LAWS.items() if not known.needs_own)
+    possible = [t for t in asked if t not in beyond]
+    refuse_scores(sweep, possible or asked)
+    if (beyond and targets is not None) or not possible:
+        raise ValueError(
+            f"targets: {law.label} looks at the share of the domain that a target is, and none of "
+            f"{', '.join(beyond)} is among the domains {', '.join(sweep.domains)}. Use a law that "
+            f"can express them (--law, law=): {able}; or call a target as the domain that it "
+            "measures."
+        )
+    note = f"Targets left out, as {law.label} cannot express what is not a domain: "
+    return possible, (note + f"{', '.join(beyond)} ({able} can).",) if beyond else ()
+
+
+def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
+    """(points, chosen targets) as they are given."""
+    shape = (len(sweep.budget), len(columns))
+    if weight is None:
+        return np.ones(shape)
+    values: Any = np.asarray(weight, float)
+    allowed = (shape[:1], shape, (shape[0], len(sweep.targets)))
+    if values.shape not in allowed or not np.all(values >= 0):
+        raise ValueError(
+            f"weight has shape {values.shape} and least value {np.min(values):.3g}; expected "
+            f"numbers ≥ 0 of shape ({shape[0]},) or {shape}, points by targets."
+        )
+    if values.ndim == 1:
+        return np.broadcast_to(values[:, None], shape)
+    return values[:, columns] if values.shape[-1] == len(sweep.targets) else values

@@ -131,7 +131,7 @@ def test_neighbours_of_one_length_are_not_copied_and_end_the_same(monkeypatch, d
         np.testing.assert_array_equal(held, rows.loss.reshape(-1, 64)[part.sweeps])
     few = filled_chunk(rows, np.arange(100, 110), 64, (2, 256))
     assert np.isnan(few.chunk.loss.reshape(-1, 64)[10:256]).all()
-    method = Method(bx.BiMix(), dtype=dtype)
+    method = Method(bx.BiMix(), FitOptions(dtype=dtype))
     fits, errors = run.fit_rows(rows, method, devices)
     assert errors.dtype == dtype
     monkeypatch.setattr(rows_module, "_window", lambda *_: None)

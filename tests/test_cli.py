@@ -112,8 +112,9 @@ def test_fit_options_reach_the_fit(run, out):
     )
     assert bx.load_fit(out / "late.json").options.budget_power == 2
     log, tied = bx.load_fit(out / "log.json"), bx.load_fit(out / "tied.json")
-    assert (log.loss, log.tied, log.table()["beta"].nunique()) == ("log", (), 3)
-    assert (tied.loss, tied.tied, tied.table()["beta"].nunique()) == ("relative", ("beta",), 1)
+    assert (log.options.residual, log.options.tied) == ("log", ())
+    assert (tied.options.residual, tied.options.tied) == ("relative", ("beta",))
+    assert [fitted.table()["beta"].nunique() for fitted in (log, tied)] == [3, 1]
 
 
 def test_fit_selects_and_says_so(run, out):

@@ -108,7 +108,7 @@ def test_what_is_left_out_is_the_fit_without_it(sweep, drawn):
 
 
 @pytest.mark.parametrize(
-    ("law", "options"), [(bx.BiMix(), {}), (bx.SubstitutionBiMix(), {"restraint": 1e-4})]
+    ("law", "options"), [(bx.BiMix(), {}), (bx.SubstitutionBiMix(), {"shrinkage": 1e-4})]
 )
 def test_what_is_left_out_reaches_nothing_of_the_fit_without_it(sweep, law, options):
     chosen = sweep.run == "run05"

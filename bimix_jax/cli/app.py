@@ -1,5 +1,6 @@
 """The commands, one file each, which is imported when its command is called."""
 
+import gc
 from collections import UserDict
 from importlib import import_module
 from typing import Annotated, Any
@@ -23,8 +24,12 @@ class _Commands(UserDict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         file = super().__getitem__(name)
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        alone.command(name)(getattr(import_module(f"bimix_jax.cli.{file}"), file))
-        return typer.main.get_command(alone)
+        gc.disable()  # imports leave no garbage, and much to look at
+        try:
+            alone.command(name)(getattr(import_module(f"bimix_jax.cli.{file}"), file))
+            return typer.main.get_command(alone)
+        finally:
+            gc.enable()
 
 
 class _Group(TyperGroup):

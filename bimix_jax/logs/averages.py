@@ -1,7 +1,7 @@
 """Targets that are averages of others, which would count what they average twice."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ ROWS = 2
 """A loss that is a mean at so many rows is none by chance."""
 FIRST = 100
 """Rows that are looked at before all the others."""
+Losses = Mapping[str, np.ndarray]
+"""Target → its losses, (rows,)."""
 
 
 def without_averages(
@@ -38,9 +40,10 @@ def without_averages(
     """
     known = {spelling(domain) for domain in domains}
     found = dict[str, str]()
+    losses = {target: rows[target].to_numpy(float) for target in targets}
     for target in targets:
         others = [t for t in targets if t != target and t not in found]
-        why = None if spelling(target) in known else _average_of(rows, target, others)
+        why = None if spelling(target) in known else _average_of(losses, target, others)
         if why is not None:
             found[target] = why
     left = [target for target in targets if target not in found]
@@ -55,7 +58,7 @@ def without_averages(
     return left, [f"{count} left out, as their parts are targets themselves: {said}."]
 
 
-def _average_of(rows: pd.DataFrame, target: str, others: list[str]) -> str | None:
+def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
     """Why a target is an average, or None."""
     inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
     if inner:
@@ -64,20 +67,22 @@ def _average_of(rows: pd.DataFrame, target: str, others: list[str]) -> str | Non
         return "by its name"
     beside = [t for t in others if t.startswith(f"{target}_")]
     for parts in (beside, others):
-        if len(parts) > 1 and _is_mean(rows, target, parts):
+        if len(parts) > 1 and _is_mean(losses, target, parts):
             return f"the mean of {listed(parts)}"
     return None
 
 
-def _is_mean(rows: pd.DataFrame, target: str, parts: list[str]) -> bool:
-    if not _near_mean(rows[:FIRST], target, parts).all():  # fast: most targets differ at once
+def _is_mean(losses: Losses, target: str, parts: list[str]) -> bool:
+    if not _near_mean(losses, target, parts, FIRST).all():  # fast: most targets differ at once
         return False
-    near = _near_mean(rows, target, parts)
+    near = _near_mean(losses, target, parts)
     return len(near) >= ROWS and bool(near.all())
 
 
-def _near_mean(rows: pd.DataFrame, target: str, parts: list[str]) -> np.ndarray:
+def _near_mean(
+    losses: Losses, target: str, parts: list[str], rows: int | None = None
+) -> np.ndarray:
     """Whether the target is the mean of the parts, in each of the rows that hold all of them."""
-    loss, mean = rows[target].to_numpy(float), rows[parts].mean(axis=1, skipna=False).to_numpy()
+    loss, mean = losses[target][:rows], np.mean([losses[part][:rows] for part in parts], axis=0)
     there = np.isfinite(mean) & np.isfinite(loss)
     return np.abs(loss - mean)[there] <= SAME * np.abs(mean[there])

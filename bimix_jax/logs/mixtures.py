@@ -1,5 +1,6 @@
 """The mixture that each run was trained on, from a table of shares, tokens, counts or weights."""
 
+import dataclasses
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -96,7 +97,7 @@ def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]
         return runs, []
     flat = runs.table.set_index(names).T
     label = "index" if "index" not in flat else "\0index"
-    turned = runs._replace(table=flat.reset_index(names=label))
+    turned = dataclasses.replace(runs, table=flat.reset_index(names=label))
     if _most_known(turned, logged) <= known:
         return runs, []
     return turned, [f"{runs.name} has a column per run; it was read with a row per run."]

@@ -1,9 +1,11 @@
 """Tables of runs as people have them: files, frames and nested documents, all as one flat table."""
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,8 @@ EXPECTED = "the mixtures of the runs"
 Runs = Source | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
-class RunTable(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunTable:
     """A row a run, or a row a run and domain."""
 
     name: str
@@ -38,7 +41,7 @@ class RunTable(NamedTuple):
     nulls: frozenset[tuple[int, str]] = frozenset()
     """(row, column) of cells that are named, and empty all the same"""
 
-    @property
+    @functools.cached_property
     def lists(self) -> dict[str, np.ndarray]:
         """Column → what it would call the run of each row, for the columns that could name runs."""
         flat = {c: self.table[c].to_numpy(object) for c in names_of(self.table)}

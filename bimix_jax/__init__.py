@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.batching.many import ManyFits as ManyFits
     from bimix_jax.batching.many import fit_many as fit_many
-    from bimix_jax.checks import SweepError as SweepError
-    from bimix_jax.checks import SweepWarning as SweepWarning
     from bimix_jax.design.propose import Proposal as Proposal
     from bimix_jax.design.propose import propose_runs as propose_runs
     from bimix_jax.diagnosis.diagnose import Diagnosis as Diagnosis
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
+    from bimix_jax.errors import SweepError as SweepError
+    from bimix_jax.errors import SweepWarning as SweepWarning
     from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -134,8 +134,8 @@ _HOMES = {
     "SplitTransferBiMix": "laws.split_transfer",
     "SubstitutionBiMix": "laws.substitution",
     "Sweep": "sweep",
-    "SweepError": "checks",
-    "SweepWarning": "checks",
+    "SweepError": "errors",
+    "SweepWarning": "errors",
     "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from bimix_jax.errors import SweepError, SweepWarning
 from bimix_jax.scores import says_score
 from bimix_jax.sweep import Sweep
 from bimix_jax.written_numbers import numbers
@@ -35,14 +36,6 @@ TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 NOT_FINITE = "losses that are not finite left out"
 NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
-
-
-class SweepError(ValueError):
-    """A table that is no sweep; the message lists every finding with its remedy."""
-
-
-class SweepWarning(UserWarning):
-    """Something about a sweep that a person should know; also kept in `Sweep.notes`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
-from bimix_jax.checks import Cells, Finding, SweepError, raise_findings
+from bimix_jax.checks import Cells, Finding, raise_findings
+from bimix_jax.errors import SweepError
 from bimix_jax.kept import Kept, kept_with
 from bimix_jax.meaning import Meaning, in_nats, meaning_of
 from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.names import spelling
 from bimix_jax.scores import keep_scores_named, says_score
 from bimix_jax.tables import (

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
+from bimix_jax.kept import ATTRIBUTES
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import note_of_spelling, respelled
 
@@ -21,8 +22,6 @@ ASIDE = 0.012345
 """How far, in that unit, rounding cuts beside the halves, where numbers like 1/128 lie."""
 MODEL_SIZE = "model_size"
 """Column of a table of a sweep of several model sizes."""
-ATTRIBUTES = "bimix_jax"
-"""Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""
 COMMON_SHARE = 0.9
 """Share of the runs that must have a budget for it to be common."""
 

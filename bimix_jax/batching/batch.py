@@ -19,7 +19,7 @@ from bimix_jax.batching.parts import (
 )
 from bimix_jax.batching.pieces import ahead, pieces
 from bimix_jax.batching.table import fit_table
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.tables import listed
 
 ROWS = 1 << 19

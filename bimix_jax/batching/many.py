@@ -14,7 +14,7 @@ from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_
 from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.checks import SweepWarning
+from bimix_jax.errors import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.emphasis import about_emphasis

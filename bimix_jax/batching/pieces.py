@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from bimix_jax.batching.fits_table import SWEEP
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")

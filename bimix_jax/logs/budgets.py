@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import RUN
 from bimix_jax.sweep import COMMON_SHARE
 from bimix_jax.tables import listed

@@ -15,7 +15,7 @@ import pyarrow.json
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.nested import check_nesting, decoded, parse_json
 from bimix_jax.tables import is_plain, names_of, read_table
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE, SweepError
+from bimix_jax.checks import SUM_TOLERANCE
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.amounts import amounts_of, are_amounts
 from bimix_jax.logs.history import RUN_KEYS
 from bimix_jax.names import spelling

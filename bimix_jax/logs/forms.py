@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.files import check_readable
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
 from bimix_jax.logs.history import LogFile, Read

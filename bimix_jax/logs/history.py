@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.cells import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs.columns import Columns, read_columns
 from bimix_jax.logs.counters import LOGGER_STEP, step_columns

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.nested import parse_json
 
 BEGIN = re.compile(rb'"log_history"\s*:\s*\[')

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE, SweepError
+from bimix_jax.checks import SUM_TOLERANCE
+from bimix_jax.errors import SweepError
 from bimix_jax.kept import notes_of
 from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.columns import Columns, of_frame, of_records
 from bimix_jax.logs.history import LogFile
 from bimix_jax.logs.trainer import ENDINGS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.budgets import BUDGET
 from bimix_jax.logs.counters import token_columns
 from bimix_jax.logs.history import RUN, STEP, History

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
 from decimal import Decimal
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import RUN_KEYS
 from bimix_jax.logs.run_tables import RunTable
 from bimix_jax.names import spelling

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.files import check_readable
 from bimix_jax.logs.history import label_of
 from bimix_jax.nested import decoded, parse_json, read_json, read_toml

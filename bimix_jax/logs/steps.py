@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.counters import LOGGER_STEP, filled, is_global_step, rows_of_runs, step_columns
 from bimix_jax.logs.history import History
 from bimix_jax.tables import listed

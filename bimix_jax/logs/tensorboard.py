@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 
 PATTERN = "eval/{target}/loss"

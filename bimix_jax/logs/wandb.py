@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs import tables
 from bimix_jax.logs.cells import Numbers, amounts, numbers_of
 from bimix_jax.logs.columns import Columns

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.checks import SweepError
+from bimix_jax.errors import SweepError
 from bimix_jax.logs.domains import Asked, domains_of
 
 DOMAINS = ["north", "south", "east", "id"]

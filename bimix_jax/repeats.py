@@ -36,7 +36,8 @@ def check_repeats(
     shown = pd.Series("", names.index, dtype=object)
     shown[changed] = labels[run[changed]]
     two_mixtures = findings_at("run", changed, shown, rows, "a run with two mixtures", TWO_MIXTURES)
-    shown[twice] = [f"{labels[run[i]]} at {budget[i]:g}" for i in np.flatnonzero(twice)]
+    points_twice = [f"{labels[run[i]]} at {budget[i]:g}" for i in np.flatnonzero(twice)]
+    shown[twice] = np.array(points_twice, object)
     return [*findings_at("run and budget", twice, shown, rows, SAME_POINT, TWICE), *two_mixtures]
 
 

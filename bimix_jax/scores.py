@@ -105,7 +105,7 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     several = ends > begins
     first, last = (sweep.loss[order[at[several]]][:, columns] for at in (begins, ends))
     found = {}
-    for i in np.flatnonzero(_may_rise(first, last)):
+    for i in np.flatnonzero(_may_rise(first, last)).tolist():
         values = sweep.loss[order, columns[i]]
         there = np.isfinite(values)
         curves = _Curves(values[there], run[there])

@@ -12,15 +12,18 @@ import pandas as pd
 import scipy
 
 from bimix_jax import __version__
-from bimix_jax.cli.show import plain, show_table
+from bimix_jax.cli.show import percent, plain, show_table
 from bimix_jax.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
+FRACTIONS = ("error", "mre", "worst", "difference", "se", "gain")
+PERCENT = {name: (f"{name}, %", percent) for name in FRACTIONS}
+"""Columns that hold fractions."""
 
 
 def report(name: str, table: pd.DataFrame, title: str, **settings: Any) -> None:
     """Print a table and write it with settings and machine to results/<name>.json."""
-    show_table(table, title)
+    show_table(table, title, PERCENT)
     write_results(RESULTS, name, table, settings)
 
 

@@ -16,7 +16,7 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
-from bimix_jax.quantities import numbers_of
+from bimix_jax.quantities import numbers_of, quantity_text
 
 FAR = 2.0
 """Budgets beyond this multiple of the largest observed one are flagged."""
@@ -182,14 +182,15 @@ class Fit:
         least, largest = map(float, self.observed_budgets)
         if budget * FAR < least * (1 - 1e-9):
             return (
-                f"The budget is {budget / least:.3g} × the least observed one ({least:g} "
-                f"{self.unit}); below {1 / FAR:g} × a prediction is a guess.",
+                f"The budget is {budget / least:.3g} × the least observed one "
+                f"({quantity_text(least)} {self.unit}); below {1 / FAR:g} × a prediction is a "
+                "guess.",
             )
         if budget <= FAR * largest * (1 + 1e-9):
             return ()
         return (
-            f"The budget is {budget / largest:.3g} × the largest observed one ({largest:g} "
-            f"{self.unit}); beyond {FAR:g} × a prediction is a guess.",
+            f"The budget is {budget / largest:.3g} × the largest observed one "
+            f"({quantity_text(largest)} {self.unit}); beyond {FAR:g} × a prediction is a guess.",
         )
 
     def table(self) -> pd.DataFrame:

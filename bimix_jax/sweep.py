@@ -13,6 +13,7 @@ from bimix_jax.files import atomic_path
 from bimix_jax.kept import ATTRIBUTES
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import note_of_spelling, respelled
+from bimix_jax.quantities import quantity_text
 
 CURVE = 3
 """Budgets that determine a target's curve, as many as most laws have coefficients of it."""
@@ -326,7 +327,8 @@ class Sweep:
         empty = int(np.isnan(self.loss).sum())
         return (
             f"{len(self.runs)} runs of {mixtures} mixtures at {len(np.unique(self.budget))} "
-            f"budgets up to {self.largest_budget:g} {self.unit}: {len(self.budget)} points, "
+            f"budgets up to {quantity_text(self.largest_budget)} {self.unit}: "
+            f"{len(self.budget)} points, "
             f"{len(self.domains)} domains, {len(self.targets)} targets"
             + (f", {empty} empty losses" if empty else "")
         )

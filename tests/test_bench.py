@@ -24,7 +24,7 @@ def small(monkeypatch):
 
 def test_it_prints_rates_ceilings_and_what_to_quote(small):
     shown = CliRunner().invoke(app, ["bench"]).stdout
-    assert "Fits a second on 1 × cpu" in shown
+    assert "Fits per second on 1 × cpu" in shown
     assert "Ceilings in float32" in shown
     assert "% of the ceiling" in shown
 

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import bimix_jax as bx
-from bimix_jax.cli import main
+from bimix_jax.cli import main, show
 from bimix_jax.cli.app import FILES, app
-from bimix_jax.cli.show import format_cell, plain, show_line, show_table
+from bimix_jax.cli.show import plain, show_line, show_table
+from bimix_jax.quantities import number_text, quantity_text
 from tests.fits import DOMAINS, frame, last_budget
 
 MIXTURE = {"web": 0.2, "code": 0.3, "books": 0.5}
@@ -80,8 +81,8 @@ def test_fit_writes_what_python_would(run, inputs, out):
     loaded = bx.load_fit(out / "fit.json")
     pd.testing.assert_frame_equal(loaded.table(), fitted.table())
     for domain, row in fitted.table().iterrows():
-        (line,) = [line for line in shown.splitlines() if line.startswith(f"│ {domain} ")]
-        assert f"{row['alpha']:.4f}" in line
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"{domain} ")]
+        assert number_text(row["alpha"]) in line
         assert "converged" in line
     assert "12 runs of 12 mixtures at 8 budgets" in shown
     assert f"Written: {out / 'fit.json'}" in shown
@@ -147,7 +148,7 @@ def test_predict_writes_a_table_and_notes_a_far_budget(run, inputs, out):
     written = pd.read_csv(out / "losses.csv", index_col="mixture")
     expected = bx.load_fit(inputs / "fit.json").predict(MIXTURE, 1e11)
     np.testing.assert_allclose(written.loc["plain", list(DOMAINS)].astype(float), expected)
-    assert f"{expected['web']:.4f}" in shown
+    assert number_text(expected["web"]) in shown
     assert "15.6 × the largest observed one" in shown
 
 
@@ -235,12 +236,13 @@ def test_optimize_shows_the_mixture_the_reference_and_the_notes(run, inputs):
     shown = run("optimize", "fit.json", *options)
     best = bx.optimize_mixture(bx.load_fit(inputs / "fit.json"), 2e10)
     for domain in DOMAINS:
-        line, taken = [line for line in shown.splitlines() if line.startswith(f"│ {domain} ")]
-        assert f"{best.mixture[domain]:.4f}" in line
-        assert f"{MIXTURE[domain]:.4f}" in line
-        tokens = float(taken.split("│")[3].replace(",", ""))
-        assert tokens == pytest.approx(best.mixture[domain] * 2e10, rel=1e-8)
-    assert f"Mean loss {best.objective:.4f}, mixture " in shown
+        rows = [line for line in shown.splitlines() if line.startswith(f"{domain} ")]
+        shares, losses, *_, taken = rows
+        assert f"{best.mixture[domain]:.4f}" in shares
+        assert f"{MIXTURE[domain]:.4f}" in shares
+        assert number_text(best.losses[domain]) in losses
+        assert taken.split()[2] == quantity_text(best.mixture[domain] * 2e10)
+    assert f"Mean loss {number_text(best.objective)}, mixture " in shown
     assert "(gradient)" in shown
     assert "A prediction for the model size and tokeniser of the sweep" in shown
     assert "3.12 × the largest observed one" in shown
@@ -265,10 +267,10 @@ def test_demo_goes_the_whole_way(demo):
     best = bx.optimize_mixture(fitted, 2 * sweep.largest_budget)
     mre = bx.evaluate(fitted, test).table().loc["overall", "mre"]
     wanted = [
-        f"{fitted.table().loc['python', 'alpha']:.4f}",
-        f"{100 * mre:.2f}",
+        number_text(fitted.table().loc["python", "alpha"]),
+        number_text(100 * mre),
         f"{best.mixture['python']:.4f}",
-        f"{best.objective:.4f}",
+        number_text(best.objective),
         "uniform",
         f"best run of the sweep ({bx.best_measured(sweep)})",
         "model size and tokeniser",
@@ -287,7 +289,7 @@ def test_what_demo_prints_as_python_runs_and_gives_the_same_mixture(demo, capsys
     exec("\n".join(line.removeprefix("    ") for line in lines), scope)
     assert len(capsys.readouterr().out) > 500
     for domain, share in scope["best"].mixture.items():
-        assert any(f" {domain} " in line and f"{share:.4f}" in line for line in shown.splitlines())
+        assert any(f"{domain} " in line and f"{share:.4f}" in line for line in shown.splitlines())
 
 
 # ---- how they refuse -----------------------------------------------------------------------------
@@ -501,10 +503,12 @@ def test_names_are_printed_as_they_are(capsys):
 
 
 def test_cells_have_the_digits_that_matter():
-    assert format_cell("C", float("nan")) == "–"
-    assert format_cell("points", 12) == "12"
-    assert format_cell("worst", 0.0512) == "5.12"
-    assert format_cell("B", 1.25e-5) == "1.25e-05"
+    assert show.number(float("nan")) == show.share(float("nan")) == "–"
+    assert show.number(12) == "12"
+    assert show.percent(0.0512) == "5.120"
+    assert show.number(1.25e-5) == "1.250e-05"
+    assert (show.share(1.65e-11), show.share(0.0)) == ("<0.0001", "0")
+    assert show.quantity(3865376694.8021803) == "3.865B"
 
 
 def test_json_has_no_nan_and_refuses_two_rows_of_one_name():

@@ -50,7 +50,8 @@ def test_path_gives_what_python_does_as_table_json_and_picture(run, inputs, tmp_
 
 def test_tradeoff_shows_the_front(run, inputs, tmp_path):
     shown = run("tradeoff", "fit.json", "--first", "web", "--plot", tmp_path / "front.svg")
-    assert "web (first) against code, books (second) at 6.4e+09 tokens" in shown
+    assert "The first group: web.\nThe second group: code, books.\n" in shown
+    assert "Mean losses of both groups at 6.4B tokens" in shown
     assert "0.500" in shown
     document = json.loads(run("tradeoff", "fit.json", "--first", "web", "--json"))
     front = bx.tradeoff(bx.load_fit(inputs / "fit.json"), ["web"]).front
@@ -72,7 +73,7 @@ def test_sensitivity_shows_every_move(run, inputs, tmp_path):
 def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
     options = ("-n", 2, "-o", tmp_path / "next.csv", "--bound", "web=0.1:0.4", "--plot")
     shown = run("propose", "sweep.csv", *options, tmp_path / "next.png")
-    assert "Runs to do next, for the decision at 6.4e+09 tokens" in shown
+    assert "Runs to do next, best first, for the decision at 6.4B tokens" in shown
     mixtures = pd.read_csv(tmp_path / "next.csv", index_col="run")
     assert mixtures.columns.tolist() == list(DOMAINS)
     assert mixtures["web"].between(0.1 - 1e-9, 0.4 + 1e-9).all()

@@ -50,6 +50,7 @@ from benchmarks.report import RESULTS, write_results
 from bimix_jax.cli.show import show_notes, show_table
 from bimix_jax.laws import LAWS
 from bimix_jax.plots import save_figure
+from bimix_jax.quantities import quantity_text
 from bimix_jax.sweep import Sweep
 
 SEEDS = 3
@@ -120,7 +121,8 @@ def _report(arguments: argparse.Namespace, sweep: Sweep) -> None:
     counted = "targets" if arguments.targets is None else ", ".join(sweep.targets)
     for name, tokens in choices.budgets().items():
         shown = table[table["budget"] == name].drop(columns="budget")
-        show_table(shown, f"Mean loss over {counted} after {tokens:,.0f} tokens, nats ({name})")
+        after = f"{quantity_text(tokens)} tokens ({name})"
+        show_table(shown, f"Mean loss over {counted} after {after}, nats")
     notes = [
         *missing_runs(losses, choices, arguments.seeds), *repeated_run(losses, sweep),
         *choices.notes,

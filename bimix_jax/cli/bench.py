@@ -7,7 +7,7 @@ import pandas as pd
 from bimix_jax.bench.ceilings import measure_ceilings
 from bimix_jax.bench.rates import Case, measure
 from bimix_jax.cli import options
-from bimix_jax.cli.show import show_json, show_line, show_table
+from bimix_jax.cli.show import number, percent, quantity, show_json, show_line, show_table
 
 CASES = (
     Case(), Case(dtype="float32"), Case("log"), Case(huber=0.02), Case(points=200),
@@ -19,6 +19,16 @@ LARGE_CASES = (
     Case(huber=0.02, fits=MANY),
 )  # fmt: skip
 """For devices that work on hundreds of thousands of fits at a time, and compile for longer."""
+
+COLUMNS = {
+    "fits/s": ("fits per second", quantity),
+    "with compile": ("with compilation", quantity),
+    "on device": ("on the device alone", quantity),
+    "excess": ("excess of sums of squares", number),
+    "bound": ("bound by", number),
+    "of it": ("reached of that, %", percent),
+    "load": ("load of the machine", number),
+}
 
 
 def bench(json: options.Json = False) -> None:
@@ -36,7 +46,7 @@ def bench(json: options.Json = False) -> None:
     device = f"{len(jax.local_devices())} × {jax.devices()[0].device_kind}, jax {jax.__version__}"
     if json:
         return show_json({"device": device, "ceilings": ceilings_of(ceilings), "rows": rows})
-    show_table(pd.DataFrame(rows).set_index("method"), f"Fits a second on {device}")
+    show_table(pd.DataFrame(rows).set_index("method"), f"Fits per second on {device}", COLUMNS)
     for dtype, found in ceilings.items():
         show_line(
             f"Ceilings in {dtype}: {found.flops / 1e9:.3g} billion operations and "

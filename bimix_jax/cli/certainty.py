@@ -7,12 +7,28 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, named, options
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.optimize import show_mixture
+from bimix_jax.cli.show import (
+    change,
+    number,
+    percent,
+    share,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+)
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.uncertainty.intervals import check_level
 
 SHOWN = 5
+INFLUENCE = {
+    "moved": ("moved", share),
+    "domain": ("most of", number),
+    "change": ("its change", change),
+    "gain": ("gain without, %", percent),
+}
 
 
 def certainty(
@@ -86,7 +102,7 @@ def certainty(
         by_law = {} if others is None else {"between_laws": others._asdict()}
         return show_json({**sure.document(), "coefficients": _plain(drawn, level), **by_law})
     show_line(f"{sweep}: {measured.summary()}")
-    _show(sure, others)
+    _show(sure, others, name)
     return None
 
 
@@ -95,17 +111,20 @@ def _plain(drawn: bx.Bootstrap, level: float) -> dict[str, object]:
     return {target: table.loc[target] for target in drawn.fitted.targets}
 
 
-def _show(sure: bx.Certainty, others: bx.BetweenLaws | None) -> None:
+def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> None:
     best, law = sure.optimum, sure.bootstrap.fitted.label
-    title = f"{law}: recommended mixture at {best.budget:g} {best.unit}"
-    show_table(best.table(), f"{title}, {100 * sure.level:.0f} % intervals")
+    show_line(f"{law}, with {100 * sure.level:g} % intervals:")
+    show_mixture(best, reference)
     show_table(
-        sure.influence.head(SHOWN), f"Runs whose loss would move it most (of {len(sure.influence)})"
-    )
+        sure.influence.head(SHOWN),
+        f"Runs without which it would move most (of {len(sure.influence)})", INFLUENCE,
+        below="Moved: the share of all tokens that would change their domain.",
+    )  # fmt: skip
     if others is not None:
-        show_table(others.mixtures, "Optimal mixture by law")
+        show_table(others.mixtures, "Optimal mixture by law", form=share)
         show_table(
-            100 * others.gains, "Gain over the reference, %: of the mixture of the law above"
-        )
+            others.gains.rename_axis(columns="mixture of"),
+            f"Gain over {reference}, %, of the mixture of the law in the heading", form=percent,
+        )  # fmt: skip
     show_line(sure.verdict())
     show_notes(sure.notes())

@@ -5,7 +5,23 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import options
-from bimix_jax.cli.show import show_json, show_line, show_lines, show_notes, show_table
+from bimix_jax.cli.show import (
+    number,
+    share,
+    show_json,
+    show_line,
+    show_lines,
+    show_notes,
+    show_table,
+)
+
+LAWS = {
+    "coefficients": ("coefficients of a target", number),
+    "determined": ("of these determined", number),
+    "targets": ("targets it can express", number),
+    "needs_mixtures": ("mixtures needed", number),
+    "needs_budgets": ("budgets needed", number),
+}
 
 
 def check(
@@ -44,11 +60,14 @@ def check(
             show_line(f"Stated: {measured.meaning.shown()}")
         for seen in found.observations:
             show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
-        show_table(found.domains, "Shares over the mixtures")
+        show_table(
+            found.domains, "Proportions over the mixtures",
+            {"zeros": ("mixtures without it", number)}, share,
+        )  # fmt: skip
         domains, condition = len(found.domains), f"{found.condition:.3g}"
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
         have = f"{len(np.unique(measured.mixture_group))} mixtures, "
         have += f"{len(np.unique(measured.budget))} budgets"
-        show_table(found.laws, f"Laws that the points of this sweep determine; it has {have}")
+        show_table(found.laws, f"Laws that the points of this sweep determine; it has {have}", LAWS)
         show_notes(measured.notes, "Notes from reading")
     raise typer.Exit(int(found.severity))

@@ -6,11 +6,28 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.judging.splits import KINDS
+
+COLUMNS = {
+    "mre": ("mean error, %", percent),
+    "mre_common": ("mean error of what all can use, %", percent),
+    "scored": ("losses scored", number),
+    "difference": ("more than the best, points", percent),
+    "se": ("± standard error", percent),
+    "worst_target": ("worst target", number),
+    "worst": ("its error, %", percent),
+    "r2_mixtures": ("R² of mixtures", number),
+    "spearman": ("rank correlation", number),
+    "regret": ("regret, nats", number),
+}
+EXPLAINED = (
+    "The best is the law to trust. Regret: the mean loss of the held-out mixture that a law ranks "
+    "first, above the best one there."
+)
 
 
 def compare(
@@ -73,6 +90,7 @@ def compare(
     show_line(f"{sweep}: {measured.summary()}")
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []
-        show_table(table.drop(columns=same), f"Held out: {bx.plots.SPLIT_TITLES.get(kind, kind)}")
+        held = bx.plots.SPLIT_TITLES.get(kind, kind)
+        show_table(table.drop(columns=same), f"Held out: {held}", COLUMNS, below=EXPLAINED)
     show_line(judged.verdict())
     return show_notes(judged.notes)

@@ -7,8 +7,10 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
+from bimix_jax.cli.evaluate import show_evaluation
+from bimix_jax.cli.fit import show_fit
 from bimix_jax.cli.optimize import show_optimum
-from bimix_jax.cli.show import show_line, show_notes, show_table
+from bimix_jax.cli.show import quantity, show_line, show_notes, show_table
 from bimix_jax.sweep import Sweep
 
 IN_PYTHON = """\
@@ -37,14 +39,15 @@ def demo(
     show_line(f"Embedded sweep: {sweep.summary()}")
     show_notes(sweep.notes)
     fitted = bx.fit(train, bx.BiMix())
-    show_table(fitted.table(), f"BiMix fitted to {len(train.runs)} of {len(sweep.runs)} runs")
+    show_fit(fitted, f"BiMix fitted to {len(train.runs)} of {len(sweep.runs)} runs")
     show_notes(fitted.messages())
     evaluation = bx.evaluate(fitted, test)
-    show_table(evaluation.table(), f"Error on the {len(test.runs)} held-out runs")
+    show_evaluation(evaluation, f"Error on the {len(test.runs)} held-out runs")
     budget = 2 * sweep.largest_budget
     best = bx.optimize_mixture(fitted, budget)
     show_optimum(best, "uniform")
-    show_table(_beside(fitted, sweep, best), f"Predicted loss at {budget:g} {sweep.unit}")
+    shown = _beside(fitted, sweep, best)
+    show_table(shown, f"Predicted losses, nats, at {quantity(budget)} {sweep.unit}")
     _draw(fitted, evaluation, sweep, best, output)
     for line in ("", "The same in Python:", ""):
         show_line(line)

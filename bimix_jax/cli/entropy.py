@@ -12,13 +12,32 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import options
 from bimix_jax.cli.bar import byte_bar
-from bimix_jax.cli.show import plain, show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import (
+    percent,
+    plain,
+    quantity,
+    share,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+)
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
 from bimix_jax.entropy.domain_files import domain_name
 from bimix_jax.entropy.domains import Entropies
 from bimix_jax.entropy.fields import TEXT_FIELD
 from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import write_atomically
+
+COLUMNS = {
+    "tokens": ("tokens", quantity),
+    "types": ("distinct tokens", quantity),
+    "coverage": ("pairs covered, %", percent),
+}
+EXPLAINED = (
+    "SE, CE, JE: Shannon, conditional and joint entropy, plug-in where no estimator is named; VNE: "
+    "von Neumann entropy."
+)
 
 
 def entropy(
@@ -160,12 +179,13 @@ def _document(
 def _show(found: Entropies, mixtures: pd.DataFrame, proxy: str, estimator: str) -> None:
     corrected = found.estimates.xs("CE", axis=1, level=1)
     table = found.table().assign(**{
-        "CE M-M": corrected["miller-madow"], "CE C-S": corrected["chao-shen"],
+        "CE Miller-Madow": corrected["miller-madow"], "CE Chao-Shen": corrected["chao-shen"],
     })  # fmt: skip
     if not found.equal.empty:
-        table["CE equal"] = found.equal["CE"]
-    show_table(table.drop(columns=["pairs", "pair_types"]), "Entropies in nats (plug-in)")
-    show_table(mixtures, f"Mixtures by proxy ({estimator}); chosen: {proxy}")
+        table["CE at equal tokens"] = found.equal["CE"]
+    shown = table.drop(columns=["pairs", "pair_types"])
+    show_table(shown, "Entropies, nats, and what they were counted from", COLUMNS, below=EXPLAINED)
+    show_table(mixtures, f"Mixture by proxy ({estimator}); chosen: {proxy}", form=share)
     show_notes(found.notes)
     best = mixtures[proxy].idxmax()
     show_line(f"By {proxy}, most of the mixture is {best}: {mixtures[proxy].max():.4f}.")

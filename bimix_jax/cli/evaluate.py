@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.emphasis import LATER, about_emphasis
 from bimix_jax.judging.predictions import fit_train_part
 from bimix_jax.judging.splits import Split, judges_later, standard_splits
@@ -67,7 +67,7 @@ def evaluate(
         return show_json({**tables, "notes": notes})
     show_line(f"{sweep}: {measured.summary()}")
     for name, result in results.items():
-        show_table(result.table(), f"Error on {name}")
+        show_evaluation(result, f"Error on {name}")
     return show_notes(notes)
 
 
@@ -85,3 +85,14 @@ def _splits(
     usual = later.test.sum() == (measured.budget >= measured.budget_cut(budgets)).sum()
     what = f"the later {budgets:g}" if usual else f"the last {held} of {count}"
     return found | {f"held-out budgets ({what})": later}
+
+
+def show_evaluation(result: bx.Evaluation, title: str) -> None:
+    """Print how far off every target is."""
+    columns = {
+        "mre": ("mean error, %", percent), "worst": ("worst error, %", percent),
+        "r2": ("R²", number), "r2_mixtures": ("R² of mixtures", number),
+        "spearman": ("rank correlation", number),
+    }  # fmt: skip
+    last = "R² of mixtures and the rank correlation are across mixtures at one budget, the last."
+    show_table(result.table(), title, columns, below=last)

@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, options
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.files import check_apart
 
 
@@ -56,8 +56,18 @@ def fit(
     if json:
         return show_json({"fit": fitted.table(), "notes": notes, "file": str(output)})
     show_line(f"{sweep}: {measured.summary()}")
-    show_table(fitted.table(), f"{fitted.label}, {loss} residuals")
+    show_fit(fitted, f"{fitted.label}, {loss} residuals")
     for name in fitted.law.domain_exponent_names:
-        show_table(fitted.by_domain(name), f"{name}: target by domain")
+        shown = fitted.by_domain(name).rename_axis("target")
+        show_table(shown, f"{name}: rows are targets, columns domains")
     show_notes(notes)
     return show_line(f"Written: {', '.join(str(p) for p in (output, plot) if p)}")
+
+
+def show_fit(fitted: bx.Fit, title: str) -> None:
+    """Print the coefficients of every target, and what they are coefficients of."""
+    columns = {"code": ("result", number), "error": ("mean error, %", percent)}
+    formula = (fitted.law.__doc__ or "").partition("\n")[0]
+    symbols = f" Here r is a proportion and s the budget in {fitted.unit}."
+    below = formula + symbols if formula.startswith("L_i = ") else ""
+    show_table(fitted.table(), title, columns, below=below)

@@ -3,13 +3,28 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import limits, named, options, recipe
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import (
+    change,
+    number,
+    quantity,
+    share,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+    span,
+)
 from bimix_jax.files import check_apart
 from bimix_jax.mixture.files import read_mixtures
+
+HULL = "no blend of runs"
+OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull": HULL}
+"""What is said of a proportion that the sweep does not reach."""
 
 
 def optimize(
@@ -84,11 +99,12 @@ def optimize(
 
 def show_optimum(best: bx.Optimum, name: str) -> None:
     """Print an optimum beside its reference, with what has to be said about it."""
-    show_table(best.table(), f"Recommended mixture at {best.budget:g} {best.unit}")
+    show_mixture(best, name)
+    form = quantity if best.objective_name == "budget" else number
     what = {"mean": "Mean loss", "worst": "Worst loss", "budget": "Least budget"}
     show_line(
-        f"{what.get(best.objective_name, best.objective_name)} {best.objective:.5g}, {name} "
-        f"{best.reference_objective:.5g}; {_proof(best)} ({best.method})."
+        f"{what.get(best.objective_name, best.objective_name)} {form(best.objective)}, {name} "
+        f"{form(best.reference_objective)}; {_proof(best)} ({best.method})."
     )
     if best.saved == best.saved:
         more = "less" if best.saved >= 0 else "more"
@@ -96,10 +112,45 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
             f"By its prediction as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
         )
     if len(best.binding):
-        show_table(best.binding, "What holds it, and what 1 % more room would gain")
+        show_table(
+            best.binding[["gain"]], "What holds it",
+            {"gain": ("gain of 1 % more room, nats", number)},
+        )  # fmt: skip
     if len(best.alternatives):
-        show_table(best.alternatives, "As good to .1 %, and as different as possible")
+        names = [f"mixture {i + 1}" for i in range(len(best.alternatives))]
+        shown = best.alternatives.set_axis(names).rename_axis(columns="domain").T
+        show_table(shown, "As good within 0.1 %, and as different as possible", form=share)
     show_notes(best.notes)
+
+
+def show_mixture(best: bx.Optimum, name: str) -> None:
+    """Print the recommended mixture, by domain, and its predicted losses, by target."""
+    shown = pd.DataFrame({"proportion": best.mixture.map(share)})
+    if best.intervals is not None:
+        shown["interval"] = span(best.intervals["low"], best.intervals["high"])
+    shown[name] = best.reference.map(share)
+    if len(best.binding):
+        shown["without constraints"] = best.unconstrained.map(share)
+    shown["as good within 0.1 %"] = span(best.flatness["flat_low"], best.flatness["flat_high"])
+    shown["range in the sweep"] = span(best.observed["min"], best.observed["max"])
+    if best.epochs is not None:
+        shown["epochs"] = best.epochs.map(number)
+    outside = best.observed["flag"].map(OUTSIDE)
+    if (outside != "").any():
+        shown["outside the sweep"] = outside
+    at = f"{quantity(best.budget)} {best.unit}"
+    show_table(
+        shown.rename_axis("domain"), f"Recommended mixture at {at}", {}, below=_blend(outside)
+    )
+    losses = pd.DataFrame({"recommended": best.losses, name: best.reference_losses})
+    losses["change"] = best.losses - best.reference_losses
+    columns = {"change": ("change", change)}
+    show_table(losses.rename_axis("target"), f"Predicted losses, nats, at {at}", columns)
+
+
+def _blend(outside: pd.Series) -> str:
+    said = "its range is kept, but no blend of the sweep's mixtures has these proportions together."
+    return f"{HULL.capitalize()}: {said}" if (outside == HULL).any() else ""
 
 
 def _proof(best: bx.Optimum) -> str:

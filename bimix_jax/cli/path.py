@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named, options
-from bimix_jax.cli.show import show_json, show_notes, show_table
+from bimix_jax.cli.show import quantity, share, show_json, show_notes, show_table
 
 
 def path(
@@ -44,5 +44,8 @@ def path(
         bx.plots.save_figure(bx.plots.plot_path(found), plot)
     if json:
         return show_json(found.document())
-    show_table(found.table(), "Best mixture along the budget")
+    shares = found.mixtures.rename(index=quantity).rename_axis(index=found.unit, columns="domain")
+    show_table(shares, "Best mixture along the budget", form=share)
+    losses = found.objective.rename(index=quantity).rename_axis(found.unit).to_frame("mean loss")
+    show_table(losses.T.rename_axis(found.unit), "Its predicted mean loss, nats")
     return show_notes(found.notes)

@@ -8,7 +8,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import options
-from bimix_jax.cli.show import show_json, show_notes, show_table
+from bimix_jax.cli.show import quantity, show_json, show_notes, show_table
 from bimix_jax.files import atomic_path, check_apart
 from bimix_jax.mixture.files import read_mixtures
 
@@ -40,5 +40,6 @@ def predict(
     notes = [*fitted.notes_on_budget(at), *fitted.messages()]
     if json:
         return show_json({"budget": at, "unit": fitted.unit, "losses": losses, "notes": notes})
-    show_table(losses, f"Predicted losses at {at:g} {fitted.unit}")
+    shown = losses.rename_axis(columns="target")
+    show_table(shown, f"Predicted losses, nats, at {quantity(at)} {fitted.unit}")
     return show_notes(notes)

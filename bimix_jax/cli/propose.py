@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import fit_options, named, options
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import (
+    number,
+    quantity,
+    share,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+)
 from bimix_jax.files import atomic_path, check_apart
 from bimix_jax.mixture.files import read_mixtures
 
@@ -66,6 +75,20 @@ def propose(
         bx.plots.save_figure(bx.plots.plot_proposal(found), plot)
     if json:
         return show_json(found.document())
-    show_table(found.table(), f"Runs to do next, for the decision at {found.budget:g} {found.unit}")
-    show_line(f"Expected regret now {found.regret_now:.2g} nats.")
+    show_proposal(found)
     return show_notes(found.notes)
+
+
+def show_proposal(found: bx.Proposal) -> None:
+    """Print the mixtures to run, and what they leave of the expected regret."""
+    at = f"{quantity(found.budget)} {found.unit}"
+    title = f"Runs to do next, best first, for the decision at {at}"
+    show_table(found.mixtures.rename_axis(columns="domain").T, title, form=share)
+    again = [f"{run} repeats {first}" for run, first in found.first_of().items() if run != first]
+    if again:
+        show_line(f"With another seed: {', '.join(again)}.")
+    regret = pd.DataFrame({"proposed": found.regret_left, "drawn at random": found.regret_random})
+    show_table(
+        regret.rename_axis("after run"), "Expected regret of the decision, nats",
+        below=f"Now it is {number(found.regret_now)} nats.",
+    )  # fmt: skip

@@ -11,7 +11,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import options
-from bimix_jax.cli.show import show_line, show_notes, show_table
+from bimix_jax.cli.show import number, quantity, share, show_line, show_notes, show_table
 from bimix_jax.printable import printable
 from bimix_jax.recipe.forms import FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
@@ -85,8 +85,26 @@ def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
     if recipe is None:
         return show_line("Shares are of documents: tokens and epochs need --available.")
     if recipe.tokens is not None:
-        show_table(recipe.table(), f"What that takes, of {recipe.tokens:g} tokens")
+        _show_tokens(recipe)
     show_notes(recipe.notes, "Notes on the recipe")
     if written:
         show_line(f"Written: {', '.join(map(str, written))}")
     return None
+
+
+def _show_tokens(recipe: bx.Recipe) -> None:
+    """Print what a recipe takes; what its rounded weights take, too, where that shows."""
+    table = recipe.table()
+    emitted = {"rounded": "share", "rounded_tokens": "tokens", "rounded_epochs": "epochs"}
+    same = [
+        rounded for rounded, exact in emitted.items()
+        if rounded in table and (table[rounded].map(number) == table[exact].map(number)).all()
+    ]  # fmt: skip
+    table = table.drop(columns=same)
+    columns = {
+        "share": ("share of tokens", share), "tokens": ("tokens", quantity),
+        "available": ("tokens there are", quantity), "epochs": ("epochs", number),
+        "rounded": ("weight emitted", share), "rounded_tokens": ("its tokens", quantity),
+        "rounded_epochs": ("its epochs", number),
+    }  # fmt: skip
+    show_table(table, f"What that takes, of {quantity(recipe.tokens)} tokens", columns)

@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named, options
-from bimix_jax.cli.show import show_json, show_notes, show_table
+from bimix_jax.cli.show import change, quantity, show_json, show_notes, show_table
 from bimix_jax.mixture.files import read_mixtures
 
 
@@ -35,6 +35,7 @@ def sensitivity(
         bx.plots.save_figure(bx.plots.plot_sensitivity(found), plot)
     if json:
         return show_json(found.document())
-    title = "Change of every loss, nats, for one more point of a domain"
-    show_table(found.table(), f"{title}, at {found.budget:g} {found.unit}")
+    title = "Change of every loss, nats, per further point of a domain"
+    table = found.table().rename_axis(columns="loss").rename(columns=str)
+    show_table(table, f"{title}, at {quantity(found.budget)} {found.unit}", form=change)
     return show_notes(found.notes)

@@ -1,90 +1,169 @@
 """Tables for people, JSON for machines."""
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from bimix_jax.cli.text_table import NUMBER, Column, text_table
 from bimix_jax.printable import json_text, printable
+from bimix_jax.quantities import number_text, quantity_text, share_text
 
-PERCENT = {"error", "mre", "worst", "difference", "se", "gain"}
-SHARES = {
-    "proportion", "low", "high", "reference", "unconstrained", "flat_low", "flat_high",
-    "observed_min", "observed_max", "min", "median", "max", "share", "rounded", "moved", "change",
-}  # fmt: skip
-TOKENS = {"tokens", "available", "rounded_tokens"}
+Form = Callable[[Any], str]
+"""How a cell is written."""
 
 
-def show_table(table: pd.DataFrame, title: str) -> None:
-    """Print a DataFrame, its index first, numbers to the right."""
-    shown = Table(
-        title=_plain(title), title_justify="left", title_style="bold", header_style="bold"
-    )
-    shown.add_column(_plain(table.index.name or ""), no_wrap=True)
-    for column in table:
-        left = not pd.api.types.is_numeric_dtype(table[column])
-        name = f"{column} %" if column in PERCENT else str(column)
-        shown.add_column(_plain(name), justify="left" if left else "right", no_wrap=True)
-    cells = [[format_cell(str(c), value) for value in table[c]] for c in table]
-    for label, *row in zip(table.index, *cells, strict=True):
-        shown.add_row(_plain(label), *row)
-    _console().print(shown)
+def number(value: Any) -> str:
+    """A whole number as it is, any other with 4 significant digits, text as it is.
+
+    >>> number(12), number(1.23456), number(float("nan")), number("converged")
+    ('12', '1.235', '–', 'converged')
+    """
+    if not isinstance(value, (float, np.floating)):
+        return printable(value)
+    return "–" if math.isnan(value) else number_text(float(value))
 
 
-def _plain(text: object) -> str:
-    """Text without what a terminal or the markup of tables would act on."""
-    return escape(printable(text))
+def share(value: Any) -> str:
+    """A share of a mixture.
+
+    >>> share(0.25), share(1.65e-11)
+    ('0.2500', '<0.0001')
+    """
+    return "–" if math.isnan(value) else share_text(value)
+
+
+def percent(value: Any) -> str:
+    """A fraction in %, under a heading that says so.
+
+    >>> percent(0.01234), percent(0.0)
+    ('1.234', '0')
+    """
+    return number(100 * float(value))
+
+
+def change(value: Any) -> str:
+    """A difference, to 4 decimals.
+
+    >>> change(-0.01234), change(1e-9)
+    ('-0.0123', '0')
+    """
+    if math.isnan(value):
+        return "–"
+    return f"{value:+.4f}" if abs(value) >= 5e-5 else "0"
+
+
+def quantity(value: Any) -> str:
+    """Tokens or steps.
+
+    >>> quantity(3865376694.8021803)
+    '3.865B'
+    """
+    return "–" if math.isnan(value) else quantity_text(value)
+
+
+def span(low: Iterable[float], high: Iterable[float], form: Form = share) -> list[str]:
+    """Both ends of ranges, one a row.
+
+    >>> span([0.1], [0.2])
+    ['0.1000–0.2000']
+    """
+    return [f"{form(a)}–{form(b)}" for a, b in zip(low, high, strict=True)]
+
+
+def show_table(
+    table: pd.DataFrame,
+    title: str,
+    columns: Mapping[str, tuple[str, Form]] | None = None,
+    form: Form = number,
+    below: str = "",
+) -> None:
+    """Print a DataFrame, its index first, as wide as the terminal, cutting nothing.
+
+    Args:
+        table: its columns, as far as they are not in `columns`, keep their names.
+        title: of the table.
+        columns: heading and form of columns; without any, all are of one kind and the table may
+            be turned to need fewer lines.
+        form: of the other columns.
+        below: what explains the columns.
+    """
+    width = _width()
+    blocks = _blocks(table, columns or {}, form, width)
+    if columns is None and len(blocks) > 1:
+        turned = _blocks(table.T, {}, form, width)
+        blocks = min(blocks, turned, key=lambda each: sum(map(len, each)))
+    _show_title(title)
+    for count, lines in enumerate(blocks):
+        if count:
+            _print(Text())
+        rule = next(i for i, line in enumerate(lines) if line.startswith("─"))
+        for i, line in enumerate(lines):
+            _print(Text(line, "bold" if i < rule else ""))
+    if below:
+        show_line(below)
+
+
+def _blocks(
+    table: pd.DataFrame, columns: Mapping[str, tuple[str, Form]], form: Form, width: float
+) -> list[list[str]]:
+    shown = []
+    for place, name in enumerate(table.columns):
+        heading, write = columns.get(str(name), (str(name), form))
+        values = table.iloc[:, place]
+        cells = [printable(value) if isinstance(value, str) else write(value) for value in values]
+        numbers = all(not isinstance(v, str) or NUMBER.fullmatch(v) for v in values)
+        shown.append(Column(printable(heading), cells, right=numbers))
+    corner = table.index.name or table.columns.name or ""
+    labels = Column(printable(corner), [printable(label) for label in table.index], right=False)
+    return text_table(labels, shown, width)
+
+
+def _width() -> float:
+    """Of the terminal, or of COLUMNS; without either nothing bounds a table."""
+    console = _console()
+    bounded = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return console.width if bounded else math.inf
 
 
 def _console() -> Console:
-    """As wide as the terminal, but wide enough for a table where there is none (a file, a pipe)."""
-    console = Console(highlight=False, emoji=False)
-    return console if console.is_terminal else Console(width=140, highlight=False, emoji=False)
-
-
-def format_cell(column: str, value: Any) -> str:
-    """A number with the digits that matter, by what the column holds.
-
-    >>> format_cell("mre", 0.01234), format_cell("proportion", 0.1), format_cell("B", 3.2e9)
-    ('1.23', '0.1000', '3.2e+09')
-    """
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, (int, np.integer)):
-        return str(value)
-    if math.isnan(value):
-        return "–"
-    if column in PERCENT:
-        return f"{100 * value:.2f}"
-    if column in TOKENS:
-        return f"{value:,.0f}"
-    if column in SHARES:
-        return f"{value:.4f}"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}"
+    return Console(highlight=False, emoji=False)
 
 
 def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
     """Print sentences as a list under a title, nothing if there are none."""
-    lines = [f"  - {_plain(note)}" for note in notes]
-    if lines:
-        _console().print("\n".join([f"[bold]{title}[/bold]", *lines]))
+    listed = list(notes)
+    if listed:
+        _show_title(title)
+    for note in listed:
+        show_line(f"  - {note}")
 
 
 def show_line(text: str) -> None:
-    """Print one line as it is."""
-    _console().print(_plain(text), soft_wrap=True)
+    """Print one line as it is; a terminal breaks it between words."""
+    _print(Text(printable(text)))
 
 
 def show_lines(label: str, what: str, advice: str) -> None:
     """Print something seen and, below it, what to do about it."""
     style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
-    _console().print(f"[{style}]{label}[/{style}]  {_plain(what)}", soft_wrap=True)
-    _console().print(f"    {_plain(advice)}", soft_wrap=True)
+    _print(Text.assemble((label, style), f"  {printable(what)}"))
+    _print(Text(f"    {printable(advice)}"))
+
+
+def _show_title(title: str) -> None:
+    _print(Text())
+    _print(Text(printable(title), "bold"))
+
+
+def _print(text: Text) -> None:
+    console = _console()
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def show_json(document: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import options
-from bimix_jax.cli.show import show_json, show_notes, show_table
+from bimix_jax.cli.show import number, quantity, share, show_json, show_line, show_notes, show_table
 
 SHOWN = 9
 """Points of the front that the table shows."""
@@ -36,6 +36,15 @@ def tradeoff(
         return show_json(found.document())
     table = found.table().rename(index="{:.3f}".format)
     rows = np.linspace(0, len(table) - 1, SHOWN).round().astype(int)
-    groups = f"{', '.join(found.first)} (first) against {', '.join(found.second)} (second)"
-    show_table(table.iloc[rows], f"{groups} at {found.budget:g} {found.unit}, mean losses")
-    return show_notes((*found.notes, "price: what a nat gained by the first costs the second."))
+    groups = {"first": ", ".join(found.first), "second": ", ".join(found.second)}
+    for name, targets in groups.items():
+        show_line(f"The {name} group: {targets}.")
+    title = f"Mean losses of both groups at {quantity(found.budget)} {found.unit}"
+    show_table(
+        table.iloc[rows, :3].rename_axis("weight of the second"), title,
+        {"first": ("first, nats", number), "second": ("second, nats", number)},
+        below="Price: the nats that the second group loses per nat that the first one gains.",
+    )  # fmt: skip
+    mixtures = table.iloc[rows, 3:].rename_axis(index="weight of the second", columns="domain")
+    show_table(mixtures, "Mixtures along the front", form=share)
+    return show_notes(found.notes)

@@ -7,6 +7,7 @@ from bimix_jax.fitted import Fit
 from bimix_jax.mixture.certificate import Certificate
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.objective import MixtureArguments
+from bimix_jax.quantities import quantity_text
 
 
 def binding_table(
@@ -22,7 +23,9 @@ def binding_table(
         rows.append((f"{domain} ≥ {low:.4g}", low, proof.at_lower[i]))
         tokens = domain in ceilings and ceilings[domain] <= high * (1 + 1e-9)
         supply = (
-            f" ({asked.epochs:g} epochs of {asked.available[domain]:.3g} tokens)" if tokens else ""
+            f" ({asked.epochs:g} epochs of {quantity_text(asked.available[domain])} tokens)"
+            if tokens
+            else ""
         )
         rows.append((f"{domain} ≤ {high:.4g}{supply}", high, proof.at_upper[i]))
     count = len(asked.groups)

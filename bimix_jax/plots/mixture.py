@@ -18,6 +18,7 @@ from bimix_jax.plots.style import (
     headed,
     legend_below,
     names_on,
+    whiskers,
     width_of,
 )
 from bimix_jax.printable import picture_text
@@ -75,8 +76,7 @@ def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str)
     seen, flat = optimum.observed.loc[order], optimum.flatness.loc[order]
     axes.barh(position + 0.17, optimum.mixture[order], 0.32, color=RECOMMENDED, label="recommended")
     axes.barh(position - 0.17, optimum.reference[order], 0.32, color=BESIDE, label=reference)
-    axes.hlines(position + 0.17, flat["flat_low"], flat["flat_high"], color="#0b2c45", lw=3,
-                alpha=0.6, label="as good within 0.1 %")  # fmt: skip
+    whiskers(axes, position + 0.17, flat["flat_low"], flat["flat_high"], "as good within 0.1 %")
     axes.hlines(position + 0.41, seen["min"], seen["max"], color=FAINT, lw=1,
                 label="range in the sweep")  # fmt: skip
     if optimum.intervals is not None:
@@ -132,9 +132,7 @@ def _intervals(axes: "Axes", sure: "Certainty", order: "pd.Index", reference: st
     axes.barh(position, mixture, 0.62, color=RECOMMENDED, alpha=0.85, label="recommended")
     axes.plot(beside, position, "|", ms=14, mew=2.2, color="0.55", label=reference)
     label = f"{100 * sure.level:g} % interval"
-    axes.hlines(position, ends["low"], ends["high"], color=INK, lw=2, label=label)
-    for end in ("low", "high"):
-        axes.plot(ends[end], position, "|", ms=8, mew=1.6, color=INK)
+    whiskers(axes, position, ends["low"], ends["high"], label)
     names_on(axes, order)
     axes.set_xlim(0, 1.06 * float(np.nanmax([ends["high"].max(), mixture.max(), beside.max()])))
     axes.set_xlabel("proportion", fontsize=SIZE)
@@ -155,8 +153,7 @@ def _gain(axes: "Axes", sure: "Certainty") -> None:
     axes.axvline(0, color=INK, lw=1)
     top = 1.12 * max(counts.max(), 1)
     if np.isfinite(low):
-        axes.hlines(top, low, high, color=INK, lw=2)
-        axes.plot([low, high], [top, top], "|", ms=9, mew=1.6, color=INK)
+        whiskers(axes, top, low, high)
     axes.plot(100 * sure.gain, top, "o", ms=5, color=INK)
     axes.set_ylim(0, 1.1 * top)
     axes.set_yticks([])

@@ -14,6 +14,7 @@ from matplotlib.colors import LogNorm, Normalize, hsv_to_rgb, to_hex, to_rgb
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from bimix_jax.files import atomic_path
 from bimix_jax.printable import picture_texts
@@ -118,6 +119,13 @@ def names_on(axes: "Axes", names: "Sequence[object] | pd.Index", size: float = S
     axes.tick_params(axis="y", length=0)
 
 
+def whiskers(axes: "Axes", at: ArrayLike, low: ArrayLike, high: ArrayLike, label: str = "") -> None:
+    """Draw ranges as horizontal lines with a mark at either end."""
+    axes.hlines(at, low, high, color=INK, lw=1.8, label=label or "_", zorder=3)
+    for end in (low, high):
+        axes.plot(end, at, "|", ms=7, mew=1.6, color=INK, zorder=3)
+
+
 def label_ends(
     axes: "Axes", ends: dict[str, tuple[float, float]], colors: dict[str, str], inches: float,
     texts: Sequence[str] | None = None,
@@ -171,8 +179,10 @@ def spread_out(
 def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> list[float]:
     """Round ticks of a logarithmic scale, as many as have room for their labels.
 
-    >>> log_ticks(1e9, 3.2e10, 3.0), log_ticks(1e9, 3.2e10, 1.0)
-    ([1000000000.0, 2000000000.0, 5000000000.0, 10000000000.0, 20000000000.0], [1e9, 1e10])
+    >>> [quantity_text(tick) for tick in log_ticks(1e9, 3.2e10, 3.0)]
+    ['1B', '2B', '5B', '10B', '20B']
+    >>> [quantity_text(tick) for tick in log_ticks(1e9, 3.2e10, 1.0)]
+    ['1B', '10B']
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     inch = math.log10(high / low) / inches if high > low else 1.0

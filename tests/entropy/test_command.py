@@ -32,7 +32,7 @@ def test_text_becomes_a_mixture_that_goes_into_predict_and_optimize(corpus, tmp_
     mixture, picture = tmp_path / "mixture.json", tmp_path / "entropy.png"
     shown = invoke("entropy", *corpus.iterdir(), "--tokenizer", "bytes", "-o", mixture,
                    "--plot", picture)  # fmt: skip
-    assert all(word in shown for word in ("SE", "CE", "JE", "Entropies", "Mixtures", *DOMAINS))
+    assert all(word in shown for word in ("SE", "CE", "JE", "Entropies", "Mixture", *DOMAINS))
     document = json.loads(mixture.read_text())
     assert sum(document["mixture"].values()) == pytest.approx(1)
     assert picture.stat().st_size > 10_000

@@ -76,8 +76,7 @@ def test_a_run_whose_rows_are_rounded_differently_is_never_torn():
 
 def test_summary_counts():
     assert read_sweep(datasets.proxy_sweep()).summary() == (
-        "16 runs of 15 mixtures at 11 budgets up to 2.867M tokens: 176 points, 7 domains, "
-        "7 targets"
+        "16 runs of 15 mixtures at 11 budgets up to 2.867M tokens: 176 points, 7 domains, 7 targets"
     )
     empty = read_sweep(with_cell(wide_frame(), 1, "loss_web", None))
     assert empty.summary().endswith("9 points, 2 domains, 2 targets, 1 empty losses")

@@ -1,8 +1,10 @@
 """The commands: what they print and write, and how they refuse."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -280,6 +282,14 @@ def test_demo_goes_the_whole_way(demo):
     names = {"curves.png", "predicted.png", "proportions.png", "mixture.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.iterdir())
+
+
+def test_readme_shows_what_demo_prints(demo):
+    shown = " ".join(demo[0].split())
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for part in re.search(r"```text\n(.*?)```", readme, re.S)[1].split("\n  - "):
+        for piece in part.split("\n\n"):
+            assert " ".join(piece.split()) in shown
 
 
 def test_what_demo_prints_as_python_runs_and_gives_the_same_mixture(demo, capsys):

@@ -1,4 +1,4 @@
-"""The README's ten minutes, line for line, from the files under tests/example."""
+"""From logs to a config, line for line as README and guide have it, from tests/example."""
 
 import re
 import shutil
@@ -14,21 +14,28 @@ from bimix_jax.cli.app import app
 ROOT = Path(__file__).parent.parent
 
 
-def section():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.split("## Ten minutes from your logs")[1].split("\n## ")[0]
+PAGE = (ROOT / "bimix_jax" / "guide" / "logs.md").read_text(encoding="utf-8")
 
 
-def test_the_ten_minutes_run_and_end_in_the_file_shown(tmp_path, monkeypatch):
+def lines_of(text):
+    return re.findall(r"^    bimix (.*)$", text.replace("\\\n", " "), re.M)
+
+
+def test_readme_and_guide_show_the_same_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert lines_of(readme) == lines_of(PAGE)
+
+
+def test_the_commands_run_and_end_in_the_file_shown(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "tests" / "example", tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    lines = re.findall(r"^    bimix (.*)$", section(), re.M)
+    lines = lines_of(PAGE)
     assert [line.split()[0] for line in lines] == ["import", "check", "fit", "optimize"]
     for line in lines:
         result = CliRunner().invoke(app, line.split())
         assert result.exit_code == 0, result.output
     blend = (tmp_path / "blend.txt").read_text()
-    shown = re.search(r"```text\n(.*?)```", section(), re.S)[1]
+    shown = re.search(r"```text\n(.*?)```", PAGE, re.S)[1]
     for found, expected in zip(blend.splitlines(), shown.splitlines(), strict=True):
         assert found.split()[1] == expected.split()[1]
         assert float(found.split()[0]) == pytest.approx(float(expected.split()[0]), abs=1e-5)

@@ -12,7 +12,7 @@ FILES = {"import": "import_logs"} | {
     name: name
     for name in (
         "check", "fit", "predict", "evaluate", "compare", "optimize", "certainty", "path",
-        "tradeoff", "sensitivity", "propose", "batch", "bench", "entropy", "demo",
+        "tradeoff", "sensitivity", "propose", "batch", "bench", "entropy", "demo", "guide",
     )
 }  # fmt: skip
 """Command → file, and function in it."""

@@ -86,6 +86,15 @@ class Cells:
     """(points, names) row of the file each value was in"""
 
 
+def span(values: np.ndarray) -> str:
+    """The range of numbers for a message, which is one number where its ends are written alike.
+
+    >>> span(np.array([1e6, 1e6 + 1])), span(np.array([0.5, 2.0]))
+    ('1e+06', '0.5-2')
+    """
+    return "-".join(dict.fromkeys(f"{end:.4g}" for end in (values.min(), values.max())))
+
+
 def findings_at(
     column: str, mask: np.ndarray, values: pd.Series, rows: np.ndarray, problem: str, remedy: str
 ) -> list[Finding]:
@@ -153,7 +162,7 @@ def _normalised(
     if rounded.any() and not findings:
         warn(
             f"{rounded.sum()} of {len(total)} rows of proportions summed to "
-            f"{total.min():.4g}-{total.max():.4g} and were normalised to 1.",
+            f"{span(total)} and were normalised to 1.",
             notes,
         )
     return values / np.where(wrong, np.nan, total)[:, None] + 0.0, findings

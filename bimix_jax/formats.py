@@ -13,7 +13,14 @@ from bimix_jax.checks import Cells, Finding, raise_findings
 from bimix_jax.errors import SweepError
 from bimix_jax.kept import Kept, kept_with
 from bimix_jax.meaning import Meaning, in_nats, meaning_of
-from bimix_jax.names import as_expected, note_of_spelling, respelled, spelling, unified
+from bimix_jax.names import (
+    as_expected,
+    note_of_spelling,
+    respelled,
+    spelling,
+    unified,
+    without_blanks,
+)
 from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.parameter_counts import number_of_parameters
 from bimix_jax.repeats import (
@@ -144,6 +151,7 @@ def read_sweep(
         table, rows = _select(table, select or {}, notes)
         budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
         run_column = _run_column(table, run, layout, notes)
+        table = _runs_without_blanks(table, run_column, notes)
         used = {*layout.used, run_column, budget_column} - {None}
         sizes = _several_model_sizes(table.drop(columns=list(used)))
         parts = layout.take_apart(table, rows, run_column, budget_column)
@@ -509,6 +517,13 @@ def _run_column(
         "No run column: every mixture" + (" and seed" if "seed" in by else "") + " is a run."
     )
     return "run"
+
+
+def _runs_without_blanks(table: pd.DataFrame, run: str, notes: list[str]) -> pd.DataFrame:
+    """With "run1 " as run1, which a reader of the table cannot tell apart."""
+    renamed, said = without_blanks(table[run].unique())
+    notes += said
+    return table.assign(**{run: table[run].replace(renamed)}) if renamed else table
 
 
 def _called(names: tuple[str, ...], table: pd.DataFrame, used: set[str]) -> list[str]:

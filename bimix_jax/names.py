@@ -13,6 +13,8 @@ from bimix_jax.quantities import number_of, numbers_of
 
 SUM_TOLERANCE = 0.02
 """How far from 1 the proportions of a mixture may sum; within it they are normalised."""
+SHOWN = 5
+"""Labels that a note names, of many."""
 SILENT_TOLERANCE = 1e-5
 """A sum this close to 1 is rounding in the last digit, which is not worth a warning."""
 
@@ -78,8 +80,17 @@ def _check_one(argument: str, found: list[str], expected: list[str]) -> None:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    """Names whose differences would not show in print, in ASCII."""
-    return " and ".join(map(ascii, names))
+    return " and ".join(map(_shown, names))
+
+
+def _shown(name: str) -> str:
+    """A name in quotes, with its Unicode form, which does not show in print."""
+    composed = unicodedata.normalize("NFC", name)
+    letters = [c for c in dict.fromkeys(composed) if unicodedata.normalize("NFD", c) != c]
+    if not letters:
+        return repr(name)
+    form = "composed" if name == composed else "decomposed"
+    return f"{name!r} (with a {form} {', '.join(letters)})"
 
 
 def note_of_spelling(renamed: Mapping[str, str]) -> tuple[str, ...]:
@@ -95,8 +106,22 @@ def note_of_spelling(renamed: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _as_told_apart(found: str, name: str) -> str:
-    show = ascii if _written(found) == _written(name) else repr  # print would show no difference
+    show = _shown if _written(found) == _written(name) else repr  # print shows no difference
     return f"{show(found)} is {show(name)}"
+
+
+def without_blanks(labels: Iterable[object]) -> tuple[dict[object, str], list[str]]:
+    """Labels of runs with blanks at their ends → the same without, and a note of them.
+
+    >>> without_blanks(["a", "a "])
+    ({'a ': 'a'}, ["Blanks at the ends of the labels of runs were left out: 'a ' is 'a'."])
+    """
+    texts = [label for label in labels if isinstance(label, str)]
+    renamed: dict[object, str] = {t: t.strip() for t in texts if t.strip() not in ("", t)}
+    pairs = [f"{found!r} is {name!r}" for found, name in renamed.items()]
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    note = f"Blanks at the ends of the labels of runs were left out: {', '.join(pairs[:SHOWN])}"
+    return renamed, [f"{note}{more}."] * bool(pairs)
 
 
 def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:

@@ -55,7 +55,7 @@ def typed_columns(
     cells: Mapping[str, pyarrow.Array], names: Set[str]
 ) -> tuple[dict[str, pyarrow.Array], list[str]]:
     """Columns of text as numbers and truth values, those that hold names as they are; and notes."""
-    measured = {c: column for c, column in cells.items() if not _is_name(c, names)}
+    measured = {c: column for c, column in cells.items() if not is_name(c, names)}
     found = {**cells, **{c: typed(column) for c, column in measured.items()}}
     if not any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
         return found, []
@@ -63,7 +63,8 @@ def typed_columns(
     return found | {c: typed(column) for c, column in changed.items()}, notes
 
 
-def _is_name(column: str, names: Set[str]) -> bool:
+def is_name(column: str, names: Set[str | None]) -> bool:
+    """Whether a column holds names, by its own, or as one of those that a user named."""
     return column in names or column.lower() in NAME_COLUMNS
 
 
@@ -233,7 +234,7 @@ def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], 
             changed |= {name: table[name].mask(blank)} if blank.any() else {}
         elif kind not in ("empty", "boolean", "integer", "floating"):
             changed |= _without_objects(table[name], notes)
-    texts = [c for c in written_as_text if not _is_name(c, names)]
+    texts = [c for c in written_as_text if not is_name(c, names)]
     written = {c: text_of(changed.get(c, table[c])) for c in texts}
     if any(map(may_have_marks, written.values())):
         marked, said = with_decimal_points(written)

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pyarrow import types
 
 from bimix_jax.errors import SweepError
 from bimix_jax.nested import check_nesting, decoded, parse_json
-from bimix_jax.tables import is_plain, names_of, read_table
+from bimix_jax.tables import is_name, is_plain, names_of, read_table
 
 LARGEST_BLOCK = 2**31 - 1
 """Arrow's largest; it guesses the types of a file from its first block."""
@@ -33,8 +33,12 @@ Columns = Mapping[str, np.ndarray]
 objects, None where a cell is empty."""
 
 
-def read_columns(path: Path) -> Columns:
+def read_columns(path: Path, run: str | None = None) -> Columns:
     """The columns of a .csv, .csv.gz, .jsonl, .ndjson or .parquet file.
+
+    Args:
+        path: of the file.
+        run: the column that names the runs, where a user named it; 007 is a name there.
 
     Raises:
         SweepError: if it cannot be read.
@@ -42,10 +46,10 @@ def read_columns(path: Path) -> Columns:
     name = path.name.lower()
     if name.endswith(JSON_LINES):
         return _json_lines(path)
-    table = _by_arrow(path)
+    table = _by_arrow(path, run)
     if table is not None and _is_tidy(table):
         return _of_arrow(table)
-    return of_frame(read_table(path))
+    return of_frame(read_table(path, (run,)))
 
 
 def of_frame(frame: pd.DataFrame) -> Columns:
@@ -125,15 +129,15 @@ def _is_gap(nan: np.ndarray) -> bool:
     return bool(nan.mean() > MOSTLY and np.any(nan[:-1] & ~nan[1:]))
 
 
-def _by_arrow(path: Path) -> pyarrow.Table | None:
+def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
     """None for what is not regular, which the reader of tables reads or tells."""
     name = path.name.lower()
     try:
         if name.endswith(".csv"):
-            return _arrow_csv(path, path.stat().st_size)
+            return _arrow_csv(path, path.stat().st_size, run)
         if name.endswith(".csv.gz"):
             content = gzip.decompress(path.read_bytes())
-            return _arrow_csv(pyarrow.BufferReader(content), len(content))
+            return _arrow_csv(content, len(content), run)
         if name.endswith(".parquet"):
             with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
                 return _flattened(file.read())
@@ -142,12 +146,27 @@ def _by_arrow(path: Path) -> pyarrow.Table | None:
     return None
 
 
-def _arrow_csv(source: Path | pyarrow.BufferReader, size: int) -> pyarrow.Table:
+def _arrow_csv(source: Path | bytes, size: int, run: str | None) -> pyarrow.Table:
+    """A CSV file, names as text, for which it is read again where they were taken for numbers."""
+    table = _guessed(source, size, ())
+    names = [
+        field.name
+        for field in table.schema
+        if is_name(field.name, {run}) and not types.is_string(field.type)
+    ]
+    return _guessed(source, size, names) if names else table
+
+
+def _guessed(source: Path | bytes, size: int, texts: Sequence[str]) -> pyarrow.Table:
     return pyarrow.csv.read_csv(
-        source,
+        pyarrow.BufferReader(source) if isinstance(source, bytes) else source,
         pyarrow.csv.ReadOptions(use_threads=False, block_size=min(size + 1, LARGEST_BLOCK)),
         pyarrow.csv.ParseOptions(newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
+        pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(texts, pyarrow.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
     )
 
 
@@ -179,8 +198,8 @@ def _is_flat(text: bytes) -> bool:
     """Whether every brace opens a line after one that a brace closes, so that nothing is nested;
     quicker than to count depths.
     """
-    before = text.split(b"{")[1:-1]
-    return b"[" not in text and all(part.endswith((b"}\n", b"}\r\n")) for part in before)
+    after_another = text.count(b"}\n{") + text.count(b"}\r\n{")
+    return b"[" not in text and text.count(b"{") <= after_another + 1
 
 
 def _arrow_json(text: bytes) -> pyarrow.Table | None:

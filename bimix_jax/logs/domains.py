@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE
+from bimix_jax.checks import SUM_TOLERANCE, span
 from bimix_jax.errors import SweepError
 from bimix_jax.logs.amounts import amounts_of, are_amounts
 from bimix_jax.logs.history import RUN_KEYS
@@ -241,7 +241,7 @@ def _undecided(amounts: _Amounts, way: _Way, name: str) -> SweepError:
     return SweepError(
         f"{name}: it is not clear which columns of numbers are domains. {' and '.join(told)}, but "
         "no choice of them alone sums to 1, to 100 or to the same in every run (all: "
-        f"{sums.min():.4g}-{sums.max():.4g}). {REMEDY}"
+        f"{span(sums)}). {REMEDY}"
     )
 
 

@@ -98,8 +98,8 @@ def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:
         if files:
             taken |= {file.path for file in files}
             files = named(files)
-            found.append(Found(name, trainer.latest(files) if name == "trainer" else files))
-    return [one._replace(notes=_not_read(one, found)) for one in found]
+            found.append(Found(name, *(trainer.latest(files) if name == "trainer" else (files,))))
+    return [one._replace(notes=(*one.notes, *_not_read(one, found))) for one in found]
 
 
 def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:

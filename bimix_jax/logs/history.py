@@ -31,9 +31,9 @@ class LogFile(NamedTuple):
     columns: Columns | None = None
     """what it holds, where that was given instead of a file"""
 
-    def read(self) -> Columns:
-        """What it holds, which a caller knows to be a table."""
-        return read_columns(self.path) if self.columns is None else self.columns
+    def read(self, run: str | None = None) -> Columns:
+        """What it holds, which a caller knows to be a table; `run` names a column of runs."""
+        return read_columns(self.path, run) if self.columns is None else self.columns
 
     @property
     def bytes(self) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE
+from bimix_jax.checks import SUM_TOLERANCE, span
 from bimix_jax.errors import SweepError
 from bimix_jax.kept import notes_of
 from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
@@ -267,7 +267,7 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
     if len(empty):
         raise SweepError(f"{name}: the amounts of {listed(empty)} are all 0; fill them in.")
     note = (
-        f"Mixtures given as {unit or 'weights'} that sum to {total.min():.4g}-{total.max():.4g} a "
+        f"Mixtures given as {unit or 'weights'} that sum to {span(total)} a "
         "run were divided by their sums."
     )
     return shares.div(total, axis=0), [note]

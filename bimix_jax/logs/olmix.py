@@ -10,7 +10,7 @@ LABELS = ("run", "run_id", "name", "index")
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """metrics.csv; all columns but the labels are metrics."""
-    columns = file.read()
+    columns = file.read(keys.run)
     run = keys.run or next((c for c in ("run", "run_id") if c in columns), None)
     metrics = {c: column for c, column in columns.items() if c not in LABELS or c == run}
     return history_of(metrics, file, keys._replace(run=run), keep)

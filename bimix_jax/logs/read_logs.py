@@ -106,7 +106,7 @@ def read_logs(
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
     found = _found(logs, mixtures, form)
-    runs = _run_table(mixtures, found[0])
+    runs = _run_table(mixtures, found[0], run_key)
     asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
     wanted = Wanted(loss_pattern or "", tokens_key, prefix)
@@ -178,11 +178,11 @@ def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[s
     return points, known, [*read.notes, *placed, *infinite, *untrained]
 
 
-def _run_table(mixtures: Runs | None, found: Found) -> RunTable | None:
+def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable | None:
     """The table of runs, if it is not in the logs themselves."""
     if mixtures is None and found.form == "olmix":
         mixtures = found.files[0].path.parent / olmix.RATIOS
-    return None if mixtures is None else read_runs(mixtures)
+    return None if mixtures is None else read_runs(mixtures, run)
 
 
 def _rows_of(

@@ -16,6 +16,7 @@ from bimix_jax.logs.pieces import files_notes
 from bimix_jax.logs.points import one_row_a_step
 from bimix_jax.logs.run_ids import by_one
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
+from bimix_jax.names import without_blanks
 from bimix_jax.scores import keep_scores_named
 
 Progress = Callable[[str, float], object]
@@ -103,7 +104,9 @@ def read_rows(
     table = _stacked(parts)
     called = {run: each for part in parts for run, each in part.called.items()}
     run, alike = by_one(table[RUN].to_numpy(object), called)
-    return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *alike], alike)
+    renamed, said = without_blanks(pd.unique(run))
+    run = np.array([renamed.get(each, each) for each in run], object) if renamed else run
+    return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *said, *alike], alike)
 
 
 def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:

@@ -48,12 +48,16 @@ class RunTable:
         return {c: np.array([*map(label_of, cells)], object) for c, cells in flat.items()}
 
 
-def read_runs(source: Runs) -> RunTable:
+def read_runs(source: Runs, run: str | None = None) -> RunTable:
     """A table of runs from a file, a DataFrame, a mapping of run → {domain: amount} or a list.
 
     A document (.json, .toml, .yaml where PyYAML is installed, or a mapping) may be run →
     {domain: amount}, a list of runs, or either within an object; what is nested within a run
     becomes columns like `mixture.web`.
+
+    Args:
+        source: as above.
+        run: the column that names the runs, where a user named it; 007 is a name there.
 
     Raises:
         SweepError: if it cannot be read, or holds no runs.
@@ -64,7 +68,7 @@ def read_runs(source: Runs) -> RunTable:
     1   b          NaN           2.0
     """
     if isinstance(source, pd.DataFrame):
-        return _of_frame(_with_index(source), "The DataFrame")
+        return _of_frame(_with_index(source), "The DataFrame", run)
     if isinstance(source, Mapping):
         rows = {k: v.to_dict() if isinstance(v, pd.Series) else v for k, v in source.items()}
         return _of_document(rows, "The mapping of runs")
@@ -72,7 +76,7 @@ def read_runs(source: Runs) -> RunTable:
         return _of_document(source, "The list of runs")
     ending = Path(source).suffix.lower()
     if ending not in DOCUMENTS:
-        table = read_table(source)
+        table = read_table(source, (run,))
         nested = _nested_parquet(Path(source)) if ending == ".parquet" else None
         return RunTable(str(source), _without_blank(table)) if nested is None else nested
     try:
@@ -89,10 +93,10 @@ def _nested_parquet(path: Path) -> RunTable | None:
     return _of_document(pyarrow.parquet.read_table(path).to_pylist(), str(path), nulls=False)
 
 
-def _of_frame(frame: pd.DataFrame, name: str) -> RunTable:
+def _of_frame(frame: pd.DataFrame, name: str, run: str | None) -> RunTable:
     if any(frame[c].map(_is_nested).any() for c in frame if frame[c].dtype == object):
         return _of_document(frame.to_dict("records"), name, nulls=False)
-    return RunTable(name, _without_blank(read_table(frame)))
+    return RunTable(name, _without_blank(read_table(frame, (run,))))
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ PATTERN = "loss_{target}"
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """A .csv, .csv.gz, .parquet or .jsonl file; without a run column it is of one run."""
-    return shaped(file.read(), file, keys, keep)
+    return shaped(file.read(keys.run), file, keys, keep)
 
 
 def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:

@@ -10,6 +10,7 @@ from bimix_jax.errors import SweepError
 from bimix_jax.logs.cells import amounts
 from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 from bimix_jax.logs.log_history import LogHistory, log_history
+from bimix_jax.tables import listed
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
@@ -48,17 +49,26 @@ def _log_history(file: LogFile) -> LogHistory:
         ) from error
 
 
-def latest(files: Iterable[LogFile]) -> list[LogFile]:
+def latest(files: Iterable[LogFile]) -> tuple[list[LogFile], tuple[str, ...]]:
     """Of each run the state that got furthest, which holds the whole history.
 
-    That in the run's own folder may be older than the checkpoints beside it.
+    That in the run's own folder may be older than the checkpoints beside it, which is noted.
     """
     of_run: dict[tuple[str, str], list[LogFile]] = {}
     for file in files:
         of_run.setdefault((str(file.root), file.run), []).append(file)
-    return [
+    chosen = [
         max(states, key=_reached) if len(states) > 1 else states[0] for states in of_run.values()
     ]
+    stale = [
+        f"{own.path} ends before {last.path.parent.name}"
+        for last, states in zip(chosen, of_run.values(), strict=True)
+        for own in states
+        if own is not last and not NUMBER.fullmatch(own.path.parent.name)
+    ]
+    count = "1 trainer_state.json" if len(stale) == 1 else f"{len(stale)} trainer_state.json"
+    note = f"{count} passed over for the state of a checkpoint that got further: {listed(stale)}."
+    return chosen, (note,) * bool(stale)
 
 
 def _reached(file: LogFile) -> tuple[float, bool]:

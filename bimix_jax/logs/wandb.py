@@ -25,7 +25,7 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     Raises:
         SweepError: if the x axis of a chart counts neither steps nor tokens.
     """
-    columns = file.read()
+    columns = file.read(keys.run)
     others = list(columns)[1:]
     if others and all(SEPARATOR in name for name in others):
         return _of_chart(columns, file, keys, keep)

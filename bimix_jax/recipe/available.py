@@ -11,6 +11,7 @@ from bimix_jax.names import check_names
 from bimix_jax.quantities import number_of
 from bimix_jax.tables import listed, read_table
 
+NO_TABLES = (".yaml", ".yml", ".json", ".toml")
 TOKENS, DOCUMENTS, PER_DOCUMENT = "tokens", "documents", "tokens_per_document"
 
 
@@ -34,6 +35,11 @@ def read_available(
     1000.0
     """
     name = "available" if isinstance(source, pd.DataFrame) else str(source)
+    if Path(name).suffix.lower() in NO_TABLES:
+        raise ValueError(
+            f"{name} is no table; expected a CSV file with the columns domain and tokens. Of "
+            "olmix's priors.yaml write a row per domain: its name and its token count."
+        )
     table = read_table(source)
     for note in notes_of(table):
         warnings.warn(f"{name}: {note}", stacklevel=2)

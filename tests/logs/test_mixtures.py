@@ -66,7 +66,7 @@ def test_a_domain_without_a_loss_is_one_by_its_amounts(tmp_path):
     folder = folder_of(tmp_path / "two", DOMAINS[:2])
     assert_right(bx.read_logs(folder, WIDE.assign(eta=3e-4)), notes=[others("eta")])
     tokens = WIDE.assign(**{d: WIDE[d] * 4e9 for d in DOMAINS}, eta=3e-4)
-    divided = "Mixtures given as weights that sum to 4e+09-4e+09 a run were divided by their sums."
+    divided = "Mixtures given as weights that sum to 4e+09 a run were divided by their sums."
     assert_right(bx.read_logs(folder, tokens), notes=[others("eta"), divided])
 
 

@@ -51,7 +51,7 @@ def rewrite(folder, run, table):
     [
         (1.0, []),
         (100.0, ["The proportions sum to 100 in every row: taken as percentages, divided by 100."]),
-        (3e9, ["Mixtures given as weights that sum to 3e+09-3e+09 a run were divided by their "
+        (3e9, ["Mixtures given as weights that sum to 3e+09 a run were divided by their "
                "sums."]),
     ],
 )  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_long_table_says_what_its_shares_are_of(folder):
     sweep = bx.read_logs(folder, long.assign(documents=long["documents"] * 1000))
     assert sweep.meaning.share_unit == "documents"
     np.testing.assert_allclose(sweep.mixtures["web"], MIXTURES["web"])
-    assert "given as documents that sum to 1000-1000" in sweep.notes[0]
+    assert "given as documents that sum to 1000 a run" in sweep.notes[0]
 
 
 def test_mixtures_may_be_json_or_columns_of_the_logs(folder, tmp_path):
@@ -382,3 +382,59 @@ def test_a_row_that_ends_too_early_is_empty_where_it_ends(folder):
     text = (folder / "a.csv").read_text().rstrip("\n")
     (folder / "a.csv").write_text(text.rpartition(",")[0])
     assert np.isnan(bx.read_logs(folder, MIXTURES).loss[3]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("key", ["run", "trial"])
+@pytest.mark.parametrize(
+    "labels", [["007", "7", "042"], ["12e3", "12000", "x"], ["1.10", "1.1", "2"]]
+)
+def test_labels_of_runs_are_text_in_logs_and_in_the_table_of_mixtures(tmp_path, key, labels):
+    steps = [100, 200]
+    rows = [
+        {key: label, "_step": step, "eval/web/loss": 4 - i - step / 1e3, "eval/code/loss": 2 + i}
+        for i, label in enumerate(labels)
+        for step in steps
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "logs.csv", index=False)
+    shares = {"web": [0.2, 0.5, 0.7], "code": [0.8, 0.5, 0.3]}
+    pd.DataFrame({key: labels, **shares}).to_csv(tmp_path / "runs.csv", index=False)
+    sweep = bx.read_logs(
+        tmp_path / "logs.csv", tmp_path / "runs.csv", run_key=key, tokens_per_step=10
+    )
+    assert sweep.runs == tuple(labels)
+    assert sweep.mixtures["web"].tolist() == shares["web"]
+    assert not any("differently" in note for note in sweep.notes)
+
+
+def test_blanks_at_the_ends_of_labels_make_no_other_run(tmp_path):
+    rows = [
+        {"run": run + " " * (step > 100), "_step": step, "eval/web/loss": 3 - step / 1e3}
+        for run in "ab"
+        for step in (100, 200)
+    ]
+    runs = pd.DataFrame({"run": ["a", "b"], "web": [0.2, 0.5], "code": [0.8, 0.5]})
+    sweep = bx.read_logs(pd.DataFrame(rows), runs, tokens_per_step=10)
+    assert sweep.runs == ("a", "b")
+    assert len(sweep.budget) == 4
+    assert any("'a ' is 'a', 'b ' is 'b'" in note for note in sweep.notes)
+    again = bx.read_sweep(sweep.to_frame().assign(run=["a", "a ", "b", "b\t"]))
+    assert again.runs == ("a", "b")
+    assert any(r"'b\t' is 'b'" in note for note in again.notes)
+
+
+def test_a_stale_state_that_is_passed_over_is_said(tmp_path):
+    for run, losses in {"a": [3.0, 2.0], "b": [3.5, 2.5]}.items():
+        for folder, count in ((tmp_path / run, 1), (tmp_path / run / "checkpoint-200", 2)):
+            folder.mkdir()
+            history = [
+                {"step": 100 * (i + 1), "eval_web_loss": loss}
+                for i, loss in enumerate(losses[:count])
+            ]
+            state = {"global_step": 100 * count, "log_history": history}
+            (folder / "trainer_state.json").write_text(json.dumps(state))
+    runs = pd.DataFrame({"run": ["a", "b"], "web": [0.2, 0.5], "code": [0.8, 0.5]})
+    sweep = bx.read_logs(tmp_path, runs, tokens_per_step=10)
+    assert sweep.largest_budget == 2000
+    (note,) = [n for n in sweep.notes if "passed over" in n]
+    assert note.startswith("2 trainer_state.json")
+    assert "ends before checkpoint-200" in note

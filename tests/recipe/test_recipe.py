@@ -314,3 +314,9 @@ def test_a_table_of_what_exists_that_was_cut_is_said(tmp_path):
     path.write_text("domain,tokens,documents\nlaw,3e9,10\nprose,1.")
     with pytest.warns(UserWarning, match=r"there\.csv: The last row has 2 of 3 cells"):
         bx.read_available(path)
+
+
+def test_a_document_of_what_exists_is_told_what_a_table_holds(tmp_path):
+    (tmp_path / "priors.yaml").write_text("token_counts:\n  web: 1000\n")
+    with pytest.raises(ValueError, match=r"priors\.yaml is no table.*domain and tokens"):
+        bx.read_available(tmp_path / "priors.yaml")

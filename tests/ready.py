@@ -28,9 +28,9 @@ UNIT = "tokens"
 class Ready:
     """All results of a world of some domains."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ending: str = "") -> None:
         self.rng = np.random.default_rng(count)
-        self.domains = list(NAMES[:count])
+        self.domains = [name + ending for name in NAMES[:count]]
         self.mixture = self.rng.dirichlet(np.full(count, 0.7), RUNS) * 0.97 + 0.03 / count
         self.budgets = np.geomspace(1e9, 3.2e10, BUDGETS)
         self.fitted = self._fit(count)

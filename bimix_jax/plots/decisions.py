@@ -29,12 +29,15 @@ from bimix_jax.quantities import quantity_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
 
     from bimix_jax.mixture.path import OptimalPath
     from bimix_jax.mixture.sensitivity import Sensitivity
     from bimix_jax.mixture.tradeoff import Tradeoff
 
 ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
+SLANTED = 10
+"""Columns up to which their names are slanted; of more they stand upright."""
 GROUP = 3
 """Targets of a group that an axis names."""
 
@@ -146,41 +149,46 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
 
 def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
     """What one more point of each domain (rows) does to every loss (columns), in % of it."""
-    table = sensitivity.percent
+    values = sensitivity.percent.to_numpy()
     rows = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
-    columns = picture_texts(table.columns)
-    slant = 45 if len(columns) <= 10 else 90
-    size = (
-        width_of(rows) + 1.2 + 0.6 * len(columns) + (width_of(columns) if slant == 45 else 0),
-        width_of(columns) + 2.0 + 0.34 * len(table),
-    )
-    figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
+    columns = picture_texts(sensitivity.percent.columns)
+    slanted = len(columns) <= SLANTED
+    wide = width_of(rows) + 1.2 + 0.6 * len(columns) + slanted * width_of(columns)
+    tall = width_of(columns) + 2.0 + 0.34 * len(rows)
+    figure = Figure(figsize=(max(wide, 5.0), tall), layout="constrained")
     axes = figure.subplots()
-    values = table.to_numpy()
     norm = _signed_norm(values)
     image = axes.imshow(values, cmap="RdBu_r", norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         dark = np.isfinite(value) and abs(norm(value) - 0.5) > 0.32
         axes.text(column, row, _points_text(value), ha="center", va="center", fontsize=8,
                   color="white" if dark else "0.15")  # fmt: skip
-    axes.set_yticks(range(len(table)), rows, fontsize=SIZE)
-    ha, mode = ("left", "anchor") if slant < 90 else ("center", "default")
-    axes.set_xticks(range(len(columns)), columns, rotation=slant, ha=ha, rotation_mode=mode,
-                    fontsize=SIZE)  # fmt: skip
+    _name_both(axes, rows, columns, slanted)
+    _signed_bar(figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40))
+    headed(figure, "What one more point of a domain (row, proportion now) does to losses (column)")
+    return figure
+
+
+def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool) -> None:
+    """Rows at the left, columns at the top."""
+    turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
+    axes.set_yticks(range(len(rows)), rows, fontsize=SIZE)
+    axes.set_xticks(range(len(columns)), columns, fontsize=SIZE,
+                    **turned if slanted else {"rotation": 90})  # fmt: skip
     axes.xaxis.tick_top()
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40)
-    largest = ends_of(norm)[1]
+
+
+def _signed_bar(bar: "Colorbar") -> None:
+    largest = ends_of(bar.norm)[1]
     ticks = [-largest, -largest / 10, 0.0, largest / 10, largest]
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])
     bar.set_label("change of the loss, %", fontsize=SIZE)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    headed(figure, "What one more point of a domain (row, proportion now) does to losses (column)")
-    return figure
 
 
 def _signed_norm(values: np.ndarray) -> AsinhNorm:

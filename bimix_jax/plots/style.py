@@ -79,8 +79,8 @@ def height_of(lines: int, size: float = SIZE) -> float:
 
 
 def wrapped(text: str, inches: float, size: float = SIZE) -> str:
-    """Text in lines of at most a width; names that were drawn safe stay so."""
-    return fill(text, max(20, int(inches / (LETTER * size))), break_long_words=False)
+    """Text in lines of about a width at most."""
+    return fill(text, max(20, int(inches / (LETTER * size))))
 
 
 def headed(figure: Figure, *sentences: str) -> None:

@@ -15,9 +15,12 @@ TOUCH = 1.0
 """Pixels by which boxes may touch: glyphs are smaller than their boxes."""
 
 
-@pytest.fixture(scope="module", params=COUNTS)
+ENDINGS = dict.fromkeys(COUNTS, "") | {7: "_of_a_corpus_whose_name_is_long"}
+
+
+@pytest.fixture(scope="module", params=ENDINGS.items(), ids=lambda pair: str(pair[0]))
 def figures(request):
-    return Ready(request.param).figures()
+    return Ready(*request.param).figures()
 
 
 def boxes(figure):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pandas as pd
+from jax import Array
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.codes import FAILED, Code
@@ -109,7 +110,7 @@ class Fit:
                 f"budget has shape {budgets.shape}; expected one number, or one for each of "
                 f"{len(values)} mixtures."
             )
-        losses = self.predict_points(values, budgets)
+        losses = self.known_points(values, budgets)
         self.check_values(losses, values, labels)
         if labels is None:
             return pd.Series(losses[0], index=list(self.targets), name="loss")
@@ -140,6 +141,17 @@ class Fit:
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
             return np.asarray(_predict(self.law, self.coefficients, mixture, budgets, size))
 
+    def known_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
+        """As `predict_points`, but inf where the law says nothing (`Law.has_value`).
+
+        A law that transfer keeps finite at an own proportion of 0 has a huge loss there if no run
+        showed any transfer; that is no prediction.
+        """
+        with jax.enable_x64(True):
+            known = np.asarray(_has_value(self.law, self.coefficients, mixture))
+        losses = self.predict_points(mixture, budget)
+        return np.where(known | np.isnan(losses), losses, np.inf)
+
     def check_values(self, losses: np.ndarray, mixture: np.ndarray, labels: Any = None) -> None:
         """Raise ValueError where the law has no value, as BiMix at an own proportion of 0.
 
@@ -156,7 +168,7 @@ class Fit:
         raise ValueError(
             f"{where}: {self.label} has no finite loss on {self.targets[column]} at the mixture "
             f"{shares}{others}. {self.law.unusable_reason()}. Ask for a mixture where it is "
-            "finite, or fit a law that is finite there, TransferBiMix for example."
+            "finite, or fit a law that is finite there, TransferBiMix for example, to runs like it."
         )
 
     def check_budget(self, budget: Any) -> np.ndarray:
@@ -259,3 +271,12 @@ class Fit:
 
 
 _predict = jit(predict_losses, static_argnums=0)
+
+
+@functools.partial(jit, static_argnums=0)
+def _has_value(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
+    """(points, targets) of mixtures (points, domains)."""
+    by_target = jax.vmap(law.has_value, in_axes=(0, None, 0))
+    return jax.vmap(by_target, in_axes=(None, 0, None))(
+        coefficients.exponents, mixture, coefficients.own
+    )

@@ -5,7 +5,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.limits import _group, _guardrail, available_tokens, tables_of
+from bimix_jax.cli.limits import Limits, _group, _guardrail
 
 NAMES = ("f", "f#", "f++", "go=1", "go", "a:b", "x+y")
 
@@ -43,10 +43,7 @@ def test_groups_of_such_names(text, group):
 
 
 def test_numbers_of_options():
-    assert named.quantity("40B") == 4e10
-    with pytest.raises(typer.BadParameter, match="the value is '40x'; expected one number"):
-        named.quantity("40x")
-    assert named.values("--lower", ["f=20%"], NAMES, named.share) == {"f": 0.2}
+    assert named.values("--lower", ["f=20%"], NAMES, named.share_of) == {"f": 0.2}
     assert _guardrail(["1%"], NAMES) == _guardrail(["1"], NAMES) == 0.01
     assert _guardrail(["go=1=2"], NAMES) == {"go=1": 0.02}
     with pytest.raises(ValueError, match="--lower f is there twice"):
@@ -55,12 +52,27 @@ def test_numbers_of_options():
         named.values("--bound", ["f=0.2"], NAMES, named.ends)
 
 
+def test_an_option_of_numbers_takes_them_as_people_write_them():
+    number, whole = named.number_parser(), named.whole_parser(least=2)
+    assert (number("40B"), number("1,200"), number(0.5)) == (4e10, 1200, 0.5)
+    assert (whole("1,200"), whole("2k"), whole("9007199254740993")) == (1200, 2000, 2**53 + 1)
+    assert named.share("90%") == named.share("0.9") == named.share(0.9) == 0.9
+    for read, text, words in (
+        (number, "40x", "the value is '40x'; expected one number"),
+        (number, "90%", "the value is '90%'; expected one number"),
+        (whole, "2.5", "the value is '2.5'; expected a whole number"),
+        (whole, "1", "the value is 1; expected 2 or more"),
+        (named.share, "0,9", "the value is '0,9'; expected a share, like 0.25 or 25%"),
+    ):
+        with pytest.raises(typer.BadParameter, match=words):
+            read(text)
+
+
 def test_a_table_may_have_a_mark_in_its_name(tmp_path):
     path = tmp_path / "data=1.csv"
     path.write_text("domain,tokens\nf,1B\n")
-    assert available_tokens([str(path)], ("f",)) == ({"f": 1e9}, str(path))
-    assert available_tokens(["f=1.5M"], ("f",)) == ({"f": 1.5e6}, {"f": 1.5e6})
-    assert tables_of([str(path), "f=1"]) == [path]
+    assert Limits(available=[str(path)]).tokens_of(("f",)) == ({"f": 1e9}, str(path))
+    assert Limits(available=["f=1.5M"]).tokens_of(("f",)) == ({"f": 1.5e6}, {"f": 1.5e6})
 
 
 def test_a_law_by_name_has_no_tokens_to_repeat():

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bimix_jax.cli.command import command
+
 FILES = {"import": "import_logs"} | {
     name: name
     for name in (
@@ -26,7 +28,8 @@ class _Commands(UserDict[str, Any]):
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         gc.disable()  # imports leave no garbage, and much to look at
         try:
-            alone.command(name)(getattr(import_module(f"bimix_jax.cli.{file}"), file))
+            function = getattr(import_module(f"bimix_jax.cli.{file}"), file)
+            alone.command(name)(command(function))
             return typer.main.get_command(alone)
         finally:
             gc.enable()

@@ -1,9 +1,10 @@
 """`bimix batch`."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 from rich.console import Console
@@ -17,36 +18,56 @@ from bimix_jax.batching.parts import strange_parts
 from bimix_jax.batching.pieces import batch_files, expected_rows
 from bimix_jax.batching.processes import join_processes, share_of_launcher
 from bimix_jax.batching.summary import summary
-from bimix_jax.cli import fit_options, options
+from bimix_jax.cli.fit_options import Emphasised, LawName
+from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.tables import listed
 
 
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Which part of the input this process does."""
+
+    panel: ClassVar[str] = "Several processes"
+
+    rank: Annotated[
+        int | None, typer.Option(help="Which of --processes this is; default as the launcher says.")
+    ] = None
+    processes: Annotated[
+        int | None, typer.Option(help="How many processes share the input.", min=1)
+    ] = None
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Meet the others by jax.distributed.")
+    ] = False
+
+    def share(self) -> batches.Share:
+        """The part of this process, which the launcher says unless the options do."""
+        share = join_processes() if self.distributed else share_of_launcher()
+        if self.rank is None and self.processes is None:
+            return share
+        return batches.Share(self.rank or 0, self.processes or 1)
+
+
 def batch(
     sweeps: Annotated[
         Path,
-        typer.Argument(help="Table with a column sweep, .parquet or .csv, or a folder of them."),
+        typer.Argument(
+            help="Table with a column sweep, .parquet or .csv, or a folder of them.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of parts, Parquet.")],
-    law: fit_options.LawName = "BiMix",
-    loss: fit_options.Residual = "relative",
-    huber: fit_options.Huber = None,
-    tied: fit_options.Tied = None,
-    emphasis: fit_options.Emphasis = 0.0,
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of parts, Parquet.", show_default=False)
+    ],
+    settings: Emphasised,
+    among: Processes,
+    output: Json,
+    law: LawName = "BiMix",
     dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64",
     rows: Annotated[int, typer.Option(help="Rows in memory at a time, about.", min=1)] = (
         batches.ROWS
     ),
-    rank: Annotated[
-        int | None, typer.Option(help="Which of --processes this is; default as the launcher says.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(help="How many processes share the input.", min=1)
-    ] = None,
-    distributed: Annotated[
-        bool, typer.Option("--distributed", help="Meet the others by jax.distributed.")
-    ] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +75,6 @@ def batch(
             help="Folder that keeps compiled programs; trust who can write to it.",
         ),
     ] = None,
-    json: options.Json = False,
 ) -> None:  # fmt: skip
     """Fit every sweep of a large table; interrupted, the same command does the rest.
 
@@ -65,24 +85,15 @@ def batch(
     """
     if cache is not None:
         use_compilation_cache(cache)
-    asked = FitOptions(
-        residual=loss,  # type: ignore[arg-type]
-        huber=huber,
-        tied=tuple(tied or ()),
-        budget_power=emphasis,
-        dtype=dtype,
-    )
-    method = Method(bx.law_named(law), asked)
-    share = join_processes() if distributed else share_of_launcher()
-    if rank is not None or processes is not None:
-        share = batches.Share(rank or 0, processes or 1)
+    method = Method(bx.law_named(law), FitOptions(dtype=dtype, **settings.settings))
+    share = among.share()
     files = batch_files(sweeps)
     with _progress_bar(files) as progress:
-        report = batches.run_batch(files, output, method, share, rows, progress=progress)
-    found = summary(output, report.parts)
-    notes = [*report.notes, *_note_of_others(output, report.parts)]
+        report = batches.run_batch(files, folder, method, share, rows, progress=progress)
+    found = summary(folder, report.parts)
+    notes = [*report.notes, *_note_of_others(folder, report.parts)]
     failed = [*report.failed, *found.reasons]
-    if json:
+    if output.json:
         show_json(
             {
                 "written": report.written, "there": report.there, "sweeps": found.sweeps,
@@ -91,7 +102,7 @@ def batch(
             }
         )  # fmt: skip
     else:
-        show_table(found.table(), f"{output}: {found.sweeps} sweeps in {found.parts} parts")
+        show_table(found.table(), f"{folder}: {found.sweeps} sweeps in {found.parts} parts")
         show_line(f"{report.written} parts written, {report.there} were there.")
         show_notes(notes)
         show_notes(failed, "Failed")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bimix_jax.bench.ceilings import measure_ceilings
 from bimix_jax.bench.rates import Case, measure
-from bimix_jax.cli import options
+from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import number, percent, quantity, show_json, show_line, show_table
 
 CASES = (
@@ -31,7 +31,7 @@ COLUMNS = {
 }
 
 
-def bench(json: options.Json = False) -> None:
+def bench(output: Json) -> None:
     """Measure how many fits a second this machine does, and what share of its peak that is.
 
     About a minute. Rates are after compilation, medians of at least five calls of the batch that
@@ -44,7 +44,7 @@ def bench(json: options.Json = False) -> None:
     cases = CASES if jax.default_backend() == "cpu" else LARGE_CASES
     rows = [measure(case, ceilings[case.dtype]) for case in cases]
     device = f"{len(jax.local_devices())} × {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    if json:
+    if output.json:
         return show_json({"device": device, "ceilings": ceilings_of(ceilings), "rows": rows})
     show_table(pd.DataFrame(rows).set_index("method"), f"Fits per second on {device}", COLUMNS)
     for dtype, found in ceilings.items():

@@ -1,13 +1,16 @@
 """`bimix certainty`."""
 
-from pathlib import Path
-from typing import Annotated
+import dataclasses
+from typing import Annotated, ClassVar
 
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import fit_options, named, options
+from bimix_jax.cli import named
+from bimix_jax.cli.fit_options import FitSettings
+from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.optimize import show_mixture
+from bimix_jax.cli.options import Budget, Output, SweepOptions, Weight, weights_of
 from bimix_jax.cli.show import (
     change,
     number,
@@ -18,8 +21,7 @@ from bimix_jax.cli.show import (
     show_notes,
     show_table,
 )
-from bimix_jax.files import check_apart
-from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.sweep import Sweep
 from bimix_jax.uncertainty.intervals import check_level
 
 SHOWN = 5
@@ -31,78 +33,64 @@ INFLUENCE = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Resampling:
+    """How often runs are drawn anew, how, and what the intervals are to cover."""
+
+    panel: ClassVar[str] = "How the runs are resampled"
+
+    resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000
+    level: Annotated[
+        float, typer.Option(parser=named.share, help="Share of the intervals that hold the truth.")
+    ] = 0.9
+    resampling: Annotated[
+        str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
+    ] = "multinomial"
+    unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture"
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
+
+    def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
+        """Fits to the runs drawn anew."""
+        return bx.bootstrap(
+            sweep, fitted, self.resamples, self.seed, resampling=self.resampling, unit=self.unit  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
 def certainty(
-    sweep: options.SweepFile,
+    sweep: SweepOptions,
+    draws: Resampling,
+    settings: FitSettings,
+    limits: Limits,
+    output: Output,
     law: Annotated[
         list[str] | None,
         typer.Option(help="The law; further ones are fitted beside it. Default BiMix."),
     ] = None,
-    budget: options.Budget = None,
-    resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000,
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
-    resampling: Annotated[
-        str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
-    ] = "multinomial",
-    unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture",
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    weight: Annotated[
-        list[str] | None,
-        typer.Option(help="TARGET=WEIGHT; targets not named count 0. Default: all count 1."),
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
-    ] = None,
-    constraints: Annotated[
-        Path | None, typer.Option(help="TOML or JSON, as `bimix optimize` takes it.")
-    ] = None,
-    losses: options.LossesFile = None,
-    key: options.Key = None,
-    budget_column: options.BudgetColumn = None,
-    select: options.Select = None,
-    run_column: options.RunColumn = None,
-    mixture_prefix: options.MixturePrefix = None,
-    loss_prefix: options.LossPrefix = None,
-    from_budget: options.FromBudget = None,
-    loss: fit_options.Residual = "relative",
-    huber: fit_options.Huber = None,
-    tied: fit_options.Tied = None,
-    emphasis: fit_options.Emphasis = 0.0,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    budget: Budget = None,
+    weight: Weight = None,
 ) -> None:
     """Say how sure a recommended mixture is, by fitting resampled runs.
 
     Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
     """
-    check_apart([sweep, losses, reference, constraints], [plot])
-    check_level(level)
-    asked = None if constraints is None else bx.read_constraints(constraints)
-    measured = options.load_sweep(
-        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget,
-    )  # fmt: skip
-    laws = [bx.law_named(name) for name in law or ["BiMix"]]
-    fits = [
-        bx.fit(measured, each, residual=loss, huber=huber, tied=tied or (), budget_power=emphasis)  # type: ignore[arg-type]
-        for each in laws
-    ]
-    weights = named.values("--weight", weight, measured.targets) or None
-    beside = None if reference is None else read_mixtures(reference, measured.domains)
-    drawn = bx.bootstrap(
-        measured, fits[0], resamples, seed, resampling=resampling, unit=unit,  # type: ignore[arg-type]
-    )  # fmt: skip
-    sure = bx.certainty(drawn, budget, weights, reference=beside, level=level, constraints=asked)
+    check_level(draws.level)
+    measured = sweep.read()
+    asked, beside = limits.constraints_of(measured), limits.mixture_of(measured)
+    weights = weights_of(weight, measured)
+    fits = [settings.fit(measured, bx.law_named(name)) for name in law or ["BiMix"]]
+    drawn = draws.draw(measured, fits[0])
+    sure = bx.certainty(
+        drawn, budget, weights, reference=beside, level=draws.level, constraints=asked
+    )
     others = None
     if len(fits) > 1:
         others = bx.between_laws(fits, budget, weights, beside, asked)
-    name = "uniform" if reference is None else reference.stem
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_certainty(sure, name), plot)
-    if json:
+    output.draw(lambda plots: plots.plot_certainty(sure, limits.name))
+    if output.json:
         by_law = {} if others is None else {"between_laws": others._asdict()}
-        return show_json({**sure.document(), "coefficients": _plain(drawn, level), **by_law})
-    show_line(f"{sweep}: {measured.summary()}")
-    _show(sure, others, name)
+        return show_json({**sure.document(), "coefficients": _plain(drawn, draws.level), **by_law})
+    show_line(f"{sweep.file}: {measured.summary()}")
+    _show(sure, others, limits.name)
     return None
 
 

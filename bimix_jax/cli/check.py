@@ -4,7 +4,7 @@ import numpy as np
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli.options import Json, SweepOptions
 from bimix_jax.cli.show import (
     number,
     share,
@@ -24,38 +24,22 @@ LAWS = {
 }
 
 
-def check(
-    sweep: options.SweepFile,
-    losses: options.LossesFile = None,
-    key: options.Key = None,
-    budget_column: options.BudgetColumn = None,
-    select: options.Select = None,
-    run_column: options.RunColumn = None,
-    mixture_prefix: options.MixturePrefix = None,
-    loss_prefix: options.LossPrefix = None,
-    from_budget: options.FromBudget = None,
-    meaning: options.Stated = None,
-    endpoints_only: options.EndpointsOnly = False,
-    json: options.Json = False,
-) -> None:
+def check(sweep: SweepOptions, output: Json) -> None:
     """Say what is doubtful about a sweep, worst first, and what to do about it.
 
     Exit code 0: nothing but notes; 1: warnings; 2: a fit would mean nothing, or no sweep.
 
     Example: `bimix check sweep.parquet`
     """
-    measured = options.load_sweep(
-        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget, meaning, endpoints_only,
-    )  # fmt: skip
+    measured = sweep.read()
     found = bx.diagnose(measured)
-    if json:
+    if output.json:
         show_json({
             "summary": measured.summary(), "stated": measured.meaning.stated(), **found.document(),
             "notes": measured.notes,
         })  # fmt: skip
     else:
-        show_line(f"{sweep}: {measured.summary()}")
+        show_line(f"{sweep.file}: {measured.summary()}")
         if measured.meaning.stated():
             show_line(f"Stated: {measured.meaning.shown()}")
         for seen in found.observations:

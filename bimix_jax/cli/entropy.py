@@ -1,17 +1,19 @@
 """`bimix entropy`."""
 
+import dataclasses
 import json as json_format
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import typer
 
-import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli import named
 from bimix_jax.cli.bar import byte_bar
+from bimix_jax.cli.command import MAY_NAME_FILES, WRITTEN
+from bimix_jax.cli.options import Output
 from bimix_jax.cli.show import (
     percent,
     plain,
@@ -40,6 +42,94 @@ EXPLAINED = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How documents, tokens and embeddings are found in the files."""
+
+    panel: ClassVar[str] = "How the corpus is read"
+
+    tokenizer: Annotated[
+        str | None, typer.Option(help="tokenizer.json for text, or 'bytes'."), MAY_NAME_FILES
+    ] = None
+    vocabulary: Annotated[int | None, typer.Option(help="Token types, for token ids.")] = None
+    sequence_length: Annotated[int, typer.Option(help="Tokens per sequence.")] = 1024
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="uint16 or uint32, for raw ids; found by their range if not given."),
+    ] = None
+    text_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD|NAME=FIELD",
+            help="Key or column of the text or token ids, for all domains (default text) or one.",
+        ),
+    ] = None
+    end_of_document: Annotated[int | None, typer.Option(help="Token id that ends a document.")] = (
+        None
+    )
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE.npy", help="Embeddings of samples, for VNE."),
+        MAY_NAME_FILES,
+    ] = None
+    word_vectors: Annotated[
+        Path | None, typer.Option(help=".vec file, for VNE of mean word vectors.")
+    ] = None
+
+    def fields(self, names: Iterable[str]) -> dict[str, str]:
+        """The field of every domain; NAME=FIELD where there is such a domain."""
+        given = self.text_field or []
+        own = {
+            name: item.removeprefix(f"{name}=")
+            for name in names for item in given if item.startswith(f"{name}=")
+        }  # fmt: skip
+        all_of_them = [item for item in given if not any(item.startswith(f"{n}=") for n in own)]
+        if len(all_of_them) > 1:
+            raise ValueError(
+                f"--text-field is {' and '.join(all_of_them)} for all domains; expected one of "
+                f"them, or NAME=FIELD with a domain ({', '.join(names)})."
+            )
+        return {name: own.get(name, (all_of_them or [TEXT_FIELD])[0]) for name in names}
+
+    def arguments(self, names: Iterable[str]) -> dict[str, Any]:
+        """What `corpus_entropies` is told of domains of these names."""
+        files = named.values("--embeddings", self.embeddings, names, lambda _, file: file)
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**given, "text_field": self.fields(names), "embeddings": files or None}
+
+    @property
+    def embedded(self) -> bool:
+        """Whether there is something to take a von Neumann entropy of."""
+        return bool(self.embeddings) or self.word_vectors is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """Which entropy makes the mixture, and how it is estimated."""
+
+    panel: ClassVar[str] = "How the mixture is made"
+
+    proxy: Annotated[str, typer.Option(help="ce, se, je or vne.")] = "ce"
+    estimator: Annotated[
+        str, typer.Option(help="plug-in, miller-madow, chao-shen, or equal for equal tokens.")
+    ] = "plug-in"
+    temperature: Annotated[float, typer.Option(help="Above 1: nearer to uniform.")] = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the machine is used for."""
+
+    panel: ClassVar[str] = "What is computed, and where"
+
+    curve: Annotated[bool, typer.Option(help="Entropy against tokens, by subsampling.")] = True
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps tokenised text for the next time.")
+    ] = None
+    workers: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, gpu, tpu or jax.")] = "auto"
+
+
 def entropy(
     domains: Annotated[
         list[str],
@@ -49,81 +139,39 @@ def entropy(
             "of lists).",
             show_default=False,
         ),
+        MAY_NAME_FILES,
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write the mixture.", callback=options.writable),
+    reading: Reading,
+    mixing: Mixing,
+    work: Work,
+    output: Output,
+    written: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the mixture."), WRITTEN
     ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="tokenizer.json for text, or 'bytes'.", show_default=False)
-    ] = None,
-    proxy: Annotated[str, typer.Option(help="ce, se, je or vne.")] = "ce",
-    estimator: Annotated[
-        str, typer.Option(help="plug-in, miller-madow, chao-shen, or equal for equal tokens.")
-    ] = "plug-in",
-    temperature: Annotated[float, typer.Option(help="Above 1: nearer to uniform.")] = 1.0,
-    vocabulary: Annotated[
-        int | None, typer.Option(help="Token types, for token ids.", show_default=False)
-    ] = None,
-    sequence_length: Annotated[int, typer.Option(help="Tokens a sequence.")] = 1024,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="uint16 or uint32, for raw ids; found by their range if not given."),
-    ] = None,
-    text_field: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Key or column of the text or token ids: FIELD for all domains (default text), "
-            "or NAME=FIELD."
-        ),
-    ] = None,
-    end_of_document: Annotated[
-        int | None, typer.Option(help="Token id that ends a document.", show_default=False)
-    ] = None,
-    embeddings: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE.npy of sample embeddings, for VNE.")
-    ] = None,
-    word_vectors: Annotated[
-        Path | None, typer.Option(help=".vec file, for VNE of mean word vectors.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps tokenised text for the next time.")
-    ] = None,
-    curve: Annotated[bool, typer.Option(help="Entropy against tokens, by subsampling.")] = True,
-    workers: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu, tpu or jax.")] = "auto",
-    plot: options.Plot = None,
-    json: options.Json = False,
 ) -> None:
     """Turn the entropies of domains into a mixture, without any training.
 
     Example: `bimix entropy corpus/* --tokenizer tokenizer.json -o mixture.json --plot entropy.png`
     """
     paths = _paths(domains)
-    chosen = _proxy(proxy, embeddings is not None or word_vectors is not None)
-    fields = _fields(text_field or [], paths)
+    chosen = _proxy(mixing.proxy, reading.embedded)
+    asked = reading.arguments(paths) | dataclasses.asdict(work)
+    asked["curve"] = work.curve or mixing.estimator == "equal"
     with (
-        byte_bar("entropy", 2 * corpus_bytes(paths, fields)) as advance,
+        byte_bar("entropy", 2 * corpus_bytes(paths, asked["text_field"])) as advance,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
-        found = corpus_entropies(
-            paths, vocabulary, sequence_length, tokenizer=tokenizer, dtype=dtype,
-            text_field=fields, end_of_document=end_of_document,
-            embeddings=options.pairs("--embeddings", embeddings) or None,
-            word_vectors=word_vectors, curve=curve or estimator == "equal", cache=cache,
-            workers=workers, device=device, progress=advance,
-        )  # fmt: skip
-    mixtures = found.mixtures(estimator, temperature)
-    document = _document(found, mixtures[chosen], chosen, estimator, temperature)
-    if output:
+        found = corpus_entropies(paths, **asked, progress=advance)
+    mixtures = found.mixtures(mixing.estimator, mixing.temperature)
+    document = _document(found, mixtures[chosen], chosen, mixing)
+    if written:
         text = json_format.dumps(plain(document), indent=1, ensure_ascii=False)
-        write_atomically(output, text + "\n")
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_entropies(found, temperature), plot)
-    if json:
+        write_atomically(written, text + "\n")
+    output.draw(lambda plots: plots.plot_entropies(found, mixing.temperature))
+    if output.json:
         return show_json(document | {"mixtures": mixtures})
-    _show(found, mixtures, chosen, estimator)
+    _show(found, mixtures, chosen, mixing.estimator)
     return None
 
 
@@ -140,19 +188,6 @@ def _paths(given: list[str]) -> dict[str, str]:
     return paths
 
 
-def _fields(given: list[str], names: Iterable[str]) -> dict[str, str]:
-    """The field of every domain; NAME=FIELD where there is such a domain."""
-    named = [item for item in given if "=" in item and item.partition("=")[0] in names]
-    own = dict(item.split("=", 1) for item in named)
-    all_of_them = [item for item in given if item not in named]
-    if len(all_of_them) > 1:
-        raise ValueError(
-            f"--text-field is {' and '.join(all_of_them)} for all domains; expected one of them, "
-            f"or NAME=FIELD with a domain ({', '.join(names)})."
-        )
-    return {name: own.get(name, (all_of_them or [TEXT_FIELD])[0]) for name in names}
-
-
 def _proxy(given: str, embedded: bool) -> str:
     known = ("ce", "se", "je", "vne")
     if given.lower() not in known:
@@ -162,14 +197,12 @@ def _proxy(given: str, embedded: bool) -> str:
     return given.upper()
 
 
-def _document(
-    found: Entropies, mixture: pd.Series, proxy: str, estimator: str, temperature: float
-) -> dict[str, Any]:
+def _document(found: Entropies, mixture: pd.Series, proxy: str, mixing: Mixing) -> dict[str, Any]:
     return {
         "mixture": mixture,
         "proxy": proxy,
-        "estimator": estimator,
-        "temperature": temperature,
+        "estimator": mixing.estimator,
+        "temperature": mixing.temperature,
         "unit": "nats",
         "entropies": {label: found.table(label) for label in ("plug-in", "chao-shen")},
         "notes": list(found.notes),

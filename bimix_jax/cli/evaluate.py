@@ -1,80 +1,55 @@
 """`bimix evaluate`."""
 
-from typing import Annotated
-
 import numpy as np
-import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import fit_options, options
+from bimix_jax.cli.fit_options import HeldOut, LawName, Residuals
+from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
-from bimix_jax.fitting.emphasis import LATER, about_emphasis
+from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.judging.predictions import fit_train_part
 from bimix_jax.judging.splits import Split, judges_later, standard_splits
 from bimix_jax.sweep import CURVE, Sweep
 
 
 def evaluate(
-    sweep: options.SweepFile,
-    runs: Annotated[float, typer.Option(help="Share of the mixtures held out.")] = 0.3,
-    budgets: Annotated[float, typer.Option(help="Share of the budgets held out, the later.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Which mixtures are held out.")] = 0,
-    losses: options.LossesFile = None,
-    key: options.Key = None,
-    budget_column: options.BudgetColumn = None,
-    select: options.Select = None,
-    run_column: options.RunColumn = None,
-    mixture_prefix: options.MixturePrefix = None,
-    loss_prefix: options.LossPrefix = None,
-    from_budget: options.FromBudget = None,
-    meaning: options.Stated = None,
-    endpoints_only: options.EndpointsOnly = False,
-    law: fit_options.LawName = "BiMix",
-    loss: fit_options.Residual = "relative",
-    huber: fit_options.Huber = None,
-    tied: fit_options.Tied = None,
-    emphasis: fit_options.Later = LATER,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    sweep: SweepOptions,
+    held_out: HeldOut,
+    settings: Residuals,
+    output: Output,
+    law: LawName = "BiMix",
 ) -> None:
     """Say how good the law is on runs, and on budgets, it has not seen.
 
     Example: `bimix evaluate sweep.csv --select model_size=122000000 --plot predicted.png`
     """
-    measured = options.load_sweep(
-        sweep, losses, key, budget_column, select, run_column, mixture_prefix, loss_prefix,
-        from_budget, meaning, endpoints_only,
-    )  # fmt: skip
+    measured = sweep.read()
     chosen = bx.law_named(law)
     notes, results = [*measured.notes], {}
-    for name, split in _splits(measured, runs, budgets, seed, chosen.curve).items():
+    for name, split in _splits(measured, held_out, chosen.curve).items():
         if split is None:
             count = len(np.unique(measured.budget)) - 1
             left = "a single budget" if count == 1 else f"{count} budgets"
             notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
-        fitted = fit_train_part(
-            measured, split, chosen, emphasis, residual=loss, huber=huber, tied=tied or ()
-        )
+        fitted = fit_train_part(measured, split, chosen, held_out.emphasis, **settings.settings)
         results[name] = bx.evaluate(fitted, measured.take(split.test))
         said = (*about_emphasis(measured.take(split.train), fitted.options.budget_power),
                 *results[name].notes, *fitted.messages())  # fmt: skip
         notes += [f"{name}: {note}" for note in said]
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_predicted(next(iter(results.values()))), plot)
-    if json:
+    output.draw(lambda plots: plots.plot_predicted(next(iter(results.values()))))
+    if output.json:
         tables = {name: result.table() for name, result in results.items()}
         return show_json({**tables, "notes": notes})
-    show_line(f"{sweep}: {measured.summary()}")
+    show_line(f"{sweep.file}: {measured.summary()}")
     for name, result in results.items():
         show_evaluation(result, f"Error on {name}")
     return show_notes(notes)
 
 
-def _splits(
-    measured: Sweep, runs: float, budgets: float, seed: int, least: int
-) -> dict[str, Split | None]:
+def _splits(measured: Sweep, asked: HeldOut, least: int) -> dict[str, Split | None]:
     """What is held out by name, None where the sweep has too few budgets for it."""
+    runs, budgets, seed = asked.runs, asked.budgets, asked.seed
     (unseen,) = standard_splits(measured, "mixtures", 1, runs=runs, seed=seed)
     found: dict[str, Split | None] = {f"held-out mixtures ({runs:g} of them, seed {seed})": unseen}
     count = len(np.unique(measured.budget))

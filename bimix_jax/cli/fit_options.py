@@ -1,48 +1,112 @@
 """Options of commands that fit a law."""
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+import bimix_jax as bx
+from bimix_jax.cli import named
+from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.laws import LAWS
+from bimix_jax.laws.law import Law
+from bimix_jax.quantities import number_of
+from bimix_jax.sweep import Sweep
+
+PANEL = "How the law is fitted"
 
 LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
 Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
-Huber = Annotated[
-    float | None, typer.Option(help="Residuals beyond this count linearly, e.g. .02 for 2 %.")
-]
-Tied = Annotated[
-    list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
-]
-Restraint = Annotated[
-    str,
-    typer.Option(
-        metavar="STRENGTH|mixtures|budgets",
-        help="How strongly further coefficients are drawn to the simpler law: a number, or chosen "
-        "for mixtures nobody ran or for later budgets of those that were run.",
-    ),
-]
-
-Emphasis = Annotated[
-    float,
-    typer.Option(
-        help="Power of the budget by which points count: 2 for budgets beyond the sweep's, 0 for "
-        "all alike.",
-    ),
-]
-
-Later = Annotated[
-    float,
-    typer.Option(
-        "--emphasis",
-        help="Power of the budget by which points count where later ones are held out.",
-    ),
-]
 
 
-def restraint(given: str) -> float | str:
+@dataclasses.dataclass(frozen=True)
+class Residuals:
+    """How far points are off, and which exponents are shared."""
+
+    panel: ClassVar[str] = PANEL
+
+    loss: Residual = "relative"
+    huber: Annotated[
+        float | None,
+        typer.Option(
+            parser=named.share, help="Residuals beyond this count linearly, e.g. 0.02 or 2%."
+        ),
+    ] = None
+    tied: Annotated[
+        list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
+    ] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `bimix_jax.fit`."""
+        return {"residual": self.loss, "huber": self.huber, "tied": tuple(self.tied or ())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Emphasised(Residuals):
+    """The same, and which budgets count most."""
+
+    emphasis: Annotated[
+        float,
+        typer.Option(
+            help="Power of the budget by which points count: 2 for budgets beyond the sweep's, 0 "
+            "for all alike.",
+        ),
+    ] = 0.0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `bimix_jax.fit`."""
+        return {**super().settings, "budget_power": self.emphasis}
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings(Emphasised):
+    """All that `bimix_jax.fit` is told besides the law."""
+
+    restraint: Annotated[
+        str,
+        typer.Option(
+            metavar="STRENGTH|mixtures|budgets",
+            help="How strongly further coefficients are drawn to the simpler law: a number, or "
+            "chosen for mixtures nobody ran or for later budgets of those that were run.",
+        ),
+    ] = "mixtures"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `bimix_jax.fit`."""
+        return {**super().settings, "shrinkage": _strength(self.restraint)}
+
+    def fit(self, sweep: Sweep, law: Law) -> bx.Fit:
+        """The law fitted so."""
+        return bx.fit(sweep, law, **self.settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """What a judge holds out, and how points count where that is later budgets."""
+
+    panel: ClassVar[str] = "What is held out"
+
+    runs: Annotated[
+        float, typer.Option(parser=named.share, help="Share of the mixtures held out.")
+    ] = 0.3
+    budgets: Annotated[
+        float, typer.Option(parser=named.share, help="Share of the budgets held out, the later.")
+    ] = 0.5
+    seed: Annotated[int, typer.Option(help="Which mixtures are held out.")] = 0
+    emphasis: Annotated[
+        float,
+        typer.Option(
+            help="Power of the budget by which points count where later ones are held out."
+        ),
+    ] = LATER
+
+
+def _strength(given: str) -> float | str:
     """A strength, or what it is chosen for."""
     try:
-        return float(given)
+        return number_of(given, "restraint")
     except ValueError:
         return given

@@ -1,100 +1,137 @@
-"""Options that limit the mixture `bimix optimize` looks for, and what they turn into."""
+"""Options that limit the mixture a command looks for, and what they turn into."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.named import quantity
+from bimix_jax.cli.command import MAY_NAME_FILES
+from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.recipe.available import TOKENS
+from bimix_jax.sweep import Sweep
 
-ConstraintsFile = Annotated[
-    Path | None, typer.Option(help="TOML or JSON of what follows; options come on top.")
-]
-Lower = Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE, at least.")]
-Upper = Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE, at most.")]
-Fix = Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE, exactly.")]
-Available = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="What exists: DOMAIN=TOKENS, several times, or a table of domain, tokens and, if "
-        "known, documents. Shown as epochs; with --epochs or --constraints also a limit."
-    ),
-]
-Epochs = Annotated[
-    float | None,
-    typer.Option(parser=quantity, help="How often a token may be seen; default no limit."),
-]
-PlannedTokens = Annotated[
-    float | None,
-    typer.Option(parser=quantity, help="Planned, where budgets are not in tokens."),
-]
-TokensPerStep = Annotated[
-    float | None,
-    typer.Option(parser=quantity, help="Where budgets are steps, instead of --tokens."),
-]
-Groups = Annotated[
-    list[str] | None, typer.Option(help="A+B=LEAST:MOST, bounds on a sum, either may lack.")
-]
-Pull = Annotated[
-    float | None, typer.Option(parser=quantity, help="Nats per KL divergence from the reference.")
-]
-Guardrail = Annotated[
-    list[str] | None,
-    typer.Option(help="PERCENT or TARGET=PERCENT: no worse than the reference by more."),
-]
+SHARES = "DOMAIN=SHARE"
 
 
-def constraints_of(
-    fitted: bx.Fit,
-    file: Path | None,
-    lower: list[str] | None,
-    upper: list[str] | None,
-    fix: list[str] | None,
-    available: dict[str, float],
-    epochs: float | None,
-    tokens: float | None,
-    tokens_per_step: float | None,
-    group: list[str] | None,
-    kl: float | None,
-    guardrail: list[str] | None,
-) -> bx.Constraints:
-    """The constraints of a file, those of the options instead where both are given."""
-    domains = fitted.domains
-    given: dict[str, Any] = {
-        "lower": named.values("--lower", lower, domains, named.share),
-        "upper": named.values("--upper", upper, domains, named.share),
-        "fixed": named.values("--fix", fix, domains, named.share),
-        "available": {} if epochs is None and file is None else available,
-        "epochs": epochs, "tokens": tokens, "tokens_per_step": tokens_per_step,
-        "groups": [_group(text, domains) for text in group or []],
-        "pull": kl, "guardrail": _guardrail(guardrail, fitted.targets),
-    }  # fmt: skip
-    asked = bx.Constraints() if file is None else bx.read_constraints(file)
-    both = dataclasses.replace(
-        asked, **{k: v for k, v in given.items() if v is not None and v not in ({}, [])}
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Which mixtures are allowed, and the reference that some limits refer to."""
+
+    panel: ClassVar[str] = "Which mixtures are allowed"
+
+    reference: Annotated[
+        Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
+    ] = None
+    constraints: Annotated[
+        Path | None, typer.Option(help="TOML or JSON of what follows; options come on top.")
+    ] = None
+    lower: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At least.")] = None
+    upper: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At most.")] = None
+    fix: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="Exactly.")] = None
+    available: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DOMAIN=TOKENS|FILE",
+            help="What exists, by domain, or a table of domain, tokens and, if known, documents. A "
+            "limit with --epochs or --constraints.",
+        ),
+        MAY_NAME_FILES,
+    ] = None
+    epochs: Annotated[
+        float | None, typer.Option(help="How often a token may be seen; default no limit.")
+    ] = None
+    tokens: Annotated[
+        float | None, typer.Option(help="Planned tokens, where budgets are not in tokens.")
+    ] = None
+    tokens_per_step: Annotated[
+        float | None, typer.Option(help="Where budgets are steps, instead of --tokens.")
+    ] = None
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A+B=LEAST:MOST", help="Bounds on a sum of shares; either may be left out."
+        ),
+    ] = None
+    kl: Annotated[float | None, typer.Option(help="Nats per KL divergence from the reference.")] = (
+        None
     )
-    if epochs is not None and not both.available:
-        raise ValueError(
-            "--epochs limits how often tokens that exist are seen; give them by --available, or "
-            "leave it out."
+    guardrail: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PERCENT|TARGET=PERCENT",
+            help="Largest loss increase over the reference, for all targets or for one.",
+        ),
+    ] = None
+
+    def constraints_of(self, of: bx.Fit | Sweep, shown: bool = False) -> bx.Constraints:
+        """The constraints of the file, those of the options instead where both are given.
+
+        Args:
+            of: what has domains and targets of these names.
+            shown: whether the command shows what exists even if nothing limits its epochs.
+
+        Raises:
+            ValueError: on unknown names, or options that would do nothing.
+        """
+        given = self._given(of)
+        file = self.constraints
+        asked = bx.Constraints() if file is None else bx.read_constraints(file)
+        both = dataclasses.replace(
+            asked, **{k: v for k, v in given.items() if v is not None and v not in ({}, [])}
         )
-    return both
+        self._refuse_idle(both, shown)
+        _check_shares_of_tokens(both, of)
+        return both
 
+    def mixture_of(self, of: bx.Fit | Sweep) -> Any:
+        """The reference, or None for the uniform mixture."""
+        return None if self.reference is None else read_mixtures(self.reference, of.domains)
 
-def available_tokens(
-    given: list[str] | None, domains: tuple[str, ...]
-) -> tuple[dict[str, float], Any]:
-    """Tokens that exist by domain, and what a recipe is told of them: those, or the table."""
-    if given and len(given) == 1 and _is_table(given[0], domains):
-        table = bx.read_available(given[0], domains)
-        return {str(domain): float(n) for domain, n in table[TOKENS].items()}, given[0]
-    tokens = named.values("--available", given, domains)
-    return tokens, tokens or None
+    @property
+    def name(self) -> str:
+        """What to call the reference."""
+        return "uniform" if self.reference is None else self.reference.stem
+
+    def tokens_of(self, domains: tuple[str, ...]) -> tuple[dict[str, float], Any]:
+        """Tokens that exist by domain, and what a recipe is told of them: those, or the table."""
+        if self.available and len(self.available) == 1 and _is_table(self.available[0], domains):
+            (file,) = self.available
+            table = bx.read_available(file, domains)
+            return {str(domain): float(n) for domain, n in table[TOKENS].items()}, file
+        tokens = named.values("--available", self.available, domains)
+        return tokens, tokens or None
+
+    def _given(self, of: bx.Fit | Sweep) -> dict[str, Any]:
+        domains = of.domains
+        limited = self.epochs is not None or self.constraints is not None
+        return {
+            "lower": named.values("--lower", self.lower, domains, named.share_of),
+            "upper": named.values("--upper", self.upper, domains, named.share_of),
+            "fixed": named.values("--fix", self.fix, domains, named.share_of),
+            "available": self.tokens_of(domains)[0] if limited else {},
+            "epochs": self.epochs,
+            "tokens": self.tokens,
+            "tokens_per_step": self.tokens_per_step,
+            "groups": [_group(text, domains) for text in self.group or []],
+            "pull": self.kl,
+            "guardrail": _guardrail(self.guardrail, of.targets),
+        }
+
+    def _refuse_idle(self, both: bx.Constraints, shown: bool) -> None:
+        if self.epochs is not None and not both.available:
+            raise ValueError(
+                "--epochs limits how often tokens that exist are seen; give them by --available, "
+                "or leave it out."
+            )
+        if self.available and not both.available and not shown:
+            raise ValueError(
+                "--available limits nothing without --epochs, how often a token may be seen; give "
+                "that, too, or leave it out."
+            )
 
 
 def _is_table(text: str, domains: Sequence[str]) -> bool:
@@ -104,20 +141,15 @@ def _is_table(text: str, domains: Sequence[str]) -> bool:
     )
 
 
-def check_shares_of_tokens(asked: bx.Constraints, fitted: bx.Fit) -> None:
+def _check_shares_of_tokens(asked: bx.Constraints, of: bx.Fit | Sweep) -> None:
     """Raise ValueError where tokens that exist would limit shares of something else."""
-    unit = fitted.meaning.share_unit
+    unit = of.meaning.share_unit
     if asked.available and unit not in (None, TOKENS):
         raise ValueError(
             f"--available with a limit: the fit's shares are of {unit}, and tokens limit shares of "
             "tokens. Leave --epochs out to see the epochs, or fit shares of tokens "
             "(bimix_jax.token_shares)."
         )
-
-
-def tables_of(available: list[str] | None) -> list[Path]:
-    """The files among what --available was given."""
-    return [Path(text) for text in available or [] if _is_table(text, ())]
 
 
 def _group(text: str, domains: Sequence[str]) -> bx.Group:
@@ -127,10 +159,11 @@ def _group(text: str, domains: Sequence[str]) -> bx.Group:
     least, colon, most = bounds.partition(":")
     if not (before and colon):
         raise ValueError(
-            f"--group is {text!r}; expected A+B=LEAST:MOST, for instance web+books=:.6"
+            f"--group is {text!r}; expected A+B=LEAST:MOST, for instance web+books=:0.6"
         )
     where = f"--group {'+'.join(names)}"
-    return bx.Group(tuple(names), named.share(where, least or "0"), named.share(where, most or "1"))
+    ends = [named.share_of(where, end) for end in (least or "0", most or "1")]
+    return bx.Group(tuple(names), *ends)
 
 
 def _guardrail(given: list[str] | None, targets: Sequence[str]) -> float | dict[str, float] | None:

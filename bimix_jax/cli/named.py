@@ -8,14 +8,60 @@ import typer
 from bimix_jax.quantities import number_of
 
 NUMBER = "one number, like 0.25, 4e10, 40B or 1,200"
+SHARE = "a share, like 0.25 or 25%"
+WHOLE = "a whole number, like 4 or 1,200"
 
 
-def quantity(text: str) -> float:
-    """A number as a person writes it; the parser of options that take one."""
+def number_parser(least: float | None = None, most: float | None = None) -> Callable[[Any], float]:
+    """What reads an option of one number between two ends, either of which may be None."""
+
+    def number(text: Any) -> float:
+        return _within(_usable(text, NUMBER), least, most)
+
+    return number
+
+
+def whole_parser(least: float | None = None, most: float | None = None) -> Callable[[Any], int]:
+    """What reads an option of one whole number between two ends, either of which may be None."""
+
+    def integer(text: Any) -> int:
+        try:
+            value = int(text)  # exact, however large
+        except ValueError:
+            found = _usable(text, WHOLE)
+            value = int(found)
+            if value != found:
+                raise typer.BadParameter(f"the value is {text!r}; expected {WHOLE}.") from None
+        return _within(value, least, most)
+
+    return integer
+
+
+def share(text: Any) -> float:
+    """What reads an option of one share: 0.9 or 90%."""
+    return _usable(text, SHARE, percent=True)
+
+
+PARSERS: dict[type, Callable[..., Callable[[Any], Any]]] = {
+    float: number_parser,
+    int: whole_parser,
+}
+"""Type of an option → what makes its reader, given the least and largest value."""
+
+
+def _usable(text: Any, expected: str, percent: bool = False) -> float:
     try:
-        return number_of(text, "the value", NUMBER)
+        return number_of(text, "the value", expected, percent)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _within(value: Any, least: float | None, most: float | None) -> Any:
+    if least is not None and value < least:
+        raise typer.BadParameter(f"the value is {value}; expected {least} or more.")
+    if most is not None and value > most:
+        raise typer.BadParameter(f"the value is {value}; expected {most} or less.")
+    return value
 
 
 def split_name(option: str, item: str, names: Iterable[str]) -> tuple[str, str]:
@@ -58,9 +104,9 @@ def number(where: str, text: str) -> float:
     return number_of(text, where, NUMBER)
 
 
-def share(where: str, text: str) -> float:
+def share_of(where: str, text: str) -> float:
     """One number, or a percentage."""
-    return number_of(text, where, "a share, like 0.25 or 25%", percent=True)
+    return number_of(text, where, SHARE, percent=True)
 
 
 def percent(where: str, text: str) -> float:
@@ -73,7 +119,7 @@ def ends(where: str, text: str) -> tuple[float, float]:
     least, colon, most = text.partition(":")
     if not colon:
         raise ValueError(f"{where}={text}: expected LEAST:MOST, 0.05:0.3 for example.")
-    return share(where, least), share(where, most)
+    return share_of(where, least), share_of(where, most)
 
 
 def split_sum(text: str, names: Sequence[str]) -> tuple[list[str], str] | None:

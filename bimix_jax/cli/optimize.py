@@ -1,13 +1,15 @@
 """`bimix optimize`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import limits, named, options, recipe
+from bimix_jax.cli import named
+from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
+from bimix_jax.cli.recipe import Emission, show_recipe
 from bimix_jax.cli.show import (
     change,
     number,
@@ -19,8 +21,6 @@ from bimix_jax.cli.show import (
     show_table,
     span,
 )
-from bimix_jax.files import check_apart
-from bimix_jax.mixture.files import read_mixtures
 
 HULL = "no blend of runs"
 OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull": HULL}
@@ -28,73 +28,57 @@ OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull
 
 
 def optimize(
-    fit: options.FitFile,
-    budget: options.Budget = None,
-    weight: options.Weight = None,
+    fit: FitFile,
+    limits: Limits,
+    emission: Emission,
+    output: Output,
+    budget: Budget = None,
+    weight: Weight = None,
     method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto",
-    reference: Annotated[
-        Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
-    ] = None,
     objective: Annotated[
         str, typer.Option(help="mean, worst, or budget: the least that reaches every --goal.")
     ] = "mean",
-    goal: Annotated[list[str] | None, typer.Option(help="TARGET=LOSS to reach.")] = None,
-    constraints: limits.ConstraintsFile = None,
-    lower: limits.Lower = None,
-    upper: limits.Upper = None,
-    fix: limits.Fix = None,
-    available: limits.Available = None,
-    epochs: limits.Epochs = None,
-    tokens: limits.PlannedTokens = None,
-    tokens_per_step: limits.TokensPerStep = None,
-    group: limits.Groups = None,
-    kl: limits.Pull = None,
-    guardrail: limits.Guardrail = None,
-    emit: recipe.Emit = None,
-    paths: recipe.PathsFile = None,
-    digits: recipe.Digits = None,
-    output: recipe.Output = None,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    goal: Annotated[
+        list[str] | None, typer.Option(metavar="TARGET=LOSS", help="Loss to reach.")
+    ] = None,
 ) -> None:
     """Find the best mixture at a budget, within bounds, tokens that exist, and guardrails.
 
     Example: `bimix optimize fit.json --budget 4e10 --available code=5e9 --epochs 4 --guardrail 1`
     """
-    check_apart([fit, reference, constraints, paths, *limits.tables_of(available)], [output, plot])
-    recipe.check_emission(emit, paths, output, json)
+    emission.check(output.json)
+    _check_goal(objective, goal, "--weight" if weight else "--budget" if budget else None)
+    fitted = bx.load_fit(fit)
+    asked = limits.constraints_of(fitted, shown=True)
+    best = bx.optimize_mixture(
+        fitted, budget, weights_of(weight, fitted), method,  # type: ignore[arg-type]
+        limits.mixture_of(fitted), constraints=asked, objective=objective,
+        goals=named.values("--goal", goal, fitted.targets) or None,
+    )  # fmt: skip
+    made = emission.recipe_of(best, fitted, fit, limits.tokens_of(fitted.domains)[1])
+    written = emission.write(made, best.notes) if made else []
+    output.draw(lambda plots: plots.plot_mixture(best, limits.name))
+    if output.json:
+        return show_json(best.document() | ({"recipe": made.table()} if made else {}))
+    if emission.alone:
+        return None
+    show_optimum(best, limits.name)
+    return show_recipe(made, written)
+
+
+def _check_goal(objective: str, goal: list[str] | None, option: str | None) -> None:
+    """Refuse options that would do nothing; `option` is one that --objective budget has no use for.
+
+    Raises:
+        ValueError: naming the option.
+    """
     if goal and objective != "budget":
         raise ValueError("--goal goes with --objective budget; expected both, or --weight.")
-    if objective == "budget" and (weight or budget is not None):
-        option = "--weight" if weight else "--budget"
+    if objective == "budget" and option is not None:
         raise ValueError(
             f"{option} does nothing with --objective budget, which finds the least budget that "
             "reaches every --goal; leave it out."
         )
-    fitted = bx.load_fit(fit)
-    beside = None if reference is None else read_mixtures(reference, fitted.domains)
-    there, known = limits.available_tokens(available, fitted.domains)
-    asked = limits.constraints_of(
-        fitted, constraints, lower, upper, fix, there, epochs, tokens, tokens_per_step, group, kl,
-        guardrail,
-    )  # fmt: skip
-    limits.check_shares_of_tokens(asked, fitted)
-    best = bx.optimize_mixture(
-        fitted, budget, named.values("--weight", weight, fitted.targets) or None, method, beside,  # type: ignore[arg-type]
-        constraints=asked, objective=objective,
-        goals=named.values("--goal", goal, fitted.targets) or None,
-    )  # fmt: skip
-    name = "uniform" if reference is None else reference.stem
-    made = recipe.recipe_of(best, fitted, fit, known, digits, emit)
-    written = recipe.emit_recipe(made, best.notes, emit, paths, output) if made and emit else []
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_mixture(best, name), plot)
-    if json:
-        return show_json(best.document() | ({"recipe": made.table()} if made else {}))
-    if emit is not None and output is None:
-        return None
-    show_optimum(best, name)
-    return recipe.show_recipe(made, written)
 
 
 def show_optimum(best: bx.Optimum, name: str) -> None:

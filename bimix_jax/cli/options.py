@@ -1,115 +1,159 @@
-"""Options that several commands share, and what they turn into."""
+"""Options that several commands share, each written once, and what they turn into."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.named import quantity
-from bimix_jax.files import check_folder
+from bimix_jax.cli import named
+from bimix_jax.cli.command import WRITTEN
 from bimix_jax.formats import read_sweep
 from bimix_jax.meaning import NAMES
 from bimix_jax.sweep import Sweep
+from bimix_jax.tables import names_of, read_table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def _picture(path: Path | None) -> Path | None:
-    """Refuse what cannot be written before anything is computed or written."""
-    if path is not None:
-        bx.plots.check_picture(path)
-    return writable(path)
-
-
-def writable(path: Path | None) -> Path | None:
-    """Refuse a folder, or a file in none, before anything is computed or written."""
-    if path is not None:
-        check_folder(path)
-    return path
-
-
-SweepFile = Annotated[
-    Path, typer.Argument(help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.", show_default=False)
-]
-FitFile = Annotated[Path, typer.Argument(help="A fit written by `bimix fit`.", show_default=False)]
-LossesFile = Annotated[
-    Path | None,
-    typer.Option("--losses", help="Second file of a pair: the losses, joined on --key."),
-]
-Key = Annotated[str | None, typer.Option(help="Column that joins a pair of files.")]
-BudgetColumn = Annotated[
-    str | None, typer.Option("--budget-column", help="Column of budgets: tokens, step, …")
+FitFile = Annotated[
+    Path, typer.Argument(metavar="FIT", help="A fit written by `bimix fit`.", show_default=False)
 ]
 Select = Annotated[
     list[str] | None,
-    typer.Option(help="COLUMN=VALUE, keep only these rows; may be given several times."),
-]
-RunColumn = Annotated[str | None, typer.Option("--run-column", help="Column that names the runs.")]
-MixturePrefix = Annotated[str | None, typer.Option(help="What proportion columns begin with.")]
-LossPrefix = Annotated[str | None, typer.Option(help="What loss columns begin with.")]
-Budget = Annotated[
-    float | None,
-    typer.Option(
-        parser=quantity, help="In the sweep's unit; default its largest.", show_default=False
-    ),
-]
-Weight = Annotated[
-    list[str] | None,
-    typer.Option(help="TARGET=WEIGHT; targets not named count 0. Default: all count 1."),
-]
-FromBudget = Annotated[
-    float | None,
-    typer.Option(
-        parser=quantity, help="Leave out points at smaller budgets, e.g. those inside the warm-up."
-    ),
+    typer.Option(metavar="COLUMN=VALUE", help="Keep only these rows; may be given several times."),
 ]
 Stated = Annotated[
     list[str] | None,
     typer.Option(
         "--meaning",
-        help=f"ENTRY=VALUE, what the numbers mean: {', '.join(NAMES)}; losses are converted from "
-        "the unit that is stated.",
+        metavar="ENTRY=VALUE",
+        help=f"What the numbers mean: {', '.join(NAMES)}; losses are converted from the unit that "
+        "is stated.",
     ),
 ]
 EndpointsOnly = Annotated[
     bool, typer.Option("--endpoints-only", help="Keep the last point of each run.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
-Plot = Annotated[
+MixturePrefix = Annotated[str | None, typer.Option(help="What proportion columns begin with.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
+]
+Weight = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TARGET=WEIGHT", help="Targets not named count 0. Default: all count 1."),
+]
+LossesTable = Annotated[
     Path | None,
-    typer.Option(
-        help="Write a picture: .png, .pdf or .svg.", show_default=False, callback=_picture
-    ),
+    typer.Option("-o", "--output", help="Write the losses as CSV.", show_default=False),
+    WRITTEN,
 ]
 
 
-def load_sweep(
-    sweep: Path,
-    losses: Path | None,
-    key: str | None,
-    budget_column: str | None,
-    select: list[str] | None,
-    run_column: str | None,
-    mixture_prefix: str | None,
-    loss_prefix: str | None,
-    from_budget: float | None,
-    meaning: list[str] | None = None,
-    endpoints_only: bool = False,
-) -> Sweep:
-    """`read_sweep` with the options of the command line."""
-    measured = read_sweep(
-        sweep, losses, key=key, budget=budget_column, select=pairs("--select", select),
-        run=run_column, mixture_prefix=mixture_prefix, loss_prefix=loss_prefix,
-        meaning=pairs("--meaning", meaning), endpoints_only=endpoints_only,
-    )  # fmt: skip
-    return measured if from_budget is None else measured.from_budget(from_budget)
+@dataclasses.dataclass(frozen=True)
+class SweepOptions:
+    """A sweep, as every command reads it."""
+
+    panel: ClassVar[str] = "How the sweep is read"
+
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SWEEP", help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.",
+            show_default=False,
+        ),
+    ]  # fmt: skip
+    losses: Annotated[
+        Path | None,
+        typer.Option(help="Second file of a pair: the losses, joined on --key."),
+    ] = None
+    key: Annotated[str | None, typer.Option(help="Column that joins a pair of files.")] = None
+    budget_column: Annotated[
+        str | None, typer.Option(help="Column of budgets: tokens, step, …")
+    ] = None
+    select: Select = None
+    run_column: Annotated[str | None, typer.Option(help="Column that names the runs.")] = None
+    mixture_prefix: MixturePrefix = None
+    loss_prefix: Annotated[str | None, typer.Option(help="What loss columns begin with.")] = None
+    from_budget: Annotated[
+        float | None,
+        typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
+    ] = None
+    meaning: Stated = None
+    endpoints_only: EndpointsOnly = False
+
+    def read(self) -> Sweep:
+        """The sweep; which columns are meant and what is wrong with them, `read_sweep` says."""
+        measured = read_sweep(
+            self.file,
+            self.losses,
+            key=self.key,
+            budget=self.budget_column,
+            select=selection(self.select, (self.file, self.losses)),
+            run=self.run_column,
+            mixture_prefix=self.mixture_prefix,
+            loss_prefix=self.loss_prefix,
+            meaning=pairs("--meaning", self.meaning),
+            endpoints_only=self.endpoints_only,
+        )
+        return measured if self.from_budget is None else measured.from_budget(self.from_budget)
 
 
-def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE options as a mapping; a name given twice collects its values."""
+@dataclasses.dataclass(frozen=True)
+class Json:
+    """The form of what is printed."""
+
+    panel: ClassVar[str] = "Output"
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for machines instead of tables.")
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Json):
+    """The form of what is printed, and a picture."""
+
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture: .png, .pdf or .svg.", show_default=False),
+        WRITTEN,
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.plot is not None:
+            bx.plots.check_picture(self.plot)
+
+    def draw(self, figure: Callable[[Any], "Figure"]) -> None:
+        """Write the figure that is made with `bimix_jax.plots`, if a picture is asked for."""
+        if self.plot is not None:
+            bx.plots.save_figure(figure(bx.plots), self.plot)
+
+
+def weights_of(given: Sequence[str] | None, of: "bx.Fit | Sweep") -> dict[str, float] | None:
+    """TARGET=WEIGHT options, or None where there is none."""
+    return named.values("--weight", given, of.targets) or None
+
+
+def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
+    """NAME=VALUE options, split at the first =, as a mapping; a name given twice collects both."""
+    return _collected(option, given, ())
+
+
+def selection(given: Sequence[str] | None, tables: Sequence[Path | None]) -> dict[str, Any]:
+    """COLUMN=VALUE options; of several = the columns of the tables tell which is meant."""
+    doubtful = any(item.count("=") > 1 for item in given or [])
+    there = [path for path in tables if path is not None] if doubtful else []
+    columns = [name for path in there for name in names_of(read_table(path))]
+    return _collected("--select", given, columns)
+
+
+def _collected(option: str, given: Sequence[str] | None, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     for item in given or []:
-        name, equals, value = item.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"{option} is {item!r}; expected NAME=VALUE.")
+        name, value = named.split_name(option, item, [*names, item.partition("=")[0]])
         found.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

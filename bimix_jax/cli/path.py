@@ -6,28 +6,26 @@ import numpy as np
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named, options
+from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.options import FitFile, Output, Weight, weights_of
 from bimix_jax.cli.show import quantity, share, show_json, show_notes, show_table
+from bimix_jax.mixture.path import STEPS
 
 
 def path(
-    fit: options.FitFile,
+    fit: FitFile,
+    limits: Limits,
+    output: Output,
     least: Annotated[
         float | None,
-        typer.Option(
-            "--from", parser=named.quantity, help="Least budget; default the sweep's least."
-        ),
+        typer.Option("--from", help="Least budget; default the sweep's least."),
     ] = None,
     largest: Annotated[
         float | None,
-        typer.Option(
-            "--to", parser=named.quantity, help="Largest; default twice the sweep's largest."
-        ),
+        typer.Option("--to", help="Largest; default twice the sweep's largest."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="How many budgets.")] = 9,
-    weight: options.Weight = None,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    steps: Annotated[int, typer.Option(min=2, help="How many budgets.")] = STEPS,
+    weight: Weight = None,
 ) -> None:
     """Find the best mixture at each of several budgets.
 
@@ -38,11 +36,11 @@ def path(
     ends = (first if least is None else least, 2 * last if largest is None else largest)
     fitted.check_budget(np.array(ends))
     found = bx.optimal_path(
-        fitted, np.geomspace(*ends, steps), named.values("--weight", weight, fitted.targets) or None
-    )
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_path(found), plot)
-    if json:
+        fitted, np.geomspace(*ends, steps), weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted), constraints=limits.constraints_of(fitted),
+    )  # fmt: skip
+    output.draw(lambda plots: plots.plot_path(found))
+    if output.json:
         return show_json(found.document())
     shares = found.mixtures.rename(index=quantity).rename_axis(index=found.unit, columns="domain")
     show_table(shares, "Best mixture along the budget", form=share)

@@ -1,83 +1,92 @@
 """What `bimix optimize` says of tokens and epochs, and the file it emits."""
 
+import dataclasses
 import hashlib
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli.command import WRITTEN
 from bimix_jax.cli.show import number, quantity, share, show_line, show_notes, show_table
 from bimix_jax.printable import printable
 from bimix_jax.recipe.forms import FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
 
-Emit = Annotated[
-    str | None, typer.Option(help=f"Write it for a training stack: {', '.join(FORMS)}.")
-]
-PathsFile = Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")]
-Digits = Annotated[int | None, typer.Option(help="Decimals of emitted weights.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="File to emit to; default what is printed, alone.",
-        callback=options.writable,
-    ),
-]
 
+@dataclasses.dataclass(frozen=True)
+class Emission:
+    """A file for a training stack, and how exact its weights are."""
 
-def recipe_of(
-    best: bx.Optimum,
-    fitted: bx.Fit,
-    file: Path,
-    available: Any,
-    digits: int | None,
-    form: str | None,
-) -> bx.Recipe | None:
-    """The recipe, with the hash of the fit's file and the command line in its stamp.
+    panel: ClassVar[str] = "What is written for the training stack"
 
-    None where nothing is asked for and shares of documents cannot be turned into tokens.
-    """
-    of_tokens = fitted.meaning.share_unit in (None, "tokens")
-    if not of_tokens and available is None and form is None:
-        return None
-    return bx.make_recipe(
-        best, fitted, available, digits=DIGITS if digits is None else digits,
-        fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
-        command=shlex.join(["bimix", *sys.argv[1:]]),
-    )  # fmt: skip
+    emit: Annotated[
+        str | None, typer.Option(metavar="FORM", help=f"One of {', '.join(FORMS)}.")
+    ] = None
+    paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
+        None
+    )
+    digits: Annotated[
+        int | None, typer.Option(help=f"Decimals of emitted weights; default {DIGITS}.")
+    ] = None
+    emitted: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File to emit to; default what is printed, alone."),
+        WRITTEN,
+    ] = None
 
+    def check(self, json: bool) -> None:
+        """Refuse options that do not go together before anything is computed."""
+        if self.emit is not None:
+            form_named(self.emit)
+            if json and self.emitted is None:
+                raise ValueError("--json and --emit both print; name a file for one with -o.")
+        elif self.paths is not None or self.emitted is not None:
+            option = "--paths" if self.emitted is None else "--output"
+            raise ValueError(f"{option} goes with --emit; expected a form, {', '.join(FORMS)}.")
 
-def check_emission(form: str | None, paths: Path | None, output: Path | None, json: bool) -> None:
-    """Refuse options that do not go together before anything is computed."""
-    if form is not None:
-        form_named(form)
-        if json and output is None:
-            raise ValueError("--json and --emit both print; name a file for one with -o.")
-    elif paths is not None or output is not None:
-        option = "--paths" if output is None else "--output"
-        raise ValueError(f"{option} goes with --emit; expected a form, {', '.join(FORMS)}.")
+    @property
+    def alone(self) -> bool:
+        """Whether what is emitted is all that is printed."""
+        return self.emit is not None and self.emitted is None
 
+    def recipe_of(
+        self, best: bx.Optimum, fitted: bx.Fit, file: Path, available: Any
+    ) -> bx.Recipe | None:
+        """The recipe, with the hash of the fit's file and the command line in its stamp.
 
-def emit_recipe(
-    recipe: bx.Recipe, notes: Iterable[str], form: str, paths: Path | None, output: Path | None
-) -> list[Path]:
-    """Write the file, or print it alone where none is named: all else goes to the error stream."""
-    known = None if paths is None else bx.read_paths(paths, list(recipe.shares.index))
-    if output is not None:
-        return recipe.save(output, form, known)
-    sys.stdout.write(recipe.emit(form, known))
-    if not form_named(form).carries_stamp:
-        sys.stderr.write(recipe.stamp.comment())
-    for note in dict.fromkeys([*notes, *recipe.notes]):
-        print(f"bimix: {printable(note)}", file=sys.stderr)
-    return []
+        None where nothing is asked for and shares of documents cannot be turned into tokens.
+        """
+        of_tokens = fitted.meaning.share_unit in (None, "tokens")
+        if not of_tokens and available is None and self.emit is None:
+            return None
+        return bx.make_recipe(
+            best, fitted, available, digits=DIGITS if self.digits is None else self.digits,
+            fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
+            command=shlex.join(["bimix", *sys.argv[1:]]),
+        )  # fmt: skip
+
+    def write(self, recipe: bx.Recipe, notes: Iterable[str]) -> list[Path]:
+        """Write the file, or print it alone where none is named: the rest goes to standard error.
+
+        Returns:
+            The files that were written.
+        """
+        if self.emit is None:
+            return []
+        known = None if self.paths is None else bx.read_paths(self.paths, list(recipe.shares.index))
+        if self.emitted is not None:
+            return recipe.save(self.emitted, self.emit, known)
+        sys.stdout.write(recipe.emit(self.emit, known))
+        if not form_named(self.emit).carries_stamp:
+            sys.stderr.write(recipe.stamp.comment())
+        for note in dict.fromkeys([*notes, *recipe.notes]):
+            print(f"bimix: {printable(note)}", file=sys.stderr)
+        return []
 
 
 def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:

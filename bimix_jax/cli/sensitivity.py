@@ -6,21 +6,22 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named, options
+from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
 from bimix_jax.cli.show import change, quantity, show_json, show_notes, show_table
 from bimix_jax.mixture.files import read_mixtures
 
 
 def sensitivity(
-    fit: options.FitFile,
+    fit: FitFile,
+    limits: Limits,
+    output: Output,
     mixture: Annotated[
         Path | None,
         typer.Option(help="Where: JSON or a table of one row; default the recommended mixture."),
     ] = None,
-    budget: options.Budget = None,
-    weight: options.Weight = None,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    budget: Budget = None,
+    weight: Weight = None,
 ) -> None:
     """Show what one more percentage point of each domain does to every loss.
 
@@ -29,11 +30,11 @@ def sensitivity(
     fitted = bx.load_fit(fit)
     where = None if mixture is None else read_mixtures(mixture, fitted.domains)
     found = bx.sensitivity(
-        fitted, where, budget, named.values("--weight", weight, fitted.targets) or None
-    )
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_sensitivity(found), plot)
-    if json:
+        fitted, where, budget, weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted), constraints=limits.constraints_of(fitted),
+    )  # fmt: skip
+    output.draw(lambda plots: plots.plot_sensitivity(found))
+    if output.json:
         return show_json(found.document())
     title = "Change of every loss, nats, per further point of a domain"
     table = found.table().rename_axis(columns="loss").rename(columns=str)

@@ -6,7 +6,8 @@ import numpy as np
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import options
+from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.options import Budget, FitFile, Output
 from bimix_jax.cli.show import number, quantity, share, show_json, show_line, show_notes, show_table
 
 SHOWN = 9
@@ -14,25 +15,28 @@ SHOWN = 9
 
 
 def tradeoff(
-    fit: options.FitFile,
+    fit: FitFile,
     first: Annotated[
         list[str], typer.Option(help="A target of the first group; may be given several times.")
     ],
+    limits: Limits,
+    output: Output,
     second: Annotated[
         list[str] | None, typer.Option(help="Likewise of the second; default all others.")
     ] = None,
-    budget: options.Budget = None,
-    plot: options.Plot = None,
-    json: options.Json = False,
+    budget: Budget = None,
 ) -> None:
     """Show what one group of targets gains and the other pays, with the mixtures between.
 
     Example: `bimix tradeoff fit.json --first github --first stackexchange --plot front.png`
     """
-    found = bx.tradeoff(bx.load_fit(fit), first, second or None, budget)
-    if plot:
-        bx.plots.save_figure(bx.plots.plot_tradeoff(found), plot)
-    if json:
+    fitted = bx.load_fit(fit)
+    found = bx.tradeoff(
+        fitted, first, second or None, budget, reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )  # fmt: skip
+    output.draw(lambda plots: plots.plot_tradeoff(found))
+    if output.json:
         return show_json(found.document())
     table = found.table().rename(index="{:.3f}".format)
     rows = np.linspace(0, len(table) - 1, SHOWN).round().astype(int)

@@ -59,6 +59,10 @@ class AdditiveLaw(Law):
         terms = jnp.where(mixture > 0, weights * jnp.exp(powers * log_mixture), 0.0)
         return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
 
+    def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """Whether the mixture holds something of a domain that is worth something."""
+        return jnp.sum(jnp.split(exponents[1:], 2)[0] * mixture) > UNSEEN
+
     def gauges(self, own: Array) -> Array:
         """The scale of all c."""
         return jnp.array(1)

@@ -181,6 +181,14 @@ class Law(abc.ABC):
         """Why `usable` refuses a row, for the notes of a fit."""
         return f"{self.label} has no value there"
 
+    def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """() bool: with these exponents the law says something of a mixture (domains,).
+
+        It does not where it is infinite, or would be without what only keeps it finite. As `usable`
+        by default.
+        """
+        return self.usable(mixture, own)
+
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None if it is not.
 

@@ -104,6 +104,18 @@ class TransferBiMix(Law):
         """Where the own proportion is 0, a finite loss shows that other domains count."""
         return jnp.any(own > 0) & (own @ mixture == 0)
 
+    def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """Whether the mixture holds something of a domain that is worth something."""
+        transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
+        return jnp.sum(transfer * mixture) > UNSEEN
+
+    def unusable_reason(self) -> str:
+        """No run shows what the domains of the mixture do for the target."""
+        return (
+            f"{self.label} was fitted to runs that do not show what the domains of this mixture do "
+            "for that loss"
+        )
+
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
         """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1."""
         transfer = np.where(own > 0, 0.0, exponents[:, len(self.exponent_names) :])

@@ -141,6 +141,10 @@ class WrappedLaw(Law):
         """As the base."""
         return self.base.usable(mixture, own)
 
+    def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """As the base."""
+        return self.base.has_value(exponents[self.further :], mixture, own)
+
     def unusable_reason(self) -> str:
         """As the base."""
         return self.base.unusable_reason()

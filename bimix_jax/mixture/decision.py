@@ -12,6 +12,7 @@ from jax import Array
 
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
+from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints, mixture_of
@@ -71,6 +72,7 @@ class Decision:
             InfeasibleError: if no mixture satisfies the bounds, sums and tokens.
             ValueError: as `optimize_mixture`.
         """
+        _refuse_damaged(fitted)
         asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         beside = mixture_of("reference", reference, fitted.domains)
         weights = asked.weights if weights is None else weights
@@ -155,7 +157,7 @@ class Decision:
         """Refuse a mixture (domains,) that is no optimum, with the reasons `solve` gives."""
         if not np.all(np.isfinite(mixture)):
             raise self._why_not()
-        losses = self.fitted.predict_points(mixture[None], self.budget)[0]
+        losses = self.fitted.known_points(mixture[None], self.budget)[0]
         self._refuse_infinite(losses)
         refuse_unmeasured(self, mixture)
 
@@ -192,6 +194,20 @@ class Decision:
         )
 
 
+def _refuse_damaged(fitted: Fit) -> None:
+    """Refuse coefficients that give no loss where every law has one, whether they count or not."""
+    domains = len(fitted.domains)
+    even = np.full((1, domains), 1 / domains)
+    losses = fitted.predict_points(even, fitted.observed_budgets[1])[0]
+    lost = ~np.isfinite(losses) & ~np.isin(fitted.code, FAILED)
+    if lost.any():
+        raise ValueError(
+            f"fitted: the coefficients of {', '.join(np.array(fitted.targets)[lost])} give no "
+            "finite loss at the uniform mixture, though no code says that the fit failed: they "
+            "were changed or damaged. Fit the sweep again."
+        )
+
+
 def _without_weight(fitted: Fit, weights: np.ndarray) -> tuple[str, ...]:
     return tuple(t for t, weight in zip(fitted.targets, weights, strict=True) if weight == 0)
 
@@ -202,7 +218,7 @@ def _resolved(fitted: Fit, asked: Constraints, budget: float, reference: np.ndar
     if feasible.allowed is None:
         return feasible
     guarded, bounded = np.asarray(feasible.guarded), np.isfinite(feasible.allowed)
-    lost = bounded & ~np.isfinite(fitted.predict_points(guarded[None], budget)[0])
+    lost = bounded & ~np.isfinite(fitted.known_points(guarded[None], budget)[0])
     if lost.any():
         raise ValueError(
             f"guardrail: {fitted.law.label} has no finite loss for "

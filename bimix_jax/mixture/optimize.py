@@ -96,7 +96,7 @@ def optimum_of(decision: Decision, name: str) -> Optimum:
     binding = binding_table(fitted, decision.asked, arguments, proof, mixture)
     alone = dataclasses.replace(decision.within(Constraints()), asked_method="auto")
     free = alone.over(fitted.coefficients)
-    losses, reference_losses = fitted.predict_points(np.stack([mixture, beside]), at)
+    losses, reference_losses = fitted.known_points(np.stack([mixture, beside]), at)
     value, reference_value = objective_values(
         problem, np.stack([losses, reference_losses]), weights
     )

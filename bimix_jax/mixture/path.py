@@ -56,6 +56,7 @@ def optimal_path(
     budgets: ArrayLike | None = None,
     weights: Any = None,
     *,
+    reference: Any = None,
     constraints: "Constraints | None" = None,
     bootstrap: "Bootstrap | None" = None,
     level: float = 0.9,
@@ -67,6 +68,7 @@ def optimal_path(
         budgets: (budgets,) in the fit's unit; default 25 from the least in the sweep to twice its
             largest, evenly in logarithms.
         weights: by target, as `optimize_mixture` takes them.
+        reference: likewise, the mixture that a pull and guardrails refer to; default uniform.
         constraints: likewise; what depends on the budget, epochs for example, does so here.
         bootstrap: of the same law and sweep, for intervals of the proportions.
         level: of those intervals, pointwise.
@@ -82,7 +84,7 @@ def optimal_path(
     ((25, 7), True)
     """
     at = _budgets(fitted, budgets)
-    decision = Decision.of(fitted, float(at[0]), weights, constraints)
+    decision = Decision.of(fitted, float(at[0]), weights, constraints, reference=reference)
     # The set of mixtures may change its form along the path, so each budget is a call.
     steps = [decision.at(float(budget)) for budget in at]
     best = np.stack([step.solve() for step in steps])

@@ -61,6 +61,7 @@ def sensitivity(
     budget: float | None = None,
     weights: Any = None,
     *,
+    reference: Any = None,
     constraints: "Constraints | None" = None,
 ) -> Sensitivity:
     """What one more percentage point of each domain does to every predicted loss.
@@ -74,6 +75,7 @@ def sensitivity(
         mixture: where, naming every domain; default the one that `optimize_mixture` recommends.
         budget: in the fit's unit; default the sweep's largest.
         weights: by target, of the mean, as `optimize_mixture` takes them.
+        reference: likewise, the mixture that a pull and guardrails refer to; default uniform.
         constraints: likewise, of the mixture that is recommended.
 
     Raises:
@@ -86,7 +88,7 @@ def sensitivity(
     >>> bool(moves.nats.loc["python", "python"] < 0 < moves.nats.loc["python", "essay"])
     True
     """
-    decision = Decision.of(fitted, budget, weights, constraints)
+    decision = Decision.of(fitted, budget, weights, constraints, reference=reference)
     at, counted = decision.budget, decision.weights
     if mixture is None:
         mixture = decision.solve()

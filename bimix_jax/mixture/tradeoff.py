@@ -36,7 +36,7 @@ class Tradeoff:
     losses: pd.DataFrame
     """(points, targets) predicted"""
     reference: pd.Series
-    """mean loss of each group (first, second) at the uniform mixture"""
+    """mean loss of each group (first, second) at the mixture it is called after"""
     measured: pd.DataFrame
     """(proportions, 2) range of each domain in the sweep, columns min and max"""
     budget: float
@@ -79,6 +79,7 @@ def tradeoff(
     second: Sequence[str] | None = None,
     budget: float | None = None,
     *,
+    reference: Any = None,
     constraints: "Constraints | None" = None,
 ) -> Tradeoff:
     """The Pareto front between the mean losses of two groups of targets.
@@ -92,6 +93,7 @@ def tradeoff(
         first: targets of the first group.
         second: of the second; default all others.
         budget: in the fit's unit; default the sweep's largest.
+        reference: mixture to compare with, which a pull and guardrails refer to; default uniform.
         constraints: as `optimize_mixture` takes them.
 
     Raises:
@@ -108,20 +110,22 @@ def tradeoff(
     weight = _evenly_in_odds()
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
     named = dict.fromkeys((*groups[0], *groups[1]), 1.0)
-    decision = Decision.of(fitted, budget, named, constraints)
+    decision = Decision.of(fitted, budget, named, constraints, reference=reference)
     at, mixtures = decision.budget, decision.along(weights)
     losses = fitted.predict_points(mixtures, at)
     index = pd.Index(weight, name="weight")
-    uniform = np.full((1, len(fitted.domains)), 1 / len(fitted.domains))
-    beside = pd.Series(fitted.predict_points(uniform, at)[0], index=list(fitted.targets))
+    beside = pd.Series(
+        fitted.known_points(decision.reference[None], at)[0], index=list(fitted.targets)
+    )
     means = [float(beside[list(group)].mean()) for group in groups]
+    called = "uniform" if reference is None else "reference"
     ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     return Tradeoff(
         first=groups[0],
         second=groups[1],
         mixtures=pd.DataFrame(mixtures, index=index, columns=list(fitted.domains)),
         losses=pd.DataFrame(losses, index=index, columns=list(fitted.targets)),
-        reference=pd.Series(means, index=["first", "second"], name="uniform"),
+        reference=pd.Series(means, index=["first", "second"], name=called),
         measured=pd.DataFrame(
             fitted.observed_proportions.T, index=list(fitted.domains), columns=["min", "max"]
         ),

@@ -101,7 +101,8 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     equal = front[front.index == tradeoff.even].iloc[0]
     axes.plot(front["first"], front["second"], "-", color=RECOMMENDED, lw=2, zorder=2,
               label="best mixtures")  # fmt: skip
-    marks = {"every target counts the same": equal, "uniform mixture": tradeoff.reference}
+    beside = f"{tradeoff.reference.name} mixture"
+    marks = {"every target counts the same": equal, beside: tradeoff.reference}
     for (label, at), color in zip(marks.items(), (WORSE, FAINT), strict=True):
         axes.plot(at["first"], at["second"], "o", color=color, ms=8, label=label, zorder=3)
     prices = tradeoff.table()["price"].to_numpy()

@@ -82,5 +82,5 @@ def _gains(
 ) -> np.ndarray:
     """(mixtures,) gain over the reference that a fit predicts for each column."""
     values = np.vstack([reference.to_numpy(), mixtures.to_numpy().T])
-    losses = fitted.predict_points(values, budget)[:, weights > 0] @ weights[weights > 0]
+    losses = fitted.known_points(values, budget)[:, weights > 0] @ weights[weights > 0]
     return 1 - losses[1:] / losses[0]

@@ -82,7 +82,7 @@ class Bootstrap:
         """
         values, labels = align_mixtures(mixtures, self.fitted.domains)
         budgets = np.broadcast_to(self.fitted.check_budget(budget), (len(values),))
-        losses = self.fitted.predict_points(values, budgets)
+        losses = self.fitted.known_points(values, budgets)
         self.fitted.check_values(losses, values, labels)
         low, high = self.interval(self.predict_points(values, budgets), level)
         table = {"loss": losses.ravel(), "low": low.ravel(), "high": high.ravel()}

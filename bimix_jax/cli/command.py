@@ -1,0 +1,123 @@
+"""A function as a command: groups of options, numbers as people write them, files kept apart.
+
+A command takes groups of options as frozen dataclasses, whose annotated fields are the options:
+
+    def path(fit: options.FitFile, limits: Limits, output: Output) -> None: ...
+
+`command` makes of it a function with one parameter per option, which is what typer reads.
+"""
+
+import copy
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args
+
+from typer.models import OptionInfo, ParameterInfo
+
+from bimix_jax.cli import named
+from bimix_jax.files import check_apart, check_folder
+
+WRITTEN = "a file that the command writes"
+"""In the annotation of an option: its file is checked before anything is computed."""
+MAY_NAME_FILES = "texts that may name files: PATH or NAME=PATH"
+"""In the annotation of an option whose files are inputs, though its type does not say so."""
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the fields of its groups as parameters, for typer.
+
+    It hands the function the groups, once every output is known to be writable and no input.
+
+    Raises:
+        OSError: when called, if an output cannot be a file.
+        ValueError: when called, if an output is an input.
+    """
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if dataclasses.is_dataclass(parameter.annotation)
+    }
+    signature = inspect.Signature(list(_expanded(function)))
+
+    @functools.wraps(function)
+    def run(**given: Any) -> Any:
+        _check_files(signature.parameters, given)
+        built = {
+            name: group(
+                **{field.name: given.pop(field.name) for field in dataclasses.fields(group)}
+            )
+            for name, group in groups.items()
+        }
+        return function(**built, **given)
+
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {n: one.annotation for n, one in signature.parameters.items()}
+    return run
+
+
+def _expanded(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """One parameter per option, all by keyword, so that those with a default may come first."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        group = parameter.annotation
+        if not dataclasses.is_dataclass(group):
+            yield _option(name, group, parameter.default, None)
+            continue
+        for field in dataclasses.fields(group):
+            missing = field.default is dataclasses.MISSING
+            default = inspect.Parameter.empty if missing else field.default
+            yield _option(field.name, field.type, default, getattr(group, "panel", None))
+
+
+def _option(name: str, annotation: Any, default: Any, panel: str | None) -> inspect.Parameter:
+    kind, info, *marks = get_args(annotation)
+    info = copy.copy(info)
+    info.rich_help_panel = panel if isinstance(info, OptionInfo) else None
+    _read_numbers(kind, info)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, info, *marks],
+    )
+
+
+def _read_numbers(kind: Any, info: ParameterInfo) -> None:
+    """Let an option of numbers take them as people write them: 40B, 1,200, 90%."""
+    scalar = _scalar(kind)
+    if info.parser is None and scalar in named.PARSERS:
+        info.parser = named.PARSERS[scalar](info.min, info.max)
+        info.min = info.max = None
+    if info.parser is not None and info.metavar is None:
+        info.metavar = info.parser.__name__.upper()
+
+
+def _scalar(kind: Any) -> Any:
+    """The type of one value: float of `float | None` and of `list[float] | None`."""
+    inner = [each for each in get_args(kind) if each is not NoneType]
+    return _scalar(inner[0]) if inner else kind
+
+
+def _check_files(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+    sources, outputs = [], []
+    for name, value in given.items():
+        kind, _, *marks = get_args(parameters[name].annotation)
+        each = value if isinstance(value, list) else [value] if value is not None else []
+        if WRITTEN in marks:
+            outputs += each
+        elif _scalar(kind) is Path:
+            sources += each
+        elif MAY_NAME_FILES in marks:
+            sources += [path for text in each for path in _named_files(text)]
+    for path in outputs:
+        check_folder(path)
+    check_apart(sources, outputs)
+
+
+def _named_files(text: str) -> list[Path]:
+    _, _, after = text.partition("=")
+    return [Path(path) for path in (text, after) if os.path.isfile(path)]

@@ -223,6 +223,65 @@ def test_nothing_is_guarded_where_the_guarded_loss_is_infinite():
         bx.optimize_mixture(drawn("BiMix").fitted, constraints=asked)
 
 
+@functools.cache
+def without_transfer():
+    return bx.fit(sweep(), bx.TransferBiMix())
+
+
+def test_a_law_that_no_run_showed_transfer_says_nothing_of_a_share_of_0():
+    fitted, nothing = without_transfer(), {"web": 0.0, "code": 0.5, "books": 0.5}
+    assert fitted.label == "BiMix"
+    shares = np.array([list(nothing.values())])
+    raw = fitted.predict_points(shares, BUDGET)
+    assert raw[0, 0] > 100  # finite, but for a reason that is none
+    known = fitted.known_points(shares, BUDGET)
+    assert known[0, 0] == np.inf
+    np.testing.assert_array_equal(known[0, 1:], raw[0, 1:])
+    words = "BiMix has no finite loss on web .* runs that do not show what the domains"
+    with pytest.raises(ValueError, match=words):
+        fitted.predict(nothing)
+    with pytest.raises(ValueError, match=r"no finite optimum.*for web, as a share of 0"):
+        bx.optimize_mixture(fitted, constraints=Constraints(fixed={"web": 0.0}))
+    best = bx.optimize_mixture(fitted, BUDGET, reference=nothing)
+    assert best.reference_objective == np.inf
+    assert bx.tradeoff(fitted, ["web"], reference=nothing).reference["first"] == np.inf
+
+
+@pytest.mark.parametrize("web", [0.0, 1e-3])
+def test_a_law_with_transfer_has_a_value_where_something_is_worth_something(web):
+    mixed = {"web": web, "code": 0.5, "books": 0.5 - web}
+    fitted = drawn("TransferBiMix").fitted
+    assert fitted.by_domain("transfer").loc["web", ["code", "books"]].max() > 0
+    assert np.isfinite(fitted.predict(mixed)).all()
+    for law in (bx.AdditiveLaw(), bx.WithWarmUp(bx.SubstitutionBiMix())):
+        mixture, own = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])
+        exponents = np.ones(len(law.names(DOMAINS)))
+        assert law.has_value(exponents, mixture, own)
+        alone = np.where(np.char.endswith(law.names(DOMAINS), "_code"), 0.0, exponents)
+        assert not law.has_value(alone, mixture, own)
+
+
+@pytest.mark.parametrize("weights", [None, {"books": 1.0}], ids=["all count", "books count"])
+@pytest.mark.parametrize("entry", ["exponents", "amplitudes"])
+def test_no_verb_decides_by_a_damaged_fit(entry, weights):
+    fitted = drawn("BiMix").fitted
+    damaged = np.array(getattr(fitted.coefficients, entry))
+    damaged[0, 0] = np.nan
+    fitted = dataclasses.replace(
+        fitted, coefficients=fitted.coefficients._replace(**{entry: damaged})
+    )
+    given = dataclasses.replace(drawn("BiMix"), fitted=fitted)
+    for decide in (
+        lambda: bx.optimize_mixture(fitted, weights=weights),
+        lambda: bx.optimal_path(fitted, weights=weights),
+        lambda: bx.sensitivity(fitted, weights=weights),
+        lambda: bx.tradeoff(fitted, ["code"], ["books"]),
+        lambda: bx.certainty(given, weights=weights),
+    ):
+        with pytest.raises(ValueError, match="the coefficients of web give no finite loss"):
+            decide()
+
+
 # ---- what does nothing, and verdicts -------------------------------------------------------------
 
 

@@ -235,4 +235,4 @@ def test_help_fits_80_columns_in_panels(name):
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown.replace("tokens, step, …", "")
     grouped = [panel for panel in ("How the sweep is read", "Output") if panel in shown]
-    assert len(grouped) == (name in GROUPS[SweepOptions]) + (name != "demo")
+    assert len(grouped) == (name in GROUPS[SweepOptions]) + (name not in ("demo", "guide"))

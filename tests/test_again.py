@@ -6,7 +6,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import Code
-from bimix_jax.fitting.again import other_starts
+from bimix_jax.fitting.again import Ended, in_doubt, is_better, other_starts
 
 SHARES = np.repeat([0.2, 0.3, 0.45, 0.6], 4)
 
@@ -87,3 +87,11 @@ def test_further_searches_have_as_many_starts_and_lie_within_bounds():
     assert len(other_starts(law, (), 2)) > 0
     assert not other_starts(law, ("beta",), 2)
     assert not other_starts(bx.LogLinear(), (), 2)
+
+
+def test_a_poor_fit_is_in_doubt_though_it_converged():
+    codes = np.array([Code.CONVERGED, Code.CONVERGED, Code.BOUNDARY])
+    first = Ended(codes, np.array([1.0, 1e-3, 1e-3]), np.full(3, 10))
+    np.testing.assert_array_equal(in_doubt(first), [True, False, True])
+    lower = first._replace(objective=first.objective / 2)
+    np.testing.assert_array_equal(is_better(first, lower), [True, False, True])

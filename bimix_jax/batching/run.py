@@ -19,7 +19,7 @@ from bimix_jax.batching.compiled import (
 )
 from bimix_jax.batching.memory import OF_CHUNKS
 from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
-from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
+from bimix_jax.fitting.again import chosen, in_doubt, is_better, is_lower, other_starts
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.lean import STEPS, replaced
 from bimix_jax.laws.law import Law
@@ -54,7 +54,7 @@ class _Stage(NamedTuple):
 
     def settled(self, found: ArrayFit, settled: np.ndarray) -> np.ndarray:
         """(sweeps, targets) whether a fit needs no further stage."""
-        return settled & ~in_doubt(found.code) | self.last
+        return settled & ~in_doubt(found) | self.last
 
 
 class Part(NamedTuple):
@@ -87,11 +87,17 @@ def fit_rows(
     What a stage does not settle is dealt again, and so is what it leaves in doubt.
     """
     found, left = None, np.arange(len(rows.count))
+    known = np.zeros((len(left), len(rows.targets)), bool)
     for stage in _stages(rows, method, devices):
-        *new, settled = _fit_stage(rows, method, devices, stage, left, progress)
-        if found is not None and stage.starts is not None:
+        *new, ended = _fit_stage(rows, method, devices, stage, left, progress)
+        settled = stage.settled(new[0], ended)
+        if found is not None:
             old = jax.tree.map(lambda leaf, at=left: leaf[at], found)
-            new = chosen(is_better(old[0], new[0]), old, new)
+            # The plain loop's verdict counts, unless the lean search knows a lower end.
+            further = stage.starts is not None
+            better = is_better(old[0], new[0]) if further else ~is_lower(new[0], old[0])
+            new = chosen(better | ~known[left], old, new)
+        known[left] |= ended
         found = new if found is None else jax.tree.map(
             lambda old, better, at=left: replaced(old, at, better), found, new
         )  # fmt: skip
@@ -135,7 +141,7 @@ def _fit_stage(
     rows: Rows, method: Method, devices: tuple[jax.Device, ...], stage: _Stage, sweeps: np.ndarray,
     progress: Progress | None,
 ) -> Any:  # fmt: skip
-    """Fits, errors and whether they are settled, of some sweeps in their order."""
+    """Fits, errors and whether the search ended well, of some sweeps in their order."""
     parts = parts_of(rows, sweeps, method, devices, stage.lean, stage.fewer)
     begin = stage.begin(method.law, len(rows.domains))
     # Not in the threads, each of which would make and compile a function of its own.
@@ -155,12 +161,11 @@ def _fit_stage(
         with jax.enable_x64(True):
             call = calls[part.bucket.levels]
             fits, errors, ended = jax.tree.map(cut, call(chunk, begin, part.blocks(first)))
-        settled = stage.settled(fits, ended)
         # Whoever has results has read the chunk.
         OF_CHUNKS.give(lent)
         if progress is not None:
-            progress(int(settled.all(axis=1).sum()))
-        return fits, errors, settled
+            progress(int(stage.settled(fits, ended).all(axis=1).sum()))
+        return fits, errors, ended
 
     found = list(_threads(_workers(devices)).map(one, parts))
     done = np.concatenate([part.sweeps for part in parts])

@@ -1,7 +1,7 @@
 """Further searches, from other starts, of fits whose first one may have missed the best end."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +12,11 @@ from bimix_jax.laws.law import Law
 IN_DOUBT = (int(Code.BOUNDARY), int(Code.UNIDENTIFIED))
 """Codes of ends from which no slope leads away, as an amplitude is 0 or a power too steep to see,
 though the best one may lie elsewhere."""
+
+
+POOR = 0.05
+"""Root of the mean squared residual above which a law explains so little that another end may
+explain more; fits of real sweeps leave a tenth of it."""
 
 
 def other_starts(law: Law, tied: tuple[str, ...], domains: int) -> Any:
@@ -29,15 +34,25 @@ def best_ends(law: Law, tied: tuple[str, ...], domains: int, search: Callable[[A
     """
     best = search(law.starts(domains))
     for starts in other_starts(law, tied, domains):
-        if in_doubt(best.code).any():
+        if in_doubt(best).any():
             other = search(starts)
             best = chosen(is_better(best, other), best, other)
     return best
 
 
-def in_doubt(code: Any) -> np.ndarray:
-    """Whether a fit with such a code is searched again."""
-    return np.isin(code, IN_DOUBT)
+class Ended(NamedTuple):
+    """What tells whether fits are in doubt, as an `ArrayFit` has it."""
+
+    code: np.ndarray
+    objective: np.ndarray
+    points: np.ndarray
+
+
+def in_doubt(found: Any) -> np.ndarray:
+    """Whether a fit is searched again, by its code, objective and points: an end that may be no
+    best one, or that no loss is near."""
+    poor = np.asarray(found.objective) > POOR**2 / 2 * np.asarray(found.points)
+    return np.isin(found.code, IN_DOUBT) | poor
 
 
 def is_better(first: Any, second: Any) -> np.ndarray:
@@ -52,10 +67,15 @@ def is_better(first: Any, second: Any) -> np.ndarray:
     >>> print(is_better(found, found._replace(objective=found.objective / 2 - 1)))
     True
     """
+    return in_doubt(first) & is_lower(first, second)
+
+
+def is_lower(first: Any, second: Any) -> np.ndarray:
+    """Whether the second search ended lower, by more than rounding."""
     before, after = np.asarray(first.objective), np.asarray(second.objective)
     epsilon = np.finfo(before.dtype).eps
     slack = np.sqrt(epsilon) * before + 8 * epsilon * np.asarray(first.points)
-    return in_doubt(first.code) & (after < before - slack)
+    return after < before - slack
 
 
 def chosen(better: np.ndarray, first: Any, second: Any) -> Any:

@@ -69,7 +69,7 @@ class Law(abc.ABC):
         """Exponents to start the search from, (starts, exponents)."""
 
     def further_starts(self, domains: int) -> Any:
-        """(searches, starts, exponents) for fits that end on a bound or open; none by default.
+        """(searches, starts, exponents) for fits that end on a bound, open or poor; default none.
 
         Such a fit is searched once more from each of these, as many starts as `starts` gives, and
         the best end is kept.

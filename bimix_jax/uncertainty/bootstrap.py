@@ -151,7 +151,7 @@ def bootstrap(
     Args:
         sweep: what was measured.
         law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's restraint is
-            chosen once, on the whole sweep, and kept.
+            chosen once, on the whole sweep, and kept, without each run too.
         n: how many resamples.
         seed: of the draws.
         resampling: "multinomial", "weights" or "residuals", see `uncertainty.resampling.draw`.
@@ -197,8 +197,8 @@ def _fits(
     fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
 ) -> tuple[Fit, Fit]:
     """Fits to resamples and to all but one run, in one call where both are matters of weights."""
-    # The strength of a restraint is that of the whole sweep in all of them: to choose one for each
-    # would take some fifty fits apiece, for a mixture that it moves by far less than the run does.
+    # To choose the strength of a restraint takes some fifty fits, so that of the whole sweep serves
+    # the fits without a run too: they show what a run does at that strength, not to it.
     without = leave_one_out(factor.shape[1])
     begin = _starts_without(fitted, points, run)
     if of_residuals:
@@ -283,7 +283,10 @@ def _notes(made: Bootstrap) -> list[str]:
             "law with fewer coefficients."
         )
     if made.fitted.restraint.any():
-        notes.append("The strength of restraint is that of the whole sweep in every resample.")
+        notes.append(
+            "The strength of restraint is that of the whole sweep in every resample, and without "
+            "each run: what a run does to that choice is not in its influence."
+        )
     return notes
 
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitted import Fit
-from bimix_jax.fitting.again import chosen, in_doubt, is_better, other_starts
+from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
@@ -75,8 +75,9 @@ def fit_resamples(
         better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
     if other_starts(fitted.law, fitted.options.tied, len(fitted.domains)):
-        alike = np.isnan(given).any(axis=2) & in_doubt(fitted.code)
-        again = np.flatnonzero((in_doubt(found.code) & ~alike).any(axis=1))
+        ended = Ended(fitted.code, fitted.sum_of_squares / 2, fitted.points)
+        alike = np.isnan(given).any(axis=2) & in_doubt(ended)
+        again = np.flatnonzero((in_doubt(found) & ~alike).any(axis=1))
         if len(again):
             old = jax.tree.map(lambda leaf: leaf[again], found)
             new = search_all(fitted, points, factor[again], unit, of_residuals)

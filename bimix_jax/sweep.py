@@ -179,7 +179,7 @@ class Sweep:
         Raises:
             ValueError: as `split_runs`.
         """
-        _check_fraction(fraction)
+        _check_fraction(fraction, "mixtures")
         groups = np.unique(self.mixture_group)
         if len(groups) < 2:
             raise ValueError("split_runs: the sweep has one mixture; expected two or more.")
@@ -195,7 +195,7 @@ class Sweep:
         Raises:
             ValueError: as `split_budgets`.
         """
-        _check_fraction(fraction)
+        _check_fraction(fraction, "budgets")
         budgets = np.unique(self.budget)
         if len(budgets) < 2:
             raise ValueError("split_budgets: the sweep has one budget; expected two or more.")
@@ -334,6 +334,9 @@ class Sweep:
         )
 
 
-def _check_fraction(fraction: float) -> None:
+def _check_fraction(fraction: float, of: str) -> None:
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction is {fraction}; expected a number between 0 and 1.")
+        raise ValueError(
+            f"fraction, the share of the {of} held out, is {fraction}; expected a number between "
+            "0 and 1."
+        )

@@ -224,7 +224,7 @@ def test_a_single_budget_allows_unseen_mixtures_only():
         ({"splits": []}, "splits is empty"),
         ({"repeats": 0}, "repeats is 0"),
         ({"budget_power": -2.0}, "budget_power is -2.0"),
-        ({"runs": 1.5}, "fraction is 1.5"),
+        ({"runs": 1.5}, "share of the mixtures held out, is 1.5"),
         ({"targets": ["exam"]}, "targets names exam"),
     ],
 )

@@ -244,7 +244,7 @@ def test_split_runs_says_what_it_did():
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, np.nan])
 @pytest.mark.parametrize("split", ["split_runs", "split_budgets"])
 def test_a_fraction_outside_0_and_1_is_an_error(split, fraction):
-    with pytest.raises(ValueError, match=f"fraction is {fraction}; expected .* between 0 and 1"):
+    with pytest.raises(ValueError, match=f"held out, is {fraction}; expected .* between 0 and 1"):
         getattr(replicated(), split)(fraction)
 
 

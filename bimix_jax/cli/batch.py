@@ -71,11 +71,12 @@ def batch(
     cache: Annotated[
         Path | None,
         typer.Option(
-            "--compilation-cache", envvar=VARIABLE,
+            "--compilation-cache",
+            envvar=VARIABLE,
             help="Folder that keeps compiled programs; trust who can write to it.",
         ),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Fit every sweep of a large table; interrupted, the same command does the rest.
 
     Rows of a sweep stand together. Exit code 1 if a file, part or sweep failed; a rerun tries the

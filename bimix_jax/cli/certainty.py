@@ -52,8 +52,13 @@ class Resampling:
     def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
         """Fits to the runs drawn anew."""
         return bx.bootstrap(
-            sweep, fitted, self.resamples, self.seed, resampling=self.resampling, unit=self.unit  # type: ignore[arg-type]
-        )  # fmt: skip
+            sweep,
+            fitted,
+            self.resamples,
+            self.seed,
+            resampling=self.resampling,  # type: ignore[arg-type]
+            unit=self.unit,  # type: ignore[arg-type]
+        )
 
 
 def certainty(

@@ -55,10 +55,17 @@ def compare(
     """
     measured = sweep.read()
     judged = bx.compare(
-        measured, law or None, split or None, repeats=repeats, targets=target, residual=loss,  # type: ignore[arg-type]
-        runs=held_out.runs, budgets=held_out.budgets, seed=held_out.seed,
+        measured,
+        law or None,
+        split or None,
+        repeats=repeats,
+        targets=target,
+        residual=loss,  # type: ignore[arg-type]
+        runs=held_out.runs,
+        budgets=held_out.budgets,
+        seed=held_out.seed,
         budget_power=held_out.emphasis,
-    )  # fmt: skip
+    )
     output.draw(lambda plots: plots.plot_comparison(judged))
     tables = {kind: judged.table_of(kind) for kind in judged.kinds}
     if output.json:

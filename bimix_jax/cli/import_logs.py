@@ -19,7 +19,7 @@ from bimix_jax.cli.options import (
     Stated,
     pairs,
     selection,
-)  # fmt: skip
+)
 from bimix_jax.cli.show import show_json, show_line, show_notes
 from bimix_jax.logs.budgets import ALIGNMENTS
 from bimix_jax.logs.forms import FORMS, log_bytes

@@ -51,10 +51,15 @@ def optimize(
     fitted = bx.load_fit(fit)
     asked = limits.constraints_of(fitted, shown=True)
     best = bx.optimize_mixture(
-        fitted, budget, weights_of(weight, fitted), method,  # type: ignore[arg-type]
-        limits.mixture_of(fitted), constraints=asked, objective=objective,
+        fitted,
+        budget,
+        weights_of(weight, fitted),
+        method,  # type: ignore[arg-type]
+        limits.mixture_of(fitted),
+        constraints=asked,
+        objective=objective,
         goals=named.values("--goal", goal, fitted.targets) or None,
-    )  # fmt: skip
+    )
     made = emission.recipe_of(best, fitted, fit, limits.tokens_of(fitted.domains)[1])
     written = emission.write(made, best.notes) if made else []
     output.draw(lambda plots: plots.plot_mixture(best, limits.name))

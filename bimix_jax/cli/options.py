@@ -62,10 +62,11 @@ class SweepOptions:
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="SWEEP", help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.",
+            metavar="SWEEP",
+            help="Table of runs: .csv, .csv.gz, .parquet, .jsonl.",
             show_default=False,
         ),
-    ]  # fmt: skip
+    ]
     losses: Annotated[
         Path | None,
         typer.Option(help="Second file of a pair: the losses, joined on --key."),

@@ -36,9 +36,12 @@ def path(
     ends = (first if least is None else least, 2 * last if largest is None else largest)
     fitted.check_budget(np.array(ends))
     found = bx.optimal_path(
-        fitted, np.geomspace(*ends, steps), weights_of(weight, fitted),
-        reference=limits.mixture_of(fitted), constraints=limits.constraints_of(fitted),
-    )  # fmt: skip
+        fitted,
+        np.geomspace(*ends, steps),
+        weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )
     output.draw(lambda plots: plots.plot_path(found))
     if output.json:
         return show_json(found.document())

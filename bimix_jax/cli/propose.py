@@ -54,10 +54,15 @@ def propose(
     fitted = settings.fit(measured, bx.law_named(law))
     choice = None if pool is None else read_mixtures(pool, fitted.domains)
     found = bx.propose_runs(
-        fitted, measured, runs, budget, choice,
+        fitted,
+        measured,
+        runs,
+        budget,
+        choice,
         bounds=named.values("--bound", bound, fitted.domains, named.ends) or None,
-        weights=weights_of(weight, fitted), seed=seed,
-    )  # fmt: skip
+        weights=weights_of(weight, fitted),
+        seed=seed,
+    )
     if written:
         with atomic_path(written) as beside:
             found.mixtures.to_csv(beside)

@@ -30,9 +30,13 @@ def sensitivity(
     fitted = bx.load_fit(fit)
     where = None if mixture is None else read_mixtures(mixture, fitted.domains)
     found = bx.sensitivity(
-        fitted, where, budget, weights_of(weight, fitted),
-        reference=limits.mixture_of(fitted), constraints=limits.constraints_of(fitted),
-    )  # fmt: skip
+        fitted,
+        where,
+        budget,
+        weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )
     output.draw(lambda plots: plots.plot_sensitivity(found))
     if output.json:
         return show_json(found.document())

@@ -32,9 +32,13 @@ def tradeoff(
     """
     fitted = bx.load_fit(fit)
     found = bx.tradeoff(
-        fitted, first, second or None, budget, reference=limits.mixture_of(fitted),
+        fitted,
+        first,
+        second or None,
+        budget,
+        reference=limits.mixture_of(fitted),
         constraints=limits.constraints_of(fitted),
-    )  # fmt: skip
+    )
     output.draw(lambda plots: plots.plot_tradeoff(found))
     if output.json:
         return show_json(found.document())

@@ -64,12 +64,13 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.feasible import FeasibleSet as FeasibleSet
     from bimix_jax.mixture.feasible import InfeasibleError as InfeasibleError
     from bimix_jax.mixture.feasible import feasible_set as feasible_set
-    from bimix_jax.mixture.optimize import optimize_mixture as optimize_mixture
+    from bimix_jax.mixture.least_budget import LeastBudget as LeastBudget
+    from bimix_jax.mixture.least_budget import least_budget as least_budget
+    from bimix_jax.mixture.least_budget import least_budget_arrays as least_budget_arrays
     from bimix_jax.mixture.optimum import Optimum as Optimum
+    from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
     from bimix_jax.mixture.path import OptimalPath as OptimalPath
     from bimix_jax.mixture.path import optimal_path as optimal_path
-    from bimix_jax.mixture.proportions import LeastBudget as LeastBudget
-    from bimix_jax.mixture.proportions import least_budget as least_budget
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
     from bimix_jax.mixture.sensitivity import Sensitivity as Sensitivity
     from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
@@ -120,7 +121,7 @@ _HOMES = {
     "Group": "mixture.constraints",
     "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",
-    "LeastBudget": "mixture.proportions",
+    "LeastBudget": "mixture.least_budget",
     "LogLinear": "laws.log_linear",
     "ManyFits": "batching.many",
     "Meaning": "meaning",
@@ -157,12 +158,13 @@ _HOMES = {
     "fit_many": "batching.many",
     "gauss_newton": "fitting.optimizers",
     "law_named": "laws",
-    "least_budget": "mixture.proportions",
+    "least_budget": "mixture.least_budget",
+    "least_budget_arrays": "mixture.least_budget",
     "load_fit": "storage",
     "make_recipe": "recipe.recipe",
     "optimal_path": "mixture.path",
     "optimal_proportions": "mixture.proportions",
-    "optimize_mixture": "mixture.optimize",
+    "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",
     "propose_runs": "design.propose",
     "read_available": "recipe.available",

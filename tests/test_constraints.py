@@ -12,12 +12,12 @@ from scipy.optimize import linprog, nnls
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
-from bimix_jax.mixture import optimize
+from bimix_jax.mixture import optimum
 from bimix_jax.mixture.certificate import certify
+from bimix_jax.mixture.exact import decreasing_root
 from bimix_jax.mixture.flatness import as_good
 from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
-from bimix_jax.mixture.roots import decreasing_root
 from tests.fits import frame
 from tests.test_proportions import random_law
 
@@ -296,11 +296,11 @@ def test_flat_ranges_and_alternatives_are_as_good(fitted):
 
 def test_least_budget_reaches_its_goals_and_no_less_does(fitted):
     goals = dict(zip(fitted.targets, fitted.predict(best_of(fitted), 3e9), strict=True))
-    least = bx.optimize_mixture(fitted, objective="budget", goals=goals)
+    least = bx.least_budget(fitted, goals)
     assert least.budget == pytest.approx(3e9, rel=1e-6)
     np.testing.assert_allclose(least.losses, list(goals.values()), rtol=1e-7)
     with pytest.raises(InfeasibleError, match="no budget reaches all of them"):
-        bx.optimize_mixture(fitted, objective="budget", goals={"web": 1e-3, "code": 1e-3})
+        bx.least_budget(fitted, {"web": 1e-3, "code": 1e-3})
 
 
 def best_of(fitted):
@@ -320,12 +320,12 @@ def test_a_fixed_share_does_not_hold_the_worst_loss_up():
 
 
 def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
-    def lost(problem, arguments, objective):
-        found = as_good(problem, arguments, objective).copy()
+    def lost(problem, arguments, mixture):
+        found = as_good(problem, arguments, mixture).copy()
         found[0] = np.nan
         return found
 
-    monkeypatch.setattr(optimize, "as_good", lost)
+    monkeypatch.setattr(optimum, "as_good", lost)
     best = bx.optimize_mixture(fitted)
     first, second = best.flatness.index[:2]
     assert np.isnan(best.flatness.loc[first, "flat_low"])

@@ -9,7 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import Constraints, Group
-from bimix_jax.mixture.measured import measured_domains
+from bimix_jax.mixture.decision import measured_domains
 from tests.fits import DOMAINS, frame
 
 BUDGET = 3e9
@@ -98,7 +98,7 @@ def test_a_least_budget_keeps_guardrails_on_targets_without_a_goal():
     asked = Constraints(guardrail={"books": 0.02})
     goals = fitted.predict(of_optimize(drawn("BiMix"), WEIGHTS, asked), BUDGET)
     goals = {target: float(goals[target]) for target in WEIGHTS}
-    best = bx.optimize_mixture(fitted, objective="budget", goals=goals, constraints=asked)
+    best = bx.least_budget(fitted, goals, constraints=asked)
     assert best.budget <= BUDGET * (1 + 1e-6)
     assert best.losses["books"] <= 1.02 * best.reference_losses["books"] * (1 + 1e-8)
 
@@ -139,7 +139,7 @@ def unasked(fitted):
         "optimize": lambda: bx.optimize_mixture(fitted),
         "weights": lambda: bx.optimize_mixture(fitted, weights={"web": 1.0, "books": 2.0}),
         "worst": lambda: bx.optimize_mixture(fitted, objective="worst"),
-        "goals": lambda: bx.optimize_mixture(fitted, objective="budget", goals={"web": 3.0}),
+        "goals": lambda: bx.least_budget(fitted, {"web": 3.0}),
         "path": lambda: bx.optimal_path(fitted, [1e9, 2e9]),
         "sensitivity": lambda: bx.sensitivity(fitted),
         "tradeoff": lambda: bx.tradeoff(fitted, ["web"], ["books"]),
@@ -331,8 +331,3 @@ def test_a_reference_that_the_constraints_exclude_may_be_better():
     asked = Constraints(fixed={"web": 0.9, "code": 0.05, "books": 0.05})
     best = bx.optimize_mixture(drawn("BiMix").fitted, BUDGET, constraints=asked)
     assert any("The reference is predicted to be better by" in note for note in best.notes)
-
-
-def test_goals_without_their_objective_are_refused():
-    with pytest.raises(ValueError, match="goals go with the objective"):
-        bx.optimize_mixture(drawn("BiMix").fitted, goals={"web": 3.0})

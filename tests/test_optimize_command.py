@@ -122,7 +122,7 @@ def test_objectives(best):
     assert max(worst["losses"].values()) < max(mean["losses"].values())
     goals = {target: 1.01 * loss for target, loss in mean["losses"].items()}
     options = [part for t, loss in goals.items() for part in ("--goal", f"{t}={loss}")]
-    least = best("--objective", "budget", *options, budget=None)
+    least = best(*options, budget=None)
     assert least["objective"] < BUDGET
     assert all(least["losses"][t] <= goals[t] * (1 + 1e-6) for t in DOMAINS)
 
@@ -242,12 +242,14 @@ BAD = {
     "steps without tokens": (["--available", "there.csv", "--epochs", "1"], "tokens_per_step"),
     "guardrail in words": (["--guardrail", "web=little"], "--guardrail web is 'little'"),
     "unknown objective": (["--objective", "median"], "median"),
-    "goal without its objective": (["--goal", "web=2"], "--goal goes with --objective budget"),
+    "goals of another objective": (
+        ["--objective", "worst", "--goal", "web=2"], "--objective does nothing with --goal"
+    ),
     "no plan": (["--constraints", "gone.toml"], "gone.toml does not exist"),
     "epochs of nothing": (["--epochs", "4"], "--epochs limits how often"),
     "a bound twice": (["--lower", "web=0.1", "--lower", "web=0.2"], "web is there twice"),
     "a budget that is found": (
-        ["--objective", "budget", "--goal", "web=2", "--budget", "1e9"], "--budget does nothing"
+        ["--goal", "web=2", "--budget", "1e9"], "--budget does nothing"
     ),
     "steps of tokens": (
         ["--available", "web=1e9", "--epochs", "1", "--tokens-per-step", "4"], "budgets are tokens"

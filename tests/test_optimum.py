@@ -12,7 +12,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
 from bimix_jax.mixture.feasible import feasible_set
-from bimix_jax.mixture.remarks import SCOPE
+from bimix_jax.mixture.notes import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
 
@@ -303,7 +303,7 @@ def test_document_is_json_with_everything_in_it(real):
 def test_tokens_that_run_out_count_in_the_least_budget(embedded_fit):
     few = bx.Constraints(available={"latex": 4e5}, epochs=1)
     goals = {"latex": 4.6, "c": 5.0, "german": 5.5}
-    best = bx.optimize_mixture(embedded_fit, constraints=few, objective="budget", goals=goals)
+    best = bx.least_budget(embedded_fit, goals, constraints=few)
     assert all(best.losses[target] <= goal * (1 + 1e-6) for target, goal in goals.items())
     assert best.mixture["latex"] * best.budget <= 4e5 * (1 + 1e-6)
     with jax.enable_x64(True):
@@ -315,9 +315,7 @@ def test_tokens_that_run_out_count_in_the_least_budget(embedded_fit):
             )
             assert bool(ratio.objective <= 1 + 1e-6) == reached
     with pytest.raises(bx.InfeasibleError, match="with the tokens available"):
-        bx.optimize_mixture(
-            embedded_fit, constraints=few, objective="budget", goals={"latex": 3.55, "c": 4.35}
-        )
+        bx.least_budget(embedded_fit, {"latex": 3.55, "c": 4.35}, constraints=few)
 
 
 def test_a_function_sees_the_same_losses_in_the_search_and_in_the_report(fitted):

@@ -110,11 +110,11 @@ def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
     assert (found.mixtures < found.high).all(axis=None)
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[3], resampled.resampled.coefficients)
     decision = decision_module.Decision.of(resampled.fitted, 1e9)
-    every = decision.over(resampled.resampled.coefficients)
-    np.testing.assert_allclose(every[3], decision.over(one), atol=1e-12)
-    compiled = decision_module._optima.compilations()
+    every = decision.over(resampled.resampled.coefficients).mixture
+    np.testing.assert_allclose(every[3], decision.over(one).mixture, atol=1e-12)
+    compiled = decision_module._solved.compilations()
     bx.optimal_path(resampled.fitted, [2e9, 5e9], bootstrap=resampled)
-    assert decision_module._optima.compilations() == compiled
+    assert decision_module._solved.compilations() == compiled
     with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Geo"):
         bx.optimal_path(bx.fit(geometric_sweep(), Geometric()), bootstrap=resampled)
 

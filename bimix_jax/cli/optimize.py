@@ -1,6 +1,6 @@
 """`bimix optimize`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -36,10 +36,10 @@ def optimize(
     weight: Weight = None,
     method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto",
     objective: Annotated[
-        str, typer.Option(help="mean, worst, or budget: the least that reaches every --goal.")
+        str, typer.Option(help="mean or worst: of the losses, each times its --weight.")
     ] = "mean",
     goal: Annotated[
-        list[str] | None, typer.Option(metavar="TARGET=LOSS", help="Loss to reach.")
+        list[str] | None, typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget.")
     ] = None,
 ) -> None:
     """Find the best mixture at a budget, within bounds, tokens that exist, and guardrails.
@@ -47,19 +47,16 @@ def optimize(
     Example: `bimix optimize fit.json --budget 4e10 --available code=5e9 --epochs 4 --guardrail 1`
     """
     emission.check(output.json)
-    _check_goal(objective, goal, "--weight" if weight else "--budget" if budget else None)
+    if goal:
+        _refuse_beside_goals(budget, weight, objective)
     fitted = bx.load_fit(fit)
     asked = limits.constraints_of(fitted, shown=True)
-    best = bx.optimize_mixture(
-        fitted,
-        budget,
-        weights_of(weight, fitted),
-        method,  # type: ignore[arg-type]
-        limits.mixture_of(fitted),
-        constraints=asked,
-        objective=objective,
-        goals=named.values("--goal", goal, fitted.targets) or None,
-    )
+    how: Any = {"method": method, "reference": limits.mixture_of(fitted), "constraints": asked}
+    if goal:
+        best = bx.least_budget(fitted, named.values("--goal", goal, fitted.targets), **how)
+    else:
+        weights = weights_of(weight, fitted)
+        best = bx.optimize_mixture(fitted, budget, weights, objective=objective, **how)  # type: ignore[arg-type]
     made = emission.recipe_of(best, fitted, fit, limits.tokens_of(fitted.domains)[1])
     written = emission.write(made, best.notes) if made else []
     output.draw(lambda plots: plots.plot_mixture(best, limits.name))
@@ -71,18 +68,14 @@ def optimize(
     return show_recipe(made, written)
 
 
-def _check_goal(objective: str, goal: list[str] | None, option: str | None) -> None:
-    """Refuse options that would do nothing; `option` is one that --objective budget has no use for.
-
-    Raises:
-        ValueError: naming the option.
-    """
-    if goal and objective != "budget":
-        raise ValueError("--goal goes with --objective budget; expected both, or --weight.")
-    if objective == "budget" and option is not None:
+def _refuse_beside_goals(budget: float | None, weight: list[str] | None, objective: str) -> None:
+    given = {
+        "--budget": budget is not None, "--weight": bool(weight), "--objective": objective != "mean"
+    }  # fmt: skip
+    for option in (option for option, there in given.items() if there):
         raise ValueError(
-            f"{option} does nothing with --objective budget, which finds the least budget that "
-            "reaches every --goal; leave it out."
+            f"{option} does nothing with --goal, which finds the least budget that reaches every "
+            "goal; leave it out."
         )
 
 

@@ -16,7 +16,6 @@ from bimix_jax.design.regret import Aim
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.measured import refuse_unmeasured
 from bimix_jax.names import align_mixtures, as_expected, check_names
 from bimix_jax.quantities import number_of
 from bimix_jax.sweep import Sweep
@@ -116,7 +115,7 @@ def propose_runs(
     _check(fitted, sweep)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
     decision = Decision.of(fitted, budget, weights, Constraints(lower=dict.fromkeys(within, 0.0)))
-    refuse_unmeasured(decision)
+    decision.refuse_unmeasured()
     at = decision.budget
     candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):

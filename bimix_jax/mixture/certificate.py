@@ -1,15 +1,19 @@
-"""What proves an optimum: multipliers of its constraints, and the gap that they leave."""
+"""What proves an optimum and holds it: multipliers of its constraints, the gap they leave."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax import Array
 
 from bimix_jax.compilation import jit
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.nonnegative import nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.quantities import quantity_text
 
 ACTIVE = (1e-6, 1e-8, 1e-4)
 """A constraint this close to equality can have a multiplier; the closeness that proves most is
@@ -105,3 +109,39 @@ def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) ->
 
 
 _derivatives_at = jit(_at, static_argnums=0)
+
+
+def binding_table(
+    fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate
+) -> pd.DataFrame:
+    """Constraints with a multiplier: bound, multiplier, and gain by 1 % more of the bound."""
+    feasible, budget = arguments.feasible, float(arguments.budget)
+    rows: list[tuple[str, float, float]] = []
+    ceilings = asked.ceilings(fitted, budget)
+    for i, domain in enumerate(fitted.domains):
+        low, high = float(feasible.lower[i]), float(feasible.upper[i])
+        rows.append((f"{domain} ≥ {low:.4g}", low, proof.at_lower[i]))
+        tokens = domain in ceilings and ceilings[domain] <= high * (1 + 1e-9)
+        supply = (
+            f" ({asked.epochs:g} epochs of {quantity_text(asked.available[domain])} tokens)"
+            if tokens
+            else ""
+        )
+        rows.append((f"{domain} ≤ {high:.4g}{supply}", high, proof.at_upper[i]))
+    count = len(asked.groups)
+    for i, group in enumerate(asked.groups):
+        most, least = float(feasible.most[i]), float(feasible.least[i])
+        rows.append((f"{group.name} ≤ {most:.4g}", most, proof.rows[i]))
+        rows.append((f"{group.name} ≥ {least:.4g}", least, proof.rows[count + i]))
+    if feasible.allowed is not None:
+        for target, more, price in zip(
+            fitted.targets, feasible.allowed, proof.rows[2 * count :], strict=False
+        ):
+            rows.append((f"loss of {target} ≤ {1 + more:.4g} × guarded", 1.0, price))
+    scale = max(abs(float(p)) for _, _, p in rows)
+    kept = [r for r in rows if r[1] > 0 and r[2] > 1e-7 * max(1.0, scale)]
+    table = pd.DataFrame(
+        {"bound": [r[1] for r in kept], "multiplier": [float(r[2]) for r in kept]},
+        index=pd.Index([r[0] for r in kept], name="constraint"), dtype=float,
+    )  # fmt: skip
+    return table.assign(gain=0.01 * table["bound"] * table["multiplier"])

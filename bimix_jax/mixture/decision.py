@@ -1,9 +1,9 @@
-"""What is decided: the best mixture at a budget, of all that the constraints allow."""
+"""The one place where a best mixture is decided, at a budget, among all that are allowed."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +13,38 @@ from jax import Array
 from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints, mixture_of
-from bimix_jax.mixture.counted import counted_weights, goal_weights
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
-from bimix_jax.mixture.measured import refuse_unmeasured
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective, guarded_rows
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
 from bimix_jax.mixture.proportions import (
+    GUARD_TOLERANCE,
     Method,
     optimal_proportions,
     powers_of_own,
     resolve_method,
 )
+from bimix_jax.mixture.weights import decision_weights
 from bimix_jax.names import align_weights
 
 CHUNK = 64
-"""Resamples whose optima are searched side by side."""
+"""Optima that are searched side by side."""
+NOTHING = 1e-6
+"""A share this small is none."""
+FELT = 1e-9
+"""Least slope by a share, of the steepest of the target; below is what keeps a law finite."""
+
+
+class Solution(NamedTuple):
+    """A best mixture beside some others; a leading axis makes it several."""
+
+    mixture: Any
+    """(domains,); nan where no mixture keeps the guardrails, or a target with a weight failed"""
+    losses: Any
+    """(1 + others, targets) predicted at the mixture, then at the others"""
+    values: Any
+    """(1 + others,) their objectives, without a pull"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +77,8 @@ class Decision:
         cls, fitted: Fit, budget: float | None = None, weights: Any = None,
         constraints: Constraints | None = None, *, reference: Any = None,
         objective: Objective = "mean", method: Method = "auto",
-        goals: Mapping[str, float] | None = None,
     ) -> "Decision":  # fmt: skip
         """What `optimize_mixture` was asked for, checked and in the order of the fit.
-
-        With `goals` the objective is the largest ratio of loss to goal.
 
         Raises:
             InfeasibleError: if no mixture satisfies the bounds, sums and tokens.
@@ -75,20 +87,19 @@ class Decision:
         _refuse_damaged(fitted)
         asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         beside = mixture_of("reference", reference, fitted.domains)
-        weights = asked.weights if weights is None else weights
-        given = weights if goals is None else goal_weights(goals)
-        counted, uncounted = counted_weights(fitted, given)
+        given = asked.weights if weights is None else weights
+        counting, uncounted = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
         return cls(
-            fitted, asked, at, counted, beside, _resolved(fitted, asked, at, beside),
-            objective if goals is None else "worst", method,
+            fitted, asked, at, counting, beside, asked.resolve(fitted, at, beside),
+            objective, method,
             left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
             notes=(*uncounted, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
         )  # fmt: skip
 
     def at(self, budget: float) -> "Decision":
         """The same at another budget, on which what is allowed may depend."""
-        feasible = _resolved(self.fitted, self.asked, budget, self.reference)
+        feasible = self.asked.resolve(self.fitted, budget, self.reference)
         return dataclasses.replace(self, budget=budget, feasible=feasible)
 
     def within(self, constraints: Constraints) -> "Decision":
@@ -119,47 +130,80 @@ class Decision:
             self.fitted.law, self.asked_method, False, self.feasible, self.objective
         )
 
-    def solve(self) -> np.ndarray:
-        """The best mixture (domains,).
+    def solve(self) -> Solution:
+        """The best mixture beside the reference and the mixture that is guarded.
 
         Raises:
             InfeasibleError: if no mixture keeps the guardrails.
             ValueError: if no mixture has a finite objective, or a domain would get nothing only
                 because no target that counts depends on it.
         """
-        mixture = self.over(self.fitted.coefficients)
-        self.check(mixture)
-        return mixture
+        found = self.over(self.fitted.coefficients)
+        self._check(found)
+        return found
 
-    def over(self, coefficients: Coefficients) -> np.ndarray:
-        """The best mixtures (…, domains) by coefficients (…,) of the law, unchecked.
+    def over(self, coefficients: Coefficients, weights: Any = None, others: Any = None) -> Solution:
+        """The best mixtures by other coefficients or weights, unchecked.
 
-        nan where no mixture keeps the guardrails, or a target that counts failed.
+        Args:
+            coefficients: of the law, with axes (targets,) or (…, targets).
+            weights: (targets,), or (points, targets) with coefficients of one fit; default those
+                of the decision.
+            others: (others, domains) mixtures; default the reference and what is guarded.
         """
+        if others is None:
+            others = np.stack([self.reference, self._guarded])
+        weights = self.weights if weights is None else weights
         with jax.enable_x64(True):
-            return np.asarray(_optima(
-                self.fitted.law, self.method, self.objective, coefficients,
-                np.asarray(self.budget), self.weights, self.feasible,
+            return Solution(*map(np.asarray, _solved(
+                self.problem, self.method, coefficients, np.asarray(self.budget), weights,
+                self.feasible, others,
+            )))  # fmt: skip
+
+    def along(self, weights: np.ndarray) -> Solution:
+        """The best mixtures for weights (points, targets), checked."""
+        found = self.over(self.fitted.coefficients, weights)
+        for i, counting in enumerate(weights):
+            self.counting(counting)._check(Solution(*(part[i] for part in found)))
+        return found
+
+    def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
+        """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""
+        budgets = np.broadcast_to(np.asarray(budgets, float), (len(mixtures),))
+        with jax.enable_x64(True):
+            return np.asarray(_valued(
+                self.problem, self.fitted.coefficients, mixtures, budgets, self.weights
             ))  # fmt: skip
 
-    def along(self, weights: np.ndarray) -> np.ndarray:
-        """The best mixtures (points, domains) for weights (points, targets), checked."""
-        with jax.enable_x64(True):
-            mixtures = np.asarray(_front(
-                self.fitted.law, self.method, self.objective, self.fitted.coefficients,
-                np.asarray(self.budget), weights, self.feasible,
-            ))  # fmt: skip
-        for counted, mixture in zip(weights, mixtures, strict=True):
-            self.counting(counted).check(mixture)
-        return mixtures
+    @property
+    def _guarded(self) -> np.ndarray:
+        guarded = self.feasible.guarded
+        return self.reference if guarded is None else np.asarray(guarded)
 
-    def check(self, mixture: np.ndarray) -> None:
-        """Refuse a mixture (domains,) that is no optimum, with the reasons `solve` gives."""
-        if not np.all(np.isfinite(mixture)):
-            raise self._why_not()
-        losses = self.fitted.known_points(mixture[None], self.budget)[0]
-        self._refuse_infinite(losses)
-        refuse_unmeasured(self, mixture)
+    @property
+    def _limited(self) -> np.ndarray:
+        """(targets,) bool: those with a guardrail."""
+        allowed = self.feasible.allowed
+        return np.zeros(len(self.weights), bool) if allowed is None else np.isfinite(allowed)
+
+    def _check(self, found: Solution) -> None:
+        """Refuse what is no optimum, with the reasons that `solve` gives."""
+        self._refuse_lost_guards(found.losses[2])
+        if not np.all(np.isfinite(found.mixture)):
+            raise self._why_not(found.losses[2])
+        self._refuse_infinite(found.losses[0])
+        self.refuse_unmeasured(found.mixture)
+
+    def _refuse_lost_guards(self, losses: np.ndarray) -> None:
+        """Refuse guardrails that have no meaning, as the guarded losses (targets,) are infinite."""
+        lost = self._limited & ~np.isfinite(losses)
+        if lost.any():
+            raise ValueError(
+                f"guardrail: {self.fitted.law.label} has no finite loss for "
+                f"{', '.join(np.array(self.fitted.targets)[lost])} at the mixture that is guarded, "
+                "which has nothing of what they depend on. Guard a mixture that has (guarded, or "
+                "--reference), or name the targets to guard."
+            )
 
     def _refuse_infinite(self, losses: np.ndarray) -> None:
         lost = ~np.isfinite(losses) & (self.weights > 0)
@@ -171,27 +215,74 @@ class Decision:
                 "weights."
             )
 
-    def _why_not(self) -> ValueError:
-        """Which guardrails cannot be kept together."""
-        feasible, targets = self.feasible, self.fitted.targets
-        if feasible.allowed is None:
+    def _why_not(self, guarded: np.ndarray) -> ValueError:
+        """Which guardrails cannot be kept together, from the guarded losses (targets,)."""
+        feasible, limited = self.feasible, self._limited
+        if not limited.any():
             return ValueError("no finite optimum: a counted target has no finite loss in the set.")
-        losses = self.fitted.predict_points(np.asarray(feasible.guarded)[None], self.budget)[0]
-        counted = np.isfinite(feasible.allowed)
-        limit = np.where(counted, losses * (1 + np.where(counted, feasible.allowed, 0)), 1)
+        if self.fitted.law.is_power_of_own:
+            self._refuse_floors()
+        limit = np.where(limited, guarded * (1 + np.where(limited, feasible.allowed, 0)), 1)
         free = dataclasses.replace(feasible, allowed=None, guarded=None, pull=None, pull_to=None)
         closest = dataclasses.replace(
-            self, weights=np.where(counted, 1 / limit, 0.0), feasible=free, objective="worst",
+            self, weights=np.where(limited, 1 / limit, 0.0), feasible=free, objective="worst",
             asked_method="gradient",
         ).over(self.fitted.coefficients)  # fmt: skip
-        with jax.enable_x64(True):
-            rows = np.asarray(guarded_rows(self.fitted.law, jnp.asarray(closest), self.arguments))
-        broken = [f"{t} {100 * r:.2g} %" for t, r in zip(targets, rows, strict=True) if r > 1e-9]
+        above = np.where(limited, closest.losses[0] / limit - 1, -1.0)
+        broken = [
+            f"{target} {100 * by:.2g} %"
+            for target, by in zip(self.fitted.targets, above, strict=True) if by > GUARD_TOLERANCE
+        ]  # fmt: skip
         return InfeasibleError(
             "guardrail: no mixture within the other constraints keeps them all; the closest "
             f"exceeds what is allowed of {', '.join(broken)}. Allow more, or relax the other "
             "constraints."
         )
+
+    def _refuse_floors(self) -> None:
+        """Guardrails on powers of the own share are floors, whose conflicts can be named."""
+        fitted, feasible = self.fitted, self.feasible
+        with jax.enable_x64(True):
+            alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
+        floors = {
+            target: float(feasible.guarded[fitted.domains.index(target)] * (1 + more) ** (-1 / a))
+            for target, more, a in zip(fitted.targets, feasible.allowed, alpha, strict=True)
+            if np.isfinite(more) and a > 0
+        }
+        try:
+            self.asked.tightened(floors).resolve(fitted, self.budget, self.reference)
+        except InfeasibleError as error:
+            raise InfeasibleError(
+                f"with the floors that the guardrails come to, {error}"
+            ) from error
+
+    def refuse_unmeasured(self, mixture: np.ndarray | None = None) -> None:
+        """Raise ValueError if a domain gets nothing only because no target depends on it.
+
+        Args:
+            mixture: (domains,) the optimum; None where every domain that nothing measures gets
+                nothing.
+
+        It may get nothing where its share is bounded or fixed, where somebody left its own target
+        out of the weights, and where a pull has the last word.
+        """
+        asked, fitted = self.asked, self.fitted
+        said = {*asked.lower, *asked.upper, *asked.fixed, *self.left_out}
+        blind = np.array([domain not in said for domain in fitted.domains])
+        if mixture is not None:
+            blind &= mixture < NOTHING
+        if asked.pull or not blind.any():
+            return
+        needed = (self.weights > 0) | self._limited
+        nothing = np.array(fitted.domains)[blind & ~measured_domains(fitted, self.budget, needed)]
+        if len(nothing):
+            raise ValueError(
+                f"{', '.join(nothing)}: no target that counts depends on this share, so the "
+                "optimum would give it 0 whatever it is worth. The fit has the targets "
+                f"{', '.join(fitted.targets)}: measure a loss for each domain, correct the name of "
+                "a loss column, or use a law in which other losses depend on it. If 0 is meant, "
+                f"bound its share (--lower {nothing[0]}=0, or lower= of the constraints)."
+            )
 
 
 def _refuse_damaged(fitted: Fit) -> None:
@@ -212,70 +303,67 @@ def _without_weight(fitted: Fit, weights: np.ndarray) -> tuple[str, ...]:
     return tuple(t for t, weight in zip(fitted.targets, weights, strict=True) if weight == 0)
 
 
-def _resolved(fitted: Fit, asked: Constraints, budget: float, reference: np.ndarray) -> FeasibleSet:
-    """The set allowed at a budget; guardrails that have no meaning there are refused."""
-    feasible = asked.resolve(fitted, budget, reference)
-    if feasible.allowed is None:
-        return feasible
-    guarded, bounded = np.asarray(feasible.guarded), np.isfinite(feasible.allowed)
-    lost = bounded & ~np.isfinite(fitted.known_points(guarded[None], budget)[0])
-    if lost.any():
-        raise ValueError(
-            f"guardrail: {fitted.law.label} has no finite loss for "
-            f"{', '.join(np.array(fitted.targets)[lost])} at the mixture that is guarded, which "
-            "has nothing of what they depend on. Guard a mixture that has (guarded, or "
-            "--reference), or name the targets to guard."
-        )
+def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarray:
+    """(domains,) bool: whether the loss of a target that is `needed` (targets,) depends on it."""
+    own = np.asarray(fitted.coefficients.own)
     if fitted.law.is_power_of_own:
-        _refuse_floors(fitted, asked, feasible, budget, reference)
-    return feasible
-
-
-def _refuse_floors(
-    fitted: Fit, asked: Constraints, feasible: FeasibleSet, budget: float, reference: np.ndarray
-) -> None:
-    """Guardrails on powers of the own share are floors, whose conflicts can be named."""
+        return own[needed].any(axis=0)
     with jax.enable_x64(True):
-        alpha = np.asarray(powers_of_own(fitted.law, fitted.coefficients, budget)[1])
-    floors = {
-        target: float(feasible.guarded[fitted.domains.index(target)] * (1 + more) ** (-1 / a))
-        for target, more, a in zip(fitted.targets, feasible.allowed, alpha, strict=True)
-        if np.isfinite(more) and a > 0
-    }
-    try:
-        asked.tightened(floors).resolve(fitted, budget, reference)
-    except InfeasibleError as error:
-        raise InfeasibleError(f"with the floors that the guardrails come to, {error}") from error
+        slopes = np.asarray(_slopes(fitted.law, fitted.coefficients, np.asarray(budget)))
+    steepest = np.abs(slopes).max(axis=1, keepdims=True)
+    return np.any((np.abs(slopes) > FELT * steepest)[needed], axis=0)
 
 
-def _best(
-    law: Law, method: Method, objective: Objective, coefficients: Coefficients, budget: Array,
-    weights: Array, feasible: FeasibleSet,
+@functools.partial(jit, static_argnums=0)
+def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
+    """(targets, domains) of the losses where there is as much of every domain."""
+    domains = coefficients.own.shape[1]
+    even = jnp.full(domains, 1 / domains, coefficients.amplitudes.dtype)
+    return jax.jacfwd(lambda r: predict_losses(law, coefficients, r[None], budget)[0])(even)
+
+
+@functools.partial(jit, static_argnums=(0, 1))
+def _solved(
+    problem: MixtureProblem, method: Method, coefficients: Coefficients, budget: Array,
+    weights: Array, feasible: FeasibleSet, others: Array,
+) -> Solution:  # fmt: skip
+    def best(one: Coefficients, counting: Array) -> Solution:
+        mixture = optimal_proportions(
+            problem.law, one, budget, counting, method=method, constraints=feasible,
+            objective=problem.objective,
+        )  # fmt: skip
+        every = jnp.concatenate([mixture[None], others])
+        losses = predict_losses(problem.law, one, every, budget)
+        values = jax.vmap(lambda each: problem.of_losses(each, counting))(losses)
+        return Solution(mixture, losses, values)
+
+    if coefficients.exponents.ndim == 3:
+        return _in_chunks(lambda one: best(one, weights), coefficients)
+    if weights.ndim == 2:
+        return _in_chunks(lambda counting: best(coefficients, counting), weights)
+    return best(coefficients, weights)
+
+
+def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
+    """A function over the leading axis of a batch, `CHUNK` side by side."""
+    count = len(jax.tree.leaves(batch)[0])
+    if count <= CHUNK:
+        return jax.vmap(function)(batch)
+    # Filled up, because a last chunk of its own size would be compiled a second time.
+    rows = jnp.minimum(jnp.arange(-count // CHUNK * -CHUNK), count - 1)
+    found = jax.lax.map(
+        function, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], batch), batch_size=CHUNK
+    )
+    return jax.tree.map(lambda leaf: leaf[:count], found)
+
+
+@functools.partial(jit, static_argnums=0)
+def _valued(
+    problem: MixtureProblem, coefficients: Coefficients, mixtures: Array, budgets: Array,
+    weights: Array,
 ) -> Array:  # fmt: skip
-    return optimal_proportions(
-        law, coefficients, budget, weights, method=method, constraints=feasible,
-        objective=objective,
-    )  # fmt: skip
+    losses = predict_losses(problem.law, coefficients, mixtures, budgets)
+    return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
-def _optima(
-    law: Law, method: Method, objective: Objective, coefficients: Coefficients, budget: Array,
-    weights: Array, feasible: FeasibleSet,
-) -> Array:  # fmt: skip
-    def best(one: Coefficients) -> Array:
-        return _best(law, method, objective, one, budget, weights, feasible)
-
-    if coefficients.exponents.ndim == 2:
-        return best(coefficients)
-    return jax.lax.map(best, coefficients, batch_size=CHUNK)
-
-
-@functools.partial(jit, static_argnums=(0, 1, 2))
-def _front(
-    law: Law, method: Method, objective: Objective, coefficients: Coefficients, budget: Array,
-    weights: Array, feasible: FeasibleSet,
-) -> Array:  # fmt: skip
-    return jax.vmap(
-        lambda counted: _best(law, method, objective, coefficients, budget, counted, feasible)
-    )(weights)
+_powers = jit(powers_of_own, static_argnums=0)

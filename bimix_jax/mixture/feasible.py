@@ -11,6 +11,8 @@ from scipy.optimize import OptimizeResult, linprog
 
 ROUNDING = 1e-9
 """Sums this far beyond a bound are rounding: a reference mixture may be its own bounds."""
+LEAST_SLACK = 1e-5
+"""Where one mixture keeps all limits by so much, none of them is met by every mixture."""
 LARGEST_SCALE = 1e7
 """Of a mixture whose slacks shall come to 1: smaller ones than its inverse count as none."""
 
@@ -138,9 +140,12 @@ def _with_interior(
     """Bounds that meet nowhere else turned into equalities, and a mixture inside the rest."""
     if not len(polytope.groups):
         return _between_bounds(polytope)
-    violation = _refuse_conflict(polytope, names, group_names)
-    tight = _always_tight(polytope, violation)
-    start = _centre(polytope, tight, violation)
+    tight = polytope.widths() <= 0
+    start, slack = _centre(polytope, tight, 0.0)
+    if slack < LEAST_SLACK:
+        violation = _refuse_conflict(polytope, names, group_names)
+        tight = _always_tight(polytope, violation)
+        start, _ = _centre(polytope, tight, violation)
     return _with_equalities(polytope, tight, start), start
 
 
@@ -173,8 +178,11 @@ def _always_tight(polytope: _Polytope, violation: float) -> np.ndarray:
     return found.x[domains:-1] < 0.5
 
 
-def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> np.ndarray:
-    """The mixture that keeps the largest share of the width of every limit away from it."""
+def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> tuple[np.ndarray, float]:
+    """The mixture that keeps the largest share of the width of every limit away from it.
+
+    Beside it the least slack of what is not tight; −1 where there is no mixture.
+    """
     rows, limits = polytope.limits()
     domains = rows.shape[1]
     margins = np.where(tight, 0.0, np.minimum(polytope.widths(), 1 / domains))
@@ -184,7 +192,10 @@ def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> np.ndar
     found = _linear_programme(
         np.append(np.zeros(domains), -1.0), system, limits + violation, whole, np.ones(1), bounds
     )
-    return found.x[:domains]
+    if found.x is None:
+        return np.zeros(domains), -1.0
+    start = found.x[:domains]
+    return start, float(np.min((limits - rows @ start)[~tight], initial=1.0))
 
 
 def _with_equalities(polytope: _Polytope, tight: np.ndarray, start: np.ndarray) -> _Polytope:
@@ -204,13 +215,10 @@ def _linear_programme(
     cost: np.ndarray, rows: np.ndarray, limits: np.ndarray, equal: np.ndarray,
     equal_to: np.ndarray, bounds: Sequence[tuple[float, float | None]],
 ) -> OptimizeResult:  # fmt: skip
-    found = linprog(
+    return linprog(
         cost, rows, limits, equal, equal_to, bounds,
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )  # fmt: skip
-    if found.x is None:
-        raise RuntimeError(f"the linear programme of the constraints failed: {found.message}")
-    return found
 
 
 def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:

@@ -57,29 +57,42 @@ class NearOptimal:
         return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))
 
 
-def as_good(problem: MixtureProblem, arguments: MixtureArguments, objective: float) -> np.ndarray:
+def as_good(
+    problem: MixtureProblem, arguments: MixtureArguments, mixture: np.ndarray
+) -> np.ndarray:
     """(2·domains, domains) mixtures that stretch each proportion down, then up, as far as it goes.
 
-    All have an objective (pull included) within `TOLERANCE` of `objective`, which is the best;
-    rows that did not converge are nan.
+    All have an objective (pull included) within `TOLERANCE` of that of `mixture` (domains,), the
+    best; rows that did not converge are nan.
     """
-    limit = jnp.asarray(objective + TOLERANCE * abs(objective))
-    return np.asarray(_extremes(NearOptimal(problem), arguments, limit))
+    with jax.enable_x64(True):
+        return np.asarray(_extremes(problem, arguments, mixture))
 
 
-def _all_extremes(problem: NearOptimal, arguments: MixtureArguments, limit: Array) -> Array:
-    count = len(arguments.feasible.lower)
+def _all_extremes(problem: MixtureProblem, arguments: MixtureArguments, mixture: Array) -> Array:
+    count = len(mixture)
     directions = jnp.concatenate([-jnp.eye(count), jnp.eye(count)])
+    worst = jnp.full(problem.extra, problem.objective_of(mixture, arguments))
+    best = problem.value(jnp.concatenate([mixture, worst]), arguments)
+    limit = best + TOLERANCE * jnp.abs(best)
 
     def extreme(direction: Array) -> Array:
         inner = NearOptimalArguments(direction, limit, arguments)
-        found = minimize_within(problem, inner, arguments.feasible)
+        found = minimize_within(NearOptimal(problem), inner, arguments.feasible)
         return jnp.where(found.error <= 0, found.variables, jnp.nan)
 
     return jax.vmap(extreme)(directions)
 
 
 _extremes: Any = jit(_all_extremes, static_argnums=0)
+
+
+def flat_range(best: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How low and how high each proportion (domains,) goes among what `as_good` found."""
+    count = len(best)
+    # The best mixture is as good as itself, so that no range excludes it.
+    low = np.minimum(np.diag(ends[:count]), best)
+    return low, np.maximum(np.diag(ends[count:]), best)
 
 
 def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVES) -> np.ndarray:

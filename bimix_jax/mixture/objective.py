@@ -89,12 +89,16 @@ class MixtureProblem:
 
     def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
         """() of a mixture, without its pull."""
-        losses = self.losses(mixture, arguments)
+        return self.of_losses(self.losses(mixture, arguments), arguments.weights)
+
+    def of_losses(self, losses: Array, weights: Array) -> Array:
+        """() of losses (targets,), of which those of weight 0 may be infinite or unknown."""
+        counting = jnp.where(weights > 0, losses, 0.0)
         if callable(self.objective):
-            return self.objective(losses)
+            return self.objective(counting)
         if self.objective == "worst":
-            return jnp.max(arguments.weights * losses)
-        return jnp.sum(arguments.weights * losses) / jnp.sum(arguments.weights)
+            return jnp.max(jnp.where(weights > 0, weights * counting, -jnp.inf))
+        return jnp.sum(weights * counting) / jnp.sum(weights)
 
     def value(self, variables: Array, arguments: MixtureArguments) -> Array:
         """() of the mixture and what is beside it, with the pull."""

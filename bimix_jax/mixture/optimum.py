@@ -1,69 +1,202 @@
-"""The best mixture by name, beside a reference."""
+"""The verb and its result: a fit and a budget in, the best mixture by name out."""
 
 import dataclasses
+import functools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from bimix_jax.fitted import Fit
+from bimix_jax.mixture.certificate import Certificate, binding_table, certify
 from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.decision import Decision, Solution
+from bimix_jax.mixture.flatness import as_good, far_apart, flat_range
+from bimix_jax.mixture.notes import (
+    flatness_note,
+    gain_note,
+    observed_range,
+    outside_note,
+    proof_note,
+    scope_notes,
+)
+from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
 
+DOCUMENTED = (
+    "mixture", "losses", "objective", "reference_objective", "gap", "proven", "budget", "unit",
+    "method", "weights", "reference", "reference_losses", "observed", "unconstrained", "binding",
+    "epochs", "saved", "flatness", "alternatives", "constraints", "notes", "objective_name",
+    "intervals",
+)  # fmt: skip
+"""What `Optimum.document` holds."""
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Optimum:
-    """The mixture with the least predicted loss at a budget, and what it rests on."""
+    """The mixture with the least predicted loss at a budget, and what it rests on.
 
-    mixture: pd.Series
-    """proportion by domain"""
-    losses: pd.Series
-    """predicted loss by target"""
-    objective: float
-    """the weighted mean of the losses, or what the objective is"""
-    reference_objective: float
-    """the same of the reference"""
-    gap: float
-    """no mixture is better by more than this, if `proven`"""
-    proven: bool
-    """the law is convex in the mixture, so that the gap proves the optimum global"""
-    budget: float
-    unit: str
-    method: Method
-    weights: pd.Series
-    """by target"""
-    reference: pd.Series
-    """the mixture it is compared with, by domain"""
-    reference_losses: pd.Series
-    """predicted, by target"""
-    observed: pd.DataFrame
-    """least and largest proportion in the sweep (columns min, max), by domain"""
-    unconstrained: pd.Series
-    """the best mixture without constraints, for the same objective, by domain"""
-    binding: pd.DataFrame
-    """what holds the optimum, by constraint: bound, multiplier, and gain, by how much the objective
-    would fall if the bound were relaxed by 1 % of itself"""
-    epochs: pd.Series | None
-    """how often each token of a domain is seen, by domain with known tokens; None if none is"""
-    saved: float
-    """fraction of the budget saved: the recommended mixture reaches the reference's objective with
-    so much less (for the objective "budget": the goals); negative if it needs more, nan if no
-    budget within a factor of 1000 does or the sweep has a single one"""
-    flatness: pd.DataFrame
-    """low and high by domain: how far each proportion can go within .1 % of the best objective;
-    nan where that was not found"""
-    alternatives: pd.DataFrame
-    """mixtures as different as possible that are within .1 %, one a row"""
-    constraints: Constraints
-    notes: tuple[str, ...]
-    """what has to be said beside the number: scope, extrapolation, targets not counted"""
+    Made by `optimize_mixture` and `least_budget`. Everything but the mixture, its losses and its
+    objective is computed when it is first asked for.
+    """
+
+    decision: Decision = dataclasses.field(repr=False)
+    """what was asked for"""
+    solution: Solution = dataclasses.field(repr=False)
+    """as arrays in the order of the fit"""
     objective_name: str = "mean"
-    """mean, worst, budget, or the name of a function"""
+    """mean, worst, budget (of `least_budget`), or the name of a function"""
     intervals: pd.DataFrame | None = None
-    """low and high of the optimal proportion by domain, where `bootstrap` has filled them in"""
+    """low and high of the optimal proportion by domain, where `certainty` has filled them in"""
+
+    @classmethod
+    def of(cls, decision: Decision) -> "Optimum":
+        """The optimum of a decision; raises as `Decision.solve`."""
+        objective = decision.objective
+        return cls(decision, decision.solve(), getattr(objective, "__name__", str(objective)))
+
+    @functools.cached_property
+    def mixture(self) -> pd.Series:
+        """Proportion by domain."""
+        return self._by_domain(self.solution.mixture, "proportion")
+
+    @functools.cached_property
+    def losses(self) -> pd.Series:
+        """Predicted loss by target."""
+        return self._by_target(self.solution.losses[0], "loss")
+
+    @property
+    def objective(self) -> float:
+        """The weighted mean of the losses, or what the objective is."""
+        return self.budget if self._of_goals else float(self.solution.values[0])
+
+    @property
+    def reference_objective(self) -> float:
+        """The same of the reference."""
+        if self._of_goals:
+            return self.budget / (1 - self.saved)
+        return float(self.solution.values[1])
+
+    @functools.cached_property
+    def certificate(self) -> Certificate:
+        """What proves the optimum, as arrays."""
+        at = self.decision
+        return certify(at.problem, self.solution.mixture, at.arguments)
+
+    @property
+    def gap(self) -> float:
+        """No mixture is better by more than this, if `proven`."""
+        return self.certificate.gap
+
+    @property
+    def proven(self) -> bool:
+        """The law is convex in the mixture, so that the gap proves the optimum global."""
+        return self.decision.problem.convex
+
+    @property
+    def budget(self) -> float:
+        """At which the mixture is the best, in `unit`."""
+        return self.decision.budget
+
+    @property
+    def unit(self) -> str:
+        """Of the budget."""
+        return self.decision.fitted.unit
+
+    @property
+    def method(self) -> Method:
+        """How it was found: "exact" or "gradient"."""
+        return self.decision.method
+
+    @property
+    def constraints(self) -> Constraints:
+        """What was asked for, with names as the fit spells them."""
+        return self.decision.asked
+
+    @functools.cached_property
+    def weights(self) -> pd.Series:
+        """Weight by target."""
+        return self._by_target(self.decision.weights, "weight")
+
+    @functools.cached_property
+    def reference(self) -> pd.Series:
+        """The mixture it is compared with, by domain."""
+        return self._by_domain(self.decision.reference, "reference")
+
+    @functools.cached_property
+    def reference_losses(self) -> pd.Series:
+        """Predicted for the reference, by target."""
+        return self._by_target(self.solution.losses[1], "reference_loss")
+
+    @functools.cached_property
+    def observed(self) -> pd.DataFrame:
+        """Least and largest proportion in the sweep (columns min, max), by domain, and a flag."""
+        return observed_range(self.decision.fitted, self.mixture)
+
+    @functools.cached_property
+    def unconstrained(self) -> pd.Series:
+        """The best mixture without constraints, for the same objective, by domain."""
+        alone = dataclasses.replace(self.decision.within(Constraints()), asked_method="auto")
+        return self._by_domain(alone.over(alone.fitted.coefficients).mixture, "unconstrained")
+
+    @functools.cached_property
+    def binding(self) -> pd.DataFrame:
+        """What holds the optimum, by constraint: bound, multiplier and gain.
+
+        The gain is by how much the objective would fall if the bound were relaxed by 1 % of itself.
+        """
+        at = self.decision
+        return binding_table(at.fitted, at.asked, at.arguments, self.certificate)
+
+    @functools.cached_property
+    def epochs(self) -> pd.Series | None:
+        """How often each token of a domain is seen, by domain with known tokens; or None."""
+        return _epochs(self.decision.fitted, self.constraints, self.budget, self.mixture)
+
+    @functools.cached_property
+    def saved(self) -> float:
+        """Fraction of the budget saved.
+
+        With so much less the recommended mixture reaches the reference's objective (of
+        `least_budget`: the goals). Negative if it needs more; nan if no budget within a factor of
+        1000 does or the sweep has a single one.
+        """
+        return budget_saving(self.decision, self.solution.mixture, self._of_goals)
+
+    @functools.cached_property
+    def flatness(self) -> pd.DataFrame:
+        """How far each proportion can go within 0.1 % of the best objective, by domain.
+
+        Columns flat_low and flat_high; nan where that was not found.
+        """
+        low, high = flat_range(self.solution.mixture, self._as_good)
+        return pd.DataFrame({"flat_low": low, "flat_high": high}, index=self.mixture.index)
+
+    @functools.cached_property
+    def alternatives(self) -> pd.DataFrame:
+        """Mixtures as different as possible that are within 0.1 %, one per row."""
+        others = far_apart(self.solution.mixture, self._as_good)
+        return pd.DataFrame(others, columns=self.mixture.index)
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said beside the number: scope, extrapolation, targets not counted."""
+        decision, fitted = self.decision, self.decision.fitted
+        return (
+            *scope_notes(fitted, self.budget), *outside_note(self.mixture, self.observed),
+            *decision.notes, *self.gain_notes, *proof_note(decision.problem),
+            *flatness_note(self.flatness), *fitted.messages(),
+        )  # fmt: skip
+
+    @property
+    def gain_notes(self) -> tuple[str, ...]:
+        """Those of the notes that doubt the gain over the reference."""
+        value, beside = map(float, self.solution.values[:2])
+        return gain_note(self.decision.fitted, self.decision.weights, value, beside)
 
     def document(self) -> dict[str, Any]:
         """Everything as nested dictionaries, for JSON."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: _plain(value) for name, value in values.items()}
+        return {name: _plain(getattr(self, name)) for name in DOCUMENTED}
 
     def table(self) -> pd.DataFrame:
         """One row a domain, then one a target that is no domain.
@@ -92,6 +225,20 @@ class Optimum:
         table["reference_loss"] = self.reference_losses.reindex(names)
         return table
 
+    @functools.cached_property
+    def _as_good(self) -> np.ndarray:
+        return as_good(self.decision.problem, self.decision.arguments, self.solution.mixture)
+
+    @property
+    def _of_goals(self) -> bool:
+        return self.objective_name == "budget"
+
+    def _by_domain(self, values: np.ndarray, name: str) -> pd.Series:
+        return pd.Series(values, index=list(self.decision.fitted.domains), name=name)
+
+    def _by_target(self, values: np.ndarray, name: str) -> pd.Series:
+        return pd.Series(values, index=list(self.decision.fitted.targets), name=name)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Constraints):
@@ -99,3 +246,81 @@ def _plain(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return value.to_dict("index")
     return value.to_dict() if isinstance(value, pd.Series) else value
+
+
+def optimize_mixture(
+    fitted: Fit,
+    budget: float | None = None,
+    weights: Any = None,
+    method: Method = "auto",
+    reference: Any = None,
+    *,
+    constraints: Constraints | None = None,
+    objective: Objective = "mean",
+) -> Optimum:
+    """The best mixture among those that the constraints allow.
+
+    Args:
+        fitted: from `fit`; targets whose fit failed do not count, which is noted.
+        budget: in the fit's unit; default the sweep's largest.
+        weights: by target, a mapping, Series or array, ≥ 0; names left out count 0. Default those
+            of the constraints, or 1.
+        method: "exact" (scalar roots; laws of the form K·r_own^−α), "gradient" (any law), or
+            "auto", which picks.
+        reference: one mixture to compare with, naming every domain; default uniform.
+        constraints: bounds, tokens, groups, a pull, guardrails; default none.
+        objective: "mean", the weighted mean of the losses; "worst", the largest weight · loss;
+            or a function of the losses (targets,) that JAX can differentiate.
+
+    Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints (what conflicts is
+            named).
+        ValueError: on unknown names, a budget that is not positive, several references, or a
+            method the law lacks.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> few = bx.Constraints(available={"latex": 4e5}, epochs=2, lower={"c": 0.2})
+    >>> best = bx.optimize_mixture(fitted, 2 * 2867200, constraints=few)
+    >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()
+    (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 400k tokens)'])
+    """
+    decision = Decision.of(
+        fitted, budget, weights, constraints, reference=reference, objective=objective,
+        method=method,
+    )  # fmt: skip
+    return Optimum.of(decision)
+
+
+def _epochs(fitted: Fit, asked: Constraints, budget: float, mixture: pd.Series) -> pd.Series | None:
+    if not asked.available:
+        return None
+    planned = asked.planned_tokens(fitted.unit, budget)
+    known = pd.Series(asked.available, dtype=float).reindex(mixture.index)
+    return (mixture * planned / known.where(known > 0)).rename("epochs")
+
+
+def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:
+    """1 − the budget at which the mixture is as good as the reference, over the reference's.
+
+    What they reach is the reference's objective at the budget, or, for goals, the goals.
+    """
+    least, largest = decision.fitted.observed_budgets
+    if least == largest:
+        return float("nan")
+    factors = np.geomspace(1e-3, 1e3, 1201)
+    both = np.repeat([mixture, decision.reference], len(factors), axis=0)
+    ours, theirs = decision.values_of(both, np.tile(decision.budget * factors, 2)).reshape(2, -1)
+    goal = 1.0 if to_goals else theirs[len(factors) // 2]
+    return float(1 - _crossing(factors, ours, goal) / _crossing(factors, theirs, goal))
+
+
+def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
+    """Where falling values reach a goal, by interpolation in the logarithm; nan if nowhere."""
+    enough = values <= goal
+    first = int(np.argmax(enough))
+    if not first:
+        return float("nan")
+    before, after = values[first - 1], values[first]
+    part = (before - goal) / (before - after)
+    return float(factors[first - 1] * (factors[first] / factors[first - 1]) ** part)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitted import FAR, Fit
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.remarks import SCOPE
+from bimix_jax.mixture.notes import scope_notes
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -87,31 +87,24 @@ def optimal_path(
     decision = Decision.of(fitted, float(at[0]), weights, constraints, reference=reference)
     # The set of mixtures may change its form along the path, so each budget is a call.
     steps = [decision.at(float(budget)) for budget in at]
-    best = np.stack([step.solve() for step in steps])
-    counted = decision.weights > 0
+    found = [step.solve() for step in steps]
     index = pd.Index(at, name=fitted.unit)
     domains = list(fitted.domains)
-    mixtures = pd.DataFrame(best, index=index, columns=domains)
-    predicted = fitted.predict_points(best, at)
-    losses = pd.DataFrame(predicted, index=index, columns=list(fitted.targets))
+    mixtures = pd.DataFrame([one.mixture for one in found], index=index, columns=domains)
+    predicted = [one.losses[0] for one in found]
     low, high = _bands(steps, bootstrap, level)
     return OptimalPath(
         mixtures=mixtures,
-        losses=losses,
-        objective=pd.Series(
-            np.average(predicted[:, counted], axis=1, weights=decision.weights[counted]), index,
-            name="objective",
-        ),
+        losses=pd.DataFrame(predicted, index=index, columns=list(fitted.targets)),
+        objective=pd.Series([one.values[0] for one in found], index, name="objective"),
         low=None if low is None else pd.DataFrame(low, index=index, columns=domains),
         high=None if high is None else pd.DataFrame(high, index=index, columns=domains),
         level=level,
         observed_budget=float(fitted.observed_budgets[1]),
         unit=fitted.unit,
         notes=tuple(dict.fromkeys((
-            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(float(at.min())), *fitted.notes_on_budget(float(at.max())),
-            *_movement(mixtures), *decision.notes,
-            *fitted.messages(),
+            *scope_notes(fitted, float(at.min()), float(at.max())), *_movement(mixtures),
+            *decision.notes, *fitted.messages(),
         ))),
     )  # fmt: skip
 
@@ -150,6 +143,6 @@ def _bands(
             f"bootstrap: of {theirs.law.label} on {', '.join(theirs.targets)}; expected "
             f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
         )
-    drawn = np.stack([s.over(bootstrap.resampled.coefficients) for s in steps], axis=-2)
+    drawn = np.stack([s.over(bootstrap.resampled.coefficients).mixture for s in steps], axis=-2)
     lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)
     return bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)

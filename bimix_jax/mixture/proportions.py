@@ -1,6 +1,6 @@
 """The pure core of mixture search: coefficients in, proportions out."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,11 @@ from bimix_jax.mixture.objective import (
     guarded_rows,
     used_coefficients,
 )
-from bimix_jax.mixture.roots import decreasing_root
 
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
 GUARD_TOLERANCE = 1e-9
 """A guarded loss may exceed what is allowed by this fraction, which is rounding."""
-REACH = 20.0
-"""Budgets are searched from e^−20 to e^20 of the budget scale."""
 
 
 @full_precision
@@ -102,51 +99,6 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
         return mixture
     worst = jnp.max(guarded_rows(problem.law, mixture, arguments))
     return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
-
-
-class LeastBudget(NamedTuple):
-    """The budget that suffices, and the mixture that makes it suffice."""
-
-    mixture: Array
-    """(domains,)"""
-    budget: Array
-    """() in the unit of the coefficients' scale; nan where no budget suffices"""
-
-
-def least_budget(
-    law: Law,
-    coefficients: Coefficients,
-    goals: ArrayLike,
-    *,
-    method: Method = "auto",
-    constraints: FeasibleSet | None = None,
-) -> LeastBudget:
-    """The least budget at which some mixture reaches the goal of every target.
-
-    At every budget the largest ratio of loss to goal is made as small as the mixture allows; the
-    budget is where it is 1. Pure arrays as in `optimal_proportions`; `goals` (targets,) are losses
-    above 0, infinite for targets without one.
-    """
-    weights = jnp.where(jnp.isfinite(goals), 1 / jnp.asarray(goals), 0.0)
-
-    def best(log_budget: Array, c: Coefficients) -> Array:
-        return optimal_proportions(
-            law, c, jnp.exp(log_budget), weights, method=method, constraints=constraints,
-            objective="worst",
-        )  # fmt: skip
-
-    def excess(log_budget: Array, c: Coefficients) -> Array:
-        allowed = simplex(c.own.shape[1]) if constraints is None else constraints
-        arguments = MixtureArguments(c, jnp.exp(log_budget), weights, allowed)
-        return jnp.log(MixtureProblem(law, "worst").objective_of(best(log_budget, c), arguments))
-
-    middle = jnp.log(jnp.max(coefficients.budget_scale))
-    root = decreasing_root(excess, coefficients, middle - REACH, middle + REACH)
-    mixture = best(root, coefficients)
-    reached = jnp.abs(excess(root, coefficients)) < 1e-6
-    return LeastBudget(
-        jnp.where(reached, mixture, jnp.nan), jnp.where(reached, jnp.exp(root), jnp.nan)
-    )
 
 
 def _share_own(own: Array) -> bool:

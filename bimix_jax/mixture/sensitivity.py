@@ -14,7 +14,7 @@ from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.remarks import SCOPE
+from bimix_jax.mixture.notes import scope_notes
 from bimix_jax.names import align_mixtures
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def sensitivity(
     decision = Decision.of(fitted, budget, weights, constraints, reference=reference)
     at, counted = decision.budget, decision.weights
     if mixture is None:
-        mixture = decision.solve()
+        mixture = decision.solve().mixture
     shares = align_mixtures(mixture, fitted.domains)[0]
     if len(shares) != 1:
         raise ValueError(f"mixture holds {len(shares)} mixtures; expected one.")
@@ -110,8 +110,7 @@ def sensitivity(
         budget=at,
         unit=fitted.unit,
         notes=(
-            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(at), *_alone(shares[0], domains), *decision.notes,
+            *scope_notes(fitted, at), *_alone(shares[0], domains), *decision.notes,
             *fitted.messages(),
         ),
     )  # fmt: skip

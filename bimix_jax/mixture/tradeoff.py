@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.counted import counted_weights
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.remarks import SCOPE
+from bimix_jax.mixture.notes import scope_notes
+from bimix_jax.mixture.weights import decision_weights
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -111,19 +111,17 @@ def tradeoff(
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
     named = dict.fromkeys((*groups[0], *groups[1]), 1.0)
     decision = Decision.of(fitted, budget, named, constraints, reference=reference)
-    at, mixtures = decision.budget, decision.along(weights)
-    losses = fitted.predict_points(mixtures, at)
+    at, found = decision.budget, decision.along(weights)
+    losses = found.losses[:, 0]
     index = pd.Index(weight, name="weight")
-    beside = pd.Series(
-        fitted.known_points(decision.reference[None], at)[0], index=list(fitted.targets)
-    )
+    beside = pd.Series(found.losses[0, 1], index=list(fitted.targets))
     means = [float(beside[list(group)].mean()) for group in groups]
     called = "uniform" if reference is None else "reference"
     ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     return Tradeoff(
         first=groups[0],
         second=groups[1],
-        mixtures=pd.DataFrame(mixtures, index=index, columns=list(fitted.domains)),
+        mixtures=pd.DataFrame(found.mixture, index=index, columns=list(fitted.domains)),
         losses=pd.DataFrame(losses, index=index, columns=list(fitted.targets)),
         reference=pd.Series(means, index=["first", "second"], name=called),
         measured=pd.DataFrame(
@@ -133,8 +131,7 @@ def tradeoff(
         unit=fitted.unit,
         proven=fitted.law.convex,
         notes=(
-            *([] if fitted.law.needs_size else [SCOPE]), *fitted.law.assumptions(),
-            *fitted.notes_on_budget(at), *_about_front(fitted, groups, losses, ignored),
+            *scope_notes(fitted, at), *_about_front(fitted, groups, losses, ignored),
             *decision.notes, *_own_weights(decision),
             *fitted.messages(),
         ),
@@ -157,9 +154,9 @@ def _groups(
     both = [target for target in one if target in rest]
     if both:
         raise ValueError(f"first and second: {', '.join(both)} is in both; expected one of them.")
-    counted = counted_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
+    counting = decision_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
     asked = [fitted.targets.index(target) for target in (*one, *rest)]
-    failed = [fitted.targets[i] for i in asked if counted[i] == 0]
+    failed = [fitted.targets[i] for i in asked if counting[i] == 0]
     if failed:
         raise ValueError(
             f"first and second: the fit knows nothing of what {', '.join(failed)} gains by a "

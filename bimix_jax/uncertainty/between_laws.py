@@ -8,7 +8,7 @@ import pandas as pd
 
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.optimize import optimize_mixture
+from bimix_jax.mixture.optimum import optimize_mixture
 
 
 class BetweenLaws(NamedTuple):

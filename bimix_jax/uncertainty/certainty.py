@@ -1,24 +1,18 @@
 """How sure a recommended mixture is: its intervals, its gain, and what single runs do to it."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
-from bimix_jax.mixture.optimize import optimum_of
+from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.proportions import Method
-from bimix_jax.mixture.remarks import gain_note
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
 
@@ -93,7 +87,7 @@ class Certainty:
             f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
             f"recommended mixture is better with probability {self.shown_probability()}, if "
             f"{self.bootstrap.fitted.label} is true."
-            f"{WITHIN_ERROR if self._doubt() else ''}"
+            f"{WITHIN_ERROR if self.optimum.gain_notes else ''}"
         )
 
     def shown_probability(self) -> str:
@@ -122,18 +116,11 @@ class Certainty:
 
     def notes(self) -> list[str]:
         """What has to be said beside the numbers."""
-        doubt = self._doubt()
+        doubt = self.optimum.gain_notes
         # What the fit's error alone says of the gain gives way to the verdict.
         others = [note for note in self.optimum.notes if note not in doubt or np.isnan(
             self.probability)]  # fmt: skip
         return list(dict.fromkeys([*others, *self.bootstrap.notes, CONDITIONAL]))
-
-    def _doubt(self) -> tuple[str, ...]:
-        best = self.optimum
-        return gain_note(
-            self.bootstrap.fitted, best.weights.to_numpy(), best.objective,
-            best.reference_objective,
-        )  # fmt: skip
 
 
 WITHIN_ERROR = " The gain is less than the mean error of the fit, which the interval leaves out."
@@ -157,9 +144,8 @@ def certainty(
 
     Args:
         bootstrap: from `bx.bootstrap`.
-        budget, weights, method, reference, constraints: as `optimize_mixture` takes them; every
-            resample keeps the constraints, guardrails by what it predicts itself.
-        objective: likewise, but not "budget".
+        budget, weights, method, reference, constraints, objective: as `optimize_mixture` takes
+            them; every resample keeps the constraints, guardrails by what it predicts itself.
         level: share of the sweeps in which an interval is to cover the truth.
 
     Returns:
@@ -169,8 +155,7 @@ def certainty(
         `gain` predicted without the run for the optimum found without it.
 
     Raises:
-        ValueError: as `optimize_mixture`, on a level not between 0 and 1, or on the objective
-            "budget".
+        ValueError: as `optimize_mixture`, or on a level not between 0 and 1.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -179,16 +164,11 @@ def certainty(
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True
     """
-    if objective == "budget":
-        raise ValueError(
-            'objective is "budget", whose certainty is not known here; expected "mean", "worst" or '
-            "a function."
-        )
     decision = Decision.of(
         bootstrap.fitted, budget, weights, constraints, reference=reference, objective=objective,
         method=method,
     )  # fmt: skip
-    best = optimum_of(decision, getattr(objective, "__name__", str(objective)))
+    best = Optimum.of(decision)
     if not np.isfinite(best.reference_objective):
         raise ValueError(
             f"reference: {bootstrap.fitted.law.label} has no finite loss there, as a share of 0 is "
@@ -196,8 +176,14 @@ def certainty(
             "a reference with something of each domain."
         )
     counted = decision.weights > 0
-    resampled = _decided(decision, bootstrap.resampled.coefficients, best)
-    left_out = _decided(decision, bootstrap.left_out.coefficients, best)
+    # In one batch, so that one program finds them all.
+    both = jax.tree.map(
+        lambda *parts: np.concatenate(parts),
+        bootstrap.resampled.coefficients, bootstrap.left_out.coefficients,
+    )  # fmt: skip
+    decided, count = _decided(decision, both, best), len(bootstrap.failed)
+    resampled, left_out = (tuple(part[rows] for part in decided)
+                           for rows in (slice(count), slice(count, None)))  # fmt: skip
     failed = np.any(bootstrap.failed[:, counted], axis=1)
     mixtures, values, judged = _without(resampled, failed)
     sure = Certainty(
@@ -205,8 +191,8 @@ def certainty(
         bootstrap=bootstrap,
         level=level,
         mixtures=mixtures,
-        gains=1 - values[:, 1] / values[:, 0],
-        own_gains=1 - values[:, 2] / values[:, 0],
+        gains=1 - values[:, 2] / values[:, 1],
+        own_gains=1 - values[:, 0] / values[:, 1],
         judged_gains=1 - judged / best.reference_objective,
         influence=_influence(bootstrap.runs, best, left_out),
     )
@@ -216,29 +202,12 @@ def certainty(
 def _decided(decision: Decision, coefficients: Coefficients, best: Optimum) -> tuple:
     """What every resample finds, arrays with a leading axis (resamples,).
 
-    Its optimum (domains,), its objectives (3,) of the reference, the recommended mixture and its
-    optimum, and the objective () that the fit to the whole sweep predicts for its optimum.
+    Its optimum (domains,), its objectives (3,) of that, of the reference and of the recommended
+    mixture, and the objective () that the fit to the whole sweep predicts for its optimum.
     """
-    own = decision.over(coefficients)
-    with jax.enable_x64(True):
-        values, judged = _judge(
-            decision.problem, coefficients, decision.arguments,
-            np.stack([best.reference, best.mixture]), own,
-        )  # fmt: skip
-    return own, np.asarray(values), np.asarray(judged)
-
-
-@functools.partial(jit, static_argnums=0)
-def _judge(
-    problem: MixtureProblem, coefficients: Coefficients, arguments: MixtureArguments,
-    mixtures: Array, own: Array,
-) -> tuple[Array, Array]:  # fmt: skip
-    def one(drawn: Coefficients, own: Array) -> tuple[Array, Array]:
-        theirs = arguments._replace(coefficients=drawn)
-        values = [problem.objective_of(mixture, theirs) for mixture in (*mixtures, own)]
-        return jnp.stack(values), problem.objective_of(own, arguments)
-
-    return jax.vmap(one)(coefficients, own)
+    others = np.stack([best.reference, best.mixture])
+    own = decision.over(coefficients, others=others)
+    return own.mixture, own.values, decision.values_of(own.mixture, decision.budget)
 
 
 def _without(parts: tuple, failed: np.ndarray) -> tuple:
@@ -258,7 +227,7 @@ def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.Data
             "moved": np.abs(change).sum(axis=1) / 2,
             "domain": best.mixture.index.to_numpy()[most],
             "change": change[rows, most],
-            "gain": 1 - values[:, 2] / values[:, 0],
+            "gain": 1 - values[:, 0] / values[:, 1],
         },
         index=pd.Index(runs, name="without run"),
     )

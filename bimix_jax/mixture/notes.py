@@ -1,4 +1,4 @@
-"""What has to be said beside a recommended mixture."""
+"""Sentences that belong beside a recommended mixture, and whether it was measured there."""
 
 from typing import Any
 
@@ -6,13 +6,35 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitted import Fit
-from bimix_jax.mixture.hull import outside_hull
+from bimix_jax.mixture.nonnegative import nearest_in_hull
 from bimix_jax.mixture.objective import MixtureProblem
 
 SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "
     "for a larger model it carries over as a ranking of mixtures only."
 )
+NOTICED = 0.005
+"""A proportion this far from the nearest mixture of the hull is outside of it; rounding is less."""
+
+
+def scope_notes(fitted: Fit, *budgets: float) -> tuple[str, ...]:
+    """What limits every number that a fit gives at some budgets."""
+    scope = () if fitted.law.needs_size else (SCOPE,)
+    far = (note for budget in budgets for note in fitted.notes_on_budget(budget))
+    return (*scope, *fitted.law.assumptions(), *far)
+
+
+def outside_hull(mixture: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
+    """(domains,) bool: proportions by which a mixture leaves the hull of the measured mixtures.
+
+    `measured` (mixtures, domains); None where they are not known, and then nothing is said.
+
+    >>> outside_hull(np.array([0.5, 0.1, 0.4]), np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]))
+    array([ True,  True,  True])
+    """
+    if measured is None:
+        return np.zeros(len(mixture), bool)
+    return np.abs(mixture - nearest_in_hull(mixture, measured)) > NOTICED
 
 
 def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:

@@ -1,6 +1,5 @@
 """Which targets count in a decision, and by how much."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,10 @@ import numpy as np
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.names import align_weights
-from bimix_jax.quantities import number_of
 from bimix_jax.scores import refuse_scores_by_name
 
 
-def unknown_targets(fitted: Fit) -> dict[str, np.ndarray]:
+def unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:
     """Why the mixture's effect on a target is not known → (targets,) bool of which that is so."""
     failed = np.isin(fitted.code, FAILED)
     return {
@@ -29,7 +27,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
     """
     named = [t for t, wanted in zip(fitted.targets, asked, strict=True) if wanted]
     refuse_scores_by_name(named, fitted.domains, fitted.meaning)
-    lost = {reason: mask & asked for reason, mask in unknown_targets(fitted).items()}
+    lost = {reason: mask & asked for reason, mask in unidentified_targets(fitted).items()}
     notes = tuple(
         f"Not {what}, as {reason}: {', '.join(np.array(fitted.targets)[mask])}."
         for reason, mask in lost.items() if mask.any()
@@ -37,7 +35,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
     return np.any(list(lost.values()), axis=0), notes
 
 
-def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def decision_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Weights (targets,), 0 where nothing is known of a target, and notes on those."""
     asked = align_weights(weights, fitted.targets)
     lost, notes = said_of(fitted, "counted", asked > 0)
@@ -47,14 +45,3 @@ def counted_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, .
             "does; see Fit.messages() for why."
         )
     return np.where(lost, 0.0, asked), notes
-
-
-def goal_weights(goals: Mapping[str, float]) -> dict[str, float]:
-    """1 / goal by target: the largest ratio of loss to goal is to be 1."""
-    named = {
-        str(target): number_of(value, f"goals: {target}", "a loss above 0")
-        for target, value in goals.items()
-    }
-    if not named or not all(value > 0 for value in named.values()):
-        raise ValueError(f"goals are {goals}; expected a loss above 0 for at least one target.")
-    return {target: 1 / value for target, value in named.items()}

@@ -1,0 +1,183 @@
+"""The least budget at which some mixture reaches every goal, in arrays and by name."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from bimix_jax.compilation import jit
+from bimix_jax.fitted import Fit
+from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.exact import decreasing_root
+from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.optimum import Optimum
+from bimix_jax.mixture.proportions import Method, optimal_proportions
+from bimix_jax.quantities import number_of
+
+REACH = 20.0
+"""Budgets are searched from e^−20 to e^20 of the budget scale."""
+STEP, STEPS, HALVINGS = 1.03, 400, 40
+UNREACHED = "raise some, or relax the constraints."
+
+
+class LeastBudget(NamedTuple):
+    """The budget that suffices, and the mixture that makes it suffice."""
+
+    mixture: Array
+    """(domains,)"""
+    budget: Array
+    """() in the unit of the coefficients' scale; nan where no budget suffices"""
+
+
+def least_budget_arrays(
+    law: Law,
+    coefficients: Coefficients,
+    goals: ArrayLike,
+    *,
+    method: Method = "auto",
+    constraints: FeasibleSet | None = None,
+) -> LeastBudget:
+    """The least budget at which some mixture reaches the goal of every target.
+
+    At every budget the largest ratio of loss to goal is made as small as the mixture allows; the
+    budget is where it is 1. Pure arrays as in `optimal_proportions`; `goals` (targets,) are losses
+    above 0, infinite for targets without one.
+    """
+    weights = jnp.where(jnp.isfinite(goals), 1 / jnp.asarray(goals), 0.0)
+
+    def best(log_budget: Array, c: Coefficients) -> Array:
+        return optimal_proportions(
+            law, c, jnp.exp(log_budget), weights, method=method, constraints=constraints,
+            objective="worst",
+        )  # fmt: skip
+
+    def excess(log_budget: Array, c: Coefficients) -> Array:
+        allowed = simplex(c.own.shape[1]) if constraints is None else constraints
+        arguments = MixtureArguments(c, jnp.exp(log_budget), weights, allowed)
+        return jnp.log(MixtureProblem(law, "worst").objective_of(best(log_budget, c), arguments))
+
+    middle = jnp.log(jnp.max(coefficients.budget_scale))
+    root = decreasing_root(excess, coefficients, middle - REACH, middle + REACH)
+    mixture = best(root, coefficients)
+    reached = jnp.abs(excess(root, coefficients)) < 1e-6
+    return LeastBudget(
+        jnp.where(reached, mixture, jnp.nan), jnp.where(reached, jnp.exp(root), jnp.nan)
+    )
+
+
+def least_budget(
+    fitted: Fit,
+    goals: Mapping[str, float],
+    *,
+    method: Method = "auto",
+    reference: Any = None,
+    constraints: Constraints | None = None,
+) -> Optimum:
+    """The least budget at which some mixture reaches the goal of every target, and that mixture.
+
+    Args:
+        fitted: from `fit`.
+        goals: losses to reach, by target; targets without a goal do not count.
+        method: as `optimize_mixture` takes it.
+        reference: likewise; what its mixture needs for the same goals is the `reference_objective`.
+        constraints: likewise; what depends on the budget, epochs for example, does so here.
+
+    Returns:
+        An `Optimum` whose objective is the budget.
+
+    Raises:
+        InfeasibleError: a ValueError, if no budget reaches the goals within the constraints.
+        ValueError: as `optimize_mixture`, or on goals that are no losses above 0.
+
+    >>> import bimix_jax as bx
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> best = bx.least_budget(fitted, {"latex": 4.6, "c": 5.0})
+    >>> best.losses[["latex", "c"]].round(6).to_dict()
+    {'latex': 4.6, 'c': 5.0}
+    """
+    decision = Decision.of(
+        fitted, None, _weights_of(goals), constraints, reference=reference, objective="worst",
+        method=method,
+    )  # fmt: skip
+    decision = decision.at(_reaching_all(decision))
+    return Optimum(decision, decision.solve(), "budget")
+
+
+def _weights_of(goals: Mapping[str, float]) -> dict[str, float]:
+    """1 / goal by target: the largest ratio of loss to goal is to be 1."""
+    named = {
+        str(target): number_of(value, f"goals: {target}", "a loss above 0")
+        for target, value in goals.items()
+    }
+    if not named or not all(value > 0 for value in named.values()):
+        raise ValueError(f"goals are {goals}; expected a loss above 0 for at least one target.")
+    return {target: 1 / value for target, value in named.items()}
+
+
+def _reaching_all(decision: Decision) -> float:
+    """The least budget with a mixture that reaches all goals; weights are their inverses."""
+    fitted, asked = decision.fitted, decision.asked
+    with np.errstate(divide="ignore"):
+        goals = 1 / decision.weights
+    largest = float(fitted.observed_budgets[1])
+    free = decision.within(dataclasses.replace(asked, available={})).at(largest)
+    with jax.enable_x64(True):
+        found = _reaching(fitted.law, free.method, fitted.coefficients, goals, free.feasible)
+    if not np.isfinite(found.budget):
+        free.solve()  # where guardrails conflict, that is the reason
+        raise InfeasibleError(
+            "goals: no budget reaches all of them, even without end, with any mixture allowed; "
+            + UNREACHED
+        )
+    least = float(fitted.check_budget(float(found.budget)))
+    if not asked.available:
+        return least
+
+    def reached(budget: float) -> bool | None:
+        """None where nothing is allowed, the data being too few."""
+        try:
+            losses = decision.at(budget).solve().losses[0]
+        except InfeasibleError:
+            return None
+        return bool(np.all(losses[np.isfinite(goals)] <= goals[np.isfinite(goals)] * (1 + 1e-9)))
+
+    return _first_reached(reached, least)
+
+
+def _first_reached(reached: Callable[[float], bool | None], least: float) -> float:
+    """The least budget from `least` on, to which more data than there are make no mixture."""
+    below, budget = least, least
+    for _ in range(STEPS):
+        found = reached(budget)
+        if found:
+            return _halved(reached, below, budget)
+        if found is None:
+            break
+        below, budget = budget, budget * STEP
+    raise InfeasibleError(
+        f"goals: no budget reaches all of them with the tokens available; from {least:.6g}, the "
+        f"least without that limit, to {budget:.6g} none does; " + UNREACHED
+    )
+
+
+def _halved(reached: Callable[[float], bool | None], below: float, above: float) -> float:
+    for _ in range(HALVINGS if above > below else 0):
+        middle = np.sqrt(below * above)
+        below, above = (below, middle) if reached(middle) else (middle, above)
+    return float(above)
+
+
+def _reach(law: Law, method: Method, coefficients: Coefficients, goals: Any, feasible: Any) -> Any:
+    return least_budget_arrays(law, coefficients, goals, method=method, constraints=feasible)
+
+
+_reaching = jit(_reach, static_argnums=(0, 1))

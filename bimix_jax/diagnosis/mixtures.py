@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import PERCENTAGES
+from bimix_jax.collinear_domains import NEGLIGIBLE, collinear_domains
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
-from bimix_jax.indistinct import NEGLIGIBLE, indistinct_domains
 from bimix_jax.sweep import Sweep
 
 NARROW = 1.5
@@ -30,7 +30,7 @@ def observe_mixtures(sweep: Sweep) -> Iterator[Observation]:
     yield from _few(mixtures)
     yield from _zeros(mixtures)
     yield from _narrow(mixtures)
-    yield from _indistinct(mixtures)
+    yield from _collinear(mixtures)
 
 
 def distinct_mixtures(sweep: Sweep) -> pd.DataFrame:
@@ -90,9 +90,9 @@ def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
         )
 
 
-def _indistinct(mixtures: pd.DataFrame) -> Iterator[Observation]:
+def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
     used = mixtures.loc[:, mixtures.max() > 0]
-    groups = indistinct_domains(used)
+    groups = collinear_domains(used)
     if groups:
         yield Observation(
             Severity.WARNING,

@@ -17,7 +17,7 @@ from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.program import solve_task
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.indistinct import indistinct_domains
+from bimix_jax.collinear_domains import collinear_domains
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
@@ -81,7 +81,7 @@ def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]
         *about_emphasis(sweep, task.options.budget_power),
         *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_about_restraint(task, float(result.restraint[0])),
-        *about_indistinct(sweep, [law]),
+        *about_collinear(sweep, [law]),
     )
 
 
@@ -114,10 +114,10 @@ def called(fitted: Fit) -> Fit:
     return dataclasses.replace(fitted, notes=(*fitted.notes, said))
 
 
-def about_indistinct(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
+def about_collinear(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
     """A note on domains whose effects the mixtures cannot tell apart, if a law asks for those."""
     names = dict.fromkeys(name for law in laws for name in law.domain_exponent_names)
-    groups = indistinct_domains(sweep.mixtures) if names else []
+    groups = collinear_domains(sweep.mixtures) if names else []
     if not groups:
         return ()
     return (

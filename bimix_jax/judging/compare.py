@@ -8,7 +8,7 @@ import numpy as np
 
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.emphasis import LATER, check_emphasis
-from bimix_jax.fitting.fit import about_indistinct
+from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging.comparison import Comparison
@@ -112,7 +112,7 @@ def compare(
         notes=(
             *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
             *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_indistinct(sweep, chosen), *_about_emphasis(sweep, parts, budget_power),
+            *about_collinear(sweep, chosen), *_about_emphasis(sweep, parts, budget_power),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
         size=sweep.size,

@@ -9,7 +9,7 @@ INVOLVED = 0.05
 """Entries of a null vector below this share of its largest are rounding."""
 
 
-def indistinct_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
+def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
     """Groups of domains that some linear relation ties in every mixture.
 
     Args:
@@ -21,7 +21,7 @@ def indistinct_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
 
     >>> share = np.array([0.1, 0.2, 0.4])
     >>> mixtures = {"web": share, "code": 2 * share, "books": 1 - 3 * share}
-    >>> indistinct_domains(pd.DataFrame(mixtures))
+    >>> collinear_domains(pd.DataFrame(mixtures))
     [('web', 'code')]
     """
     values = mixtures.to_numpy(float)

@@ -96,9 +96,10 @@ def random_problem(
     feasible = random_set(rng, inside)
     if rng.random() < 0.4:
         allowed = np.where(rng.random(domains) < 0.5, rng.uniform(0.0, 0.1, domains), np.inf)
-        feasible = dataclasses.replace(feasible, allowed=allowed, guarded=inside)
+        feasible = dataclasses.replace(feasible, guard_limit=allowed, guard_reference=inside)
     else:
-        feasible = dataclasses.replace(feasible, allowed=np.full(domains, np.inf), guarded=inside)
+        free = np.full(domains, np.inf)
+        feasible = dataclasses.replace(feasible, guard_limit=free, guard_reference=inside)
     if rng.random() < 0.3 and objective == "mean":
         feasible = dataclasses.replace(
             feasible, pull=np.array(rng.uniform(0.01, 1.0)),

@@ -44,7 +44,7 @@ def random_set(seed, pull=False):
     sums = GROUPS @ inside
     found = feasible_set(lower, upper, GROUPS, 0.8 * sums, 1.1 * sums)
     allowed = np.where(rng.random(DOMAINS) < 0.5, rng.uniform(0, 0.1, DOMAINS), np.inf)
-    return dataclasses.replace(found, allowed=allowed, guarded=inside)
+    return dataclasses.replace(found, guard_limit=allowed, guard_reference=inside)
 
 
 def violation(mixture, allowed):
@@ -120,8 +120,11 @@ def test_a_batch_survives_a_member_whose_guardrails_leave_nothing():
     allowed = random_set(6)
     impossible = np.eye(DOMAINS)[0]
     both = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), allowed)
-    both = dataclasses.replace(both, guarded=np.stack([allowed.guarded, impossible]),
-                               allowed=np.stack([allowed.allowed, np.zeros(DOMAINS)]))  # fmt: skip
+    both = dataclasses.replace(
+        both,
+        guard_reference=np.stack([allowed.guard_reference, impossible]),
+        guard_limit=np.stack([allowed.guard_limit, np.zeros(DOMAINS)]),
+    )
     found = jax.vmap(solver("exact", "mean"), in_axes=(None, None, 0))(coefficients, weights, both)
     assert np.all(np.isfinite(found[0]))
     assert np.all(np.isnan(found[1]))
@@ -311,7 +314,8 @@ def best_of(fitted):
 def test_a_fixed_share_does_not_hold_the_worst_loss_up():
     coefficients, weights = random_law(1, DOMAINS)
     bounds = feasible_set([0, 0, 0.07, 0, 0], [1, 1, 0.07, 1, 1], GROUPS)
-    bounds = dataclasses.replace(bounds, allowed=np.full(DOMAINS, np.inf), guarded=bounds.start)
+    free = np.full(DOMAINS, np.inf)
+    bounds = dataclasses.replace(bounds, guard_limit=free, guard_reference=bounds.start)
     mixture = np.asarray(solver("exact", "worst")(coefficients, weights, bounds))
     arguments = MixtureArguments(coefficients, np.asarray(2.0), weights, bounds)
     problem = MixtureProblem(BiMix(), "worst")

@@ -133,9 +133,9 @@ def binding_table(
         most, least = float(feasible.most[i]), float(feasible.least[i])
         rows.append((f"{group.name} ≤ {most:.4g}", most, proof.rows[i]))
         rows.append((f"{group.name} ≥ {least:.4g}", least, proof.rows[count + i]))
-    if feasible.allowed is not None:
+    if feasible.guard_limit is not None:
         for target, more, price in zip(
-            fitted.targets, feasible.allowed, proof.rows[2 * count :], strict=False
+            fitted.targets, feasible.guard_limit, proof.rows[2 * count :], strict=False
         ):
             rows.append((f"loss of {target} ≤ {1 + more:.4g} × guarded", 1.0, price))
     scale = max(abs(float(p)) for _, _, p in rows)

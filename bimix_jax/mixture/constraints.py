@@ -185,7 +185,7 @@ class Constraints:
         beside = mixture_of("reference", reference, domains)
         lower, upper, labels = asked._bounds(fitted, budget)
         members = [[float(d in group.domains) for d in domains] for group in asked.groups]
-        allowed = asked.guards(fitted)[0]
+        guard_limit = asked.guards(fitted)[0]
         pull_to = mixture_of("pull_to", asked.pull_to, domains, beside)
         if asked.pull:
             upper = np.where(pull_to > 0, upper, 0.0)
@@ -198,9 +198,9 @@ class Constraints:
             found,
             pull=np.array(asked.pull) if asked.pull else None,
             pull_to=pull_to if asked.pull else None,
-            allowed=allowed,
-            guarded=None
-            if allowed is None
+            guard_limit=guard_limit,
+            guard_reference=None
+            if guard_limit is None
             else mixture_of("guarded", asked.guarded, domains, beside),
         )
 

@@ -177,14 +177,14 @@ class Decision:
 
     @property
     def _guarded(self) -> np.ndarray:
-        guarded = self.feasible.guarded
+        guarded = self.feasible.guard_reference
         return self.reference if guarded is None else np.asarray(guarded)
 
     @property
     def _limited(self) -> np.ndarray:
         """(targets,) bool: those with a guardrail."""
-        allowed = self.feasible.allowed
-        return np.zeros(len(self.weights), bool) if allowed is None else np.isfinite(allowed)
+        limit = self.feasible.guard_limit
+        return np.zeros(len(self.weights), bool) if limit is None else np.isfinite(limit)
 
     def _check(self, found: Solution) -> None:
         """Refuse what is no optimum, with the reasons that `solve` gives."""
@@ -222,8 +222,10 @@ class Decision:
             return ValueError("no finite optimum: a counted target has no finite loss in the set.")
         if self.fitted.law.is_power_of_own:
             self._refuse_floors()
-        limit = np.where(limited, guarded * (1 + np.where(limited, feasible.allowed, 0)), 1)
-        free = dataclasses.replace(feasible, allowed=None, guarded=None, pull=None, pull_to=None)
+        limit = np.where(limited, guarded * (1 + np.where(limited, feasible.guard_limit, 0)), 1)
+        free = dataclasses.replace(
+            feasible, guard_limit=None, guard_reference=None, pull=None, pull_to=None
+        )
         closest = dataclasses.replace(
             self, weights=np.where(limited, 1 / limit, 0.0), feasible=free, objective="worst",
             asked_method="gradient",
@@ -245,8 +247,10 @@ class Decision:
         with jax.enable_x64(True):
             alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
         floors = {
-            target: float(feasible.guarded[fitted.domains.index(target)] * (1 + more) ** (-1 / a))
-            for target, more, a in zip(fitted.targets, feasible.allowed, alpha, strict=True)
+            target: float(
+                feasible.guard_reference[fitted.domains.index(target)] * (1 + more) ** (-1 / a)
+            )
+            for target, more, a in zip(fitted.targets, feasible.guard_limit, alpha, strict=True)
             if np.isfinite(more) and a > 0
         }
         try:

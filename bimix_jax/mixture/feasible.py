@@ -25,7 +25,7 @@ class InfeasibleError(ValueError):
     jax.tree_util.register_dataclass,
     data_fields=[
         "lower", "upper", "groups", "least", "most", "equal", "equal_to", "start", "pull",
-        "pull_to", "allowed", "guarded",
+        "pull_to", "guard_limit", "guard_reference",
     ],
     meta_fields=["disjoint"],
 )  # fmt: skip
@@ -57,9 +57,9 @@ class FeasibleSet:
     """() strength of the Kullback-Leibler divergence from `pull_to` in the objective, or None"""
     pull_to: Any = None
     """(domains,)"""
-    allowed: Any = None
-    """(targets,) how much worse than at `guarded` a loss may be, a fraction; inf for any"""
-    guarded: Any = None
+    guard_limit: Any = None
+    """(targets,) how much worse than at `guard_reference` a loss may be, a fraction; inf for any"""
+    guard_reference: Any = None
     """(domains,)"""
     disjoint: bool = True
     """no domain belongs to two groups"""

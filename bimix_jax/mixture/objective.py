@@ -35,10 +35,10 @@ def used_coefficients(arguments: MixtureArguments) -> Coefficients:
 
     Its loss is 0 at every mixture; else it might be infinite, or nan where its fit failed.
     """
-    c, allowed = arguments.coefficients, arguments.feasible.allowed
+    c, guard_limit = arguments.coefficients, arguments.feasible.guard_limit
     used = jnp.asarray(arguments.weights) > 0
-    if allowed is not None:
-        used |= jnp.isfinite(allowed)
+    if guard_limit is not None:
+        used |= jnp.isfinite(guard_limit)
     return c._replace(
         amplitudes=jnp.where(used[:, None], c.amplitudes, 0.0),
         exponents=jnp.where(used[:, None], c.exponents, UNUSED),
@@ -110,7 +110,7 @@ class MixtureProblem:
         """At most 0: sums of groups, guarded losses, and losses beside the worst one."""
         mixture = variables[: len(variables) - self.extra]
         rows = [*group_rows(mixture, arguments.feasible)]
-        if arguments.feasible.allowed is not None:
+        if arguments.feasible.guard_limit is not None:
             rows.append(guarded_rows(self.law, mixture, arguments))
         if self.extra:
             losses = arguments.weights * self.losses(mixture, arguments)
@@ -133,11 +133,11 @@ def group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
 def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
     """(targets,) how far losses are above what is allowed, as a fraction of it."""
     feasible = arguments.feasible
-    both = jnp.stack([mixture, jnp.asarray(feasible.guarded, mixture.dtype)])
+    both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
     losses, guarded = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
-    bounded = jnp.isfinite(feasible.allowed)
-    limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.allowed, 0.0)), 1.0)
+    bounded = jnp.isfinite(feasible.guard_limit)
+    limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.guard_limit, 0.0)), 1.0)
     return jnp.where(bounded, losses / limit - 1, -1.0)
 
 

@@ -95,7 +95,7 @@ def optimal_proportions(
 def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
     found = minimize_within(problem, arguments, arguments.feasible)
     mixture = found.variables[: len(found.variables) - problem.extra]
-    if arguments.feasible.allowed is None:
+    if arguments.feasible.guard_limit is None:
         return mixture
     worst = jnp.max(guarded_rows(problem.law, mixture, arguments))
     return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
@@ -149,13 +149,13 @@ def _guard_by_domain(
     law: Law, coefficients: Coefficients, budget: Array, feasible: FeasibleSet
 ) -> Array | None:
     """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
-    if feasible.allowed is None:
+    if feasible.guard_limit is None:
         return None
     _, alpha = powers_of_own(law, coefficients, budget)
-    bounded = jnp.isfinite(feasible.allowed) & (alpha > 0)
-    room = jnp.log1p(jnp.where(bounded, feasible.allowed, 0.0))
+    bounded = jnp.isfinite(feasible.guard_limit) & (alpha > 0)
+    room = jnp.log1p(jnp.where(bounded, feasible.guard_limit, 0.0))
     share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
-    return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guarded
+    return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guard_reference
 
 
 def powers_of_own(law: Law, coefficients: Coefficients, budget: ArrayLike) -> tuple[Array, Array]:

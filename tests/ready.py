@@ -8,6 +8,7 @@ from bimix_jax.entropy.domains import Entropies
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.judging.noise import NoiseFloor
+from bimix_jax.mixture.decision import Decision, Solution
 from bimix_jax.uncertainty.between_laws import BetweenLaws
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.certainty import Certainty
@@ -113,19 +114,11 @@ class Ready:
         ends = pd.DataFrame({"min": mixture * 0.7, "max": mixture * 1.2 + 0.02}, **named)
         held = {"bound": 0.25, "multiplier": 0.5, "gain": 0.00125}
         binding = pd.DataFrame(held, index=[f"{self.domains[-1]} ≤ 0.25"] if bound else [])
-        return bx.Optimum(
-            mixture=pd.Series(mixture, **named),
-            losses=pd.Series(losses, **named),
-            objective=float(losses.mean()),
-            reference_objective=float(losses.mean()) + 0.0123,
-            gap=1e-9,
-            proven=True,
-            budget=4e11,
-            unit=UNIT,
-            method="exact",
-            weights=pd.Series(1.0, **named),
-            reference=pd.Series(1 / len(self.domains), **named),
-            reference_losses=pd.Series(beside, **named),
+        decision = Decision.of(self.fitted, 4e11)
+        values = losses.mean() + np.array([0, 0.0123, 0.0123])
+        best = bx.Optimum(decision, Solution(mixture, np.stack([losses, beside, beside]), values))
+        # What is computed when it is asked for stands where it would be kept.
+        vars(best).update(
             observed=ends.assign(flag=["below", *[""] * (len(self.domains) - 1)]),
             unconstrained=pd.Series(free, **named),
             binding=binding.rename_axis("constraint"),
@@ -135,9 +128,9 @@ class Ready:
                 {"flat_low": mixture * 0.9, "flat_high": mixture * 1.1 + 0.01}, **named
             ),
             alternatives=self.shares(2, ["a", "b"]),
-            constraints=bx.Constraints(),
             notes=("A note.",),
         )
+        return best
 
     def certainty(self) -> Certainty:
         """Of that optimum, from random resamples."""

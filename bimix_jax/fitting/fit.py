@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from bimix_jax.collinear_domains import collinear_domains
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.codes import FAILED
@@ -17,7 +18,6 @@ from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.program import solve_task
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.collinear_domains import collinear_domains
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep

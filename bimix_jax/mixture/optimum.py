@@ -283,7 +283,7 @@ def optimize_mixture(
     >>> few = bx.Constraints(available={"latex": 4e5}, epochs=2, lower={"c": 0.2})
     >>> best = bx.optimize_mixture(fitted, 2 * 2867200, constraints=few)
     >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()
-    (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 400k tokens)'])
+    (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 400K tokens)'])
     """
     decision = Decision.of(
         fitted, budget, weights, constraints, reference=reference, objective=objective,

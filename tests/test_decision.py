@@ -9,7 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import Constraints, Group
-from bimix_jax.mixture.decision import measured_domains
+from bimix_jax.mixture.decision import CHUNK, _in_chunks, measured_domains
 from tests.fits import DOMAINS, frame
 
 BUDGET = 3e9
@@ -112,6 +112,12 @@ def test_guardrails_that_cannot_be_kept_are_an_error_of_every_verb(law):
             verb(given, WEIGHTS, asked)
     with pytest.raises(bx.InfeasibleError, match="guardrail"):
         bx.tradeoff(fitted, ["web"], ["code"], BUDGET, constraints=asked)
+
+
+@pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_a_batch_of_any_size_is_found_in_whole_chunks(count):
+    values = np.arange(float(count))
+    np.testing.assert_array_equal(_in_chunks(lambda value: 2 * value, values), 2 * values)
 
 
 def test_weights_of_the_constraints_are_said_not_to_count_in_a_front():

@@ -11,6 +11,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
+from bimix_jax.mixture import optimum
 from bimix_jax.mixture.feasible import feasible_set
 from bimix_jax.mixture.notes import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
@@ -95,6 +96,22 @@ def test_auto_picks_exact_for_bimix_and_gradient_for_a_law_of_all_domains(best):
     assert table.loc["exam", "flag"] == ""
     with pytest.raises(ValueError, match="'exact' does not exist for Geometric; use 'gradient'"):
         bx.optimize_mixture(fitted, method="exact")
+
+
+def test_nothing_is_computed_that_nobody_asks_for(fitted, monkeypatch):
+    def asked(*_):
+        raise AssertionError
+
+    best = bx.optimize_mixture(fitted)
+    for name in ("as_good", "certify", "budget_saving", "observed_range"):
+        monkeypatch.setattr(optimum, name, asked)
+    assert best.objective == pytest.approx(best.losses.mean(), rel=1e-12)
+    assert best.objective < best.reference_objective
+    for name in ("flatness", "alternatives", "gap", "binding", "saved", "observed", "notes"):
+        with pytest.raises(AssertionError):
+            getattr(best, name)
+    monkeypatch.undo()
+    assert best.flatness is best.flatness
 
 
 def test_an_unknown_method_is_refused(fitted):

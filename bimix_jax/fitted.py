@@ -273,10 +273,12 @@ class Fit:
 _predict = jit(predict_losses, static_argnums=0)
 
 
-@functools.partial(jit, static_argnums=0)
-def _has_value(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
-    """(points, targets) of mixtures (points, domains)."""
+def has_values(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
+    """(points, targets) bool: the law says something of mixtures (points, domains)."""
     by_target = jax.vmap(law.has_value, in_axes=(0, None, 0))
     return jax.vmap(by_target, in_axes=(None, 0, None))(
         coefficients.exponents, mixture, coefficients.own
     )
+
+
+_has_value = jit(has_values, static_argnums=0)

@@ -39,7 +39,8 @@ def optimize(
         str, typer.Option(help="mean or worst: of the losses, each times its --weight.")
     ] = "mean",
     goal: Annotated[
-        list[str] | None, typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget.")
+        list[str] | None,
+        typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget."),
     ] = None,
 ) -> None:
     """Find the best mixture at a budget, within bounds, tokens that exist, and guardrails.

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.compilation import jit
-from bimix_jax.fitted import Fit
+from bimix_jax.fitted import Fit, has_values
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
@@ -42,7 +42,8 @@ class Solution(NamedTuple):
     mixture: Any
     """(domains,); nan where no mixture keeps the guardrails, or a target with a weight failed"""
     losses: Any
-    """(1 + others, targets) predicted at the mixture, then at the others"""
+    """(1 + others, targets) predicted at the mixture, then at the others; inf where the law says
+    nothing (`Law.has_value`)"""
     values: Any
     """(1 + others,) their objectives, without a pull"""
 
@@ -338,6 +339,8 @@ def _solved(
         )  # fmt: skip
         every = jnp.concatenate([mixture[None], others])
         losses = predict_losses(problem.law, one, every, budget)
+        known = has_values(problem.law, one, every) | jnp.isnan(losses)
+        losses = jnp.where(known, losses, jnp.inf)
         values = jax.vmap(lambda each: problem.of_losses(each, counting))(losses)
         return Solution(mixture, losses, values)
 

@@ -86,11 +86,14 @@ def test_losses_without_the_own_domain_keep_the_transfer_and_their_rows():
     assert any("not inf as asked, as losses measured at an own proportion" in n for n in held.notes)
 
 
-def test_without_such_losses_the_law_has_a_value_and_its_simpler_name():
+def test_without_such_losses_the_law_has_its_simpler_name_and_no_prediction_there():
     fitted = bx.fit(bx.read_sweep(frame(noise=0.01)), TransferBiMix(), shrinkage=np.inf)
     assert fitted.label == "BiMix"
     assert any("TransferBiMix is BiMix with these coefficients" in n for n in fitted.notes)
-    assert np.isfinite(fitted.predict({"web": 0.0, "code": 0.5, "books": 0.5})).all()
+    nothing = np.array([[0.0, 0.5, 0.5]])
+    assert np.isfinite(fitted.predict_points(nothing, fitted.observed_budgets[1])).all()
+    with pytest.raises(ValueError, match="BiMix has no finite loss on web at the mixture web 0"):
+        fitted.predict(nothing)
 
 
 @pytest.mark.parametrize("law", [TransferBiMix(), bx.SplitTransferBiMix(), CrossBiMix()])

@@ -11,6 +11,7 @@ from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
 from bimix_jax.cli.recipe import Emission, show_recipe
 from bimix_jax.cli.show import (
+    amount,
     change,
     number,
     quantity,
@@ -95,9 +96,11 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
             f"By its prediction as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
         )
     if len(best.binding):
+        unit = "" if best.objective_name == "budget" else ", nats"
+        room = f"gain of 1 % more room{unit}"
         show_table(
             best.binding[["gain"]], "What holds it",
-            {"gain": ("gain of 1 % more room, nats", number)},
+            {"gain": (room, amount)},
         )  # fmt: skip
     if len(best.alternatives):
         names = [f"mixture {i + 1}" for i in range(len(best.alternatives))]
@@ -117,7 +120,7 @@ def show_mixture(best: bx.Optimum, name: str) -> None:
     shown["as good within 0.1 %"] = span(best.flatness["flat_low"], best.flatness["flat_high"])
     shown["range in the sweep"] = span(best.observed["min"], best.observed["max"])
     if best.epochs is not None:
-        shown["epochs"] = best.epochs.map(number)
+        shown["epochs"] = best.epochs.map(amount)
     outside = best.observed["flag"].map(OUTSIDE)
     if (outside != "").any():
         shown["outside the sweep"] = outside

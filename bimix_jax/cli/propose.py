@@ -12,7 +12,7 @@ from bimix_jax.cli.command import WRITTEN
 from bimix_jax.cli.fit_options import FitSettings, LawName
 from bimix_jax.cli.options import Budget, Output, SweepOptions, Weight, weights_of
 from bimix_jax.cli.show import (
-    number,
+    amount,
     quantity,
     share,
     show_json,
@@ -82,7 +82,6 @@ def show_proposal(found: bx.Proposal) -> None:
     if again:
         show_line(f"With another seed: {', '.join(again)}.")
     regret = pd.DataFrame({"proposed": found.regret_left, "drawn at random": found.regret_random})
-    show_table(
-        regret.rename_axis("after run"), "Expected regret of the decision, nats",
-        below=f"Now it is {number(found.regret_now)} nats.",
-    )  # fmt: skip
+    title = "Expected regret of the decision, nats"
+    below = f"Now it is {amount(found.regret_now)} nats."
+    show_table(regret.rename_axis("after run"), title, form=amount, below=below)

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli.command import WRITTEN
-from bimix_jax.cli.show import number, quantity, share, show_line, show_notes, show_table
+from bimix_jax.cli.show import amount, quantity, share, show_line, show_notes, show_table
 from bimix_jax.printable import printable
 from bimix_jax.recipe.forms import FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
@@ -104,16 +105,17 @@ def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
 def _show_tokens(recipe: bx.Recipe) -> None:
     """Print what a recipe takes; what its rounded weights take, too, where that shows."""
     table = recipe.table()
-    emitted = {"rounded": "share", "rounded_tokens": "tokens", "rounded_epochs": "epochs"}
+    emitted = {"rounded": ("share", 1.0), "rounded_tokens": ("tokens", recipe.tokens or 1.0),
+               "rounded_epochs": ("epochs", 1.0)}  # fmt: skip
     same = [
-        rounded for rounded, exact in emitted.items()
-        if rounded in table and (table[rounded].map(number) == table[exact].map(number)).all()
+        name for name, (exact, whole) in emitted.items() if name in table
+        and np.allclose(table[name], table[exact], 5e-4, 5e-5 * whole, equal_nan=True)
     ]  # fmt: skip
     table = table.drop(columns=same)
     columns = {
         "share": ("share of tokens", share), "tokens": ("tokens", quantity),
-        "available": ("tokens there are", quantity), "epochs": ("epochs", number),
+        "available": ("tokens there are", quantity), "epochs": ("epochs", amount),
         "rounded": ("weight emitted", share), "rounded_tokens": ("its tokens", quantity),
-        "rounded_epochs": ("its epochs", number),
+        "rounded_epochs": ("its epochs", amount),
     }  # fmt: skip
     show_table(table, f"What that takes, of {quantity(recipe.tokens)} tokens", columns)

@@ -38,33 +38,46 @@ def share(value: Any) -> str:
     return "–" if math.isnan(value) else share_text(value)
 
 
+def amount(value: Any) -> str:
+    """A number that is as good as 0 where it is below 0.0001: epochs, nats of regret.
+
+    >>> amount(1.23456), amount(1.7e-9)
+    ('1.235', '<0.0001')
+    """
+    return "<0.0001" if 0 < value < 1e-4 else number(value)
+
+
 def percent(value: Any) -> str:
     """A fraction in %, under a heading that says so.
 
     >>> percent(0.01234), percent(0.0)
     ('1.234', '0')
     """
-    return number(100 * float(value))
+    return amount(100 * float(value))
 
 
 def change(value: Any) -> str:
-    """A difference, to 4 decimals.
+    """A difference with its sign, to 4 decimals or 4 digits.
 
-    >>> change(-0.01234), change(1e-9)
-    ('-0.0123', '0')
+    >>> change(-0.01234), change(1e-9), change(3557.4414)
+    ('-0.0123', '0', '+3557')
     """
     if math.isnan(value):
         return "–"
+    if abs(value) >= 10:
+        return ("+" if value > 0 else "") + number_text(float(value))
     return f"{value:+.4f}" if abs(value) >= 5e-5 else "0"
 
 
 def quantity(value: Any) -> str:
     """Tokens or steps.
 
-    >>> quantity(3865376694.8021803)
-    '3.865B'
+    >>> quantity(3865376694.8021803), quantity(1e-14)
+    ('3.865B', '<1')
     """
-    return "–" if math.isnan(value) else quantity_text(value)
+    if math.isnan(value):
+        return "–"
+    return "<1" if 0 < value < 1 else quantity_text(value)
 
 
 def span(low: Iterable[float], high: Iterable[float], form: Form = share) -> list[str]:

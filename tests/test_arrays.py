@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from bimix_jax import Code, Law, fit_arrays, predict_losses
+from bimix_jax.compilation import jit
 from bimix_jax.laws import BiMix
 from tests.conftest import synthetic_points
 
@@ -19,9 +20,15 @@ OWN = np.arange(3)
 BOUNDS = ([1e-9, 1e-3, 0, 0], [5, 10, np.inf, np.inf])
 
 
-@functools.partial(jax.jit, static_argnames=("residual", "huber", "tied", "optimizer"))
+@functools.cache
+def compiled(**options):
+    return jit(functools.partial(fit_arrays, BiMix(), **options))
+
+
 def fitted(mixture, budget, loss, weight=None, own=OWN, **options):
-    return fit_arrays(BiMix(), mixture, budget, loss, weight, own=own, **options)
+    """By one program for all calls with these options."""
+    weight = np.ones(len(loss), loss.dtype) if weight is None else weight
+    return compiled(**options)(mixture, budget, loss, weight, own=own)
 
 
 def scipy_sum_of_squares(share, budget, loss, residual="relative", starts=8, seed=0):
@@ -80,7 +87,7 @@ def test_ill_conditioned_fits_are_the_best_known_or_coded():
 
     def run(starts):
         fit_one = functools.partial(fit_arrays, BiMix(), own=0, budget_scale=1.0, starts=starts)
-        return jax.jit(jax.vmap(lambda m, y: fit_one(m, budget, y)))(mixture, loss)
+        return jit(jax.vmap(lambda m, y: fit_one(m, budget, y)))(mixture, loss)
 
     ours = run(None)
     many = run([[a, b] for a in (0.05, 0.4) for b in (0.02, 0.1, 0.3, 0.8, 2.0, 6.0)])

@@ -12,6 +12,7 @@ from scipy.optimize import linprog, nnls
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
+from bimix_jax.compilation import jit
 from bimix_jax.mixture import optimum
 from bimix_jax.mixture.certificate import certify
 from bimix_jax.mixture.exact import decreasing_root
@@ -28,7 +29,7 @@ GROUPS = np.array([[1.0, 1, 0, 0, 0], [0, 0, 1, 1, 0]])
 @functools.cache
 def solver(method, objective):
     """One compilation for every test."""
-    return jax.jit(
+    return jit(
         lambda c, w, s: bx.optimal_proportions(
             BiMix(), c, 2.0, w, method=method, constraints=s, objective=objective
         )

@@ -13,6 +13,7 @@ from scipy.optimize import least_squares
 
 import bimix_jax as bx
 from bimix_jax import Coefficients, fit_arrays, predict_losses
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
 from tests.fits import frame
@@ -23,6 +24,7 @@ ANY_TARGET = [law() for law in LAWS.values() if not law.needs_own]
 USES_ZEROS = [law for law in ANY_TARGET if law.name != "CrossBiMix"]
 BATCHED = [bx.BiMix(), bx.TransferBiMix(), bx.CrossBiMix(), bx.LogLinear()]
 DOMAINS, BUDGETS = 3, 6
+predicted = jit(predict_losses, static_argnums=0)
 
 
 @functools.cache
@@ -51,22 +53,28 @@ def truth(law, seed=0, own=0):
 
 
 def losses(law, mixture, budget, seed=0, own=0, noise=0.0):
-    exact = np.asarray(predict_losses(law, truth(law, seed, own), mixture, budget))[:, 0]
+    exact = np.asarray(predicted(law, truth(law, seed, own), mixture, budget))[:, 0]
     return exact * np.exp(noise * np.random.default_rng(1).standard_normal(len(exact)))
 
 
 @functools.cache
-def fit_of(law):
-    return jax.jit(functools.partial(fit_arrays, law))
+def compiled(law):
+    return jit(functools.partial(fit_arrays, law))
+
+
+def fit_of(law, mixture, budget, loss, weight=None, own=0):
+    """By one program a law, which takes weights."""
+    weight = np.ones(len(loss)) if weight is None else weight
+    return compiled(law)(mixture, budget, loss, weight, own=own)
 
 
 @EVERY
 def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget)
-    found = fit_of(law)(mixture, budget, loss, own=0)
+    found = fit_of(law, mixture, budget, loss, own=0)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
-    np.testing.assert_allclose(predict_losses(law, several, mixture, budget)[:, 0], loss, rtol=1e-6)
+    np.testing.assert_allclose(predicted(law, several, mixture, budget)[:, 0], loss, rtol=1e-6)
     assert 0 < found.agreement <= 1
 
 
@@ -74,7 +82,7 @@ def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
 def test_sum_of_squares_is_that_of_scipys_best(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget, noise=0.01)
-    found = fit_of(law)(mixture, budget, loss, own=0)
+    found = fit_of(law, mixture, budget, loss, own=0)
     best = scipy_sum_of_squares(law, mixture, budget, loss)
     assert float(found.sum_of_squares) <= best * (1 + 1e-6)
 
@@ -106,8 +114,8 @@ def scipy_sum_of_squares(law, mixture, budget, loss, starts=5):
 def test_permuting_domains_changes_no_prediction(law):
     mixture, budget = mixtures_and_budgets()
     loss, order = losses(law, mixture, budget, noise=0.003), np.array([2, 0, 1])
-    plain = fit_of(law)(mixture, budget, loss, own=0)
-    mixed = fit_of(law)(mixture[:, order], budget, loss, own=1)
+    plain = fit_of(law, mixture, budget, loss, own=0)
+    mixed = fit_of(law, mixture[:, order], budget, loss, own=1)
     assert float(mixed.sum_of_squares) == pytest.approx(float(plain.sum_of_squares), rel=1e-5)
 
 
@@ -116,9 +124,9 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget, noise=0.003)
     weights = np.random.default_rng(3).integers(0, 3, (2, len(loss))).astype(float)
-    batch = jax.jit(jax.vmap(lambda w: fit_arrays(law, mixture, budget, loss, w, own=0)))(weights)
+    batch = jit(jax.vmap(lambda w: fit_arrays(law, mixture, budget, loss, w, own=0)))(weights)
     for i, weight in enumerate(weights):
-        alone = fit_of(law)(mixture, budget, loss, weight, own=0)
+        alone = fit_of(law, mixture, budget, loss, weight, own=0)
         assert float(batch.sum_of_squares[i]) == pytest.approx(
             float(alone.sum_of_squares), rel=1e-6
         )
@@ -128,15 +136,15 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
 def test_rows_with_zero_proportions_are_used(law):
     mixture, budget = mixtures_and_budgets(zeros=True)
     loss = losses(law, mixture, budget, own=-1)
-    found = fit_of(law)(mixture, budget, loss, own=-1)
+    found = fit_of(law, mixture, budget, loss, own=-1)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
     assert int(found.points) == len(loss)
-    np.testing.assert_allclose(predict_losses(law, several, mixture, budget)[:, 0], loss, rtol=1e-5)
+    np.testing.assert_allclose(predicted(law, several, mixture, budget)[:, 0], loss, rtol=1e-5)
 
 
 def test_cross_exponents_leave_out_rows_with_any_zero():
     mixture, budget = mixtures_and_budgets(zeros=True)
-    found = fit_of(bx.CrossBiMix())(mixture, budget, np.full(len(budget), 2.0), own=0)
+    found = fit_of(bx.CrossBiMix(), mixture, budget, np.full(len(budget), 2.0), own=0)
     assert int(found.points) == int(np.all(mixture > 0, axis=1).sum()) < len(budget)
 
 
@@ -150,10 +158,7 @@ def test_a_law_that_says_so_is_convex_in_the_mixture(law, seed):
     amplitudes = rng.uniform(0, 2, len(law.amplitude_names))
     one = Coefficients(*(jnp.asarray(x)[None] for x in (exponents, amplitudes, np.eye(3)[0], 1.0)))
     first, second = rng.dirichlet(np.ones(3), (2, 20))
-    at = [
-        predict_losses(law, one, r, rng.uniform(0.1, 1.0) * 0 + 0.5)[:, 0]
-        for r in (first, second, (first + second) / 2)
-    ]
+    at = [predicted(law, one, r, 0.5)[:, 0] for r in (first, second, (first + second) / 2)]
     assert np.all(at[2] <= (at[0] + at[1]) / 2 * (1 + 1e-9))
 
 
@@ -189,7 +194,7 @@ def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can
 def test_fewer_points_than_coefficients_are_unidentified():
     mixture, budget = mixtures_and_budgets()
     law = bx.AdditiveLaw()
-    found = fit_of(law)(mixture[:6], budget[:6], losses(law, mixture, budget)[:6], own=0)
+    found = fit_of(law, mixture[:6], budget[:6], losses(law, mixture, budget)[:6], own=0)
     assert found.code == bx.Code.UNIDENTIFIED
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
-from bimix_jax.compilation import REASSOCIATED
+from bimix_jax.compilation import REASSOCIATED, jit
 from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.lean.search import State, _better
 from bimix_jax.fitting.lean.terms import Terms
@@ -32,24 +32,28 @@ BATCH = 24
 
 
 @functools.cache
+def plain_fits(residual, huber):
+    own = np.arange(3)
+    return jit(jax.vmap(lambda mixture, budget, loss: fit_arrays(
+        BiMix(), mixture, budget, loss, own=own, residual=residual, huber=huber
+    )))  # fmt: skip
+
+
+@functools.cache
 def both(residual, huber):
     """Fits of a batch by the lean search, whether they are settled, and by the plain loop."""
     drawn = [synthetic_points(seed, noise=0.01)[:3] for seed in range(BATCH)]
     mixture, budget, loss = (np.stack(parts) for parts in zip(*drawn, strict=True))
     loss[:, ::7] *= 1.05 if huber else 1.0
     loss[3, 5:9] = np.nan
-    own = np.arange(3)
 
     def lean(r, s, y):
         return lean_fits(BiMix(), r, s, y, residual=residual, huber=huber)
 
-    def plain(r, s, y):
-        return fit_arrays(BiMix(), r, s, y, own=own, residual=residual, huber=huber)
-
     found, _, settled = jax.jit(jax.vmap(lean), compiler_options=REASSOCIATED)(
         mixture, budget, loss
     )
-    return found, np.asarray(settled), jax.jit(jax.vmap(plain))(mixture, budget, loss)
+    return found, np.asarray(settled), plain_fits(residual, huber)(mixture, budget, loss)
 
 
 @pytest.mark.usefixtures("float64")
@@ -150,7 +154,7 @@ def test_single_precision_finds_sums_of_squares_near_the_best():
     assert settled.mean() > 0.9
     with jax.enable_x64(True):
         wide = [np.asarray(part, "float64") for part in (mixture, budget, loss)]
-        best = jax.vmap(functools.partial(fit_arrays, BiMix(), own=np.arange(3)))(*wide)
+        best = plain_fits("relative", None)(*wide)
     excess = np.asarray(found.sum_of_squares) / np.asarray(best.sum_of_squares) - 1
     assert np.all(np.abs(excess[settled]) < 1e-3)
 

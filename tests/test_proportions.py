@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions, predict_losses
+from bimix_jax.compilation import jit
 from bimix_jax.mixture.certificate import certify
 from bimix_jax.mixture.exact import power_law_proportions, power_terms
 from bimix_jax.mixture.feasible import simplex
@@ -17,8 +18,8 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from tests.conftest import synthetic_points
 
 pytestmark = pytest.mark.usefixtures("float64")
-exact = jax.jit(functools.partial(optimal_proportions, BiMix(), method="exact"))
-gradient = jax.jit(functools.partial(optimal_proportions, BiMix(), method="gradient"))
+exact = jit(functools.partial(optimal_proportions, BiMix(), method="exact"))
+gradient = jit(functools.partial(optimal_proportions, BiMix(), method="gradient"))
 
 
 def problem_at(mixture, coefficients, budget, weights, law=None):

@@ -9,6 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays, predict_losses
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.folds import choose_folds
 from bimix_jax.fitting.restraint import STRENGTHS, strength_index
 from tests.fits import frame, without_web
@@ -25,7 +26,7 @@ def index_of(errors):
 def test_the_chosen_strength_is_that_of_a_plain_loop():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
     loss, fold = loss[:, :3], np.repeat(np.arange(10) % FOLDS, 8)
-    fit = jax.jit(functools.partial(fit_arrays, TransferBiMix()))
+    fit = jit(functools.partial(fit_arrays, TransferBiMix()))
     errors = np.full((len(STRENGTHS), FOLDS), np.nan)
     for i, strength in enumerate(STRENGTHS):
         for k in range(FOLDS):
@@ -34,7 +35,7 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
             predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
             errors[i, k] = np.mean(np.abs(predicted / loss - 1)[out])
     expected = STRENGTHS[index_of(errors)]
-    chosen = jax.jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
+    chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
     found = chosen(mixture, budget, loss, own=OWN, fold=fold)
     assert float(found.restraint[0]) == expected
     assert 0 < expected < np.inf
@@ -43,13 +44,13 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
 def test_of_later_budgets_left_out_the_strength_of_the_least_error_is_chosen():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
     loss, late = loss[:, :3], budget > np.median(budget)
-    fit = jax.jit(functools.partial(fit_arrays, TransferBiMix()))
+    fit = jit(functools.partial(fit_arrays, TransferBiMix()))
     errors = []
     for strength in STRENGTHS:
         found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, restraint=strength)
         predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
         errors.append(np.mean(np.abs(predicted / loss - 1)[late]))
-    chosen = jax.jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
+    chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
     found = chosen(mixture, budget, loss, own=OWN, fold=np.where(late, 0, -1))
     assert float(found.restraint[0]) == STRENGTHS[int(np.argmin(errors))]
     assert float(found.restraint[0]) < np.inf

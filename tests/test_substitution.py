@@ -17,6 +17,7 @@ from bimix_jax import (
     fit_arrays,
     predict_losses,
 )
+from bimix_jax.compilation import jit
 from tests.conftest import synthetic_points
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -63,7 +64,7 @@ def world(law, zeros=0):
 @pytest.mark.parametrize("zeros", [0, 9])
 def test_known_coefficients_are_recovered_with_zeros_and_without_an_own_domain(law, zeros):
     mixture, budget, loss = world(law, zeros)
-    found = jax.jit(functools.partial(fit_arrays, law))(mixture, budget, loss, own=OWN)
+    found = jit(functools.partial(fit_arrays, law))(mixture, budget, loss, own=OWN)
     np.testing.assert_array_equal(found.code, Code.CONVERGED)
     np.testing.assert_array_equal(found.points, len(budget))
     np.testing.assert_allclose(found.coefficients.exponents, exponents_of(law), atol=1e-5)

@@ -9,11 +9,12 @@ from scipy.optimize import least_squares
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Code, Coefficients, TransferBiMix, fit_arrays, predict_losses
+from bimix_jax.compilation import jit
 from tests.conftest import synthetic_points
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.arange(3)
-fit_transfer = jax.jit(functools.partial(fit_arrays, TransferBiMix()))
+fit_transfer = jit(functools.partial(fit_arrays, TransferBiMix()))
 
 
 def transfer_points(noise=0.0, runs=30, zeros=0):

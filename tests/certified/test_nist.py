@@ -1,11 +1,11 @@
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bimix_jax import Code, fit_arrays
+from bimix_jax.compilation import jit
 from tests.certified.nist import MODELS, Curve, read, starts_of
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -15,7 +15,7 @@ DIGITS = 1e-8
 @functools.cache
 def fit_of(law):
     """By absolute residuals, from one start."""
-    return jax.jit(
+    return jit(
         lambda x, y, start: fit_arrays(
             law, x[:, None], jnp.ones_like(x), y, own=-1, residual="absolute", starts=start[None],
             max_steps=200,

@@ -10,15 +10,17 @@ import pytest
 
 from benchmarks.fit import synthetic
 from benchmarks.ill_conditioned import rows_of
-from bimix_jax import BiMix, fit_arrays
+from bimix_jax import BiMix
 from bimix_jax.batching import run
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
 from bimix_jax.bench.problems import synthetic_rows
+from bimix_jax.compilation import jit
 from bimix_jax.fitting.lean.arrays import fit_lean
 from bimix_jax.fitting.lean.collapse import Collapsed
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Points, full_value, summary
+from tests.programs import fit_points
 
 RUNS, LEVELS = 6, 5
 
@@ -70,7 +72,7 @@ def compiled_fits():
             levels=levels,
         )  # fmt: skip
 
-    return {levels: jax.jit(functools.partial(lean, levels)) for levels in (0, LEVELS)}
+    return {levels: jit(functools.partial(lean, levels)) for levels in (0, LEVELS)}
 
 
 @pytest.mark.usefixtures("float64")
@@ -95,7 +97,7 @@ def test_the_optimum_is_the_plain_loops():
     share, budget, loss, _ = grid(0)
     found, _, settled = compiled_fits()[LEVELS](share, budget, loss, np.ones_like(loss))
     mixture = np.stack([share, 1 - share], axis=1)
-    plain = fit_arrays(BiMix(), mixture, budget, loss[:, None], own=[0], residual="log")
+    plain = fit_points(BiMix(), mixture, budget, loss[:, None], own=[0], residual="log")
     assert settled
     np.testing.assert_allclose(found.sum_of_squares, plain.sum_of_squares[0], rtol=1e-9)
 
@@ -108,7 +110,7 @@ def test_a_level_without_any_loss_takes_no_part():
     found, error, settled = compiled_fits()[LEVELS](share, budget, loss, weight)
     mixture = np.stack([share, 1 - share], axis=1)
     fewer = (mixture[there], budget[there], loss[there, None])
-    plain = fit_arrays(BiMix(), *fewer, own=[0], residual="log")
+    plain = fit_points(BiMix(), *fewer, own=[0], residual="log")
     assert settled
     assert np.isfinite(error)
     np.testing.assert_allclose(found.sum_of_squares, plain.sum_of_squares[0], rtol=1e-9)

@@ -20,6 +20,7 @@ from bimix_jax.mixture.flatness import as_good
 from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from tests.fits import frame
+from tests.programs import best_mixture
 from tests.test_proportions import random_law
 
 DOMAINS = 5
@@ -101,7 +102,7 @@ def test_derivatives_of_the_constrained_optimum_agree_with_central_differences(m
 def test_a_pull_leads_from_the_optimum_to_its_mixture():
     coefficients, weights = random_law(5, DOMAINS)
     to = np.array([0.4, 0.3, 0.1, 0.1, 0.1])
-    free = bx.optimal_proportions(BiMix(), coefficients, 2.0, weights)
+    free = best_mixture(BiMix(), coefficients, 2.0, weights)
     base = feasible_set(np.zeros(DOMAINS), np.ones(DOMAINS), GROUPS)
     at = [
         np.asarray(solver("exact", "mean")(

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 import bimix_jax as bx
-from bimix_jax import Coefficients, fit_arrays, predict_losses
+from bimix_jax import Coefficients, fit_arrays
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
 from tests.fits import frame
+from tests.programs import fit_points, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 EVERY = pytest.mark.parametrize("law", [law() for law in LAWS.values()], ids=list(LAWS))
@@ -24,7 +25,6 @@ ANY_TARGET = [law() for law in LAWS.values() if not law.needs_own]
 USES_ZEROS = [law for law in ANY_TARGET if law.name != "CrossBiMix"]
 BATCHED = [bx.BiMix(), bx.TransferBiMix(), bx.CrossBiMix(), bx.LogLinear()]
 DOMAINS, BUDGETS = 3, 6
-predicted = jit(predict_losses, static_argnums=0)
 
 
 @functools.cache
@@ -53,28 +53,19 @@ def truth(law, seed=0, own=0):
 
 
 def losses(law, mixture, budget, seed=0, own=0, noise=0.0):
-    exact = np.asarray(predicted(law, truth(law, seed, own), mixture, budget))[:, 0]
+    exact = np.asarray(predicted_losses(law, truth(law, seed, own), mixture, budget))[:, 0]
     return exact * np.exp(noise * np.random.default_rng(1).standard_normal(len(exact)))
-
-
-@functools.cache
-def compiled(law):
-    return jit(functools.partial(fit_arrays, law))
-
-
-def fit_of(law, mixture, budget, loss, weight=None, own=0):
-    """By one program a law, which takes weights."""
-    weight = np.ones(len(loss)) if weight is None else weight
-    return compiled(law)(mixture, budget, loss, weight, own=own)
 
 
 @EVERY
 def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget)
-    found = fit_of(law, mixture, budget, loss, own=0)
+    found = fit_points(law, mixture, budget, loss, own=0)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
-    np.testing.assert_allclose(predicted(law, several, mixture, budget)[:, 0], loss, rtol=1e-6)
+    np.testing.assert_allclose(
+        predicted_losses(law, several, mixture, budget)[:, 0], loss, rtol=1e-6
+    )
     assert 0 < found.agreement <= 1
 
 
@@ -82,22 +73,23 @@ def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
 def test_sum_of_squares_is_that_of_scipys_best(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget, noise=0.01)
-    found = fit_of(law, mixture, budget, loss, own=0)
+    found = fit_points(law, mixture, budget, loss, own=0)
     best = scipy_sum_of_squares(law, mixture, budget, loss)
     assert float(found.sum_of_squares) <= best * (1 + 1e-6)
 
 
 def scipy_sum_of_squares(law, mixture, budget, loss, starts=5):
-    own, rng = jnp.eye(DOMAINS)[0], np.random.default_rng(2)
-    features = jax.vmap(law.features, in_axes=(0, None, 0))(mixture, own, budget / budget.max())
+    own, rng = np.eye(DOMAINS)[0], np.random.default_rng(2)
+    every = jit(jax.vmap(law.features, in_axes=(0, None, 0)))
+    features = every(mixture, own, budget / budget.max())
     count = len(law.amplitude_names)
     bounds = np.array([*law.bounds(DOMAINS), *[(0.0, np.inf)] * count]).T
 
-    @jax.jit
+    @jit
     def rest(x):
         return predict(law, x[:-count], x[-count:], features) / loss - 1
 
-    slopes = jax.jit(jax.jacfwd(rest))
+    slopes = jit(jax.jacfwd(rest.function))
     given_starts = np.asarray(law.starts(DOMAINS), float)
     ends = []
     for _ in range(starts):
@@ -114,8 +106,8 @@ def scipy_sum_of_squares(law, mixture, budget, loss, starts=5):
 def test_permuting_domains_changes_no_prediction(law):
     mixture, budget = mixtures_and_budgets()
     loss, order = losses(law, mixture, budget, noise=0.003), np.array([2, 0, 1])
-    plain = fit_of(law, mixture, budget, loss, own=0)
-    mixed = fit_of(law, mixture[:, order], budget, loss, own=1)
+    plain = fit_points(law, mixture, budget, loss, own=0)
+    mixed = fit_points(law, mixture[:, order], budget, loss, own=1)
     assert float(mixed.sum_of_squares) == pytest.approx(float(plain.sum_of_squares), rel=1e-5)
 
 
@@ -126,7 +118,7 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
     weights = np.random.default_rng(3).integers(0, 3, (2, len(loss))).astype(float)
     batch = jit(jax.vmap(lambda w: fit_arrays(law, mixture, budget, loss, w, own=0)))(weights)
     for i, weight in enumerate(weights):
-        alone = fit_of(law, mixture, budget, loss, weight, own=0)
+        alone = fit_points(law, mixture, budget, loss, weight, own=0)
         assert float(batch.sum_of_squares[i]) == pytest.approx(
             float(alone.sum_of_squares), rel=1e-6
         )
@@ -136,15 +128,17 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
 def test_rows_with_zero_proportions_are_used(law):
     mixture, budget = mixtures_and_budgets(zeros=True)
     loss = losses(law, mixture, budget, own=-1)
-    found = fit_of(law, mixture, budget, loss, own=-1)
+    found = fit_points(law, mixture, budget, loss, own=-1)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
     assert int(found.points) == len(loss)
-    np.testing.assert_allclose(predicted(law, several, mixture, budget)[:, 0], loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        predicted_losses(law, several, mixture, budget)[:, 0], loss, rtol=1e-5
+    )
 
 
 def test_cross_exponents_leave_out_rows_with_any_zero():
     mixture, budget = mixtures_and_budgets(zeros=True)
-    found = fit_of(bx.CrossBiMix(), mixture, budget, np.full(len(budget), 2.0), own=0)
+    found = fit_points(bx.CrossBiMix(), mixture, budget, np.full(len(budget), 2.0), own=0)
     assert int(found.points) == int(np.all(mixture > 0, axis=1).sum()) < len(budget)
 
 
@@ -158,7 +152,7 @@ def test_a_law_that_says_so_is_convex_in_the_mixture(law, seed):
     amplitudes = rng.uniform(0, 2, len(law.amplitude_names))
     one = Coefficients(*(jnp.asarray(x)[None] for x in (exponents, amplitudes, np.eye(3)[0], 1.0)))
     first, second = rng.dirichlet(np.ones(3), (2, 20))
-    at = [predicted(law, one, r, 0.5)[:, 0] for r in (first, second, (first + second) / 2)]
+    at = [predicted_losses(law, one, r, 0.5)[:, 0] for r in (first, second, (first + second) / 2)]
     assert np.all(at[2] <= (at[0] + at[1]) / 2 * (1 + 1e-9))
 
 
@@ -194,7 +188,7 @@ def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can
 def test_fewer_points_than_coefficients_are_unidentified():
     mixture, budget = mixtures_and_budgets()
     law = bx.AdditiveLaw()
-    found = fit_of(law, mixture[:6], budget[:6], losses(law, mixture, budget)[:6], own=0)
+    found = fit_points(law, mixture[:6], budget[:6], losses(law, mixture, budget)[:6], own=0)
     assert found.code == bx.Code.UNIDENTIFIED
 
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.optimize import least_squares
 
 import bimix_jax as bx
-from bimix_jax import BiMix, Law, fit_arrays
+from bimix_jax import BiMix, Law
+from tests.programs import fit_points
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -84,7 +85,7 @@ def test_the_own_exponent_of_cross_is_never_negative_and_the_others_may_be(tied)
     budget = np.tile(np.geomspace(1e9, 1e10, 5), 20)
     powers = np.array([[-0.1, 0.1, 0.0], [0.1, 0.2, -0.1]])
     loss = np.exp(-np.log(mixture) @ powers.T) * (0.5 * (budget / 1e10) ** -0.5 + 2)[:, None]
-    found = fit_arrays(bx.CrossBiMix(), mixture, budget, loss, own=np.array([0, 1]), tied=tied)
+    found = fit_points(bx.CrossBiMix(), mixture, budget, loss, own=[0, 1], tied=tied)
     exponents = np.asarray(found.coefficients.exponents)[:, 1:]
     assert exponents[0, 0] == 0
     np.testing.assert_allclose(exponents[1], powers[1], atol=1e-5)

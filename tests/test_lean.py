@@ -15,6 +15,7 @@ from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.lean.search import State, _better
 from bimix_jax.fitting.lean.terms import Terms
 from tests.conftest import synthetic_points
+from tests.programs import fit_points
 
 
 def lean_fits(law, mixture, budget, loss, weight=None, own=(0, 1, 2), **options):
@@ -25,6 +26,11 @@ def lean_fits(law, mixture, budget, loss, weight=None, own=(0, 1, 2), **options)
         return fit_lean(law, mixture, budget, y, w, own=i, budget_scale=budget.max(), **options)
 
     return jax.vmap(one, in_axes=(1, 1, 0))(loss, weight, jnp.asarray(own))
+
+
+@functools.cache
+def lean_program(law):
+    return jit(functools.partial(lean_fits, law))
 
 
 OPTIONS = [("relative", None), ("absolute", None), ("log", None), ("relative", 0.01)]
@@ -46,10 +52,7 @@ def both(residual, huber):
     mixture, budget, loss = (np.stack(parts) for parts in zip(*drawn, strict=True))
     loss[:, ::7] *= 1.05 if huber else 1.0
     loss[3, 5:9] = np.nan
-
-    def lean(r, s, y):
-        return lean_fits(BiMix(), r, s, y, residual=residual, huber=huber)
-
+    lean = functools.partial(lean_fits, BiMix(), residual=residual, huber=huber)
     found, _, settled = jax.jit(jax.vmap(lean), compiler_options=REASSOCIATED)(
         mixture, budget, loss
     )
@@ -78,7 +81,7 @@ def test_what_the_data_leave_open_is_not_settled():
     for r, s, y in [(mixture[once], budget[once], loss[once]), (same, budget, loss),
                     (mixture, budget, np.full_like(loss, np.nan)),
                     (mixture, budget, -loss)]:  # fmt: skip
-        *_, settled = lean_fits(BiMix(), r, s, y)
+        *_, settled = lean_program(BiMix())(r, s, y)
         assert not settled.any()
 
 
@@ -87,7 +90,7 @@ def test_weights_of_zero_leave_rows_out():
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
     weight = np.ones_like(loss)
     weight[::5] = 0
-    fit = functools.partial(lean_fits, BiMix())
+    fit = lean_program(BiMix())
     kept = weight[:, 0] > 0
     weighted, *_ = fit(mixture, budget, loss, weight)
     left, _, settled = fit(mixture[kept], budget[kept], loss[kept], weight[kept])
@@ -123,8 +126,8 @@ def test_laws_without_logarithms_of_their_basis_are_fitted_too():
     mixture, budget, _, _ = synthetic_points(runs=12, budgets=6)
     noise = np.exp(0.001 * np.random.default_rng(0).standard_normal(mixture.shape))
     loss = (2 * (budget / budget.max())[:, None] ** -0.5 + mixture**-0.3 + 0.5) * noise
-    found, error, settled = lean_fits(TwoPowers(), mixture, budget, loss)
-    plain = fit_arrays(TwoPowers(), mixture, budget, loss, own=np.arange(3))
+    found, error, settled = lean_program(TwoPowers())(mixture, budget, loss)
+    plain = fit_points(TwoPowers(), mixture, budget, loss, own=np.arange(3))
     assert settled.all()
     np.testing.assert_allclose(
         found.sum_of_squares[settled], plain.sum_of_squares[settled], rtol=1e-9
@@ -140,7 +143,7 @@ def test_an_exponent_that_changes_nothing_is_not_settled():
             return jnp.exp(-exponents[0] * features[1]), jnp.exp(-0.3 * features[0]), 1.0
 
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
-    *_, settled = lean_fits(Idle(), mixture, budget, loss)
+    *_, settled = lean_program(Idle())(mixture, budget, loss)
     assert not settled.any()
 
 

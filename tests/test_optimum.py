@@ -15,6 +15,7 @@ from bimix_jax.mixture import optimum
 from bimix_jax.mixture.feasible import feasible_set
 from bimix_jax.mixture.notes import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
+from tests.programs import best_mixture
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +373,7 @@ def test_a_pull_to_no_share_is_the_same_in_single_precision():
         coefficients = bx.Coefficients(*(np.asarray(a, dtype) for a in arrays))
         with jax.enable_x64(dtype is np.float64):
             weights = np.array([0, 1, 1], dtype)
-            found.append(np.asarray(bx.optimal_proportions(
-                bx.BiMix(), coefficients, 1.0, weights, method="exact", constraints=feasible
+            found.append(np.asarray(best_mixture(
+                bx.BiMix(), coefficients, 1.0, weights, feasible, method="exact"
             )))  # fmt: skip
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)

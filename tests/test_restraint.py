@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
-from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays, predict_losses
+from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays
 from bimix_jax.compilation import jit
 from bimix_jax.fitting.folds import choose_folds
 from bimix_jax.fitting.restraint import STRENGTHS, strength_index
 from tests.fits import frame, without_web
+from tests.programs import fit_points, predicted_losses
 from tests.test_transfer import transfer_points
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -32,7 +33,7 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
         for k in range(FOLDS):
             out = fold == k
             found = fit(mixture, budget, loss, (~out).astype(float), own=OWN, restraint=strength)
-            predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
+            predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
             errors[i, k] = np.mean(np.abs(predicted / loss - 1)[out])
     expected = STRENGTHS[index_of(errors)]
     chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
@@ -48,7 +49,7 @@ def test_of_later_budgets_left_out_the_strength_of_the_least_error_is_chosen():
     errors = []
     for strength in STRENGTHS:
         found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, restraint=strength)
-        predicted = predict_losses(TransferBiMix(), found.coefficients, mixture, budget)
+        predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
         errors.append(np.mean(np.abs(predicted / loss - 1)[late]))
     chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
     found = chosen(mixture, budget, loss, own=OWN, fold=np.where(late, 0, -1))
@@ -100,11 +101,11 @@ def test_without_such_losses_the_law_has_its_simpler_name_and_no_prediction_ther
 @pytest.mark.parametrize("law", [TransferBiMix(), bx.SplitTransferBiMix(), CrossBiMix()])
 def test_without_limit_a_restraint_gives_bimix(law):
     mixture, budget, loss, _ = transfer_points(noise=0.01, runs=10)
-    plain = fit_arrays(BiMix(), mixture, budget, loss[:, :3], own=OWN)
-    held = fit_arrays(law, mixture, budget, loss[:, :3], own=OWN, restraint=np.inf)
+    plain = fit_points(BiMix(), mixture, budget, loss[:, :3], own=OWN)
+    held = fit_points(law, mixture, budget, loss[:, :3], own=OWN, restraint=np.inf)
     np.testing.assert_allclose(held.sum_of_squares, plain.sum_of_squares, rtol=1e-9)
     predicted = [
-        predict_losses(x, found.coefficients, mixture, budget)
+        predicted_losses(x, found.coefficients, mixture, budget)
         for x, found in ((BiMix(), plain), (law, held))
     ]
     np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-6)
@@ -113,7 +114,7 @@ def test_without_limit_a_restraint_gives_bimix(law):
 def test_the_restrained_optimum_is_that_of_the_written_objective():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=6)
     strength, target = 1e-3, loss[:, 0]
-    found = fit_arrays(TransferBiMix(), mixture, budget, target, own=0, restraint=strength,
+    found = fit_points(TransferBiMix(), mixture, budget, target, own=0, restraint=strength,
                        tolerance=1e-12)  # fmt: skip
 
     def objective(x):
@@ -141,9 +142,9 @@ def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
                            tolerance=1e-12, starts=[[0.1, 0.5, 0.3, 0.3, 0.3]])  # fmt: skip
         return found.coefficients.exponents[3]
 
-    weight, step = jax.jit(weight), 1e-5
-    expected = (weight(step) - weight(-step)) / (2 * step)
-    assert jax.jit(jax.grad(weight))(0.0) == pytest.approx(float(expected), rel=1e-4)
+    weight, step = jit(jax.value_and_grad(weight)), 1e-5
+    expected = (weight(step)[0] - weight(-step)[0]) / (2 * step)
+    assert weight(0.0)[1] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):

@@ -15,10 +15,10 @@ from bimix_jax import (
     SubstitutionBiMix,
     TransferBiMix,
     fit_arrays,
-    predict_losses,
 )
 from bimix_jax.compilation import jit
 from tests.conftest import synthetic_points
+from tests.programs import predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.array([0, 1, 2, -1])
@@ -84,7 +84,7 @@ def test_where_all_powers_are_1_it_is_transfer(law):
 
     def losses(law, exponents):
         coefficients = Coefficients(exponents, of_budget, own, np.full(4, budget.max()))
-        return predict_losses(law, coefficients, mixture, budget)
+        return predicted_losses(law, coefficients, mixture, budget)
 
     np.testing.assert_allclose(losses(law, exponents), losses(TransferBiMix(), plain), rtol=1e-12)
 
@@ -99,7 +99,7 @@ def test_without_transfer_it_is_bimix_whatever_the_power(law, power):
     def losses(law, exponents):
         one = Coefficients(exponents, np.array([0.6, 1.5]), own, budget.max())
         each = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], one)
-        return predict_losses(law, each, mixture, budget)
+        return predicted_losses(law, each, mixture, budget)
 
     np.testing.assert_allclose(
         losses(law, np.array([0.1, 0.5, *further, 1.0, 0.0, 0.0])),
@@ -116,7 +116,7 @@ def test_little_substitution_is_a_product_of_powers():
         exponents = jnp.array([0.1, 0.5, 1e-6, *transfer])
         return law.log_worth(exponents, law.features(r, own, jnp.array(1.0)))
 
-    found = jax.vmap(log_worth)(mixture)
+    found = jit(jax.vmap(log_worth))(mixture)
     product = np.log(mixture) @ (transfer / transfer.sum())
     np.testing.assert_allclose(found - found[0], product - product[0], atol=1e-4)
 

@@ -11,6 +11,7 @@ import bimix_jax as bx
 from bimix_jax import BiMix, Code, Coefficients, TransferBiMix, fit_arrays, predict_losses
 from bimix_jax.compilation import jit
 from tests.conftest import synthetic_points
+from tests.programs import fit_points, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.arange(3)
@@ -43,8 +44,8 @@ def test_known_coefficients_are_recovered_also_without_an_own_domain():
 
 def test_without_transfer_it_is_bimix_to_1e_10():
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
-    starts = [[0.1, 0.5, 0.0, 0.0, 0.0]]
-    plain = fit_arrays(BiMix(), mixture, budget, loss, own=OWN, tolerance=1e-12)
+    starts = ((0.1, 0.5, 0.0, 0.0, 0.0),)
+    plain = fit_points(BiMix(), mixture, budget, loss, own=OWN, tolerance=1e-12)
 
     class Still(TransferBiMix):
         """TransferBiMix whose weights stay 0."""
@@ -52,7 +53,7 @@ def test_without_transfer_it_is_bimix_to_1e_10():
         def fixed(self, own):
             return jnp.concatenate([jnp.zeros(2, bool), jnp.ones(3, bool)])
 
-    still = fit_arrays(Still(), mixture, budget, loss, own=OWN, starts=starts, tolerance=1e-12)
+    still = fit_points(Still(), mixture, budget, loss, own=OWN, starts=starts, tolerance=1e-12)
     np.testing.assert_allclose(
         still.coefficients.exponents[:, :2], plain.coefficients.exponents, rtol=1e-10
     )
@@ -60,8 +61,8 @@ def test_without_transfer_it_is_bimix_to_1e_10():
     padded = jnp.concatenate([plain.coefficients.exponents, jnp.eye(3)], axis=1)
     same = plain.coefficients._replace(exponents=padded)
     np.testing.assert_allclose(
-        predict_losses(TransferBiMix(), same, mixture, budget),
-        predict_losses(BiMix(), plain.coefficients, mixture, budget),
+        predicted_losses(TransferBiMix(), same, mixture, budget),
+        predicted_losses(BiMix(), plain.coefficients, mixture, budget),
         rtol=1e-10,
     )
 
@@ -118,9 +119,9 @@ def test_derivatives_of_predictions_agree_with_central_differences(own):
         one = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
         return predict_losses(TransferBiMix(), one, np.full((1, 3), 1 / 3), 1e10)[0, 0]
 
-    step, predicted = 1e-5, jax.jit(predicted)
-    expected = (predicted(step) - predicted(-step)) / (2 * step)
-    assert jax.jit(jax.grad(predicted))(0.0) == pytest.approx(float(expected), rel=1e-4)
+    step, predicted = 1e-5, jit(jax.value_and_grad(predicted))
+    expected = (predicted(step)[0] - predicted(-step)[0]) / (2 * step)
+    assert predicted(0.0)[1] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_the_optimum_is_proven_and_no_random_mixture_is_better(embedded):
@@ -140,7 +141,7 @@ def test_weights_of_transfer_make_the_loss_convex_in_the_mixture():
     rng = np.random.default_rng(1)
     ends = rng.dirichlet(np.ones(3), (2, 50))
     losses = [
-        predict_losses(TransferBiMix(), coefficients, r, 1.0)[:, 0]
+        predicted_losses(TransferBiMix(), coefficients, r, 1.0)[:, 0]
         for r in (ends[0], ends[1], ends.mean(axis=0))
     ]
     assert np.all(losses[2] <= (losses[0] + losses[1]) / 2 + 1e-12)

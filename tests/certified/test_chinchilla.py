@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bimix_jax import Code, Law, fit_arrays
+from bimix_jax import Code, Law
+from tests.programs import fit_points
 
 POINTS = Path(__file__).parents[3] / "shared" / "data" / "chinchilla_points.csv"
 
@@ -50,7 +51,7 @@ def test_the_least_huber_sum_is_found_beside_the_published_coefficients():
     size, loss = table["Model Size"].to_numpy(), table["loss"].to_numpy()
     tokens = table["Training FLOP"].to_numpy() / (6 * size)
     kept = np.argsort(tokens / size)[5:]
-    found = fit_arrays(
+    found = fit_points(
         Chinchilla(), np.ones((len(kept), 1)), tokens[kept], loss[kept], own=-1, size=size[kept],
         residual="log", huber=1e-3,
     )  # fmt: skip

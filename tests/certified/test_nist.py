@@ -10,6 +10,8 @@ from tests.certified.nist import MODELS, Curve, read, starts_of
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIGITS = 1e-8
+QUICK = ("Misra1a", "Hahn1", "Gauss1", "MGH09", "Lanczos1", "Eckerle4")
+"""One of each kind, which every run can afford: each compiles a program of its own."""
 
 
 @functools.cache
@@ -29,7 +31,9 @@ def test_problems_and_models_are_the_25_that_a_law_can_express():
 
 
 @pytest.mark.parametrize("start", [0, 1])
-@pytest.mark.parametrize("problem", MODELS)
+@pytest.mark.parametrize(
+    "problem", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in MODELS]
+)
 def test_residual_sum_is_the_certified_one_from_both_starts(problem, start):
     reference, model = read()[problem], MODELS[problem]
     begin = np.array(starts_of(problem)[start])

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
@@ -18,6 +17,7 @@ from bimix_jax.laws.law import Law
 from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
 from bimix_jax.quantities import numbers_of, quantity_text
+from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
 """Budgets beyond this multiple of the largest observed one are flagged."""

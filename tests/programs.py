@@ -8,7 +8,7 @@ import functools
 import numpy as np
 
 import bimix_jax as bx
-from bimix_jax.compilation import jit
+from bimix_jax.xla.compilation import jit
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from bimix_jax import Code, Law, fit_arrays
-from bimix_jax.compilation import jit
 from bimix_jax.laws import BiMix
+from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import fit_points, predicted_losses
 

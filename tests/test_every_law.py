@@ -13,9 +13,9 @@ from scipy.optimize import least_squares
 
 import bimix_jax as bx
 from bimix_jax import Coefficients, fit_arrays
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
+from bimix_jax.xla.compilation import jit
 from tests.fits import frame
 from tests.programs import fit_points, predicted_losses
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bimix_jax.fitting.linear_algebra import UNROLLED, gram, positive_definite_solve
+from bimix_jax.xla.small_systems import UNROLLED, gram, positive_definite_solve
 
 pytestmark = pytest.mark.usefixtures("float64")
 

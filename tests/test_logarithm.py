@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bimix_jax.compilation import REASSOCIATED, cpu_options
-from bimix_jax.logarithm import log
+from bimix_jax.xla.compilation import REASSOCIATED, cpu_options
+from bimix_jax.xla.logarithm import log
 
 
 @pytest.mark.usefixtures("float64")

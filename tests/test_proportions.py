@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions, predict_losses
-from bimix_jax.compilation import jit
 from bimix_jax.mixture.certificate import certify
 from bimix_jax.mixture.exact import power_law_proportions, power_terms
 from bimix_jax.mixture.feasible import simplex
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import best_mixture
 

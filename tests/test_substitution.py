@@ -16,7 +16,7 @@ from bimix_jax import (
     TransferBiMix,
     fit_arrays,
 )
-from bimix_jax.compilation import jit
+from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import predicted_losses
 

@@ -9,7 +9,7 @@ from scipy.optimize import least_squares
 
 import bimix_jax as bx
 from bimix_jax import BiMix, Code, Coefficients, TransferBiMix, fit_arrays, predict_losses
-from bimix_jax.compilation import jit
+from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import fit_points, predicted_losses
 

@@ -12,19 +12,19 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from bimix_jax.compilation import (
-    ONE_THREAD,
-    QUICKLY_COMPILED,
-    REASSOCIATED,
-    OnceCompiled,
-    cpu_options,
-)
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
 from bimix_jax.fitting.emphasis import emphasised
 from bimix_jax.fitting.lean import fit_lean, is_lean
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import mean_relative_error
 from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import (
+    ONE_THREAD,
+    QUICKLY_COMPILED,
+    REASSOCIATED,
+    OnceCompiled,
+    cpu_options,
+)
 
 CELLS = {"cpu": 1 << 14}
 """Losses (sweeps × points × targets) that are searched side by side: with their features they stay

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bimix_jax.compilation import REASSOCIATED, cpu_options
+from bimix_jax.xla.compilation import REASSOCIATED, cpu_options
 
 CHAINS, LENGTH = 8, 64
 """Multiply-adds on numbers that stay in registers; several chains hide how long each one takes."""

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.design.greedy import Picks, pick_runs
 from bimix_jax.design.noise import Noise, estimate_noise
 from bimix_jax.design.posterior import (
@@ -20,6 +19,7 @@ from bimix_jax.design.posterior import (
 )
 from bimix_jax.design.regret import Aim, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.xla.compilation import jit
 
 DRAWS = 256
 """Of the posterior, that show how the optimum moves."""

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS, Law
 from bimix_jax.sweep import Sweep
+from bimix_jax.xla.compilation import jit
 
 NEGLIGIBLE = 1e-7
 """Singular values of the scaled Jacobian below this share of the largest count as 0."""

@@ -9,7 +9,6 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
@@ -18,6 +17,7 @@ from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
 from bimix_jax.fitting.restraint import STRONGEST, choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law, check_law
+from bimix_jax.xla.compilation import full_precision
 
 
 class ArrayFit(NamedTuple):

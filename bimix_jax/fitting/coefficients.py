@@ -8,9 +8,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import full_precision
 
 
 class Coefficients(NamedTuple):

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import positive_definite_solve
 from bimix_jax.fitting.solve import ROUNDING
+from bimix_jax.xla.small_systems import positive_definite_solve
 
 
 class GaussNewtonState(NamedTuple):

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import jit
 
 
 def solve_task(task: FitTask, optimizer: optax.GradientTransformation | None = None) -> Any:

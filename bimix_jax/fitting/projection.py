@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.fitting.active_set import constrained_minimum
-from bimix_jax.fitting.linear_algebra import pivots, positive_definite_solve
+from bimix_jax.xla.small_systems import pivots, positive_definite_solve
 
 FEW = 3
 """Up to so many amplitudes every set of columns is tried: 2^k − 1 of them, written out."""

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.linear_algebra import pivots
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,
@@ -23,6 +22,7 @@ from bimix_jax.fitting.residual import (
 )
 from bimix_jax.fitting.solve import Evaluation, Minimum, minimize
 from bimix_jax.laws.law import Law
+from bimix_jax.xla.small_systems import pivots
 
 AGREEMENT = 1e-6
 """Ends whose objectives differ by less (relative) count as one."""

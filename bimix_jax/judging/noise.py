@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
+from bimix_jax.xla.compilation import jit
 
 LEAST_POINTS = 5
 """Budgets that a run needs, so that a curve of 3 coefficients leaves something."""

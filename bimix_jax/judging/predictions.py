@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.emphasis import LATER, emphasised
@@ -29,6 +28,7 @@ from bimix_jax.judging.searches import Ends, Searches
 from bimix_jax.judging.splits import Split
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
+from bimix_jax.xla.compilation import jit
 
 EXACT = default_tolerance(np.float64)
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import predict_losses
@@ -22,6 +21,7 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import law_for_sweep
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
+from bimix_jax.xla.compilation import jit
 
 MOST = 64
 """Searches of a call. They go one after the other, as side by side all would go on until the last

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
-from bimix_jax.logarithm import log
+from bimix_jax.xla.logarithm import log
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.nonnegative import nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.quantities import quantity_text
+from bimix_jax.xla.compilation import jit
 
 ACTIVE = (1e-6, 1e-8, 1e-4)
 """A constraint this close to equality can have a multiplier; the closeness that proves most is

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit, has_values
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
@@ -27,6 +26,7 @@ from bimix_jax.mixture.proportions import (
 )
 from bimix_jax.mixture.weights import decision_weights
 from bimix_jax.names import align_weights
+from bimix_jax.xla.compilation import jit
 
 CHUNK = 64
 """Optima that are searched side by side."""

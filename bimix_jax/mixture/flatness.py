@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.mixture.interior import minimize_within
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.xla.compilation import jit
 
 TOLERANCE = 1e-3
 """As good means within this fraction of the best objective."""

@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
@@ -22,6 +21,7 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.proportions import Method, optimal_proportions
 from bimix_jax.quantities import number_of
+from bimix_jax.xla.compilation import jit
 
 REACH = 20.0
 """Budgets are searched from e^−20 to e^20 of the budget scale."""

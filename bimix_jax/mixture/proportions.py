@@ -8,7 +8,6 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.exact import exact_proportions
@@ -22,6 +21,7 @@ from bimix_jax.mixture.objective import (
     guarded_rows,
     used_coefficients,
 )
+from bimix_jax.xla.compilation import full_precision
 
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.notes import scope_notes
 from bimix_jax.names import align_mixtures
+from bimix_jax.xla.compilation import jit
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import jit
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import predict_losses
@@ -21,6 +20,7 @@ from bimix_jax.uncertainty.freedom import mixtures_and_coefficients
 from bimix_jax.uncertainty.intervals import LEAST_FREEDOM, Freedom, interval
 from bimix_jax.uncertainty.resamples import TOGETHER, Points, fit_resamples, points_of, search_all
 from bimix_jax.uncertainty.resampling import Resampling, draw, leave_one_out
+from bimix_jax.xla.compilation import jit
 
 Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")

@@ -9,7 +9,6 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
@@ -19,6 +18,7 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweep import Sweep
+from bimix_jax.xla.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 
 TOLERANCE = 1e-5
 """On the scaled gradient; what a resample moves is thousands of times more."""

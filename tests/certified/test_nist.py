@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bimix_jax import Code, fit_arrays
-from bimix_jax.compilation import jit
+from bimix_jax.xla.compilation import jit
 from tests.certified.nist import MODELS, Curve, read, starts_of
 
 pytestmark = pytest.mark.usefixtures("float64")

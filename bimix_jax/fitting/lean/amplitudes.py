@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.linear_algebra import Entries, solve_entries
+from bimix_jax.xla.small_systems import Entries, solve_entries
 
 Scalars = list[Array]
 

@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.compilation import full_precision
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
@@ -19,7 +18,8 @@ from bimix_jax.fitting.lean.fit import STEPS, LeanFit, lean_fit
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import Points, Residual, needs_full, summary
 from bimix_jax.laws.law import Law
-from bimix_jax.logarithm import log
+from bimix_jax.xla.compilation import full_precision
+from bimix_jax.xla.logarithm import log
 
 
 @full_precision

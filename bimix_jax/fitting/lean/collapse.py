@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from bimix_jax.fitting.lean.terms import Terms, norm_of
-from bimix_jax.fitting.linear_algebra import sum_together
 from bimix_jax.fitting.residual import Points, Summary, predict
 from bimix_jax.laws.law import Law
-from bimix_jax.logarithm import log
+from bimix_jax.xla.logarithm import log
+from bimix_jax.xla.small_systems import sum_together
 
 
 class Within(NamedTuple):

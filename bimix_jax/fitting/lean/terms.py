@@ -18,10 +18,10 @@ from bimix_jax.fitting.lean.amplitudes import (
     nonnegative,
     within,
 )
-from bimix_jax.fitting.linear_algebra import Entries, inner_products, solve_entries, sum_together
 from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
 from bimix_jax.laws.law import Law
-from bimix_jax.logarithm import log
+from bimix_jax.xla.logarithm import log
+from bimix_jax.xla.small_systems import Entries, inner_products, solve_entries, sum_together
 
 
 class Terms(NamedTuple):

@@ -1,0 +1,1 @@
+"""Private: how programs are compiled, and small linear algebra inside them."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
-    from bimix_jax.errors import SweepError as SweepError
-    from bimix_jax.errors import SweepWarning as SweepWarning
     from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -57,7 +55,6 @@ if TYPE_CHECKING:
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
     from bimix_jax.laws.warm_up import WithWarmUp as WithWarmUp
     from bimix_jax.logs.read_logs import read_logs as read_logs
-    from bimix_jax.meaning import Meaning as Meaning
     from bimix_jax.mixture.constraints import Constraints as Constraints
     from bimix_jax.mixture.constraints import Group as Group
     from bimix_jax.mixture.constraints import read_constraints as read_constraints
@@ -76,6 +73,9 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
     from bimix_jax.mixture.tradeoff import Tradeoff as Tradeoff
     from bimix_jax.mixture.tradeoff import tradeoff as tradeoff
+    from bimix_jax.reading.errors import SweepError as SweepError
+    from bimix_jax.reading.errors import SweepWarning as SweepWarning
+    from bimix_jax.reading.metadata import Meaning as Meaning
     from bimix_jax.recipe.available import read_available as read_available
     from bimix_jax.recipe.paths import read_paths as read_paths
     from bimix_jax.recipe.recipe import Recipe as Recipe
@@ -124,7 +124,7 @@ _HOMES = {
     "LeastBudget": "mixture.least_budget",
     "LogLinear": "laws.log_linear",
     "ManyFits": "batching.many",
-    "Meaning": "meaning",
+    "Meaning": "reading.metadata",
     "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
     "Proposal": "design.propose",
@@ -135,8 +135,8 @@ _HOMES = {
     "SplitTransferBiMix": "laws.split_transfer",
     "SubstitutionBiMix": "laws.substitution",
     "Sweep": "sweep",
-    "SweepError": "errors",
-    "SweepWarning": "errors",
+    "SweepError": "reading.errors",
+    "SweepWarning": "reading.errors",
     "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",

@@ -14,9 +14,9 @@ from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
-from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import align_mixtures
 from bimix_jax.quantities import numbers_of, quantity_text
+from bimix_jax.reading.metadata import UNSTATED, Meaning
 from bimix_jax.xla.compilation import jit
 
 FAR = 2.0

@@ -10,9 +10,6 @@ import pandas as pd
 
 from bimix_jax import checks
 from bimix_jax.checks import Cells, Finding, raise_findings
-from bimix_jax.errors import SweepError
-from bimix_jax.kept import Kept, kept_with
-from bimix_jax.meaning import Meaning, in_nats, meaning_of
 from bimix_jax.names import (
     as_expected,
     note_of_spelling,
@@ -22,18 +19,11 @@ from bimix_jax.names import (
     without_blanks,
 )
 from bimix_jax.pairs import Pair, join, match_names
-from bimix_jax.parameter_counts import number_of_parameters
-from bimix_jax.repeats import (
-    SAME_POINT,
-    TWICE,
-    check_counter,
-    check_repeats,
-    without_budgets,
-)
-from bimix_jax.scores import keep_scores_named, note_of_scores, scores_among
-from bimix_jax.sizes import stack_sizes
-from bimix_jax.sweep import Sweep
-from bimix_jax.tables import (
+from bimix_jax.reading.attributes import Kept, kept_with
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import Meaning, in_nats, meaning_of
+from bimix_jax.reading.parameter_counts import number_of_parameters
+from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
     MIXTURE_PREFIX,
@@ -46,6 +36,16 @@ from bimix_jax.tables import (
     prefixed,
     read_table,
 )
+from bimix_jax.repeats import (
+    SAME_POINT,
+    TWICE,
+    check_counter,
+    check_repeats,
+    without_budgets,
+)
+from bimix_jax.scores import keep_scores_named, note_of_scores, scores_among
+from bimix_jax.sizes import stack_sizes
+from bimix_jax.sweep import Sweep
 
 ROW = "\0row"
 """Passing column that carries where a value stood; no file has such a name."""

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
-from bimix_jax.errors import SweepError
 from bimix_jax.names import spelling
-from bimix_jax.scores import keep_scores_named, says_score
-from bimix_jax.tables import (
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
     MIXTURE_PREFIX,
@@ -22,7 +21,8 @@ from bimix_jax.tables import (
     names_of,
     prefixed,
 )
-from bimix_jax.written_numbers import text_of
+from bimix_jax.reading.written_numbers import text_of
+from bimix_jax.scores import keep_scores_named, says_score
 
 SEPARATORS = "_/.-"
 MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"

@@ -13,7 +13,7 @@ from bimix_jax.checks import (
     findings_at,
     numbers,
 )
-from bimix_jax.tables import names_of
+from bimix_jax.reading.tables import names_of
 
 TWICE = (
     "Keep one row, or name the columns that tell the points apart with run= and budget= "

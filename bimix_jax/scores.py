@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from bimix_jax.meaning import Meaning
+from bimix_jax.reading.metadata import Meaning
 from bimix_jax.sweep import Sweep
 
 SCORES = re.compile(

@@ -19,8 +19,8 @@ from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
-from bimix_jax.meaning import meaning_of
-from bimix_jax.nested import read_json
+from bimix_jax.reading.metadata import meaning_of
+from bimix_jax.reading.nested import read_json
 
 FORMAT = 4
 """Version of the file's layout; raised when an older reader would misread a new file."""

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
-from bimix_jax.kept import ATTRIBUTES
-from bimix_jax.meaning import UNSTATED, Meaning
 from bimix_jax.names import note_of_spelling, respelled
 from bimix_jax.quantities import quantity_text
+from bimix_jax.reading.attributes import ATTRIBUTES
+from bimix_jax.reading.metadata import UNSTATED, Meaning
 
 CURVE = 3
 """Budgets that determine a target's curve, as many as most laws have coefficients of it."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bimix_jax import SweepError, read_sweep
-from bimix_jax.kept import notes_of
-from bimix_jax.tables import read_table
+from bimix_jax.reading.attributes import notes_of
+from bimix_jax.reading.tables import read_table
 from tests.frames import long_frame, wide_frame
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)

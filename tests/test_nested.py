@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bimix_jax.nested import DEEPEST, nesting, parse_json, read_json, read_toml
+from bimix_jax.reading.nested import DEEPEST, nesting, parse_json, read_json, read_toml
 
 DEEP = {
     "lists.json": "[" * 200_000,
@@ -63,7 +63,7 @@ def test_the_depth_is_that_of_the_value(value):
 def test_the_depth_is_counted_across_pieces(monkeypatch):
     text = json.dumps({"text": '[["', "list": [[], [{"a": [1]}]]}).encode()
     for piece in range(1, len(text) + 1):
-        monkeypatch.setattr("bimix_jax.nested.PIECE", piece)
+        monkeypatch.setattr("bimix_jax.reading.nested.PIECE", piece)
         assert nesting(text) == 5
 
 

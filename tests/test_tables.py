@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bimix_jax import SweepError, read_sweep
-from bimix_jax.tables import listed, read_table
+from bimix_jax.reading.tables import listed, read_table
 from tests.frames import random_frame, wide_frame
 
 

@@ -19,8 +19,8 @@ from bimix_jax.batching.parts import (
 )
 from bimix_jax.batching.pieces import ahead, pieces
 from bimix_jax.batching.table import fit_table
-from bimix_jax.errors import SweepError
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 ROWS = 1 << 19
 """Rows of a piece: about 100 MB in memory for a handful of columns."""

@@ -14,7 +14,6 @@ from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_
 from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.errors import SweepWarning
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.emphasis import about_emphasis
@@ -24,6 +23,7 @@ from bimix_jax.fitting.task import FitTask
 from bimix_jax.formats import read_sweep
 from bimix_jax.laws import BiMix, check_law
 from bimix_jax.laws.law import Law
+from bimix_jax.reading.errors import SweepWarning
 from bimix_jax.sweep import Sweep
 
 Sweeps = Iterable[Sweep] | Mapping[Any, Sweep] | pd.DataFrame

@@ -12,8 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from bimix_jax.batching.fits_table import SWEEP
-from bimix_jax.errors import SweepError
-from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 READ_ROWS = 1 << 16

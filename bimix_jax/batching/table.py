@@ -23,8 +23,14 @@ from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.restraint import is_restrained
 from bimix_jax.laws.law import Law
+from bimix_jax.reading.tables import (
+    BUDGET_COLUMNS,
+    LOSS_PREFIX,
+    MIXTURE_PREFIX,
+    RUN_COLUMNS,
+    prefixed,
+)
 from bimix_jax.scores import says_score
-from bimix_jax.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS, prefixed
 
 APART = "its rows do not stand together; sort by sweep."
 

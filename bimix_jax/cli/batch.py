@@ -22,7 +22,7 @@ from bimix_jax.cli.fit_options import Emphasised, LawName
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.tables import listed
+from bimix_jax.reading.tables import listed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bimix_jax.entropy.forms import (
     opened,
 )
 from bimix_jax.entropy.skipped import Skipped, kind_of
-from bimix_jax.nested import parse_json
+from bimix_jax.reading.nested import parse_json
 
 BLOCK = 1 << 20
 PROBED = 100

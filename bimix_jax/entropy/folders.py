@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bimix_jax.entropy.forms import form_of, stem_of
-from bimix_jax.nested import read_json
+from bimix_jax.reading.nested import read_json
 
 HIDDEN_FOLDERS = {"__macosx", "__pycache__", "_temporary", "_delta_log"}
 ABOUT = re.compile(

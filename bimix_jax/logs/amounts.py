@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax import checks
-from bimix_jax.errors import SweepError
 from bimix_jax.quantities import number_of
+from bimix_jax.reading.errors import SweepError
 
 EXPECTED = "a share, count or weight ≥ 0 (0 is a value)"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.names import spelling
-from bimix_jax.tables import listed
+from bimix_jax.reading.tables import listed
 
 AVERAGE = re.compile(
     r"(macro|micro|weighted)([/._ -]?(avg|average|mean|loss))?|avg|average|mean|overall|all|total"

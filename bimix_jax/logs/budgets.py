@@ -6,10 +6,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import RUN
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 from bimix_jax.sweep import COMMON_SHARE
-from bimix_jax.tables import listed
 
 Align = Literal["auto", "nearest", "interpolate", "none"]
 ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")

@@ -15,9 +15,9 @@ import pyarrow.json
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.errors import SweepError
-from bimix_jax.nested import check_nesting, decoded, parse_json
-from bimix_jax.tables import is_name, is_plain, names_of, read_table
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.nested import check_nesting, decoded, parse_json
+from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
 LARGEST_BLOCK = 2**31 - 1
 """Arrow's largest; it guesses the types of a file from its first block."""

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.checks import SUM_TOLERANCE, span
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.amounts import amounts_of, are_amounts
 from bimix_jax.logs.history import RUN_KEYS
 from bimix_jax.names import spelling
 from bimix_jax.pairs import SEPARATORS, shortened
-from bimix_jax.tables import (
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     MIXTURE_PREFIX,
     RUN_COLUMNS,

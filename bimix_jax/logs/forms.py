@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bimix_jax.errors import SweepError
 from bimix_jax.files import check_readable
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
 from bimix_jax.logs.history import LogFile, Read
 from bimix_jax.logs.objects import is_document
 from bimix_jax.logs.run_names import named
+from bimix_jax.reading.errors import SweepError
 
 
 class Form(NamedTuple):

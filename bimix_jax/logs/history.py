@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.cells import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs.columns import Columns, read_columns
 from bimix_jax.logs.counters import LOGGER_STEP, step_columns
 from bimix_jax.logs.run_ids import Called, by_both, id_column
 from bimix_jax.logs.spread import spread
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 RUN, STEP = "\0run", "\0step"
 """Columns of the rows of all files; no log has such names."""

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
-from bimix_jax.errors import SweepError
-from bimix_jax.nested import parse_json
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.nested import parse_json
 
 BEGIN = re.compile(rb'"log_history"\s*:\s*\[')
 TO_LINES = bytes.maketrans(b"\n\r},", b"\t\t \n")

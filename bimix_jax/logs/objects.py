@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.columns import Columns, of_frame, of_records
 from bimix_jax.logs.history import LogFile
 from bimix_jax.logs.trainer import ENDINGS
-from bimix_jax.nested import read_json
-from bimix_jax.tables import read_table
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.nested import read_json
+from bimix_jax.reading.tables import read_table
 
 Logs = str | Path | pd.DataFrame | Mapping[str, Any] | Sequence[Any]
 EXPECTED = (

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.cells import amounts, numbers
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import History, Keep, LogFile, assembled
+from bimix_jax.reading.errors import SweepError
 
 COLUMNS = {"wall time", "step", "value"}
 RUN_TAG = re.compile(r"run[-_](?P<run>.+?)[-_]tag[-_](?P<tag>.+)", re.I)

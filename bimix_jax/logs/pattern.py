@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from bimix_jax.errors import SweepError
+from bimix_jax.reading.errors import SweepError
 
 MARK = "{target}"
 NEAREST = 10

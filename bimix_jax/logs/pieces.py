@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import History, LogFile
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 MOSTLY = 0.5
 """A run that goes on from a checkpoint logs few of its steps again; beyond this share of the steps

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.budgets import BUDGET
 from bimix_jax.logs.counters import token_columns
 from bimix_jax.logs.history import RUN, STEP, History
 from bimix_jax.logs.spread import spread
 from bimix_jax.logs.tokens import Text, tokens_column, tokens_of
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 APART = 0.02
 """Tokens that differ by more than this, relative, are not the same said twice."""

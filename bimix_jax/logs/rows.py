@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs.pattern import check_some_match, loosely, pattern_of, targets_in
@@ -17,6 +16,7 @@ from bimix_jax.logs.points import one_row_a_step
 from bimix_jax.logs.run_ids import by_one
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 from bimix_jax.names import without_blanks
+from bimix_jax.reading.errors import SweepError
 from bimix_jax.scores import keep_scores_named
 
 Progress = Callable[[str, float], object]

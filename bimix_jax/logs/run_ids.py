@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.tables import listed
+from bimix_jax.reading.tables import listed
 
 NAMES = ("run", "run_name", "name", "display_name")
 IDS = ("run_id", "id", "run_uuid")

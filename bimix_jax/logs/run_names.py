@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.history import LogFile
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 ENDING = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json))?(\.(gz|bz2|xz|zst))?$", re.I)
 SAYS_NOTHING = re.compile(

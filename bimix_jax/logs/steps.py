@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.counters import LOGGER_STEP, filled, is_global_step, rows_of_runs, step_columns
 from bimix_jax.logs.history import History
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 
 class Steps(NamedTuple):

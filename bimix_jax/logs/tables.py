@@ -3,7 +3,7 @@
 from bimix_jax.logs import long, one_tag
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
-from bimix_jax.tables import READERS
+from bimix_jax.reading.tables import READERS
 
 ENDINGS = tuple(READERS)
 PATTERN = "loss_{target}"

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.counters import filled, rows_of_runs, token_columns
 from bimix_jax.logs.history import RUN, STEP
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 Text = Mapping[str, tuple[object, object]]
 """Column → the first run and cell that is no number."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.cells import amounts
 from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
 from bimix_jax.logs.log_history import LogHistory, log_history
-from bimix_jax.tables import listed
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs import tables
 from bimix_jax.logs.cells import Numbers, amounts, numbers_of
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, assembled, no_steps
-from bimix_jax.tables import READERS
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import READERS
 
 ENDINGS = tuple(READERS)
 PATTERN = "eval/{target}/loss"

@@ -12,8 +12,8 @@ from bimix_jax.fitted import Fit
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
 from bimix_jax.mixture.weights import said_of
 from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
-from bimix_jax.nested import read_json, read_toml
 from bimix_jax.quantities import number_of
+from bimix_jax.reading.nested import read_json, read_toml
 
 NEAR = 0.01
 """Planned tokens this near (relative) to the budget are the budget."""

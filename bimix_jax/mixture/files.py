@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from bimix_jax.nested import read_json
 from bimix_jax.quantities import numbers_of
-from bimix_jax.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
+from bimix_jax.reading.nested import read_json
+from bimix_jax.reading.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
 
 
 def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bimix_jax.kept import notes_of
 from bimix_jax.names import check_names
 from bimix_jax.quantities import number_of
-from bimix_jax.tables import listed, read_table
+from bimix_jax.reading.attributes import notes_of
+from bimix_jax.reading.tables import listed, read_table
 
 NO_TABLES = (".yaml", ".yml", ".json", ".toml")
 TOKENS, DOCUMENTS, PER_DOCUMENT = "tokens", "documents", "tokens_per_document"

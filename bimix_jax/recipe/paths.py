@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bimix_jax.names import check_names
-from bimix_jax.nested import read_toml
+from bimix_jax.reading.nested import read_toml
 
 KEYS = {"remote", "local"}
 Where = tuple[str, ...] | dict[str, str]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.errors import SweepError
 from bimix_jax.logs.domains import Asked, domains_of
+from bimix_jax.reading.errors import SweepError
 
 DOMAINS = ["north", "south", "east", "id"]
 RUNS = [f"run {i}" for i in range(7)]

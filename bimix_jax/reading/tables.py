@@ -15,13 +15,13 @@ import pyarrow.json
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.csv_tables import read_csv
-from bimix_jax.decimal_marks import may_have_marks, with_decimal_points
-from bimix_jax.errors import SweepError
 from bimix_jax.files import check_readable
-from bimix_jax.kept import ATTRIBUTES, add_notes, kept_with
-from bimix_jax.nested import check_nesting, decoded, parse_json
-from bimix_jax.written_numbers import text_of, typed
+from bimix_jax.reading.attributes import ATTRIBUTES, add_notes, kept_with
+from bimix_jax.reading.csv_tables import read_csv
+from bimix_jax.reading.decimal_marks import may_have_marks, with_decimal_points
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.nested import check_nesting, decoded, parse_json
+from bimix_jax.reading.written_numbers import text_of, typed
 
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
 RUN_COLUMNS = ("run", "run_id", "run_name", "index")

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bimix_jax.errors import SweepError
-from bimix_jax.meaning import UNSTATED, Meaning, meaning_of
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import UNSTATED, Meaning, meaning_of
 
 ATTRIBUTES = "bimix_jax"
 """Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bimix_jax.parameter_counts import number_of_parameters
+from bimix_jax.reading.parameter_counts import number_of_parameters
 
 NAMES = {
     "tokenizer": "tokeniser",

@@ -26,7 +26,7 @@ from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.judging.compare import JUDGED as LAWS_JUDGED
 from bimix_jax.judging.predictions import later_held_out, purpose_of
 from bimix_jax.laws import LAWS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 WARM_UP = 573_440
 JUDGED = tuple(law.label for law in LAWS_JUDGED)

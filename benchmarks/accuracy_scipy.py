@@ -32,7 +32,7 @@ from benchmarks.accuracy import (
     sweeps,
 )
 from benchmarks.report import RESULTS, report
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 REGMIX = "regmix 1M"
 NAMES = list(MEASURED)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def baseline_predictions(sweep: Sweep, train: np.ndarray, target: str) -> dict[str, np.ndarray]:

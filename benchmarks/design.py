@@ -23,7 +23,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, sweeps
 from benchmarks.report import report
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 FIRST, STEP, MOST = 4, 2, 20
 LAWS: tuple[tuple[bx.Law, float | None], ...] = ((bx.BiMix(), None), (bx.TransferBiMix(), 1e-4))

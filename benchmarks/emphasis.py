@@ -18,7 +18,7 @@ import bimix_jax as bx
 from benchmarks.accuracy import law_error, sweeps
 from benchmarks.report import report
 from bimix_jax.datasets import DEBIAN
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 POWERS = (0.0, 1.0, 2.0, 3.0)
 COMPARED: tuple[bx.Law, ...] = (bx.BiMix(), bx.SubstitutionBiMix())

@@ -17,7 +17,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 RUNS = (4, 6, 8)
 RESTRAINED: tuple[bx.Law, ...] = (

@@ -26,7 +26,7 @@ from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.judging import predictions, searches
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.judging.predictions import predict_splits
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 FOLDS = 10
 FIVE = ("BiMix", "TransferBiMix", "SubstitutionBiMix", "SplitSubstitutionBiMix", "AdditiveLaw")

@@ -19,7 +19,7 @@ from benchmarks import scipy_fit
 from benchmarks.accuracy import domains_of, sweeps
 from benchmarks.report import report
 from bimix_jax.laws import LAWS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def main() -> None:

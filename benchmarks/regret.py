@@ -22,7 +22,7 @@ from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
 from bimix_jax.judging.predictions import predict_splits
 from bimix_jax.laws import LAWS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def main() -> None:

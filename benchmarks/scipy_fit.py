@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 
 from bimix_jax import Law
 from bimix_jax.fitting.residual import predict, split_parameters
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def best_of_starts(

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 import bimix_jax as bx
 from benchmarks.report import report
 from bimix_jax.laws import LAWS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 SMALL, LARGE = "1.3M", "11.5M"
 EARLY = 0.25

@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.fitting.options import FitOptions as FitOptions
-    from bimix_jax.formats import read_sweep as read_sweep
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
-    from bimix_jax.judging.splits import Split as Split
-    from bimix_jax.judging.splits import standard_splits as standard_splits
     from bimix_jax.laws import law_named as law_named
     from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
@@ -85,9 +82,12 @@ if TYPE_CHECKING:
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
-    from bimix_jax.sizes import stack_sizes as stack_sizes
     from bimix_jax.storage import load_fit as load_fit
-    from bimix_jax.sweep import Sweep as Sweep
+    from bimix_jax.sweeps.read import read_sweep as read_sweep
+    from bimix_jax.sweeps.sizes import stack_sizes as stack_sizes
+    from bimix_jax.sweeps.splits import Split as Split
+    from bimix_jax.sweeps.splits import standard_splits as standard_splits
+    from bimix_jax.sweeps.sweep import Sweep as Sweep
     from bimix_jax.uncertainty.between_laws import BetweenLaws as BetweenLaws
     from bimix_jax.uncertainty.between_laws import between_laws as between_laws
     from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
@@ -130,11 +130,11 @@ _HOMES = {
     "Proposal": "design.propose",
     "Recipe": "recipe.recipe",
     "Sensitivity": "mixture.sensitivity",
-    "Split": "judging.splits",
+    "Split": "sweeps.splits",
     "SplitSubstitutionBiMix": "laws.substitution",
     "SplitTransferBiMix": "laws.split_transfer",
     "SubstitutionBiMix": "laws.substitution",
-    "Sweep": "sweep",
+    "Sweep": "sweeps.sweep",
     "SweepError": "reading.errors",
     "SweepWarning": "reading.errors",
     "Tradeoff": "mixture.tradeoff",
@@ -171,10 +171,10 @@ _HOMES = {
     "read_constraints": "mixture.constraints",
     "read_logs": "logs.read_logs",
     "read_paths": "recipe.paths",
-    "read_sweep": "formats",
+    "read_sweep": "sweeps.read",
     "sensitivity": "mixture.sensitivity",
-    "stack_sizes": "sizes",
-    "standard_splits": "judging.splits",
+    "stack_sizes": "sweeps.sizes",
+    "standard_splits": "sweeps.splits",
     "token_entropies": "entropy.domains",
     "token_shares": "recipe.shares",
     "tradeoff": "mixture.tradeoff",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bimix_jax.fitted import Fit
 from bimix_jax.names import check_names
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bimix_jax import SweepError, SweepWarning, read_sweep
-from bimix_jax.pairs import match_names
+from bimix_jax.sweeps.pairs import match_names
 
 NAMES = ("github", "pile_cc", "pubmed_abstracts", "pubmed_central")
 

@@ -18,7 +18,7 @@ from bimix_jax import (
 )
 from bimix_jax.laws.repetition import effective_tokens
 from bimix_jax.laws.warm_up import effective_budget
-from bimix_jax.sizes import number_of_parameters
+from bimix_jax.sweeps.sizes import number_of_parameters
 from tests.fits import frame
 
 SIZES = (7e7, 1.6e8, 4e8)

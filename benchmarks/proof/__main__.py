@@ -51,7 +51,7 @@ from bimix_jax.cli.show import show_notes, show_table
 from bimix_jax.laws import LAWS
 from bimix_jax.plots import save_figure
 from bimix_jax.quantities import quantity_text
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 SEEDS = 3
 

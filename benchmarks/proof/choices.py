@@ -8,7 +8,7 @@ import numpy as np
 import bimix_jax as bx
 from benchmarks.proof.recommended import TIMES, judged_best, recommended_by
 from bimix_jax.laws import LAWS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 SHARED = 0.005
 """Mixtures closer than this, by total variation distance, are trained once."""

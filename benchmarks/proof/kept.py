@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.proof.choices import Choice, Choices
 from benchmarks.proxy_sweep.store import locked
 from bimix_jax.files import write_atomically
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 FILE = "choices.json"
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import bimix_jax as bx
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 TIMES = (1, 2)
 """Budgets as multiples of the sweep's last."""

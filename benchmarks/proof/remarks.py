@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmarks.proof.choices import Choices
 from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 ALIKE = 2e-2
 """nats, on the mean over checkpoints and targets, that rounding may come to: it grows over

@@ -8,7 +8,7 @@ from benchmarks.proof.choices import Choices
 from benchmarks.proxy_sweep.groups import Setting
 from benchmarks.proxy_sweep.runs import Run, run_of
 from benchmarks.proxy_sweep.training import TrainingConfig
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def proof_runs(

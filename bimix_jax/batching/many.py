@@ -20,11 +20,11 @@ from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.fitting.fit import named_fit
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.formats import read_sweep
 from bimix_jax.laws import BiMix, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.errors import SweepWarning
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.read import read_sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 Sweeps = Iterable[Sweep] | Mapping[Any, Sweep] | pd.DataFrame
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bimix_jax import checks
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.many import fit_many
@@ -30,7 +29,8 @@ from bimix_jax.reading.tables import (
     RUN_COLUMNS,
     prefixed,
 )
-from bimix_jax.scores import says_score
+from bimix_jax.sweeps import checks
+from bimix_jax.sweeps.scores import says_score
 
 APART = "its rows do not stand together; sort by sweep."
 

@@ -21,7 +21,7 @@ from bimix_jax.cli.show import (
     show_notes,
     show_table,
 )
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.intervals import check_level
 
 SHOWN = 5

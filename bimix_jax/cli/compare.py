@@ -9,7 +9,7 @@ from bimix_jax.cli.fit_options import HeldOut, Residual
 from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.judging.compare import JUDGED
-from bimix_jax.judging.splits import KINDS
+from bimix_jax.sweeps.splits import KINDS
 
 COLUMNS = {
     "mre": ("mean error, %", percent),

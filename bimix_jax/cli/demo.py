@@ -11,7 +11,7 @@ from bimix_jax.cli.evaluate import show_evaluation
 from bimix_jax.cli.fit import show_fit
 from bimix_jax.cli.optimize import show_optimum
 from bimix_jax.cli.show import quantity, show_line, show_notes, show_table
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 IN_PYTHON = """\
 import bimix_jax as bx

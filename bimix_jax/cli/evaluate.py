@@ -8,8 +8,8 @@ from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.emphasis import about_emphasis
 from bimix_jax.judging.predictions import fit_train_part
-from bimix_jax.judging.splits import Split, judges_later, standard_splits
-from bimix_jax.sweep import CURVE, Sweep
+from bimix_jax.sweeps.splits import Split, judges_later, standard_splits
+from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 
 def evaluate(

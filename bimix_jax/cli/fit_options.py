@@ -11,7 +11,7 @@ from bimix_jax.fitting.emphasis import LATER
 from bimix_jax.laws import LAWS
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import number_of
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 PANEL = "How the law is fitted"
 

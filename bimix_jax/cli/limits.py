@@ -12,7 +12,7 @@ from bimix_jax.cli import named
 from bimix_jax.cli.command import MAY_NAME_FILES
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.recipe.available import TOKENS
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 SHARES = "DOMAIN=SHARE"
 

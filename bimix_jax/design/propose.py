@@ -18,7 +18,7 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.names import align_mixtures, as_expected, check_names
 from bimix_jax.quantities import number_of
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 CANDIDATES = 1024
 """Mixtures drawn where no pool is given."""

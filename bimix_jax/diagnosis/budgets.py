@@ -7,7 +7,7 @@ import pandas as pd
 
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.logs.budgets import MOSTLY, common_points
-from bimix_jax.sweep import COMMON_SHARE, Sweep
+from bimix_jax.sweeps.sweep import COMMON_SHARE, Sweep
 
 FEW_BUDGETS = 4
 """A curve of three coefficients with fewer points shows nothing of its error."""

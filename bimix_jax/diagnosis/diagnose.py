@@ -12,7 +12,7 @@ from bimix_jax.diagnosis.losses import observe_losses
 from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.diagnosis.targets import observe_targets
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from bimix_jax.diagnosis.budgets import FEW_BUDGETS
 from bimix_jax.diagnosis.observation import Observation, Severity
 from bimix_jax.fitting.fit import fit
 from bimix_jax.laws import BiMix, Law, LogLinear
-from bimix_jax.scores import scores_among
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.scores import scores_among
+from bimix_jax.sweeps.sweep import Sweep
 
 GAIN, LEAST_GAIN = 1.25, 0.002
 """The error has to fall by this factor, and by this much, before it is advised."""

@@ -12,7 +12,7 @@ from jax import Array
 
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS, Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 NEGLIGIBLE = 1e-7

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import NOT_FINITE, PERPLEXITY, RISE
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.judging.noise import between_replicates
-from bimix_jax.scores import scores_among
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.checks import NOT_FINITE, PERPLEXITY, RISE
+from bimix_jax.sweeps.scores import scores_among
+from bimix_jax.sweeps.sweep import Sweep
 
 MANY_EMPTY = 0.1
 OTHER_UNIT = 0.3

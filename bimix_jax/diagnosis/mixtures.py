@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import PERCENTAGES
-from bimix_jax.collinear_domains import NEGLIGIBLE, collinear_domains
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.checks import PERCENTAGES
+from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
+from bimix_jax.sweeps.sweep import Sweep
 
 NARROW = 1.5
 """A domain whose largest share is less than this multiple of its least hardly varies."""

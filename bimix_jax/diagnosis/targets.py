@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from bimix_jax.checks import near_misses
 from bimix_jax.diagnosis.observation import Observation, Severity, some_of
 from bimix_jax.laws import LAWS
-from bimix_jax.scores import note_of_scores, scores_among, what_to_do
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.checks import near_misses
+from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def observe_targets(sweep: Sweep) -> Iterator[Observation]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 LATER = 2.0
 """For budgets beyond those measured: a law of budget is least true of the first checkpoints, and

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from bimix_jax.collinear_domains import collinear_domains
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.codes import FAILED
@@ -20,7 +19,8 @@ from bimix_jax.fitting.program import solve_task
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.collinear_domains import collinear_domains
+from bimix_jax.sweeps.sweep import Sweep
 
 PROOF = "as losses measured at an own proportion of 0 show that other domains count"
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bimix_jax.sweep import CURVE, Sweep
+from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 Purpose = Literal["mixtures", "budgets"]
 """What predictions are wanted for: mixtures nobody ran, or later budgets of those that were run."""

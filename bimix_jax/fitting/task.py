@@ -14,8 +14,8 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.restraint import STRENGTHS, is_restrained
 from bimix_jax.laws import LAWS, check_law
 from bimix_jax.laws.law import Law
-from bimix_jax.scores import refuse_scores
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.scores import refuse_scores
+from bimix_jax.sweeps.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

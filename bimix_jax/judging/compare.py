@@ -14,7 +14,6 @@ from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import noise_floor
 from bimix_jax.judging.predictions import HeldOut, later_held_out, predict_splits
-from bimix_jax.judging.splits import Split, check_splits, standard_splits
 from bimix_jax.laws import (
     AdditiveLaw,
     BiMix,
@@ -27,7 +26,8 @@ from bimix_jax.laws import (
     check_law,
     law_named,
 )
-from bimix_jax.sweep import CURVE, Sweep
+from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
+from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 JUDGED: tuple[Law, ...] = (
     BiMix(), TransferBiMix(), SubstitutionBiMix(), WithWarmUp(SubstitutionBiMix()),

@@ -13,7 +13,7 @@ from jax import Array
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 LEAST_POINTS = 5

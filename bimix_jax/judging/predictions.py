@@ -25,9 +25,9 @@ from bimix_jax.fitting.restraint import (
 )
 from bimix_jax.fitting.solution import AGREEMENT
 from bimix_jax.judging.searches import Ends, Searches
-from bimix_jax.judging.splits import Split
 from bimix_jax.laws.law import Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.splits import Split
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 EXACT = default_tolerance(np.float64)

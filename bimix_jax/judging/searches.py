@@ -20,7 +20,7 @@ from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import law_for_sweep
 from bimix_jax.laws.law import Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 MOST = 64

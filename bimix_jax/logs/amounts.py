@@ -5,9 +5,9 @@ import contextlib
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.sweeps import checks
 
 EXPECTED = "a share, count or weight ≥ 0 (0 is a value)"
 

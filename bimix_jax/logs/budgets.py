@@ -9,7 +9,7 @@ import pandas as pd
 from bimix_jax.logs.history import RUN
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
-from bimix_jax.sweep import COMMON_SHARE
+from bimix_jax.sweeps.sweep import COMMON_SHARE
 
 Align = Literal["auto", "nearest", "interpolate", "none"]
 ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")

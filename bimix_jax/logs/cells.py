@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.quantities import number_of
+from bimix_jax.sweeps import checks
 
 GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")
 """32 768 000, 32'768'000 and 32.768.000; 32.768 may be a fraction."""

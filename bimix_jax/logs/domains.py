@@ -10,11 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE, span
 from bimix_jax.logs.amounts import amounts_of, are_amounts
 from bimix_jax.logs.history import RUN_KEYS
 from bimix_jax.names import spelling
-from bimix_jax.pairs import SEPARATORS, shortened
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -25,6 +23,8 @@ from bimix_jax.reading.tables import (
     names_of,
     prefixed,
 )
+from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
+from bimix_jax.sweeps.pairs import SEPARATORS, shortened
 
 EXACT = 1e-6
 """Amounts that sum to a whole this closely (relative) do so by what they are."""

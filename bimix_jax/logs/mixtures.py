@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import SUM_TOLERANCE, span
 from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of
 from bimix_jax.logs.history import label_of
@@ -18,6 +17,7 @@ from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.attributes import notes_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed, names_of
+from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
 
 UNITS = ("tokens", "documents", "samples")
 """Amounts that say what they are shares of."""

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import CHANGED, TWO_MIXTURES
-from bimix_jax.formats import read_sweep
 from bimix_jax.logs import olmix
 from bimix_jax.logs.averages import without_averages
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
@@ -31,12 +29,14 @@ from bimix_jax.logs.rows import Progress, Rows, Wanted, read_rows
 from bimix_jax.logs.run_labels import hint_of_dates, run_lists
 from bimix_jax.logs.run_names import as_listed
 from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
-from bimix_jax.pairs import match_names
 from bimix_jax.reading.attributes import ATTRIBUTES
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Meaning, meaning_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.checks import CHANGED, TWO_MIXTURES
+from bimix_jax.sweeps.pairs import match_names
+from bimix_jax.sweeps.read import read_sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def read_logs(

@@ -17,7 +17,7 @@ from bimix_jax.logs.run_ids import by_one
 from bimix_jax.logs.steps import Steps, in_training_steps, step_notes
 from bimix_jax.names import without_blanks
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.scores import keep_scores_named
+from bimix_jax.sweeps.scores import keep_scores_named
 
 Progress = Callable[[str, float], object]
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from bimix_jax.logs.history import RUN_KEYS
 from bimix_jax.logs.run_tables import RunTable
 from bimix_jax.names import spelling
-from bimix_jax.pairs import shortened
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import RUN_COLUMNS, listed
+from bimix_jax.sweeps.pairs import shortened
 
 USUAL = tuple(dict.fromkeys((*RUN_COLUMNS, *RUN_KEYS)))
 """What the column that names the runs is usually called."""

@@ -7,7 +7,7 @@ import numpy as np
 from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.names import align_weights
-from bimix_jax.scores import refuse_scores_by_name
+from bimix_jax.sweeps.scores import refuse_scores_by_name
 
 
 def unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:

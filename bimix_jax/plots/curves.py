@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bimix_jax.fitted import Fit
-    from bimix_jax.sweep import Sweep
+    from bimix_jax.sweeps.sweep import Sweep
 
 RUNS_SHOWN = 6
 BUDGETS_SHOWN = 4

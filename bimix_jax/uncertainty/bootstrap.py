@@ -15,7 +15,7 @@ from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.freedom import mixtures_and_coefficients
 from bimix_jax.uncertainty.intervals import LEAST_FREEDOM, Freedom, interval
 from bimix_jax.uncertainty.resamples import TOGETHER, Points, fit_resamples, points_of, search_all

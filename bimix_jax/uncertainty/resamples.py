@@ -17,7 +17,7 @@ from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import QUICKLY_COMPILED, REASSOCIATED, cpu_options
 
 TOLERANCE = 1e-5

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.sweep import CURVE, Sweep
+from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")
 """Unseen mixtures, later budgets, and later budgets of unseen mixtures."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.checks import (
+from bimix_jax.reading.tables import names_of
+from bimix_jax.sweeps.checks import (
     CHANGED,
     TWO_MIXTURES,
     Finding,
@@ -13,7 +14,6 @@ from bimix_jax.checks import (
     findings_at,
     numbers,
 )
-from bimix_jax.reading.tables import names_of
 
 TWICE = (
     "Keep one row, or name the columns that tell the points apart with run= and budget= "

@@ -11,8 +11,8 @@ import pandas as pd
 
 from bimix_jax.reading.errors import SweepError, SweepWarning
 from bimix_jax.reading.written_numbers import numbers
-from bimix_jax.scores import says_score
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.scores import says_score
+from bimix_jax.sweeps.sweep import Sweep
 
 SUM_TOLERANCE = 0.02
 """Rows of proportions this close to 1 are normalised; further ones are errors."""

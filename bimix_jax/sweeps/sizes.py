@@ -8,7 +8,7 @@ import pandas as pd
 
 from bimix_jax.names import check_names
 from bimix_jax.reading.parameter_counts import number_of_parameters
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.sweep import Sweep
 
 
 def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:

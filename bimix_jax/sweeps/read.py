@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
-from bimix_jax.checks import Cells, Finding, raise_findings
 from bimix_jax.names import (
     as_expected,
     note_of_spelling,
@@ -18,7 +16,6 @@ from bimix_jax.names import (
     unified,
     without_blanks,
 )
-from bimix_jax.pairs import Pair, join, match_names
 from bimix_jax.reading.attributes import Kept, kept_with
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Meaning, in_nats, meaning_of
@@ -36,16 +33,19 @@ from bimix_jax.reading.tables import (
     prefixed,
     read_table,
 )
-from bimix_jax.repeats import (
+from bimix_jax.sweeps import checks
+from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
+from bimix_jax.sweeps.pairs import Pair, join, match_names
+from bimix_jax.sweeps.repeats import (
     SAME_POINT,
     TWICE,
     check_counter,
     check_repeats,
     without_budgets,
 )
-from bimix_jax.scores import keep_scores_named, note_of_scores, scores_among
-from bimix_jax.sizes import stack_sizes
-from bimix_jax.sweep import Sweep
+from bimix_jax.sweeps.scores import keep_scores_named, note_of_scores, scores_among
+from bimix_jax.sweeps.sizes import stack_sizes
+from bimix_jax.sweeps.sweep import Sweep
 
 ROW = "\0row"
 """Passing column that carries where a value stood; no file has such a name."""

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax import checks
 from bimix_jax.names import spelling
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
@@ -22,7 +21,8 @@ from bimix_jax.reading.tables import (
     prefixed,
 )
 from bimix_jax.reading.written_numbers import text_of
-from bimix_jax.scores import keep_scores_named, says_score
+from bimix_jax.sweeps import checks
+from bimix_jax.sweeps.scores import keep_scores_named, says_score
 
 SEPARATORS = "_/.-"
 MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"

@@ -1,0 +1,1 @@
+"""Sweeps of training runs: reading, checking, splitting and saving them."""

@@ -22,7 +22,7 @@ import pandas as pd
 
 import bimix_jax as bx
 from benchmarks.report import report
-from bimix_jax.fitting.emphasis import LATER
+from bimix_jax.fitting.budget_power import LATER
 from bimix_jax.judging import predictions, searches
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.judging.predictions import predict_splits

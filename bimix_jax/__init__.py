@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
-    from bimix_jax.fitted import Fit as Fit
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
     from bimix_jax.fitting.codes import Code as Code
     from bimix_jax.fitting.coefficients import Coefficients as Coefficients
     from bimix_jax.fitting.coefficients import predict_losses as predict_losses
     from bimix_jax.fitting.fit import fit as fit
+    from bimix_jax.fitting.fitted import Fit as Fit
     from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.fitting.options import FitOptions as FitOptions
+    from bimix_jax.fitting.storage import load_fit as load_fit
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
     from bimix_jax.laws import law_named as law_named
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     from bimix_jax.scoring import Evaluation as Evaluation
     from bimix_jax.scoring import best_measured as best_measured
     from bimix_jax.scoring import evaluate as evaluate
-    from bimix_jax.storage import load_fit as load_fit
     from bimix_jax.sweeps.read import read_sweep as read_sweep
     from bimix_jax.sweeps.sizes import stack_sizes as stack_sizes
     from bimix_jax.sweeps.splits import Split as Split
@@ -116,7 +116,7 @@ _HOMES = {
     "EntropyWarning": "entropy.streams",
     "Evaluation": "scoring",
     "FeasibleSet": "mixture.feasible",
-    "Fit": "fitted",
+    "Fit": "fitting.fitted",
     "FitOptions": "fitting.options",
     "Group": "mixture.constraints",
     "InfeasibleError": "mixture.feasible",
@@ -160,7 +160,7 @@ _HOMES = {
     "law_named": "laws",
     "least_budget": "mixture.least_budget",
     "least_budget_arrays": "mixture.least_budget",
-    "load_fit": "storage",
+    "load_fit": "fitting.storage",
     "make_recipe": "recipe.recipe",
     "optimal_path": "mixture.path",
     "optimal_proportions": "mixture.proportions",

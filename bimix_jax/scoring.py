@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.names import check_names
 from bimix_jax.sweeps.sweep import Sweep
 

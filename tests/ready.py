@@ -5,8 +5,8 @@ import pandas as pd
 
 import bimix_jax as bx
 from bimix_jax.entropy.domains import Entropies
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.mixture.decision import Decision, Solution
 from bimix_jax.uncertainty.between_laws import BetweenLaws

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
-from bimix_jax import storage
+from bimix_jax.fitting import storage
 from tests.fits import frame
 from tests.frames import wide_frame, with_cell
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from bimix_jax.fitting.optimizers import gauss_newton
-from bimix_jax.fitting.solve import Evaluation, minimize
+from bimix_jax.fitting.search import Evaluation, minimize
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax import storage
+from bimix_jax.fitting import storage
 from tests.fits import Geometric, frame, geometric_sweep, last_budget, web_failed
 
 

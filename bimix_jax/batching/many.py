@@ -14,10 +14,10 @@ from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_
 from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.emphasis import about_emphasis
+from bimix_jax.fitting.budget_power import about_emphasis
 from bimix_jax.fitting.fit import named_fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix, check_law

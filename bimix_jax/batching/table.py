@@ -20,7 +20,7 @@ from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.pieces import begins
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.fitting.restraint import is_restrained
+from bimix_jax.fitting.shrinkage import is_restrained
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,

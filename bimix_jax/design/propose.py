@@ -13,7 +13,7 @@ from bimix_jax.design.candidates import mixtures_within
 from bimix_jax.design.plan import Candidates, Measured, plan_runs
 from bimix_jax.design.posterior import Unknowns
 from bimix_jax.design.regret import Aim
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.names import align_mixtures, as_expected, check_names

@@ -14,7 +14,7 @@ from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_
 from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
-from bimix_jax.fitting.restraint import STRONGEST, choose_strength
+from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law, check_law
 from bimix_jax.xla.compilation import full_precision

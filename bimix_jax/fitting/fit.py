@@ -9,11 +9,11 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.arrays import ArrayFit
+from bimix_jax.fitting.budget_power import about_emphasis
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.coefficients import Coefficients
-from bimix_jax.fitting.emphasis import about_emphasis
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.program import solve_task
 from bimix_jax.fitting.task import FitTask

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from bimix_jax.fitting.solve import ROUNDING
+from bimix_jax.fitting.search import ROUNDING
 from bimix_jax.xla.small_systems import positive_definite_solve
 
 

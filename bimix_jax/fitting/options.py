@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from bimix_jax.fitting.emphasis import check_emphasis
+from bimix_jax.fitting.budget_power import check_emphasis
 from bimix_jax.fitting.folds import PURPOSES, Purpose
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 

@@ -20,7 +20,7 @@ from bimix_jax.fitting.residual import (
     power_of,
     projected_terms,
 )
-from bimix_jax.fitting.solve import Evaluation, Minimum, minimize
+from bimix_jax.fitting.search import Evaluation, Minimum, minimize
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.small_systems import pivots
 

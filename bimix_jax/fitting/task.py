@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.emphasis import emphasised
+from bimix_jax.fitting.budget_power import emphasised
 from bimix_jax.fitting.folds import Folds, choose_folds
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.fitting.restraint import STRENGTHS, is_restrained
+from bimix_jax.fitting.shrinkage import STRENGTHS, is_restrained
 from bimix_jax.laws import LAWS, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.scores import refuse_scores

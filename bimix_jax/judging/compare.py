@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from bimix_jax.fitting.budget_power import LATER, check_emphasis
 from bimix_jax.fitting.codes import FAILED, Code
-from bimix_jax.fitting.emphasis import LATER, check_emphasis
 from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import best_ends
-from bimix_jax.fitting.emphasis import LATER, emphasised
+from bimix_jax.fitting.budget_power import LATER, emphasised
 from bimix_jax.fitting.fit import fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
-from bimix_jax.fitting.restraint import (
+from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
     is_restrained,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.nonnegative import nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem

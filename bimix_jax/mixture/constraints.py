@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
 from bimix_jax.mixture.weights import said_of
 from bimix_jax.names import align_mixtures, as_expected, refuse_unknown

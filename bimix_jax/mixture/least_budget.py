@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision

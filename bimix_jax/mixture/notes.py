@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.nonnegative import nearest_in_hull
 from bimix_jax.mixture.objective import MixtureProblem
 

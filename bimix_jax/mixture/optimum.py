@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.certificate import Certificate, binding_table, certify
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Solution

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.fitted import FAR, Fit
+from bimix_jax.fitting.fitted import FAR, Fit
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.notes import scope_notes
 

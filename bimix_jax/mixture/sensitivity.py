@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.notes import scope_notes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.notes import scope_notes
 from bimix_jax.mixture.weights import decision_weights

@@ -11,7 +11,7 @@ from bimix_jax.printable import picture_text, picture_texts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from bimix_jax.fitted import Fit
+    from bimix_jax.fitting.fitted import Fit
     from bimix_jax.sweeps.sweep import Sweep
 
 RUNS_SHOWN = 6

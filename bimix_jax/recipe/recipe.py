@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bimix_jax.files import check_folder, write_atomically
-from bimix_jax.fitted import Fit
+from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.storage import fit_digest
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.repetition import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
@@ -18,7 +19,6 @@ from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
 from bimix_jax.recipe.paths import Where
 from bimix_jax.recipe.shares import rounded, token_shares
 from bimix_jax.recipe.stamp import Stamp, digest_of
-from bimix_jax.storage import fit_digest
 
 DIGITS = 8
 """Decimals of emitted weights: a source is off by less than 1e-8 of all tokens."""

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.codes import FAILED, Code
 from bimix_jax.fitting.coefficients import predict_losses
 from bimix_jax.fitting.fit import fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep

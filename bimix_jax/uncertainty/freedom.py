@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.coefficients import Coefficients, features_of
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit

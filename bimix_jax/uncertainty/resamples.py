@@ -9,10 +9,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitted import Fit
 from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_starts
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask

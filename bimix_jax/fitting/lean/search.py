@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.lean.amplitudes import Scalars, apart, every, within
 from bimix_jax.fitting.lean.terms import Terms, norm_of, weighted_sum
-from bimix_jax.fitting.solve import ROUNDING
+from bimix_jax.fitting.search import ROUNDING
 from bimix_jax.xla.small_systems import solve_entries
 
 DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.dependence import dependences
+from bimix_jax.fitting.jaxpr_dependence import dependences
 from bimix_jax.fitting.lean.amplitudes import (
     Scalars,
     apart,

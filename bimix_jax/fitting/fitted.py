@@ -265,7 +265,7 @@ class Fit:
 
     def save(self, path: str | Path) -> None:
         """Write the fit as JSON, whole or not at all; read it back with `load_fit`."""
-        from bimix_jax.storage import save_fit
+        from bimix_jax.fitting.storage import save_fit
 
         save_fit(self, path)
 

@@ -10,9 +10,9 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
-from bimix_jax.fitting.lean import fit_lean, is_lean
-from bimix_jax.fitting.lean.search import State, _better
-from bimix_jax.fitting.lean.terms import Terms
+from bimix_jax.fitting.kernel import fit_lean, is_lean
+from bimix_jax.fitting.kernel.search import State, _better
+from bimix_jax.fitting.kernel.terms import Terms
 from bimix_jax.xla.compilation import REASSOCIATED, jit
 from tests.conftest import synthetic_points
 from tests.programs import fit_points

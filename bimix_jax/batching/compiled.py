@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
 from bimix_jax.fitting.budget_power import emphasised
-from bimix_jax.fitting.lean import fit_lean, is_lean
+from bimix_jax.fitting.kernel import fit_lean, is_lean
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import mean_relative_error
 from bimix_jax.laws.law import Law

@@ -21,7 +21,7 @@ from bimix_jax.batching.memory import OF_CHUNKS
 from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
 from bimix_jax.fitting.again import chosen, in_doubt, is_better, is_lower, other_starts
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.lean import STEPS, replaced
+from bimix_jax.fitting.kernel import STEPS, replaced
 from bimix_jax.laws.law import Law
 
 FEW = 16

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bimix_jax.batching.compiled import Method
-from bimix_jax.fitting.lean import evaluation
+from bimix_jax.fitting.kernel import evaluation
 from bimix_jax.fitting.residual import Points, needs_full
 
 TRANSCENDENTAL = 20

@@ -13,7 +13,7 @@ from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_st
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.codes import FAILED
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.lean import fit_lean, is_lean, replaced
+from bimix_jax.fitting.kernel import fit_lean, is_lean, replaced
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law

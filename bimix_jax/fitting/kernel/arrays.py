@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.coefficients import Coefficients, one_float_type
-from bimix_jax.fitting.lean.collapse import Collapsed
-from bimix_jax.fitting.lean.fit import STEPS, LeanFit, lean_fit
+from bimix_jax.fitting.kernel.collapse import Collapsed
+from bimix_jax.fitting.kernel.fit import STEPS, LeanFit, lean_fit
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import Points, Residual, needs_full, summary
 from bimix_jax.laws.law import Law

@@ -10,10 +10,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.lean.amplitudes import Scalars, any_of
-from bimix_jax.fitting.lean.collapse import Within
-from bimix_jax.fitting.lean.search import DAMPING, Bounds, Flatness, ahead, search, settled
-from bimix_jax.fitting.lean.terms import Scaled, Terms, best_start, full_terms, projected_terms
+from bimix_jax.fitting.kernel.amplitudes import Scalars, any_of
+from bimix_jax.fitting.kernel.collapse import Within
+from bimix_jax.fitting.kernel.search import DAMPING, Bounds, Flatness, ahead, search, settled
+from bimix_jax.fitting.kernel.terms import Scaled, Terms, best_start, full_terms, projected_terms
 from bimix_jax.fitting.residual import Points, Residual, needs_full
 from bimix_jax.laws.law import Law
 

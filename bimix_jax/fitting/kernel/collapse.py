@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.fitting.lean.terms import Terms, norm_of
+from bimix_jax.fitting.kernel.terms import Terms, norm_of
 from bimix_jax.fitting.residual import Points, Summary, predict
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.logarithm import log

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.fitting.jaxpr_dependence import dependences
-from bimix_jax.fitting.lean.amplitudes import (
+from bimix_jax.fitting.kernel.amplitudes import (
     Scalars,
     apart,
     change_from,

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.storage import load_fit as load_fit
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
+    from bimix_jax.judging.evaluate import Evaluation as Evaluation
+    from bimix_jax.judging.evaluate import best_measured as best_measured
+    from bimix_jax.judging.evaluate import evaluate as evaluate
     from bimix_jax.laws import law_named as law_named
     from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
@@ -80,9 +83,6 @@ if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import make_recipe as make_recipe
     from bimix_jax.recipe.shares import document_shares as document_shares
     from bimix_jax.recipe.shares import token_shares as token_shares
-    from bimix_jax.scoring import Evaluation as Evaluation
-    from bimix_jax.scoring import best_measured as best_measured
-    from bimix_jax.scoring import evaluate as evaluate
     from bimix_jax.sweeps.read import read_sweep as read_sweep
     from bimix_jax.sweeps.sizes import stack_sizes as stack_sizes
     from bimix_jax.sweeps.splits import Split as Split
@@ -114,7 +114,7 @@ _HOMES = {
     "Diagnosis": "diagnosis.diagnose",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
-    "Evaluation": "scoring",
+    "Evaluation": "judging.evaluate",
     "FeasibleSet": "mixture.feasible",
     "Fit": "fitting.fitted",
     "FitOptions": "fitting.options",
@@ -142,7 +142,7 @@ _HOMES = {
     "WithModelSize": "laws.model_size",
     "WithRepetition": "laws.repetition",
     "WithWarmUp": "laws.warm_up",
-    "best_measured": "scoring",
+    "best_measured": "judging.evaluate",
     "between_laws": "uncertainty.between_laws",
     "bootstrap": "uncertainty.bootstrap",
     "certainty": "uncertainty.certainty",
@@ -151,7 +151,7 @@ _HOMES = {
     "diagnose": "diagnosis.diagnose",
     "document_shares": "recipe.shares",
     "entropy_mixture": "entropy.proxies",
-    "evaluate": "scoring",
+    "evaluate": "judging.evaluate",
     "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",

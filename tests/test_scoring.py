@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from bimix_jax import Evaluation, best_measured, read_sweep
-from bimix_jax.scoring import mean_relative_error, r_squared, spearman, worst_relative_error
+from bimix_jax.judging.evaluate import (
+    mean_relative_error,
+    r_squared,
+    spearman,
+    worst_relative_error,
+)
 from tests.frames import wide_frame, with_cell
 
 LOSSES = st.lists(st.floats(0.1, 10), min_size=3, max_size=30)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
-from bimix_jax.scoring import r_squared, spearman
 
 CERTAIN = 2.0
 """Differences below this many standard errors tell nothing."""

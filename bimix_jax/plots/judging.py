@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bimix_jax.judging.comparison import Comparison
-    from bimix_jax.scoring import Evaluation
+    from bimix_jax.judging.evaluate import Evaluation
 
 SPLIT_TITLES = {
     "mixtures": "unseen mixtures",

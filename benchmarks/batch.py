@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.report import report
+from bimix_jax.batching.bench.problems import synthetic_rows
+from bimix_jax.batching.bench.rates import Case
 from bimix_jax.batching.run import fit_rows
-from bimix_jax.bench.problems import synthetic_rows
-from bimix_jax.bench.rates import Case
 
 POINTS, GROUP = 64, 10_000
 FEW, SHARED = 2_000, 300_000
@@ -71,8 +71,8 @@ import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 import jax
 from bimix_jax.batching.run import fit_rows
-from bimix_jax.bench.problems import synthetic_rows
-from bimix_jax.bench.rates import Case
+from bimix_jax.batching.bench.problems import synthetic_rows
+from bimix_jax.batching.bench.rates import Case
 rows, devices, fitted = synthetic_rows(10_000, 64), tuple(jax.local_devices()), 0
 fit_rows(rows, Case().method, devices)
 print("ready", flush=True)

@@ -24,11 +24,11 @@ import pandas as pd
 
 from benchmarks.peers import PEERS, Sample, timed
 from benchmarks.report import RESULTS, report
+from bimix_jax.batching.bench.ceilings import measure_ceilings
+from bimix_jax.batching.bench.problems import synthetic_rows
+from bimix_jax.batching.bench.rates import Case, measure, plain_sums
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import fit_rows
-from bimix_jax.bench.ceilings import measure_ceilings
-from bimix_jax.bench.problems import synthetic_rows
-from bimix_jax.bench.rates import Case, measure, plain_sums
 
 HUBER = 0.02
 SAMPLES = {"SciPy curve_fit": 300, "SciPy least_squares, Huber": 60, "optimistix, vmap": 2000}

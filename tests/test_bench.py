@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax.batching import compiled
+from bimix_jax.batching.bench import arithmetic, ceilings, rates
+from bimix_jax.batching.bench.rates import Case, measure
 from bimix_jax.batching.compiled import Method
-from bimix_jax.bench import arithmetic, ceilings, rates
-from bimix_jax.bench.rates import Case, measure
 from bimix_jax.cli import bench
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions

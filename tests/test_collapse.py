@@ -12,9 +12,9 @@ from benchmarks.fit import synthetic
 from benchmarks.ill_conditioned import rows_of
 from bimix_jax import BiMix
 from bimix_jax.batching import run
+from bimix_jax.batching.bench.problems import synthetic_rows
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
-from bimix_jax.bench.problems import synthetic_rows
 from bimix_jax.fitting.kernel.arrays import fit_lean
 from bimix_jax.fitting.kernel.collapse import Collapsed
 from bimix_jax.fitting.options import FitOptions

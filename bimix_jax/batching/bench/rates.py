@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from bimix_jax.batching.bench.arithmetic import bytes_moved, operations
+from bimix_jax.batching.bench.ceilings import Ceilings
+from bimix_jax.batching.bench.problems import synthetic_rows
 from bimix_jax.batching.compiled import Method, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import QUICK_STEPS, fit_rows, parts_of
-from bimix_jax.bench.arithmetic import bytes_moved, operations
-from bimix_jax.bench.ceilings import Ceilings
-from bimix_jax.bench.problems import synthetic_rows
 from bimix_jax.fitting.arrays import fit_arrays
 from bimix_jax.fitting.codes import Code
 from bimix_jax.fitting.options import FitOptions

@@ -23,9 +23,10 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.report import report
 from bimix_jax.fitting.budget_power import LATER
-from bimix_jax.judging import predictions, searches
+from bimix_jax.judging import searches
+from bimix_jax.judging import searches as predictions
 from bimix_jax.judging.compare import JUDGED
-from bimix_jax.judging.predictions import predict_splits
+from bimix_jax.judging.searches import predict_splits
 from bimix_jax.sweeps.sweep import Sweep
 
 FOLDS = 10

@@ -20,7 +20,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
-from bimix_jax.judging.predictions import predict_splits
+from bimix_jax.judging.searches import predict_splits
 from bimix_jax.laws import LAWS
 from bimix_jax.sweeps.sweep import Sweep
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from bimix_jax.diagnosis.diagnose import diagnose as diagnose
     from bimix_jax.entropy.corpus import corpus_entropies as corpus_entropies
     from bimix_jax.entropy.domains import Entropies as Entropies
+    from bimix_jax.entropy.domains import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.domains import token_entropies as token_entropies
-    from bimix_jax.entropy.proxies import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
-    from bimix_jax.fitting.codes import Code as Code
+    from bimix_jax.fitting.coefficients import Code as Code
     from bimix_jax.fitting.coefficients import Coefficients as Coefficients
     from bimix_jax.fitting.coefficients import predict_losses as predict_losses
     from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.fitted import Fit as Fit
-    from bimix_jax.fitting.optimizers import gauss_newton as gauss_newton
     from bimix_jax.fitting.options import FitOptions as FitOptions
+    from bimix_jax.fitting.search import gauss_newton as gauss_newton
     from bimix_jax.fitting.storage import load_fit as load_fit
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     from bimix_jax.judging.evaluate import best_measured as best_measured
     from bimix_jax.judging.evaluate import evaluate as evaluate
     from bimix_jax.laws import law_named as law_named
-    from bimix_jax.laws.additive import AdditiveLaw as AdditiveLaw
     from bimix_jax.laws.bimix import BiMix as BiMix
-    from bimix_jax.laws.cross import CrossBiMix as CrossBiMix
-    from bimix_jax.laws.data_mixing import DataMixingLaw as DataMixingLaw
-    from bimix_jax.laws.data_mixing import DataMixingLawPlus as DataMixingLawPlus
+    from bimix_jax.laws.bimix import CrossBiMix as CrossBiMix
     from bimix_jax.laws.law import Law as Law
-    from bimix_jax.laws.log_linear import LogLinear as LogLinear
     from bimix_jax.laws.model_size import WithModelSize as WithModelSize
-    from bimix_jax.laws.repetition import WithRepetition as WithRepetition
-    from bimix_jax.laws.split_transfer import SplitTransferBiMix as SplitTransferBiMix
-    from bimix_jax.laws.substitution import SplitSubstitutionBiMix as SplitSubstitutionBiMix
-    from bimix_jax.laws.substitution import SubstitutionBiMix as SubstitutionBiMix
+    from bimix_jax.laws.published import AdditiveLaw as AdditiveLaw
+    from bimix_jax.laws.published import DataMixingLaw as DataMixingLaw
+    from bimix_jax.laws.published import DataMixingLawPlus as DataMixingLawPlus
+    from bimix_jax.laws.published import LogLinear as LogLinear
+    from bimix_jax.laws.transfer import SplitSubstitutionBiMix as SplitSubstitutionBiMix
+    from bimix_jax.laws.transfer import SplitTransferBiMix as SplitTransferBiMix
+    from bimix_jax.laws.transfer import SubstitutionBiMix as SubstitutionBiMix
     from bimix_jax.laws.transfer import TransferBiMix as TransferBiMix
-    from bimix_jax.laws.warm_up import WithWarmUp as WithWarmUp
+    from bimix_jax.laws.wrappers import WithRepetition as WithRepetition
+    from bimix_jax.laws.wrappers import WithWarmUp as WithWarmUp
     from bimix_jax.logs.read_logs import read_logs as read_logs
     from bimix_jax.mixture.constraints import Constraints as Constraints
     from bimix_jax.mixture.constraints import Group as Group
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from bimix_jax.reading.errors import SweepWarning as SweepWarning
     from bimix_jax.reading.metadata import Meaning as Meaning
     from bimix_jax.recipe.available import read_available as read_available
-    from bimix_jax.recipe.paths import read_paths as read_paths
+    from bimix_jax.recipe.available import read_paths as read_paths
     from bimix_jax.recipe.recipe import Recipe as Recipe
     from bimix_jax.recipe.recipe import make_recipe as make_recipe
     from bimix_jax.recipe.shares import document_shares as document_shares
@@ -88,29 +88,29 @@ if TYPE_CHECKING:
     from bimix_jax.sweeps.splits import Split as Split
     from bimix_jax.sweeps.splits import standard_splits as standard_splits
     from bimix_jax.sweeps.sweep import Sweep as Sweep
-    from bimix_jax.uncertainty.between_laws import BetweenLaws as BetweenLaws
-    from bimix_jax.uncertainty.between_laws import between_laws as between_laws
     from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
     from bimix_jax.uncertainty.bootstrap import bootstrap as bootstrap
+    from bimix_jax.uncertainty.certainty import BetweenLaws as BetweenLaws
     from bimix_jax.uncertainty.certainty import Certainty as Certainty
+    from bimix_jax.uncertainty.certainty import between_laws as between_laws
     from bimix_jax.uncertainty.certainty import certainty as certainty
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AdditiveLaw": "laws.additive",
+    "AdditiveLaw": "laws.published",
     "ArrayFit": "fitting.arrays",
-    "BetweenLaws": "uncertainty.between_laws",
+    "BetweenLaws": "uncertainty.certainty",
     "BiMix": "laws.bimix",
     "Bootstrap": "uncertainty.bootstrap",
     "Certainty": "uncertainty.certainty",
-    "Code": "fitting.codes",
+    "Code": "fitting.coefficients",
     "Coefficients": "fitting.coefficients",
     "Comparison": "judging.comparison",
     "Constraints": "mixture.constraints",
-    "CrossBiMix": "laws.cross",
-    "DataMixingLaw": "laws.data_mixing",
-    "DataMixingLawPlus": "laws.data_mixing",
+    "CrossBiMix": "laws.bimix",
+    "DataMixingLaw": "laws.published",
+    "DataMixingLawPlus": "laws.published",
     "Diagnosis": "diagnosis.diagnose",
     "Entropies": "entropy.domains",
     "EntropyWarning": "entropy.streams",
@@ -122,7 +122,7 @@ _HOMES = {
     "InfeasibleError": "mixture.feasible",
     "Law": "laws.law",
     "LeastBudget": "mixture.least_budget",
-    "LogLinear": "laws.log_linear",
+    "LogLinear": "laws.published",
     "ManyFits": "batching.many",
     "Meaning": "reading.metadata",
     "OptimalPath": "mixture.path",
@@ -131,32 +131,32 @@ _HOMES = {
     "Recipe": "recipe.recipe",
     "Sensitivity": "mixture.sensitivity",
     "Split": "sweeps.splits",
-    "SplitSubstitutionBiMix": "laws.substitution",
-    "SplitTransferBiMix": "laws.split_transfer",
-    "SubstitutionBiMix": "laws.substitution",
+    "SplitSubstitutionBiMix": "laws.transfer",
+    "SplitTransferBiMix": "laws.transfer",
+    "SubstitutionBiMix": "laws.transfer",
     "Sweep": "sweeps.sweep",
     "SweepError": "reading.errors",
     "SweepWarning": "reading.errors",
     "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",
-    "WithRepetition": "laws.repetition",
-    "WithWarmUp": "laws.warm_up",
+    "WithRepetition": "laws.wrappers",
+    "WithWarmUp": "laws.wrappers",
     "best_measured": "judging.evaluate",
-    "between_laws": "uncertainty.between_laws",
+    "between_laws": "uncertainty.certainty",
     "bootstrap": "uncertainty.bootstrap",
     "certainty": "uncertainty.certainty",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "diagnose": "diagnosis.diagnose",
     "document_shares": "recipe.shares",
-    "entropy_mixture": "entropy.proxies",
+    "entropy_mixture": "entropy.domains",
     "evaluate": "judging.evaluate",
     "feasible_set": "mixture.feasible",
     "fit": "fitting.fit",
     "fit_arrays": "fitting.arrays",
     "fit_many": "batching.many",
-    "gauss_newton": "fitting.optimizers",
+    "gauss_newton": "fitting.search",
     "law_named": "laws",
     "least_budget": "mixture.least_budget",
     "least_budget_arrays": "mixture.least_budget",
@@ -170,7 +170,7 @@ _HOMES = {
     "read_available": "recipe.available",
     "read_constraints": "mixture.constraints",
     "read_logs": "logs.read_logs",
-    "read_paths": "recipe.paths",
+    "read_paths": "recipe.available",
     "read_sweep": "sweeps.read",
     "sensitivity": "mixture.sensitivity",
     "stack_sizes": "sweeps.sizes",

@@ -9,9 +9,8 @@ from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.mixture.decision import Decision, Solution
-from bimix_jax.uncertainty.between_laws import BetweenLaws
 from bimix_jax.uncertainty.bootstrap import Bootstrap
-from bimix_jax.uncertainty.certainty import Certainty
+from bimix_jax.uncertainty.certainty import BetweenLaws, Certainty
 from bimix_jax.uncertainty.intervals import Freedom
 
 COUNTS = (2, 7, 22)

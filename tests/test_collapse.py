@@ -15,8 +15,8 @@ from bimix_jax.batching import run
 from bimix_jax.batching.bench.problems import synthetic_rows
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
-from bimix_jax.fitting.kernel.arrays import fit_lean
-from bimix_jax.fitting.kernel.collapse import Collapsed
+from bimix_jax.fitting.kernel.fit import fit_lean
+from bimix_jax.fitting.kernel.terms import Collapsed
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Points, full_value, summary
 from bimix_jax.xla.compilation import jit

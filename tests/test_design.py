@@ -10,13 +10,16 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
-from bimix_jax.design.candidates import mixtures_within
-from bimix_jax.design.greedy import pick_runs
-from bimix_jax.design.noise import Noise, estimate_noise
-from bimix_jax.design.plan import plan_runs
-from bimix_jax.design.posterior import information
+from bimix_jax.design.choice import (
+    Aim,
+    decide,
+    mean_loss,
+    mixtures_within,
+    pick_runs,
+    regret_curvature,
+)
+from bimix_jax.design.plan import Noise, estimate_noise, information, plan_runs
 from bimix_jax.design.propose import propose_runs
-from bimix_jax.design.regret import Aim, decide, mean_loss, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed

@@ -13,7 +13,7 @@ from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standa
 from bimix_jax.cli.app import app
 from bimix_jax.judging.compare import JUDGED, _able
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
-from bimix_jax.judging.predictions import fit_train_part
+from bimix_jax.judging.searches import fit_train_part
 from tests.fits import frame, last_budget, without_web
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from bimix_jax.fitting.optimizers import gauss_newton
-from bimix_jax.fitting.search import Evaluation, minimize
+from bimix_jax.fitting.search import Evaluation, gauss_newton, minimize
 
 pytestmark = pytest.mark.usefixtures("float64")
 

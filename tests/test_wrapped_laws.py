@@ -16,8 +16,7 @@ from bimix_jax import (
     WithWarmUp,
     stack_sizes,
 )
-from bimix_jax.laws.repetition import effective_tokens
-from bimix_jax.laws.warm_up import effective_budget
+from bimix_jax.laws.wrappers import effective_budget, effective_tokens
 from bimix_jax.sweeps.sizes import number_of_parameters
 from tests.fits import frame
 

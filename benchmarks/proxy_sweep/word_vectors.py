@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from bimix_jax.entropy.embeddings import WORD
+from bimix_jax.entropy.von_neumann import WORD
 from bimix_jax.files import atomic_path
 
 WORDS = 20_000

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.fits_table import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.memory import end_to_end
+from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.arrays import ArrayFit

@@ -1,19 +1,83 @@
-"""Parts of a batch: each is stamped with what it was made from, and verified before it counts."""
+"""Parts of a batch: tables of fits, each stamped with what it was made from."""
 
+import collections
 import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
 from bimix_jax.batching.compiled import Method
 from bimix_jax.files import atomic_path
+from bimix_jax.fitting.arrays import ArrayFit
+from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.laws.law import Law
+
+LABELS = np.array([code.label for code in sorted(Code)], object)
+SWEEP = "sweep"
+
+
+def table_of_fits(
+    labels: Sequence[Any], law: Law, targets: Sequence[str], found: ArrayFit, error: np.ndarray
+) -> pd.DataFrame:
+    """Coefficients, codes and errors; `found` and `error` have the axes (sweeps, targets)."""
+    coefficients, code = found.coefficients, np.asarray(found.code)
+    exponents = np.where(found.identified, coefficients.exponents, np.nan)
+    failed = (code == Code.BAD_DATA) | (code == Code.NONFINITE)
+    amplitudes = np.where(failed[..., None], np.nan, coefficients.amplitudes)
+    reported = law.report(
+        exponents.astype(float), amplitudes.astype(float), np.asarray(coefficients.budget_scale)
+    )
+    columns = {
+        SWEEP: np.repeat(_objects(labels), len(targets)),
+        "target": np.tile(_objects(targets), len(labels)),
+        **{name: np.asarray(values, float).ravel() for name, values in reported.items()},
+        "code": LABELS[code].ravel(),
+        "points": np.asarray(found.points).ravel(),
+        "error": np.asarray(error, float).ravel(),
+    }
+    return pd.DataFrame(columns).assign(reason="")
+
+
+def table_of_failed(reasons: Mapping[Any, str]) -> pd.DataFrame:
+    """The rows of sweeps that could not be read or fitted, label → why."""
+    return pd.DataFrame(
+        {
+            SWEEP: _objects(list(reasons)),
+            "target": _objects([""] * len(reasons)),
+            "code": _objects([Code.BAD_DATA.label] * len(reasons)),
+            "points": np.zeros(len(reasons), int),
+            "error": np.full(len(reasons), np.nan),
+            "reason": _objects(list(reasons.values())),
+        }
+    )
+
+
+def joined(parts: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame:
+    """Tables as one, in the order of labels; of parts without rows only the columns count.
+
+    Columns are in the order of the first table that has any rows, so give failures last.
+    """
+    place = {label: i for i, label in enumerate(labels)}
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    order = np.argsort([place[label] for label in table[SWEEP]], kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    """(values,) object, also where they are tuples."""
+    found = np.empty(len(values), object)
+    found[:] = list(values)
+    return found
+
 
 KEY = b"bimix_batch"
 """Entry of a part's metadata that holds its stamp."""
@@ -161,3 +225,47 @@ def strange_parts(folder: Path, expected: set[str]) -> list[str]:
     """Parquet files of a folder that are not among the expected parts, hidden ones aside."""
     found = {p.name for p in folder.glob("*.parquet") if not p.name.startswith(".")}
     return sorted(found - expected)
+
+
+SHOWN = 20
+
+
+@dataclasses.dataclass
+class Summary:
+    """Counts over the parts of a batch."""
+
+    parts: int = 0
+    sweeps: int = 0
+    failed: int = 0
+    """sweeps that could not be read or fitted"""
+    codes: dict[str, int] = dataclasses.field(default_factory=dict)
+    """targets by result code"""
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    """of the first sweeps that failed"""
+
+    def table(self) -> pd.DataFrame:
+        """Targets by code."""
+        return pd.DataFrame(
+            {"targets": list(self.codes.values())}, index=pd.Index(list(self.codes), name="code")
+        )
+
+
+def summary(folder: Path, parts: Iterable[str]) -> Summary:
+    """Read the codes and reasons of those parts that are there."""
+    found, codes = Summary(), collections.Counter[str]()
+    for part in (folder / name for name in sorted(parts) if (folder / name).is_file()):
+        table = pyarrow.parquet.read_table(part, columns=["sweep", "target", "code", "reason"])
+        rows = table.to_pandas()
+        lost = rows[(rows["reason"] != "") & (rows["target"] == "")]
+        found.parts += 1
+        found.sweeps += rows["sweep"].nunique()
+        found.failed += len(lost)
+        codes.update(rows.loc[rows["target"] != "", "code"])
+        room = SHOWN - len(found.reasons)
+        found.reasons += [
+            f"sweep {r.sweep} ({part.name}): {r.reason}" for r in lost[:room].itertuples()
+        ]
+    found.codes = dict(codes)
+    if found.failed > SHOWN:
+        found.reasons.append(f"… and {found.failed - SHOWN} sweeps more")
+    return found

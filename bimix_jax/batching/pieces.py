@@ -1,9 +1,10 @@
-"""Large tables in pieces of whole sweeps, the same pieces whoever reads them and whenever."""
+"""Input files of a batch in pieces, and what is kept of them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -11,9 +12,23 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from bimix_jax.batching.fits_table import SWEEP
+from bimix_jax.batching.parts import SWEEP
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
+
+VARIABLE = "BIMIX_COMPILATION_CACHE"
+
+
+def use_compilation_cache(folder: str | Path) -> None:
+    """Keep compiled programs in `folder`, and take them from there.
+
+    Sets global configuration of JAX, so only a command line should call it. Whoever can write to
+    the folder can make this process run what they like.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 READ_ROWS = 1 << 16

@@ -12,12 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 import bimix_jax as bx
 from bimix_jax.batching import batch as batches
-from bimix_jax.batching.cache import VARIABLE, use_compilation_cache
 from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.parts import strange_parts
-from bimix_jax.batching.pieces import batch_files, expected_rows
+from bimix_jax.batching.parts import strange_parts, summary
+from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
 from bimix_jax.batching.processes import join_processes, share_of_launcher
-from bimix_jax.batching.summary import summary
 from bimix_jax.cli.fit_options import Emphasised, LawName
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table

@@ -7,7 +7,7 @@ from bimix_jax.cli.fit_options import HeldOut, LawName, Residuals
 from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.budget_power import about_emphasis
-from bimix_jax.judging.predictions import fit_train_part
+from bimix_jax.judging.searches import fit_train_part
 from bimix_jax.sweeps.splits import Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 

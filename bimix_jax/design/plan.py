@@ -1,5 +1,6 @@
-"""The pure core of a proposal: coefficients, measured points and candidates in, picks out."""
+"""What further runs would tell: noise, posterior and plan."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -7,19 +8,206 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.design.greedy import Picks, pick_runs
-from bimix_jax.design.noise import Noise, estimate_noise
-from bimix_jax.design.posterior import (
-    Unknowns,
-    draw_coefficients,
-    free_parameters,
-    information,
-    log_slopes,
-    prior_precision,
-)
-from bimix_jax.design.regret import Aim, regret_curvature
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.design.choice import Aim, Picks, pick_runs, regret_curvature
+from bimix_jax.fitting.coefficients import Coefficients, features_of, predict_losses
+from bimix_jax.fitting.problem import Problem
+from bimix_jax.fitting.residual import predict, split_parameters
+from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
+
+GUESS = 0.005
+"""Relative noise that is taken for granted with little weight, so that runs which fit perfectly,
+or are too few to tell, do not look exact; about what replicates of public sweeps show."""
+LEAST = 1e-5
+"""No measured loss is known better than this (relative)."""
+
+
+class Noise(NamedTuple):
+    """Variances of the relative error of a measured loss."""
+
+    within: Array
+    """(targets,) of one point about its run"""
+    between: Array
+    """(targets,) of what all points of a run share: its seed, and what the law misses there"""
+
+
+def estimate_noise(
+    slopes: Array, errors: Array, counted: Array, run: Array, runs: int, ridge: Array
+) -> Noise:
+    """Both variances of every target, from the quadratic forms of its residuals.
+
+    With e the residuals, Q = I − J(JᵀJ + Λ)⁻¹Jᵀ and Z the membership of points in runs,
+    E eᵀe = σ² tr Q + τ² tr K and E eᵀAe = σ² tr AQ + τ² tr(N⁻¹KK), with K = ZᵀQZ, N = ZᵀZ and
+    A = Z N⁻¹ Zᵀ (Henderson 1953, method of fitting constants). A target counts its own forms and,
+    with the same weight, the mean over targets, since few runs say little about each.
+
+    Args:
+        slopes: (targets, points, parameters) derivatives of the log losses, 0 where not counted.
+        errors: (targets, points) relative residuals.
+        counted: (targets, points) bool.
+        run: (points,) int in 0 … runs − 1.
+        runs: how many runs there are.
+        ridge: (targets, parameters) what a restraint adds to the diagonal of JᵀJ.
+    """
+
+    def forms(slopes: Array, error: Array, counted: Array, ridge: Array) -> tuple[Array, Array]:
+        by_run = jax.ops.segment_sum(slopes, run, runs)
+        inverse = _inverse(slopes.T @ slopes + jnp.diag(ridge))
+        count = jax.ops.segment_sum(counted.astype(error.dtype), run, runs)
+        share = jnp.where(count > 0, 1 / jnp.maximum(count, 1), 0.0)
+        left = jnp.diag(count) - by_run @ inverse @ by_run.T
+        spare = jnp.sum(count) - jnp.sum((slopes @ inverse) * slopes)
+        of_error = jax.ops.segment_sum(jnp.where(counted, error, 0.0), run, runs)
+        seen = [jnp.sum(jnp.where(counted, error, 0.0) ** 2), jnp.sum(share * of_error**2)]
+        expected = [
+            [spare, jnp.trace(left)],
+            [share @ jnp.diag(left), jnp.sum(share * jnp.sum(left**2, axis=1))],
+        ]
+        return jnp.stack(seen), jnp.asarray(expected)
+
+    seen, expected = jax.vmap(forms)(slopes, errors, counted, ridge)
+    seen = seen + jnp.mean(seen, axis=0)
+    expected = expected + jnp.mean(expected, axis=0)
+    variances = jax.vmap(_solve)(seen, expected)
+    return Noise(jnp.maximum(variances[:, 0], LEAST**2), jnp.maximum(variances[:, 1], 0.0))
+
+
+def _inverse(matrix: Array) -> Array:
+    """Pseudo-inverse after scaling to a unit diagonal; directions nobody sees get nothing."""
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), jnp.finfo(matrix.dtype).tiny))
+    unit = matrix * scale[:, None] * scale
+    return jnp.linalg.pinv(unit, hermitian=True, rtol=1e-10) * scale[:, None] * scale
+
+
+def _solve(seen: Array, expected: Array) -> Array:
+    """Of the form of all points and that of run means; each variance also guessed once."""
+    within = jnp.stack([seen[0] - seen[1], seen[1]])
+    system = jnp.stack([expected[0] - expected[1], expected[1]])
+    prior = jnp.eye(2, dtype=seen.dtype)
+    return jnp.linalg.solve(system + prior, within + GUESS**2)
+
+
+PRIOR = 0.3
+"""Before any run, a coefficient is thought to move losses by this much (relative), no more."""
+
+
+def log_slopes(law: Law, target: Coefficients, mixture: Array, budget: Array) -> Array:
+    """Derivatives (points, exponents + amplitudes) of one target's log loss; 0 without a value."""
+    features = features_of(law, mixture, target.own, budget / target.budget_scale, None)
+
+    def loss(params: Array) -> Array:
+        return predict(law, *split_parameters(law, params), features)
+
+    params = jnp.concatenate([target.exponents, target.amplitudes])
+    slopes = jax.jacfwd(loss)(params) / loss(params)[:, None]
+    usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, target.own)
+    return jnp.where(usable[:, None] & jnp.isfinite(slopes), slopes, 0.0)
+
+
+def information(slopes: Array, counted: Array, run: Array, runs: int, noise: Noise) -> Array:
+    """(targets, parameters, parameters) JᵀV⁻¹J of independent runs, V = σ² I + τ² 11ᵀ in each.
+
+    `slopes` (targets, points, parameters) are 0 where not `counted` (targets, points); `run`
+    (points,) int in 0 … runs − 1; `noise` of each target.
+    """
+
+    def of_target(slopes: Array, counted: Array, within: Array, between: Array) -> Array:
+        by_run = jax.ops.segment_sum(slopes, run, runs)
+        count = jax.ops.segment_sum(counted.astype(slopes.dtype), run, runs)
+        shared = between / (within + count * between)
+        return (slopes.T @ slopes - (by_run.T * shared) @ by_run) / within
+
+    return jax.vmap(of_target)(slopes, counted, noise.within, noise.between)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknowns:
+    """How the coefficients of targets are the unknowns of groups.
+
+    Every target is a group of its own, or all are one where some exponents are tied.
+    """
+
+    law: Law
+    domains: int
+    targets: int
+    tied: tuple[str, ...] = ()
+
+    @property
+    def ties(self) -> Any:
+        """0/1 matrix (targets, parameters, unknowns) of the tied group."""
+        return Problem(self.law, self.domains, self.targets, self.tied).full_ties()
+
+    def collected(self, matrices: Array) -> Array:
+        """(groups, unknowns, unknowns) of a quadratic form of each target."""
+        if not self.tied:
+            return matrices
+        return jnp.einsum("tpu,tpq,tqv->uv", self.ties, matrices, self.ties)[None]
+
+    def slopes(self, slopes: Array) -> Array:
+        """(groups, …, unknowns) of derivatives (targets, …, parameters) of a sum over targets."""
+        if not self.tied:
+            return slopes
+        return jnp.einsum("tpu,t...p->...u", self.ties, slopes)[None]
+
+    def spread(self, values: Array) -> Array:
+        """(targets, parameters) of unknowns (groups, unknowns)."""
+        return jnp.einsum("tpu,u->tp", self.ties, values[0]) if self.tied else values
+
+
+def free_parameters(law: Law, own: Array, restraint: Array) -> tuple[Array, Array]:
+    """What a fit left free (targets, parameters) bool, and how strongly it drew that to a centre.
+
+    An exponent on a bound counts as free: that it lies there is not certain. `restraint`
+    (targets,) is the fit's strength; the pull is per point and in units of its noise variance.
+    """
+    free = ~jax.vmap(law.fixed)(own)
+    pull = jnp.zeros(free.shape, own.dtype)
+    if law.restraint(own[0]) is not None:
+        weight = jax.vmap(law.restraint)(own)[1]  # type: ignore[index]
+        pull = jnp.where(weight > 0, weight * restraint[:, None], 0.0)
+    free &= ~jnp.isinf(pull)
+    rest = ((0, 0), (0, len(law.amplitude_names)))
+    pull = jnp.pad(jnp.where(free, pull, 0.0), rest)
+    return jnp.pad(free, rest, constant_values=True), pull
+
+
+def prior_precision(unknowns: Unknowns, slopes: Array) -> Array:
+    """(groups, unknowns, unknowns) such that one coefficient moves log losses by `PRIOR`.
+
+    `slopes` (targets, points, parameters) at the mixtures in question. What moves no loss there,
+    being fixed or nowhere present, is held, so that nothing is singular.
+    """
+    squares = jnp.mean(slopes**2, axis=1)
+    diagonal = jax.vmap(jnp.diag)
+    total = jax.vmap(jnp.diag)(unknowns.collected(diagonal(squares)))
+    count = jax.vmap(jnp.diag)(unknowns.collected(diagonal(jnp.ones_like(squares))))
+    mean = total / jnp.maximum(count, 1.0)
+    return diagonal(jnp.where(mean > 0, mean / PRIOR**2, 1.0))
+
+
+def draw_coefficients(
+    unknowns: Unknowns, coefficients: Coefficients, precision: Array, free: Array, key: Array,
+    count: int,
+) -> Coefficients:  # fmt: skip
+    """`count` draws of the posterior, axes (draws, targets), clipped to what the law allows."""
+    law = unknowns.law
+    factor = jnp.linalg.cholesky(precision)
+    normal = jax.random.normal(key, (count, *precision.shape[:2]), precision.dtype)
+    solve = jax.vmap(lambda low, z: jax.scipy.linalg.solve_triangular(low.T, z, lower=False))
+    change = jax.vmap(lambda z: unknowns.spread(solve(factor, z)))(normal)
+    change = jnp.where(free, change, 0.0)
+    named = coefficients.exponents.shape[1]
+    lower, upper = jnp.asarray(law.bounds(unknowns.domains), precision.dtype).T
+    lower = jnp.maximum(lower, jax.vmap(law.least)(coefficients.own))
+    inside = jnp.clip(coefficients.exponents + change[..., :named], lower, upper)
+    return Coefficients(
+        # What is fixed need not lie within the bounds.
+        jnp.where(free[:, :named], inside, coefficients.exponents),
+        jnp.maximum(coefficients.amplitudes + change[..., named:], 0.0),
+        jnp.broadcast_to(coefficients.own, (count, *coefficients.own.shape)),
+        jnp.broadcast_to(coefficients.budget_scale, (count, *coefficients.budget_scale.shape)),
+    )
+
 
 DRAWS = 256
 """Of the posterior, that show how the optimum moves."""

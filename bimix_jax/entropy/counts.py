@@ -1,29 +1,153 @@
-"""Exact counts of tokens and of adjacent pairs, in bounded memory and on all cores.
-
-Pairs are counted in ranges of their first token. One pass over the tokens collects the pairs of as
-many ranges as memory holds, in buckets, which threads then sort and count. Ranges share no pair, so
-that nothing has to be merged but their profiles. NumPy reads, compares, sorts and counts without
-the interpreter's lock.
-"""
+"""Counts of tokens, and the entropies estimated from them."""
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.buckets import (
-    KEY_BYTES,
-    KEYS,
-    Bucket,
-    Sort,
-    bucket_bytes,
-    new_bucket,
-)  # fmt: skip
-from bimix_jax.entropy.profile import Profile, merged
 from bimix_jax.entropy.streams import Stream
+
+SMALL = 1 << 16
+BLOCK = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """`types[k]` different symbols were seen `counts[k]` times each; counts rise, all above 0.
+
+    Profiles of disjoint sets of symbols add up, in integers, so that no order of the work and no
+    size of a chunk shows in an entropy.
+    """
+
+    counts: np.ndarray
+    """(k,) int64, occurrences"""
+    types: np.ndarray
+    """(k,) int64, symbols with that many occurrences"""
+
+    @property
+    def total(self) -> int:
+        """Occurrences in all."""
+        return int(np.sum(self.counts * self.types))
+
+    @property
+    def seen(self) -> int:
+        """Different symbols in all."""
+        return int(np.sum(self.types))
+
+    @property
+    def once(self) -> int:
+        """Symbols that were seen once."""
+        return int(np.sum(self.types[self.counts == 1]))
+
+
+def profile_of(occurrences: np.ndarray) -> Profile:
+    """The profile of numbers of occurrences, one a symbol; zeros are left out.
+
+    >>> profile_of(np.array([3, 0, 1, 1]))
+    Profile(counts=array([1, 3]), types=array([2, 1]))
+    """
+    small = np.bincount(occurrences[occurrences < SMALL], minlength=1)
+    small[0] = 0
+    counts = np.flatnonzero(small)
+    large, types = np.unique(occurrences[occurrences >= SMALL], return_counts=True)
+    return Profile(
+        np.concatenate([counts, large]).astype(np.int64),
+        np.concatenate([small[counts], types]).astype(np.int64),
+    )
+
+
+def merged(profiles: Iterable[Profile]) -> Profile:
+    """The profile of all symbols of profiles that share none."""
+    each = [Profile(np.empty(0, np.int64), np.empty(0, np.int64)), *profiles]
+    counts, where = np.unique(np.concatenate([p.counts for p in each]), return_inverse=True)
+    types = np.zeros(len(counts), np.int64)
+    np.add.at(types, where, np.concatenate([p.types for p in each]))
+    return Profile(counts, types)
+
+
+def profile_of_sorted(keys: np.ndarray) -> Profile:
+    """The profile of sorted keys, by the lengths of their runs; blockwise, to bound memory."""
+    profiles, begin = [], 0
+    for start in range(0, len(keys), BLOCK):
+        block = keys[start : start + BLOCK + 1]
+        ends = np.flatnonzero(block[1:] != block[:-1]) + (start + 1)
+        if start + BLOCK >= len(keys):
+            ends = np.append(ends, len(keys))
+        if len(ends):
+            profiles.append(profile_of(np.diff(ends, prepend=begin)))
+            begin = int(ends[-1])
+    return merged(profiles)
+
+
+KEYS = 2**32
+"""different values a key can have"""
+KEY_BYTES = 4
+COUNT_BYTES = 8
+
+Sort = Callable[[np.ndarray], np.ndarray]
+
+
+class KeyBucket:
+    """Keys as they come, sorted in the end."""
+
+    def __init__(self, pairs: int) -> None:
+        self._keys = np.empty(pairs, np.uint32)
+        self._filled = 0
+        self._lock = threading.Lock()
+
+    def add(self, keys: np.ndarray) -> None:
+        """Take keys, to a place of their own, so that threads write side by side."""
+        with self._lock:
+            place = self._filled
+            self._filled += len(keys)
+        self._keys[place : place + len(keys)] = keys
+
+    def profile(self, sort: Sort | None) -> Profile:
+        """Of all pairs added; `sort` None sorts in place."""
+        if sort is not None:
+            return profile_of_sorted(sort(self._keys))
+        self._keys.sort()
+        return profile_of_sorted(self._keys)
+
+
+class TableBucket:
+    """Counts by second token of the pairs of one first token, which may have more than fit."""
+
+    def __init__(self, first: int, vocabulary: int) -> None:
+        self._base = np.uint32(first * vocabulary % KEYS)
+        self._counts = np.zeros(vocabulary, np.int64)
+        self._lock = threading.Lock()
+
+    def add(self, keys: np.ndarray) -> None:
+        """Count keys."""
+        counts = np.bincount(keys - self._base)
+        with self._lock:
+            self._counts[: len(counts)] += counts
+
+    def profile(self, sort: Sort | None) -> Profile:
+        """Of all pairs added; there is nothing to sort."""
+        return profile_of(self._counts)
+
+
+Bucket = KeyBucket | TableBucket
+
+
+def bucket_bytes(begin: int, end: int, pairs: int, vocabulary: int) -> int:
+    """Memory of the bucket for the pairs of a range of first tokens."""
+    keys = KEY_BYTES * pairs
+    return min(keys, COUNT_BYTES * vocabulary) if end == begin + 1 else keys
+
+
+def new_bucket(begin: int, end: int, pairs: int, vocabulary: int) -> Bucket:
+    """The smaller kind of bucket that the range allows."""
+    if bucket_bytes(begin, end, pairs, vocabulary) < KEY_BYTES * pairs:
+        return TableBucket(begin, vocabulary)
+    return KeyBucket(pairs)
+
 
 CHUNK = 1 << 21
 MEMORY = 2_000_000_000

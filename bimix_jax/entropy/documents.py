@@ -10,6 +10,7 @@ import numpy as np
 
 from bimix_jax.entropy.columns import field_of_table, has_no_end, table_ids, table_texts
 from bimix_jax.entropy.fields import ID_FIELDS, MASK, TEXT_FIELD, Field, checked_ids
+from bimix_jax.entropy.folders import Skipped, kind_of
 from bimix_jax.entropy.forms import (
     HEAD,
     PLAIN,
@@ -21,7 +22,6 @@ from bimix_jax.entropy.forms import (
     form_of,
     opened,
 )
-from bimix_jax.entropy.skipped import Skipped, kind_of
 from bimix_jax.reading.nested import parse_json
 
 BLOCK = 1 << 20

@@ -1,4 +1,4 @@
-"""Shannon, joint and conditional entropy of domains, with what their samples' sizes do to them."""
+"""Entropies per domain, and the mixtures that follow from them."""
 
 import dataclasses
 import functools
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bimix_jax.entropy.counts import CHUNK, MEMORY, Counts, Plan, count_tokens
+from bimix_jax.entropy.counts import CHUNK, MEMORY, Counts, Plan, count_tokens, profile_of
 from bimix_jax.entropy.device import device_sort
 from bimix_jax.entropy.estimators import ESTIMATORS, coverage
-from bimix_jax.entropy.profile import profile_of
-from bimix_jax.entropy.proxies import entropy_mixture
 from bimix_jax.entropy.streams import Stream, sampled, stream_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 PROXIES = ("SE", "CE", "JE")
 CURVE_START = 4096
@@ -307,3 +306,40 @@ def _moves(
         return False
     last = mine.sort_values("tokens").iloc[-1]
     return bool(abs(estimates.loc[name, ("plug-in", "CE")] - last["CE"]) > UNSETTLED)
+
+
+def entropy_mixture(
+    entropies: "Mapping[str, float] | pd.Series", temperature: float = 1.0
+) -> "pd.Series":
+    """The mixture that entropies suggest, r_i = e^(H_i / T) / Σ_j e^(H_j / T).
+
+    From BiMix (Ge et al., arXiv 2405.14908), where T = 1; the size of a domain plays no part.
+
+    Args:
+        entropies: nats, one a domain, by name.
+        temperature: above 1 draws the mixture towards uniform, below 1 towards the largest.
+
+    Returns:
+        Proportions by domain, which sum to 1.
+
+    Raises:
+        ValueError: if there is no entropy, one is negative or not finite, or the temperature is
+            not positive and finite.
+
+    >>> entropy_mixture({"web": np.log(6), "code": np.log(2)}).round(3).to_dict()
+    {'web': 0.75, 'code': 0.25}
+    """
+    import pandas as pd
+
+    named = pd.Series(entropies, dtype=float)
+    wrong = named[~(np.isfinite(named) & (named >= 0))]
+    if named.empty or len(wrong):
+        found = ", ".join(f"{name}: {value}" for name, value in wrong.items()) or "none"
+        raise ValueError(f"entropies: {found}; expected a finite number ≥ 0 for every domain.")
+    if named.index.has_duplicates:
+        twice = named.index[named.index.duplicated()].astype(str)
+        raise ValueError(f"entropies: {', '.join(twice)} is there twice; expected a name once.")
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature is {temperature}; expected a number above 0.")
+    weights = np.exp((named - named.max()) / temperature)
+    return (weights / weights.sum()).rename("proportion").rename_axis("domain")

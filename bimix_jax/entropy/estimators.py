@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bimix_jax.entropy.profile import Profile
+from bimix_jax.entropy.counts import Profile
 
 
 def plug_in(profile: Profile) -> float:
     """Entropy of the observed frequencies, H = ln n − Σ c ln c / n; the paper's, biased downwards.
 
-    >>> from bimix_jax.entropy.profile import profile_of
+    >>> from bimix_jax.entropy.counts import profile_of
     >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
     0.6931
     """

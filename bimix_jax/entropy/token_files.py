@@ -1,12 +1,171 @@
-"""Files of token ids: .npy, and raw .bin as training pipelines write them."""
+"""Files of token ids, with or without a header."""
 
+import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.headers import described
-from bimix_jax.entropy.streams import EntropyWarning, FileStream
+from bimix_jax.entropy.forms import HEAD, check_magic
+from bimix_jax.entropy.streams import NO_STARTS, EntropyWarning, FileStream
+
+LLM_C_WORDS = 256
+LLM_C_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
+"""Magic number and version of llm.c and modded-nanogpt → dtype."""
+LIT_MAGIC = b"LITPKDS"
+LIT_DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
+INDEX_MAGIC = b"MMIDIDX\x00\x00"
+INDEX_DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 8: "u2"}
+NUMPY_MAGIC = b"\x93NUMPY"
+
+
+class Header(NamedTuple):
+    """What the first bytes of a file of token ids say."""
+
+    writer: str
+    dtype: np.dtype
+    size: int
+    """bytes of the header"""
+    tokens: int
+
+
+def described(path: Path, size: int) -> FileStream | None:
+    """The tokens of a file that says itself, or whose companion says, how they are stored.
+
+    Args:
+        path: a .bin, .ds or .npy file.
+        size: its bytes.
+
+    Returns:
+        None where nothing says it, so that the file holds ids and nothing else.
+
+    Raises:
+        ValueError: if the header is of an unknown version, or the file is longer or shorter than
+            it says.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(NUMPY_MAGIC):
+        return _numpy(path, size)
+    if path.with_suffix(".idx").is_file() and path.suffix.lower() == ".bin":
+        return _megatron(path, path.with_suffix(".idx"), size)
+    if path.suffix.lower() == ".ds":
+        return _datatrove(path, size)
+    check_magic(path, head)
+    header = _llm_c(path, head) or _lit(path, head)
+    if header is None:
+        return None
+    wanted = header.size + header.tokens * header.dtype.itemsize
+    if size != wanted:
+        raise ValueError(
+            f"{path}: its header ({header.writer}) says {header.tokens} ids of "
+            f"{header.dtype.name}, which are {wanted} bytes with the header, but the file has "
+            f"{size}; it is damaged or incomplete. Copy or download it again."
+        )
+    return FileStream(path, header.dtype, header.tokens, header.size)
+
+
+def _llm_c(path: Path, head: bytes) -> Header | None:
+    """A header of 256 words: magic number, version, tokens, and zeros."""
+    if len(head) < 4 * LLM_C_WORDS:
+        return None
+    words = np.frombuffer(head, "<i4", LLM_C_WORDS)
+    magic, version, tokens = map(int, words[:3])
+    if not _is_date(magic) or words[3:].any():
+        return None
+    if (magic, version) not in LLM_C_DTYPES:
+        known = ", ".join(f"{m} version {v}" for m, v in LLM_C_DTYPES)
+        raise ValueError(
+            f"{path}: a header as of llm.c with the magic number {magic} and version {version}; "
+            f"known are {known}. Write the ids alone into a .bin."
+        )
+    return Header("llm.c", np.dtype(LLM_C_DTYPES[magic, version]), 4 * LLM_C_WORDS, tokens)
+
+
+def _is_date(magic: int) -> bool:
+    """Whether a number is a date of these years, as the magic numbers of llm.c are."""
+    year, month, day = magic // 10_000, magic // 100 % 100, magic % 100
+    return 2023 <= year < 2040 and 1 <= month <= 12 and 1 <= day <= 31
+
+
+def _lit(path: Path, head: bytes) -> Header | None:
+    """LitGPT and TinyLlama: magic, version, dtype code, tokens."""
+    if not head.startswith(LIT_MAGIC) or len(head) < 24:
+        return None
+    version, code, tokens = struct.unpack("<QBQ", head[7:24])
+    if version != 1 or code not in LIT_DTYPES:
+        raise ValueError(
+            f"{path}: a header of LitGPT with version {version} and dtype code {code}; expected "
+            f"version 1 and one of {', '.join(map(str, LIT_DTYPES))}, which are integers. Write "
+            "the ids alone into a .bin."
+        )
+    return Header("LitGPT", np.dtype(LIT_DTYPES[code]), 24, tokens)
+
+
+def _numpy(path: Path, size: int) -> FileStream:
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # the header is parsed as Python, so damage raises nearly anything
+        said = str(error).replace("allow_pickle=False", "Python objects")
+        raise ValueError(
+            f"{path} cannot be read as .npy: it is damaged, incomplete, or holds no plain numbers "
+            f"({said.rstrip('.')})."
+        ) from error
+    if mapped.dtype.kind not in "iu" or mapped.ndim not in (1, 2) or not mapped.flags.c_contiguous:
+        raise ValueError(
+            f"{path}: an array of {mapped.dtype} with shape {mapped.shape}; expected integers of "
+            "shape (tokens,) or (documents, tokens) in C order."
+        )
+    offset = int(mapped.offset)
+    if offset + mapped.nbytes != size:
+        raise ValueError(
+            f"{path}: {size - offset - mapped.nbytes} bytes follow the array of shape "
+            f"{mapped.shape}; expected one array. If there are several, write each to a file."
+        )
+    width = mapped.shape[-1]
+    starts = np.arange(0, mapped.size, max(width, 1)) if mapped.ndim == 2 else NO_STARTS
+    return FileStream(path, mapped.dtype, mapped.size, offset, starts)
+
+
+def _megatron(path: Path, index: Path, size: int) -> FileStream:
+    """Dtype and documents from a Megatron index: header, then a length and a place a document."""
+    header = index.read_bytes()
+    wrong = f"{index} is no index of token sequences that fits {path.name} ({size} bytes)"
+    if len(header) < 34 or not header.startswith(INDEX_MAGIC):
+        raise ValueError(f"{wrong}: another header. Move it away to read the .bin alone.")
+    _, code, sequences, _ = struct.unpack("<QBQQ", header[9:34])
+    if code not in INDEX_DTYPES or len(header) < 34 + 4 * sequences:
+        raise ValueError(f"{wrong}: dtype code {code}, {sequences} sequences, truncated.")
+    dtype = np.dtype(INDEX_DTYPES[code]).newbyteorder("<")
+    lengths = np.frombuffer(header, "<i4", sequences, offset=34).astype(np.int64)
+    if lengths.sum() * dtype.itemsize != size or (lengths < 0).any():
+        raise ValueError(
+            f"{wrong}: it speaks of {lengths.sum()} tokens of {dtype.itemsize} bytes; "
+            "the .bin is truncated."
+        )
+    return FileStream(path, dtype, int(lengths.sum()), 0, np.cumsum(lengths) - lengths)
+
+
+def _datatrove(path: Path, size: int) -> FileStream | None:
+    """Documents from the .index beside, their ends; dtype from the bytes that a token has then."""
+    index = path.with_name(f"{path.name}.index")
+    if not index.is_file():
+        return None
+    data = index.read_bytes()
+    ends = np.frombuffer(data[: len(data) // 8 * 8], "<u8").astype(np.int64)
+    tokens = int(ends[-1]) if len(ends) else 0
+    rising = bool((np.diff(ends, prepend=0) >= 0).all())
+    width = size / tokens if tokens > 0 else 0
+    if len(data) % 8 or not rising or width not in (2, 4):
+        raise ValueError(
+            f"{index} says that documents end after {tokens} tokens, which {path.name} "
+            f"({size} bytes) does not hold with 2 or 4 bytes each; one of them is damaged or "
+            "incomplete. Copy it again, or move the index away to read the ids alone."
+        )
+    starts = np.concatenate([[0], ends[:-1]])
+    return FileStream(path, np.dtype(f"<u{int(width)}"), tokens, 0, starts[starts < ends])
+
 
 DTYPES = {
     "uint8": "u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "int16": "<i2",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Code
 from bimix_jax.laws.law import Law
 
 IN_DOUBT = (int(Code.BOUNDARY), int(Code.UNIDENTIFIED))

@@ -9,11 +9,10 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.codes import Code
-from bimix_jax.fitting.coefficients import Coefficients, features_of, one_float_type
-from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
+from bimix_jax.fitting.coefficients import Code, Coefficients, features_of, one_float_type
 from bimix_jax.fitting.problem import Problem, default_tolerance
 from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
+from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law, check_law

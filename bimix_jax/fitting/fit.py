@@ -11,8 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.budget_power import about_emphasis
-from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.program import solve_task

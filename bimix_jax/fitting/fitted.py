@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.fitting.codes import FAILED, Code
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from bimix_jax.fitting.optimizers import DEFAULT_OPTIMIZER
 from bimix_jax.fitting.residual import Residual, needs_full
+from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
 from bimix_jax.laws.law import Law
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from bimix_jax import __version__
 from bimix_jax.files import write_atomically
-from bimix_jax.fitting.codes import Code
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.storage_checks import check_fit

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bimix_jax.fitting.codes import FAILED
+from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.names import SUM_TOLERANCE
 

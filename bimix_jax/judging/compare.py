@@ -7,13 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from bimix_jax.fitting.budget_power import LATER, check_emphasis
-from bimix_jax.fitting.codes import FAILED, Code
+from bimix_jax.fitting.coefficients import FAILED, Code
 from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import noise_floor
-from bimix_jax.judging.predictions import HeldOut, later_held_out, predict_splits
+from bimix_jax.judging.searches import HeldOut, later_held_out, predict_splits
 from bimix_jax.laws import (
     AdditiveLaw,
     BiMix,

@@ -1,12 +1,7 @@
-"""Searches of one law on one sweep, all by one compiled program: each has weights, a start and a
-strength of restraint of its own.
-
-Compilation is most of what a comparison takes. So the fits that choose a restraint and those of the
-splits are calls of the same program, where one program that held them all would compile the same
-search twice.
-"""
+"""Searches of one law on one sweep, and what they predict of held-out points."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.fitting.budget_power import LATER, emphasised
+from bimix_jax.fitting.coefficients import FAILED, predict_losses
+from bimix_jax.fitting.fit import fit
+from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
+from bimix_jax.fitting.shrinkage import (
+    STRENGTHS,
+    TOLERANCE,
+    Folds,
+    Purpose,
+    choose_folds,
+    is_restrained,
+    mean_where,
+    relative_errors,
+    strength_index,
+)
+from bimix_jax.fitting.solution import AGREEMENT
 from bimix_jax.fitting.task import law_for_sweep
 from bimix_jax.laws.law import Law
+from bimix_jax.sweeps.splits import Split
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
@@ -162,3 +174,197 @@ def _compiled(law: Law, residual: Residual) -> Any:
         return jax.lax.fori_loop(0, used, next_one, nothing)
 
     return jit(run)
+
+
+EXACT = default_tolerance(np.float64)
+
+
+class HeldOut(NamedTuple):
+    """Fits of one law to every split, as arrays."""
+
+    predicted: np.ndarray
+    """(splits, points, targets) losses, also of the points that were fitted"""
+    code: np.ndarray
+    """(splits, targets) int, see `Code`"""
+    usable: np.ndarray
+    """(points, targets) bool: the law states that it has a value there"""
+    restraint: np.ndarray
+    """(splits,) strength that was chosen"""
+    agreement: np.ndarray
+    """(splits, targets) share of the starts that reach the best optimum of the train part"""
+    called: tuple[str, ...]
+    """(splits,) the simplest law that each fit is"""
+
+
+def predict_splits(
+    sweep: Sweep,
+    law: Law,
+    splits: Sequence[Split],
+    targets: Sequence[str],
+    residual: Residual,
+    emphasis: float,
+) -> HeldOut:
+    """Fit a law to the train part of every split and predict all points.
+
+    As `fit` does it: restraints are chosen within each train part, for what the split holds out,
+    and the fit is searched from all starts of the law. So nothing that is held out reaches a fit.
+    Points count by their budget where later ones are held out, see `weights_of`.
+    """
+    columns = [sweep.targets.index(target) for target in targets]
+    search = Searches(sweep, law, columns, residual)
+    weight = np.stack([weights_of(sweep, split, emphasis) for split in splits])
+    strength = np.full(len(splits), STRENGTHS[0])
+    for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
+        with jax.enable_x64(True):
+            strength[those] = _chosen_strengths(search, weight[those], folds)
+    ends = _best_ends(search, weight, strength)
+    called = tuple(search.called(*fit) for fit in zip(ends.exponents, ends.code, strict=True))
+    predicted = np.moveaxis(ends.predicted, 1, 2)
+    return HeldOut(predicted, ends.code, search.valued, strength, ends.agreement, called)
+
+
+class _Best(NamedTuple):
+    """The best ends of some fits."""
+
+    predicted: np.ndarray
+    """(fits, targets, points)"""
+    exponents: np.ndarray
+    """(fits, targets, exponents)"""
+    code: np.ndarray
+    """(fits, targets), as what follows"""
+    objective: np.ndarray
+    points: np.ndarray
+    agreement: np.ndarray
+    """share of the starts that reach the end"""
+
+
+def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _Best:
+    """The best ends of fits of weight (fits, points) at their strengths (fits,), as `fit` does."""
+
+    def from_starts(starts: Any) -> _Best:
+        return _best_of(search, weight, strength, np.asarray(starts, float))
+
+    return best_ends(search.law, (), search.domains, from_starts)
+
+
+def _best_of(
+    search: Searches, weight: np.ndarray, strength: np.ndarray, starts: np.ndarray
+) -> _Best:
+    """The best of the ends from these starts (starts, exponents)."""
+    count, fits, targets = len(starts), len(weight), len(search.own)
+    each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
+    found = search(
+        np.tile(weight, (count, 1)), each.reshape(count * fits, targets, -1),
+        np.tile(strength, count), EXACT,
+    )  # fmt: skip
+    ends = Ends(*(leaf.reshape(count, fits, *leaf.shape[1:]) for leaf in found))
+    reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
+    least, rounding = reached.min(axis=0), 16 * np.finfo(float).eps * weight.sum(axis=1)
+    agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
+    best = reached.argmin(axis=0), *np.indices((fits, targets))
+    return _Best(
+        np.moveaxis(ends.predicted, 3, 2)[best], ends.exponents[best], ends.code[best],
+        ends.objective[best], ends.points[best], agreement,
+    )  # fmt: skip
+
+
+def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:
+    """Splits whose train parts have as many folds: the folds (splits, folds, points) and which."""
+    groups: dict[int, dict[int, Folds]] = {}
+    for i, split in enumerate(splits):
+        folds = choose_folds(sweep, split.train, purpose_of(sweep, split))
+        if folds is not None:
+            groups.setdefault(folds.parts, {})[i] = folds
+    return [
+        (np.stack([f.number == np.arange(count)[:, None] for f in those.values()]), list(those))
+        for count, those in groups.items()
+    ]
+
+
+def fit_train_part(
+    sweep: Sweep, split: Split, law: Law | None = None, emphasis: float = LATER, **options: Any
+) -> Fit:
+    """The fit to the train part of a split by which `compare` judges a law.
+
+    Its restraint is chosen for what is held out, `emphasis` counts where later budgets are, and
+    coefficients have the gauge of the whole sweep.
+
+    Args:
+        sweep: what was measured.
+        split: one of `standard_splits`, or of your own.
+        law: default `BiMix()`.
+        emphasis: as `compare` takes it.
+        options: further ones of `fit`.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> (split,) = bx.standard_splits(sweep, "budgets")
+    >>> tested = bx.evaluate(fit_train_part(sweep, split), sweep.take(split.test))
+    >>> error = tested.table().loc["overall", "mre"]
+    >>> judged = bx.compare(sweep, "BiMix", "budgets").table_of("budgets")["mre"].item()
+    >>> bool(abs(error - judged) < 1e-9)
+    True
+    """
+    power = emphasis if later_held_out(sweep, split) else 0.0
+    return fit(
+        sweep.take(split.train), law, budget_power=power, shrinkage=purpose_of(sweep, split),
+        budget_scale=sweep.largest_budget, **options,
+    )  # fmt: skip
+
+
+def purpose_of(sweep: Sweep, split: Split) -> Purpose:
+    """Later budgets where they are all that is held out, else mixtures."""
+    unseen = np.setdiff1d(sweep.mixture_group[split.test], sweep.mixture_group[split.train])
+    return "budgets" if later_held_out(sweep, split) and not len(unseen) else "mixtures"
+
+
+def later_held_out(sweep: Sweep, split: Split) -> bool:
+    """Whether all that is held out has larger budgets than what is fitted."""
+    return bool(sweep.budget[split.test].min() > sweep.budget[split.train].max())
+
+
+def weights_of(sweep: Sweep, split: Split, emphasis: float) -> np.ndarray:
+    """(points,) 0 outside the train part; by the budget where later ones are held out, else 1."""
+    power = emphasis if later_held_out(sweep, split) else 0.0
+    return split.train * emphasised(sweep.budget, sweep.largest_budget, power)
+
+
+def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(splits,) the strength that predicts folds left out of each train part best.
+
+    As `choose_strength` does it: from the first start of the law, and then from where the stronger
+    restraint ended.
+
+    Args:
+        search: of the law and sweep.
+        weight: (splits, points) of the fits, 0 outside the train parts.
+        inside: (splits, folds, points) bool, what each fold leaves out.
+    """
+    fitted = (weight[:, None] * ~inside).reshape(-1, weight.shape[1])
+    counted = ((weight > 0)[:, None] & inside)[..., None] & search.usable()
+    start = search.starts()[0]
+    begin = np.broadcast_to(start, (len(fitted), len(search.own), len(start)))
+    each: list[list[Array]] = []
+    valued = None
+    for strength in STRENGTHS:
+        ends = search(fitted, begin, np.full(len(fitted), strength), TOLERANCE)
+        predicted = ends.predicted.reshape(counted.shape)
+        if valued is None:
+            # The simplest law may have no value where another has, so nothing starts at its end.
+            valued = np.isfinite(predicted)
+        else:
+            begin = ends.exponents
+        each.append(_errors(predicted, search.points[2], counted, counted & valued))
+    everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
+    return np.asarray(STRENGTHS)[_indices(everywhere, shared, search.refuted(weight))]
+
+
+@jit
+def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
+    """Two of (splits, folds): errors of (splits, folds, points, targets), mean over points, then
+    over targets, of the counted and of the shared."""
+    error = relative_errors(predicted, measured)
+    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
+
+
+_indices = jit(jax.vmap(strength_index))

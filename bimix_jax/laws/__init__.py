@@ -2,19 +2,17 @@
 
 import difflib
 
-from bimix_jax.laws.additive import AdditiveLaw
-from bimix_jax.laws.bimix import BiMix
-from bimix_jax.laws.cross import CrossBiMix
-from bimix_jax.laws.data_mixing import DataMixingLaw, DataMixingLawPlus
+from bimix_jax.laws.bimix import BiMix, CrossBiMix
 from bimix_jax.laws.law import Law, check_law
-from bimix_jax.laws.log_linear import LogLinear
 from bimix_jax.laws.model_size import WithModelSize
-from bimix_jax.laws.repetition import WithRepetition
-from bimix_jax.laws.split_transfer import SplitTransferBiMix
-from bimix_jax.laws.substitution import SplitSubstitutionBiMix, SubstitutionBiMix
-from bimix_jax.laws.transfer import TransferBiMix
-from bimix_jax.laws.warm_up import WithWarmUp
-from bimix_jax.laws.wrapped import WrappedLaw
+from bimix_jax.laws.published import AdditiveLaw, DataMixingLaw, DataMixingLawPlus, LogLinear
+from bimix_jax.laws.transfer import (
+    SplitSubstitutionBiMix,
+    SplitTransferBiMix,
+    SubstitutionBiMix,
+    TransferBiMix,
+)
+from bimix_jax.laws.wrappers import WithRepetition, WithWarmUp, WrappedLaw
 
 LAWS: dict[str, type[Law]] = {
     law.name: law

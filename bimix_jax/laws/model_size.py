@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.laws.law import Law
-from bimix_jax.laws.wrapped import WrappedLaw
+from bimix_jax.laws.wrappers import WrappedLaw
 
 FORMS = {"multiplicative": 2, "additive": 3}
 """Form → how many sizes it takes to determine its coefficients."""

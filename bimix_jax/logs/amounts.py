@@ -1,13 +1,78 @@
-"""What a table of runs says of a domain: a share, a percentage, a count or a weight."""
+"""Amounts in cells of logs: numbers, tokens and budgets as people write them."""
 
 import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.logs.counters import counted_by
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.sweeps import checks
+
+GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")
+"""32 768 000, 32'768'000 and 32.768.000; 32.768 may be a fraction."""
+
+
+class Numbers(NamedTuple):
+    """Cells as numbers, and what of them is text."""
+
+    cells: np.ndarray
+    """as they are written"""
+    values: np.ndarray
+    """(cells,) nan where a cell is empty or text, inf where it is not finite"""
+    text: np.ndarray
+    """(cells,) whether it is no number"""
+    written: tuple[str, float] | None = None
+    """the first cell of text that was read as a number, and the number"""
+
+
+def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
+    """Cells as numbers; one that says nan, in JSON or as text, is inf, as it was logged.
+
+    >>> numbers([1, None, "NaN", "high"]).values
+    array([ 1., nan, inf, nan])
+    """
+    if not isinstance(cells, np.ndarray):
+        cells = np.array(cells, float if set(map(type, cells)) <= {int, float} else object)
+    if cells.dtype.kind in "fiu":
+        return Numbers(cells, cells.astype(float), np.zeros(len(cells), bool))
+    values, text = checks.numbers(pd.Series(cells, dtype=object))
+    gone = np.flatnonzero(np.isnan(values) & ~text)
+    values[[i for i in gone if str(cells[i]).strip().lower() == "nan"]] = np.inf
+    return Numbers(cells, values, text)
+
+
+def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
+    """Cells of a counter as numbers, which may be text like 32,768,000 or 1.2B.
+
+    >>> amounts([500, "1,000", "2 000", None, "soon"]).values
+    array([ 500., 1000., 2000.,   nan,   nan])
+    """
+    found, written = numbers(cells), None
+    for i in np.flatnonzero(found.text):
+        try:
+            found.values[i] = number_of(_ungrouped(found.cells[i]), "a counter")
+        except ValueError:
+            continue
+        found.text[i] = False
+        written = written or (str(found.cells[i]), float(found.values[i]))
+    return found._replace(written=written)
+
+
+def _ungrouped(cell: object) -> object:
+    """Text without what stands between groups of three digits, where nothing else can be meant."""
+    grouped = isinstance(cell, str) and GROUPED.fullmatch(cell.strip())
+    return re.sub(r"\D", "", str(cell)) if grouped else cell
+
+
+def numbers_of(name: str, cells: Sequence[Any] | np.ndarray) -> Numbers:
+    """Cells of a column: of a counter as amounts, else as numbers."""
+    return amounts(cells) if counted_by(name) in ("steps", "tokens") else numbers(cells)
+
 
 EXPECTED = "a share, count or weight ≥ 0 (0 is a value)"
 

@@ -9,7 +9,7 @@ from bimix_jax.files import check_readable
 from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
 from bimix_jax.logs.history import LogFile, Read
 from bimix_jax.logs.objects import is_document
-from bimix_jax.logs.run_names import named
+from bimix_jax.logs.runs import named
 from bimix_jax.reading.errors import SweepError
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.cells import Numbers, amounts, numbers_of
+from bimix_jax.logs.amounts import Numbers, amounts, numbers_of
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import (
     RUN_KEYS,

@@ -11,8 +11,8 @@ import pandas as pd
 from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs.domains import Asked, domains_of
 from bimix_jax.logs.history import label_of
-from bimix_jax.logs.run_labels import note_of_labels, run_column, same_runs
 from bimix_jax.logs.run_tables import AMOUNTS, RunTable
+from bimix_jax.logs.runs import note_of_labels, run_column, same_runs
 from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.attributes import notes_of
 from bimix_jax.reading.errors import SweepError

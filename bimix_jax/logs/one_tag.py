@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from bimix_jax.logs.cells import amounts, numbers
+from bimix_jax.logs.amounts import amounts, numbers
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import History, Keep, LogFile, assembled
 from bimix_jax.reading.errors import SweepError

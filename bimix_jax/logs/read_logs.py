@@ -15,6 +15,7 @@ from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
 from bimix_jax.logs.domains import Asked
 from bimix_jax.logs.forms import FORMS, Found, find_files, found_objects
 from bimix_jax.logs.history import RUN, Keys, LogFile
+from bimix_jax.logs.log_history import Progress, Rows, Wanted, read_rows
 from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
 from bimix_jax.logs.objects import Logs, as_files
 from bimix_jax.logs.pattern import NoLosses
@@ -25,10 +26,8 @@ from bimix_jax.logs.points import (
     with_budgets,
     without_untrained,
 )
-from bimix_jax.logs.rows import Progress, Rows, Wanted, read_rows
-from bimix_jax.logs.run_labels import hint_of_dates, run_lists
-from bimix_jax.logs.run_names import as_listed
 from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
+from bimix_jax.logs.runs import as_listed, hint_of_dates, run_lists
 from bimix_jax.reading.attributes import ATTRIBUTES
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Meaning, meaning_of

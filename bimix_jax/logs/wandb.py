@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bimix_jax.logs import tables
-from bimix_jax.logs.cells import Numbers, amounts, numbers_of
+from bimix_jax.logs.amounts import Numbers, amounts, numbers_of
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.counters import counted_by
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, assembled, no_steps

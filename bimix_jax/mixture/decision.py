@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.codes import FAILED
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.constraints import Constraints, mixture_of

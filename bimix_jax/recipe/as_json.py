@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bimix_jax.printable import json_text
-from bimix_jax.recipe.paths import Where
+from bimix_jax.recipe.available import Where
 
 if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import Recipe

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bimix_jax.printable import json_text
 from bimix_jax.recipe import as_json, hf, megatron, olmix, streaming, text
-from bimix_jax.recipe.paths import Where
+from bimix_jax.recipe.available import Where
 
 if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import Recipe

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.printable import json_text
-from bimix_jax.recipe.paths import Where, check_paths, listed_paths
+from bimix_jax.recipe.available import Where, check_paths, listed_paths
 from bimix_jax.recipe.shares import document_shares
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ there, so that sources without a share are left out.
 
 from typing import TYPE_CHECKING
 
-from bimix_jax.recipe.paths import Where, check_paths, listed_paths
+from bimix_jax.recipe.available import Where, check_paths, listed_paths
 
 if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import Recipe

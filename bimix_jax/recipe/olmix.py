@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bimix_jax.recipe.paths import Where, listed_paths
+from bimix_jax.recipe.available import Where, listed_paths
 from bimix_jax.recipe.yaml_lines import yaml_lines
 
 if TYPE_CHECKING:

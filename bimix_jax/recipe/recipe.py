@@ -11,12 +11,11 @@ from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.storage import fit_digest
 from bimix_jax.laws.law import Law
-from bimix_jax.laws.repetition import WithRepetition
+from bimix_jax.laws.wrappers import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.names import as_expected
-from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, read_available
-from bimix_jax.recipe.paths import Where
+from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, Where, read_available
 from bimix_jax.recipe.shares import rounded, token_shares
 from bimix_jax.recipe.stamp import Stamp, digest_of
 

@@ -7,7 +7,7 @@ are shares of tokens.
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
-from bimix_jax.recipe.paths import Where, check_paths
+from bimix_jax.recipe.available import Where, check_paths
 from bimix_jax.recipe.yaml_lines import yaml_lines
 
 if TYPE_CHECKING:

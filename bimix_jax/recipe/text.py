@@ -6,7 +6,7 @@ A name that columns apart by two blanks could not hold stands in quotes, as JSON
 from typing import TYPE_CHECKING
 
 from bimix_jax.printable import json_text, printable
-from bimix_jax.recipe.paths import Where
+from bimix_jax.recipe.available import Where
 
 if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import Recipe

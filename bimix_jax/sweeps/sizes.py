@@ -1,4 +1,4 @@
-"""Sweeps of several model sizes as one."""
+"""Sweeps of several model sizes, and splits into train and test parts."""
 
 import dataclasses
 from collections.abc import Mapping

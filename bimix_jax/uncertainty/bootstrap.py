@@ -9,17 +9,28 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.codes import FAILED, Code
-from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.uncertainty.freedom import mixtures_and_coefficients
-from bimix_jax.uncertainty.intervals import LEAST_FREEDOM, Freedom, interval
-from bimix_jax.uncertainty.resamples import TOGETHER, Points, fit_resamples, points_of, search_all
-from bimix_jax.uncertainty.resampling import Resampling, draw, leave_one_out
+from bimix_jax.uncertainty.intervals import (
+    LEAST_FREEDOM,
+    Freedom,
+    interval,
+    mixtures_and_coefficients,
+)
+from bimix_jax.uncertainty.resamples import (
+    TOGETHER,
+    Points,
+    Resampling,
+    draw,
+    fit_resamples,
+    leave_one_out,
+    points_of,
+    search_all,
+)
 from bimix_jax.xla.compilation import jit
 
 Unit = Literal["mixture", "run"]

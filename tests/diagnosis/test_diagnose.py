@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.diagnosis.budgets import observe_budgets
-from bimix_jax.diagnosis.early import errors_by_first_budget, observe_early
+from bimix_jax.diagnosis.diagnose import errors_by_first_budget, observe_early
 from bimix_jax.diagnosis.laws import identifiable_laws
-from bimix_jax.diagnosis.losses import observe_losses
-from bimix_jax.diagnosis.mixtures import observe_mixtures, rank_and_condition
-from bimix_jax.diagnosis.observation import Severity
-from bimix_jax.diagnosis.targets import observe_targets
+from bimix_jax.diagnosis.measurements import (
+    Severity,
+    observe_budgets,
+    observe_losses,
+    observe_mixtures,
+    observe_targets,
+    rank_and_condition,
+)
 from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
 
 OBSERVERS = (observe_targets, observe_losses, observe_mixtures, observe_budgets)

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.entropy.counts import Plan, count_tokens, split_ranges
+from bimix_jax.entropy.counts import (
+    Plan,
+    count_tokens,
+    merged,
+    profile_of,
+    profile_of_sorted,
+    split_ranges,
+)
 from bimix_jax.entropy.device import device_sort
-from bimix_jax.entropy.profile import merged, profile_of, profile_of_sorted
 from bimix_jax.entropy.streams import TokenStream, sampled, stream_of
 
 
@@ -108,7 +114,7 @@ def test_runs_are_whole_across_blocks(keys, block):
     import unittest.mock
 
     keys = np.sort(np.array(keys, np.uint32))
-    with unittest.mock.patch("bimix_jax.entropy.profile.BLOCK", block):
+    with unittest.mock.patch("bimix_jax.entropy.counts.BLOCK", block):
         found = profile_of_sorted(keys)
     expected = profile_of(np.unique(keys, return_counts=True)[1])
     assert np.array_equal(found.counts, expected.counts)

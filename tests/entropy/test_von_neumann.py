@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 import bimix_jax as bx
-from bimix_jax.entropy.embeddings import embed, read_embeddings, read_word_vectors
+from bimix_jax.entropy.von_neumann import embed, read_embeddings, read_word_vectors
 
 
 def slow(embeddings):

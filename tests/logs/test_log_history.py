@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bimix_jax.logs.cells import numbers
+from bimix_jax.logs.amounts import numbers
 from bimix_jax.logs.log_history import _of_anything, _of_numbers, log_history
 
 names = st.one_of(

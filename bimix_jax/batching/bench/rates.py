@@ -15,7 +15,7 @@ from bimix_jax.batching.compiled import Method, compiled_chunk, has_large_chunks
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.fitting.arrays import fit_arrays
-from bimix_jax.fitting.codes import Code
+from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws import BiMix

@@ -10,7 +10,6 @@ What is not plain sailing (collinear columns, exponents that the data leave open
 takes long) is not judged here: `settled` is False, and the plain loop has to fit it.
 """
 
-from bimix_jax.fitting.kernel.arrays import fit_lean, replaced
-from bimix_jax.fitting.kernel.fit import STEPS, evaluation, is_lean
+from bimix_jax.fitting.kernel.fit import STEPS, evaluation, fit_lean, is_lean, replaced
 
 __all__ = ["STEPS", "evaluation", "fit_lean", "is_lean", "replaced"]

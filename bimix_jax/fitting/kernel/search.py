@@ -9,8 +9,15 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.kernel.amplitudes import Scalars, apart, every, within
-from bimix_jax.fitting.kernel.terms import Terms, norm_of, weighted_sum
+from bimix_jax.fitting.kernel.terms import (
+    Scalars,
+    Terms,
+    apart,
+    every,
+    norm_of,
+    weighted_sum,
+    within,
+)
 from bimix_jax.fitting.search import ROUNDING
 from bimix_jax.xla.small_systems import solve_entries
 

@@ -1,4 +1,4 @@
-"""Sums of squares of one target at some parameters, with slopes and curvature, in scalars."""
+"""Terms of the objective of single targets in scalars."""
 
 import functools
 from collections.abc import Callable
@@ -8,20 +8,80 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from bimix_jax.fitting.jaxpr_dependence import dependences
-from bimix_jax.fitting.kernel.amplitudes import (
-    Scalars,
-    apart,
-    change_from,
-    every,
-    nonnegative,
-    within,
+from bimix_jax.fitting.residual import (
+    Points,
+    Residual,
+    Summary,
+    basis_columns,
+    penalty,
+    predict,
+    scale_of,
 )
-from bimix_jax.fitting.residual import Points, Residual, basis_columns, penalty, scale_of
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.logarithm import log
 from bimix_jax.xla.small_systems import Entries, inner_products, solve_entries, sum_together
+
+Scalars = list[Array]
+
+
+def nonnegative(normal_matrix: Entries, moments: Scalars) -> Scalars:
+    """Amplitudes of least squares, none below 0."""
+    slopes = [-m for m in moments]
+    return change_from(normal_matrix, slopes, [jnp.zeros_like(m) for m in moments])
+
+
+def change_from(normal_matrix: Entries, slopes: Scalars, near: Scalars) -> Scalars:
+    """From amplitudes `near` to those of non-negative least squares, exact for two columns.
+
+    For more, the most negative one is dropped, and again; one wrongly dropped shows as a slope
+    that is not flat, and is left to the plain loop.
+    """
+    change = [-s for s in solve_entries(normal_matrix, slopes)]
+    size = range(len(near))
+    found = [n + c for n, c in zip(near, change, strict=True)]
+    moments = [sum(normal_matrix[i][j] * near[j] for j in size) - slopes[i] for i in size]
+    whole, keep = every([a > 0 for a in found]), [jnp.array(True)] * len(near)
+    for _ in size[1:]:
+        least = jnp.minimum(functools.reduce(jnp.minimum, found), 0.0)
+        keep = [k & (a > least) for k, a in zip(keep, found, strict=True)]
+        right = [jnp.where(k, m, 0.0) for k, m in zip(keep, moments, strict=True)]
+        found = solve_entries(within(keep, normal_matrix), right)
+    return [
+        jnp.where(whole, c, jnp.maximum(a, 0.0) - n)
+        for c, a, n in zip(change, found, near, strict=True)
+    ]
+
+
+def within(keep: Scalars, matrix: Entries) -> Entries:
+    """The matrix where both are kept, the identity elsewhere."""
+    size = range(len(keep))
+    return [[jnp.where(keep[i] & keep[j], matrix[i][j], float(i == j)) for j in size] for i in size]
+
+
+def apart(matrix: Entries, scale: Scalars, roundings: ArrayLike) -> Array:
+    """() bool: every pivot of a matrix exceeds so many roundings of a scale."""
+    size, least = range(len(matrix)), roundings * jnp.finfo(scale[0].dtype).eps
+    rest = [list(row) for row in matrix]
+    found = []
+    for k in size:
+        found.append(rest[k][k] > least * scale[k])
+        for i in range(k + 1, len(matrix)):
+            for j in range(k + 1, len(matrix)):
+                rest[i][j] = rest[i][j] - rest[i][k] * rest[k][j] / rest[k][k]
+    return every(found)
+
+
+def every(conditions: Scalars) -> Array:
+    """() bool: all conditions hold."""
+    return functools.reduce(jnp.logical_and, conditions)
+
+
+def any_of(conditions: Scalars) -> Array:
+    """() bool: some condition holds."""
+    return functools.reduce(jnp.logical_or, conditions)
 
 
 class Terms(NamedTuple):
@@ -241,3 +301,70 @@ def _slopes(model: Callable[[Array], Any], params: Scalars) -> list[Any]:
     # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
     directions = np.eye(len(params), dtype=x.dtype)
     return [jax.jvp(model, (x,), (direction,))[1] for direction in directions]
+
+
+class Within(NamedTuple):
+    """½·curvature·(θ₀ − centre)² + ½·least: what differences within budgets add to the squares."""
+
+    curvature: Array
+    centre: Array
+    least: Array
+
+    def added(self, terms: Terms, exponent: Array) -> Terms:
+        """To the terms of the mean run, at θ₀ = exponent."""
+        away = exponent - self.centre
+        square = self.curvature * away**2 + self.least
+        first, *others = terms.hessian
+        return terms._replace(
+            norm=norm_of(terms.norm**2 + square),
+            gradient=[terms.gradient[0] + self.curvature * away, *terms.gradient[1:]],
+            hessian=[[first[0] + self.curvature, *first[1:]], *others],
+            curvature=[terms.curvature[0] + self.curvature, *terms.curvature[1:]],
+            summed=terms.summed + square,
+        )
+
+
+class Collapsed(NamedTuple):
+    """Points of one target at common budgets."""
+
+    mean: Points
+    """the mean run, a point a budget"""
+    within: Within
+    weight: Array
+    """(runs, levels)"""
+    x: Array
+    """(runs, levels) difference from the mean"""
+    log_loss: Array
+    """(runs, levels) difference from the mean"""
+
+    @classmethod
+    def of(cls, points: Points, log_loss: Array, levels: int) -> "Collapsed":
+        """Points that go run after run, each at the same `levels` budgets in the same order.
+
+        Those without a loss have no weight and any budget. The law's first feature is x.
+        """
+        weight, x, logs = (
+            leaf.reshape(-1, levels) for leaf in (points.weight, points.features[0], log_loss)
+        )
+        # Sums that are not asked for together with others go to slower loops.
+        total, *sums = sum_together([weight, weight * x, weight * logs])
+        mean_x, mean_log = (part / jnp.where(total > 0, total, 1.0) for part in sums)
+        dx, dlog = x - mean_x, logs - mean_log
+        of_level = sum_together([weight * dx * dx, weight * dx * dlog, weight * dlog * dlog])
+        curvature, cross, spread = sum_together(list(of_level))
+        centre = -cross / jnp.where(curvature > 0, curvature, 1.0)
+        least = jnp.maximum(spread + centre * cross, 0.0)
+        others = jax.tree.map(lambda leaf: leaf[:levels], points.features[1:])
+        mean = Points((mean_x, *others), jnp.exp(mean_log), total)
+        return cls(mean, Within(curvature, centre, least), weight, dx, dlog)
+
+    def summary(self, law: Law, exponents: Array, amplitudes: Array) -> Summary:
+        """The sums at a fit's coefficients, of log residuals."""
+        predicted = predict(law, exponents, amplitudes, self.mean.features)
+        rest = log(predicted / self.mean.loss) - exponents[0] * self.x - self.log_loss
+        counted = (self.weight > 0).astype(rest.dtype)
+        of_level = sum_together(
+            [counted * jnp.abs(jnp.exp(rest) - 1), counted, self.weight * rest**2]
+        )
+        total, count, square = sum_together(list(of_level))
+        return Summary(total / count, count.astype(int), square)

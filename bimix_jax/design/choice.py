@@ -1,0 +1,186 @@
+"""Which candidates to run: greedily, by expected regret."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.laws.law import Law
+from bimix_jax.mixture.feasible import ROUNDING, simplex
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.proportions import optimal_proportions
+
+EXCHANGES = 30
+"""How often every domain gives to another, or takes, before a draw counts as forgotten."""
+
+
+def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """`count` mixtures (count, domains) with lower ≤ r ≤ upper, edges being likelier than middles.
+
+    Two domains at a time share what they have anew, by the arcsine law within what the bounds
+    leave, since the runs that teach most lie towards the edges.
+
+    Raises:
+        ValueError: if a lower bound is above the upper one, or no mixture fits.
+
+    >>> drawn = mixtures_within(np.array([0.1, 0.1, 0.0]), np.array([0.5, 0.9, 0.4]), 1000)
+    >>> drawn.min(axis=0).round(2), drawn.max(axis=0).round(2)
+    (array([0.1, 0.1, 0. ]), array([0.5, 0.9, 0.4]))
+    """
+    if not (np.all(lower >= 0) and np.all(lower <= upper) and np.all(upper <= 1 + ROUNDING)):
+        raise ValueError(
+            f"bounds: {lower.tolist()} to {upper.tolist()}; expected 0 ≤ lower ≤ upper ≤ 1."
+        )
+    if not lower.sum() - ROUNDING <= 1 <= upper.sum() + ROUNDING:
+        raise ValueError(
+            f"bounds: lower ones sum to {lower.sum():.4g} and upper ones to {upper.sum():.4g}; "
+            "expected sums of at most and at least 1. Lower or raise some of them."
+        )
+    rng = np.random.default_rng(seed)
+    width = upper - lower
+    share = (1 - lower.sum()) / max(float(width.sum()), np.finfo(float).tiny)
+    mixture = np.tile(lower + min(max(share, 0.0), 1.0) * width, (count, 1))
+    rows = np.arange(count)
+    for _ in range(EXCHANGES * len(lower)):
+        one, step = rng.integers(len(lower), size=count), rng.integers(1, len(lower), size=count)
+        other = (one + step) % len(lower)
+        both = mixture[rows, one] + mixture[rows, other]
+        least = np.maximum(lower[one], both - upper[other])
+        most = np.minimum(upper[one], both - lower[other])
+        mixture[rows, one] = least + (most - least) * rng.beta(0.5, 0.5, count)
+        mixture[rows, other] = both - mixture[rows, one]
+    return mixture
+
+
+class Aim(NamedTuple):
+    """What is to be decided: the mixture with the least weighted mean loss at a budget."""
+
+    budget: Any
+    weights: Any
+    """(targets,)"""
+
+
+def decide(law: Law, coefficients: Coefficients, aim: Aim) -> Array:
+    """(domains,) the mixture these coefficients recommend."""
+    return optimal_proportions(law, coefficients, aim.budget, aim.weights)
+
+
+def mean_loss(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
+    """() the objective of a mixture (domains,)."""
+    arguments = MixtureArguments(coefficients, aim.budget, aim.weights, simplex(len(mixture)))
+    return MixtureProblem(law).objective_of(mixture, arguments)
+
+
+def regret_curvature(
+    law: Law, coefficients: Coefficients, draws: Coefficients, aim: Aim
+) -> tuple[Array, Array]:
+    """B and G such that half of δᵀ Gᵀ B G δ is the regret of not knowing a change δ.
+
+    A change δ of the coefficients moves the slopes of the objective at the recommended mixture by
+    G δ, and the best mixture by −B G δ. For a smooth optimum inside the simplex B is the inverse of
+    the Hessian there. An optimum on the boundary, or a flat one, does not move so; so B is found
+    by regression of the moves of the optimum on the moves of the slopes over draws (statistical
+    linearisation), which is the same where the former holds.
+
+    Args:
+        coefficients: of the fit, axis (targets,).
+        draws: of the posterior, axes (draws, targets).
+
+    Returns:
+        B (domains, domains), positive semidefinite, and G (targets, domains, parameters).
+    """
+    best = decide(law, coefficients, aim)
+    others = jax.vmap(lambda drawn: decide(law, drawn, aim))(draws)
+    slopes = jax.vmap(lambda c: _slope(law, c, aim, best))(draws)
+    change = _centred(slopes - _slope(law, coefficients, aim, best))
+    moved = others - best
+    known = jnp.all(jnp.isfinite(moved), axis=1) & jnp.all(jnp.isfinite(change), axis=1)
+    moved, change = (jnp.where(known[:, None], x, 0.0) for x in (moved, change))
+    spread = change.T @ change
+    toward = -jnp.linalg.pinv(spread, hermitian=True, rtol=1e-6) @ (change.T @ moved)
+    return _positive(_centred((toward + toward.T) / 2)), _mixed(law, coefficients, aim, best)
+
+
+def _slope(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
+    return jax.grad(lambda r: mean_loss(law, coefficients, aim, r))(mixture)
+
+
+def _mixed(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
+    """(targets, domains, parameters) derivative of the slopes in the coefficients."""
+
+    def slope(exponents: Array, amplitudes: Array) -> Array:
+        moved = coefficients._replace(exponents=exponents, amplitudes=amplitudes)
+        return _centred(_slope(law, moved, aim, mixture))
+
+    both = jax.jacfwd(slope, (0, 1))(coefficients.exponents, coefficients.amplitudes)
+    return jnp.moveaxis(jnp.concatenate(both, axis=2), 0, 1)
+
+
+def _centred(values: Array) -> Array:
+    """Without what is common to all domains, which moves no mixture."""
+    return values - jnp.mean(values, axis=-1, keepdims=True)
+
+
+def _positive(matrix: Array) -> Array:
+    values, vectors = jnp.linalg.eigh(matrix)
+    return (vectors * jnp.maximum(values, 0.0)) @ vectors.T
+
+
+RANDOM_SETS = 32
+"""Sets of runs drawn at random that the picks are compared with."""
+
+
+class Picks(NamedTuple):
+    """The runs to do, and the expected regret that is left."""
+
+    order: Array
+    """(runs,) index of candidates"""
+    regret: Array
+    """(runs + 1,) before any run and after each"""
+    random: Array
+    """(runs,) mean over sets of runs drawn at random, after each"""
+
+
+def expected_regret(cost: Array, precision: Array) -> Array:
+    """() ½ Σ_g tr(M_g P_g⁻¹) for cost M and precision P, (groups, unknowns, unknowns)."""
+    factor = jnp.linalg.cholesky(precision)
+    spread = jax.scipy.linalg.cho_solve((factor, True), cost)
+    return jnp.sum(jnp.trace(spread, axis1=1, axis2=2)) / 2
+
+
+def pick_runs(
+    cost: Array, precision: Array, gains: Array, allowed: Array, count: int, key: Array
+) -> Picks:
+    """The `count` candidates that lower the expected regret most, greedily.
+
+    In a Gaussian posterior what a run teaches does not depend on what it will show, so the
+    precision is updated exactly after each pick, and the next one is not its twin.
+
+    Args:
+        cost: (groups, unknowns, unknowns) M, half of δᵀMδ being the regret of not knowing δ.
+        precision: (groups, unknowns, unknowns) of what is known now.
+        gains: (candidates, groups, unknowns, unknowns) information of a run of each.
+        allowed: (candidates,) bool; at least `count` of them.
+        count: static.
+        key: for the random sets.
+    """
+
+    def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple]:
+        known, open_ = state
+        left = jax.lax.map(lambda gain: expected_regret(cost, known + gain), gains, batch_size=64)
+        best = jnp.argmin(jnp.where(open_, left, jnp.inf))
+        return (known + gains[best], open_.at[best].set(False)), (best, left[best])
+
+    _, (order, regret) = jax.lax.scan(step, (precision, allowed), None, length=count)
+
+    def at_random(key: Array) -> Array:
+        noise = jnp.where(allowed, jax.random.uniform(key, allowed.shape), jnp.inf)
+        known = precision + jnp.cumsum(gains[jnp.argsort(noise)[:count]], axis=0)
+        return jax.vmap(lambda p: expected_regret(cost, p))(known)
+
+    drawn = jax.lax.map(at_random, jax.random.split(key, RANDOM_SETS))
+    now = expected_regret(cost, precision)
+    return Picks(order, jnp.concatenate([now[None], regret]), jnp.mean(drawn, axis=0))

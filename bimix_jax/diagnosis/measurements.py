@@ -1,0 +1,383 @@
+"""Observations on what was measured: budgets, targets, mixtures and losses."""
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.judging.noise import between_replicates
+from bimix_jax.laws import LAWS
+from bimix_jax.logs.budgets import MOSTLY, common_points
+from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES, PERPLEXITY, RISE, near_misses
+from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
+from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
+from bimix_jax.sweeps.sweep import COMMON_SHARE, Sweep
+
+SHOWN = 6
+
+
+class Severity(enum.IntEnum):
+    """How bad; the exit code of `bimix check` is that of the worst."""
+
+    NOTE = 0
+    """worth knowing"""
+    WARNING = 1
+    """some results will not be what they seem"""
+    ERROR = 2
+    """a fit to this sweep means nothing"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """One thing about a sweep."""
+
+    severity: Severity
+    what: str
+    """what was found, with the numbers"""
+    advice: str
+    """one line: what to do"""
+
+
+def some_of(names: Iterable[object]) -> str:
+    """The first names of many.
+
+    >>> some_of(range(8))
+    '0, 1, 2, 3, 4, 5 and 2 more'
+    """
+    every = [str(name) for name in names]
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more
+
+
+FEW_BUDGETS = 4
+"""A curve of three coefficients with fewer points shows nothing of its error."""
+SPAN = 4.0
+"""Least ratio of the last budget to the first from which an exponent is known."""
+
+
+def observe_budgets(sweep: Sweep) -> Iterator[Observation]:
+    """How many budgets, how far apart, whether runs share them, and what is not stated."""
+    budgets = np.unique(sweep.budget)
+    if len(budgets) == 1:
+        yield Observation(
+            Severity.WARNING,
+            f"A single budget ({budgets[0]:g} {sweep.unit})",
+            "Nothing is known of other budgets; log losses along the runs to extrapolate.",
+        )
+    elif len(budgets) < FEW_BUDGETS or budgets[-1] < SPAN * budgets[0]:
+        yield Observation(
+            Severity.WARNING,
+            f"{len(budgets)} budgets, {budgets[0]:g}-{budgets[-1]:g} {sweep.unit}",
+            f"Exponents of the budget will be vague; log {FEW_BUDGETS} or more over a factor of "
+            f"{SPAN:g}.",
+        )
+    yield from _shared(sweep)
+    for note in sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)):
+        yield Observation(
+            Severity.NOTE, note.rstrip("."), "State it with --meaning ENTRY=VALUE when importing."
+        )
+
+
+def _shared(sweep: Sweep) -> Iterator[Observation]:
+    codes = pd.factorize(sweep.run)[0]
+    share = common_points(codes, sweep.budget) / len(sweep.budget)
+    if share < MOSTLY:
+        yield Observation(
+            Severity.WARNING,
+            f"Only {100 * share:.0f} % of the points lie at budgets that runs share",
+            "Mixtures are hard to compare; import again with --align interpolate.",
+        )
+    ends = pd.Series(sweep.budget).groupby(sweep.run).max()
+    early = [str(run) for run in ends.index if ends[run] < sweep.last_common_budget()]
+    if early and len(early) <= (1 - COMMON_SHARE) * len(ends):
+        yield Observation(
+            Severity.NOTE,
+            f"Runs that end before the others ({sweep.last_common_budget():g} {sweep.unit}): "
+            f"{some_of(early)}",
+            "Make sure that they did not diverge.",
+        )
+
+
+def observe_targets(sweep: Sweep) -> Iterator[Observation]:
+    """Everything about names of targets; domains that no target measures come first."""
+    scores = scores_among(sweep, sweep.targets)
+    losses = [target for target in sweep.targets if target not in scores]
+    if set(sweep.targets) & set(sweep.domains):
+        yield from _unmeasured(sweep, losses)
+    else:
+        yield from _none_a_domain(sweep, losses)
+    if scores:
+        yield Observation(
+            Severity.ERROR, note_of_scores(scores).rstrip("."), what_to_do(scores).rstrip(".")
+        )
+
+
+def _unmeasured(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
+    trained = sweep.mixture.max(axis=0) > 0
+    without = [
+        d for d, seen in zip(sweep.domains, trained, strict=True) if seen and d not in sweep.targets
+    ]
+    if not without:
+        return
+    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses) if d in without]
+    strangers = [t for t in sweep.targets if t not in sweep.domains]
+    yield Observation(
+        Severity.WARNING,
+        f"Domains that no target measures: {some_of(without)}"
+        + (f"; targets that are not a domain: {some_of(strangers)}" if strangers else "")
+        + (f"; {some_of(near)}" if near else ""),
+        "An optimum gives such a domain a share of 0 only because nothing measures it: correct the "
+        "name of its loss column, measure its loss, or set its share yourself (--lower, --fix).",
+    )
+
+
+def _none_a_domain(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
+    near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses)]
+    able = [name for name, law in LAWS.items() if not law.needs_own]
+    yield Observation(
+        Severity.WARNING if near else Severity.NOTE,
+        f"No target is a domain ({some_of(sweep.targets)})"
+        + (f"; {some_of(near)}" if near else ""),
+        f"Laws of a domain's own share cannot express them; {', '.join(able)} can. Call a target "
+        "as the domain that it measures.",
+    )
+
+
+NARROW = 1.5
+"""A domain whose largest share is less than this multiple of its least hardly varies."""
+ILL_CONDITIONED = 100.0
+"""Ratio of singular values above which the domains of the least one nearly move together."""
+INVOLVED = 0.3
+"""Share of the largest entry above which a domain takes part in that direction."""
+
+
+def observe_mixtures(sweep: Sweep) -> Iterator[Observation]:
+    """Zeros, ranges, rank and conditioning of the mixtures, and shares that were percentages."""
+    mixtures = distinct_mixtures(sweep)
+    if PERCENTAGES in sweep.notes:
+        yield Observation(
+            Severity.WARNING,
+            PERCENTAGES.rstrip("."),
+            "Check that they are percentages; write shares that sum to 1 to be sure.",
+        )
+    yield from _few(mixtures)
+    yield from _zeros(mixtures)
+    yield from _narrow(mixtures)
+    yield from _collinear(mixtures)
+
+
+def distinct_mixtures(sweep: Sweep) -> pd.DataFrame:
+    """One row a mixture, one column a domain."""
+    first = pd.Series(sweep.mixture_group).drop_duplicates().index
+    return pd.DataFrame(sweep.mixture[first], columns=list(sweep.domains))
+
+
+def rank_and_condition(sweep: Sweep) -> tuple[int, float]:
+    """Rank of the matrix of mixtures and domains, and the ratio of its largest singular value to
+    the least, of the domains that were trained on; inf where it has not full rank.
+    """
+    mixtures = distinct_mixtures(sweep)
+    used = mixtures.loc[:, mixtures.max() > 0]
+    singular = np.linalg.svd(used.to_numpy(float), compute_uv=False)
+    rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
+    return rank, float(singular[0] / singular[-1]) if rank == used.shape[1] else float("inf")
+
+
+def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:
+    runs, domains = mixtures.shape
+    if runs <= domains:
+        yield Observation(
+            Severity.WARNING,
+            f"{runs} mixtures of {domains} domains",
+            f"Measure {domains + 1 - runs} more mixtures at least, or fit BiMix alone, which looks "
+            "at one domain at a time.",
+        )
+
+
+def _zeros(mixtures: pd.DataFrame) -> Iterator[Observation]:
+    zero = {str(d): int(n) for d, n in (mixtures == 0).sum().items()}
+    never = [d for d, n in zero.items() if n == len(mixtures)]
+    some = [f"{d} in {n} of {len(mixtures)}" for d, n in zero.items() if 0 < n < len(mixtures)]
+    if never:
+        yield Observation(
+            Severity.WARNING,
+            f"Domains that no run was trained on: {some_of(never)}",
+            "Leave their columns out, or measure mixtures that hold them.",
+        )
+    if some:
+        yield Observation(
+            Severity.NOTE,
+            f"Shares of exactly 0: {some_of(some)}",
+            "BiMix leaves such points out of that target's fit; TransferBiMix uses them.",
+        )
+
+
+def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
+    ends = zip(mixtures, mixtures.min(), mixtures.max(), strict=True)
+    ranges = [f"{d} {low:.3g}-{high:.3g}" for d, low, high in ends if 0 < high < NARROW * low]
+    if ranges:
+        yield Observation(
+            Severity.WARNING,
+            f"Shares that hardly vary: {some_of(ranges)}",
+            f"What they do to a loss rests on nothing; vary them by a factor of {NARROW:g}.",
+        )
+
+
+def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
+    used = mixtures.loc[:, mixtures.max() > 0]
+    groups = collinear_domains(used)
+    if groups:
+        yield Observation(
+            Severity.WARNING,
+            "Domains whose shares are tied in every mixture: "
+            + "; ".join(some_of(group) for group in groups),
+            "Laws with a coefficient a domain cannot tell them apart; measure mixtures in which "
+            "their ratio differs.",
+        )
+        return
+    values = used.to_numpy(float)
+    _, singular, directions = np.linalg.svd(values, full_matrices=False)
+    if singular[0] > ILL_CONDITIONED * singular[-1]:
+        weak = np.abs(directions[-1])
+        names = [str(d) for d, w in zip(used, weak, strict=True) if w > INVOLVED * weak.max()]
+        yield Observation(
+            Severity.WARNING,
+            f"Mixtures nearly tied (condition number {singular[0] / singular[-1]:.3g}): "
+            f"{some_of(names)}",
+            "Their coefficients will have wide errors; measure mixtures in which their ratio "
+            "differs.",
+        )
+
+
+MANY_EMPTY = 0.1
+OTHER_UNIT = 0.3
+"""Log of the ratio to the other runs beyond which losses are of another unit: ln 1.44 is .37."""
+JUMP, BEYOND = 0.05, 10.0
+"""A step along a curve is a jump where it differs from that of the other runs by more than 5 %,
+and by more than ten times what is usual between runs at that budget."""
+RUNS_TO_COMPARE = 4
+
+
+def observe_losses(sweep: Sweep) -> Iterator[Observation]:
+    """Everything about the losses."""
+    yield from _unit(sweep)
+    yield from _not_finite(sweep)
+    yield from _empty(sweep)
+    yield from _rising(sweep)
+    yield from _jumps(sweep)
+    yield from _replicates(sweep)
+
+
+def _unit(sweep: Sweep) -> Iterator[Observation]:
+    middle = float(np.nanmedian(sweep.loss))
+    if middle > PERPLEXITY and sweep.meaning.loss_unit is None:
+        yield Observation(
+            Severity.ERROR,
+            f"The median loss is {middle:.3g}, which looks like perplexities",
+            "State the unit, --meaning loss_unit=perplexity, and losses are converted.",
+        )
+    away = _away_from_others(sweep, np.log(sweep.loss))
+    level = pd.DataFrame(away).median(axis=1).groupby(sweep.run).median()
+    other = [f"{run} ({np.exp(v):.2f} ×)" for run, v in level.items() if abs(v) > OTHER_UNIT]
+    if other:
+        yield Observation(
+            Severity.WARNING,
+            f"Runs whose losses are far from those of the others: {some_of(other)}",
+            "Check that all are in one unit (bits are 1.44 × nats) and trained alike.",
+        )
+
+
+def _not_finite(sweep: Sweep) -> Iterator[Observation]:
+    for note in sweep.notes:
+        if NOT_FINITE in note:
+            yield Observation(
+                Severity.WARNING,
+                note.rstrip("."),
+                "Look whether these runs diverged, and leave out their points from there on.",
+            )
+
+
+def _empty(sweep: Sweep) -> Iterator[Observation]:
+    gone = np.isnan(sweep.loss)
+    if not gone.any():
+        return
+    share = gone.mean(axis=0)
+    worst = [
+        f"{t} {100 * s:.0f} %" for t, s in zip(sweep.targets, share, strict=True) if s > 0
+    ]  # fmt: skip
+    yield Observation(
+        Severity.WARNING if share.max() > MANY_EMPTY else Severity.NOTE,
+        f"{gone.sum()} of {gone.size} loss cells are empty ({some_of(worst)})",
+        "They are left out of the fit; evaluate every target at every checkpoint.",
+    )
+
+
+def _rising(sweep: Sweep) -> Iterator[Observation]:
+    order = np.argsort(sweep.budget, kind="stable")
+    curves = pd.DataFrame(sweep.loss[order], columns=list(sweep.targets)).groupby(sweep.run[order])
+    last, least = curves.last(), curves.min()
+    scores = scores_among(sweep, sweep.targets)  # of which more is said
+    high = (last > (1 + RISE) * least) & ~last.columns.isin(list(scores))
+    rising = np.argwhere(high.to_numpy())
+    if len(rising):
+        names = [f"{last.columns[t]} in {last.index[r]}" for r, t in rising]
+        yield Observation(
+            Severity.WARNING,
+            f"{len(names)} of {last.size} curves end more than {100 * RISE:g} % above their least "
+            f"loss: {some_of(names)}",
+            "No law here lets a loss rise; look for diverged or overfitted runs, and leave them "
+            "out.",
+        )
+
+
+def _jumps(sweep: Sweep) -> Iterator[Observation]:
+    """Steps between neighbouring budgets of a run that the other runs do not make there."""
+    order = np.lexsort((sweep.budget, sweep.run))
+    run, budget = sweep.run[order], sweep.budget[order]
+    logs = np.log(sweep.loss[order])
+    same = run[1:] == run[:-1]
+    steps = (logs[1:] - logs[:-1])[same]
+    at = pd.Index(budget[1:][same])
+    table = pd.DataFrame(steps, index=at, columns=list(sweep.targets))
+    middle = table.groupby(level=0).transform("median")
+    several = pd.Series(at).groupby(at).transform("size").to_numpy() >= RUNS_TO_COMPARE
+    away = (table - middle).abs().to_numpy()
+    # What is usual differs along training: early on, mixtures part.
+    usual = pd.DataFrame(away).median(axis=1).groupby(at).transform("median").to_numpy()
+    unlike = (away > np.maximum(JUMP, BEYOND * usual)[:, None]) & several[:, None]
+    # A curve may well fall at another time than the others; it does not rise, or halve.
+    jumps = np.argwhere(unlike & ((steps > 0) | (away > OTHER_UNIT)))
+    if len(jumps):
+        names = [f"{sweep.targets[t]} in {run[1:][same][r]} at {at[r]:g}" for r, t in jumps]
+        yield Observation(
+            Severity.WARNING,
+            f"{len(names)} losses jump where those of other runs do not: {some_of(names)}",
+            "Look for loss spikes, restarts, or a changed evaluation set.",
+        )
+
+
+def _replicates(sweep: Sweep) -> Iterator[Observation]:
+    noise = between_replicates(sweep)
+    if np.isnan(noise):
+        yield Observation(
+            Severity.NOTE,
+            "No mixture was run twice",
+            "Repeat one with another seed: it shows the noise, below which no gain counts.",
+        )
+    else:
+        yield Observation(
+            Severity.NOTE,
+            f"Replicates of a mixture differ by {100 * noise:.2f} % a run",
+            "A predicted gain below that is none.",
+        )
+
+
+def _away_from_others(sweep: Sweep, values: np.ndarray) -> np.ndarray:
+    """Values (points, targets) less the median of the points at their budget."""
+    table = pd.DataFrame(values)
+    groups = table.groupby(sweep.budget)
+    away = (table - groups.transform("median")).to_numpy()
+    few = groups[0].transform("size").to_numpy() < RUNS_TO_COMPARE
+    return np.where(few[:, None], 0.0, away)

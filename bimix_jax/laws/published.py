@@ -1,0 +1,245 @@
+"""Laws of other publications: data mixing laws, the additive law, log-linear."""
+
+import dataclasses
+import itertools
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from bimix_jax.laws.law import Law
+
+STEEPEST = 30.0
+"""Bound on |t|: a loss does not change by e^30 across the simplex."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataMixingLaw(Law):
+    """L_i = (c_i + k_i exp(Σ_j t_ij r_j)) · (ω_i s^−β_i + 1 − ω_i): the step term multiplies.
+
+    Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture; ω is the share of the
+    loss at the sweep's largest budget that more training removes. Exponents (β, ω, t_i1 … t_im),
+    amplitudes (c, k). A constant added to all t changes nothing but k; reported t have mean 0.
+
+    Finite everywhere on the simplex, so zeros and targets that are no domain are no obstacle;
+    convex in the mixture. It has no diminishing return at small proportions beyond the
+    exponential's, and nothing restrains its m slopes where runs are few.
+
+    >>> DataMixingLaw().names(["code", "text"])
+    ('beta', 'reducible', 't_code', 't_text')
+    """
+
+    name: ClassVar[str] = "DataMixingLaw"
+    backward: ClassVar[bool] = True
+    exponent_names: ClassVar[tuple[str, ...]] = ("beta", "reducible")
+    amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k")
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
+    convex: ClassVar[bool] = True
+
+    def bounds(self, domains: int) -> Any:
+        """1e-3 ≤ β ≤ 10, 0 ≤ ω ≤ 1, |t| ≤ 30."""
+        return [(1e-3, 10.0), (0.0, 1.0), *_slope_bounds(domains)]
+
+    def starts(self, domains: int) -> Any:
+        """Each domain in turn as the one that lowers the loss; at t = 0 the amplitudes merge."""
+        return [[0.5, 0.2, *slopes] for slopes in _slopes(domains)]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(mixture, log of the budget)."""
+        return mixture, jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(step term, step term · e^(t·r))."""
+        mixture, log_budget = features
+        beta, reducible = exponents[:2]
+        of_budget = reducible * jnp.exp(-beta * log_budget) + 1 - reducible
+        return of_budget, of_budget * jnp.exp(jnp.sum(exponents[2:] * mixture))
+
+    def gauges(self, own: Array) -> Array:
+        """A constant added to all t."""
+        return jnp.array(1)
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """t of mean 0, k taking the constant."""
+        return _centred(exponents, amplitudes, len(self.exponent_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataMixingLawPlus(Law):
+    """L_i = c_i + k_i exp(Σ_j t_ij r_j) + B_i s^−β_i: the step term adds.
+
+    Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture. Exponents
+    (β, t_i1 … t_im), amplitudes (c, k, B). The mixture's effect is the same at all budgets; else
+    as `DataMixingLaw`.
+
+    >>> DataMixingLawPlus().names(["code", "text"])
+    ('beta', 't_code', 't_text')
+    """
+
+    name: ClassVar[str] = "DataMixingLawPlus"
+    backward: ClassVar[bool] = True
+    exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
+    amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k", "B")
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
+    convex: ClassVar[bool] = True
+
+    def bounds(self, domains: int) -> Any:
+        """1e-3 ≤ β ≤ 10, |t| ≤ 30."""
+        return [(1e-3, 10.0), *_slope_bounds(domains)]
+
+    def starts(self, domains: int) -> Any:
+        """Each domain in turn as the one that lowers the loss."""
+        return [[0.5, *slopes] for slopes in _slopes(domains)]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(mixture, log of the budget)."""
+        return mixture, jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(1, e^(t·r), s^−β)."""
+        mixture, log_budget = features
+        return 1.0, jnp.exp(jnp.sum(exponents[1:] * mixture)), jnp.exp(-exponents[0] * log_budget)
+
+    def gauges(self, own: Array) -> Array:
+        """A constant added to all t."""
+        return jnp.array(1)
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """t of mean 0, k taking the constant."""
+        return _centred(exponents, amplitudes, len(self.exponent_names))
+
+
+def _slope_bounds(domains: int) -> list[tuple[float, float]]:
+    return [(-STEEPEST, STEEPEST)] * domains
+
+
+def _slopes(domains: int) -> list[list[float]]:
+    return [[-2.0 if i == j else 0.0 for j in range(domains)] for i in range(domains)]
+
+
+def _centred(exponents: Array, amplitudes: Array, named: int) -> tuple[Array, Array]:
+    mean = jnp.mean(exponents[named:])
+    shifted = jnp.concatenate([exponents[:named], exponents[named:] - mean])
+    return shifted, amplitudes.at[1].multiply(jnp.exp(mean))
+
+
+UNSEEN = 1e-15
+"""Beside the sum over domains, so that the law has a value at mixtures of those whose c is 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdditiveLaw(Law):
+    """L_i = E_i + K_i / Σ_j c_ij r_j^γ_ij + B_i s^−β_i.
+
+    Source: Shukor et al., "Scaling Laws for Optimal Data Mixtures", arXiv 2507.09404, with the
+    scale of its C_ij written as K_i. Exponents (β, c_i1 … c_im, γ_i1 … γ_im), amplitudes (E, K, B).
+    The scale of all c is free; the largest reported c is 1.
+
+    It expresses zeros and any target, and the mixture's effect is the same at all budgets. With
+    2m + 1 exponents it needs many runs, and only a part of its starts reaches the best optimum
+    (`Fit.agreement`). Not convex in the mixture.
+
+    >>> AdditiveLaw().names(["code", "text"])
+    ('beta', 'c_code', 'c_text', 'gamma_code', 'gamma_text')
+    """
+
+    name: ClassVar[str] = "AdditiveLaw"
+    backward: ClassVar[bool] = True
+    exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
+    amplitude_names: ClassVar[tuple[str, ...]] = ("E", "K", "B")
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ("c", "gamma")
+
+    def bounds(self, domains: int) -> Any:
+        """1e-3 ≤ β ≤ 10, 0 ≤ c ≤ 1000, .01 ≤ γ ≤ 3."""
+        return [(1e-3, 10.0), *[(0.0, 1000.0)] * domains, *[(0.01, 3.0)] * domains]
+
+    def starts(self, domains: int) -> Any:
+        """All domains alike, or one of them ahead; flat and steep in the proportions."""
+        alike = [1.0] * domains
+        ahead = [[1.0 if i == j else 0.1 for j in range(domains)] for i in range(domains)]
+        return [
+            [0.5, *weights, *[gamma] * domains]
+            for weights, gamma in itertools.product([alike, *ahead], (0.2, 0.7))
+        ]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(mixture, its logs where there are any, log of the budget)."""
+        return mixture, jnp.log(jnp.where(mixture > 0, mixture, 1.0)), jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(1, 1/Σ_j c_j r_j^γ_j, s^−β)."""
+        mixture, log_mixture, log_budget = features
+        weights, powers = jnp.split(exponents[1:], 2)
+        terms = jnp.where(mixture > 0, weights * jnp.exp(powers * log_mixture), 0.0)
+        return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
+
+    def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
+        """Whether the mixture holds something of a domain that is worth something."""
+        return jnp.sum(jnp.split(exponents[1:], 2)[0] * mixture) > UNSEEN
+
+    def gauges(self, own: Array) -> Array:
+        """The scale of all c."""
+        return jnp.array(1)
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """The largest c is 1, K taking the scale."""
+        weights, powers = jnp.split(exponents[1:], 2)
+        scale = jnp.max(weights)
+        scaled = jnp.concatenate([exponents[:1], weights / scale, powers])
+        return scaled, amplitudes.at[1].divide(scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLinear(Law):
+    """L_i = exp(Σ_j t_ij r_j) · (B_i s^−β_i + C_i): log loss is linear in the mixture.
+
+    The simplest law of all domains; few runs draw it to no effect of the mixture. Log-linear
+    regression with a constant beside the exponential, as Olmix fits it at one budget, is
+    `DataMixingLaw`. Exponents (β, t_i1 … t_im), amplitudes (B, C). A constant added to all t
+    changes nothing but the amplitudes; reported t have mean 0.
+
+    Finite everywhere on the simplex, for any target, convex in the mixture. Its optimum for one
+    target is always a corner: it knows no diminishing return.
+
+    >>> LogLinear().names(["code", "text"])
+    ('beta', 't_code', 't_text')
+    """
+
+    name: ClassVar[str] = "LogLinear"
+    backward: ClassVar[bool] = True
+    exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
+    amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
+    domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
+    convex: ClassVar[bool] = True
+
+    def bounds(self, domains: int) -> Any:
+        """1e-3 ≤ β ≤ 10, |t| ≤ 30."""
+        return [(1e-3, 10.0), *[(-STEEPEST, STEEPEST)] * domains]
+
+    def starts(self, domains: int) -> Any:
+        """Slow and fast saturation in budget; the slopes are found from 0."""
+        return [[beta, *[0.0] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
+
+    def features(self, mixture: Array, own: Array, budget: Array) -> Any:
+        """(mixture, log of the budget)."""
+        return mixture, jnp.log(budget)
+
+    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+        """(e^(t·r) s^−β, e^(t·r))."""
+        mixture, log_budget = features
+        of_mixture = jnp.exp(jnp.sum(exponents[1:] * mixture))
+        return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
+
+    def gauges(self, own: Array) -> Array:
+        """A constant added to all t."""
+        return jnp.array(1)
+
+    def restraint(self, own: Array) -> tuple[Array, Array]:
+        """Towards no effect of the mixture."""
+        return jnp.zeros(1 + own.shape[0]), jnp.concatenate([jnp.zeros(1), jnp.ones_like(own)])
+
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """t of mean 0, the amplitudes taking the constant."""
+        mean = jnp.mean(exponents[1:])
+        shifted = jnp.concatenate([exponents[:1], exponents[1:] - mean])
+        return shifted, amplitudes * jnp.exp(mean)

@@ -1,7 +1,7 @@
 """The best mixture along the budget."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,25 @@ from bimix_jax.mixture.notes import scope_notes
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
-    from bimix_jax.uncertainty.bootstrap import Bootstrap
 
 STEPS = 25
 """Budgets of a path, where none are given."""
 STILL = 0.005
 """A mixture whose proportions move by less along the path is said to stay."""
+
+
+class Resamples(Protocol):
+    """What intervals along a path need of a `Bootstrap`, which stands above this module."""
+
+    fitted: Fit
+    resampled: Fit
+
+    @property
+    def failed(self) -> np.ndarray:
+        """(resamples, targets) bool."""
+
+    def interval(self, values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends of values (resamples, …)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +71,7 @@ def optimal_path(
     *,
     reference: Any = None,
     constraints: "Constraints | None" = None,
-    bootstrap: "Bootstrap | None" = None,
+    bootstrap: "Resamples | None" = None,
     level: float = 0.9,
 ) -> OptimalPath:
     """The mixture with the least weighted mean of the predicted losses at each of many budgets.
@@ -133,7 +146,7 @@ def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bands(
-    steps: list[Decision], bootstrap: "Bootstrap | None", level: float
+    steps: list[Decision], bootstrap: "Resamples | None", level: float
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     if bootstrap is None:
         return None, None

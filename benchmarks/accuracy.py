@@ -7,8 +7,8 @@ passed over. Further FILEs are sweeps of their own. The embedded sweep is always
 targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
 of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
 part, holds out there what the split holds out, and is asked for the law of that kind of split.
-Where later budgets are held out, points count by their budget (`emphasis`), in the judge's fits and
-in those of every law.
+Where later budgets are held out, points count by their budget (`budget_power`), in the judge's fits
+and in those of every law.
 """
 
 import argparse
@@ -92,9 +92,9 @@ def domains_of(sweep: Sweep) -> list[str]:
 def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     """Errors on one split, %, of every law, of the judge's pick and of regressions."""
     found: dict[str, object] = {"split": split.kind}
-    emphasis = LATER if later_held_out(sweep, split) else 0.0
+    budget_power = LATER if later_held_out(sweep, split) else 0.0
     for name, law in MEASURED.items():
-        found[name] = law_error(sweep, split, law, emphasis)
+        found[name] = law_error(sweep, split, law, budget_power)
     judged = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep))
     picked = judged.best_of(split.kind)
     found |= {PICKED: found[picked], "pick": picked}
@@ -118,16 +118,16 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
     return [bx.Split(part.kind, whole(part.train), whole(part.test)) for part in inner]
 
 
-def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, emphasis: float) -> float:
+def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, budget_power: float) -> float:
     """Mean over targets of the mean relative error, %, where the law has a value.
 
     Restraints are chosen for later budgets where those are what is held out.
     """
-    targets, restraint = domains_of(sweep), purpose_of(sweep, split)
+    targets, shrinkage = domains_of(sweep), purpose_of(sweep, split)
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
     weight = split.train.astype(float)
     fitted = bx.fit(
-        sweep, law, targets=targets, weight=weight, budget_power=emphasis, shrinkage=restraint
+        sweep, law, targets=targets, weight=weight, budget_power=budget_power, shrinkage=shrinkage
     )
     predicted = fitted.predict_points(sweep.mixture, sweep.budget)
     each = [

@@ -84,7 +84,7 @@ def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> d
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
-    """As `accuracy.law_error`, with SciPy's coefficients and without emphasis."""
+    """As `accuracy.law_error`, with SciPy's coefficients and without budget_power."""
     train, each = sweep.take(split.train), []
     for target in domains_of(sweep):
         params = scipy_fit.best_of_starts(law, train, target, starts)[1]

@@ -49,9 +49,9 @@ def seconds(run: Callable[[int], object]) -> tuple[float, float]:
 def excess(measured: bx.Sweep, fitted: bx.Fit) -> float:
     """Largest relative difference of sums of squares to resamples that the plain loop fitted."""
     ours = bx.bootstrap(measured, fitted, COMPARED).resampled.sum_of_squares
-    lean, resamples.is_lean = resamples.is_lean, lambda law, domains: False
+    kernel, resamples.suits_kernel = resamples.suits_kernel, lambda law, domains: False
     plain = bx.bootstrap(measured, fitted, COMPARED).resampled.sum_of_squares
-    resamples.is_lean = lean
+    resamples.suits_kernel = kernel
     return float(np.max(ours / plain - 1))
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.constrained
 
 Every problem draws its law (BiMix or TransferBiMix), its objective (mean or worst), bounds, fixed
-shares, groups (disjoint or not), a pull and guardrails at random, around a mixture that satisfies
-them all. SciPy's SLSQP starts there.
+shares, groups (disjoint or not), a KL term and guardrails at random, around a mixture that
+satisfies them all. SciPy's SLSQP starts there.
 """
 
 import argparse
@@ -102,8 +102,8 @@ def random_problem(
         feasible = dataclasses.replace(feasible, guard_limit=free, guard_reference=inside)
     if rng.random() < 0.3 and objective == "mean":
         feasible = dataclasses.replace(
-            feasible, pull=np.array(rng.uniform(0.01, 1.0)),
-            pull_to=rng.dirichlet(np.full(domains, 2.0)),
+            feasible, kl=np.array(rng.uniform(0.01, 1.0)),
+            kl_to=rng.dirichlet(np.full(domains, 2.0)),
         )  # fmt: skip
     weights = rng.uniform(0.5, 2.0, domains)
     return (
@@ -151,7 +151,7 @@ def parts(problem: MixtureProblem, variables: Any, arguments: MixtureArguments) 
 
 
 def total(problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureArguments) -> float:
-    """The objective with its pull."""
+    """The objective with its KL term."""
     variables = with_worst(problem, mixture, arguments)
     return float(problem.value(jnp.asarray(variables), arguments))
 

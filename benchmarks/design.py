@@ -27,7 +27,7 @@ from bimix_jax.sweeps.sweep import Sweep
 
 FIRST, STEP, MOST = 4, 2, 20
 LAWS: tuple[tuple[bx.Law, float | None], ...] = ((bx.BiMix(), None), (bx.TransferBiMix(), 1e-4))
-"""Laws, and the restraint with which they are fitted: choosing one takes minutes a start."""
+"""Laws, and the shrinkage with which they are fitted: choosing one takes minutes a start."""
 SLACK, LEAST_REGRET = 1.1, 0.1
 Fitter = Callable[..., bx.Fit]
 SHOWN = (4, 8, 12, 16, 20)
@@ -42,10 +42,10 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
-    for law, restraint in LAWS:
+    for law, shrinkage in LAWS:
         for name, sweep in sweeps(arguments.folder):
             targets = domains_of(sweep)
-            fit = functools.partial(bx.fit, sweep, law, targets=targets, shrinkage=restraint)
+            fit = functools.partial(bx.fit, sweep, law, targets=targets, shrinkage=shrinkage)
             found = pd.concat([grow(sweep, fit, start) for start in range(arguments.starts)])
             rows += [{"sweep": name, "law": law.name, **row} for row in summary(found)]
             table = pd.DataFrame(rows).set_index("sweep")

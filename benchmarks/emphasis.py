@@ -1,6 +1,6 @@
 """Held-out error of fits whose points count by a power of their budget, by that power.
 
-    python -m benchmarks.emphasis FOLDER
+    python -m benchmarks.budget_power FOLDER
 
 FOLDER holds the sweeps that `benchmarks.accuracy` reads; the two that come with the package beside
 the embedded one are measured, too. Splits and scores are those of `benchmarks.accuracy`.

@@ -4,7 +4,7 @@
 
 FOLDER holds pile5_sweep.csv and slimpajama_sweep.csv. Ten folds of mixtures of all targets of
 pile5, the search from every start of the law on the whole sweep included, with and without the
-choice of a restraint within each fold; and `bimix compare` over five laws and over all that it
+choice of the shrinkage within each fold; and `bimix compare` over five laws and over all that it
 judges if none are named, from process start.
 """
 
@@ -44,9 +44,9 @@ def main() -> None:
     sweep = bx.read_sweep(arguments.folder / "pile5_sweep.csv", select={"model_size": "160M"})
     splits = folds_of(sweep)
     law = bx.TransferBiMix()
-    rows.append(timed("restraint chosen in each fold", sweep, splits, law, arguments.repeats))
+    rows.append(timed("shrinkage chosen in each fold", sweep, splits, law, arguments.repeats))
     with mock.patch.multiple(predictions, choose_folds=lambda *_: None, STRENGTHS=(1e-7,)):
-        rows.append(timed("restraint given", sweep, splits, law, arguments.repeats))
+        rows.append(timed("shrinkage given", sweep, splits, law, arguments.repeats))
     for laws, count in ((FIVE, len(FIVE)), ((), len(JUDGED))):
         seconds = [whole_command(arguments.folder, laws) for _ in range(arguments.repeats)]
         rows.append({"what": f"bimix compare, {count} laws, slimpajama 122M, whole process",

@@ -2,7 +2,7 @@
 
     python -m benchmarks.optima FOLDER
 
-On the train parts of the very splits of `benchmarks.accuracy`, without restraint: where the sums
+On the train parts of the very splits of `benchmarks.accuracy`, without shrinkage: where the sums
 agree, so do the held-out errors of our fits and of SciPy's.
 """
 

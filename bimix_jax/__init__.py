@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.tradeoff import tradeoff as tradeoff
     from bimix_jax.reading.errors import SweepError as SweepError
     from bimix_jax.reading.errors import SweepWarning as SweepWarning
-    from bimix_jax.reading.metadata import Meaning as Meaning
+    from bimix_jax.reading.metadata import Metadata as Metadata
     from bimix_jax.recipe.available import read_available as read_available
     from bimix_jax.recipe.available import read_paths as read_paths
     from bimix_jax.recipe.recipe import Recipe as Recipe
@@ -124,7 +124,7 @@ _HOMES = {
     "LeastBudget": "mixture.least_budget",
     "LogLinear": "laws.published",
     "ManyFits": "batching.many",
-    "Meaning": "reading.metadata",
+    "Metadata": "reading.metadata",
     "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
     "Proposal": "design.propose",

@@ -48,7 +48,7 @@ class Ready:
             error=self.rng.uniform(1e-4, 0.02, count),
             observed_proportions=np.stack([self.mixture.min(axis=0), self.mixture.max(axis=0)]),
             observed_budgets=self.budgets[[0, -1]],
-            restraint=np.zeros(count),
+            shrinkage=np.zeros(count),
             agreement=np.ones(count),
             law=bx.BiMix(),
             domains=tuple(self.domains),

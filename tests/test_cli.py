@@ -105,13 +105,13 @@ def test_fit_prints_json_and_draws(run, inputs, out):
 
 
 def test_fit_options_reach_the_fit(run, out):
-    run("fit", "sweep.csv", "-o", out / "log.json", "--loss", "log")
+    run("fit", "sweep.csv", "-o", out / "log.json", "--residual", "log")
     run("fit", "sweep.csv", "-o", out / "tied.json", "--tied", "beta")
-    held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--restraint")
+    held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--shrinkage")
     assert "strength 0.5, as asked" in run(*held, "0.5")
     assert "later budgets do not show what the other domains do" in run(*held, "budgets")
     assert "power 2 of their budget" in run(
-        "fit", "sweep.csv", "-o", out / "late.json", "--emphasis", "2"
+        "fit", "sweep.csv", "-o", out / "late.json", "--budget-power", "2"
     )
     assert bx.load_fit(out / "late.json").options.budget_power == 2
     log, tied = bx.load_fit(out / "log.json"), bx.load_fit(out / "tied.json")
@@ -199,7 +199,7 @@ def test_evaluate_judges_runs_and_budgets(run, inputs, out):
 )
 def test_an_emphasis_reaches_every_fit_of_a_command(run, inputs, command):
     frame(noise=0.02).to_csv(inputs / "noisy.csv", index=False)
-    even, late = (run(*command, "--json", "--emphasis", power) for power in ("0", "3"))
+    even, late = (run(*command, "--json", "--budget-power", power) for power in ("0", "3"))
     assert even != late
 
 
@@ -316,11 +316,11 @@ BAD = {
     ),
     "output is a folder": (["fit", "sweep.csv", "-o", "."], ". is a folder"),
     "unknown purpose": (
-        ["fit", "sweep.csv", "-o", "fit.json", "--restraint", "budget"],
+        ["fit", "sweep.csv", "-o", "fit.json", "--shrinkage", "budget"],
         "'budget'; expected a strength ≥ 0, or one of mixtures, budgets",
     ),
     "unknown loss": (
-        ["fit", "sweep.csv", "-o", "fit.json", "--loss", "squares"],
+        ["fit", "sweep.csv", "-o", "fit.json", "--residual", "squares"],
         "'squares'; expected one of relative, log, absolute",
     ),
     "huber": (["fit", "sweep.csv", "-o", "fit.json", "--huber", "0"], "huber is 0.0"),

@@ -15,7 +15,7 @@ from bimix_jax.batching import run
 from bimix_jax.batching.bench.problems import synthetic_rows
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
-from bimix_jax.fitting.kernel.fit import fit_lean
+from bimix_jax.fitting.kernel.fit import fit_in_kernel
 from bimix_jax.fitting.kernel.terms import Collapsed
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Points, full_value, summary
@@ -65,14 +65,14 @@ def test_squares_are_those_of_all_points_at_any_coefficients(seed, shared_mixtur
 
 @functools.cache
 def compiled_fits():
-    def lean(levels, share, budget, loss, weight):
+    def kernel(levels, share, budget, loss, weight):
         mixture = jnp.stack([share, 1 - share], axis=1)
-        return fit_lean(
+        return fit_in_kernel(
             BiMix(), mixture, budget, loss, weight, own=0, budget_scale=1.0, residual="log",
             levels=levels,
         )  # fmt: skip
 
-    return {levels: jit(functools.partial(lean, levels)) for levels in (0, LEVELS)}
+    return {levels: jit(functools.partial(kernel, levels)) for levels in (0, LEVELS)}
 
 
 @pytest.mark.usefixtures("float64")

@@ -37,7 +37,7 @@ def solver(method, objective):
     )
 
 
-def random_set(seed, pull=False):
+def random_set(seed, kl=False):
     """Bounds, two groups and guardrails that a random mixture satisfies."""
     rng = np.random.default_rng(seed)
     inside = rng.dirichlet(np.full(DOMAINS, 2.0))
@@ -107,7 +107,7 @@ def test_a_pull_leads_from_the_optimum_to_its_mixture():
     at = [
         np.asarray(solver("exact", "mean")(
             coefficients, weights,
-            dataclasses.replace(base, pull=np.array(strength), pull_to=to),
+            dataclasses.replace(base, kl=np.array(strength), kl_to=to),
         ))
         for strength in (1e-9, 1.0, 1e6)
     ]  # fmt: skip
@@ -225,7 +225,7 @@ WRONG = [
     ({"upper": {"web": "much"}}, "upper: web is 'much'; expected a proportion"),
     ({"epochs": 0.0}, "epochs is 0.0; expected a number above 0"),
     ({"guardrail": -0.1}, "guardrail is -0.1"),
-    ({"pull": 1.0, "pull_to": {"web": 0.5, "code": 0.1, "books": 0.1}}, "pull_to: .*sums to 0.7"),
+    ({"kl": 1.0, "kl_to": {"web": 0.5, "code": 0.1, "books": 0.1}}, "kl_to: .*sums to 0.7"),
     ({"guardrail": 0.1, "guarded": {"web": 1.0}}, "guarded: .*code, books"),
 ]
 
@@ -264,13 +264,13 @@ def test_tokens_need_to_be_known_where_budgets_are_steps():
 
 def test_files_and_dictionaries_hold_everything(tmp_path):
     given = Constraints(
-        lower={"web": 0.1}, available={"code": 1e9}, epochs=4.0, pull=0.1,
+        lower={"web": 0.1}, available={"code": 1e9}, epochs=4.0, kl=0.1,
         groups=[Group(("web", "code"), 0.1, 0.9)], guardrail={"code": 0.01},
     )  # fmt: skip
     (tmp_path / "c.json").write_text(json.dumps(given.to_dict()))
     assert bx.read_constraints(tmp_path / "c.json") == given
     (tmp_path / "c.toml").write_text(
-        "epochs = 4.0\npull = 0.1\n[lower]\nweb = 0.1\n[available]\ncode = 1e9\n"
+        "epochs = 4.0\nkl = 0.1\n[lower]\nweb = 0.1\n[available]\ncode = 1e9\n"
         "[guardrail]\ncode = 0.01\n[[groups]]\n"
         'domains = ["web", "code"]\nleast = 0.1\nmost = 0.9\n'
     )
@@ -342,8 +342,8 @@ def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
 # ---- values of the wrong kind --------------------------------------------------------------------
 
 TRUTH = [
-    "guardrail", "epochs", "tokens", "tokens_per_step", "pull", "lower", "upper", "fixed",
-    "available", "groups", "weights", "pull_to", "guarded",
+    "guardrail", "epochs", "tokens", "tokens_per_step", "kl", "lower", "upper", "fixed",
+    "available", "groups", "weights", "kl_to", "guarded",
 ]  # fmt: skip
 
 
@@ -354,7 +354,7 @@ def test_true_is_no_number_nor_anything_else(field, tmp_path):
     (tmp_path / "c.toml").write_text(f"{field} = true\n")
     with pytest.raises(ValueError, match=f"c.toml: {field} is True"):
         bx.read_constraints(tmp_path / "c.toml")
-    if field not in ("epochs", "tokens", "tokens_per_step", "pull", "groups"):
+    if field not in ("epochs", "tokens", "tokens_per_step", "kl", "groups"):
         (tmp_path / "c.json").write_text(json.dumps({field: {"web": True}}))
         with pytest.raises(ValueError, match=f"c.json: {field}: web is True"):
             bx.read_constraints(tmp_path / "c.json")
@@ -372,7 +372,7 @@ def test_true_is_no_number_nor_anything_else(field, tmp_path):
         ("guardrail = 5", "guardrail is 5; expected a fraction from 0 to below 1, 0.01 for 1 %"),
         ("guardrail = inf", "guardrail is inf"),
         ("epochs = nan", "epochs is nan; expected a number above 0"),
-        ("pull = -1", "pull is -1; expected nats ≥ 0"),
+        ("kl = -1", "kl is -1; expected nats ≥ 0"),
         ("epoch = 4", "epoch is unknown.*Did you mean epochs"),
         ("epochs = 4\nepochs = 5", "c.toml is not a complete TOML file"),
         ("[lower]\nweb = [0.1]", "lower: web is .0.1.; expected a proportion"),

@@ -21,7 +21,7 @@ ASKED = {
     "guardrails on all": Constraints(guardrail=0.05, guarded=REFERENCE),
     "bounds": Constraints(lower={"books": 0.1}, upper={"code": 0.5}),
     "tokens": Constraints(available={"code": 4e8}, epochs=2.5, guardrail={"books": 0.1}),
-    "a group and a pull": Constraints(groups=[Group(("web", "books"), least=0.7)], pull=0.05),
+    "a group and a KL term": Constraints(groups=[Group(("web", "books"), least=0.7)], kl=0.05),
     "weights of a file": Constraints(weights={"web": 1.0, "code": 3.0, "books": 0.1}),
 }
 LAWS = {"BiMix": bx.BiMix(), "TransferBiMix": bx.TransferBiMix()}
@@ -184,7 +184,7 @@ def test_a_share_that_was_asked_for_is_given(asked, share):
 
 
 def test_a_pull_gives_to_what_nothing_measures():
-    best = bx.optimize_mixture(blind(), constraints=Constraints(pull=0.1))
+    best = bx.optimize_mixture(blind(), constraints=Constraints(kl=0.1))
     assert best.mixture["code"] > 0.001
 
 
@@ -296,7 +296,7 @@ def test_no_verb_decides_by_a_damaged_fit(entry, weights):
     [
         ({"epochs": 4.0}, "epochs limits nothing"),
         ({"guarded": REFERENCE}, "guarded does nothing"),
-        ({"pull_to": REFERENCE}, "pull_to does nothing"),
+        ({"kl_to": REFERENCE}, "kl_to does nothing"),
         ({"tokens": 1e12}, r"planned for 1e\+12, but the mixture is the best at .*3e\+09 tokens"),
     ],
 )

@@ -42,5 +42,5 @@ def test_the_commands_run_and_end_in_the_file_shown(tmp_path, monkeypatch):
     sweep = bx.read_sweep(tmp_path / "sweep.parquet")
     embedded = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
     pd.testing.assert_frame_equal(sweep.mixtures, embedded.mixtures, atol=1e-6)
-    assert sweep.meaning.stated() == {"tokenizer": "bpe-4096", "loss_unit": "nats"}
+    assert sweep.metadata.stated() == {"tokenizer": "bpe-4096", "loss_unit": "nats"}
     assert (tmp_path / "blend.txt.stamp.json").is_file()

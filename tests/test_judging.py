@@ -27,12 +27,12 @@ def judged(sweep):
     return bx.compare(sweep, [BiMix(), "LogLinear"], repeats=3)
 
 
-@pytest.mark.parametrize("emphasis", [0.0, 2.0])
-def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, emphasis):
-    if emphasis == 0:
+@pytest.mark.parametrize("budget_power", [0.0, 2.0])
+def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, budget_power):
+    if budget_power == 0:
         judged = bx.compare(sweep, [BiMix()], repeats=3, budget_power=0)
     for kind, repeats in (("mixtures", 3), ("budgets", 1), ("both", 3)):
-        power = 0.0 if kind == "mixtures" else emphasis
+        power = 0.0 if kind == "mixtures" else budget_power
         errors = []
         for split in standard_splits(sweep, [kind], repeats):
             scale = sweep.largest_budget

@@ -28,7 +28,7 @@ def inputs(tmp_path_factory):
     in_steps = table.assign(tokens=table["tokens"] / 1e6).rename(columns={"tokens": "steps"})
     bx.fit(bx.read_sweep(in_steps)).save(folder / "steps.json")
     fitted = bx.load_fit(folder / "fit.json")
-    of_documents = dataclasses.replace(fitted, meaning=bx.Meaning(share_unit="documents"))
+    of_documents = dataclasses.replace(fitted, metadata=bx.Metadata(share_unit="documents"))
     of_documents.save(folder / "documents.json")
     (folder / "mixture.json").write_text(json.dumps(REFERENCE))
     AVAILABLE.to_csv(folder / "there.csv", index=False)

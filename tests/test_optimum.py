@@ -365,7 +365,7 @@ def test_guardrails_of_a_law_around_bimix_are_those_of_its_losses(embedded):
 def test_a_pull_to_no_share_is_the_same_in_single_precision():
     feasible = dataclasses.replace(
         feasible_set(np.zeros(3), np.array([0.0, 1, 1])),
-        pull=np.array(0.05), pull_to=np.array([0.0, 0.4, 0.6]),
+        kl=np.array(0.05), kl_to=np.array([0.0, 0.4, 0.6]),
     )  # fmt: skip
     found = []
     for dtype in (np.float64, np.float32):

@@ -63,7 +63,7 @@ def test_scores_are_refused_by_all_that_fits(name, top, use):
     sweep = bx.read_sweep(with_scores(name, top))
     with pytest.raises((ValueError, KeyError)) as error:
         use(sweep)
-    for words in (f"better in {name} (", "the worst mixture", f"--meaning lower_is_better={name}"):
+    for words in (f"better in {name} (", "the worst mixture", f"--metadata lower_is_better={name}"):
         assert words in str(error.value)
 
 
@@ -82,21 +82,21 @@ def test_a_law_of_domains_leaves_a_score_out_as_any_target_that_is_none():
 @pytest.mark.parametrize("name", ["quiz", "quiz_acc"])
 def test_what_is_stated_is_believed_and_kept(name, tmp_path):
     stated = {"lower_is_better": name.upper()}
-    sweep = bx.read_sweep(with_scores(name), meaning=stated)
-    assert sweep.meaning.lower_is_better == (name,)
+    sweep = bx.read_sweep(with_scores(name), metadata=stated)
+    assert sweep.metadata.lower_is_better == (name,)
     assert not scores_among(sweep, sweep.targets)
     sweep.save(tmp_path / "sweep.parquet")
     kept = bx.read_sweep(tmp_path / "sweep.parquet")
-    assert kept.meaning == sweep.meaning
-    more = bx.read_sweep(tmp_path / "sweep.parquet", meaning={"lower_is_better": ["web"]})
-    assert more.meaning.lower_is_better == (name, "web")
+    assert kept.metadata == sweep.metadata
+    more = bx.read_sweep(tmp_path / "sweep.parquet", metadata={"lower_is_better": ["web"]})
+    assert more.metadata.lower_is_better == (name, "web")
 
 
 def test_a_target_that_is_stated_has_to_exist():
     with pytest.raises(ValueError, match="lower_is_better: quizz is unknown; expected only web"):
-        bx.read_sweep(with_scores(), meaning={"lower_is_better": "quizz"})
+        bx.read_sweep(with_scores(), metadata={"lower_is_better": "quizz"})
     with pytest.raises(ValueError, match="lower_is_better is"):
-        bx.Meaning(lower_is_better=[1])
+        bx.Metadata(lower_is_better=[1])
 
 
 def test_a_domain_called_like_a_score_has_losses():
@@ -123,15 +123,15 @@ def test_a_loss_that_neither_falls_nor_rises_is_a_loss():
 
 
 def test_values_above_100_are_no_score():
-    sweep = bx.read_sweep(with_scores(top=300.0), meaning={"loss_unit": "nats"})
+    sweep = bx.read_sweep(with_scores(top=300.0), metadata={"loss_unit": "nats"})
     assert not scores_among(sweep, sweep.targets)
 
 
 def test_a_score_of_a_saved_fit_is_not_made_small():
-    sweep = bx.read_sweep(with_scores("quiz_acc"), meaning={"lower_is_better": "quiz_acc"})
+    sweep = bx.read_sweep(with_scores("quiz_acc"), metadata={"lower_is_better": "quiz_acc"})
     fitted = bx.fit(sweep, bx.LogLinear())
     assert bx.optimize_mixture(fitted).weights["quiz_acc"] == 1
-    unstated = dataclasses.replace(fitted, meaning=bx.Meaning())
+    unstated = dataclasses.replace(fitted, metadata=bx.Metadata())
     with pytest.raises(ValueError, match="better in quiz_acc"):
         bx.optimize_mixture(unstated)
     assert bx.optimize_mixture(unstated, weights={"web": 1.0}).weights["quiz_acc"] == 0

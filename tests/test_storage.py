@@ -65,7 +65,7 @@ def test_nan_survives(failed, tmp_path):
 
 
 def test_a_restraint_without_bound_comes_back(fitted, tmp_path):
-    held = dataclasses.replace(fitted, restraint=np.full(len(fitted.targets), np.inf))
+    held = dataclasses.replace(fitted, shrinkage=np.full(len(fitted.targets), np.inf))
     held.save(tmp_path / "fit.json")
     assert_equal(bx.load_fit(tmp_path / "fit.json"), held)
 

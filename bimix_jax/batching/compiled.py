@@ -13,8 +13,8 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
-from bimix_jax.fitting.budget_power import emphasised
-from bimix_jax.fitting.kernel import fit_lean, is_lean
+from bimix_jax.fitting.budget_power import budget_weight
+from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import mean_relative_error
 from bimix_jax.laws.law import Law
@@ -74,14 +74,14 @@ class Method:
     """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
     else 0."""
 
-    def lean(self, domains: int) -> bool:
+    def kernel(self, domains: int) -> bool:
         """Whether the lean search can do most of the work."""
-        return is_lean(self.law, domains) and self.options.is_plain
+        return suits_kernel(self.law, domains) and self.options.is_plain
 
     def sums_by_budget(self, domains: int) -> bool:
         """Whether runs that share their budgets can be summed by them."""
         linear = self.options.residual == "log" and self.options.huber is None
-        return linear and self.law.is_separable and self.lean(domains)
+        return linear and self.law.is_separable and self.kernel(domains)
 
     def typed(self, block: Chunk) -> Chunk:
         """Measurements in the type that they are fitted in."""
@@ -97,7 +97,7 @@ class Method:
         """(points,) or, where all count alike, of the shape of the losses."""
         if not self.options.budget_power:
             return jnp.ones_like(sweep.loss)
-        return jnp.asarray(emphasised(sweep.budget, sweep.scale, self.options.budget_power))
+        return jnp.asarray(budget_weight(sweep.budget, sweep.scale, self.options.budget_power))
 
     def fit(self, sweep: Chunk, starts: Array) -> ArrayFit:
         """One sweep, without the leading axis, by the plain loop from starts."""
@@ -106,14 +106,14 @@ class Method:
             self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
             budget_scale=sweep.scale, residual=asked.residual, huber=asked.huber, tied=asked.tied,
             starts=starts, max_steps=asked.max_steps, size=sweep.size, fold=sweep.fold,
-            folds=self.folds, restraint=self.strength,
+            folds=self.folds, shrinkage=self.strength,
         )  # fmt: skip
 
-    def fit_lean(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
+    def fit_in_kernel(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
         """All sweeps by the lean search, their errors, and whether each target is settled by it."""
 
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
-            return fit_lean(
+            return fit_in_kernel(
                 self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep),
                 own=sweep.own, budget_scale=sweep.scale, residual=self.options.residual,
                 huber=self.options.huber, size=sweep.size, steps=steps, levels=self.levels,
@@ -170,9 +170,9 @@ def block_length(
     return length * count
 
 
-def chunk_blocks(devices: Sequence[jax.Device], lean: bool) -> int:
+def chunk_blocks(devices: Sequence[jax.Device], kernel: bool) -> int:
     """Blocks of a chunk: of others than lean ones, whose loops are long, one."""
-    return 1 if has_large_chunks(devices) or not lean else BLOCKS
+    return 1 if has_large_chunks(devices) or not kernel else BLOCKS
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
@@ -187,7 +187,7 @@ def cores() -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) -> OnceCompiled:
+def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool) -> OnceCompiled:
     """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
 
     The numbers are the most evaluations of the lean search, or the starts (starts, exponents) of
@@ -203,8 +203,8 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) 
         # Measurements become single precision here, which takes less time than copies of them.
         with jax.enable_x64(method.options.dtype == "float64"):
             first, end = (jnp.asarray(number, int) for number in blocks)
-            if lean:
-                fit = functools.partial(method.fit_lean, steps=jnp.asarray(begin, int))
+            if kernel:
+                fit = functools.partial(method.fit_in_kernel, steps=jnp.asarray(begin, int))
             else:
                 fit = jax.vmap(
                     functools.partial(one, starts=jnp.asarray(begin, method.options.dtype))
@@ -217,6 +217,6 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], lean: bool) 
         every, mesh=mesh, in_specs=(along, everywhere, everywhere), out_specs=along,
         check_vma=False,
     )  # fmt: skip
-    kind = REASSOCIATED if lean else QUICKLY_COMPILED
+    kind = REASSOCIATED if kernel else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return OnceCompiled(jax.jit(each, compiler_options=options))

@@ -15,7 +15,7 @@ from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fi
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.budget_power import about_emphasis
+from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.fit import named_fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
@@ -49,7 +49,7 @@ class ManyFits(Mapping[Any, Fit]):
             raise KeyError(f"{label} could not be fitted: {self.failed[label]}")
         task, found, error = self._found[label]
         sweep, law = task.sweep, task.law
-        late = about_emphasis(sweep, task.options.budget_power)
+        late = note_of_budget_power(sweep, task.options.budget_power)
         notes = (*sweep.notes, *task.notes, *law.assumptions(), *late)
         return named_fit(task, found, notes).with_error(error)
 

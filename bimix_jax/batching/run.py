@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 class _Stage(NamedTuple):
     """How the sweeps that are left are fitted."""
 
-    lean: bool
+    kernel: bool
     steps: int = STEPS
     fewer: int = 1
     """blocks are smaller by this factor"""
@@ -48,7 +48,7 @@ class _Stage(NamedTuple):
 
     def begin(self, law: Law, domains: int) -> Any:
         """What the compiled call takes: most steps, or starts."""
-        if self.lean:
+        if self.kernel:
             return self.steps
         return np.asarray(law.starts(domains) if self.starts is None else self.starts, float)
 
@@ -110,21 +110,21 @@ def fit_rows(
 
 def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
     domains = len(rows.domains)
-    lean = [_Stage(True)] if method.lean(domains) else []
-    quick = [_Stage(True, QUICK_STEPS)] if lean and has_large_chunks(devices) else []
-    stages = [*quick, *lean, _Stage(False, fewer=FEW if lean else 1)]
+    kernel = [_Stage(True)] if method.kernel(domains) else []
+    quick = [_Stage(True, QUICK_STEPS)] if kernel and has_large_chunks(devices) else []
+    stages = [*quick, *kernel, _Stage(False, fewer=FEW if kernel else 1)]
     further = other_starts(method.law, method.options.tied, domains)
     stages += [stages[-1]._replace(starts=starts) for starts in further]
     return [*stages[:-1], stages[-1]._replace(last=True)]
 
 
 def parts_of(
-    rows: Rows, sweeps: np.ndarray, method: Method, devices: tuple[jax.Device, ...], lean: bool,
+    rows: Rows, sweeps: np.ndarray, method: Method, devices: tuple[jax.Device, ...], kernel: bool,
     fewer: int = 1,
 ) -> list[Part]:  # fmt: skip
     """Chunks of about as many blocks each, so that no processor waits long for another."""
-    parts, most, workers = list[Part](), chunk_blocks(devices, lean), _workers(devices)
-    by_budget = lean and method.sums_by_budget(len(rows.domains))
+    parts, most, workers = list[Part](), chunk_blocks(devices, kernel), _workers(devices)
+    by_budget = kernel and method.sums_by_budget(len(rows.domains))
     for bucket in buckets(rows, sweeps, by_budget):
         block = block_length(bucket.length, len(rows.targets), devices, len(bucket.sweeps), fewer)
         blocks = -(-len(bucket.sweeps) // block)
@@ -142,11 +142,11 @@ def _fit_stage(
     progress: Progress | None,
 ) -> Any:  # fmt: skip
     """Fits, errors and whether the search ended well, of some sweeps in their order."""
-    parts = parts_of(rows, sweeps, method, devices, stage.lean, stage.fewer)
+    parts = parts_of(rows, sweeps, method, devices, stage.kernel, stage.fewer)
     begin = stage.begin(method.law, len(rows.domains))
     # Not in the threads, each of which would make and compile a function of its own.
     calls = {
-        levels: compiled_chunk(dataclasses.replace(method, levels=levels), devices, stage.lean)
+        levels: compiled_chunk(dataclasses.replace(method, levels=levels), devices, stage.kernel)
         for levels in {part.bucket.levels for part in parts}
     }
 

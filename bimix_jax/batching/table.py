@@ -20,7 +20,7 @@ from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fi
 from bimix_jax.batching.pieces import begins
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import Progress, fit_rows
-from bimix_jax.fitting.shrinkage import is_restrained
+from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -165,7 +165,7 @@ def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
         return None
     kept = {c: t for c, t in targets.items() if not law.needs_own or t in domains.values()}
     scores = any(says_score(t) for t in targets.values() if t not in domains.values())
-    if len(kept) < len(targets) or is_restrained(law, len(domains)) or scores:
+    if len(kept) < len(targets) or has_shrinkage(law, len(domains)) or scores:
         return None
     return _WideTable(
         tuple(domains.values()),

@@ -16,7 +16,7 @@ from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.parts import strange_parts, summary
 from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
 from bimix_jax.batching.processes import join_processes, share_of_launcher
-from bimix_jax.cli.fit_options import Emphasised, LawName
+from bimix_jax.cli.fit_options import LawName, WeightedByBudget
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
@@ -58,7 +58,7 @@ def batch(
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of parts, Parquet.", show_default=False)
     ],
-    settings: Emphasised,
+    settings: WeightedByBudget,
     among: Processes,
     output: Json,
     law: LawName = "BiMix",

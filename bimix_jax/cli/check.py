@@ -35,13 +35,13 @@ def check(sweep: SweepOptions, output: Json) -> None:
     found = bx.diagnose(measured)
     if output.json:
         show_json({
-            "summary": measured.summary(), "stated": measured.meaning.stated(), **found.document(),
+            "summary": measured.summary(), "stated": measured.metadata.stated(), **found.document(),
             "notes": measured.notes,
         })  # fmt: skip
     else:
         show_line(f"{sweep.file}: {measured.summary()}")
-        if measured.meaning.stated():
-            show_line(f"Stated: {measured.meaning.shown()}")
+        if measured.metadata.stated():
+            show_line(f"Stated: {measured.metadata.shown()}")
         for seen in found.observations:
             show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
         show_table(

@@ -64,7 +64,7 @@ def compare(
         runs=held_out.runs,
         budgets=held_out.budgets,
         seed=held_out.seed,
-        budget_power=held_out.emphasis,
+        budget_power=held_out.budget_power,
     )
     output.draw(lambda plots: plots.plot_comparison(judged))
     tables = {kind: judged.table_of(kind) for kind in judged.kinds}

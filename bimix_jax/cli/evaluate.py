@@ -6,7 +6,7 @@ import bimix_jax as bx
 from bimix_jax.cli.fit_options import HeldOut, LawName, Residuals
 from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
-from bimix_jax.fitting.budget_power import about_emphasis
+from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.judging.searches import fit_train_part
 from bimix_jax.sweeps.splits import Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
@@ -32,9 +32,9 @@ def evaluate(
             left = "a single budget" if count == 1 else f"{count} budgets"
             notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
-        fitted = fit_train_part(measured, split, chosen, held_out.emphasis, **settings.settings)
+        fitted = fit_train_part(measured, split, chosen, held_out.budget_power, **settings.settings)
         results[name] = bx.evaluate(fitted, measured.take(split.test))
-        said = (*about_emphasis(measured.take(split.train), fitted.options.budget_power),
+        said = (*note_of_budget_power(measured.take(split.train), fitted.options.budget_power),
                 *results[name].notes, *fitted.messages())  # fmt: skip
         notes += [f"{name}: {note}" for note in said]
     output.draw(lambda plots: plots.plot_predicted(next(iter(results.values()))))

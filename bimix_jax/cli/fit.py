@@ -35,7 +35,7 @@ def fit(
     if output.json:
         return show_json({"fit": fitted.table(), "notes": notes, "file": str(written)})
     show_line(f"{sweep.file}: {measured.summary()}")
-    show_fit(fitted, f"{fitted.label}, {settings.loss} residuals")
+    show_fit(fitted, f"{fitted.label}, {settings.residual} residuals")
     for name in fitted.law.domain_exponent_names:
         shown = fitted.by_domain(name).rename_axis("target")
         show_table(shown, f"{name}: rows are targets, columns domains")

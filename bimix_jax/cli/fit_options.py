@@ -16,7 +16,7 @@ from bimix_jax.sweeps.sweep import Sweep
 PANEL = "How the law is fitted"
 
 LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
-Residual = Annotated[str, typer.Option("--loss", help="Residual: relative, log or absolute.")]
+Residual = Annotated[str, typer.Option("--residual", help="Residual: relative, log or absolute.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Residuals:
 
     panel: ClassVar[str] = PANEL
 
-    loss: Residual = "relative"
+    residual: Residual = "relative"
     huber: Annotated[
         float | None,
         typer.Option(
@@ -39,14 +39,14 @@ class Residuals:
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of `bimix_jax.fit`."""
-        return {"residual": self.loss, "huber": self.huber, "tied": tuple(self.tied or ())}
+        return {"residual": self.residual, "huber": self.huber, "tied": tuple(self.tied or ())}
 
 
 @dataclasses.dataclass(frozen=True)
-class Emphasised(Residuals):
+class WeightedByBudget(Residuals):
     """The same, and which budgets count most."""
 
-    emphasis: Annotated[
+    budget_power: Annotated[
         float,
         typer.Option(
             help="Power of the budget by which points count: 2 for budgets beyond the sweep's, 0 "
@@ -57,14 +57,14 @@ class Emphasised(Residuals):
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of `bimix_jax.fit`."""
-        return {**super().settings, "budget_power": self.emphasis}
+        return {**super().settings, "budget_power": self.budget_power}
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings(Emphasised):
+class FitSettings(WeightedByBudget):
     """All that `bimix_jax.fit` is told besides the law."""
 
-    restraint: Annotated[
+    shrinkage: Annotated[
         str,
         typer.Option(
             metavar="STRENGTH|mixtures|budgets",
@@ -76,7 +76,7 @@ class FitSettings(Emphasised):
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of `bimix_jax.fit`."""
-        return {**super().settings, "shrinkage": _strength(self.restraint)}
+        return {**super().settings, "shrinkage": _strength(self.shrinkage)}
 
     def fit(self, sweep: Sweep, law: Law) -> bx.Fit:
         """The law fitted so."""
@@ -96,7 +96,7 @@ class HeldOut:
         float, typer.Option(parser=named.share, help="Share of the budgets held out, the later.")
     ] = 0.5
     seed: Annotated[int, typer.Option(help="Which mixtures are held out.")] = 0
-    emphasis: Annotated[
+    budget_power: Annotated[
         float,
         typer.Option(
             help="Power of the budget by which points count where later ones are held out."
@@ -107,6 +107,6 @@ class HeldOut:
 def _strength(given: str) -> float | str:
     """A strength, or what it is chosen for."""
     try:
-        return number_of(given, "restraint")
+        return number_of(given, "shrinkage")
     except ValueError:
         return given

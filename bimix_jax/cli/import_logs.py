@@ -99,7 +99,7 @@ def import_logs(
             "shares, percentages, tokens, counts or weights. Default: columns of the logs."
         ),
     ] = None,
-    meaning: Stated = None,
+    metadata: Stated = None,
 ) -> None:
     """Read training logs and the table of their mixtures into one file, a sweep.
 
@@ -112,10 +112,10 @@ def import_logs(
     asked["select"] = selection(joining.select, [mixtures])
     with byte_bar("logs", log_bytes(logs, columns.form)) as advance:
         sweep = bx.read_logs(
-            logs, mixtures, meaning=pairs("--meaning", meaning), progress=advance, **asked
+            logs, mixtures, metadata=pairs("--metadata", metadata), progress=advance, **asked
         )
     sweep.save(written)
-    notes = [*sweep.notes, *sweep.meaning.note_of_absent()]
+    notes = [*sweep.notes, *sweep.metadata.note_of_absent()]
     if output.json:
         return show_json({
             "runs": len(sweep.runs), "domains": sweep.domains, "targets": sweep.targets,

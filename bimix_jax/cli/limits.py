@@ -117,7 +117,7 @@ class Limits:
             "tokens": self.tokens,
             "tokens_per_step": self.tokens_per_step,
             "groups": [_group(text, domains) for text in self.group or []],
-            "pull": self.kl,
+            "kl": self.kl,
             "guardrail": _guardrail(self.guardrail, of.targets),
         }
 
@@ -143,7 +143,7 @@ def _is_table(text: str, domains: Sequence[str]) -> bool:
 
 def _check_shares_of_tokens(asked: bx.Constraints, of: bx.Fit | Sweep) -> None:
     """Raise ValueError where tokens that exist would limit shares of something else."""
-    unit = of.meaning.share_unit
+    unit = of.metadata.share_unit
     if asked.available and unit not in (None, TOKENS):
         raise ValueError(
             f"--available with a limit: the fit's shares are of {unit}, and tokens limit shares of "

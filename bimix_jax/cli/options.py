@@ -28,7 +28,7 @@ Select = Annotated[
 Stated = Annotated[
     list[str] | None,
     typer.Option(
-        "--meaning",
+        "--metadata",
         metavar="ENTRY=VALUE",
         help=f"What the numbers mean: {', '.join(NAMES)}; losses are converted from the unit that "
         "is stated.",
@@ -83,7 +83,7 @@ class SweepOptions:
         float | None,
         typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
     ] = None
-    meaning: Stated = None
+    metadata: Stated = None
     endpoints_only: EndpointsOnly = False
 
     def read(self) -> Sweep:
@@ -97,7 +97,7 @@ class SweepOptions:
             run=self.run_column,
             mixture_prefix=self.mixture_prefix,
             loss_prefix=self.loss_prefix,
-            meaning=pairs("--meaning", self.meaning),
+            metadata=pairs("--metadata", self.metadata),
             endpoints_only=self.endpoints_only,
         )
         return measured if self.from_budget is None else measured.from_budget(self.from_budget)

@@ -62,7 +62,7 @@ class Emission:
 
         None where nothing is asked for and shares of documents cannot be turned into tokens.
         """
-        of_tokens = fitted.meaning.share_unit in (None, "tokens")
+        of_tokens = fitted.metadata.share_unit in (None, "tokens")
         if not of_tokens and available is None and self.emit is None:
             return None
         return bx.make_recipe(

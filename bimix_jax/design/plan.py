@@ -47,7 +47,7 @@ def estimate_noise(
         counted: (targets, points) bool.
         run: (points,) int in 0 … runs − 1.
         runs: how many runs there are.
-        ridge: (targets, parameters) what a restraint adds to the diagonal of JᵀJ.
+        ridge: (targets, parameters) what the shrinkage adds to the diagonal of JᵀJ.
     """
 
     def forms(slopes: Array, error: Array, counted: Array, ridge: Array) -> tuple[Array, Array]:
@@ -154,17 +154,17 @@ class Unknowns:
         return jnp.einsum("tpu,u->tp", self.ties, values[0]) if self.tied else values
 
 
-def free_parameters(law: Law, own: Array, restraint: Array) -> tuple[Array, Array]:
+def free_parameters(law: Law, own: Array, shrinkage: Array) -> tuple[Array, Array]:
     """What a fit left free (targets, parameters) bool, and how strongly it drew that to a centre.
 
-    An exponent on a bound counts as free: that it lies there is not certain. `restraint`
+    An exponent on a bound counts as free: that it lies there is not certain. `shrinkage`
     (targets,) is the fit's strength; the pull is per point and in units of its noise variance.
     """
     free = ~jax.vmap(law.fixed)(own)
     pull = jnp.zeros(free.shape, own.dtype)
-    if law.restraint(own[0]) is not None:
-        weight = jax.vmap(law.restraint)(own)[1]  # type: ignore[index]
-        pull = jnp.where(weight > 0, weight * restraint[:, None], 0.0)
+    if law.shrinkage(own[0]) is not None:
+        weight = jax.vmap(law.shrinkage)(own)[1]  # type: ignore[index]
+        pull = jnp.where(weight > 0, weight * shrinkage[:, None], 0.0)
     free &= ~jnp.isinf(pull)
     rest = ((0, 0), (0, len(law.amplitude_names)))
     pull = jnp.pad(jnp.where(free, pull, 0.0), rest)
@@ -241,7 +241,7 @@ class Candidates(NamedTuple):
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
 def plan_runs(
-    unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, restraint: Array,
+    unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, shrinkage: Array,
     measured: Measured, candidates: Candidates, aim: Aim, key: Array,
 ) -> tuple[Picks, Noise]:  # fmt: skip
     """The `count` candidates that lower the expected regret of the decision most.
@@ -251,14 +251,14 @@ def plan_runs(
         runs: how many the points have.
         count: how many to pick.
         coefficients: of the fit, axis (targets,).
-        restraint: (targets,) strength with which it drew them.
+        shrinkage: (targets,) strength with which it drew them.
         measured: what was fitted.
         candidates: what could be run.
         aim: what it is for; targets of weight 0 do not count.
         key: of the draws.
     """
     law = unknowns.law
-    free, pull = free_parameters(law, coefficients.own, restraint)
+    free, pull = free_parameters(law, coefficients.own, shrinkage)
     free &= aim.weights[:, None] > 0
 
     def slopes_at(mixture: Array, budget: Array) -> Array:
@@ -273,7 +273,7 @@ def plan_runs(
     ridge = pull * jnp.sum(counted, axis=1)[:, None]
     noise = estimate_noise(slopes, errors, counted, measured.run, runs, ridge)
     seen = information(slopes, counted, measured.run, runs, noise)
-    restrained = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
+    shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
 
     def gain(mixture: Array) -> Array:
         budgets = candidates.budgets
@@ -282,7 +282,7 @@ def plan_runs(
         one_run = jnp.zeros(len(budgets), int)
         return unknowns.collected(information(at, usable, one_run, 1, noise))
 
-    precision = unknowns.collected(seen + restrained) + prior_precision(unknowns, everywhere)
+    precision = unknowns.collected(seen + shrunk) + prior_precision(unknowns, everywhere)
     draw_key, set_key = jax.random.split(key)
     draws = draw_coefficients(unknowns, coefficients, precision, free, draw_key, DRAWS)
     curvature, mixed = regret_curvature(law, coefficients, draws, aim)

@@ -100,7 +100,7 @@ def propose_runs(
         seed: of the draws.
 
     Raises:
-        ValueError: if the sweep is not the one that was fitted, the fit has an emphasis, the law
+        ValueError: if the sweep is not the one that was fitted, the fit has a budget_power, the law
             needs a model size, n is not between 1 and the size of the pool, or bounds name unknown
             domains or fit no mixture.
 
@@ -123,7 +123,7 @@ def propose_runs(
     )
     with jax.enable_x64(True):
         picks, noise = plan_runs(
-            unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.restraint),
+            unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.shrinkage),
             _measured(fitted, sweep, weight), _padded(candidates, np.unique(sweep.budget)),
             Aim(np.asarray(at), decision.weights), jax.random.key(seed),
         )  # fmt: skip

@@ -59,8 +59,8 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
     found = {_determined(law, sweep, target) for target in _unlike(sweep, able)}
     short = [(known, count) for known, count in found if known < count]
     known, count = min(short or found, key=lambda pair: pair[0] - pair[1])
-    held = law.restraint(jnp.zeros(len(sweep.domains))) is not None
-    verdict = "determined" if not short else "held by its restraint" if held else "undetermined"
+    held = law.shrinkage(jnp.zeros(len(sweep.domains))) is not None
+    verdict = "determined" if not short else "held by its shrinkage" if held else "undetermined"
     mixtures, budgets = _needs(law, sweep, able[0])
     return {
         "coefficients": count, "determined": known, "targets": len(able),

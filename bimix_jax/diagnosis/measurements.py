@@ -74,9 +74,9 @@ def observe_budgets(sweep: Sweep) -> Iterator[Observation]:
             f"{SPAN:g}.",
         )
     yield from _shared(sweep)
-    for note in sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)):
+    for note in sweep.metadata.note_of_absent(() if sweep.size is None else ("model_size",)):
         yield Observation(
-            Severity.NOTE, note.rstrip("."), "State it with --meaning ENTRY=VALUE when importing."
+            Severity.NOTE, note.rstrip("."), "State it with --metadata ENTRY=VALUE when importing."
         )
 
 
@@ -272,11 +272,11 @@ def observe_losses(sweep: Sweep) -> Iterator[Observation]:
 
 def _unit(sweep: Sweep) -> Iterator[Observation]:
     middle = float(np.nanmedian(sweep.loss))
-    if middle > PERPLEXITY and sweep.meaning.loss_unit is None:
+    if middle > PERPLEXITY and sweep.metadata.loss_unit is None:
         yield Observation(
             Severity.ERROR,
             f"The median loss is {middle:.3g}, which looks like perplexities",
-            "State the unit, --meaning loss_unit=perplexity, and losses are converted.",
+            "State the unit, --metadata loss_unit=perplexity, and losses are converted.",
         )
     away = _away_from_others(sweep, np.log(sweep.loss))
     level = pd.DataFrame(away).median(axis=1).groupby(sweep.run).median()

@@ -35,10 +35,10 @@ class ArrayFit(NamedTuple):
     """(exponents,) bool: the data determine this exponent"""
     agreement: Array
     """() share of the starts that ended at the best objective"""
-    restraint: Array
+    shrinkage: Array
     """() strength with which exponents were drawn to the law's centre, 0 for none"""
     objective: Array
-    """() what was minimised, half the sum of squares and the restraint; of all tied targets"""
+    """() what was minimised, half the sum of squares and the shrinkage; of all tied targets"""
 
 
 @full_precision
@@ -58,7 +58,7 @@ def fit_arrays(
     starts: ArrayLike | None = None,
     max_steps: int | None = None,
     tolerance: ArrayLike | None = None,
-    restraint: ArrayLike | None = None,
+    shrinkage: ArrayLike | None = None,
     fold: ArrayLike | None = None,
     folds: int = 0,
     size: ArrayLike | None = None,
@@ -81,7 +81,7 @@ def fit_arrays(
         max_steps: most evaluations from a start; default 100, 300 where exponents are one number
             for all targets, 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
-        restraint: () strength ≥ 0 of `Law.restraint`; default none, unless folds are given. An
+        shrinkage: () strength ≥ 0 of `Law.shrinkage`; default none, unless folds are given. An
             infinite one becomes the largest finite one where a loss refutes the simpler law.
         fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.
         folds: how many folds there are; static under jit.
@@ -102,7 +102,7 @@ def fit_arrays(
     [0.1 0.5]
     """
     shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
-        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, restraint, size
+        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, shrinkage, size
     )
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
@@ -113,7 +113,7 @@ def fit_arrays(
     membership = jax.nn.one_hot(place, domains, dtype=losses.dtype)
     problem = Problem(
         law, domains, targets if tied else 1, tied, residual, huber,
-        optimizer or DEFAULT_OPTIMIZER, max_steps, law.restraint(membership[0]) is not None,
+        optimizer or DEFAULT_OPTIMIZER, max_steps, law.shrinkage(membership[0]) is not None,
     )  # fmt: skip
     used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
@@ -220,7 +220,7 @@ def usable_points(
 def _data(
     law: Law, points: Points, own: Array, starts: ArrayLike | None, tolerance: ArrayLike | None
 ) -> Data:  # fmt: skip
-    """What targets with `own` (targets, domains) are solved for, at a restraint of strength 1."""
+    """What targets with `own` (targets, domains) are solved for, at the shrinkage of strength 1."""
     (targets, domains), dtype = own.shape, own.dtype
     given = jnp.asarray(law.starts(domains) if starts is None else starts, dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
@@ -228,8 +228,8 @@ def _data(
     flat = jnp.broadcast_to(jnp.asarray(asked, dtype), (targets,))
     fixed, gauges = jax.vmap(law.fixed)(own), jax.vmap(law.gauges)(own)
     centre = weight = jnp.zeros(fixed.shape, own.dtype)
-    if law.restraint(own[0]) is not None:
-        centre, weight = jax.vmap(law.restraint)(own)  # type: ignore[misc]
+    if law.shrinkage(own[0]) is not None:
+        centre, weight = jax.vmap(law.shrinkage)(own)  # type: ignore[misc]
     centre, weight = centre.astype(own.dtype), weight.astype(own.dtype)
     least = jax.vmap(law.least)(own).astype(dtype)
     return Data(points, fixed, least, centre, weight, gauges, each_start, flat)
@@ -247,7 +247,7 @@ class _Parts(NamedTuple):
 
 
 def _refuted(law: Law, mixture: Array, own: Array, weight: Array) -> Array:
-    """() bool: a loss of some target refutes the law that the restraint draws to."""
+    """() bool: a loss of some target refutes the law that the shrinkage draws to."""
     of_targets = jax.vmap(jax.vmap(law.refutes_centre, in_axes=(0, None)), in_axes=(None, 0))
     return jnp.any(of_targets(mixture, own) & (weight > 0))
 
@@ -256,7 +256,7 @@ def _chosen_strength(
     problem: Problem, data: Data, fold: ArrayLike | None, folds: int, refuted: Array
 ) -> Array:
     """() by folds left out, 0 where there is nothing to choose."""
-    if not problem.restrained or fold is None:
+    if not problem.shrunk or fold is None:
         return jnp.zeros((), data.points.loss.dtype)
     return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds, refuted))
 

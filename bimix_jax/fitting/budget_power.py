@@ -14,41 +14,41 @@ FEWER = 0.7
 """Share of the mixtures that must be left in effect for nothing to be said of it."""
 
 
-def check_emphasis(emphasis: float) -> None:
+def check_budget_power(budget_power: float) -> None:
     """Raise ValueError unless it is a power ≥ 0."""
-    if not isinstance(emphasis, numbers.Real) or not 0 <= float(emphasis) < np.inf:
+    if not isinstance(budget_power, numbers.Real) or not 0 <= float(budget_power) < np.inf:
         raise ValueError(
-            f"budget_power is {emphasis!r}; expected a power of the budget ≥ 0, {LATER:g} for "
+            f"budget_power is {budget_power!r}; expected a power of the budget ≥ 0, {LATER:g} for "
             "later budgets or 0 for points that all count alike."
         )
 
 
-def emphasised(budget: Any, largest: Any, emphasis: float) -> Any:
-    """(s/s_max)^emphasis, by which points of a budget (…) count, 1 at the largest.
+def budget_weight(budget: Any, largest: Any, budget_power: float) -> Any:
+    """(s/s_max)^budget_power, by which points of a budget (…) count, 1 at the largest.
 
-    >>> emphasised(np.array([1.0, 2.0, 4.0]), 4.0, 2.0).tolist()
+    >>> budget_weight(np.array([1.0, 2.0, 4.0]), 4.0, 2.0).tolist()
     [0.0625, 0.25, 1.0]
     """
-    return (budget / largest) ** emphasis
+    return (budget / largest) ** budget_power
 
 
-def about_emphasis(sweep: Sweep, emphasis: float) -> tuple[str, ...]:
+def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
     """What has to be said beside a fit: nothing, or how its points counted."""
-    if emphasis == 0:
+    if budget_power == 0:
         return ()
-    note = f"Points count by the power {emphasis:g} of their budget, as asked."
-    even, late = (_mixtures_in_effect(sweep, power) for power in (0.0, emphasis))
+    note = f"Points count by the power {budget_power:g} of their budget, as asked."
+    even, late = (_mixtures_in_effect(sweep, power) for power in (0.0, budget_power))
     if late >= FEWER * even:
         return (note,)
     return (
         note,
         f"Runs end at unlike budgets, so that this is like {late:.1f} mixtures instead of "
-        f"{even:.1f}, which intervals do not know; leave emphasis out, or train the others on.",
+        f"{even:.1f}, which intervals do not know; leave budget_power out, or train the others on.",
     )
 
 
-def _mixtures_in_effect(sweep: Sweep, emphasis: float) -> float:
+def _mixtures_in_effect(sweep: Sweep, budget_power: float) -> float:
     """(Σw)²/Σw² of the weights of mixtures (Kish, Survey Sampling, 1965)."""
-    weight = emphasised(sweep.budget, sweep.largest_budget, emphasis)
+    weight = budget_weight(sweep.budget, sweep.largest_budget, budget_power)
     of_mixture = np.bincount(sweep.mixture_group, weight)
     return float(of_mixture.sum() ** 2 / np.sum(of_mixture**2))

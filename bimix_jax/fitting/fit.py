@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.budget_power import about_emphasis
+from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
@@ -77,16 +77,16 @@ def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]
         *task.notes,
         *_rows_left_out(task, np.asarray(result.points), used),
         *law.assumptions(),
-        *about_emphasis(sweep, task.options.budget_power),
-        *sweep.meaning.note_of_absent(() if sweep.size is None else ("model_size",)),
-        *_about_restraint(task, float(result.restraint[0])),
+        *note_of_budget_power(sweep, task.options.budget_power),
+        *sweep.metadata.note_of_absent(() if sweep.size is None else ("model_size",)),
+        *_note_of_shrinkage(task, float(result.shrinkage[0])),
         *about_collinear(sweep, [law]),
     )
 
 
-def _about_restraint(task: FitTask, used: float) -> tuple[str, ...]:
+def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:
     """How the strength of the shrinkage was found, and that it left a simpler law."""
-    if not task.is_restrained:
+    if not task.has_shrinkage:
         return ()
     law, asked = task.law, task.options.shrinkage
     folds = 0 if task.folds is None else task.folds.parts
@@ -139,7 +139,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
         observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
         observed_mixtures=np.unique(sweep.mixture, axis=0),
         observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
-        restraint=np.asarray(result.restraint, float),
+        shrinkage=np.asarray(result.shrinkage, float),
         agreement=np.asarray(result.agreement, float),
         law=task.law,
         domains=sweep.domains,
@@ -148,7 +148,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
         options=task.options,
         notes=notes,
         sweep_digest=sweep.digest(),
-        meaning=sweep.meaning,
+        metadata=sweep.metadata,
     )
 
 

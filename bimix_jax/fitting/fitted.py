@@ -15,7 +15,7 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
 from bimix_jax.quantities import numbers_of, quantity_text
-from bimix_jax.reading.metadata import UNSTATED, Meaning
+from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
@@ -26,11 +26,11 @@ FAR = 2.0
     jax.tree_util.register_dataclass,
     data_fields=[
         "coefficients", "code", "identified", "points", "sum_of_squares", "error",
-        "observed_proportions", "observed_budgets", "restraint", "agreement",
+        "observed_proportions", "observed_budgets", "shrinkage", "agreement",
         "observed_mixtures",
     ],
     meta_fields=["law", "domains", "targets", "unit", "options"],
-    drop_fields=["notes", "sweep_digest", "meaning"],
+    drop_fields=["notes", "sweep_digest", "metadata"],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -56,8 +56,8 @@ class Fit:
     """(2, domains) least and largest proportion in the sweep"""
     observed_budgets: np.ndarray
     """(2,) least and largest budget in the sweep"""
-    restraint: np.ndarray
-    """(targets,) strength with which `Law.restraint` drew the exponents, 0 for none"""
+    shrinkage: np.ndarray
+    """(targets,) strength with which `Law.shrinkage` drew the exponents, 0 for none"""
     agreement: np.ndarray
     """(targets,) share of the starts that ended at the best optimum"""
     law: Law
@@ -71,7 +71,7 @@ class Fit:
     """what was left out, clipped or normalised on the way, and why"""
     sweep_digest: str = ""
     """hash of the sweep that was fitted"""
-    meaning: Meaning = UNSTATED
+    metadata: Metadata = UNSTATED
     """what its numbers mean, as far as that was stated"""
     observed_mixtures: np.ndarray | None = None
     """(mixtures, domains) those of the sweep, each once; None in fits saved without them"""

@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from bimix_jax.fitting.budget_power import check_emphasis
+from bimix_jax.fitting.budget_power import check_budget_power
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 from bimix_jax.fitting.shrinkage import PURPOSES, Purpose
 
@@ -103,7 +103,7 @@ class FitOptions:
             )
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}.")
-        check_emphasis(self.budget_power)
+        check_budget_power(self.budget_power)
         self._check_shrinkage()
 
     def _check_shrinkage(self) -> None:

@@ -35,7 +35,7 @@ class Problem:
     huber: float | None = None
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
     max_steps: int | None = None
-    restrained: bool = False
+    shrunk: bool = False
 
     def bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (exponents,) of one target."""

@@ -41,13 +41,13 @@ def compiled(
     """`fit_arrays` with its static arguments bound, one compilation for each set of them."""
 
     def run(
-        mixture: Any, budget: Any, loss: Any, weight: Any, scale: Any, restraint: Any, size: Any,
+        mixture: Any, budget: Any, loss: Any, weight: Any, scale: Any, shrinkage: Any, size: Any,
         own: Any, fold: Any, starts: Any,
     ) -> ArrayFit:  # fmt: skip
         return fit_arrays(
             law, mixture, budget, loss, weight, own=own, budget_scale=scale,
             residual=options.residual, huber=options.huber, tied=options.tied,
-            optimizer=optimizer, max_steps=options.max_steps, restraint=restraint, fold=fold,
+            optimizer=optimizer, max_steps=options.max_steps, shrinkage=shrinkage, fold=fold,
             folds=folds, size=size, starts=starts,
         )  # fmt: skip
 

@@ -67,16 +67,16 @@ def later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
 
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-"""From the simpler law itself to what is no restraint at all."""
+"""From the simpler law itself to what is no shrinkage at all."""
 STRONGEST = STRENGTHS[1]
 """The largest that leaves exponents free: it stands for the first where losses refute that one."""
 TOLERANCE = 1e-3
 """Of the fits that only choose a strength, whose error matters to a few per cent."""
 
 
-def is_restrained(law: Law, domains: int) -> bool:
+def has_shrinkage(law: Law, domains: int) -> bool:
     """True of a law whose further coefficients can be drawn to a simpler law."""
-    return law.restraint(jnp.zeros(domains)) is not None
+    return law.shrinkage(jnp.zeros(domains)) is not None
 
 
 def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refuted: Array) -> Array:
@@ -84,7 +84,7 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
 
     Args:
         problem: what is fitted.
-        data: of all targets; its pull is that of strength 1. The most restrained fit begins at its
+        data: of all targets; its pull is that of strength 1. The most shrunk fit begins at its
             first start, each other one at the end of the one before.
         fold: (points,) int in 0 … folds − 1, or −1 for points that are never left out.
         folds: how many there are.

@@ -37,7 +37,7 @@ class Data(NamedTuple):
     least: Array
     """(targets, exponents) lower bounds beside those of the law, −∞ where there is none"""
     centre: Array
-    """(targets, exponents) where a restraint draws the exponents"""
+    """(targets, exponents) where the shrinkage draws the exponents"""
     pull: Array
     """(targets, exponents) ≥ 0, how strongly; infinite where they stay at the centre"""
     gauges: Array
@@ -60,7 +60,7 @@ class Found(NamedTuple):
     values: Array
     """(targets,) ½ Σ w ρ² of each target"""
     objective: Array
-    """() what was minimised: their sum and the restraint"""
+    """() what was minimised: their sum and the shrinkage"""
     measure: Array
     steps: Array
     dead: Array
@@ -87,7 +87,7 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
 
 def settled(problem: Problem, data: Data) -> Data:
     """Data to solve for: infinite pulls fix exponents, rows without a value there do not count."""
-    if not problem.restrained:
+    if not problem.shrunk:
         return data
     still = jnp.isinf(data.pull)
     starts = jnp.where(still[:, None], data.centre[:, None], data.starts)
@@ -209,8 +209,8 @@ def _within_bounds(
 
 
 def _restrained(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
-    """Terms with the restraint: half its pull times squared distance from its centre."""
-    if not problem.restrained:
+    """Terms with the shrinkage: half its pull times squared distance from its centre."""
+    if not problem.shrunk:
         return terms
     count = problem.unknown_count
     distance = problem.exponents(params[:count]) - data.centre
@@ -284,7 +284,7 @@ def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> t
 
 def _objective(problem: Problem, data: Data, params: Array) -> Array:
     value = jnp.sum(_values(problem, data, params))
-    if not problem.restrained:
+    if not problem.shrunk:
         return value
     distance = problem.exponents(params[: problem.unknown_count]) - data.centre
     power = jax.vmap(lambda points: power_of(points, problem.residual))(data.points)

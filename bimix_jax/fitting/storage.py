@@ -18,7 +18,7 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.storage_checks import check_fit
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
-from bimix_jax.reading.metadata import meaning_of
+from bimix_jax.reading.metadata import metadata_of
 from bimix_jax.reading.nested import read_json
 
 FORMAT = 4
@@ -148,7 +148,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
         "notes": fitted.notes,
         "sweep_digest": fitted.sweep_digest,
-        "meaning": fitted.meaning.stated(),
+        "meaning": fitted.metadata.stated(),
     }
 
 
@@ -217,7 +217,7 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
         "points": int(fitted.points[target]),
         "sum_of_squares": _numbers(fitted.sum_of_squares[target]),
         "error": _numbers(fitted.error[target]),
-        "restraint": _numbers(fitted.restraint[target]),
+        "restraint": _numbers(fitted.shrinkage[target]),
         "agreement": _numbers(fitted.agreement[target]),
     }
 
@@ -320,7 +320,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         ),
         observed_budgets=_floats("observed_budgets", document["observed_budgets"], (2,)),
         observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
-        restraint=_column("restraint", [{"restraint": 0.0, **row} for row in rows]),
+        shrinkage=_column("restraint", [{"restraint": 0.0, **row} for row in rows]),
         agreement=_column("agreement", [{"agreement": 1.0, **row} for row in rows]),
         law=law,
         domains=domains,
@@ -329,7 +329,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         options=_options(document),
         notes=_texts("notes", document["notes"]),
         sweep_digest=_is("sweep_digest", document["sweep_digest"], str),
-        meaning=meaning_of(document.get("meaning")),  # format 1 has none
+        metadata=metadata_of(document.get("meaning")),  # format 1 has none
     )
 
 

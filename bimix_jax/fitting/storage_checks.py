@@ -9,6 +9,9 @@ from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.names import SUM_TOLERANCE
 
+FIELDS = {"restraint": "shrinkage"}
+"""Entries of files whose fields have another name."""
+
 
 def check_fit(fitted: Fit) -> None:
     """Raise ValueError on anything that no fit can hold; the message names the entry and target.
@@ -74,13 +77,14 @@ def _check_coefficients(fitted: Fit) -> None:
         "points": (fitted.points > 0, "a number above 0"),
         "sum_of_squares": (_sizes(fitted.sum_of_squares), "a finite number, 0 or more"),
         "error": (_sizes(fitted.error), "a finite number, 0 or more"),
-        "restraint": (fitted.restraint >= 0, "a number, 0 or more, or inf"),
+        "restraint": (fitted.shrinkage >= 0, "a number, 0 or more, or inf"),
         "agreement": ((agreed >= 0) & (agreed <= 1 + 1e-6), "a share between 0 and 1"),
         "budget_scale": (_sizes(of.budget_scale) & (of.budget_scale > 0), "a number above 0"),
     }
     for entry, (holds, expected) in sound.items():
         for i in np.flatnonzero(works & ~np.asarray(holds)):
-            values = getattr(of, entry) if hasattr(of, entry) else getattr(fitted, entry)
+            field = FIELDS.get(entry, entry)
+            values = getattr(of, field) if hasattr(of, field) else getattr(fitted, field)
             found = np.asarray(values[i]).tolist()
             _refuse(True, f"{entry} of target {fitted.targets[i]}", f"is {found}", expected)
 

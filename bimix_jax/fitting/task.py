@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.budget_power import emphasised
+from bimix_jax.fitting.budget_power import budget_weight
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.fitting.shrinkage import STRENGTHS, Folds, choose_folds, is_restrained
+from bimix_jax.fitting.shrinkage import STRENGTHS, Folds, choose_folds, has_shrinkage
 from bimix_jax.laws import LAWS, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.scores import refuse_scores
@@ -72,7 +72,7 @@ class FitTask:
         chosen, notes = choose_targets(sweep, law, targets)
         columns = [sweep.targets.index(target) for target in chosen]
         weights = _weights(sweep, columns, weight)
-        late = emphasised(sweep.budget, sweep.largest_budget, options.budget_power)
+        late = budget_weight(sweep.budget, sweep.largest_budget, options.budget_power)
         bound = law_for_sweep(law, sweep, scale)
         return cls(sweep, bound, options, tuple(chosen), weights * late[:, None], scale, notes)
 
@@ -92,22 +92,22 @@ class FitTask:
         return self.sweep.own_index()[self.columns]
 
     @functools.cached_property
-    def is_restrained(self) -> bool:
+    def has_shrinkage(self) -> bool:
         """True of a law whose further coefficients can be drawn to a simpler law."""
-        return is_restrained(self.law, len(self.sweep.domains))
+        return has_shrinkage(self.law, len(self.sweep.domains))
 
     @functools.cached_property
     def folds(self) -> Folds | None:
         """What is left out to choose the strength of the shrinkage; None where it is known."""
         asked = self.options.shrinkage
-        if not self.is_restrained or not isinstance(asked, str):
+        if not self.has_shrinkage or not isinstance(asked, str):
             return None
         return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
 
     @property
     def strength(self) -> float | None:
         """Strength of the shrinkage; None where there is none, or where `folds` choose it."""
-        if not self.is_restrained or self.folds is not None:
+        if not self.has_shrinkage or self.folds is not None:
             return None
         asked = self.options.shrinkage
         return float(STRENGTHS[0] if isinstance(asked, str) else asked)

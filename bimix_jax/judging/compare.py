@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from bimix_jax.fitting.budget_power import LATER, check_emphasis
+from bimix_jax.fitting.budget_power import LATER, check_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Code
 from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.residual import Residual
@@ -84,7 +84,7 @@ def compare(
     'BiMix'
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
-    check_emphasis(budget_power)
+    check_budget_power(budget_power)
     least = _curve(sweep, chosen)
     parts = _splits(sweep, splits, repeats, runs, budgets, seed, least)
     names, notes = _common_targets(sweep, chosen, targets)
@@ -112,7 +112,7 @@ def compare(
         notes=(
             *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
             *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_collinear(sweep, chosen), *_about_emphasis(sweep, parts, budget_power),
+            *about_collinear(sweep, chosen), *_note_of_budget_power(sweep, parts, budget_power),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
         size=sweep.size,
@@ -280,7 +280,7 @@ def _about_reduced(judged: Comparison) -> list[str]:
     ]
 
 
-def _about_emphasis(sweep: Sweep, parts: Sequence[Split], budget_power: float) -> list[str]:
+def _note_of_budget_power(sweep: Sweep, parts: Sequence[Split], budget_power: float) -> list[str]:
     if budget_power == 0 or not any(later_held_out(sweep, part) for part in parts):
         return []
     return [

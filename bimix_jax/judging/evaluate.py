@@ -79,7 +79,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         left out and noted.
 
     Raises:
-        ValueError: if the domains or units differ, what both state of `Meaning`
+        ValueError: if the domains or units differ, what both state of `Metadata`
             differs, or no target is in both.
     """
     sweep = sweep.spelled_as(fitted.domains, fitted.targets)
@@ -89,7 +89,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
             f"sweep: budgets are in {sweep.unit}, those of the fit in {fitted.unit}; expected the "
             "same. Read the sweep with budget= naming the fit's column."
         )
-    fitted.meaning.check_like(sweep.meaning, "the fit", "the sweep")
+    fitted.metadata.check_like(sweep.metadata, "the fit", "the sweep")
     targets = tuple(t for t in fitted.targets if t in sweep.targets)
     if not targets:
         raise ValueError(

@@ -11,7 +11,7 @@ from jax import Array
 
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.budget_power import LATER, emphasised
+from bimix_jax.fitting.budget_power import LATER, budget_weight
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
@@ -23,7 +23,7 @@ from bimix_jax.fitting.shrinkage import (
     Folds,
     Purpose,
     choose_folds,
-    is_restrained,
+    has_shrinkage,
     mean_where,
     relative_errors,
     strength_index,
@@ -50,7 +50,7 @@ class Ends(NamedTuple):
     code: np.ndarray
     """(searches, targets) int, see `Code`"""
     objective: np.ndarray
-    """(searches, targets) what was minimised, restraint included"""
+    """(searches, targets) what was minimised, shrinkage included"""
     points: np.ndarray
     """(searches, targets) int, how many counted"""
 
@@ -120,7 +120,7 @@ class Searches:
         Args:
             weight: (searches, points) ≥ 0.
             starts: (searches, targets, exponents).
-            strength: (searches,) of the restraint, of no effect on a law that has none.
+            strength: (searches,) of the shrinkage, of no effect on a law that has none.
             tolerance: on the scaled gradient.
         """
         count = len(weight)
@@ -146,7 +146,7 @@ def _compiled(law: Law, residual: Residual) -> Any:
             def fitted(loss: Array, own: Array, start: Array) -> ArrayFit:
                 return fit_arrays(
                     law, mixture, budget, loss, weight, own=own, budget_scale=jnp.max(budget),
-                    residual=residual, starts=start, restraint=strength, size=size,
+                    residual=residual, starts=start, shrinkage=strength, size=size,
                     tolerance=tolerance,
                 )  # fmt: skip
 
@@ -188,7 +188,7 @@ class HeldOut(NamedTuple):
     """(splits, targets) int, see `Code`"""
     usable: np.ndarray
     """(points, targets) bool: the law states that it has a value there"""
-    restraint: np.ndarray
+    shrinkage: np.ndarray
     """(splits,) strength that was chosen"""
     agreement: np.ndarray
     """(splits, targets) share of the starts that reach the best optimum of the train part"""
@@ -202,19 +202,19 @@ def predict_splits(
     splits: Sequence[Split],
     targets: Sequence[str],
     residual: Residual,
-    emphasis: float,
+    budget_power: float,
 ) -> HeldOut:
     """Fit a law to the train part of every split and predict all points.
 
-    As `fit` does it: restraints are chosen within each train part, for what the split holds out,
+    As `fit` does it: shrinkage are chosen within each train part, for what the split holds out,
     and the fit is searched from all starts of the law. So nothing that is held out reaches a fit.
     Points count by their budget where later ones are held out, see `weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
     search = Searches(sweep, law, columns, residual)
-    weight = np.stack([weights_of(sweep, split, emphasis) for split in splits])
+    weight = np.stack([weights_of(sweep, split, budget_power) for split in splits])
     strength = np.full(len(splits), STRENGTHS[0])
-    for folds, those in _alike(sweep, splits) if is_restrained(law, len(sweep.domains)) else ():
+    for folds, those in _alike(sweep, splits) if has_shrinkage(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
             strength[those] = _chosen_strengths(search, weight[those], folds)
     ends = _best_ends(search, weight, strength)
@@ -282,18 +282,18 @@ def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list
 
 
 def fit_train_part(
-    sweep: Sweep, split: Split, law: Law | None = None, emphasis: float = LATER, **options: Any
+    sweep: Sweep, split: Split, law: Law | None = None, budget_power: float = LATER, **options: Any
 ) -> Fit:
     """The fit to the train part of a split by which `compare` judges a law.
 
-    Its restraint is chosen for what is held out, `emphasis` counts where later budgets are, and
+    Its shrinkage is chosen for what is held out, `budget_power` counts where later budgets are, and
     coefficients have the gauge of the whole sweep.
 
     Args:
         sweep: what was measured.
         split: one of `standard_splits`, or of your own.
         law: default `BiMix()`.
-        emphasis: as `compare` takes it.
+        budget_power: as `compare` takes it.
         options: further ones of `fit`.
 
     >>> import bimix_jax as bx
@@ -305,7 +305,7 @@ def fit_train_part(
     >>> bool(abs(error - judged) < 1e-9)
     True
     """
-    power = emphasis if later_held_out(sweep, split) else 0.0
+    power = budget_power if later_held_out(sweep, split) else 0.0
     return fit(
         sweep.take(split.train), law, budget_power=power, shrinkage=purpose_of(sweep, split),
         budget_scale=sweep.largest_budget, **options,
@@ -323,17 +323,17 @@ def later_held_out(sweep: Sweep, split: Split) -> bool:
     return bool(sweep.budget[split.test].min() > sweep.budget[split.train].max())
 
 
-def weights_of(sweep: Sweep, split: Split, emphasis: float) -> np.ndarray:
+def weights_of(sweep: Sweep, split: Split, budget_power: float) -> np.ndarray:
     """(points,) 0 outside the train part; by the budget where later ones are held out, else 1."""
-    power = emphasis if later_held_out(sweep, split) else 0.0
-    return split.train * emphasised(sweep.budget, sweep.largest_budget, power)
+    power = budget_power if later_held_out(sweep, split) else 0.0
+    return split.train * budget_weight(sweep.budget, sweep.largest_budget, power)
 
 
 def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(splits,) the strength that predicts folds left out of each train part best.
 
     As `choose_strength` does it: from the first start of the law, and then from where the stronger
-    restraint ended.
+    shrinkage ended.
 
     Args:
         search: of the law and sweep.

@@ -159,7 +159,7 @@ class CrossBiMix(Law):
         """A power of 0 is 0 or infinite."""
         return "CrossBiMix has no value where a proportion that acts on the loss is 0"
 
-    def restraint(self, own: Array) -> tuple[Array, Array]:
+    def shrinkage(self, own: Array) -> tuple[Array, Array]:
         """Towards BiMix: α_ij = 0 for all but the own domain."""
         nothing = jnp.zeros(1)
         return jnp.zeros(1 + own.shape[0]), jnp.concatenate([nothing, 1.0 - own])

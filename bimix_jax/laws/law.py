@@ -145,7 +145,7 @@ class Law(abc.ABC):
         """() int: how many directions of the exponents change no prediction, for a target."""
         return jnp.zeros((), int)
 
-    def restraint(self, own: Array) -> tuple[Array, Array] | None:
+    def shrinkage(self, own: Array) -> tuple[Array, Array] | None:
         """(centre, weight), each (exponents,): where few runs draw the exponents of a target.
 
         A fit adds ½·strength·Σ_k weight_k·(exponent_k − centre_k)² to half its mean squared
@@ -157,8 +157,8 @@ class Law(abc.ABC):
     def refutes_centre(self, mixture: Array, own: Array) -> Array:
         """() bool: a loss measured at a mixture shows that the exponents are not at the centre.
 
-        Where the law that `restraint` draws to is infinite, for example. While a target has such a
-        loss no restraint holds the exponents at the centre. False by default.
+        Where the law that `shrinkage` draws to is infinite, for example. While a target has such a
+        loss no shrinkage holds the exponents at the centre. False by default.
         """
         return jnp.array(False)
 

@@ -234,7 +234,7 @@ class LogLinear(Law):
         """A constant added to all t."""
         return jnp.array(1)
 
-    def restraint(self, own: Array) -> tuple[Array, Array]:
+    def shrinkage(self, own: Array) -> tuple[Array, Array]:
         """Towards no effect of the mixture."""
         return jnp.zeros(1 + own.shape[0]), jnp.concatenate([jnp.zeros(1), jnp.ones_like(own)])
 

@@ -91,7 +91,7 @@ class TransferBiMix(Law):
         """Without an own domain the scale of all t is free."""
         return jnp.where(jnp.any(own > 0), 0, 1)
 
-    def restraint(self, own: Array) -> tuple[Array, Array]:
+    def shrinkage(self, own: Array) -> tuple[Array, Array]:
         """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same.
 
         Further coefficients are drawn to 1.

@@ -115,9 +115,9 @@ class WrappedLaw(Law):
         """As the base."""
         return self.base.gauges(own)
 
-    def restraint(self, own: Array) -> tuple[Array, Array] | None:
+    def shrinkage(self, own: Array) -> tuple[Array, Array] | None:
         """As the base; nothing restrains what comes before."""
-        inner = self.base.restraint(own)
+        inner = self.base.shrinkage(own)
         if inner is None:
             return None
         centre, weight = (jnp.concatenate([jnp.zeros(self.further), part]) for part in inner)

@@ -30,7 +30,7 @@ from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
 from bimix_jax.logs.runs import as_listed, hint_of_dates, run_lists
 from bimix_jax.reading.attributes import ATTRIBUTES
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Meaning, meaning_of
+from bimix_jax.reading.metadata import Metadata, metadata_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
 from bimix_jax.sweeps.checks import CHANGED, TWO_MIXTURES
 from bimix_jax.sweeps.pairs import match_names
@@ -57,7 +57,7 @@ def read_logs(
     drop_unmatched: bool = False,
     select: Mapping[str, Any] | None = None,
     model_size: str | None = None,
-    meaning: Meaning | Mapping[str, Any] | None = None,
+    metadata: Metadata | Mapping[str, Any] | None = None,
     endpoints_only: bool = False,
     progress: Progress = lambda name, size: None,
 ) -> Sweep:
@@ -135,7 +135,7 @@ def read_logs(
     try:
         return read_sweep(
             frame, run="run", select=select, model_size=model_size,
-            meaning=_meaning(meaning, table), endpoints_only=endpoints_only,
+            metadata=_metadata(metadata, table), endpoints_only=endpoints_only,
         )  # fmt: skip
     except SweepError as error:
         where = f"The logs {logs}" if isinstance(logs, (str, Path)) else "The logs"
@@ -152,9 +152,9 @@ def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
     return find_files(paths, form, besides)
 
 
-def _meaning(given: Meaning | Mapping[str, Any] | None, table: Mixtures) -> Meaning:
+def _metadata(given: Metadata | Mapping[str, Any] | None, table: Mixtures) -> Metadata:
     """What is stated, and what the table says its shares are of."""
-    stated = meaning_of(given)
+    stated = metadata_of(given)
     if stated.share_unit is None and table.unit is not None:
         return dataclasses.replace(stated, share_unit=table.unit)
     return stated

@@ -1,4 +1,4 @@
-"""What a mixture must satisfy, by name: bounds, tokens that exist, groups, a pull, guardrails."""
+"""Constraints of a mixture by name: bounds, tokens that exist, groups, a KL term, guardrails."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -76,9 +76,9 @@ class Constraints:
     """for fits whose budgets are no tokens"""
     groups: Sequence[Group] = ()
     """bounds on sums of proportions"""
-    pull: float = 0.0
-    """κ: the objective, in nats, gets κ · KL(mixture ‖ pull_to)"""
-    pull_to: Mapping[str, float] | None = None
+    kl: float = 0.0
+    """κ: the objective, in nats, gets κ · KL(mixture ‖ kl_to)"""
+    kl_to: Mapping[str, float] | None = None
     """mixture; default the reference"""
     guardrail: "float | Mapping[str, float] | None" = None
     """how much worse than at `guarded` a loss may be, a fraction: of all targets, or by target"""
@@ -99,10 +99,10 @@ class Constraints:
         for field in ("epochs", "tokens", "tokens_per_step"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, _positive(field, getattr(self, field)))
-        object.__setattr__(self, "pull", _at_least_0("pull", self.pull, "nats ≥ 0"))
+        object.__setattr__(self, "kl", _at_least_0("kl", self.kl, "nats ≥ 0"))
         if self.guardrail is not None:
             object.__setattr__(self, "guardrail", _guardrail(self.guardrail))
-        for field in ("pull_to", "guarded", "weights"):
+        for field in ("kl_to", "guarded", "weights"):
             given = getattr(self, field)
             if given is not None:
                 check = _at_least_0 if field == "weights" else _share
@@ -172,8 +172,8 @@ class Constraints:
     def resolve(self, fitted: Fit, budget: float, reference: Any = None) -> FeasibleSet:
         """The set of mixtures as arrays, in the order of a fit, for a run of `budget`.
 
-        `reference` is the mixture that pull and guardrails refer to unless they name one; default
-        uniform.
+        `reference` is the mixture that the KL term and guardrails refer to unless they name one;
+        default uniform.
 
         Raises:
             InfeasibleError: if there is no such mixture, naming what conflicts.
@@ -186,9 +186,9 @@ class Constraints:
         lower, upper, labels = asked._bounds(fitted, budget)
         members = [[float(d in group.domains) for d in domains] for group in asked.groups]
         guard_limit = asked.guards(fitted)[0]
-        pull_to = mixture_of("pull_to", asked.pull_to, domains, beside)
-        if asked.pull:
-            upper = np.where(pull_to > 0, upper, 0.0)
+        kl_to = mixture_of("kl_to", asked.kl_to, domains, beside)
+        if asked.kl:
+            upper = np.where(kl_to > 0, upper, 0.0)
         found = feasible_set(
             lower, upper, np.reshape(members, (len(members), len(domains))),
             np.array([g.least for g in asked.groups]), np.array([g.most for g in asked.groups]),
@@ -196,8 +196,8 @@ class Constraints:
         )  # fmt: skip
         return dataclasses.replace(
             found,
-            pull=np.array(asked.pull) if asked.pull else None,
-            pull_to=pull_to if asked.pull else None,
+            kl=np.array(asked.kl) if asked.kl else None,
+            kl_to=kl_to if asked.kl else None,
             guard_limit=guard_limit,
             guard_reference=None
             if guard_limit is None
@@ -209,8 +209,8 @@ class Constraints:
         notes = []
         if self.epochs != 1 and not self.available:
             notes.append("epochs limits nothing, as no available tokens are given.")
-        if self.pull_to is not None and not self.pull:
-            notes.append("pull_to does nothing, as the pull is 0.")
+        if self.kl_to is not None and not self.kl:
+            notes.append("kl_to does nothing, as the KL term is 0.")
         if self.guarded is not None and self.guardrail is None:
             notes.append("guarded does nothing, as no guardrail is given.")
         far = self.tokens is not None and abs(self.tokens / budget - 1) > NEAR

@@ -44,7 +44,7 @@ class Solution(NamedTuple):
     """(1 + others, targets) predicted at the mixture, then at the others; inf where the law says
     nothing (`Law.has_value`)"""
     values: Any
-    """(1 + others,) their objectives, without a pull"""
+    """(1 + others,) their objectives, without a KL term"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Decision:
     weights: np.ndarray
     """(targets,), 0 for targets that do not count"""
     reference: np.ndarray
-    """(domains,) the mixture that pull and guardrails refer to unless they name one"""
+    """(domains,) the mixture that the KL term and guardrails refer to unless they name one"""
     feasible: FeasibleSet
     """at the budget"""
     objective: Objective
@@ -224,7 +224,7 @@ class Decision:
             self._refuse_floors()
         limit = np.where(limited, guarded * (1 + np.where(limited, feasible.guard_limit, 0)), 1)
         free = dataclasses.replace(
-            feasible, guard_limit=None, guard_reference=None, pull=None, pull_to=None
+            feasible, guard_limit=None, guard_reference=None, kl=None, kl_to=None
         )
         closest = dataclasses.replace(
             self, weights=np.where(limited, 1 / limit, 0.0), feasible=free, objective="worst",
@@ -268,14 +268,14 @@ class Decision:
                 nothing.
 
         It may get nothing where its share is bounded or fixed, where somebody left its own target
-        out of the weights, and where a pull has the last word.
+        out of the weights, and where a KL term has the last word.
         """
         asked, fitted = self.asked, self.fitted
         said = {*asked.lower, *asked.upper, *asked.fixed, *self.left_out}
         blind = np.array([domain not in said for domain in fitted.domains])
         if mixture is not None:
             blind &= mixture < NOTHING
-        if asked.pull or not blind.any():
+        if asked.kl or not blind.any():
             return
         needed = (self.weights > 0) | self._limited
         nothing = np.array(fitted.domains)[blind & ~measured_domains(fitted, self.budget, needed)]

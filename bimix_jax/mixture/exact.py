@@ -63,9 +63,9 @@ class PowerTerms(NamedTuple):
     """log(α_j K_j)"""
     exponent: Array
     """α_j"""
-    pull: Array | None
+    kl: Array | None
     """() κ, or None"""
-    log_pull_to: Array | None
+    log_kl_to: Array | None
     """log q_j"""
 
 
@@ -76,7 +76,7 @@ def exact_proportions(
     feasible: FeasibleSet,
     objective: Any = "mean",
 ) -> Array:
-    """The optimum of "mean", Σ_j K_j r_j^−α_j and the pull, or "worst", max_j K_j r_j^−α_j.
+    """The optimum of "mean", Σ_j K_j r_j^−α_j and the KL term, or "worst", max_j K_j r_j^−α_j.
 
     K = scale ≥ 0, α = exponent > 0 and floors, all (domains,), the last from guardrails; groups
     must be disjoint. Where several mixtures have the least worst loss, the one with the least sum
@@ -154,17 +154,17 @@ def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTe
     log_slope = jnp.where(present, log_slope, jax.lax.stop_gradient(strongest) - VANISHING)
     defined = jnp.any(present) & ~jnp.any(jnp.isnan(scale))
     log_slope = jnp.where(defined, log_slope, jnp.nan)
-    if feasible.pull is None:
+    if feasible.kl is None:
         return PowerTerms(log_slope, safe_exponent, None, None)
     least = jnp.finfo(log_slope.dtype).tiny
-    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.pull_to, log_slope.dtype), least))
-    return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.pull), log_to)
+    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.kl_to, log_slope.dtype), least))
+    return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.kl), log_to)
 
 
 def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a feasible set with disjoint groups, (domains,).
 
-    Without a pull r_j = (α_j K_j / λ)^{1/(1+α_j)} between its bounds, λ the root of Σ r_j = 1;
+    Without a KL term r_j = (α_j K_j / λ)^{1/(1+α_j)} between its bounds, λ the root of Σ r_j = 1;
     with it r_j solves α_j K_j r_j^−(1+α_j) = λ + κ (log(r_j / q_j) + 1), by the Wright omega
     function. A group whose sum leaves its bounds gets a multiplier of its own. All is nan where
     no K is above 0 or one is nan. Differentiable in terms and bounds by the implicit function
@@ -228,12 +228,12 @@ def _between(multiplier: Array, terms: PowerTerms, lower: Array, upper: Array) -
 
 
 def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
-    """log r_j where the slope of its term is the multiplier (its logarithm without a pull)."""
-    if terms.pull is None or terms.log_pull_to is None:
+    """log r_j where the slope of its term is the multiplier (its logarithm without a KL term)."""
+    if terms.kl is None or terms.log_kl_to is None:
         return (terms.log_slope - multiplier) / (1 + terms.exponent)
-    strength = terms.pull / (1 + terms.exponent)
+    strength = terms.kl / (1 + terms.exponent)
     shift = terms.log_slope - jnp.log(strength)
-    level = (multiplier + terms.pull * (1 - terms.log_pull_to)) / strength
+    level = (multiplier + terms.kl * (1 - terms.log_kl_to)) / strength
     return (shift - _log_omega(shift + level)) / (1 + terms.exponent)
 
 
@@ -241,14 +241,14 @@ def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
     """The inverse of `_log_share`, at proportions above 0."""
     log_share = jnp.log(share)
     steepness = terms.log_slope - (1 + terms.exponent) * log_share
-    if terms.pull is None or terms.log_pull_to is None:
+    if terms.kl is None or terms.log_kl_to is None:
         return steepness
-    return jnp.exp(steepness) - terms.pull * (log_share - terms.log_pull_to + 1)
+    return jnp.exp(steepness) - terms.kl * (log_share - terms.log_kl_to + 1)
 
 
 def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
     """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
-    tiny = NOTHING * 1e-3 if terms.pull is None else 1e-12
+    tiny = NOTHING * 1e-3 if terms.kl is None else 1e-12
     high = _multiplier_at(jnp.maximum(jnp.maximum(lower, room), tiny), terms)
     return _multiplier_at(jnp.clip(upper, tiny, 1.0), terms), high
 

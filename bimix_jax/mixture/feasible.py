@@ -24,8 +24,8 @@ class InfeasibleError(ValueError):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
-        "lower", "upper", "groups", "least", "most", "equal", "equal_to", "start", "pull",
-        "pull_to", "guard_limit", "guard_reference",
+        "lower", "upper", "groups", "least", "most", "equal", "equal_to", "start", "kl",
+        "kl_to", "guard_limit", "guard_reference",
     ],
     meta_fields=["disjoint"],
 )  # fmt: skip
@@ -53,9 +53,9 @@ class FeasibleSet:
     """(groups + 1,) what they come to at every mixture of the set"""
     start: Any
     """(domains,) a mixture that touches no bound it need not touch"""
-    pull: Any = None
-    """() strength of the Kullback-Leibler divergence from `pull_to` in the objective, or None"""
-    pull_to: Any = None
+    kl: Any = None
+    """() strength of the Kullback-Leibler divergence from `kl_to` in the objective, or None"""
+    kl_to: Any = None
     """(domains,)"""
     guard_limit: Any = None
     """(targets,) how much worse than at `guard_reference` a loss may be, a fraction; inf for any"""

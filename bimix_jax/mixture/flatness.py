@@ -62,7 +62,7 @@ def as_good(
 ) -> np.ndarray:
     """(2·domains, domains) mixtures that stretch each proportion down, then up, as far as it goes.
 
-    All have an objective (pull included) within `TOLERANCE` of that of `mixture` (domains,), the
+    All have an objective (KL term included) within `TOLERANCE` of that of `mixture` (domains,), the
     best; rows that did not converge are nan.
     """
     with jax.enable_x64(True):

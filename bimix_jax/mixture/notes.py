@@ -86,7 +86,7 @@ def gain_note(
         return (
             f"The reference is predicted to be better by {-100 * gain:.2f} %, which is more than "
             f"the fit's mean error of {100 * error:.2f} %: the constraints exclude it, or the "
-            "pull has its price.",
+            "KL term has its price.",
         )
     return (
         f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "

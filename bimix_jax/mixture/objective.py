@@ -88,7 +88,7 @@ class MixtureProblem:
         return jnp.where(arguments.weights > 0, losses, 0.0)
 
     def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
-        """() of a mixture, without its pull."""
+        """() of a mixture, without its KL term."""
         return self.of_losses(self.losses(mixture, arguments), arguments.weights)
 
     def of_losses(self, losses: Array, weights: Array) -> Array:
@@ -101,7 +101,7 @@ class MixtureProblem:
         return jnp.sum(weights * counting) / jnp.sum(weights)
 
     def value(self, variables: Array, arguments: MixtureArguments) -> Array:
-        """() of the mixture and what is beside it, with the pull."""
+        """() of the mixture and what is beside it, with the KL term."""
         mixture = variables[: len(variables) - self.extra]
         own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
         return own + pull_of(mixture, arguments.feasible)
@@ -142,10 +142,10 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
 
 
 def pull_of(mixture: Array, feasible: FeasibleSet) -> Array:
-    """() strength · KL(mixture ‖ the mixture it is drawn to); 0 without a pull."""
-    if feasible.pull is None:
+    """() strength · KL(mixture ‖ the mixture it is drawn to); 0 without a KL term."""
+    if feasible.kl is None:
         return jnp.zeros((), mixture.dtype)
-    to = jnp.asarray(feasible.pull_to)
+    to = jnp.asarray(feasible.kl_to)
     both = (mixture > 0) & (to > 0)
     ratio = jnp.where(both, mixture, 1.0) / jnp.where(both, to, 1.0)
-    return feasible.pull * jnp.sum(jnp.where(both, mixture * jnp.log(ratio), 0.0))
+    return feasible.kl * jnp.sum(jnp.where(both, mixture * jnp.log(ratio), 0.0))

@@ -268,7 +268,7 @@ def optimize_mixture(
         method: "exact" (scalar roots; laws of the form K·r_own^−α), "gradient" (any law), or
             "auto", which picks.
         reference: one mixture to compare with, naming every domain; default uniform.
-        constraints: bounds, tokens, groups, a pull, guardrails; default none.
+        constraints: bounds, tokens, groups, a KL term, guardrails; default none.
         objective: "mean", the weighted mean of the losses; "worst", the largest weight · loss;
             or a function of the losses (targets,) that JAX can differentiate.
 

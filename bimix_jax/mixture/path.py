@@ -81,7 +81,7 @@ def optimal_path(
         budgets: (budgets,) in the fit's unit; default 25 from the least in the sweep to twice its
             largest, evenly in logarithms.
         weights: by target, as `optimize_mixture` takes them.
-        reference: likewise, the mixture that a pull and guardrails refer to; default uniform.
+        reference: likewise, the mixture that a KL term and guardrails refer to; default uniform.
         constraints: likewise; what depends on the budget, epochs for example, does so here.
         bootstrap: of the same law and sweep, for intervals of the proportions.
         level: of those intervals, pointwise.

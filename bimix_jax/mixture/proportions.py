@@ -140,8 +140,8 @@ def _why_not_exact(
         return "does not exist for an objective of your own"
     if feasible is not None and not feasible.disjoint:
         return "needs groups that share no domain"
-    if feasible is not None and feasible.pull is not None and objective == "worst":
-        return "does not exist for the worst target with a pull"
+    if feasible is not None and feasible.kl is not None and objective == "worst":
+        return "does not exist for the worst target with a KL term"
     return ""
 
 

@@ -75,7 +75,7 @@ def sensitivity(
         mixture: where, naming every domain; default the one that `optimize_mixture` recommends.
         budget: in the fit's unit; default the sweep's largest.
         weights: by target, of the mean, as `optimize_mixture` takes them.
-        reference: likewise, the mixture that a pull and guardrails refer to; default uniform.
+        reference: likewise, the mixture that a KL term and guardrails refer to; default uniform.
         constraints: likewise, of the mixture that is recommended.
 
     Raises:

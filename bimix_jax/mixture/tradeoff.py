@@ -93,7 +93,8 @@ def tradeoff(
         first: targets of the first group.
         second: of the second; default all others.
         budget: in the fit's unit; default the sweep's largest.
-        reference: mixture to compare with, which a pull and guardrails refer to; default uniform.
+        reference: mixture to compare with, to which a KL term and guardrails refer; default
+            uniform.
         constraints: as `optimize_mixture` takes them.
 
     Raises:

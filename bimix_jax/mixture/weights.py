@@ -26,7 +26,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
         ValueError: if more is better in one of those asked for.
     """
     named = [t for t, wanted in zip(fitted.targets, asked, strict=True) if wanted]
-    refuse_scores_by_name(named, fitted.domains, fitted.meaning)
+    refuse_scores_by_name(named, fitted.domains, fitted.metadata)
     lost = {reason: mask & asked for reason, mask in unidentified_targets(fitted).items()}
     notes = tuple(
         f"Not {what}, as {reason}: {', '.join(np.array(fitted.targets)[mask])}."

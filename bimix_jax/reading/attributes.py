@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import UNSTATED, Meaning, meaning_of
+from bimix_jax.reading.metadata import UNSTATED, Metadata, metadata_of
 
 ATTRIBUTES = "bimix_jax"
 """Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""
@@ -16,7 +16,7 @@ class Kept(NamedTuple):
     """The unit, the meaning and the notes of a sweep that became a table."""
 
     unit: str | None = None
-    meaning: Meaning = UNSTATED
+    metadata: Metadata = UNSTATED
     notes: tuple[str, ...] = ()
     size: str | None = None
 
@@ -49,7 +49,7 @@ def _checked(kept: dict[str, Any]) -> Kept:
             raise TypeError(f"the {what} is {value!r}, which is not text")
     if isinstance(notes, str) or not all(isinstance(note, str) for note in notes):
         raise TypeError(f"the notes are {notes!r}, which are not a list of text")
-    return Kept(unit, meaning_of(kept.get("meaning")), tuple(notes), size)
+    return Kept(unit, metadata_of(kept.get("meaning")), tuple(notes), size)
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:

@@ -36,13 +36,13 @@ def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None
 
 
 @dataclasses.dataclass(frozen=True)
-class Meaning:
+class Metadata:
     """What losses, shares and budgets of a sweep were measured with; None where it is not stated.
 
     Raises:
         ValueError: on a unit that does not exist, or a model size that is none.
 
-    >>> Meaning(tokenizer="gpt2", model_size="122M").stated()
+    >>> Metadata(tokenizer="gpt2", model_size="122M").stated()
     {'tokenizer': 'gpt2', 'model_size': 122000000.0}
     """
 
@@ -75,7 +75,7 @@ class Meaning:
     def shown(self) -> str:
         """The entries that are known, for people.
 
-        >>> Meaning(tokenizer="gpt2", lower_is_better="mmlu_acc").shown()
+        >>> Metadata(tokenizer="gpt2", lower_is_better="mmlu_acc").shown()
         'tokeniser gpt2, less is better in mmlu_acc'
         """
         return ", ".join(
@@ -83,22 +83,22 @@ class Meaning:
             for entry, value in self.stated().items()
         )
 
-    def and_stated(self, other: "Meaning") -> "Meaning":
+    def and_stated(self, other: "Metadata") -> "Metadata":
         """What either states; where both do, what the other does, and all of `lower_is_better`."""
         both = (*(self.lower_is_better or ()), *(other.lower_is_better or ()))
         less = {"lower_is_better": tuple(dict.fromkeys(both))} if both else {}
-        return Meaning(**self.stated() | other.stated() | less)
+        return Metadata(**self.stated() | other.stated() | less)
 
     def note_of_absent(self, but: tuple[str, ...] = ()) -> tuple[str, ...]:
         """One sentence that names what is not stated, `but` aside; none where all is.
 
-        >>> Meaning("gpt2", "nats", "tokens", "cosine").note_of_absent()
+        >>> Metadata("gpt2", "nats", "tokens", "cosine").note_of_absent()
         ('Not stated with the sweep, so not checked: model size.',)
         """
         absent = [NAMES[e] for e in MEASURED_WITH if e not in but and getattr(self, e) is None]
         return (f"Not stated with the sweep, so not checked: {', '.join(absent)}.",) * bool(absent)
 
-    def check_like(self, other: "Meaning", ours: str, theirs: str, but: tuple[str, ...] = ()):
+    def check_like(self, other: "Metadata", ours: str, theirs: str, but: tuple[str, ...] = ()):
         """Raise ValueError where both state an entry and differ, entries of `but` aside."""
         here, there = self.stated(), other.stated()
         differ = [
@@ -116,7 +116,7 @@ class Meaning:
             )
 
 
-UNSTATED = Meaning()
+UNSTATED = Metadata()
 """Nothing is stated."""
 
 
@@ -127,31 +127,33 @@ def _names(given: Any) -> tuple[str, ...]:
     return names
 
 
-def meaning_of(given: "Meaning | Mapping[str, Any] | None") -> Meaning:
-    """A mapping of entries as a Meaning.
+def metadata_of(given: "Metadata | Mapping[str, Any] | None") -> Metadata:
+    """A mapping of entries as a Metadata.
 
     Raises:
         ValueError: on an entry that does not exist.
     """
-    if isinstance(given, Meaning):
+    if isinstance(given, Metadata):
         return given
     entries = dict(given or {})
     unknown = sorted(set(entries) - set(NAMES))
     if unknown:
-        raise ValueError(f"meaning: {unknown[0]} is no entry; expected some of {', '.join(NAMES)}.")
-    return Meaning(**entries)
+        raise ValueError(
+            f"metadata: {unknown[0]} is no entry; expected some of {', '.join(NAMES)}."
+        )
+    return Metadata(**entries)
 
 
-def in_nats(loss: np.ndarray, meaning: Meaning) -> tuple[np.ndarray, Meaning, tuple[str, ...]]:
+def in_nats(loss: np.ndarray, metadata: Metadata) -> tuple[np.ndarray, Metadata, tuple[str, ...]]:
     """Losses in the unit that laws are fitted in, what they mean then, and a note if changed.
 
-    >>> in_nats(np.array([1.0]), Meaning(loss_unit="bits"))[0].round(3).item()
+    >>> in_nats(np.array([1.0]), Metadata(loss_unit="bits"))[0].round(3).item()
     0.693
     """
-    if meaning.loss_unit is None:
-        return loss, meaning, ()
-    kept, convert = LOSS_UNITS[meaning.loss_unit]
-    if kept == meaning.loss_unit:
-        return loss, meaning, ()
-    note = f"Losses were given as {meaning.loss_unit} and converted to {kept}."
-    return convert(loss), dataclasses.replace(meaning, loss_unit=kept), (note,)
+    if metadata.loss_unit is None:
+        return loss, metadata, ()
+    kept, convert = LOSS_UNITS[metadata.loss_unit]
+    if kept == metadata.loss_unit:
+        return loss, metadata, ()
+    note = f"Losses were given as {metadata.loss_unit} and converted to {kept}."
+    return convert(loss), dataclasses.replace(metadata, loss_unit=kept), (note,)

@@ -163,7 +163,7 @@ def make_recipe(
         raise ValueError(f"digits is {digits}; expected 1 to 15 decimals.")
     table = _available(best, available, fitted.domains)
     planned = _planned(best) if tokens is None else tokens
-    shares, notes = _shares_of_tokens(best.mixture, fitted.meaning.share_unit, table)
+    shares, notes = _shares_of_tokens(best.mixture, fitted.metadata.share_unit, table)
     unknown = (
         "Planned tokens are not known, as budgets are in "
         f"{best.unit}: say them with tokens= (--tokens)."
@@ -184,7 +184,7 @@ def make_recipe(
             *notes,
             *([unknown] if planned is None else []),
             *_repeated(best, fitted, weights, planned, table),
-            *fitted.meaning.note_of_absent(("model_size",) if fitted.law.needs_size else ()),
+            *fitted.metadata.note_of_absent(("model_size",) if fitted.law.needs_size else ()),
         ),
     )
 

@@ -18,7 +18,7 @@ from bimix_jax.names import (
 )
 from bimix_jax.reading.attributes import Kept, kept_with
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Meaning, in_nats, meaning_of
+from bimix_jax.reading.metadata import Metadata, in_nats, metadata_of
 from bimix_jax.reading.parameter_counts import number_of_parameters
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -83,7 +83,7 @@ def read_sweep(
     mixture_prefix: str | None = None,
     loss_prefix: str | None = None,
     model_size: str | None = None,
-    meaning: Meaning | Mapping[str, Any] | None = None,
+    metadata: Metadata | Mapping[str, Any] | None = None,
     endpoints_only: bool = False,
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
@@ -107,7 +107,7 @@ def read_sweep(
         mixture_prefix, loss_prefix: what columns begin with; default "r_" and "loss_".
         model_size: a column of model sizes ("122M" or numbers), several of which are an error
             without it; all are then read into one sweep (`stack_sizes`).
-        meaning: what the numbers mean beyond what the file says, a `Meaning` or a mapping of its
+        metadata: what the numbers mean beyond what the file says, a `Metadata` or a mapping of its
             entries; losses are converted from the unit stated there.
         endpoints_only: keep the last point of each run (`Sweep.endpoints`).
 
@@ -129,13 +129,13 @@ def read_sweep(
         names = (run, key, *(select or {}))
         table = read_table(source, names)
         kept = _kept_with(table, name_of(source))
-        given = meaning_of(meaning)
-        given.check_like(kept.meaning, "meaning=", name_of(source))
-        stated = kept.meaning.and_stated(given)
+        given = metadata_of(metadata)
+        given.check_like(kept.metadata, "metadata=", name_of(source))
+        stated = kept.metadata.and_stated(given)
         if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
             options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
                        "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
-                       "meaning": dataclasses.replace(stated, model_size=None)}  # fmt: skip
+                       "metadata": dataclasses.replace(stated, model_size=None)}  # fmt: skip
             return _of_every_size(table, losses, sizes_in, select or {}, options)
         name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
         layout: _Wide | _Long
@@ -555,7 +555,7 @@ def _checked(
     budget_column: str | None,
     sizes: list[Finding],
     notes: list[str],
-    meaning: Meaning,
+    metadata: Metadata,
 ) -> Sweep:
     """All checks, all findings in one error, then the Sweep."""
     rows, rest = parts.rows, parts.rest
@@ -563,7 +563,7 @@ def _checked(
     parts.loss = _spelled_as_domains(parts, name, notes)
     parts.loss = checks.without_empty_columns(parts.loss, notes)
     mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
-    loss, wrong_loss = checks.check_losses(parts.loss, notes, meaning.loss_unit)
+    loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit)
     budget, wrong_budget = np.ones(len(rows)), list[Finding]()
     if budget_column is not None:
         budget, wrong_budget = checks.check_budgets(rest[budget_column], rows)
@@ -582,10 +582,10 @@ def _checked(
         name,
     )
     notes += checks.note_of_nan(parts.loss, run)
-    meaning = _of_targets(meaning, list(parts.loss.values.columns))
-    loss, meaning, converted = in_nats(loss, meaning)
+    metadata = _of_targets(metadata, list(parts.loss.values.columns))
+    loss, metadata, converted = in_nats(loss, metadata)
     notes += converted
-    sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, meaning)
+    sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, metadata)
     return _with_doubts(sweep)
 
 
@@ -629,12 +629,12 @@ def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
     return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
 
 
-def _of_targets(meaning: Meaning, targets: list[str]) -> Meaning:
+def _of_targets(metadata: Metadata, targets: list[str]) -> Metadata:
     """With the names of targets that it states spelled as they are."""
-    if meaning.lower_is_better is None:
-        return meaning
-    known = as_expected("lower_is_better", dict.fromkeys(meaning.lower_is_better), targets)
-    return dataclasses.replace(meaning, lower_is_better=tuple(known))
+    if metadata.lower_is_better is None:
+        return metadata
+    known = as_expected("lower_is_better", dict.fromkeys(metadata.lower_is_better), targets)
+    return dataclasses.replace(metadata, lower_is_better=tuple(known))
 
 
 def _sweep(
@@ -646,7 +646,7 @@ def _sweep(
     run_column: str,
     budget_column: str | None,
     notes: list[str],
-    meaning: Meaning,
+    metadata: Metadata,
 ) -> Sweep:
     domains, targets = parts.mixture.values.columns, parts.loss.values.columns
     unused = [d for d, top in zip(domains, mixture.max(axis=0), strict=True) if not top]
@@ -663,18 +663,18 @@ def _sweep(
         unit=_unit(budget_column),
         extra=extra.reset_index(drop=True),
         notes=tuple(notes),
-        meaning=_with_size(meaning, extra),
+        metadata=_with_size(metadata, extra),
     )
 
 
-def _with_size(meaning: Meaning, extra: pd.DataFrame) -> Meaning:
+def _with_size(metadata: Metadata, extra: pd.DataFrame) -> Metadata:
     """The model size of the one row of a column of model sizes, unless it is stated."""
     for column in names_of(extra):
-        if meaning.model_size is None and column.lower() == "model_size":
+        if metadata.model_size is None and column.lower() == "model_size":
             for size in extra[column].dropna().unique():
                 with contextlib.suppress(ValueError):  # a name, "large", says nothing here
-                    return dataclasses.replace(meaning, model_size=number_of_parameters(size))
-    return meaning
+                    return dataclasses.replace(metadata, model_size=number_of_parameters(size))
+    return metadata
 
 
 def _unit(budget_column: str | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from bimix_jax.reading.metadata import Meaning
+from bimix_jax.reading.metadata import Metadata
 from bimix_jax.sweeps.sweep import Sweep
 
 SCORES = re.compile(
@@ -60,7 +60,7 @@ def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
 def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
     """Raise ValueError if more is better in one of the targets, by its name or its values.
 
-    What is stated as `Meaning.lower_is_better` is believed. The name of a target that is a domain
+    What is stated as `Metadata.lower_is_better` is believed. The name of a target that is a domain
     is the domain's, and says nothing.
     """
     found = scores_among(sweep, targets)
@@ -68,9 +68,11 @@ def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
         _refuse(found)
 
 
-def refuse_scores_by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> None:
+def refuse_scores_by_name(
+    targets: Iterable[str], domains: Iterable[str], metadata: Metadata
+) -> None:
     """`refuse_scores` where the values are not known any more."""
-    found = _by_name(targets, domains, meaning)
+    found = _by_name(targets, domains, metadata)
     if found:
         _refuse(found)
 
@@ -78,8 +80,8 @@ def refuse_scores_by_name(targets: Iterable[str], domains: Iterable[str], meanin
 def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
     """Targets in which more is better → what shows it."""
     asked = tuple(targets)
-    found = _by_name(asked, sweep.domains, sweep.meaning)
-    rest = [t for t in asked if t not in found and t not in (sweep.meaning.lower_is_better or ())]
+    found = _by_name(asked, sweep.domains, sweep.metadata)
+    rest = [t for t in asked if t not in found and t not in (sweep.metadata.lower_is_better or ())]
     return found | _by_values(sweep, rest)
 
 
@@ -91,8 +93,8 @@ def note_of_scores(found: dict[str, str]) -> str:
     return f"More seems to be better in {'; '.join(said)}."
 
 
-def _by_name(targets: Iterable[str], domains: Iterable[str], meaning: Meaning) -> dict[str, str]:
-    known = {*domains, *(meaning.lower_is_better or ())}
+def _by_name(targets: Iterable[str], domains: Iterable[str], metadata: Metadata) -> dict[str, str]:
+    known = {*domains, *(metadata.lower_is_better or ())}
     return {t: NAMED for t in targets if t not in known and says_score(t)}
 
 
@@ -171,8 +173,8 @@ def _refuse(found: dict[str, str]) -> None:
 def what_to_do(found: Iterable[str]) -> str:
     """What to do about targets that look like scores."""
     targets = list(found)
-    stated = " ".join(f"--meaning lower_is_better={target}" for target in targets)
+    stated = " ".join(f"--metadata lower_is_better={target}" for target in targets)
     return (
         "Leave these columns out, give 1 − score instead of each, or, if less is better in them, "
-        f"say so with {stated} (meaning={{'lower_is_better': {targets}}} in read_sweep)."
+        f"say so with {stated} (metadata={{'lower_is_better': {targets}}} in read_sweep)."
     )

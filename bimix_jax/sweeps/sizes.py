@@ -45,7 +45,9 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
                 f"sweeps: budgets of size {size:g} are in {sweep.unit}, those of the first in "
                 f"{first.unit}; expected one unit."
             )
-        sweep.meaning.check_like(first.meaning, f"size {size:g}", "the first", but=("model_size",))
+        sweep.metadata.check_like(
+            first.metadata, f"size {size:g}", "the first", but=("model_size",)
+        )
     labels = [label for sweep in parts.values() for label in sweep.runs]
     shared = len(set(labels)) < len(labels)
     lost = [t for s in parts.values() for t in s.targets if t not in targets]
@@ -59,7 +61,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
         loss=np.concatenate([s.loss for _, s in ordered]),
         run=np.concatenate([[f"{r} ({n:g})" if shared else r for r in s.run] for n, s in ordered]),
         extra=pd.concat([s.extra for _, s in ordered], ignore_index=True),
-        meaning=dataclasses.replace(first.meaning, model_size=None),
+        metadata=dataclasses.replace(first.metadata, model_size=None),
         size=np.concatenate([np.full(len(s.budget), n) for n, s in ordered]),
         notes=(
             *dict.fromkeys(n for s in parts.values() for n in s.notes),

@@ -13,7 +13,7 @@ from bimix_jax.files import atomic_path
 from bimix_jax.names import note_of_spelling, respelled
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.attributes import ATTRIBUTES
-from bimix_jax.reading.metadata import UNSTATED, Meaning
+from bimix_jax.reading.metadata import UNSTATED, Metadata
 
 CURVE = 3
 """Budgets that determine a target's curve, as many as most laws have coefficients of it."""
@@ -62,7 +62,7 @@ class Sweep:
     """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
     """what was dropped, normalised, chosen or looks suspicious, as sentences"""
-    meaning: Meaning = UNSTATED
+    metadata: Metadata = UNSTATED
     """tokeniser, units, schedule and model size, as far as they were stated"""
 
     @functools.cached_property
@@ -284,7 +284,7 @@ class Sweep:
         table = pd.concat([pd.DataFrame(columns), rest], axis=1)
         table.attrs[ATTRIBUTES] = {
             "unit": self.unit,
-            "meaning": self.meaning.stated(),
+            "meaning": self.metadata.stated(),
             "notes": list(self.notes),
             **({} if self.size is None else {"size": MODEL_SIZE}),
         }

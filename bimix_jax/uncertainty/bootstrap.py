@@ -161,7 +161,7 @@ def bootstrap(
 
     Args:
         sweep: what was measured.
-        law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's restraint is
+        law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's shrinkage is
             chosen once, on the whole sweep, and kept, without each run too.
         n: how many resamples.
         seed: of the draws.
@@ -208,8 +208,8 @@ def _fits(
     fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
 ) -> tuple[Fit, Fit]:
     """Fits to resamples and to all but one run, in one call where both are matters of weights."""
-    # To choose the strength of a restraint takes some fifty fits, so that of the whole sweep serves
-    # the fits without a run too: they show what a run does at that strength, not to it.
+    # To choose the strength of the shrinkage takes some fifty fits, so that of the whole sweep
+    # serves the fits without a run too: they show what a run does at that strength, not to it.
     without = leave_one_out(factor.shape[1])
     begin = _starts_without(fitted, points, run)
     if of_residuals:
@@ -293,9 +293,9 @@ def _notes(made: Bootstrap) -> list[str]:
             f"{freedom.left:.1f}; {LEAST_FREEDOM:g} are needed. Measure more mixtures, or use a "
             "law with fewer coefficients."
         )
-    if made.fitted.restraint.any():
+    if made.fitted.shrinkage.any():
         notes.append(
-            "The strength of restraint is that of the whole sweep in every resample, and without "
+            "The strength of shrinkage is that of the whole sweep in every resample, and without "
             "each run: what a run does to that choice is not in its influence."
         )
     return notes

@@ -33,7 +33,7 @@ def mixtures_and_coefficients(
         count: (units, targets) points that were fitted.
 
     The coefficients are those of the mixture beyond the level of the loss: the trace of the map
-    from the units' losses at one budget to what is fitted to them, minus 1. A restraint makes it
+    from the units' losses at one budget to what is fitted to them, minus 1. The shrinkage makes it
     smaller. BiMix: 1, its α.
     """
     with jax.enable_x64(True):
@@ -45,7 +45,7 @@ def mixtures_and_coefficients(
     exponents = np.asarray(fitted.coefficients.exponents)
     free = fitted.identified & (exponents > lower) & (exponents < upper)
     traces = [
-        _trace(slopes[t], _pulled(pull[t], fitted.restraint[t]), free[t], count[:, t])
+        _trace(slopes[t], _pulled(pull[t], fitted.shrinkage[t]), free[t], count[:, t])
         for t in range(len(fitted.targets))
     ]
     return (count > 0).sum(axis=0), np.maximum(np.array(traces) - 1, 0.0)
@@ -67,8 +67,8 @@ def _slopes(law: Law, coefficients: Coefficients, mixture: Array, budget: Array,
             return jnp.log(predict(law, exponents, amplitudes, features))
 
         both = jax.jacfwd(log_loss, (0, 1))(one.exponents, one.amplitudes)
-        restraint = law.restraint(one.own)
-        pull = jnp.zeros_like(one.exponents) if restraint is None else restraint[1]
+        shrinkage = law.shrinkage(one.own)
+        pull = jnp.zeros_like(one.exponents) if shrinkage is None else shrinkage[1]
         return jnp.concatenate(both, axis=1), pull
 
     return jax.vmap(of_target)(coefficients)

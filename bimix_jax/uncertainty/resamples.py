@@ -13,7 +13,7 @@ from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_st
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.kernel import fit_lean, is_lean, replaced
+from bimix_jax.fitting.kernel import fit_in_kernel, replaced, suits_kernel
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
@@ -91,7 +91,7 @@ def fit_resamples(
     """Fit every resample in one compiled call, and those again that end where none was expected to.
 
     Args:
-        fitted: the fit to the whole sweep, whose restraint and budget scale all resamples share.
+        fitted: the fit to the whole sweep, whose shrinkage and budget scale all resamples share.
         points: what it was fitted to.
         factor: (resamples, units), of the weights of a unit's points, or of their residuals.
         unit: (points,) int, the unit of every point.
@@ -106,8 +106,8 @@ def fit_resamples(
     whole = fitted.coefficients.exponents
     given = np.full((len(factor), *whole.shape), np.nan) if starts is None else starts
     begin = np.where(np.isnan(given), whole, given)[:, :, None]
-    lean = is_lean(fitted.law, len(fitted.domains)) and not fitted.options.tied
-    found, settled = _run(fitted, points, factor, unit, of_residuals, begin, lean)
+    kernel = suits_kernel(fitted.law, len(fitted.domains)) and not fitted.options.tied
+    found, settled = _run(fitted, points, factor, unit, of_residuals, begin, kernel)
     again = np.flatnonzero(~settled.all(axis=1))
     if len(again):
         better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
@@ -142,19 +142,19 @@ def search_all(
 
 def _run(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
-    starts: np.ndarray, lean: bool,
+    starts: np.ndarray, kernel: bool,
 ) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
     """Fits (resamples, targets, …), and whether they are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
-    method = Method(fitted.law, fitted.options.static, of_residuals, lean)
+    method = Method(fitted.law, fitted.options.static, of_residuals, kernel)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     with jax.enable_x64(True):
         found = _compiled(method, chunk)(
             points, np.where(np.isfinite(predicted), predicted, points.loss), factor[padded], unit,
             np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
-            coefficients.budget_scale[0], np.max(fitted.restraint, initial=0.0), starts[padded],
+            coefficients.budget_scale[0], np.max(fitted.shrinkage, initial=0.0), starts[padded],
         )  # fmt: skip
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(factor)], found)
 
@@ -165,10 +165,10 @@ class Method(NamedTuple):
     law: Law
     options: FitOptions
     of_residuals: bool
-    lean: bool
+    kernel: bool
 
     def fit(
-        self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, restraint: Array,
+        self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, shrinkage: Array,
         starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
         """Some resamples, loss and weight (resamples, points, targets), starts (resamples, targets,
@@ -176,8 +176,8 @@ class Method(NamedTuple):
 
         asked = self.options
 
-        def lean(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
-            found, _, settled = fit_lean(
+        def kernel(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
+            found, _, settled = fit_in_kernel(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=asked.residual, huber=asked.huber, starts=starts, tolerance=TOLERANCE,
                 size=points.size,
@@ -188,13 +188,13 @@ class Method(NamedTuple):
             found = fit_arrays(
                 self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
                 residual=asked.residual, huber=asked.huber, tied=asked.tied, starts=starts,
-                tolerance=TOLERANCE, restraint=restraint, size=points.size,
+                tolerance=TOLERANCE, shrinkage=shrinkage, size=points.size,
             )  # fmt: skip
             return found, jnp.ones(found.code.shape, bool)
 
-        if not self.lean:
+        if not self.kernel:
             return jax.vmap(plain)(loss, weight, starts)
-        resampled = jax.vmap(lean, in_axes=(0, 0, None, 0))
+        resampled = jax.vmap(kernel, in_axes=(0, 0, None, 0))
         return jax.vmap(resampled, in_axes=(2, 2, 0, 1), out_axes=1)(loss, weight, own, starts)
 
 
@@ -202,7 +202,7 @@ class Method(NamedTuple):
 def _compiled(method: Method, chunk: int) -> Any:
     def run(
         points: Points, predicted: Array, factor: Array, unit: Array, own: Array, scale: Array,
-        restraint: Array, starts: Array,
+        shrinkage: Array, starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
         def resampled(of_unit: Array) -> tuple[Array, Array]:
             each = of_unit[unit][:, None]
@@ -213,13 +213,13 @@ def _compiled(method: Method, chunk: int) -> Any:
         def some(of_chunk: tuple[Array, Array]) -> tuple[ArrayFit, Array]:
             factors, begin = of_chunk
             loss, weight = jax.vmap(resampled)(factors)
-            return method.fit(points, loss, weight, own, scale, restraint, begin)
+            return method.fit(points, loss, weight, own, scale, shrinkage, begin)
 
         chunks = [leaf.reshape(-1, chunk, *leaf.shape[1:]) for leaf in (factor, starts)]
         found = jax.lax.map(some, tuple(chunks))
         return jax.tree.map(lambda leaf: leaf.reshape(len(factor), *leaf.shape[2:]), found)
 
-    kind = REASSOCIATED if method.lean else QUICKLY_COMPILED
+    kind = REASSOCIATED if method.kernel else QUICKLY_COMPILED
     return jax.jit(run, compiler_options=cpu_options(kind))
 
 
@@ -241,7 +241,7 @@ def _as_fit(fitted: Fit, found: Any) -> Fit:
         error=np.full(found.code.shape, np.nan),
         observed_proportions=alike(fitted.observed_proportions),
         observed_budgets=alike(fitted.observed_budgets),
-        restraint=found.restraint,
+        shrinkage=found.shrinkage,
         agreement=found.agreement,
         law=fitted.law,
         domains=fitted.domains,

@@ -86,8 +86,8 @@ def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
 
 
 def test_a_second_call_with_known_sizes_compiles_nothing(sizes):
-    calls = [compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()), lean)
-             for lean in (True, False)]  # fmt: skip
+    calls = [compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()), kernel)
+             for kernel in (True, False)]  # fmt: skip
     bx.fit_many(sizes)
     known = [call.compilations() for call in calls]
     assert known[0] > 0
@@ -105,7 +105,7 @@ def few_blocks(monkeypatch):
 def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
     devices, method = tuple(jax.local_devices()), Method(bx.BiMix())
     rows = synthetic_rows(sweeps, 64)
-    parts = run.parts_of(rows, np.arange(sweeps), method, devices, lean=True)
+    parts = run.parts_of(rows, np.arange(sweeps), method, devices, kernel=True)
     block = compiled.CELLS["cpu"] // 64
     assert {part.shape for part in parts} == {(compiled.BLOCKS, block)}
     np.testing.assert_array_equal(np.concatenate([p.sweeps for p in parts]), np.arange(sweeps))
@@ -137,7 +137,7 @@ def test_blocks_beyond_those_that_there_are_take_no_part(few_blocks):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_neighbours_of_one_length_are_not_copied_and_end_the_same(monkeypatch, few_blocks, dtype):
     rows, devices = synthetic_rows(1300, 64), tuple(jax.local_devices())
-    first, *_, last = run.parts_of(rows, np.arange(1300), Method(bx.BiMix()), devices, lean=True)
+    first, *_, last = run.parts_of(rows, np.arange(1300), Method(bx.BiMix()), devices, kernel=True)
     for part in (first, last):
         filled = part.filled(rows)
         assert np.shares_memory(filled.chunk.loss, rows.loss)

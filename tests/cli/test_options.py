@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax.cli.app import FILES, _Commands, app
 from bimix_jax.cli.command import command
-from bimix_jax.cli.fit_options import Emphasised, FitSettings, HeldOut
+from bimix_jax.cli.fit_options import WeightedByBudget, FitSettings, HeldOut
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Output, SweepOptions, selection
 from bimix_jax.entropy.corpus import corpus_entropies
@@ -33,7 +33,7 @@ def fields_of(group):
 GROUPS = {
     SweepOptions: {"check", "fit", "evaluate", "compare", "certainty", "propose"},
     FitSettings: {"fit", "certainty", "propose"},
-    Emphasised: {"batch"},
+    WeightedByBudget: {"batch"},
     HeldOut: {"evaluate", "compare"},
     Limits: {"optimize", "certainty", "path", "tradeoff", "sensitivity"},
     Output: {
@@ -73,7 +73,6 @@ VERBS = {
 }  # fmt: skip
 CALLED = {
     "law": "laws", "split": "splits", "target": "targets", "goal": "goals", "weight": "weights",
-    "loss": "residual", "emphasis": "budget_power", "restraint": "shrinkage",
     "budget_column": "budget", "run_column": "run", "domain": "domains", "resamples": "n",
 }  # fmt: skip
 """Options that are singular, as they are given several times, or called otherwise in Python."""
@@ -174,7 +173,7 @@ def test_verbs_of_a_fit_keep_limits_and_the_reference_as_python_does(document, i
 def test_certainty_keeps_limits_and_reads_as_every_command_does(document):
     sure = document(
         "certainty", "sweep.csv", "--resamples", "20", "--level", "80%", "--upper", "web=30%",
-        "--meaning", "tokenizer=bpe", "--restraint", "0.5",
+        "--metadata", "tokenizer=bpe", "--shrinkage", "0.5",
     )  # fmt: skip
     assert sure["level"] == 0.8
     assert sure["mixture"]["web"] <= 0.3 + 1e-9

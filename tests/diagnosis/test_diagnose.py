@@ -24,7 +24,7 @@ OBSERVERS = (observe_targets, observe_losses, observe_mixtures, observe_budgets)
 
 
 def sweep_of(table):
-    return bx.read_sweep(table, meaning={"tokenizer": "gpt2"})
+    return bx.read_sweep(table, metadata={"tokenizer": "gpt2"})
 
 
 def seen(table):
@@ -150,7 +150,7 @@ def test_perplexities_are_an_error_unless_stated():
     table = frame(noise=0.002)
     table = table.assign(**{f"loss_{d}": np.exp(table[f"loss_{d}"] + 2) for d in DOMAINS})
     assert finds(table, "looks like perplexities", Severity.ERROR)
-    stated = bx.read_sweep(table, meaning={"loss_unit": "perplexity"})
+    stated = bx.read_sweep(table, metadata={"loss_unit": "perplexity"})
     assert not any("perplexities" in o.what for o in observe_losses(stated))
 
 
@@ -237,7 +237,7 @@ def test_laws_are_determined_by_enough_mixtures_and_budgets():
     table = frame()
     three = identifiable_laws(sweep_of(table[table["run"] < "run02"]))
     assert three.loc["BiMix", "verdict"] == "determined"
-    assert three.loc["TransferBiMix", "verdict"] == "held by its restraint"
+    assert three.loc["TransferBiMix", "verdict"] == "held by its shrinkage"
     assert three.loc["AdditiveLaw", "verdict"] == "undetermined"
 
 

@@ -33,7 +33,7 @@ def inputs(tmp_path_factory):
     cut = folder / "cut" / "uniform" / "trainer_state.json"
     cut.write_text('{"log_history": [{"step": 3, "eval_c_lo')
     stated = {"tokenizer": "gpt2"}
-    bx.read_sweep(measured.to_frame(), meaning=stated).save(folder / "gpt2.parquet")
+    bx.read_sweep(measured.to_frame(), metadata=stated).save(folder / "gpt2.parquet")
     (folder / "broken").mkdir()
     (folder / "broken" / "uniform.jsonl").write_text('{"_step": 3, "eval/c/lo')
     frame(noise=0.002).to_csv(folder / "sweep.csv", index=False)
@@ -65,7 +65,7 @@ def call(inputs, monkeypatch, capsys):
 
 def test_import_writes_a_sweep_that_reads_back(call, tmp_path):
     out = tmp_path / "sweep.parquet"
-    options = ("--mixtures", "runs.csv", "--tokens-per-step", 4096, "--meaning", "tokenizer=x")
+    options = ("--mixtures", "runs.csv", "--tokens-per-step", 4096, "--metadata", "tokenizer=x")
     code, printed, error = call("import", "logs", *options, "-o", out)
     assert (code, error) == (0, "")
     assert "16 runs of 15 mixtures at 11 budgets" in printed
@@ -139,7 +139,7 @@ BAD = {
         "cut/uniform/trainer_state.json is not complete JSON",
     ),
     "meaning that contradicts the file": (
-        ["fit", "gpt2.parquet", "--meaning", "tokenizer=llama", "-o", "x.json"],
+        ["fit", "gpt2.parquet", "--metadata", "tokenizer=llama", "-o", "x.json"],
         "that of gpt2.parquet gpt2",
     ),
     "truncated JSON": (
@@ -153,7 +153,7 @@ BAD = {
     "no logs": (["import", "gone", "--mixtures", "runs.csv", "-o", "x.parquet"], "gone does not"),
     "no Parquet": (["import", "logs", "--mixtures", "runs.csv", "-o", "x.csv"], ".parquet"),
     "an entry that is none": (
-        ["import", "logs", "--mixtures", "runs.csv", "--meaning", "vocab=3", "-o", "x.parquet"],
+        ["import", "logs", "--mixtures", "runs.csv", "--metadata", "vocab=3", "-o", "x.parquet"],
         "vocab is no entry",
     ),
     "a path map that misses a domain": (

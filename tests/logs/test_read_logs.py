@@ -66,7 +66,7 @@ def test_mixtures_are_shares_percentages_or_amounts(folder, factor, notes):
 def test_a_long_table_says_what_its_shares_are_of(folder):
     long = MIXTURES.melt("run", var_name="domain", value_name="documents")
     sweep = bx.read_logs(folder, long.assign(documents=long["documents"] * 1000))
-    assert sweep.meaning.share_unit == "documents"
+    assert sweep.metadata.share_unit == "documents"
     np.testing.assert_allclose(sweep.mixtures["web"], MIXTURES["web"])
     assert "given as documents that sum to 1000 a run" in sweep.notes[0]
 
@@ -84,7 +84,7 @@ def test_mixtures_may_be_json_or_columns_of_the_logs(folder, tmp_path):
 def test_other_columns_of_the_runs_are_kept(folder):
     sweep = bx.read_logs(folder, MIXTURES.assign(seed=[1, 2, 3, 4], model_size="70M"))
     assert sweep.extra["seed"].tolist() == np.repeat([1, 2, 3, 4], 4).tolist()
-    assert sweep.meaning.model_size == 7e7
+    assert sweep.metadata.model_size == 7e7
 
 
 def test_runs_that_one_side_lacks_are_an_error_or_left_out(folder):
@@ -225,14 +225,14 @@ def test_runs_of_unlike_lengths_keep_all_their_points(folder):
 
 
 def test_a_saved_sweep_is_read_back_with_all_it_knows(folder, tmp_path):
-    meaning = {"tokenizer": "gpt2", "loss_unit": "bits", "model_size": "70M"}
+    metadata = {"tokenizer": "gpt2", "loss_unit": "bits", "model_size": "70M"}
     jittered(folder)
-    sweep = bx.read_logs(folder, MIXTURES, tokens_per_step=7, meaning=meaning)
+    sweep = bx.read_logs(folder, MIXTURES, tokens_per_step=7, metadata=metadata)
     sweep.save(tmp_path / "sweep.parquet")
     back = bx.read_sweep(tmp_path / "sweep.parquet")
     assert back.digest() == sweep.digest()
-    assert (back.unit, back.notes, back.meaning) == (sweep.unit, sweep.notes, sweep.meaning)
-    assert back.meaning.loss_unit == "nats"
+    assert (back.unit, back.notes, back.metadata) == (sweep.unit, sweep.notes, sweep.metadata)
+    assert back.metadata.loss_unit == "nats"
     as_given = bx.read_logs(folder, MIXTURES, tokens_per_step=7)
     np.testing.assert_allclose(sweep.loss, as_given.loss * np.log(2), rtol=1e-14)
 

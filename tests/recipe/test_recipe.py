@@ -169,7 +169,7 @@ def test_document_shares_are_undone_by_token_shares(pairs):
 def test_shares_of_documents_become_shares_of_tokens(best, fitted):
     import dataclasses
 
-    of_documents = dataclasses.replace(fitted, meaning=bx.Meaning(share_unit="documents"))
+    of_documents = dataclasses.replace(fitted, metadata=bx.Metadata(share_unit="documents"))
     shares = bx.make_recipe(best, of_documents, AVAILABLE).shares
     expected = best.mixture * pd.Series(LENGTHS)
     pd.testing.assert_series_equal(shares, expected / expected.sum(), check_names=False)

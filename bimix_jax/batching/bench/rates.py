@@ -63,7 +63,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
         found, _ = fit_rows(rows, case.method, devices)
         seconds.append(time.perf_counter() - started)
     rate = case.fits / float(np.median(seconds[1:]))
-    bucket = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0].bucket
+    bucket = parts_of(rows, np.arange(case.fits), case.method, devices, kernel=True)[0].bucket
     evaluated = operations(case.method, bucket.levels or case.points)
     work = evaluated * float(found.steps.mean()) / ceilings.flops
     traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
@@ -85,7 +85,7 @@ def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> floa
     The chunk is of the type that it is fitted in. The call takes the steps that a large batch's
     first one takes; the few fits that need more are not counted.
     """
-    part = parts_of(rows, np.arange(case.fits), case.method, devices, lean=True)[0]
+    part = parts_of(rows, np.arange(case.fits), case.method, devices, kernel=True)[0]
     method = dataclasses.replace(case.method, levels=part.bucket.levels)
     call = compiled_chunk(method, devices, True)
     with jax.enable_x64(True):

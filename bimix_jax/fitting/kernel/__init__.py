@@ -1,6 +1,6 @@
 """The lean search for batches: one target of a law with few exponents, in scalars.
 
-The plain loop (`solve.py`) carries whatever an optimizer, a restraint or tied exponents may need.
+The plain loop (`solve.py`) carries whatever an optimizer, the shrinkage or tied exponents may need.
 Here is the one case that batches are made of: damped Gauss-Newton on projected squares, and, for
 residuals that are not linear in the amplitudes, on all coefficients from there. Why it is apart:
 XLA fuses scalars of a batch into a few loops, but makes a copy of every small matrix that is put
@@ -10,6 +10,6 @@ What is not plain sailing (collinear columns, exponents that the data leave open
 takes long) is not judged here: `settled` is False, and the plain loop has to fit it.
 """
 
-from bimix_jax.fitting.kernel.fit import STEPS, evaluation, fit_lean, is_lean, replaced
+from bimix_jax.fitting.kernel.fit import STEPS, evaluation, fit_in_kernel, replaced, suits_kernel
 
-__all__ = ["STEPS", "evaluation", "fit_lean", "is_lean", "replaced"]
+__all__ = ["STEPS", "evaluation", "fit_in_kernel", "replaced", "suits_kernel"]

@@ -42,7 +42,7 @@ LARGEST = 4
 """Most exponents or amplitudes; with more, scalars take long to compile."""
 
 
-class LeanFit(NamedTuple):
+class KernelFit(NamedTuple):
     """Where the search ended, of one target."""
 
     exponents: Array
@@ -60,12 +60,12 @@ class LeanFit(NamedTuple):
 
 
 @functools.cache
-def is_lean(law: Law, domains: int) -> bool:
+def suits_kernel(law: Law, domains: int) -> bool:
     """Whether the search can fit a law: few exponents, free and of one target, no sign."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
     kind = type(law)
-    free = law.restraint(own) is None and all(
+    free = law.shrinkage(own) is None and all(
         getattr(kind, name) is getattr(Law, name) for name in ("fixed", "least", "gauges")
     )
     return few and free and not law.signed and not law.domain_exponent_names and not law.shared
@@ -75,7 +75,7 @@ def lean_fit(
     law: Law, points: Points, starts: Array, lower: Array, upper: Array,
     residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
     steps: ArrayLike = STEPS, within: Within | None = None,
-) -> LeanFit:  # fmt: skip
+) -> KernelFit:  # fmt: skip
     """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
 
     `steps` () is the most evaluations of a search; where more give a result, that does not depend
@@ -98,7 +98,7 @@ def lean_fit(
     if unseen:
         params, amplitudes, norm = ahead(end, bounds)
     held = [(x <= a) | (x >= b) for x, a, b in zip(params, *bounds, strict=True)]
-    return LeanFit(
+    return KernelFit(
         jnp.stack(params[: len(lower)]), jnp.stack(amplitudes), norm**2 / 2,
         begun.steps + end.steps, any_of([*held, *(a <= 0 for a in amplitudes)]),
         settled(end, bounds) & begun.ended & jnp.isfinite(end.terms.norm),
@@ -171,7 +171,7 @@ def evaluation(
 
 
 @full_precision
-def fit_lean(
+def fit_in_kernel(
     law: Law,
     mixture: ArrayLike,
     budget: ArrayLike,
@@ -239,7 +239,7 @@ def _computed_once(function: Callable[[], Any], always: Array) -> Any:
     return jax.lax.cond(always, function, zeros)
 
 
-def _array_fit(law: Law, found: LeanFit, count: Array, own: Array, scale: Array) -> ArrayFit:
+def _array_fit(law: Law, found: KernelFit, count: Array, own: Array, scale: Array) -> ArrayFit:
     exponents, amplitudes = law.canonical(found.exponents, found.amplitudes, own)
     nothing = jnp.zeros_like(found.value)
     return ArrayFit(

@@ -10,7 +10,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
-from bimix_jax.fitting.kernel import fit_lean, is_lean
+from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
 from bimix_jax.fitting.kernel.search import State, _better
 from bimix_jax.fitting.kernel.terms import Terms
 from bimix_jax.xla.compilation import REASSOCIATED, jit
@@ -23,7 +23,9 @@ def lean_fits(law, mixture, budget, loss, weight=None, own=(0, 1, 2), **options)
     weight = jnp.ones_like(loss) if weight is None else weight
 
     def one(y, w, i):
-        return fit_lean(law, mixture, budget, y, w, own=i, budget_scale=budget.max(), **options)
+        return fit_in_kernel(
+            law, mixture, budget, y, w, own=i, budget_scale=budget.max(), **options
+        )
 
     return jax.vmap(one, in_axes=(1, 1, 0))(loss, weight, jnp.asarray(own))
 
@@ -52,8 +54,8 @@ def both(residual, huber):
     mixture, budget, loss = (np.stack(parts) for parts in zip(*drawn, strict=True))
     loss[:, ::7] *= 1.05 if huber else 1.0
     loss[3, 5:9] = np.nan
-    lean = functools.partial(lean_fits, BiMix(), residual=residual, huber=huber)
-    found, _, settled = jax.jit(jax.vmap(lean), compiler_options=REASSOCIATED)(
+    kernel = functools.partial(lean_fits, BiMix(), residual=residual, huber=huber)
+    found, _, settled = jax.jit(jax.vmap(kernel), compiler_options=REASSOCIATED)(
         mixture, budget, loss
     )
     return found, np.asarray(settled), plain_fits(residual, huber)(mixture, budget, loss)
@@ -122,7 +124,7 @@ class TwoPowers(Law):
 
 @pytest.mark.usefixtures("float64")
 def test_laws_without_logarithms_of_their_basis_are_fitted_too():
-    assert is_lean(TwoPowers(), 3)
+    assert suits_kernel(TwoPowers(), 3)
     mixture, budget, _, _ = synthetic_points(runs=12, budgets=6)
     noise = np.exp(0.001 * np.random.default_rng(0).standard_normal(mixture.shape))
     loss = (2 * (budget / budget.max())[:, None] ** -0.5 + mixture**-0.3 + 0.5) * noise
@@ -163,8 +165,8 @@ def test_single_precision_finds_sums_of_squares_near_the_best():
 
 
 def test_laws_of_many_exponents_are_left_to_the_plain_loop():
-    assert is_lean(BiMix(), 5)
-    assert not is_lean(DataMixingLaw(), 5)
+    assert suits_kernel(BiMix(), 5)
+    assert not suits_kernel(DataMixingLaw(), 5)
 
 
 def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_parent():
@@ -178,7 +180,7 @@ def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_p
 
     assert BiMix().has_log_basis
     assert not OtherBasis().has_log_basis
-    assert not is_lean(Fixed(), 5)
+    assert not suits_kernel(Fixed(), 5)
 
 
 @pytest.mark.parametrize("norm", [0.0, 1e-3])

@@ -1,4 +1,4 @@
-"""The strength of a restraint, against the obvious loop over folds and strengths."""
+"""The strength of the shrinkage, against the obvious loop over folds and strengths."""
 
 import functools
 
@@ -31,13 +31,13 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
     for i, strength in enumerate(STRENGTHS):
         for k in range(FOLDS):
             out = fold == k
-            found = fit(mixture, budget, loss, (~out).astype(float), own=OWN, restraint=strength)
+            found = fit(mixture, budget, loss, (~out).astype(float), own=OWN, shrinkage=strength)
             predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
             errors[i, k] = np.mean(np.abs(predicted / loss - 1)[out])
     expected = STRENGTHS[index_of(errors)]
     chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
     found = chosen(mixture, budget, loss, own=OWN, fold=fold)
-    assert float(found.restraint[0]) == expected
+    assert float(found.shrinkage[0]) == expected
     assert 0 < expected < np.inf
 
 
@@ -47,13 +47,13 @@ def test_of_later_budgets_left_out_the_strength_of_the_least_error_is_chosen():
     fit = jit(functools.partial(fit_arrays, TransferBiMix()))
     errors = []
     for strength in STRENGTHS:
-        found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, restraint=strength)
+        found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, shrinkage=strength)
         predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
         errors.append(np.mean(np.abs(predicted / loss - 1)[late]))
     chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
     found = chosen(mixture, budget, loss, own=OWN, fold=np.where(late, 0, -1))
-    assert float(found.restraint[0]) == STRENGTHS[int(np.argmin(errors))]
-    assert float(found.restraint[0]) < np.inf
+    assert float(found.shrinkage[0]) == STRENGTHS[int(np.argmin(errors))]
+    assert float(found.shrinkage[0]) < np.inf
 
 
 def test_gains_within_a_standard_error_leave_the_simpler_law():
@@ -79,10 +79,10 @@ def test_of_strengths_as_good_the_strongest_is_taken():
 def test_losses_without_the_own_domain_keep_the_transfer_and_their_rows():
     table = without_web(frame(noise=0.01), runs=(0, 1, 2))
     sweep = bx.read_sweep(table)
-    for restraint in ("mixtures", np.inf):
-        held = bx.fit(sweep, TransferBiMix(), shrinkage=restraint)
+    for shrinkage in ("mixtures", np.inf):
+        held = bx.fit(sweep, TransferBiMix(), shrinkage=shrinkage)
         np.testing.assert_array_equal(held.points, len(table))
-        assert np.all(np.isfinite(held.restraint))
+        assert np.all(np.isfinite(held.shrinkage))
         assert np.isfinite(held.predict_points(sweep.mixture, sweep.budget)).all()
     assert any("not inf as asked, as losses measured at an own proportion" in n for n in held.notes)
 
@@ -101,7 +101,7 @@ def test_without_such_losses_the_law_has_its_simpler_name_and_no_prediction_ther
 def test_without_limit_a_restraint_gives_bimix(law):
     mixture, budget, loss, _ = transfer_points(noise=0.01, runs=10)
     plain = fit_points(BiMix(), mixture, budget, loss[:, :3], own=OWN)
-    held = fit_points(law, mixture, budget, loss[:, :3], own=OWN, restraint=np.inf)
+    held = fit_points(law, mixture, budget, loss[:, :3], own=OWN, shrinkage=np.inf)
     np.testing.assert_allclose(held.sum_of_squares, plain.sum_of_squares, rtol=1e-9)
     predicted = [
         predicted_losses(x, found.coefficients, mixture, budget)
@@ -113,7 +113,7 @@ def test_without_limit_a_restraint_gives_bimix(law):
 def test_the_restrained_optimum_is_that_of_the_written_objective():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=6)
     strength, target = 1e-3, loss[:, 0]
-    found = fit_points(TransferBiMix(), mixture, budget, target, own=0, restraint=strength,
+    found = fit_points(TransferBiMix(), mixture, budget, target, own=0, shrinkage=strength,
                        tolerance=1e-12)  # fmt: skip
 
     def objective(x):
@@ -137,7 +137,7 @@ def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
 
     def weight(shift):
         moved = loss[:, 0] * (1 + shift * direction)
-        found = fit_arrays(TransferBiMix(), mixture, budget, moved, own=0, restraint=1e-3,
+        found = fit_arrays(TransferBiMix(), mixture, budget, moved, own=0, shrinkage=1e-3,
                            tolerance=1e-12, starts=[[0.1, 0.5, 0.3, 0.3, 0.3]])  # fmt: skip
         return found.coefficients.exponents[3]
 
@@ -148,10 +148,10 @@ def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
 
 def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
     chosen = bx.fit(embedded.take(embedded.mixture_group < 2), TransferBiMix())
-    assert np.all(np.isinf(chosen.restraint))
+    assert np.all(np.isinf(chosen.shrinkage))
     assert any("do not show what the other domains do" in note for note in chosen.notes)
     asked = bx.fit(embedded, TransferBiMix(), shrinkage=1e-4)
-    np.testing.assert_array_equal(asked.restraint, 1e-4)
+    np.testing.assert_array_equal(asked.shrinkage, 1e-4)
     assert any("strength 0.0001, as asked" in note for note in asked.notes)
     for wrong in (-1.0, np.nan, None, "budget"):
         with pytest.raises(ValueError, match=f"shrinkage is {wrong!r}; expected .* budgets"):
@@ -163,7 +163,7 @@ def test_it_can_be_chosen_for_later_budgets_of_the_mixtures_that_were_run(embedd
     late = embedded.budget >= embedded.budget_cut(0.5)
     np.testing.assert_array_equal(folds.number, np.where(late, 0, -1))
     fitted = bx.fit(embedded, TransferBiMix(), shrinkage="budgets")
-    assert fitted.restraint.max() < 1e-2
+    assert fitted.shrinkage.max() < 1e-2
     assert any("the best when later budgets are left out" in note for note in fitted.notes)
     early = embedded.budget < np.unique(embedded.budget)[4]
     few = bx.fit(embedded.take(early), TransferBiMix(), shrinkage="budgets")

@@ -18,7 +18,6 @@ from bimix_jax.mixture.exact import decreasing_root
 from bimix_jax.mixture.flatness import as_good
 from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
-from bimix_jax.xla.compilation import jit
 from tests.fits import frame
 from tests.programs import best_mixture
 from tests.test_proportions import random_law
@@ -30,7 +29,7 @@ GROUPS = np.array([[1.0, 1, 0, 0, 0], [0, 0, 1, 1, 0]])
 @functools.cache
 def solver(method, objective):
     """One compilation for every test."""
-    return jit(
+    return jax.jit(
         lambda c, w, s: bx.optimal_proportions(
             BiMix(), c, 2.0, w, method=method, constraints=s, objective=objective
         )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from bimix_jax.fitting.budget_power import check_budget_power
+from bimix_jax.fitting.folds import PURPOSES, Purpose
 from bimix_jax.fitting.residual import RESIDUALS, Residual
-from bimix_jax.fitting.shrinkage import PURPOSES, Purpose
 
 DTYPES = ("float64", "float32")
 

@@ -197,9 +197,9 @@ def test_an_entry_that_stands_twice_is_refused(saved):
 def test_a_number_beyond_the_range_of_floats_is_no_infinity(saved):
     document = json.loads(saved.read_text())
     del document["digest"]
-    text = json.dumps(document).replace('"shrinkage": 0.0', '"shrinkage": 1e999', 1)
+    text = json.dumps(document).replace('"restraint": 0.0', '"restraint": 1e999', 1)
     saved.write_text(text)
-    with pytest.raises(ValueError, match="shrinkage holds a number beyond the range"):
+    with pytest.raises(ValueError, match="restraint holds a number beyond the range"):
         bx.load_fit(saved)
 
 

@@ -37,7 +37,7 @@ def main() -> None:
         rows += [{"sweep": name, **row} for row in errors(sweep, arguments.seeds)]
         table = pd.DataFrame(rows).set_index("sweep")
         title = "Held-out mean relative error, %, by the power of the budget"
-        report("emphasis", table, title, seeds=arguments.seeds)
+        report("budget_power", table, title, seeds=arguments.seeds)
 
 
 def errors(sweep: Sweep, seeds: int) -> Iterator[dict[str, object]]:

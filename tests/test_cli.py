@@ -109,7 +109,7 @@ def test_fit_options_reach_the_fit(run, out):
     run("fit", "sweep.csv", "-o", out / "tied.json", "--tied", "beta")
     held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--shrinkage")
     assert "strength 0.5, as asked" in run(*held, "0.5")
-    assert "later budgets do not show what the other domains do" in run(*held, "budgets")
+    assert "cross-validation by later budgets found no cross-domain effect" in run(*held, "budgets")
     assert "power 2 of their budget" in run(
         "fit", "sweep.csv", "-o", out / "late.json", "--budget-power", "2"
     )

@@ -193,9 +193,9 @@ def test_runs_that_end_early_count_for_little_and_that_is_said(noisy):
     notes = bx.fit(short, budget_power=2.0).notes
     weight = pd.Series((short.budget / short.largest_budget) ** 2).groupby(short.run).sum()
     left = weight.sum() ** 2 / (weight**2).sum()
-    assert any(f"like {left:.1f} mixtures instead of 1" in note for note in notes)
+    assert any(f"effectively {left:.1f} mixtures instead of 1" in note for note in notes)
     assert left < 3
-    assert not any("unlike budgets" in n for n in bx.fit(noisy, budget_power=2.0).notes)
+    assert not any("different budgets" in n for n in bx.fit(noisy, budget_power=2.0).notes)
 
 
 def test_weights_too_small_for_single_precision_are_named_as_such(noisy):

@@ -286,7 +286,7 @@ def test_the_verdict_says_which_better_law_is_passed_over():
     errors = [np.full(8, 0.02), np.linspace(0.009, 0.011, 8)]
     verdict = hand_made(errors, vague=[False, True]).verdict()
     assert verdict.startswith("one is off by 2.00 %")
-    assert "other, 1.00 points less, is passed over: most of the runs" in verdict
+    assert "other has a 1.00-point lower error but was excluded: in most training" in verdict
     assert "tell it from" not in verdict
 
 

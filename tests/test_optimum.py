@@ -258,7 +258,7 @@ def test_failed_targets_do_not_count_and_are_noted(failed):
     assert best.reference_objective == pytest.approx(best.reference_losses[1:].mean())
     assert best.objective == pytest.approx(best.losses[1:].mean())
     assert abs(best.gap) < 1e-12
-    with pytest.raises(ValueError, match="no target with a weight above 0 has a fit"):
+    with pytest.raises(ValueError, match="none of the weighted targets has an identified"):
         bx.optimize_mixture(failed, weights={"web": 1.0})
 
 

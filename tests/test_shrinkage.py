@@ -111,7 +111,7 @@ def test_without_limit_a_restraint_gives_bimix(law):
     np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-6)
 
 
-def test_the_restrained_optimum_is_that_of_the_written_objective():
+def test_the_shrunk_optimum_is_that_of_the_written_objective():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=6)
     strength, target = 1e-3, loss[:, 0]
     found = fit_points(TransferBiMix(), mixture, budget, target, own=0, shrinkage=strength,
@@ -132,7 +132,7 @@ def test_the_restrained_optimum_is_that_of_the_written_objective():
     assert np.all(jnp.abs(slope / scale)[free] < 1e-6)
 
 
-def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
+def test_derivatives_of_a_shrunk_fit_agree_with_central_differences():
     mixture, budget, loss, _ = transfer_points(noise=0.003, runs=8)
     direction = np.random.default_rng(3).standard_normal(len(budget))
 
@@ -150,7 +150,7 @@ def test_derivatives_of_a_restrained_fit_agree_with_central_differences():
 def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
     chosen = bx.fit(embedded.take(embedded.mixture_group < 2), TransferBiMix())
     assert np.all(np.isinf(chosen.shrinkage))
-    assert any("do not show what the other domains do" in note for note in chosen.notes)
+    assert any("found no cross-domain effect" in note for note in chosen.notes)
     asked = bx.fit(embedded, TransferBiMix(), shrinkage=1e-4)
     np.testing.assert_array_equal(asked.shrinkage, 1e-4)
     assert any("strength 0.0001, as asked" in note for note in asked.notes)

@@ -171,7 +171,10 @@ def block_length(
 
 
 def chunk_blocks(devices: Sequence[jax.Device], kernel: bool) -> int:
-    """Blocks of a chunk: of others than lean ones, whose loops are long, one."""
+    """Blocks per chunk: several for the kernel on CPU, one for the plain loop.
+
+    The iteration counts of the plain loop vary too much for several to wait for each other.
+    """
     return 1 if has_large_chunks(devices) or not kernel else BLOCKS
 
 

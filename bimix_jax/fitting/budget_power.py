@@ -1,4 +1,4 @@
-"""How much a point counts by its budget: what is asked for lies beyond the largest ones."""
+"""Weights of points by their budget, as predictions are wanted beyond the largest ones."""
 
 import numbers
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from bimix_jax.sweeps.sweep import Sweep
 
 LATER = 2.0
-"""For budgets beyond those measured: a law of budget is least true of the first checkpoints, and
-what it is off by at the last ones is carried on."""
+"""For budgets beyond those measured: the law of budget is least accurate at the first checkpoints,
+and the error at the last budgets is extrapolated with the fit."""
 FEWER = 0.7
-"""Share of the mixtures that must be left in effect for nothing to be said of it."""
+"""Share of the mixtures that must be left in effect for no note to be made."""
 
 
 def check_budget_power(budget_power: float) -> None:
@@ -33,7 +33,7 @@ def budget_weight(budget: Any, largest: Any, budget_power: float) -> Any:
 
 
 def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
-    """What has to be said beside a fit: nothing, or how its points counted."""
+    """Notes on how the points of a fit counted; none where all count alike."""
     if budget_power == 0:
         return ()
     note = f"Points count by the power {budget_power:g} of their budget, as asked."
@@ -42,8 +42,9 @@ def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
         return (note,)
     return (
         note,
-        f"Runs end at unlike budgets, so that this is like {late:.1f} mixtures instead of "
-        f"{even:.1f}, which intervals do not know; leave budget_power out, or train the others on.",
+        f"Runs stop at different budgets, so budget_power={budget_power:g} lets the longest "
+        f"dominate: effectively {late:.1f} mixtures instead of {even:.1f}. Intervals ignore this. "
+        "Use budget_power=0, or continue the shorter runs.",
     )
 
 

@@ -91,18 +91,19 @@ def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:
     law, asked = task.law, task.options.shrinkage
     folds = 0 if task.folds is None else task.folds.parts
     further = " and ".join(law.domain_exponent_names)
-    left_out = {0: "so few runs", 1: "later budgets"}.get(folds, "runs")
+    left_out = {0: "the few runs", 1: "later budgets"}.get(folds, "runs")
     if isinstance(asked, str) and np.isinf(used):
         return (
-            f"{law.label}: {left_out} do not show what the other domains do beyond the noise, so "
-            f"{further} coefficients are held where they change nothing; measure more mixtures.",
+            f"{law.label}: cross-validation by {left_out} found no cross-domain effect above the "
+            f"noise, so the {further} coefficients are held where they change nothing. Add "
+            "mixtures to estimate them.",
         )
     if not isinstance(asked, str):
         refuted = np.isinf(asked) and not np.isinf(used)
         how = f"not {asked:g} as asked, {PROOF}" if refuted else "as asked"
     else:
-        how = f"the best when {left_out} are left out" if folds else f"{left_out} show no other"
-    return (f"{law.label}: {further} restrained with strength {used:g}, {how}.",)
+        how = f"the best when {left_out} are left out" if folds else f"{left_out} identify no other"
+    return (f"{law.label}: {further} shrunk with strength {used:g}, {how}.",)
 
 
 def called(fitted: Fit) -> Fit:

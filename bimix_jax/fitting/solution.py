@@ -191,7 +191,7 @@ def _within_bounds(
     """
     epsilon = jnp.finfo(params.dtype).eps
     dead = ~(jnp.diag(terms.hessian) > 1000 * epsilon * terms.curvature)
-    total = _restrained(problem, data, terms, each, params)
+    total = _shrunk(problem, data, terms, each, params)
     diagonal = jnp.diag(total.hessian)
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
     held = ~(diagonal > 1000 * epsilon * terms.curvature) | outward
@@ -208,7 +208,7 @@ def _within_bounds(
     return Evaluation(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
 
 
-def _restrained(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
+def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
     """Terms with the shrinkage: half its pull times squared distance from its centre."""
     if not problem.shrunk:
         return terms

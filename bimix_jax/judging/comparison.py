@@ -288,11 +288,11 @@ def _matters_little(others: pd.DataFrame) -> pd.Series:
 
 
 def _open(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
-    """About a law that is passed over."""
-    than = "less" if row["difference"] < 0 else "more"
+    """Sentence on a law that is excluded."""
+    than = "lower" if row["difference"] < 0 else "higher"
     return (
-        f"{law}, {_points(abs(row['difference']))} points {than}, is passed over: most of the runs "
-        "it was fitted to leave its coefficients open."
+        f"{law} has a {_points(abs(row['difference']))}-point {than} error but was excluded: in "
+        "most training splits its coefficients are not identified."
     )
 
 

@@ -41,7 +41,7 @@ def decision_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, 
     lost, notes = said_of(fitted, "counted", asked > 0)
     if np.all(lost | (asked == 0)):
         raise ValueError(
-            "fitted: no target with a weight above 0 has a fit that knows what its proportion "
-            "does; see Fit.messages() for why."
+            "fitted: none of the weighted targets has an identified mixture exponent (alpha), so "
+            "there is nothing to optimise; see Fit.messages() for why."
         )
     return np.where(lost, 0.0, asked), notes

@@ -127,9 +127,10 @@ class Certainty:
     def possible_gains(self) -> np.ndarray:
         """(resamples,) what the recommended mixture may truly gain.
 
-        A fit that picks its own optimum promises too much. By how much shows where the truth is
-        known: a resample promises `own_gains` for its optimum, which the whole sweep's fit, the
-        truth of the resampled world, puts at `judged_gains`. That error is taken off the gain.
+        An optimiser overestimates its own optimum (the winner's curse). The fit to the whole sweep
+        is the truth of the resampled world, so the error is known there: a resample expects
+        `own_gains` of its optimum, and the truth gives it `judged_gains`. The difference is taken
+        off the gain.
         """
         return self.gain - (self.own_gains - self.judged_gains)
 

@@ -8,13 +8,16 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 @contextmanager
-def byte_bar(what: str, size: int) -> Iterator[Callable[[str, float], None]]:
-    """A function to call with what is being worked on and the bytes that are done."""
+def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, float], None]]:
+    """A function to call with what is being worked on and the bytes that are done.
+
+    The `size` of all that is to be read is asked for where it is shown, as finding it takes time.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True,
         disable=not console.is_terminal,
     ) as bar:  # fmt: skip
-        task = bar.add_task(what, total=size)
+        task = bar.add_task(what, total=size() if console.is_terminal else None)
         yield lambda name, done: bar.update(task, description=name, advance=done)

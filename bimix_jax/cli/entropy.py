@@ -158,7 +158,7 @@ def entropy(
     asked = reading.arguments(paths) | dataclasses.asdict(work)
     asked["curve"] = work.curve or mixing.estimator == "equal"
     with (
-        byte_bar("entropy", 2 * corpus_bytes(paths, asked["text_field"])) as advance,
+        byte_bar("entropy", lambda: 2 * corpus_bytes(paths, asked["text_field"])) as advance,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes

@@ -110,7 +110,7 @@ def import_logs(
     asked["domains"] = asked.pop("domain") or None
     asked["budgets"] = asked.pop("budget") or None
     asked["select"] = selection(joining.select, [mixtures])
-    with byte_bar("logs", log_bytes(logs, columns.form)) as advance:
+    with byte_bar("logs", lambda: log_bytes(logs, columns.form)) as advance:
         sweep = bx.read_logs(
             logs, mixtures, metadata=pairs("--metadata", metadata), progress=advance, **asked
         )

@@ -1,4 +1,4 @@
-"""Data-mixing laws: the contract (`law.py`) and one file a law."""
+"""Data-mixing laws: the contract (`law.py`) and one file per family of laws."""
 
 import difflib
 
@@ -21,17 +21,17 @@ LAWS: dict[str, type[Law]] = {
         CrossBiMix, DataMixingLaw, DataMixingLawPlus, AdditiveLaw, LogLinear,
     )
 }  # fmt: skip
-"""The package's laws by name."""
+"""Laws of the package by name."""
 WRAPPERS: dict[str, type[WrappedLaw]] = {
     law.name: law for law in (WithModelSize, WithRepetition, WithWarmUp)
 }
-"""Laws around another law."""
+"""Laws that wrap another law, by name."""
 
 __all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "check_law", "law_named"]
 
 
 def law_named(name: str) -> Law:
-    """A law of the package by its name, whatever the case; around another one in parentheses.
+    """Find a law of the package by its name, in any case; a wrapped law stands in parentheses.
 
     Raises:
         ValueError: if there is none, with the nearest name.

@@ -1,4 +1,5 @@
-"""BiMix, the loss of a domain from its proportion and the budget; CrossBiMix, from all of them."""
+"""BiMix, the loss of a domain from its own proportion and the budget; CrossBiMix, from all of
+them."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -20,10 +21,10 @@ class BiMix(Law):
     arXiv 2405.14908. As a basis: exponents (α, β), amplitudes (A·B, A·C) and basis
     (r^−α s^−β, r^−α).
 
-    It cannot express r_i = 0 (rows with it are left out of that target's fit), nor a target that
-    is no train domain, nor the influence of the other domains on loss i. Four numbers a target are
-    identifiable; the gauge of the reported A, B, C is that A is the loss at r = 1 and the sweep's
-    largest budget, B·s_max^−β + C = 1.
+    The law has no value at r_i = 0 (rows with it are left out of that target's fit) nor for a
+    target that is not a train domain, and it ignores the influence of the other domains on loss i.
+    Four numbers per target are identifiable; the gauge of the reported A, B, C is that A is the
+    loss at r = 1 and the sweep's largest budget, B·s_max^−β + C = 1.
 
     >>> BiMix().exponent_names, BiMix().amplitude_names
     (('alpha', 'beta'), ('AB', 'AC'))
@@ -46,11 +47,13 @@ class BiMix(Law):
         return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
-        """Slow and fast saturation in budget, a factor of 3 apart; α is found from anywhere."""
+        """Starts of slow and fast saturation in budget, a factor of 3 apart; the start of α does
+        not matter."""
         return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
     def further_starts(self, domains: int) -> Any:
-        """Steep in budget, where losses over decades lie, and in the own proportion."""
+        """Starts that are steep in budget, as for losses over decades, and in the own
+        proportion."""
         return [
             [(0.1, 1.8), (1.0, 4.5), (0.3, 7.0), (0.3, 9.5)],
             [(2.0, 3.0), (0.03, 5.5), (2.0, 9.0), (1.0, 0.05)],
@@ -74,11 +77,11 @@ class BiMix(Law):
         return of_mixture - exponents[1] * log_budget, of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """Whether the own proportion is positive."""
+        """True where the own proportion is positive."""
         return own @ mixture > 0
 
     def unusable_reason(self) -> str:
-        """The law is infinite at r = 0."""
+        """Reason for the notes: the law is infinite at r = 0."""
         return "BiMix is infinite where the own proportion is 0"
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
@@ -91,6 +94,7 @@ class BiMix(Law):
     ) -> dict[str, np.ndarray]:
         """A, B, C in the gauge B·s_max^−β + C = 1, then alpha and beta."""
         alpha, beta = exponents[..., 0], exponents[..., 1]
+        # Budgets are fitted in scales s/s_max, so at s_max the loss at r = 1 is A·B + A·C = A.
         loss_at_scale = np.sum(amplitudes, axis=-1)
         whole = np.where(loss_at_scale == 0, np.nan, loss_at_scale)
         reducible, floor = amplitudes[..., 0] / whole, amplitudes[..., 1] / whole
@@ -110,12 +114,13 @@ class BiMix(Law):
 class CrossBiMix(Law):
     """L_i = Π_j r_j^−α_ij · (B_i s^−β_i + C_i): every domain acts on loss i by a power.
 
-    With α_ij = 0 for j ≠ i it is BiMix, and few runs draw it there. A negative α_ij says that
-    domain j does harm; the own one is not negative. Source: Ge et al., arXiv 2405.14908, with all
-    cross terms. Exponents (β, α_i1 … α_im), amplitudes (B, C), basis (s^−β Π, Π).
+    With α_ij = 0 for j ≠ i the law is BiMix, and shrinkage pulls a fit of few runs to it. A
+    negative α_ij means that domain j raises the loss; the own exponent is never negative. Source:
+    Ge et al., arXiv 2405.14908, with all cross terms. Exponents (β, α_i1 … α_im), amplitudes (B,
+    C), basis (s^−β Π, Π).
 
-    It expresses any target. It cannot express a proportion of 0 of any domain: such rows are left
-    out. Not convex where an α_ij is negative, so that an optimum may be a local one.
+    The target may be any loss. A row with a proportion of 0 of any domain has no value and is left
+    out. The law is not convex where an α_ij is negative, so an optimum may be local.
 
     >>> CrossBiMix().names(["code", "text"])
     ('beta', 'alpha_code', 'alpha_text')
@@ -136,30 +141,33 @@ class CrossBiMix(Law):
         return jnp.concatenate([super().least(own)[:1], jnp.where(own > 0, 0.0, -jnp.inf)])
 
     def starts(self, domains: int) -> Any:
-        """Slow and fast saturation in budget; the α are found from anywhere."""
+        """Starts of slow and fast saturation in budget; the start of the α does not matter."""
         return [[beta, *[0.1] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(logs of the mixture where there are any, where there are, log of the budget)."""
+        """(log of the proportions, 0 where a proportion is 0; mask of positive proportions; log
+        budget)."""
         present = mixture > 0
         return jnp.log(jnp.where(present, mixture, 1.0)), present, jnp.log(budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(Π_j r_j^−α_j s^−β, Π_j r_j^−α_j)."""
         log_mixture, present, log_budget = features
+        # With α = 0 a proportion of 0 drops out of the product (0^0 = 1 as the limit of r^−0).
         undefined = jnp.any(~present & (exponents[1:] != 0))
         of_mixture = jnp.where(undefined, jnp.inf, jnp.exp(-jnp.sum(exponents[1:] * log_mixture)))
         return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """Whether the own proportion is positive; those whose α is 0 do not matter."""
+        """True where the own proportion is positive; a 0 elsewhere matters only where its α is not
+        0."""
         return jnp.all(jnp.where(own > 0, mixture > 0, True))
 
     def unusable_reason(self) -> str:
-        """A power of 0 is 0 or infinite."""
+        """Reason for the notes: a power of 0 is 0 or infinite."""
         return "CrossBiMix has no value where a proportion that acts on the loss is 0"
 
     def shrinkage(self, own: Array) -> tuple[Array, Array]:
-        """Towards BiMix: α_ij = 0 for all but the own domain."""
+        """Centre and weight that shrink the law to BiMix: α_ij = 0 for all but the own domain."""
         nothing = jnp.zeros(1)
         return jnp.zeros(1 + own.shape[0]), jnp.concatenate([nothing, 1.0 - own])

@@ -1,4 +1,4 @@
-"""Any law with the model's size as a third variable."""
+"""A wrapper that makes the model's size a third variable of any law."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -12,18 +12,18 @@ from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrappers import WrappedLaw
 
 FORMS = {"multiplicative": 2, "additive": 3}
-"""Form → how many sizes it takes to determine its coefficients."""
+"""Form → number of model sizes that determine its coefficients."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WithModelSize(WrappedLaw):
     """L(r, s, N) = L(r, s)·(N/N₀)^−δ, or L(r, s) + K·(N/N₀)^−δ, for any law L(r, s).
 
-    Several proxy sizes are fitted together and a larger one is predicted. N₀ is the largest size
-    of the sweep. The multiplicative form says that a larger model gains the same share everywhere,
-    and takes two sizes; the additive one, a term of N beside the others as in Hoffmann et al. 2022
-    (arXiv 2203.15556), that it gains the same number of nats at every mixture and budget, and takes
-    three. Neither lets the best mixture move with N.
+    Several proxy sizes are fitted together and a larger one is predicted. N₀ is the largest size of
+    the sweep. In the multiplicative form a larger model lowers every loss by the same factor; it
+    needs two sizes. In the additive form, with a separate term of N as in Hoffmann et al. 2022
+    (arXiv 2203.15556), a larger model lowers every loss by the same number of nats at every mixture
+    and budget; it needs three. In neither does the best mixture change with N.
 
     Args:
         base: the law of mixture and budget.
@@ -51,23 +51,23 @@ class WithModelSize(WrappedLaw):
 
     @property
     def label(self) -> str:
-        """Its name and the base's, and the form where it adds."""
+        """Name of the wrapper and of the base, and the form if it is additive."""
         further = ", additive" if self.form == "additive" else ""
         return f"{self.name}({self.base.label}{further})"
 
     @property
     def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """δ, then those of the base."""
+        """δ, then the exponents of the base."""
         return ("delta", *self.base.exponent_names)
 
     @property
     def amplitude_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base, then K where it adds."""
+        """Amplitudes of the base, then K in the additive form."""
         further = ("K",) if self.form == "additive" else ()
         return (*self.base.amplitude_names, *further)
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
-        """With N₀ at the sweep's largest size."""
+        """Set N₀ to the sweep's largest size."""
         sizes = np.unique(sweep.size) if sweep.size is not None else np.array([])
         if len(sizes) < FORMS[self.form]:
             raise ValueError(
@@ -79,7 +79,7 @@ class WithModelSize(WrappedLaw):
         return dataclasses.replace(self, base=base, reference=float(sizes[-1]))
 
     def assumptions(self) -> tuple[str, ...]:
-        """That δ is all that a larger model changes."""
+        """Assumption that δ is the only effect of a larger model."""
         how = "divides the loss by" if self.form == "multiplicative" else "takes off the loss"
         what = "one factor" if self.form == "multiplicative" else "one number of nats"
         far = () if self.size is None or self.reference is None else (
@@ -94,20 +94,20 @@ class WithModelSize(WrappedLaw):
         )
 
     def bounds(self, domains: int) -> Any:
-        """0 ≤ δ ≤ 2, then those of the base."""
+        """0 ≤ δ ≤ 2, then the bounds of the base."""
         return [(0.0, 2.0), *self.base.bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """δ = .1 before each start of the base."""
+        """δ = 0.1 before each start of the base."""
         return [[0.1, *start] for start in self.base.starts(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """Those at the size that predictions are for."""
+        """Compute the features at the size that predictions are for."""
         size = jnp.asarray(self._size(), budget.dtype)
         return self.features_at_size(mixture, own, budget, size)
 
     def _size(self) -> float:
-        """That predictions are for."""
+        """Size that predictions are for; ValueError if it is not set."""
         if self.size is None:
             raise ValueError(
                 "law: WithModelSize predicts for one model size; say which by "
@@ -122,7 +122,7 @@ class WithModelSize(WrappedLaw):
         return jnp.log(size / self.reference), self.base.features(mixture, own, budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """The base's times (N/N₀)^−δ, or the base's and (N/N₀)^−δ."""
+        """Basis of the base times (N/N₀)^−δ, or basis of the base followed by (N/N₀)^−δ."""
         log_size, of_base = features
         of_size = jnp.exp(-exponents[0] * log_size)
         basis = self.base.basis(exponents[1:], of_base)
@@ -131,19 +131,19 @@ class WithModelSize(WrappedLaw):
         return tuple(of_size * column for column in basis)
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
-        """That of the base, times (N/N₀)^−δ."""
+        """K of the base times (N/N₀)^−δ, and its α."""
         scale, exponent = self.base.power_of_own(exponents[1:], amplitudes, budget)
         return scale * (self._size() / self.reference) ** -exponents[0], exponent  # type: ignore[operator]
 
     @property
     def is_power_of_own(self) -> bool:
-        """Where the base is and the form multiplies."""
+        """True where the base has this form and the size multiplies it."""
         return self.form == "multiplicative" and self.base.is_power_of_own
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Those of the base at N₀, delta, and K where it adds."""
+        """Coefficients of the base at N₀, delta, and K in the additive form."""
         count = len(self.base.amplitude_names)
         found = self.base.report(exponents[..., 1:], amplitudes[..., :count], budget_scale)
         further = {

@@ -15,15 +15,16 @@ STEEPEST = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class DataMixingLaw(Law):
-    """L_i = (c_i + k_i exp(Σ_j t_ij r_j)) · (ω_i s^−β_i + 1 − ω_i): the step term multiplies.
+    """L_i = (c_i + k_i exp(Σ_j t_ij r_j)) · (ω_i s^−β_i + 1 − ω_i): the term of the budget
+    multiplies.
 
     Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture; ω is the share of the
     loss at the sweep's largest budget that more training removes. Exponents (β, ω, t_i1 … t_im),
-    amplitudes (c, k). A constant added to all t changes nothing but k; reported t have mean 0.
+    amplitudes (c, k). A constant added to all t changes only k; reported t have mean 0.
 
-    Finite everywhere on the simplex, so zeros and targets that are no domain are no obstacle;
-    convex in the mixture. It has no diminishing return at small proportions beyond the
-    exponential's, and nothing restrains its m slopes where runs are few.
+    The law is finite everywhere on the simplex, so it allows zeros and targets that are not
+    domains; it is convex in the mixture. Returns at small proportions diminish only as the
+    exponential does, and the m slopes are not shrunk where runs are few.
 
     >>> DataMixingLaw().names(["code", "text"])
     ('beta', 'reducible', 't_code', 't_text')
@@ -41,7 +42,8 @@ class DataMixingLaw(Law):
         return [(1e-3, 10.0), (0.0, 1.0), *_slope_bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """Each domain in turn as the one that lowers the loss; at t = 0 the amplitudes merge."""
+        """Starts in which one domain after the other lowers the loss; at t = 0 the two amplitudes
+        merge."""
         return [[0.5, 0.2, *slopes] for slopes in _slopes(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -49,28 +51,28 @@ class DataMixingLaw(Law):
         return mixture, jnp.log(budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """(step term, step term · e^(t·r))."""
+        """(budget term, budget term · e^(t·r))."""
         mixture, log_budget = features
         beta, reducible = exponents[:2]
         of_budget = reducible * jnp.exp(-beta * log_budget) + 1 - reducible
         return of_budget, of_budget * jnp.exp(jnp.sum(exponents[2:] * mixture))
 
     def gauges(self, own: Array) -> Array:
-        """A constant added to all t."""
+        """1: a constant added to all t changes no prediction."""
         return jnp.array(1)
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """t of mean 0, k taking the constant."""
+        """Shift the t to mean 0; k takes the constant."""
         return _centred(exponents, amplitudes, len(self.exponent_names))
 
 
 @dataclasses.dataclass(frozen=True)
 class DataMixingLawPlus(Law):
-    """L_i = c_i + k_i exp(Σ_j t_ij r_j) + B_i s^−β_i: the step term adds.
+    """L_i = c_i + k_i exp(Σ_j t_ij r_j) + B_i s^−β_i: the term of the budget adds.
 
-    Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture. Exponents
-    (β, t_i1 … t_im), amplitudes (c, k, B). The mixture's effect is the same at all budgets; else
-    as `DataMixingLaw`.
+    Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture. Exponents (β, t_i1 …
+    t_im), amplitudes (c, k, B). The mixture's effect is the same at all budgets; otherwise as
+    `DataMixingLaw`.
 
     >>> DataMixingLawPlus().names(["code", "text"])
     ('beta', 't_code', 't_text')
@@ -88,7 +90,7 @@ class DataMixingLawPlus(Law):
         return [(1e-3, 10.0), *_slope_bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """Each domain in turn as the one that lowers the loss."""
+        """Starts in which one domain after the other lowers the loss."""
         return [[0.5, *slopes] for slopes in _slopes(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -101,11 +103,11 @@ class DataMixingLawPlus(Law):
         return 1.0, jnp.exp(jnp.sum(exponents[1:] * mixture)), jnp.exp(-exponents[0] * log_budget)
 
     def gauges(self, own: Array) -> Array:
-        """A constant added to all t."""
+        """1: a constant added to all t changes no prediction."""
         return jnp.array(1)
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """t of mean 0, k taking the constant."""
+        """Shift the t to mean 0; k takes the constant."""
         return _centred(exponents, amplitudes, len(self.exponent_names))
 
 
@@ -118,13 +120,15 @@ def _slopes(domains: int) -> list[list[float]]:
 
 
 def _centred(exponents: Array, amplitudes: Array, named: int) -> tuple[Array, Array]:
+    # Proportions sum to 1, so e^(Σ (t − mean) r) = e^(Σ t r) · e^(−mean): k takes the factor.
     mean = jnp.mean(exponents[named:])
     shifted = jnp.concatenate([exponents[:named], exponents[named:] - mean])
     return shifted, amplitudes.at[1].multiply(jnp.exp(mean))
 
 
 UNSEEN = 1e-15
-"""Beside the sum over domains, so that the law has a value at mixtures of those whose c is 0."""
+"""Constant added to the sum over domains, so that the law is finite at mixtures of domains with c =
+0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +139,9 @@ class AdditiveLaw(Law):
     scale of its C_ij written as K_i. Exponents (β, c_i1 … c_im, γ_i1 … γ_im), amplitudes (E, K, B).
     The scale of all c is free; the largest reported c is 1.
 
-    It expresses zeros and any target, and the mixture's effect is the same at all budgets. With
-    2m + 1 exponents it needs many runs, and only a part of its starts reaches the best optimum
-    (`Fit.agreement`). Not convex in the mixture.
+    The law allows zeros and any target, and the mixture's effect is the same at all budgets. With
+    2m + 1 exponents it needs many runs, and only some of its starts reach the best optimum
+    (`Fit.agreement`). It is not convex in the mixture.
 
     >>> AdditiveLaw().names(["code", "text"])
     ('beta', 'c_code', 'c_text', 'gamma_code', 'gamma_text')
@@ -150,11 +154,11 @@ class AdditiveLaw(Law):
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("c", "gamma")
 
     def bounds(self, domains: int) -> Any:
-        """1e-3 ≤ β ≤ 10, 0 ≤ c ≤ 1000, .01 ≤ γ ≤ 3."""
+        """1e-3 ≤ β ≤ 10, 0 ≤ c ≤ 1000, 0.01 ≤ γ ≤ 3."""
         return [(1e-3, 10.0), *[(0.0, 1000.0)] * domains, *[(0.01, 3.0)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """All domains alike, or one of them ahead; flat and steep in the proportions."""
+        """Starts with equal c, or one domain's c ahead; each flat and steep in the proportions."""
         alike = [1.0] * domains
         ahead = [[1.0 if i == j else 0.1 for j in range(domains)] for i in range(domains)]
         return [
@@ -163,7 +167,7 @@ class AdditiveLaw(Law):
         ]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(mixture, its logs where there are any, log of the budget)."""
+        """(mixture, its logs with 0 where a proportion is 0, log of the budget)."""
         return mixture, jnp.log(jnp.where(mixture > 0, mixture, 1.0)), jnp.log(budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
@@ -174,16 +178,17 @@ class AdditiveLaw(Law):
         return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
 
     def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
-        """Whether the mixture holds something of a domain that is worth something."""
+        """True where the mixture has a positive proportion of a domain whose c is above 0."""
         return jnp.sum(jnp.split(exponents[1:], 2)[0] * mixture) > UNSEEN
 
     def gauges(self, own: Array) -> Array:
-        """The scale of all c."""
+        """1: the scale of all c changes no prediction."""
         return jnp.array(1)
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """The largest c is 1, K taking the scale."""
+        """Scale the c to a largest of 1; K takes the scale."""
         weights, powers = jnp.split(exponents[1:], 2)
+        # K / Σ c r^γ = (K/scale) / Σ (c/scale) r^γ: the prediction stays.
         scale = jnp.max(weights)
         scaled = jnp.concatenate([exponents[:1], weights / scale, powers])
         return scaled, amplitudes.at[1].divide(scale)
@@ -193,13 +198,13 @@ class AdditiveLaw(Law):
 class LogLinear(Law):
     """L_i = exp(Σ_j t_ij r_j) · (B_i s^−β_i + C_i): log loss is linear in the mixture.
 
-    The simplest law of all domains; few runs draw it to no effect of the mixture. Log-linear
-    regression with a constant beside the exponential, as Olmix fits it at one budget, is
+    The simplest law of all domains; shrinkage pulls a fit of few runs to no effect of the mixture.
+    Log-linear regression with a constant beside the exponential, as Olmix fits it at one budget, is
     `DataMixingLaw`. Exponents (β, t_i1 … t_im), amplitudes (B, C). A constant added to all t
-    changes nothing but the amplitudes; reported t have mean 0.
+    changes only the amplitudes; reported t have mean 0.
 
-    Finite everywhere on the simplex, for any target, convex in the mixture. Its optimum for one
-    target is always a corner: it knows no diminishing return.
+    The law is finite everywhere on the simplex, for any target, and convex in the mixture. Its
+    optimum for one target is always a corner, because its returns do not diminish.
 
     >>> LogLinear().names(["code", "text"])
     ('beta', 't_code', 't_text')
@@ -217,7 +222,7 @@ class LogLinear(Law):
         return [(1e-3, 10.0), *[(-STEEPEST, STEEPEST)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """Slow and fast saturation in budget; the slopes are found from 0."""
+        """Starts of slow and fast saturation in budget; the slopes start at 0."""
         return [[beta, *[0.0] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -231,15 +236,17 @@ class LogLinear(Law):
         return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
 
     def gauges(self, own: Array) -> Array:
-        """A constant added to all t."""
+        """1: a constant added to all t changes only the amplitudes."""
         return jnp.array(1)
 
     def shrinkage(self, own: Array) -> tuple[Array, Array]:
-        """Towards no effect of the mixture."""
+        """Centre and weight that shrink the law to no effect of the mixture."""
         return jnp.zeros(1 + own.shape[0]), jnp.concatenate([jnp.zeros(1), jnp.ones_like(own)])
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """t of mean 0, the amplitudes taking the constant."""
+        """Shift the t to mean 0; the amplitudes take the constant."""
+        # Proportions sum to 1, so e^(Σ (t − mean) r) = e^(Σ t r) · e^(−mean): (B, C) take the
+        # factor.
         mean = jnp.mean(exponents[1:])
         shifted = jnp.concatenate([exponents[:1], exponents[1:] - mean])
         return shifted, amplitudes * jnp.exp(mean)

@@ -13,13 +13,13 @@ from bimix_jax.laws.bimix import BiMix
 from bimix_jax.laws.law import Law
 
 UNSEEN = 1e-15
-"""Worth that every token has beside its t, too little to matter where the own proportion is above
-0; so that the law has a value where it is 0, even if no run shows what the other domains are worth.
+"""Value of every token beside its t: negligible where the own proportion is positive, it keeps the
+law finite where that is 0 and no run shows the value of the other domains.
 """
 
 
 class Further(NamedTuple):
-    """A coefficient beside α, β and t, with which a law is `TransferBiMix` where it is 1."""
+    """A coefficient beside α, β and t; where it is 1 the law is `TransferBiMix`."""
 
     bounds: tuple[float, float]
     starts: tuple[float, ...]
@@ -27,16 +27,17 @@ class Further(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TransferBiMix(Law):
-    """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i), a token of j being worth t_ij of domain i.
+    """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i): a token of j is worth t_ij tokens of domain
+    i.
 
-    t_ii = 1 and t_ij ≥ 0; for a target that is no train domain the largest t_ij is 1. With t = 0
-    it is BiMix, and few runs draw it there, but for runs with r_i = 0, at which BiMix is infinite:
-    a loss measured there shows that some t_ij is above 0. Finite at r_i = 0, and
-    convex in the mixture, so that an optimum is global. Source: this project. Exponents
-    (α, β, t_i1 … t_im), amplitudes (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij r_j.
-    Reported A, B, C have BiMix's gauge: A is the loss at q = 1 and the sweep's largest budget.
+    t_ii = 1 and t_ij ≥ 0; for a target that is not a train domain the largest t_ij is 1. With t = 0
+    the law is BiMix, and shrinkage pulls a fit of few runs to it, except with runs at r_i = 0,
+    where BiMix is infinite: a loss measured there proves that some t_ij is above 0. The law is
+    finite at r_i = 0 and convex in the mixture, so an optimum is global. Source: this project.
+    Exponents (α, β, t_i1 … t_im), amplitudes (A·B, A·C), basis (q^−α s^−β, q^−α) with q = Σ_j t_ij
+    r_j. Reported A, B, C have BiMix's gauge: A is the loss at q = 1 and the sweep's largest budget.
 
-    It cannot express a domain that does harm.
+    The law cannot express a domain that raises the loss.
 
     >>> TransferBiMix().names(["code", "text"])
     ('alpha', 'beta', 'transfer_code', 'transfer_text')
@@ -50,19 +51,19 @@ class TransferBiMix(Law):
     convex: ClassVar[bool] = True
 
     further: ClassVar[tuple[Further, ...]] = ()
-    """What laws built on this one add to α and β, in the order of `exponent_names`."""
+    """Coefficients that subclasses add to α and β, in the order of `exponent_names`."""
 
     def bounds(self, domains: int) -> Any:
-        """BiMix's for α and β, but α ≤ .5 beside further coefficients; 0 ≤ t ≤ 100.
+        """Bounds of BiMix for α and β, but α ≤ 0.5 beside further coefficients; 0 ≤ t ≤ 100.
 
-        With more of them free, a few runs are matched by extremes of either.
+        With α and the further coefficients both free, extremes of either match a few runs.
         """
         alpha, beta = BiMix().bounds(domains)
         alpha = (alpha[0], 0.5) if self.further else alpha
         return [alpha, beta, *(each.bounds for each in self.further), *[(0.0, 100.0)] * domains]
 
     def starts(self, domains: int) -> Any:
-        """Much and little transfer, slow and fast saturation in budget, α where `BiMix` starts."""
+        """Starts of much and little transfer, slow and fast saturation in budget, and BiMix's α."""
         further = (each.starts for each in self.further)
         return [
             [0.1, beta, *rest, *[transfer] * domains]
@@ -70,7 +71,7 @@ class TransferBiMix(Law):
         ]
 
     def fixed(self, own: Array) -> Array:
-        """The worth of the own domain, which is 1."""
+        """True for the t of the own domain, which is 1."""
         return jnp.concatenate([jnp.zeros(len(self.exponent_names), bool), own > 0])
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -88,36 +89,39 @@ class TransferBiMix(Law):
         return of_mixture * jnp.exp(-exponents[1] * features[-1]), of_mixture
 
     def gauges(self, own: Array) -> Array:
-        """Without an own domain the scale of all t is free."""
+        """1 for a target without an own domain, where the scale of all t is free; else 0."""
         return jnp.where(jnp.any(own > 0), 0, 1)
 
     def shrinkage(self, own: Array) -> tuple[Array, Array]:
-        """Towards BiMix, t = 0; without an own domain towards t = 1, all domains worth the same.
+        """Centre and weight that shrink to BiMix, t = 0; without an own domain to t = 1, equal
+        domains.
 
-        Further coefficients are drawn to 1.
+        Further coefficients shrink to 1.
         """
         further = jnp.zeros(len(self.exponent_names)).at[2:].set(1.0)
         centre = jnp.broadcast_to(jnp.where(jnp.any(own > 0), 0.0, 1.0), own.shape)
         return jnp.concatenate([further, centre]), jnp.concatenate([further, 1.0 - own])
 
     def refutes_centre(self, mixture: Array, own: Array) -> Array:
-        """Where the own proportion is 0, a finite loss shows that other domains count."""
+        """True where the own proportion is 0: a finite loss there proves that other domains
+        count."""
         return jnp.any(own > 0) & (own @ mixture == 0)
 
     def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
-        """Whether the mixture holds something of a domain that is worth something."""
+        """True where the mixture has a positive proportion of a domain whose t is above 0."""
         transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
         return jnp.sum(transfer * mixture) > UNSEEN
 
     def unusable_reason(self) -> str:
-        """No run shows what the domains of the mixture do for the target."""
+        """Reason for the notes: no run shows the effect of the mixture's domains on the target."""
         return (
             f"{self.label} was fitted to runs that do not show what the domains of this mixture do "
             "for that loss"
         )
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
-        """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1."""
+        """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1; else
+        itself."""
         transfer = np.where(own > 0, 0.0, exponents[:, len(self.exponent_names) :])
         alone, free = own.any(axis=1).all() and not transfer.any(), self._apart_from_one(exponents)
         if alone and "shift" not in free:
@@ -125,24 +129,26 @@ class TransferBiMix(Law):
         return self if free else TransferBiMix()
 
     def _apart_from_one(self, exponents: np.ndarray) -> set[str]:
-        """The further coefficients that are not 1 for every target."""
+        """Names of the further coefficients that are not 1 for every target."""
         named = enumerate(self.exponent_names)
         return {name for i, name in named if i > 1 and np.any(exponents[:, i] != 1)}
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """t_ii = 1; without an own domain the largest t is 1, the amplitudes taking the scale."""
+        """Set t_ii = 1; without an own domain scale the largest t to 1. The amplitudes take the
+        scale."""
         transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
+        # All t times a factor change q by a factor, which the amplitudes can absorb exactly.
         scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))
         scaled = jnp.concatenate([exponents[: len(self.exponent_names)], transfer / scale])
         worth = self.worth_of_scale(exponents, own, scale)
         return scaled, amplitudes * self.at_worth(exponents, worth)
 
     def worth_of_scale(self, exponents: Array, own: Array, scale: Array) -> Array:
-        """() by what q grows when all t do by `scale`."""
+        """() factor by which q grows when all t grow by `scale`."""
         return scale
 
     def at_worth(self, exponents: Array, worth: Array) -> Array:
-        """What a worth () multiplies the amplitudes by."""
+        """Factor of the amplitudes at a worth q ()."""
         return worth ** -exponents[0]
 
     def report(
@@ -160,12 +166,13 @@ SHIFT = Further(bounds=(0.0, 20.0), starts=(1.0,))
 
 @dataclasses.dataclass(frozen=True)
 class SplitTransferBiMix(TransferBiMix):
-    """L_i = C_i q^−α_i + B_i s^−β_i q^−κ_i·α_i, q = Σ_j t_ij r_j: the mixture's effect may shift.
+    """L_i = C_i q^−α_i + B_i s^−β_i q^−κ_i·α_i, q = Σ_j t_ij r_j: the mixture's effect depends on
+    budget.
 
-    Where κ < 1 the mixture matters more the longer a run is, where κ > 1 less. With κ = 1, where
-    few runs draw it, it is `TransferBiMix`, whose t, zeros and targets it shares. Source: this
-    project. Exponents (α, β, κ, t_i1 … t_im), amplitudes (B, C), basis (s^−β q^−κα, q^−α); κα is
-    reported as gamma. Convex in the mixture.
+    Where κ < 1 the mixture matters more at larger budgets, where κ > 1 less. With κ = 1, to which
+    shrinkage pulls a fit of few runs, the law is `TransferBiMix`; t, zeros and targets are as
+    there. Source: this project. Exponents (α, β, κ, t_i1 … t_im), amplitudes (B, C), basis (s^−β
+    q^−κα, q^−α); κα is reported as gamma. Convex in the mixture.
 
     >>> SplitTransferBiMix().names(["code", "text"])
     ('alpha', 'beta', 'shift', 'transfer_code', 'transfer_text')
@@ -183,7 +190,7 @@ class SplitTransferBiMix(TransferBiMix):
         return reducible, jnp.exp(-alpha * log_worth)
 
     def at_worth(self, exponents: Array, worth: Array) -> Array:
-        """What a worth () multiplies (B, C) by."""
+        """Factors of (B, C) at a worth q ()."""
         alpha, _, shift = exponents[:3]
         return jnp.stack([worth ** (-shift * alpha), worth**-alpha])
 
@@ -204,14 +211,14 @@ class SubstitutionBiMix(TransferBiMix):
     """L_i = q^−α_i · (B_i s^−β_i + C_i), q = (Σ_j t_ij r_j^ρ_i)^(1/ρ_i): variety is worth more.
 
     q is the aggregate with constant elasticity of substitution 1/(1 − ρ) (Arrow, Chenery, Minhas,
-    Solow, "Capital-Labor Substitution and Economic Efficiency", 1961). With ρ = 1, where few runs
-    draw it, domains replace each other at a fixed rate and the law is `TransferBiMix`, whose t,
-    zeros and targets it shares; towards ρ = 0 it is `CrossBiMix` without harm; and with t = 0 it is
-    BiMix whatever ρ is. In between the first per cent of a domain does more than the next one.
-    Source of the law: this project. Exponents (α, β, ρ, t_i1 … t_im), amplitudes (A·B, A·C), basis
-    (q^−α s^−β, q^−α). Convex in the mixture, so that an optimum is global.
+    Solow, "Capital-Labor Substitution and Economic Efficiency", 1961). With ρ = 1, to which
+    shrinkage pulls a fit of few runs, domains replace each other at a fixed rate and the law is
+    `TransferBiMix`; t, zeros and targets are as there. Towards ρ = 0 it is `CrossBiMix` without
+    harm, and with t = 0 it is BiMix for every ρ. In between, the first per cent of a domain lowers
+    the loss more than the next. Source of the law: this project. Exponents (α, β, ρ, t_i1 … t_im),
+    amplitudes (A·B, A·C), basis (q^−α s^−β, q^−α). Convex in the mixture, so an optimum is global.
 
-    It cannot express a domain that does harm.
+    The law cannot express a domain that raises the loss.
 
     >>> SubstitutionBiMix().names(["code", "text"])
     ('alpha', 'beta', 'substitution', 'transfer_code', 'transfer_text')
@@ -222,7 +229,7 @@ class SubstitutionBiMix(TransferBiMix):
     further: ClassVar[tuple[Further, ...]] = (SUBSTITUTION,)
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(mixture, own, log of the mixture where there is any, log of the budget)."""
+        """(mixture, own, log of the mixture with 0 where a proportion is 0, log of the budget)."""
         return mixture, own, jnp.log(jnp.where(mixture > 0, mixture, 1.0)), jnp.log(budget)
 
     def log_worth(self, exponents: Array, features: Any) -> Array:
@@ -230,23 +237,24 @@ class SubstitutionBiMix(TransferBiMix):
         mixture, own, log_mixture, _ = features
         whole, each = self._powers(exponents, own)
         terms = self._transfer(exponents, own) * jnp.exp(each * log_mixture)
+        # The features hold log 1 at a proportion of 0, so its term e^0 has to be masked here.
         return jnp.log(jnp.sum(jnp.where(mixture > 0, terms, 0.0))) / whole
 
     def worth_of_scale(self, exponents: Array, own: Array, scale: Array) -> Array:
-        """() by what q grows when all t do by `scale`."""
+        """() factor by which q grows when all t grow by `scale`."""
         return scale ** (1 / self._powers(exponents, own)[0])
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """As the law without substitution, and the powers by name."""
+        """Coefficients as without substitution, and the powers by name."""
         common = super().report(exponents, amplitudes, budget_scale)
         named = enumerate(self.exponent_names)
         powers = {n: exponents[..., i] for i, n in named if n.startswith("substitution")}
         return common | powers
 
     def _powers(self, exponents: Array, own: Array) -> tuple[Array, Array]:
-        """That of q, () and those of the proportions, () or (domains,)."""
+        """Power of q, (), and powers of the proportions, () or (domains,)."""
         return exponents[2], exponents[2]
 
 
@@ -254,10 +262,11 @@ class SubstitutionBiMix(TransferBiMix):
 class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
     """L_i = C_i q^−α_i + B_i s^−β_i q^−κ_i·α_i, q = (r_i^ρ_i + Σ_j≠i t_ij r_j^σ_i)^(1/ρ_i).
 
-    What is split: the mixture's effect on the two parts of the loss, as in `SplitTransferBiMix`,
+    The law splits the mixture's effect on the two parts of the loss, as `SplitTransferBiMix` does,
     and the power of the own proportion from that of the others. A target without an own domain has
-    ρ = σ. With κ = ρ = σ = 1, where few runs draw it, it is `TransferBiMix`. Exponents (α, β, κ, ρ,
-    σ, t_i1 … t_im), amplitudes (B, C). For sweeps of many runs; convex in the mixture.
+    ρ = σ. With κ = ρ = σ = 1, to which shrinkage pulls a fit of few runs, it is `TransferBiMix`.
+    Exponents (α, β, κ, ρ, σ, t_i1 … t_im), amplitudes (B, C). For sweeps of many runs; convex in
+    the mixture.
 
     >>> SplitSubstitutionBiMix().names(["code", "text"])[2:5]
     ('shift', 'substitution', 'substitution_of_others')
@@ -270,7 +279,7 @@ class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
     further: ClassVar[tuple[Further, ...]] = (SHIFT, SUBSTITUTION, OF_OTHERS)
 
     def fixed(self, own: Array) -> Array:
-        """The own t, which is 1; without an own domain ρ, of which there is none."""
+        """True for the own t, which is 1; without an own domain for ρ, which is unused."""
         return super().fixed(own).at[3].set(jnp.all(own == 0))
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:

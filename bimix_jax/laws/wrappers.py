@@ -1,4 +1,4 @@
-"""Laws around another law: what they share, a warm-up, repeated tokens."""
+"""Laws around another law: the common base class, a warm-up, repeated tokens."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,12 +15,13 @@ from bimix_jax.laws.law import Law
 
 @dataclasses.dataclass(frozen=True)
 class WrappedLaw(Law):
-    """A law around `base`, whose exponents are those of the base after some of its own."""
+    """A law around `base`, whose own exponents stand before those of the base."""
 
     base: Law
 
     layer: ClassVar[int] = 0
-    """Which goes around which: the one with the larger number, so that each finds what it needs."""
+    """Place in a nesting: the law with the larger number is outside, so that each finds what it
+    needs."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Law):
@@ -36,32 +37,32 @@ class WrappedLaw(Law):
 
     @property
     def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base."""
+        """Exponents of the base."""
         return self.base.exponent_names
 
     @property
     def label(self) -> str:
-        """Its name and, in parentheses, the base's."""
+        """Name of the wrapper and, in parentheses, of the base."""
         return f"{self.name}({self.base.label})"
 
     @property
     def shared(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base."""
+        """Shared exponents of the base."""
         return self.base.shared
 
     @property
     def amplitude_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base."""
+        """Amplitudes of the base."""
         return self.base.amplitude_names
 
     @property
     def signed(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base."""
+        """Signed amplitudes of the base."""
         return self.base.signed
 
     @property
     def domain_exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the base."""
+        """Exponents per domain of the base."""
         return self.base.domain_exponent_names
 
     @property
@@ -86,28 +87,28 @@ class WrappedLaw(Law):
 
     @property
     def is_power_of_own(self) -> bool:
-        """No, unless the law around it says so."""
+        """False, unless a subclass overrides it."""
         return False
 
     @property
     def further(self) -> int:
-        """How many exponents stand before those of the base."""
+        """Number of exponents before those of the base."""
         return len(self.exponent_names) - len(self.base.exponent_names)
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
-        """With the base for that sweep."""
+        """Wrap the base as prepared for that sweep."""
         return dataclasses.replace(self, base=self.base.for_sweep(sweep, budget_scale))
 
     def assumptions(self) -> tuple[str, ...]:
-        """Those of the base."""
+        """Assumptions of the base."""
         return self.base.assumptions()
 
     def fixed(self, own: Array) -> Array:
-        """As the base."""
+        """Fixed exponents of the base; the own ones are free."""
         return jnp.concatenate([jnp.zeros(self.further, bool), self.base.fixed(own)])
 
     def least(self, own: Array) -> Array:
-        """As the base."""
+        """Lower bounds of the base; none for the own exponents."""
         inner = self.base.least(own)
         return jnp.concatenate([jnp.full(self.further, -jnp.inf, inner.dtype), inner])
 
@@ -116,7 +117,7 @@ class WrappedLaw(Law):
         return self.base.gauges(own)
 
     def shrinkage(self, own: Array) -> tuple[Array, Array] | None:
-        """As the base; nothing restrains what comes before."""
+        """Shrinkage of the base, or None; the own exponents are not shrunk."""
         inner = self.base.shrinkage(own)
         if inner is None:
             return None
@@ -128,11 +129,11 @@ class WrappedLaw(Law):
         return self.base.refutes_centre(mixture, own)
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
-        """Around what the base is reduced to."""
+        """Wrap the law to which the base reduces."""
         return dataclasses.replace(self, base=self.base.reduced(exponents[:, self.further :], own))
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """As the base."""
+        """Gauge of the base; the own exponents stay."""
         count = len(self.base.amplitude_names)
         inner, scaled = self.base.canonical(exponents[self.further :], amplitudes[:count], own)
         return (
@@ -154,23 +155,24 @@ class WrappedLaw(Law):
 
 
 LONGEST = 0.1
-"""Most that warm-up may cost, as a share of the sweep's largest budget."""
+"""Largest cost of the warm-up, as a share of the sweep's largest budget."""
 START = 0.02
 NOTHING = 1e-6
-"""A warm-up that costs less of the largest budget is none: it moves no loss by 1e-4."""
+"""Cost of a warm-up, as a share of the largest budget, that counts as 0: it moves no loss by
+1e-4."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WithWarmUp(WrappedLaw):
     """L(r, s'), for any law L(r, s), with s' = s²(1 + w)/(s + w) in largest budgets of the sweep.
 
-    While the learning rate rises in a line from 0 a token moves the model the less the earlier it
-    comes: the sum of rates grows as s², then as s less a constant, which is what s²/(s + w) does.
-    So w is the budget that warm-up costs. It belongs to the training and not to a target: all
-    targets share it. s' = s at the sweep's largest budget, where amplitudes are as without, and
-    w = 0 is the law itself. Convex where that is. Source: this project.
+    While the learning rate rises linearly from 0, an earlier token moves the model less: the sum of
+    rates grows as s², then as s less a constant, and s²/(s + w) has both limits. So w is the budget
+    that the warm-up costs. It belongs to the training and not to a target: all targets share it. s'
+    = s at the sweep's largest budget, where amplitudes are as without, and w = 0 is the base
+    itself. Convex where the base is. Source: this project.
 
-    It cannot express how the rate decays at the end.
+    The law cannot express how the rate decays at the end.
 
     Args:
         base: the law of mixture and budget.
@@ -185,38 +187,39 @@ class WithWarmUp(WrappedLaw):
 
     @property
     def exponent_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """w, then those of the base."""
+        """w, then the exponents of the base."""
         return ("warm_up", *self.base.exponent_names)
 
     @property
     def shared(self) -> tuple[str, ...]:  # type: ignore[override]
-        """w, and those of the base."""
+        """w, and the shared exponents of the base."""
         return ("warm_up", *self.base.shared)
 
     @property
     def curve(self) -> int:  # type: ignore[override]
-        """One more than the base."""
+        """One budget more than the base."""
         return self.base.curve + 1
 
     def bounds(self, domains: int) -> Any:
-        """0 ≤ w ≤ .1, then those of the base."""
+        """0 ≤ w ≤ 0.1, then the bounds of the base."""
         return [(0.0, LONGEST), *self.base.bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """w = .02 before each start of the base."""
+        """w = 0.02 before each start of the base."""
         return [[START, *start] for start in self.base.starts(domains)]
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
-        """What the base is reduced to, alone where w is 0."""
+        """The reduced base, wrapped only where w is above 0."""
         around: Any = super().reduced(exponents, own)
         return around if np.any(exponents[:, 0] > NOTHING) else around.base
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """Those of the base, and what they are made of, as they change with w."""
+        """(features of the base, mixture, own, budget); the last three, because s' changes with
+        w."""
         return self.base.features(mixture, own, budget), mixture, own, budget
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """That of the base at s'."""
+        """Basis of the base at s'."""
         of_base, mixture, own, budget = features
         moved = self.base.features(mixture, own, effective_budget(budget, exponents[0]))
         # Where there is no value a fit has put a harmless one, which has to stay.
@@ -224,7 +227,7 @@ class WithWarmUp(WrappedLaw):
         return self.base.basis(exponents[1:], kept)
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
-        """That of the base at s'."""
+        """K and α of the base at s'."""
         moved = effective_budget(budget, exponents[0])
         return self.base.power_of_own(exponents[1:], amplitudes, moved)
 
@@ -236,34 +239,35 @@ class WithWarmUp(WrappedLaw):
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Those of the base, of s' instead of s, and w in the unit of budgets."""
+        """Coefficients of the base in s', and w in the unit of budgets."""
         found = self.base.report(exponents[..., 1:], amplitudes, budget_scale)
         return found | {"warm_up": exponents[..., 0] * budget_scale}
 
 
 def effective_budget(budget: Array, warm_up: Array) -> Array:
-    """s' of budgets s, both in largest budgets of the sweep.
+    """Convert budgets s to s', both in largest budgets of the sweep.
 
     >>> import jax.numpy as jnp
     >>> print(effective_budget(jnp.array([0.01, 0.1, 1.0]), 0.02).round(4))
     [0.0034 0.085  1.    ]
     """
+    # The factor 1 + w makes s' = 1 at s = 1, so that amplitudes keep their meaning there.
     return budget**2 * (1 + warm_up) / (budget + warm_up)
 
 
 HALF_LIFE = 15.4
-"""R*_D of Muennighoff et al. 2023: repeated epochs up to which data keep most of their worth."""
+"""R*_D of Muennighoff et al. 2023: repeated epochs up to which tokens keep most of their value."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WithRepetition(WrappedLaw):
-    """L(r', s'), for any law L(r, s), where data beyond the first epoch count less.
+    """L(r', s'), for any law L(r, s), where tokens beyond the first epoch count less.
 
-    Of domain j, s·r_j tokens are seen and U_j exist. Beyond one epoch they count as
-    D'_j = U_j + U_j R* (1 − exp(−(s r_j/U_j − 1)/R*)); s' = Σ_j D'_j and r'_j = D'_j/s'. Source:
-    Muennighoff et al., "Scaling Data-Constrained Language Models", arXiv 2305.16264, who found
-    R* = 15.4 for one mixed corpus; that it holds for each domain alone is our assumption. Nothing
-    is fitted for it, and it is off unless this law is used. Not convex in the mixture.
+    From domain j, s·r_j tokens are seen and U_j exist. Beyond one epoch they count as D'_j = U_j +
+    U_j R* (1 − exp(−(s r_j/U_j − 1)/R*)); s' = Σ_j D'_j and r'_j = D'_j/s'. Source: Muennighoff et
+    al., "Scaling Data-Constrained Language Models", arXiv 2305.16264, who found R* = 15.4 for one
+    mixed corpus; that it holds for each domain alone is our assumption. R* is not fitted, and
+    repetition is ignored unless this law is used. Not convex in the mixture.
 
     Args:
         base: the law of mixture and budget.
@@ -297,7 +301,7 @@ class WithRepetition(WrappedLaw):
         object.__setattr__(self, "available", tokens)
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
-        """With the capacities of the sweep's domains."""
+        """Set the capacities of the sweep's domains."""
         from bimix_jax.names import as_expected  # brings tables, which no pure fit needs
 
         known = as_expected("law: available", dict(self.available), sweep.domains)
@@ -306,7 +310,7 @@ class WithRepetition(WrappedLaw):
         return dataclasses.replace(self, base=base, capacities=capacities)
 
     def assumptions(self) -> tuple[str, ...]:
-        """What repeated data are taken to be worth."""
+        """Assumption about the value of repeated tokens."""
         offered = ", ".join(f"{domain} {count:g}" for domain, count in self.available)
         return (
             *self.base.assumptions(),
@@ -315,15 +319,15 @@ class WithRepetition(WrappedLaw):
         )
 
     def bounds(self, domains: int) -> Any:
-        """Those of the base."""
+        """Bounds of the base."""
         return self.base.bounds(domains)
 
     def starts(self, domains: int) -> Any:
-        """Those of the base."""
+        """Starts of the base."""
         return self.base.starts(domains)
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """Those of the base at the effective mixture and budget."""
+        """Features of the base at the effective mixture and budget."""
         if self.capacities is None:
             raise ValueError("law: WithRepetition has no capacities; fit it, or set capacities=.")
         capacities = jnp.asarray(self.capacities, mixture.dtype)
@@ -332,24 +336,26 @@ class WithRepetition(WrappedLaw):
         return self.base.features(effective / total, own, total)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """That of the base."""
+        """Basis of the base."""
         return self.base.basis(exponents, features)
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Those of the base."""
+        """Coefficients of the base."""
         return self.base.report(exponents, amplitudes, budget_scale)
 
 
 def effective_tokens(seen: Array, capacity: Array, decay: float) -> Array:
-    """Tokens (domains,) as if never repeated: D below U, else U + U R* (1 − e^(−(D/U − 1)/R*)).
+    """Count tokens (domains,) as if never repeated: D below U, else U + U R* (1 − e^(−(D/U −
+    1)/R*)).
 
     >>> print(effective_tokens(jnp.array([0.5, 1.0, 11.0]), jnp.ones(3), 15.4).round(2))
     [0.5  1.   8.36]
     """
     finite = jnp.isfinite(capacity)
     offered = jnp.where(finite, capacity, 1.0)
+    # Clipped at 0, so that the untaken branch of `where` below has finite derivatives, too.
     repeated = jnp.maximum(seen / offered - 1, 0.0)
     worth = offered * (1 + decay * -jnp.expm1(-repeated / decay))
     return jnp.where(finite & (seen > offered), worth, seen)

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.proof.choices import Choices
 from benchmarks.proof.judged import REFERENCE, losses_at, mean_curves, standard_error
+from bimix_jax.quantities import quantity_text
 
 LAW, OTHER, PREDICTED = "#1b6ca8", "#5a5a5a", "#c8553d"
-SHORT = EngFormatter(places=2, sep="\N{THIN SPACE}")
 WIDE = 2.5
 """Losses farther from the median than this many times the best one is are drawn at the edge."""
 LINE = 30
@@ -39,7 +39,7 @@ def plot_proof(losses: pd.DataFrame, choices: Choices) -> Figure:
     for axes, (name, found) in zip(columns, panels.items(), strict=True):
         _panel(axes, rows, found.reindex(order), _predictions(choices, name), colors)
         at = choices.budgets()[name]
-        axes.set_title(f"after {SHORT(at)} tokens{_times(name)}", fontsize=12, loc="left")
+        axes.set_title(f"after {quantity_text(at)} tokens{_times(name)}", fontsize=12, loc="left")
     axes.set_yticks(list(places.values()), list(places), fontsize=10)
     axes.set_ylim(max(places.values()) + 0.6, min(places.values()) - 0.6)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center",

@@ -298,7 +298,7 @@ def test_command_trains_goes_on_and_reports(sweep, choices, setting, tmp_path, m
     monkeypatch.setattr(sys, "argv", [*line, "--entropies", "none"])
     command.main()
     printed = capsys.readouterr().out
-    assert "after 1,024 tokens" in printed
+    assert "after 1024 tokens" in printed
     assert "Still to be" not in printed
     document = json.loads((results / "proof.json").read_text())
     assert {row["choice"] for row in document["rows"]} == {"uniform", "BiMix-1x"}

@@ -1,4 +1,4 @@
-"""Files: what is read is a file, and what is written is whole or not there."""
+"""Checks of files to read, and atomic writing: a file is written whole or not at all."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ PARTIAL = ".partial"
 
 
 def check_readable(path: str | Path, expected: str) -> Path:
-    """The path of a file that can be read, or an error that says what is there instead.
+    """Return the path if it is a readable file, else raise an error that says what is there.
 
     Args:
         path: of the file.
@@ -59,7 +59,7 @@ def _kind(mode: int) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A hidden path beside `path` with its extension; renamed to it on success, removed on failure.
+    """Yield a hidden path beside `path`; rename it to `path` on success, remove it on failure.
 
     The new file has the mode of the one that it replaces. Of a symbolic link the file that it
     points to is written. What a killed process left beside `path` is removed.
@@ -93,7 +93,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _begin(final: Path, path: Path) -> tuple[int, Path]:
-    """An open handle, locked for as long as the process lives, and the name of a new file."""
+    """Return the name of a new hidden file and its open handle, locked while the process lives."""
     name = f".{final.name}"[:100]
     try:
         _remove_leftovers(final.parent, name)
@@ -111,7 +111,7 @@ def _begin(final: Path, path: Path) -> tuple[int, Path]:
 
 
 def _remove_leftovers(folder: Path, name: str) -> None:
-    """Remove unfinished files of this name whose process is gone: nobody holds their lock."""
+    """Remove unfinished files of this name whose process has ended, so that their lock is free."""
     if fcntl is None:
         return
     for entry in os.scandir(folder):
@@ -127,7 +127,7 @@ def _remove_leftovers(folder: Path, name: str) -> None:
 
 
 def _mode_of(path: Path) -> int:
-    """The mode that a new file at `path` gets."""
+    """Return the mode for a new file at `path`: that of the file there, else the usual one."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def _mode_of(path: Path) -> int:
 
 
 def _is_about(error: OSError, beside: Path) -> bool:
-    """Whether writing failed, rather than something else that happened meanwhile."""
+    """True where the error comes from writing the file, not from the code that made its content."""
     return error.filename is None or str(error.filename) == str(beside)
 
 
@@ -164,7 +164,7 @@ def check_folder(path: str | Path) -> None:
 
 
 def check_apart(sources: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
-    """Raise ValueError if an output would overwrite a file that it is made from."""
+    """Raise ValueError if an output would overwrite one of its own sources."""
     there = [path for path in sources if path is not None and path.exists()]
     for output in outputs:
         if output is not None and any(output.exists() and output.samefile(p) for p in there):

@@ -1,4 +1,4 @@
-"""Everything is keyed by name: mixtures and weights given by people, put in the order of a fit."""
+"""Mixtures and weights that people give by name, put in the order of a fit."""
 
 import difflib
 import unicodedata
@@ -12,15 +12,15 @@ import pandas as pd
 from bimix_jax.quantities import number_of, numbers_of
 
 SUM_TOLERANCE = 0.02
-"""How far from 1 the proportions of a mixture may sum; within it they are normalised."""
+"""Largest distance from 1 of a mixture's sum; closer sums are normalised."""
 SHOWN = 5
-"""Labels that a note names, of many."""
+"""Number of labels that a note lists before it counts the rest."""
 SILENT_TOLERANCE = 1e-5
-"""A sum this close to 1 is rounding in the last digit, which is not worth a warning."""
+"""Largest distance from 1 that is rounding in the last digit and needs no warning."""
 
 
 def spelling(name: object) -> str:
-    """A name in the one spelling by which names are compared: equal for names that are one.
+    """Return the form of a name by which names are compared: equal for names that mean the same.
 
     Case, blanks at the ends, the kind and number of blanks inside, invisible characters and the
     Unicode form (composed or decomposed) do not count.
@@ -32,7 +32,8 @@ def spelling(name: object) -> str:
 
 
 def _written(name: object) -> str:
-    """A name as it looks in print: one Unicode form, plain blanks, no invisible characters."""
+    """Return a name as it looks in print: one Unicode form, plain blanks, no invisible
+    characters."""
     text = str(name)
     if text.isascii():  # fast: none of its characters is invisible
         return " ".join(text.split())
@@ -41,7 +42,7 @@ def _written(name: object) -> str:
 
 
 def respelled(argument: str, found: Iterable[object], expected: Iterable[str]) -> dict[str, str]:
-    """Those found that differ in `spelling` alone from a name expected → that name.
+    """Map names found to the expected names from which they differ in `spelling` alone.
 
     A name that is expected as it stands is never respelled, nor is another taken for it.
 
@@ -84,7 +85,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name in quotes, with its Unicode form, which does not show in print."""
+    """Return a name in quotes, with its Unicode form, which print does not show."""
     composed = unicodedata.normalize("NFC", name)
     letters = [c for c in dict.fromkeys(composed) if unicodedata.normalize("NFD", c) != c]
     if not letters:
@@ -94,7 +95,7 @@ def _shown(name: str) -> str:
 
 
 def note_of_spelling(renamed: Mapping[str, str]) -> tuple[str, ...]:
-    """One sentence that says which names were taken for which; none where all were exact.
+    """Return one sentence that lists the respelled names, or nothing where all names were exact.
 
     >>> note_of_spelling({"Code": "code"})
     ("Names that differ only in case, blanks or Unicode form are taken for one: 'Code' is 'code'.",)
@@ -111,7 +112,7 @@ def _as_told_apart(found: str, name: str) -> str:
 
 
 def without_blanks(labels: Iterable[object]) -> tuple[dict[object, str], list[str]]:
-    """Labels of runs with blanks at their ends → the same without, and a note of them.
+    """Map run labels to the same labels without blanks at their ends; also return a note of them.
 
     >>> without_blanks(["a", "a "])
     ({'a ': 'a'}, ["Blanks at the ends of the labels of runs were left out: 'a ' is 'a'."])
@@ -125,7 +126,7 @@ def without_blanks(labels: Iterable[object]) -> tuple[dict[object, str], list[st
 
 
 def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:
-    """Names that differ in `spelling` alone and never stand at one place → the first of them.
+    """Map names that differ in `spelling` alone, and never share a place, to the first of them.
 
     Args:
         names: labels, many times each.
@@ -149,7 +150,7 @@ def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:
 
 
 def as_expected(argument: str, values: Any, expected: Sequence[str]) -> dict[str, Any]:
-    """A mapping with its names spelled as expected, any of which may be left out.
+    """Return a mapping with its names spelled as expected; expected names may be absent.
 
     Raises:
         ValueError: if a name is unknown, or there twice.
@@ -163,7 +164,7 @@ def as_expected(argument: str, values: Any, expected: Sequence[str]) -> dict[str
 
 
 def _spelled(argument: str, found: Iterable[object], expected: Sequence[str]) -> list[str]:
-    """The names, spelled as expected where they differ in spelling alone, with a warning."""
+    """Return the names, respelled as expected with a warning where only the spelling differs."""
     names = list(map(str, found))
     renamed = respelled(argument, names, expected)
     for note in note_of_spelling(renamed):
@@ -172,7 +173,7 @@ def _spelled(argument: str, found: Iterable[object], expected: Sequence[str]) ->
 
 
 def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, pd.Index | None]:
-    """Mixtures as an array (mixtures, domains) in the order of `domains`, and their labels.
+    """Return mixtures as an array (mixtures, domains) in the order of `domains`, and their labels.
 
     Args:
         mixtures: a DataFrame with a column for every domain, a Series or mapping that names
@@ -204,7 +205,7 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
 
 
 def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
-    """Weights (targets,) in the order of `targets`; None is 1 each, names left out count 0.
+    """Return weights (targets,) in the order of `targets`. None means 1 each; absent names count 0.
 
     Raises:
         ValueError: on an unknown name, a negative weight, or no weight above 0.
@@ -234,7 +235,7 @@ def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
 
 
 def check_names(argument: str, found: Iterable[object], expected: Sequence[str]) -> list[str]:
-    """The names found, in their order, spelled as expected.
+    """Return the names found, in their order, spelled as expected.
 
     Raises:
         ValueError: unless both hold the same names; the message lists what differs.

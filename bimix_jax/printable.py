@@ -1,4 +1,4 @@
-"""Names that people gave, made harmless: in a terminal, a picture, a JSON or a YAML file.
+"""Names that people gave, made harmless in terminals, pictures, JSON and YAML files.
 
 A name may hold anything: a line break, the codes that move a terminal's cursor, `$` that a picture
 takes for mathematics. It is kept as it is in tables and files, and shown with such characters
@@ -14,12 +14,12 @@ from typing import Any
 UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 """Categories of control characters, of line and paragraph separators, and of surrogates."""
 TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
-"""Marks that turn the direction of what follows, so that text reads otherwise than it is."""
+"""Marks that reverse the direction of the text after them, so that it reads as something else."""
 EXPONENT = re.compile(r"(?<![\d.])(-?\d+)(e[-+]\d+)")
 
 
 def printable(text: object, but: str = "") -> str:
-    r"""Text whose control characters are written out, those of `but` aside.
+    r"""Return text with its control characters written out, except those in `but`.
 
     >>> print(printable("web\n\x1b[31m"), printable("Größe 数学"))
     web\n\x1b[31m Größe 数学
@@ -28,7 +28,7 @@ def printable(text: object, but: str = "") -> str:
 
 
 def picture_text(name: object) -> str:
-    r"""A name as matplotlib draws it: no mathematics between `$`, and no label that it would hide.
+    r"""Return a name that matplotlib draws as it is: without mathematics, and never hidden.
 
     >>> print(picture_text("$x^2$"), repr(picture_text("_web")))
     \$x^2\$ ' _web'
@@ -38,13 +38,13 @@ def picture_text(name: object) -> str:
 
 
 def picture_texts(names: Iterable[object]) -> list[str]:
-    """`picture_text` of each name."""
+    """Return the `picture_text` of each name."""
     return [picture_text(name) for name in names]
 
 
 def json_text(document: Any, indent: int | None = None) -> str:
-    r"""JSON that every reader of JSON or YAML takes alike: control characters escaped, and a point
-    in every float, without which YAML 1.1 takes `1e-05` for text.
+    r"""Return JSON that readers of JSON and of YAML take alike: control characters are escaped, and
+    every float has a point, because YAML 1.1 reads `1e-05` as text.
 
     >>> print(json_text({"a\u2028b": 1e-5, "x": "1e-5"}))
     {"a\u2028b": 1.0e-05, "x": "1e-5"}

@@ -17,7 +17,7 @@ SUFFIX = re.compile(r"\s*([kmbgt%]?)", re.I)
 
 
 def number_of(value: Any, where: str, expected: str = "a number", percent: bool = False) -> float:
-    """A finite number, given as one or as text; where text leaves a doubt, it is refused.
+    """Return a finite number, given as a number or as text; ambiguous text is refused.
 
     Thousands may be grouped by commas or underscores, and K, M, B (or G) and T stand for powers of
     1000.
@@ -48,8 +48,7 @@ def number_of(value: Any, where: str, expected: str = "a number", percent: bool 
 def numbers_of(
     values: Any, where: str, expected: str = "numbers", percent: bool = False
 ) -> np.ndarray:
-    """An array of numbers, in the shape of what is given; what is none is refused as `number_of`
-    does.
+    """Return an array of numbers in the shape of `values`; `number_of` refuses other values.
 
     Numbers that are not finite are left to the caller, who can say in which row they stand.
 
@@ -67,7 +66,7 @@ def numbers_of(
 
 
 def quantity_text(value: float) -> str:
-    """A number to 4 significant digits as people write it, with K, M, B and T from 10,000 on.
+    """Return a number with 4 significant digits, with K, M, B or T from 10,000 on.
 
     >>> [quantity_text(value) for value in (573_440, 2_949_120, 4e11, 1200, 0.05)]
     ['573.4K', '2.949M', '400B', '1200', '0.05']
@@ -80,7 +79,7 @@ def quantity_text(value: float) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number with 4 significant digits, as a power of ten where it is very large or small.
+    """Return a number with 4 significant digits, as a power of ten if very large or small.
 
     >>> [number_text(value) for value in (3.45219, 28.2378, 0.0783, 0.0, 3.2e9, 1.65e-11)]
     ['3.452', '28.24', '0.07830', '0', '3.200e+09', '1.650e-11']
@@ -94,7 +93,7 @@ def number_text(value: float) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share with 4 decimals; those below are 0 in fact or so small that nobody can train them.
+    """Return a share with 4 decimals; a smaller share above 0 is too small to be trained on.
 
     >>> share_text(0.25), share_text(1.65e-11), share_text(0.0)
     ('0.2500', '<0.0001', '0')

@@ -6,7 +6,8 @@ DEBIAN = {"1.3M": "debian_1_3m.csv", "11.5M": "debian_11_5m.csv"}
 
 
 def debian_sweep(model: str = "1.3M") -> Path:
-    """Path of one of two sweeps of the same 32 mixtures, at two model sizes; a wide table.
+    """Return the path of one of two sweeps of the same 32 mixtures, at two model sizes; a wide
+    table.
 
     Seven text domains of Debian packages (C, database documentation, a dictionary, an essay, German
     and Perl manuals, Python), 2.7 to 4.1 million tokens each; byte-level BPE of 4 096 types. The
@@ -42,7 +43,8 @@ def debian_sweep(model: str = "1.3M") -> Path:
 
 
 def proxy_sweep() -> Path:
-    """Path of the embedded sweep, a long table (run, step, tokens, domain, proportion, loss).
+    """Return the path of the embedded sweep: a long table (run, step, tokens, domain, proportion,
+    loss).
 
     16 runs of a 1.3 M-parameter transformer (4 layers, width 128, byte-level BPE of 4 096 types)
     on 7 text domains, 11 checkpoints each up to 2.87 M tokens; Dirichlet mixtures with a floor of

@@ -1,4 +1,4 @@
-"""What a table says of itself beside its cells, in the attrs that `Sweep.to_frame` made."""
+"""Entries that a table carries beside its cells, in the attrs that `Sweep.to_frame` made."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import UNSTATED, Metadata, metadata_of
 
 ATTRIBUTES = "bimix_jax"
-"""Key of what a table carries beside its cells; pandas keeps such entries in Parquet files."""
+"""Key of the package's entry in a table's attrs; pandas keeps such entries in Parquet files."""
 
 
 class Kept(NamedTuple):
-    """The unit, the meaning and the notes of a sweep that became a table."""
+    """The unit, the metadata and the notes of a sweep that became a table."""
 
     unit: str | None = None
     metadata: Metadata = UNSTATED
@@ -22,7 +22,8 @@ class Kept(NamedTuple):
 
 
 def kept_with(attrs: Any, name: str) -> Kept:
-    """What stands in the attrs of a table called `name`; entries of other tools do not matter.
+    """Return the package's entry in the attrs of the table called `name`; ignore other tools'
+    entries.
 
     Raises:
         SweepError: if the entry of this package is damaged.
@@ -53,12 +54,12 @@ def _checked(kept: dict[str, Any]) -> Kept:
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
-    """What was assumed, changed or left out when a table was read."""
+    """Return the notes of what was assumed, changed or left out when a table was read."""
     return list(kept_with(table.attrs, "The table").notes)
 
 
 def add_notes(table: pd.DataFrame, notes: Sequence[str]) -> None:
-    """Keep notes with a table."""
+    """Add notes to the attrs of a table."""
     kept = table.attrs.get(ATTRIBUTES, {})
     said = dict.fromkeys([*kept.get("notes", ()), *notes])
     if said:

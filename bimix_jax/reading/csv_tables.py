@@ -1,4 +1,4 @@
-"""CSV files as columns of text: no cell is guessed at before it is known what the column is."""
+"""CSV files as columns of text; the type of a column is chosen later, once its role is clear."""
 
 import gzip
 import re
@@ -11,7 +11,7 @@ import pyarrow.csv
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 STATED = re.compile(rb"sep=([,;\t|])\r?\n", re.I)
-"""First line by which a spreadsheet says what separates the cells."""
+"""First line in which a spreadsheet states the separator of the cells."""
 ENCODINGS = {
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -19,7 +19,7 @@ ENCODINGS = {
     b"\xfe\xff": "utf-16",
     b"\xef\xbb\xbf": "utf-8-sig",
 }
-"""First bytes of a file → how it is written; other files are UTF-8."""
+"""First bytes of a file → its encoding; other files are UTF-8."""
 OTHERS = {
     b"PK\x03\x04": "a workbook or archive (xlsx, zip)",
     b"\xd0\xcf\x11\xe0": "a workbook (xls)",
@@ -31,9 +31,10 @@ OTHERS = {
     b"<html": "a web page",
     b"version https://git-lfs": "a pointer of Git LFS, whose file is not downloaded",
 }
-"""First bytes of files that are not CSV → what they are."""
+"""First bytes of files that are not CSV → the kind of the file."""
 BLOCK, LARGEST_BLOCK = 2**21, 2**31 - 1
-"""Bytes that Arrow reads at a time, quickest, and at most; rows of one block keep their numbers."""
+"""Bytes per block that Arrow reads: the quickest number, and the most; Arrow numbers the rows of
+a single block only."""
 QUOTE = b'"'
 
 
@@ -44,15 +45,16 @@ class CsvTable(NamedTuple):
     """text, null where there is none"""
     header: list[str]
     rows: np.ndarray
-    """(rows,) where each stands in the file, the first below the header being 0"""
+    """(rows,) the place of each row in the file; the first row below the header is 0"""
     notes: list[str]
 
 
 def read_csv(path: str) -> CsvTable:
-    """A file of cells separated by commas, semicolons, tabs or vertical bars, perhaps compressed.
+    """Read a file of cells separated by commas, semicolons, tabs or vertical bars, perhaps
+    compressed.
 
-    What separates the cells is told by the header, or by a line `sep=;` above it; where that
-    leaves several, it is that by which all rows have as many cells as the header.
+    The separator comes from the header, or from a line `sep=;` above it. Where several are
+    possible, the one that gives every row as many cells as the header is taken.
 
     Raises:
         ValueError: if the file is damaged; the message says where and how.
@@ -77,7 +79,7 @@ def read_csv(path: str) -> CsvTable:
 
 
 def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
-    """A note if the last row is shorter than the header, as that of a file that was cut."""
+    """Return a note if the last row is shorter than the header, which suggests a truncated file."""
     end = len(text)
     while end and text[end - 1] in b"\r\n":
         end -= 1
@@ -91,7 +93,7 @@ def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
 
 
 def _whole(column: pyarrow.ChunkedArray) -> pyarrow.Array:
-    """The column as one array, without a copy where it is one already."""
+    """Return the column as one array, without a copy where it already is one."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
@@ -106,7 +108,8 @@ def _content(path: str) -> bytes:
 
 
 def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
-    """The text as UTF-8 without a mark in front of it, and a note of other encodings."""
+    """Return the text as UTF-8 without a byte-order mark, and a note if the encoding was
+    another."""
     if content.isascii() and b"\0" not in content:  # fast: most files are
         return content, []
     encoding = next((e for mark, e in ENCODINGS.items() if content.startswith(mark)), "utf-8")
@@ -130,7 +133,7 @@ def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
 
 
 def _first_record(text: bytes) -> bytes:
-    """The header: up to the first end of a line outside quotes."""
+    """Return the header: the text up to the first line end outside quotes."""
     end = 0
     while end < len(text):
         found = re.compile(rb"[\r\n]").search(text, end)
@@ -141,14 +144,15 @@ def _first_record(text: bytes) -> bytes:
 
 
 def _separators_of(header: bytes, usual: str) -> list[str]:
-    """Separators in the header, the most frequent first; the usual one if there is none."""
+    """Return the separators in the header, the most frequent first, or the usual one."""
     plain = re.sub(rb'"[^"]*"', b"", header).decode()
     there = [s for s in SEPARATORS if s in plain]
     return sorted(there, key=lambda s: (-plain.count(s), s != usual)) or [usual]
 
 
 def _by_one_of(separators: list[str], text: bytes) -> tuple[str, pyarrow.Table, np.ndarray]:
-    """The first separator by which the text is a table, its cells and their rows."""
+    """Return the first separator that makes the text a table, the table, and the places of its
+    rows."""
     failed = []
     for separator in separators:
         try:
@@ -159,7 +163,7 @@ def _by_one_of(separators: list[str], text: bytes) -> tuple[str, pyarrow.Table, 
 
 
 def _parsed(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarray]:
-    """All records, the header among them, and the place of each in the file."""
+    """Return all records including the header, and the place of each in the file."""
     _check_quotes(text, separator)
     try:
         table = _cells(text, separator)
@@ -169,7 +173,7 @@ def _parsed(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarray]:
 
 
 def _regular_rows(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarray]:
-    """The same without blank lines; of a file that was cut, the last row is filled up."""
+    """Parse without blank lines, and fill up the last row of a truncated file."""
     blank: list[int] = []
     wrong: list[pyarrow.csv.InvalidRow] = []
 
@@ -193,7 +197,8 @@ def _regular_rows(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarra
 
 
 def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> bytes | None:
-    """The text with as many cells in its last row as in the header, if that row is the one."""
+    """Return the text with its last row filled up to the header's length, if only that row is
+    short."""
     missing = row.expected_columns - row.actual_columns
     whole = text.rstrip(b"\r\n")
     if missing <= 0 or row.number == 1 or not whole.endswith(b"\n" + row.text.encode()):
@@ -204,9 +209,8 @@ def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> byte
 def _cells(
     text: bytes, separator: str, of_other_length: Callable[..., str] | None = None
 ) -> pyarrow.Table:
-    """Columns of text; where rows of other lengths are looked at, as one block, as rows of several
-    have no number.
-    """
+    """Return columns of text. Rows of other lengths are reported from a single block, because
+    Arrow numbers no rows of several blocks."""
     most = _first_record(text).count(separator.encode()) + 1
     block = BLOCK if of_other_length is None else LARGEST_BLOCK
     return pyarrow.csv.read_csv(
@@ -239,7 +243,8 @@ def _other_length(row: pyarrow.csv.InvalidRow) -> str:
 
 
 def _check_quotes(text: bytes, separator: str) -> None:
-    """Raise ValueError at a quote within a cell, or one that never ends and swallows rows."""
+    """Raise ValueError at a quote inside a cell, or at a quote without an end, which swallows
+    rows."""
     if QUOTE not in text:
         return
     codes = np.frombuffer(text, np.uint8)

@@ -1,4 +1,4 @@
-"""Decimal commas and thousands separators, read where they can mean one thing only."""
+"""Decimal commas and thousands separators, read where only one reading is possible."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,9 +7,9 @@ import pyarrow
 import pyarrow.compute as pc
 
 Mark = Literal[",", "."]
-"""What stands in front of the decimals; the other one separates thousands."""
+"""The decimal mark; the other character separates thousands."""
 SPACES = r"[ \x{a0}\x{202f}'’]"
-"""What separates thousands and nothing else."""
+"""Characters that can only separate thousands."""
 END = r"([eE][+-]?\d+)?\s?[%KMBGTkmbgt]?$"
 NUMBER = (
     rf"^[+-]?((\d+|\d{{1,3}}([.,]\d{{3}})+|\d{{1,3}}({SPACES}\d{{3}})+)([.,]\d*)?|[.,]\d+){END}"
@@ -17,7 +17,7 @@ NUMBER = (
 
 
 def _only_by(mark: str, other: str) -> str:
-    """Numbers that only make sense if `mark` stands in front of the decimals."""
+    """Return a pattern of numbers that are valid only if `mark` is the decimal mark."""
     groups = rf"\d{{1,3}}({other}\d{{3}})"
     unlike_groups = (
         rf"(0*|0\d+|[1-9]\d{{3,}}|\d+{SPACES}\d{{3}}){mark}\d+|\d*{mark}(\d{{1,2}}|\d{{4,}})"
@@ -28,7 +28,7 @@ def _only_by(mark: str, other: str) -> str:
 ONLY_BY: dict[Mark, str] = {",": _only_by(",", r"\."), ".": _only_by(r"\.", ",")}
 MARKED = rf"\d?,\d|\d\.\d{{3}}\.|\d{SPACES}\d"
 MOSTLY = 0.5
-"""Share of the written cells that must be numbers, so that text with commas stays as it is."""
+"""Smallest share of the written cells that must be numbers; below it a column stays text."""
 KINDS = {
     ",": "decimal commas: {} was read as {}",
     ".": "separated thousands: {} was read as {}",
@@ -36,14 +36,14 @@ KINDS = {
 
 
 def may_have_marks(cells: pyarrow.Array) -> bool:
-    """Whether any cell of a column of text looks like a number with decimal commas or groups."""
+    """True where any cell of a column of text looks like a number with decimal commas or groups."""
     return _any(pc.match_substring_regex(cells, MARKED))
 
 
 def with_decimal_points(
     columns: Mapping[str, pyarrow.Array],
 ) -> tuple[dict[str, pyarrow.Array], list[str]]:
-    """The columns of text that hold decimal commas or separated thousands, with points alone.
+    """Rewrite columns that hold decimal commas or separated thousands with decimal points.
 
     A column whose cells can be read in two ways (1,234 is 1.234 or 1234) is read as the others of
     the table are, and left as it is where those do not say.
@@ -90,7 +90,7 @@ def _mostly_numbers(cells: pyarrow.Array) -> bool:
 
 
 def _by(mark: Mark, cells: pyarrow.Array) -> pyarrow.Array:
-    """Cells that are numbers, without separators of thousands and with a decimal point."""
+    """Return the cells; those that are numbers get a decimal point and no thousands separators."""
     other = "." if mark == "," else ","
     plain = pc.replace_substring_regex(cells, SPACES + r"(\d{3})", r"\1")
     plain = pc.replace_substring(pc.replace_substring(plain, other, ""), mark, ".")

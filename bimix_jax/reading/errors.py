@@ -1,4 +1,4 @@
-"""What a table of runs can raise and warn of."""
+"""The error and the warning about tables of runs."""
 
 
 class SweepError(ValueError):
@@ -6,4 +6,4 @@ class SweepError(ValueError):
 
 
 class SweepWarning(UserWarning):
-    """Something about a sweep that a person should know; also kept in `Sweep.notes`."""
+    """A doubtful property of a sweep that the user should read; also kept in `Sweep.notes`."""

@@ -1,4 +1,5 @@
-"""What the numbers of a sweep mean: without it, results of unlike sweeps get mixed."""
+"""Metadata of a sweep's numbers: they keep results of different kinds of sweeps from being
+mixed."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,9 +17,9 @@ NAMES = {
     "model_size": "model size",
     "lower_is_better": "less is better in",
 }
-"""How messages call the entries."""
+"""Field of `Metadata` → its name in messages."""
 MEASURED_WITH = tuple(entry for entry in NAMES if entry != "lower_is_better")
-"""Entries in which two sweeps that are compared have to agree."""
+"""Entries that must agree between two sweeps that are compared."""
 SHARE_UNITS = ("tokens", "documents", "samples")
 LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "nats": ("nats", lambda loss: loss),
@@ -27,7 +28,7 @@ LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "nats per byte": ("nats per byte", lambda loss: loss),
     "bits per byte": ("nats per byte", lambda loss: loss * np.log(2)),
 }
-"""Unit of a file → unit that is kept (nats are per token) and how to come there."""
+"""Unit of a file → unit that is kept (nats are per token), and the function that converts to it."""
 
 
 def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None:
@@ -37,7 +38,7 @@ def _check_one_of(entry: str, value: str | None, known: tuple[str, ...]) -> None
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What losses, shares and budgets of a sweep were measured with; None where it is not stated.
+    """Units and conditions of a sweep's losses, proportions and budgets; None if not stated.
 
     Raises:
         ValueError: on a unit that does not exist, or a model size that is none.
@@ -52,7 +53,7 @@ class Metadata:
     """"nats" or "bits" (per token), "perplexity", "nats per byte" or "bits per byte"; a sweep
     holds nats, or nats per byte"""
     share_unit: str | None = None
-    """what proportions are shares of: "tokens", "documents" or "samples" """
+    """unit of the proportions: "tokens", "documents" or "samples" """
     schedule: str | None = None
     """the learning-rate schedule, in the user's words"""
     model_size: float | None = None
@@ -69,11 +70,11 @@ class Metadata:
             object.__setattr__(self, "lower_is_better", _names(self.lower_is_better))
 
     def stated(self) -> dict[str, Any]:
-        """The entries that are known, by name."""
+        """Return the entries that are stated, by name."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
     def shown(self) -> str:
-        """The entries that are known, for people.
+        """Return the entries that are stated, as text for people.
 
         >>> Metadata(tokenizer="gpt2", lower_is_better="mmlu_acc").shown()
         'tokeniser gpt2, less is better in mmlu_acc'
@@ -84,13 +85,14 @@ class Metadata:
         )
 
     def and_stated(self, other: "Metadata") -> "Metadata":
-        """What either states; where both do, what the other does, and all of `lower_is_better`."""
+        """Return the entries of both; where both state one, `other` wins, except that the names
+        in `lower_is_better` are joined."""
         both = (*(self.lower_is_better or ()), *(other.lower_is_better or ()))
         less = {"lower_is_better": tuple(dict.fromkeys(both))} if both else {}
         return Metadata(**self.stated() | other.stated() | less)
 
     def note_of_absent(self, but: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """One sentence that names what is not stated, `but` aside; none where all is.
+        """Return one sentence that names the entries not stated, except `but`; nothing if all are.
 
         >>> Metadata("gpt2", "nats", "tokens", "cosine").note_of_absent()
         ('Not stated with the sweep, so not checked: model size.',)
@@ -99,7 +101,7 @@ class Metadata:
         return (f"Not stated with the sweep, so not checked: {', '.join(absent)}.",) * bool(absent)
 
     def check_like(self, other: "Metadata", ours: str, theirs: str, but: tuple[str, ...] = ()):
-        """Raise ValueError where both state an entry and differ, entries of `but` aside."""
+        """Raise ValueError where both state an entry differently, except the entries in `but`."""
         here, there = self.stated(), other.stated()
         differ = [
             e for e in MEASURED_WITH if e in here.keys() & there.keys() and here[e] != there[e]
@@ -117,7 +119,7 @@ class Metadata:
 
 
 UNSTATED = Metadata()
-"""Nothing is stated."""
+"""Metadata without any stated entry."""
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -128,7 +130,7 @@ def _names(given: Any) -> tuple[str, ...]:
 
 
 def metadata_of(given: "Metadata | Mapping[str, Any] | None") -> Metadata:
-    """A mapping of entries as a Metadata.
+    """Return a mapping of entries as a Metadata.
 
     Raises:
         ValueError: on an entry that does not exist.
@@ -145,7 +147,8 @@ def metadata_of(given: "Metadata | Mapping[str, Any] | None") -> Metadata:
 
 
 def in_nats(loss: np.ndarray, metadata: Metadata) -> tuple[np.ndarray, Metadata, tuple[str, ...]]:
-    """Losses in the unit that laws are fitted in, what they mean then, and a note if changed.
+    """Return losses in the unit that laws are fitted in, their new metadata, and a note if
+    converted.
 
     >>> in_nats(np.array([1.0]), Metadata(loss_unit="bits"))[0].round(3).item()
     0.693

@@ -1,4 +1,4 @@
-"""JSON and TOML that others wrote: read whole, or an error that says where they are damaged."""
+"""JSON and TOML from other programs: read whole, or refused with the place of the damage."""
 
 import json
 import re
@@ -12,23 +12,23 @@ import numpy as np
 from bimix_jax.files import check_readable
 
 DEEPEST = 100
-"""Levels of lists and objects in one another. Readers end in a recursion error beyond a thousand of
-them, or crash; nothing that is read here needs ten."""
+"""Most levels of nested lists and objects. Readers end in a recursion error, or crash, beyond a
+thousand; files of the supported kinds need fewer than ten."""
 MARKS = {0xFF: "utf-16", 0xFE: "utf-16", 0xEF: "utf-8-sig"}
-"""First byte of a byte-order mark → encoding; none of them begins a text of UTF-8 otherwise."""
+"""First byte of a byte-order mark → encoding; no text in UTF-8 begins with one of these bytes."""
 TOML_TEXT = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
 )
 DOTTED = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
 OTHERS = bytes(set(range(256)) - set(b'[{]}"'))
 STEPS = np.array([{"[": 1, "{": 1, "]": -1, "}": -1}.get(chr(byte), 0) for byte in range(256)])
-"""Byte → step of the depth."""
+"""Byte → change of the depth."""
 PIECE = 1 << 24
-"""Bytes that are looked at together, so that large files cost little memory."""
+"""Bytes that are scanned at once, so that large files cost little memory."""
 
 
 def read_json(path: str | Path, expected: str) -> Any:
-    """The content of a JSON file; `expected` is what belongs there, for messages.
+    """Read a JSON file; `expected` says in messages what belongs there.
 
     Raises:
         ValueError: if it is not JSON, is cut off, names an entry twice, or is nested too deep.
@@ -38,7 +38,7 @@ def read_json(path: str | Path, expected: str) -> Any:
 
 
 def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
-    """The content of a TOML file, with the errors of `read_json`."""
+    """Read a TOML file, with the errors of `read_json`."""
     text = _text(path, expected)
     bare = TOML_TEXT.sub(lambda found: "" if found[0].startswith("#") else "s", text)
     check_nesting(bare, str(path))
@@ -51,7 +51,7 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
-    """The value of a JSON text; `where` begins messages: the file, or the file and the line.
+    """Parse a JSON text; messages begin with `where`: the file, or the file and the line.
 
     Args:
         text: bytes may begin with a byte-order mark.
@@ -81,8 +81,8 @@ def check_nesting(text: str | bytes, where: str) -> None:
 
 
 def nesting(text: bytes) -> int:
-    r"""How many brackets and braces of a JSON text are open at once, at most; text in quotes is not
-    looked at. What is not JSON has a number, too.
+    r"""Return the largest number of brackets and braces of a JSON text that are open at once; text
+    in quotes is ignored. Text that is not JSON has such a number, too.
 
     >>> nesting(b'{"a": [1, [2]], "b": "[[[[\\"[["}')
     3
@@ -102,7 +102,7 @@ def nesting(text: bytes) -> int:
 
 
 def decoded(data: bytes, where: str) -> str:
-    """Text in UTF-8, or in UTF-16 with its byte-order mark.
+    """Decode text in UTF-8, or in UTF-16 with its byte-order mark.
 
     Raises:
         ValueError: if it is neither; the message names the first byte and the line that it is in.

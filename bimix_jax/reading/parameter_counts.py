@@ -9,7 +9,7 @@ SIZE = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([KMBGT]?)\s*", re.I)
 
 
 def number_of_parameters(size: float | str) -> float:
-    """A model size as a number; "122M" is 1.22e8.
+    """Return a model size as a number; "122M" is 1.22e8.
 
     Raises:
         ValueError: if it is no size.

@@ -1,4 +1,4 @@
-"""Files and DataFrames as tables whose columns have one name each, and how columns are called."""
+"""Files and DataFrames as tables with unique column names, and names of columns and sources."""
 
 import json
 import os
@@ -29,17 +29,17 @@ SIZE_COLUMN = re.compile(r"model_size|n_params.*|num_params.*|params|parameters|
 MIXTURE_PREFIX, LOSS_PREFIX = "r_", "loss_"
 SHOWN = 20
 NAME_COLUMNS = {*RUN_COLUMNS, "name", "display_name", "id", "domain", "target", "sweep"}
-"""Columns that hold names, in any case: 007 and nan are names there."""
+"""Columns that hold names, in any case: 007 and nan are names in them."""
 UNNAMED = "Unnamed: "
 
 PLAIN = (types.is_floating, types.is_integer, types.is_string, types.is_boolean, types.is_null)
-"""Arrow's types of what JSON holds."""
+"""Arrow's types for the values of JSON."""
 
 Source = str | Path | pd.DataFrame
 
 
 def _read_csv(path: str, names: Set[str]) -> pd.DataFrame:
-    """A CSV file, columns typed where nothing is lost by it, names as they are written."""
+    """Read a CSV file; a column gets a type where this loses nothing, and names stay as written."""
     csv = read_csv(path)
     header = [_called(column, i) for i, column in enumerate(csv.header)]
     _check_once(header, path)
@@ -54,7 +54,7 @@ def _read_csv(path: str, names: Set[str]) -> pd.DataFrame:
 def typed_columns(
     cells: Mapping[str, pyarrow.Array], names: Set[str]
 ) -> tuple[dict[str, pyarrow.Array], list[str]]:
-    """Columns of text as numbers and truth values, those that hold names as they are; and notes."""
+    """Return columns of text as numbers and truth values, except columns of names; and notes."""
     measured = {c: column for c, column in cells.items() if not is_name(c, names)}
     found = {**cells, **{c: typed(column) for c, column in measured.items()}}
     if not any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
@@ -64,12 +64,12 @@ def typed_columns(
 
 
 def is_name(column: str, names: Set[str | None]) -> bool:
-    """Whether a column holds names, by its own, or as one of those that a user named."""
+    """True where a column holds names, by its own name or because the user listed it in `names`."""
     return column in names or column.lower() in NAME_COLUMNS
 
 
 def _read_parquet(path: str, names: Set[str]) -> pd.DataFrame:
-    """A Parquet file, its pages compared with their checksums where there are any."""
+    """Read a Parquet file; its pages are compared with their checksums where it has them."""
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         stored = file.read()
     table = stored.to_pandas()
@@ -86,9 +86,9 @@ def _read_json_lines(path: str, names: Set[str]) -> pd.DataFrame:
 
 
 def arrow_json_lines(path: str | Path) -> pyarrow.Table | None:
-    """JSON lines by Arrow, four times as fast as line by line.
+    """Read JSON lines with Arrow, four times as fast as line by line.
 
-    None where it does not take every cell as it is written: NaN, dates, or damage.
+    None where Arrow does not keep every cell as it is written: NaN, dates, or damage.
     """
     try:
         table = pyarrow.json.read_json(path)
@@ -98,12 +98,12 @@ def arrow_json_lines(path: str | Path) -> pyarrow.Table | None:
 
 
 def is_plain(table: pyarrow.Table) -> bool:
-    """Whether all cells are numbers, text and truth values; Arrow takes some text for dates."""
+    """True where all cells are numbers, text or truth values; Arrow takes some text for dates."""
     return all(any(is_one(column.type) for is_one in PLAIN) for column in table.columns)
 
 
 def _line_by_line(text: str) -> pd.DataFrame:
-    """As pandas does not: it guesses types and rounds numbers."""
+    """Parse each line as JSON; `pandas.read_json` would guess types and round numbers."""
     lines = enumerate(StringIO(text), 1)
     return pd.DataFrame([_json_object(line, i) for i, line in lines if line.strip()])
 
@@ -127,7 +127,7 @@ READERS: dict[str, Callable[[str, Set[str]], pd.DataFrame]] = {
 
 
 def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame:
-    """A file (by its extension) or a DataFrame as a table with one name a column.
+    """Read a file (by its extension) or a DataFrame as a table with unique column names.
 
     Args:
         source: a path, or a DataFrame, which is left as it is.
@@ -162,7 +162,7 @@ def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame
 
 
 def _file(source: str | Path) -> tuple[Path, Callable[[str, Set[str]], pd.DataFrame]]:
-    """The path of a file that is there, and how its extension is read."""
+    """Return the path of an existing file and the reader for its extension."""
     try:
         path = check_readable(source, "a table of runs")
     except OSError as error:
@@ -177,14 +177,14 @@ def _file(source: str | Path) -> tuple[Path, Callable[[str, Set[str]], pd.DataFr
 
 
 def _reason(error: Exception) -> str:
-    """What a reader said, in one line."""
+    """Return the message of a reader's error in one line."""
     said = next(iter(str(error).strip().splitlines()), "")
     kind = "" if isinstance(error, (ValueError, OSError, EOFError)) else type(error).__name__
     return ": ".join(part for part in (kind, said.rstrip(".")) if part) or "it is empty"
 
 
 def _with_index(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose named index is a column like any other."""
+    """Return a table whose named index became a column."""
     if table.columns.nlevels > 1:
         raise SweepError(
             f"The DataFrame has columns of {table.columns.nlevels} levels, the first "
@@ -198,7 +198,7 @@ def _with_index(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tidy(table: pd.DataFrame, name: str, names: Set[str]) -> pd.DataFrame:
-    """Every name a string and there once, every cell one value, every row with some."""
+    """Make every column name a unique string, every cell one value, and drop rows without cells."""
     table.columns = [_called(column, i) for i, column in enumerate(table.columns)]
     if not len(table.columns):
         raise SweepError(f"{name} is empty; expected a table of runs.")
@@ -221,7 +221,7 @@ def _check_once(columns: Sequence[str], name: str) -> None:
 
 
 def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], list[str]]:
-    """Columns of text and of objects that change, and notes.
+    """Return the columns of text and of objects that change, and notes.
 
     Blank text becomes missing, lists and mappings become text, decimal commas become points.
     """
@@ -253,7 +253,7 @@ def _without_objects(column: pd.Series, notes: list[str]) -> dict[str, pd.Series
 
 
 def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
-    """Without rows that hold no cell, and columns that have neither a name nor a cell."""
+    """Drop rows without any cell, and columns that have neither a name nor a cell."""
     empty = table.isna()
     spare = [c for c in names_of(table) if c.startswith(UNNAMED) and empty[c].all()]
     blank = empty.all(axis=1).to_numpy(bool)
@@ -274,7 +274,7 @@ def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _holds_unread_numbers(column: pd.Series) -> bool:
-    """Whether a column holds numbers other than those of an index that was written along."""
+    """True where a column holds numbers, unless they are a saved row index."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     if np.isnan(numbers).any() or not len(numbers):
         return False
@@ -283,23 +283,23 @@ def _holds_unread_numbers(column: pd.Series) -> bool:
 
 
 def name_of(source: Source) -> str:
-    """How messages call a source."""
+    """Return the name of a source for messages."""
     return "The DataFrame" if isinstance(source, pd.DataFrame) else str(source)
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> dict[str, str]:
-    """Column → the rest of its name, of the columns that begin with the prefix."""
+    """Map columns that begin with the prefix to the rest of their names."""
     names = [c for c in names_of(table) if c.startswith(prefix) and c != prefix]
     return {c: c.removeprefix(prefix) for c in names}
 
 
 def names_of(table: pd.DataFrame) -> list[str]:
-    """The columns of a table that `read_table` made, all of them strings."""
+    """Return the columns of a table that `read_table` made, all of them strings."""
     return list(table.columns)
 
 
 def listed(names: Iterable[object]) -> str:
-    """Names for a message, the first of many."""
+    """List names for a message: the first few, then a count."""
     shown = [str(n) for n in names]
     more = len(shown) - SHOWN
     return ", ".join(shown[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Cells of text as numbers: which text is a number, and nothing else is."""
+"""Cells of text as numbers, by one strict rule for what a number is."""
 
 import contextlib
 
@@ -10,20 +10,20 @@ import pyarrow.compute as pc
 from bimix_jax.quantities import number_of
 
 MISSING_WORDS = ("", "nan", "na", "n/a", "none", "null", "-nan")
-"""What an empty cell of numbers may be written as, in any case."""
+"""Texts of an empty cell in a column of numbers, in any case."""
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?((?i)inf|infinity)$"
 WHOLE_WITH_EXPONENT = r"^[+-]?\d+[eE]\d+$"
-"""12e45678 may be a number, and may be a label just as well, as 007 may."""
+"""Form of 12e45678, which may be a number or a label, like 007."""
 PLUS, MINUS, POINT, ZERO, NINE = b"+-.09"
 SAMPLE = 50
 EXACT_INTEGERS = 2**53
-"""From here on floats leave some whole numbers out."""
+"""Smallest size at which floats skip some whole numbers."""
 
 
 def numbers(
     column: pd.Series, percent: bool = False, suffixes: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values as float64 with nan for empty cells, and a mask of cells that hold anything else.
+    """Return values as float64, nan for empty cells, and a mask of cells that hold anything else.
 
     Dates, truth values and complex numbers are not numbers here, whatever pandas makes of them,
     and neither is 5_1, which is one to Python.
@@ -50,7 +50,7 @@ def numbers(
 
 
 def text_of(column: pd.Series) -> pyarrow.Array:
-    """Cells as they are written, without spaces around, null where there is none."""
+    """Return cells as they are written, without spaces around them; null where a cell is empty."""
     written = column
     if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
         written = pd.Series([str(cell) for cell in column], dtype=object).where(
@@ -73,7 +73,7 @@ def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
-    """None if a cell is more than a number; what Arrow takes for nan and inf is that."""
+    """Return floats, or None if a cell is not a number; Arrow's nan and inf count as numbers."""
     try:
         cells[:SAMPLE].cast(pyarrow.float64())  # it takes long to fail at every cell
         return _own(cells.cast(pyarrow.float64()))
@@ -91,14 +91,14 @@ def _where(condition: pyarrow.Array) -> np.ndarray:
 
 
 def _own(cells: pyarrow.Array | pyarrow.ChunkedArray) -> np.ndarray:
-    """A copy that may be written to; what Arrow shares may not."""
+    """Return a writable copy; the arrays that Arrow shares are read-only."""
     return np.array(cells.to_numpy(zero_copy_only=False))
 
 
 def _marked(
     cells: pyarrow.Array, values: np.ndarray, text: np.ndarray, percent: bool, suffixes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values and mask where numbers may end in a mark."""
+    """Return values and mask, where numbers may end in a mark."""
     values, text = values.copy(), text.copy()
     share = _where(pc.match_substring_regex(cells, r"%$"))
     grouped = _where(pc.match_substring_regex(cells, "[,_]"))  # 1,234 may be 1.234 in a table
@@ -111,7 +111,7 @@ def _marked(
 
 
 def typed(cells: pyarrow.Array) -> pyarrow.Array:
-    """A column of text as whole numbers, numbers or truth values where all of it is that.
+    """Return a column of text as integers, floats or truth values if all of its cells are such.
 
     Text stays where any cell is like a label (007, 12e45678) or would lose digits.
 
@@ -134,7 +134,7 @@ def typed(cells: pyarrow.Array) -> pyarrow.Array:
 
 
 def _any_like_a_label(cells: pyarrow.Array, values: np.ndarray) -> bool:
-    """If a cell, all of which are numbers, has a leading zero, or is whole with an exponent."""
+    """True where a cell has a leading zero, or is whole with an exponent; all cells are numbers."""
     codes, begins, ends = _codes(cells)
     first = codes.take(begins, mode="clip")
     signed = (first == PLUS) | (first == MINUS)
@@ -151,7 +151,8 @@ def _any_like_a_label(cells: pyarrow.Array, values: np.ndarray) -> bool:
 
 
 def _codes(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The bytes of all cells, and where each begins and ends; regular expressions are slower."""
+    """Return the bytes of all cells, and where each begins and ends; regular expressions are
+    slower."""
     _, offsets, content = cells.buffers()
     places = np.frombuffer(offsets, np.int32)[cells.offset :][: len(cells) + 1]
     codes = np.frombuffer(content, np.uint8)[places[0] : places[-1]]
@@ -165,7 +166,7 @@ def _truth_values(stripped: pyarrow.Array, cells: pyarrow.Array) -> pyarrow.Arra
 
 
 def _are_whole(cells: pyarrow.Array) -> bool:
-    """If cells, all of which are numbers, have neither decimals nor exponents."""
+    """True where the cells, all of which are numbers, have neither decimals nor exponents."""
     codes = _codes(cells.drop_null())[0]
     return not np.any((codes == POINT) | (codes > NINE))
 
@@ -173,7 +174,7 @@ def _are_whole(cells: pyarrow.Array) -> bool:
 def _whole_numbers(
     written: pyarrow.Array, there: np.ndarray, cells: pyarrow.Array
 ) -> pyarrow.Array:
-    """As integers, or as floats where some are missing; as text where that loses digits."""
+    """Return integers, or floats if some cells are missing, or text if that loses digits."""
     if not written.null_count and np.abs(there).max() < 2.0**63:
         return pc.utf8_ltrim(written, "+").cast(pyarrow.int64())
     exact = np.abs(there).max() < EXACT_INTEGERS

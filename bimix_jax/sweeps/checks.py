@@ -1,4 +1,4 @@
-"""What can be wrong with a table of runs; all findings at once, each with how to mend it."""
+"""Checks of a table of runs; all findings are reported at once, each with its remedy."""
 
 import dataclasses
 import difflib
@@ -15,22 +15,22 @@ from bimix_jax.sweeps.scores import says_score
 from bimix_jax.sweeps.sweep import Sweep
 
 SUM_TOLERANCE = 0.02
-"""Rows of proportions this close to 1 are normalised; further ones are errors."""
+"""Largest distance from 1 of a row of proportions that is normalised; larger is an error."""
 SILENT_TOLERANCE = 1e-5
-"""Rows this close to 1 are rounded in the last digit, which needs no warning."""
+"""Largest distance from 1 that is rounding in the last digit and needs no warning."""
 PERPLEXITY = 20.0
-"""A median loss above this many nats is taken for a perplexity."""
+"""Median loss, in nats, above which losses are taken for perplexities."""
 RISE = 0.02
-"""A curve that ends this far (relative) above its least loss is said to rise."""
+"""Relative distance of the last loss above the least from which a curve is said to rise."""
 EXACT = 1e-12
-"""Rows this close to 1 are taken for 1."""
+"""Largest distance from 1 at which a sum of a row counts as 1."""
 CHANGED = 1e-4
-"""How far a proportion may differ between two points of a run."""
+"""Largest difference of a proportion between two points of one run."""
 EXAMPLES = 3
 NEAR = 0.85
 """Share of letters in order beyond which two names may be the same one misspelled."""
 SAME = 1e-6
-"""Mixtures this close are one."""
+"""Largest difference of proportions between mixtures that count as one."""
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 NOT_FINITE = "losses that are not finite left out"
@@ -40,7 +40,7 @@ PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, di
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing wrong, where, and how to mend it."""
+    """One problem of a table, its place, and its remedy."""
 
     column: str
     problem: str
@@ -50,7 +50,7 @@ class Finding:
     values: tuple[object, ...] = ()
 
     def __str__(self) -> str:
-        """The finding as one line, with its first examples."""
+        """Return the finding as one line, with its first examples."""
         shown = [
             f"row {row}: {value}"
             for row, value in zip(self.rows[:EXAMPLES], self.values, strict=False)
@@ -69,25 +69,25 @@ def raise_findings(findings: Sequence[Finding], source: str) -> None:
 
 
 def warn(message: str, notes: list[str]) -> None:
-    """Say it now and keep it."""
+    """Warn now, and keep the message as a note."""
     notes.append(message)
     warnings.warn(message, SweepWarning, stacklevel=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """Proportions or losses as they were written, and where."""
+    """Proportions or losses as they were written, and their places in the file."""
 
     values: pd.DataFrame
-    """(points, names), one column a domain or target"""
+    """(points, names) one column per domain or target"""
     columns: tuple[str, ...]
-    """(names,) what the file calls them"""
+    """(names,) the columns' names in the file"""
     rows: np.ndarray
-    """(points, names) row of the file each value was in"""
+    """(points, names) row of the file that holds each value"""
 
 
 def span(values: np.ndarray) -> str:
-    """The range of numbers for a message, which is one number where its ends are written alike.
+    """Return the range of numbers for a message, or one number if both ends are written alike.
 
     >>> span(np.array([1e6, 1e6 + 1])), span(np.array([0.5, 2.0]))
     ('1e+06', '0.5-2')
@@ -98,7 +98,8 @@ def span(values: np.ndarray) -> str:
 def findings_at(
     column: str, mask: np.ndarray, values: pd.Series, rows: np.ndarray, problem: str, remedy: str
 ) -> list[Finding]:
-    """A finding where the mask is set, each row of the file once; none if it is set nowhere."""
+    """Return a finding for the rows where the mask is set, each row once; nothing if none is
+    set."""
     if not mask.any():
         return []
     found, first = np.unique(rows[mask], return_index=True)
@@ -107,7 +108,7 @@ def findings_at(
 
 
 def check_proportions(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[Finding]]:
-    """Proportions (points, domains), normalised, and what is wrong with them; nan in bad rows."""
+    """Return proportions (points, domains), normalised, with nan in bad rows; and the findings."""
     values, findings = np.empty(cells.values.shape), list[Finding]()
     for i, name in enumerate(cells.values.columns):
         values[:, i], wrong = _proportions_of_one(
@@ -169,16 +170,17 @@ def _normalised(
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
-    """Sums of rows to the last bit the same for any order of columns; 1 if that close.
+    """Return sums of rows that do not depend on the order of columns, even in the last bit.
 
-    A sweep that is written and read again, or has its columns permuted, keeps its values.
+    Sums very close to 1 are set to 1. So a sweep keeps its values when it is written and read
+    again, or when its columns are permuted.
     """
     total = np.sort(values, axis=1).sum(axis=1)
     return np.where(np.abs(total - 1) <= EXACT, 1.0, total)
 
 
 def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:
-    """The targets that were measured at all, with a note of the others."""
+    """Return the targets with at least one loss; a note names the others."""
     written = [numbers(cells.values[name]) for name in cells.values.columns]
     there = np.array([bool(np.any(text | ~np.isnan(values))) for values, text in written], bool)
     if not there.all():
@@ -191,9 +193,9 @@ def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:
 def check_losses(
     cells: Cells, notes: list[str], unit: str | None = None
 ) -> tuple[np.ndarray, list[Finding]]:
-    """Losses (points, targets) with nan for empty cells, and what is wrong with them.
+    """Return losses (points, targets), with nan for empty cells, and the findings.
 
-    `unit` is what the user says they are in; perplexities lie above 1.
+    `unit` is the unit that the user stated; perplexities lie above 1.
     """
     least = 1.0 if unit == "perplexity" else 0.0
     findings: list[Finding] = []
@@ -232,9 +234,9 @@ def check_losses(
 
 
 def note_of_nan(cells: Cells, run: np.ndarray) -> list[str]:
-    """A note of the losses that the table states as nan, which are no empty cells, and their runs.
+    """Return a note of the losses that are written as nan, and of their runs.
 
-    Only columns that hold other text too still know the difference.
+    Only columns that hold other text as well still tell nan from an empty cell.
     """
     stated = np.column_stack(
         [
@@ -266,7 +268,7 @@ def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> 
 
 
 def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
-    """Budgets (points,), and what is wrong with them."""
+    """Return budgets (points,) and the findings."""
     values, text = numbers(column, suffixes=True)
     name = f"column {column.name}"
     findings = findings_at(
@@ -293,7 +295,7 @@ def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list
 
 
 def check_names(column: pd.Series, rows: np.ndarray, what: str) -> list[Finding]:
-    """Cells without a name; a point that belongs nowhere must not get lost."""
+    """Find cells without a name, so that no point gets lost."""
     return findings_at(
         f"column {column.name}",
         ~are_named(column),
@@ -305,13 +307,14 @@ def check_names(column: pd.Series, rows: np.ndarray, what: str) -> list[Finding]
 
 
 def are_named(column: pd.Series) -> np.ndarray:
-    """(rows,) bool: the cell holds more than blanks."""
+    """Return a mask (rows,): True where the cell holds more than blanks."""
     blank = column.astype("string").str.strip().eq("").fillna(True).to_numpy(bool)
     return ~(column.isna().to_numpy(bool) | blank)
 
 
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
-    """A single mixture teaches nothing about mixtures; rows with nan may be any."""
+    """Find a sweep of a single mixture, from which no law can be fitted; rows with nan may
+    differ."""
     if np.isnan(mixture).any() or max(map(np.ptp, mixture.T)) > SAME:
         return []
     return [
@@ -345,9 +348,9 @@ def warn_of_near_misses(
     domains: Sequence[str], targets: Sequence[str], unread: Sequence[str], prefix: str,
     notes: list[str],
 ) -> None:  # fmt: skip
-    """Warn of what looks like the losses of a domain under a name that says something else.
+    """Warn of columns that look like the losses of a domain under another name.
 
-    Losses are called `prefix` and their domain; `unread` are columns that hold other numbers.
+    Columns of losses are named `prefix` + domain; `unread` are the other columns of numbers.
     """
     for target, domain in near_misses(domains, targets):
         warn(f"Target {target} is not a domain; if it measures {domain}, call it {domain}.", notes)
@@ -358,9 +361,10 @@ def warn_of_near_misses(
 
 
 def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[str, str]]:
-    """Targets that are not a domain → the domain without losses whose name is nearly theirs.
+    """Pair targets that are not a domain with a domain without losses of nearly the same name.
 
-    Nearly in its letters or, where no target is a domain at all, as words of the target's name.
+    Names are compared by their letters or, where no target is a domain, as words of the target's
+    name.
 
     >>> near_misses(["web", "python"], ["web", "pythn"])
     [('pythn', 'python')]
@@ -379,6 +383,6 @@ def _is_word_of(name: str, longer: str) -> bool:
 
 
 def _close(name: str, others: Iterable[str]) -> list[str]:
-    """At most one of the others, whose letters are nearly those of the name."""
+    """Return at most one of the others, whose letters are nearly those of the name."""
     by_lower = {other.lower(): other for other in others}
     return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, 1, NEAR)]

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 
 NEGLIGIBLE = 1e-6
-"""Singular values below this share of the largest count as 0."""
+"""Share of the largest singular value below which one counts as 0."""
 INVOLVED = 0.05
-"""Entries of a null vector below this share of its largest are rounding."""
+"""Share of a null vector's largest entry below which an entry is rounding."""
 
 
 def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Groups of domains that some linear relation ties in every mixture.
+    """Find groups of domains that a linear relation ties together in every mixture. 16= mixtures:
+    one row per mixture, one column per domain.
 
     Args:
         mixtures: one row a mixture, one column a domain.
@@ -35,7 +36,7 @@ def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _echelon(rows: np.ndarray) -> np.ndarray:
-    """Reduced row echelon form, the largest entry of each row as its pivot."""
+    """Return the reduced row echelon form, with the largest entry of each row as its pivot."""
     rows = rows.copy()
     for i in range(len(rows)):
         pivot = int(np.argmax(np.abs(rows[i])))

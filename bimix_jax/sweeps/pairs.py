@@ -1,4 +1,4 @@
-"""Proportions in one table, losses in another: joined on a key, names matched."""
+"""Proportions in one table, losses in another: joined on a key, with names matched."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,13 +28,13 @@ SEPARATORS = "_/.-"
 MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"
 """A number with a mark, of a footnote or a percentage."""
 MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
-"""Passing columns that carry where a value stood; no file has such names."""
+"""Temporary columns with the row that each value came from; no file has such names."""
 COPY = " (mixtures)"
-"""End of a column of the mixtures that the losses have too."""
+"""Suffix of a column of the mixtures whose name the losses have too."""
 
 
 class Pair(NamedTuple):
-    """Two tables as one, a row a row of losses."""
+    """Two tables as one, with one row per row of losses."""
 
     table: pd.DataFrame
     domains: dict[str, str]
@@ -42,17 +42,17 @@ class Pair(NamedTuple):
     targets: dict[str, str]
     """column → target"""
     file_rows: tuple[np.ndarray, np.ndarray]
-    """(points,) row of the mixtures, row of the losses; the first below the header being 1"""
+    """(points,) row of the mixtures, row of the losses; the first row below the header is 1"""
     key: str
 
 
 def match_names(
     domains: Mapping[str, str], targets: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Names without the beginnings and ends that all of a kind share, cut at separators.
+    """Return names without the prefixes and suffixes that all names of a kind share.
 
-    Of all cuts one with the most names in common: none if the names match as well without, else
-    the longest.
+    Names are cut at separators only. The cut with the most names in common is taken: no cut if the
+    names match as well without one, else the longest.
     """
 
     def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
@@ -67,13 +67,13 @@ def match_names(
 
 
 def _takes_score(columns: Mapping[str, str], cut: tuple[int, int]) -> bool:
-    """Whether what is cut off says that more is better, which must not get lost."""
+    """True where the cut would remove the part of the name that shows that more is better."""
     name = next(iter(columns.values()))
     return says_score(name[: cut[0]]) or says_score(name[len(name) - cut[1] :])
 
 
 def shortened(names: Iterable[str]) -> Iterator[list[str]]:
-    """The names as they are, and without the beginnings and ends that all share.
+    """Yield the names as they are, then without the prefixes and suffixes that all share.
 
     >>> list(shortened(["eval_web", "eval_code"]))
     [['eval_web', 'eval_code'], ['web', 'code']]
@@ -83,7 +83,8 @@ def shortened(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:
-    """How many characters can be cut in front and behind, leaving something of every name."""
+    """Return the (front, back) numbers of characters that can be cut and leave a part of every
+    name."""
     names = list(columns.values())
     mirrored = [name[::-1] for name in names]
     front, back = (
@@ -111,7 +112,8 @@ def join(
     given: set[str],
     notes: list[str],
 ) -> Pair:
-    """The pair as one wide table; the columns `given` another role are no measurements.
+    """Join the pair to one wide table; columns in `given` have another role and are not
+    measurements.
 
     Raises:
         SweepError: if the key is missing, ambiguous or there twice, or joins nothing.
@@ -149,7 +151,7 @@ def _join_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str | None) -> 
 def _same_type(
     mixtures: pd.DataFrame, losses: pd.DataFrame, key: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keys that compare: as text where only one table has numbers."""
+    """Return both tables with comparable keys: as text where only one table has numbers."""
     tables = mixtures, losses
     if len({pd.api.types.is_numeric_dtype(table[key]) for table in tables}) == 1:
         return tables
@@ -177,7 +179,7 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
 def measurements(
     table: pd.DataFrame, known: set[str], prefix: str | None, default: str, what: str
 ) -> dict[str, str]:
-    """The columns that hold proportions or losses: those with the prefix, else all numbers."""
+    """Return the columns of proportions or losses: those with the prefix, else all numbers."""
     named = prefixed(table, prefix or default)
     if prefix is None and not named:
         known = {*known, "seed", *BUDGET_COLUMNS, *RUN_COLUMNS}
@@ -197,9 +199,9 @@ def measurements(
 
 
 def _measured(table: pd.DataFrame) -> list[str]:
-    """Columns of numbers, and those of text that stand among them or are called like them.
+    """Return columns of numbers, and columns of text that are placed or named like them.
 
-    The latter are errors of their cells later on: without them the shares would be others.
+    Such columns of text raise errors of their cells later. Without them, the shares would be wrong.
     """
     columns = names_of(table)
     numeric = [c for c in columns if _holds_numbers(table[c])]
@@ -214,9 +216,9 @@ def _measured(table: pd.DataFrame) -> list[str]:
 
 
 def _holds_numbers(column: pd.Series) -> bool:
-    """Numbers, with marks behind them or not, in at least half of what is written.
+    """True where at least half of the written cells are numbers, with or without marks behind them.
 
-    So a stray word is found as an error, and so are losses like 4.4*.
+    A stray word is then reported as an error, and so are losses like 4.4*.
     """
     values, text = checks.numbers(column)
     marked = text_of(column[text]).to_pandas().str.fullmatch(MARKED).sum() if text.any() else 0
@@ -231,7 +233,7 @@ def _told_apart(
     domains: Mapping[str, str],
     targets: Mapping[str, str],
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
-    """Columns that are in both tables get a name of their own in one of them."""
+    """Rename columns that are in both tables, in one of them."""
     shared = [c for c in names_of(mixtures) if c in losses and c != key]
     measured = {c: f"{c} (losses)" for c in shared if c in domains or c in targets}
     others = {c: f"{c}{COPY}" for c in shared if c not in measured}
@@ -240,7 +242,7 @@ def _told_apart(
 
 
 def _without_copies(table: pd.DataFrame, losses: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Without what both tables say alike; what they say differently stays, with a note."""
+    """Drop copies of columns that are equal in both tables; keep differing ones, with a note."""
     copies = [c for c in names_of(table) if c.endswith(COPY) and c.removesuffix(COPY) in losses]
     same = [c for c in copies if table[c].equals(table[c.removesuffix(COPY)])]
     differ = [c.removesuffix(COPY) for c in copies if c not in same]

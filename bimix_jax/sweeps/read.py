@@ -1,4 +1,4 @@
-"""CSV, Parquet, JSON lines or a DataFrame; wide, long, or a pair of files: all become a Sweep."""
+"""CSV, Parquet, JSON lines or a DataFrame, wide, long or a pair of files, read as a Sweep."""
 
 import contextlib
 import dataclasses
@@ -48,7 +48,7 @@ from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
 ROW = "\0row"
-"""Passing column that carries where a value stood; no file has such a name."""
+"""Temporary column with the row that each value came from; no file has such a name."""
 
 NO_OWN = (
     "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
@@ -58,17 +58,21 @@ NO_OWN = (
 
 @dataclasses.dataclass
 class _Table:
-    """A table taken apart, one row a point, before it is checked."""
+    """A table split into its parts, one row per point, before the checks."""
 
     mixture: Cells
     loss: Cells
     rest: pd.DataFrame
     """run, budget and every other column"""
     rows: np.ndarray
-    """(points,) row of the file, the first below the header being 1"""
+    """(points,) row of the file; the first row below the header is 1"""
     findings: list[Finding] = dataclasses.field(default_factory=list)
     repeats: list[Finding] = dataclasses.field(default_factory=list)
-    """what stands twice; to be expected where several model sizes are mixed"""
+    """points that occur twice; expected where several model sizes are mixed 93= - wide:
+    `r_<domain>` and `loss_<target>`, one row per run and budget; 94= - long: `domain` (or
+    `target`), `proportion` and `loss`, one row per run, budget and domain; or 97= the parts all
+    columns share: `train_the_pile_github` meets `metric/the_pile_github_val_loss`. 107=
+    mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_"."""
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -161,7 +165,7 @@ def read_sweep(
 
 @contextlib.contextmanager
 def _naming(source: Source, losses: Source | None) -> Iterator[None]:
-    """Every error names the table that it is about."""
+    """Add the name of the table to every error that does not name it."""
     try:
         yield
     except SweepError as error:
@@ -175,7 +179,7 @@ def _pair(
     table: pd.DataFrame, losses: Source, key: str | None, prefixes: tuple[str | None, str | None],
     budget: str | None, names: tuple[str | None, ...], notes: list[str],
 ) -> Pair:  # fmt: skip
-    """Proportions with the losses of another file; `names` hold names, not shares."""
+    """Join proportions with the losses of another file; columns in `names` hold names."""
     second = read_table(losses, names)
     usual = [c for t in (table, second) for c in _called(BUDGET_COLUMNS, t, set())]
     known = {c for c in (budget, *names, *usual) if c is not None}
@@ -183,7 +187,7 @@ def _pair(
 
 
 def _kept_with(table: pd.DataFrame, name: str) -> Kept:
-    """What a table says of itself, as far as its columns are there."""
+    """Return the unit, size and notes from the table's attrs, if their columns exist."""
     kept = kept_with(table.attrs, name)
     unit = kept.unit if kept.unit in table and kept.unit != "run" else None
     return kept._replace(unit=unit, size=kept.size if kept.size in table else None)
@@ -214,12 +218,12 @@ def _of_every_size(
 
 @dataclasses.dataclass
 class _Wide:
-    """Column of the file → domain or target."""
+    """A wide table: column of the file → domain or target."""
 
     domains: dict[str, str]
     targets: dict[str, str]
     file_rows: tuple[np.ndarray, np.ndarray] | None = None
-    """of a joined pair: the row of each table that every joined row came from"""
+    """for a joined pair: the row of each table that every joined row came from"""
     notes: tuple[str, ...] = ()
 
     @property
@@ -248,7 +252,8 @@ def _columns(table: pd.DataFrame, names: Mapping[str, str], rows: np.ndarray) ->
 
 @dataclasses.dataclass
 class _Long:
-    """One row a run, budget and target; proportions in their own column or wide."""
+    """A long table, one row per run, budget and target; proportions in a column of their own or
+    wide."""
 
     target: str
     domains: dict[str, str]
@@ -284,7 +289,7 @@ class _Long:
     def _in_one_spelling(
         self, table: pd.DataFrame, point: np.ndarray
     ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Names that differ in spelling alone as one, unless one point has both."""
+        """Merge names that differ in spelling alone, unless one point has both."""
         there = table[self.target].notna().to_numpy(bool)
         names = table[self.target][there].astype(str)
         renamed = unified(names.tolist(), point[there].tolist())
@@ -301,7 +306,7 @@ class _Long:
         value: str,
         order: np.ndarray | None = None,
     ) -> Cells:
-        """One row a group (0, 1, … or as `order` has them), one column a name that has values."""
+        """Return one row per group (0, 1, … or in `order`), one column per name that has values."""
         cells = table[[self.target, value]].assign(**{ROW: rows, "\0group": group})
         cells = cells.dropna(subset=[self.target]).drop_duplicates(["\0group", self.target])
         if value == "proportion":  # a target without proportions is no domain
@@ -340,7 +345,7 @@ class _Long:
     def _unlike_first(
         self, table: pd.DataFrame, rows: np.ndarray, by: list[str], column: str
     ) -> list[Finding]:
-        """Proportions that are not looked at, as an earlier row has them, but are not the same."""
+        """Find proportions that differ from those of an earlier row and would be ignored."""
         values, text = checks.numbers(table[column])
         shares = pd.Series(values, table.index)
         first = shares.groupby([table[c] for c in by], sort=False).transform("first")
@@ -355,14 +360,14 @@ class _Long:
 
 
 def _labels(table: pd.DataFrame, where: np.ndarray) -> pd.Series:
-    """The cells of a row in one string, for the rows wanted."""
+    """Return the cells of each wanted row as one string."""
     labels = np.full(len(table), "", object)
     labels[where] = [" ".join(map(str, row)) for row in table[where].itertuples(index=False)]
     return pd.Series(labels)
 
 
 def _varying(rest: pd.DataFrame, point: np.ndarray) -> list[str]:
-    """A note of columns that a table of points cannot hold."""
+    """Return a note of columns that vary within a point, where a table of points has one value."""
     several = [c for c in rest if rest[c].groupby(point).nunique(dropna=False).max() > 1]
     if not several:
         return []
@@ -389,7 +394,8 @@ def _layout(
 
 
 def _wide(domains: dict[str, str], targets: dict[str, str], own_prefixes: bool) -> _Wide:
-    """Names as they stand or, where none is in both, without what all columns of a kind share."""
+    """Return names as they stand or, where none is in both, without the parts all of a kind
+    share."""
     matched = match_names(domains, targets)
     if own_prefixes:
         return _Wide(*matched)
@@ -409,7 +415,8 @@ def _in_common(domains: dict[str, str], targets: dict[str, str]) -> set[str]:
 
 
 def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Columns of proportions and of losses; where both prefixes fit, the longer one is meant."""
+    """Return columns of proportions and of losses; where both prefixes fit, the longer one
+    counts."""
     domains, targets = prefixed(table, r), keep_scores_named(prefixed(table, y), y)
     both = domains.keys() & targets.keys()
     without = [{c: n for c, n in kind.items() if c not in both} for kind in (domains, targets)]
@@ -420,7 +427,7 @@ def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str]
 
 
 def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:
-    """A proportion and a loss in one row must be of the same name."""
+    """Raise SweepError where the proportion and the loss of one row belong to different names."""
     if "target" not in table or "domain" not in table:
         return
     differ = (table["target"].map(spelling) != table["domain"].map(spelling)).to_numpy()
@@ -463,7 +470,7 @@ def _select(
 
 
 def _equals(column: pd.Series, value: Any) -> np.ndarray:
-    """Equality as text, or else as numbers, unless that are several texts like 07 and 7.0."""
+    """Compare as text, or else as numbers if this matches one text only, not both 07 and 7.0."""
     same_text = (column.astype("string") == str(value)).fillna(False).to_numpy(bool)
     numeric = pd.api.types.is_numeric_dtype(column)
     if same_text.any() and not numeric:
@@ -496,7 +503,7 @@ def _budget_column(
 def _run_column(
     table: pd.DataFrame, run: str | None, layout: _Wide | _Long, notes: list[str]
 ) -> str:
-    """The column of run labels; made from the mixtures (and seeds) where there is none."""
+    """Return the column of run labels; without one, make it from the mixtures (and seeds)."""
     if run is not None:
         if run not in table or run in layout.used:
             there = [c for c in table if c not in layout.used]
@@ -520,14 +527,14 @@ def _run_column(
 
 
 def _runs_without_blanks(table: pd.DataFrame, run: str, notes: list[str]) -> pd.DataFrame:
-    """With "run1 " as run1, which a reader of the table cannot tell apart."""
+    """Strip blanks from run labels: a reader of the table cannot tell "run1 " from "run1"."""
     renamed, said = without_blanks(table[run].unique())
     notes += said
     return table.assign(**{run: table[run].replace(renamed)}) if renamed else table
 
 
 def _called(names: tuple[str, ...], table: pd.DataFrame, used: set[str]) -> list[str]:
-    """Columns that have one of the names, in capitals or not, in the order of the names."""
+    """Return columns that have one of the names, in any case, in the order of the names."""
     free = [c for c in names_of(table) if c not in used]
     return [c for name in names for c in free if c.lower() == name]
 
@@ -557,7 +564,7 @@ def _checked(
     notes: list[str],
     metadata: Metadata,
 ) -> Sweep:
-    """All checks, all findings in one error, then the Sweep."""
+    """Run all checks, raise all findings in one error, or return the Sweep."""
     rows, rest = parts.rows, parts.rest
     notes += parts.notes
     parts.loss = _spelled_as_domains(parts, name, notes)
@@ -592,7 +599,7 @@ def _checked(
 def _repeats(
     parts: _Table, run: str, budget_column: str | None, budget: np.ndarray, mixture: np.ndarray
 ) -> list[Finding]:
-    """What stands twice, by its cause where that is plain."""
+    """Return findings of repeated points, by their cause where it is plain."""
     twice = parts.repeats or check_repeats(parts.rest[run], budget, mixture, parts.rows)
     if budget_column is not None:
         return check_counter(parts.rest, run, budget_column, parts.rows) or twice
@@ -603,7 +610,7 @@ def _repeats(
 
 
 def _with_doubts(sweep: Sweep) -> Sweep:
-    """With warnings of what its names and curves do not look like."""
+    """Warn of unusual names and curves, and keep the warnings as notes."""
     notes = list(sweep.notes)
     scores = scores_among(sweep, sweep.targets)
     if scores:
@@ -619,7 +626,7 @@ def _with_doubts(sweep: Sweep) -> Sweep:
 
 
 def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
-    """The losses, a target that a domain is but for its spelling called as the domain is."""
+    """Return the losses; a target that differs from a domain in spelling alone gets its name."""
     loss = parts.loss
     try:
         renamed = respelled(f"{name}: targets", loss.values.columns, parts.mixture.values.columns)
@@ -630,7 +637,7 @@ def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
 
 
 def _of_targets(metadata: Metadata, targets: list[str]) -> Metadata:
-    """With the names of targets that it states spelled as they are."""
+    """Return metadata whose names of targets are spelled as in the sweep."""
     if metadata.lower_is_better is None:
         return metadata
     known = as_expected("lower_is_better", dict.fromkeys(metadata.lower_is_better), targets)
@@ -668,7 +675,7 @@ def _sweep(
 
 
 def _with_size(metadata: Metadata, extra: pd.DataFrame) -> Metadata:
-    """The model size of the one row of a column of model sizes, unless it is stated."""
+    """Take the model size from a column of model sizes, unless it is stated."""
     for column in names_of(extra):
         if metadata.model_size is None and column.lower() == "model_size":
             for size in extra[column].dropna().unique():

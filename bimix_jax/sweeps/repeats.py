@@ -1,4 +1,4 @@
-"""Points that stand twice, budgets that are not there, and counters of tokens that start again."""
+"""Repeated points, missing budgets, and token counters that restart."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,8 @@ STEPS = ("step", "steps")
 def check_repeats(
     names: pd.Series, budget: np.ndarray, mixture: np.ndarray, rows: np.ndarray
 ) -> list[Finding]:
-    """Duplicate points, and runs that change their mixture; rows without a run name aside."""
+    """Find duplicate points, and runs that change their mixture; rows without a run name are
+    skipped."""
     named = are_named(names)
     run, labels = pd.factorize(names.astype(str), use_na_sentinel=False)
     points = pd.DataFrame({"run": run, "budget": budget})
@@ -42,7 +43,8 @@ def check_repeats(
 
 
 def _first_of_each(run: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """(points,) the first point of the same run, of those that are whole where there are any."""
+    """Return (points,) the first point of each point's run, preferably one without missing
+    values."""
     found = np.zeros(run.max(initial=-1) + 1, int)
     backwards = np.flatnonzero(whole)[::-1]
     found[run[backwards]] = backwards  # of several the last stands, which comes first
@@ -50,7 +52,7 @@ def _first_of_each(run: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Finding]:
-    """One finding where runs have several rows and no column is known as their budgets."""
+    """Find runs with several rows where no column is known as their budgets."""
     again = (table.duplicated(run) & are_named(table[run])).to_numpy(bool)
     maybe = [c for c in names_of(table) if c != run and _tells_apart(table, run, c)]
     offered = (
@@ -66,14 +68,14 @@ def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Fin
 
 
 def _tells_apart(table: pd.DataFrame, run: str, column: str) -> bool:
-    """Whether a column holds numbers above 0, each once per run."""
+    """True where a column holds numbers of 0 or more, each once per run."""
     values, text = numbers(table[column])
     once = not pd.DataFrame({"run": table[run], "value": values}).duplicated().any()
     return once and not text.any() and bool(np.all(values >= 0))
 
 
 def check_counter(points: pd.DataFrame, run: str, budget: str, rows: np.ndarray) -> list[Finding]:
-    """Tokens that do not rise where the steps of their run do: restarted, or counted per batch."""
+    """Find token counts that do not rise with the steps of their run: restarted, or per batch."""
     steps = [c for c in names_of(points) if c.lower() in STEPS and c != budget]
     if not steps or budget.lower() in STEPS:
         return []

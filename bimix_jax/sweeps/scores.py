@@ -1,4 +1,4 @@
-"""Targets in which more is better: no law here is for them, and a decision would take the worst."""
+"""Targets in which more is better: laws do not fit them, and a decision would take the worst."""
 
 import itertools
 import re
@@ -14,26 +14,26 @@ SCORES = re.compile(
     "acc|accs|accuracy|accuracies|score|scores|f1|em|exactmatch|pass|passrate|win|wins|winrate|"
     "bleu|sacrebleu|rouge|bertscore|chrf|meteor|auc|auroc|auprc|mcc|ndcg|mrr"
 )
-"""Words of a name that say that more is better."""
+"""Words of a name that show that more is better."""
 SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rate")})
-"""Words that say so one after the other."""
+"""Pairs of consecutive words that show that more is better."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
-"""Words that say that less is better, whatever stands beside them: `acc_loss`."""
+"""Words that show that less is better, whatever the other words are: `acc_loss`."""
 NAMED = "by a word of the name"
 LOSS_PREFIX = "loss_"
-"""What wide tables put before every target, whatever it is."""
+"""Prefix of every target in wide tables, whether it is a loss or a score."""
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 RISE = 0.02
-"""A median rise along runs by more than this share is no noise of a loss that stays."""
+"""Median relative rise along runs above which noise of a flat loss is ruled out."""
 SURE = 3.0
-"""Nor is a smaller one that lies this many standard deviations from none."""
+"""Standard deviations from 0 at which a smaller rise is ruled out as noise, too."""
 RANGES = 1.0, 100.0
-"""What fractions and percentages lie below."""
+"""Upper ends of the ranges of fractions and of percentages."""
 
 
 def says_score(name: str) -> bool:
-    """Whether a word of a name says that more is better, and none that it is a loss.
+    """True where a word of a name shows that more is better, and no word that it is a loss.
 
     >>> [says_score(name) for name in ("mmlu_acc", "pass@1", "F1", "compass", "accès", "acc_loss")]
     [True, True, True, False, False, False]
@@ -45,9 +45,10 @@ def says_score(name: str) -> bool:
 
 
 def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
-    """Column → target, which keeps its whole name where what is `said` beside it says so.
+    """Map columns to targets; keep the whole name where the prefix `said` shows that more is
+    better.
 
-    A prefix like `acc_` would take away the only sign that more is better.
+    Without a prefix like `acc_`, nothing would show that more is better.
 
     >>> keep_scores_named({"acc_web": "web"}, "acc_"), keep_scores_named({"ce_web": "web"}, "ce_")
     ({'acc_web': 'acc_web'}, {'ce_web': 'web'})
@@ -60,8 +61,8 @@ def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
 def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
     """Raise ValueError if more is better in one of the targets, by its name or its values.
 
-    What is stated as `Metadata.lower_is_better` is believed. The name of a target that is a domain
-    is the domain's, and says nothing.
+    Targets in `Metadata.lower_is_better` are exempt. A target that is a domain has the domain's
+    name, which is not evidence.
     """
     found = scores_among(sweep, targets)
     if found:
@@ -71,14 +72,14 @@ def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
 def refuse_scores_by_name(
     targets: Iterable[str], domains: Iterable[str], metadata: Metadata
 ) -> None:
-    """`refuse_scores` where the values are not known any more."""
+    """Apply `refuse_scores` by names alone, where the values are no longer available."""
     found = _by_name(targets, domains, metadata)
     if found:
         _refuse(found)
 
 
 def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
-    """Targets in which more is better → what shows it."""
+    """Map targets in which more is better to the evidence."""
     asked = tuple(targets)
     found = _by_name(asked, sweep.domains, sweep.metadata)
     rest = [t for t in asked if t not in found and t not in (sweep.metadata.lower_is_better or ())]
@@ -86,7 +87,7 @@ def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
 
 
 def note_of_scores(found: dict[str, str]) -> str:
-    """One sentence that says which targets look like scores, and why."""
+    """Return one sentence that names the targets that look like scores, and the reasons."""
     reasons = dict.fromkeys(found.values())
     targets = [[target for target in found if found[target] == why] for why in reasons]
     said = [f"{', '.join(names)} ({why})" for names, why in zip(targets, reasons, strict=True)]
@@ -99,7 +100,7 @@ def _by_name(targets: Iterable[str], domains: Iterable[str], metadata: Metadata)
 
 
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
-    """Targets within 0 to 1, or 0 to 100, that rise along most runs."""
+    """Find targets within 0 to 1, or 0 to 100, that rise along most runs."""
     order = np.lexsort((sweep.budget, sweep.run_number))
     run, columns = sweep.run_number[order], [sweep.targets.index(t) for t in targets]
     begins = np.flatnonzero(np.diff(run, prepend=-1))
@@ -120,7 +121,7 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
 
 
 def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """(targets,) bool: false where half of the runs surely end below their begin.
+    """Return (targets,) bool: False where at least half of the runs end no higher than they begin.
 
     Both are losses, (runs, targets).
     """
@@ -132,14 +133,15 @@ class _Curves:
     """The values of a target along its runs of two points or more."""
 
     def __init__(self, values: np.ndarray, run: np.ndarray) -> None:
-        """Both (points,), run by run."""
+        """Take values and run numbers, both (points,), sorted by run."""
         counts = np.bincount(run)
         several = (counts > 1)[run]
         self.values, self.counts = values[several], counts[counts > 1]
         self.begins = np.cumsum(self.counts) - self.counts
 
     def rising(self) -> int:
-        """How many of the runs rise, if it is most of them and more than noise; else 0.
+        """Return the number of runs that rise, if they are most runs and it is more than noise;
+        else 0.
 
         By the trend test of Mann and Kendall, summed over the runs.
         """
@@ -158,7 +160,8 @@ class _Curves:
 
 
 def _trend(curves: np.ndarray) -> np.ndarray:
-    """(runs,) how many more pairs of the points of a curve rise than fall; curves is (runs, n)."""
+    """Return (runs,) the rising minus the falling pairs of points of each curve; curves is
+    (runs, n)."""
     apart = range(1, curves.shape[1])
     return sum(np.sign(curves[:, k:] - curves[:, :-k]).sum(axis=1) for k in apart)
 
@@ -171,7 +174,7 @@ def _refuse(found: dict[str, str]) -> None:
 
 
 def what_to_do(found: Iterable[str]) -> str:
-    """What to do about targets that look like scores."""
+    """Return the advice for targets that look like scores."""
     targets = list(found)
     stated = " ".join(f"--metadata lower_is_better={target}" for target in targets)
     return (

@@ -1,4 +1,4 @@
-"""Sweeps of several model sizes, and splits into train and test parts."""
+"""Sweeps of several model sizes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from bimix_jax.sweeps.sweep import Sweep
 
 
 def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
-    """One sweep of several model sizes, for laws that know sizes (`WithModelSize`).
+    """Stack sweeps of several model sizes into one, for laws with a size (`WithModelSize`).
 
     Args:
         sweeps: parameters of the model, a number or text like "122M" → its sweep; the same

@@ -1,4 +1,4 @@
-"""Parts of a sweep that are held out to judge laws on."""
+"""Splits of a sweep into a part to fit and a held-out part to judge laws on."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Split(NamedTuple):
     train: np.ndarray
     """(points,) bool"""
     test: np.ndarray
-    """(points,) bool, no point of which is in `train`"""
+    """(points,) bool; no point is also in `train`"""
 
 
 def standard_splits(
@@ -83,12 +83,12 @@ def standard_splits(
 
 
 def judges_later(sweep: Sweep) -> bool:
-    """Whether enough budgets are left for a curve once the last one is held out."""
+    """True where enough budgets remain for a curve after the last one is held out."""
     return len(np.unique(sweep.budget)) > CURVE
 
 
 def check_splits(sweep: Sweep, splits: Sequence[Split]) -> None:
-    """Raise ValueError for a split that fits on nothing, judges on nothing, or on what it fits."""
+    """Raise ValueError for a split with an empty train or test part, or with points in both."""
     if not splits:
         raise ValueError("splits is empty; expected at least one.")
     size = (len(sweep.budget),)

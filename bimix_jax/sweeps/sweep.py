@@ -1,4 +1,4 @@
-"""Sweep: what was measured, checked once, keyed by name."""
+"""Sweep: the measurements, checked once, keyed by name."""
 
 import dataclasses
 import functools
@@ -16,11 +16,12 @@ from bimix_jax.reading.attributes import ATTRIBUTES
 from bimix_jax.reading.metadata import UNSTATED, Metadata
 
 CURVE = 3
-"""Budgets that determine a target's curve, as many as most laws have coefficients of it."""
+"""Number of budgets that determine a target's curve: most laws have as many budget coefficients."""
 SAME_MIXTURE = 1e-6
-"""Mixtures that agree to this count as one."""
+"""Largest difference of proportions between mixtures that count as one."""
 ASIDE = 0.012345
-"""How far, in that unit, rounding cuts beside the halves, where numbers like 1/128 lie."""
+"""Offset of the rounding grid, in units of `SAME_MIXTURE`, so that common fractions like 1/128
+do not lie on its edges."""
 MODEL_SIZE = "model_size"
 """Column of a table of a sweep of several model sizes."""
 COMMON_SHARE = 0.9
@@ -43,25 +44,25 @@ class Sweep:
     """
 
     domains: tuple[str, ...]
-    """what was trained on"""
+    """names of the domains of the training mixture"""
     targets: tuple[str, ...]
-    """what losses are measured on"""
+    """names of the domains or tests whose losses are measured"""
     mixture: np.ndarray
     """(points, domains) proportions, rows sum to 1"""
     budget: np.ndarray
     """(points,) in `unit`"""
     loss: np.ndarray
-    """(points, targets) as measured, nan where it was not"""
+    """(points, targets) as measured, nan where it was not measured"""
     run: np.ndarray
     """(points,) run labels, str"""
     unit: str
     """"tokens", "steps", the budget column's name, or "run" for a sweep without budgets"""
     extra: pd.DataFrame
-    """every other column, one row a point"""
+    """every other column, one row per point"""
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several sizes (`stack_sizes`)"""
     notes: tuple[str, ...] = ()
-    """what was dropped, normalised, chosen or looks suspicious, as sentences"""
+    """sentences on what was dropped, normalised, chosen or looks suspicious"""
     metadata: Metadata = UNSTATED
     """tokeniser, units, schedule and model size, as far as they were stated"""
 
@@ -72,7 +73,7 @@ class Sweep:
 
     @property
     def run_number(self) -> np.ndarray:
-        """(points,) int: which of `runs` each point is of."""
+        """(points,) int: the index in `runs` of each point's run."""
         return self._factorized[0]
 
     @functools.cached_property
@@ -81,7 +82,7 @@ class Sweep:
 
     @property
     def mixtures(self) -> pd.DataFrame:
-        """One row a run (index run), one column a domain."""
+        """One row per run (index run), one column per domain."""
         table = pd.DataFrame(self.mixture, index=pd.Index(self.run, name="run"))
         table.columns = pd.Index(self.domains)
         return table[~table.index.duplicated()]
@@ -90,7 +91,7 @@ class Sweep:
     def mixture_group(self) -> np.ndarray:
         """(points,) int; points whose mixtures agree to 6 decimals share a number.
 
-        So do all points of a run, whose mixture is that of its first point.
+        All points of a run share one, too: the mixture of a run is that of its first point.
         """
         first = np.unique(self.run_number, return_index=True)[1]
         by_name = np.argsort(self.domains)  # numbers must not hang on column order
@@ -98,7 +99,8 @@ class Sweep:
         return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[self.run_number]
 
     def own_index(self) -> np.ndarray:
-        """(targets,) int: the column of `domains` with the target's name, −1 if there is none."""
+        """Return (targets,) int: the index in `domains` of the target's name, −1 if there is
+        none."""
         position = {domain: i for i, domain in enumerate(self.domains)}
         return np.array([position.get(target, -1) for target in self.targets])
 
@@ -108,7 +110,7 @@ class Sweep:
         return float(self.budget.max())
 
     def last_common_budget(self) -> float:
-        """The largest budget that at least 90 % of the runs have; the commonest if none is.
+        """Return the largest budget that at least 90 % of the runs have; the commonest if none is.
 
         Runs that end early, or few runs that went on, are normal.
         """
@@ -118,7 +120,7 @@ class Sweep:
         return float(budgets[common].max())
 
     def split_runs(self, fraction: float, seed: int = 0) -> tuple["Sweep", "Sweep"]:
-        """Train and test part, `fraction` of the mixtures in the test part.
+        """Split into a train and a test part, with `fraction` of the mixtures in the test part.
 
         Whole mixtures are drawn, so replicates of one mixture stay together; at least one mixture
         is on each side.
@@ -139,7 +141,8 @@ class Sweep:
         )
 
     def split_budgets(self, fraction: float) -> tuple["Sweep", "Sweep"]:
-        """Train and test part, the later `fraction` of the budgets in the test part.
+        """Split into a train and a test part, with the later `fraction` of the budgets in the test
+        part.
 
         The cut is one budget for all runs.
 
@@ -157,7 +160,8 @@ class Sweep:
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
 
     def folds(self, most: int, counted: np.ndarray | None = None) -> np.ndarray:
-        """(points,) int: mixtures dealt to at most `most` parts, all points of one to one part.
+        """Deal mixtures to at most `most` folds, (points,) int; all points of a mixture share a
+        fold.
 
         Where only some points (points,) bool are `counted`, their mixtures are dealt and the other
         points get 0.
@@ -174,7 +178,7 @@ class Sweep:
         return dealt
 
     def draw_mixtures(self, fraction: float, seed: int) -> np.ndarray:
-        """(points,) bool: all points of a random `fraction` of the mixtures, of one at least.
+        """Draw a random `fraction` of the mixtures, at least one; (points,) bool of their points.
 
         Raises:
             ValueError: as `split_runs`.
@@ -188,9 +192,9 @@ class Sweep:
         return np.isin(self.mixture_group, drawn)
 
     def budget_cut(self, fraction: float, least: int = 1) -> float:
-        """The least of the later `fraction` of the budgets, or of fewer that leave `least` earlier.
+        """Return the least of the later `fraction` of the budgets, leaving `least` earlier ones.
 
-        Where there are not so many, only the last budget is on the later side.
+        Where there are too few budgets, only the last one is on the later side.
 
         Raises:
             ValueError: as `split_budgets`.
@@ -203,7 +207,7 @@ class Sweep:
         return float(budgets[-int(np.clip(round(fraction * len(budgets)), 1, most))])
 
     def from_budget(self, least: float) -> "Sweep":
-        """The points at budgets of `least` and more.
+        """Return the points at budgets of `least` and more.
 
         Checkpoints inside the learning-rate warm-up follow no law; leave them out.
 
@@ -219,10 +223,10 @@ class Sweep:
         return self.take(keep, f"{np.sum(~keep)} points before {least:g} {self.unit} left out.")
 
     def endpoints(self) -> "Sweep":
-        """The last point of each run.
+        """Return the last point of each run.
 
-        Checkpoints along one decaying learning rate are not what shorter runs would reach; where
-        runs of several lengths were trained, their ends are.
+        Checkpoints along one decaying learning rate differ from what shorter runs would reach. The
+        ends of runs of several lengths do not have this error.
 
         >>> from bimix_jax import datasets, read_sweep
         >>> len(read_sweep(datasets.proxy_sweep()).endpoints().budget)
@@ -233,7 +237,7 @@ class Sweep:
         return self.take(keep, f"{np.sum(~keep)} points before the ends of their runs left out.")
 
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
-        """The points of a mask or index (points,), with a note of why."""
+        """Return the points of a mask or index (points,), with a note that gives the reason."""
         return dataclasses.replace(
             self,
             mixture=self.mixture[points],
@@ -246,7 +250,7 @@ class Sweep:
         )
 
     def spelled_as(self, domains: Iterable[str], targets: Iterable[str] = ()) -> "Sweep":
-        """The same sweep with names that differ in `spelling` alone spelled as these, and a note.
+        """Return the sweep with names that differ in `spelling` alone spelled as given, and a note.
 
         Raises:
             ValueError: if a name may be two of them.
@@ -262,14 +266,15 @@ class Sweep:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the rest.
+        """Return a wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the
+        rest.
 
-        Of several model sizes one more column, model_size.
+        A sweep of several model sizes has one more column, model_size.
 
-        `read_sweep` reads it back, from the table itself or from Parquet, unit, notes and meaning
-        included, which are in the table's attrs; from other files with budget= where the unit is
-        not the first budget column. Other columns whose names are taken, or would be read as
-        measurements, are renamed.
+        `read_sweep` reads the table, or its Parquet file, with unit, notes and metadata, which are
+        in the table's attrs. From other files it needs budget= where the unit is not the first
+        budget column. Other columns whose names are taken, or would be read as measurements, are
+        renamed.
         """
         columns: dict[str, np.ndarray] = {"run": self.run}
         columns |= {} if self.unit == "run" else {self.unit: self.budget}
@@ -291,7 +296,7 @@ class Sweep:
         return table
 
     def save(self, path: str | Path) -> None:
-        """Write `to_frame` as Parquet, whole or not at all; `read_sweep` reads it back.
+        """Write `to_frame` as Parquet, whole or not at all; `read_sweep` reads it.
 
         Raises:
             ValueError: if the name does not end in .parquet.
@@ -308,7 +313,7 @@ class Sweep:
             )
 
     def digest(self) -> str:
-        """SHA-256 of names and values, whatever the order of columns and rows."""
+        """Return the SHA-256 of names and values; the order of columns and rows does not matter."""
         by_domain, by_target = np.argsort(self.domains), np.argsort(self.targets)
         sizes = [] if self.size is None else [self.size]
         values = np.column_stack(
@@ -322,7 +327,8 @@ class Sweep:
         return hashlib.sha256(names + b"".join(lines)).hexdigest()
 
     def summary(self) -> str:
-        """One line: how many runs, mixtures, budgets, points, domains and targets."""
+        """Return one line with the numbers of runs, mixtures, budgets, points, domains and
+        targets."""
         mixtures = len(np.unique(self.mixture_group))
         empty = int(np.isnan(self.loss).sum())
         return (

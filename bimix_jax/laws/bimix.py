@@ -1,5 +1,4 @@
-"""BiMix, the loss of a domain from its own proportion and the budget; CrossBiMix, from all of
-them."""
+"""BiMix: the loss from the own proportion and the budget; CrossBiMix: from all proportions."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -47,13 +46,12 @@ class BiMix(Law):
         return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
-        """Starts of slow and fast saturation in budget, a factor of 3 apart; the start of α does
-        not matter."""
+        """Starts of slow and fast saturation in budget, a factor of 3 apart; any start of α
+        works."""
         return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
     def further_starts(self, domains: int) -> Any:
-        """Starts that are steep in budget, as for losses over decades, and in the own
-        proportion."""
+        """Starts that are steep in budget, as for losses over decades, or in the own proportion."""
         return [
             [(0.1, 1.8), (1.0, 4.5), (0.3, 7.0), (0.3, 9.5)],
             [(2.0, 3.0), (0.03, 5.5), (2.0, 9.0), (1.0, 0.05)],
@@ -145,8 +143,7 @@ class CrossBiMix(Law):
         return [[beta, *[0.1] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(log of the proportions, 0 where a proportion is 0; mask of positive proportions; log
-        budget)."""
+        """(log proportions with 0 for absent domains, mask of present domains, log budget)."""
         present = mixture > 0
         return jnp.log(jnp.where(present, mixture, 1.0)), present, jnp.log(budget)
 
@@ -159,8 +156,7 @@ class CrossBiMix(Law):
         return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """True where the own proportion is positive; a 0 elsewhere matters only where its α is not
-        0."""
+        """True where the own proportion is positive; others matter only where their α is not 0."""
         return jnp.all(jnp.where(own > 0, mixture > 0, True))
 
     def unusable_reason(self) -> str:

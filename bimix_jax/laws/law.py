@@ -70,18 +70,16 @@ class Law(abc.ABC):
         """Exponents from which the search starts, (starts, exponents)."""
 
     def further_starts(self, domains: int) -> Any:
-        """Starts (searches, starts, exponents) for fits that end on a bound, unidentified or poor;
-        default none.
+        """Starts (searches, starts, exponents) for unidentified or poor fits or fits on a bound.
 
         Such a fit is searched again from each of these sets, each with as many starts as `starts`
-        gives, and the best result is kept.
+        gives, and the best result is kept. None by default.
         """
         return ()
 
     @abc.abstractmethod
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """Compute the part of the basis that needs no exponents, once per point (mostly
-        logarithms).
+        """Compute the part of the basis that needs no exponents, once per point (e.g. logarithms).
 
         `mixture` (domains,) holds proportions, `own` (domains,) is 1 at the target's own domain and
         0 elsewhere (all 0 for a target that is not a domain), `budget` () is in budget scales.
@@ -93,8 +91,7 @@ class Law(abc.ABC):
 
     @abc.abstractmethod
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """Compute one number per amplitude at one point; must be smooth in the exponents
-        (exponents,)."""
+        """Compute one number per amplitude at one point, smooth in the exponents (exponents,)."""
 
     def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...] | None:
         """Logarithms of `basis`, where the law has them in closed form; None by default.
@@ -129,8 +126,7 @@ class Law(abc.ABC):
         return (*self.exponent_names, *further)
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> "Law":
-        """Return the law with the properties of the sweep that it needs beyond its points; itself
-        by default."""
+        """Return the law with what it needs of a sweep beyond its points; itself by default."""
         return self
 
     def assumptions(self) -> tuple[str, ...]:
@@ -138,24 +134,20 @@ class Law(abc.ABC):
         return ()
 
     def fixed(self, own: Array) -> Array:
-        """(exponents,) bool: True for exponents that keep their start value for this target;
-        default none."""
+        """(exponents,) bool: True for exponents that stay at their start; none by default."""
         further = len(self.domain_exponent_names) * own.shape[0]
         return jnp.zeros(len(self.exponent_names) + further, bool)
 
     def least(self, own: Array) -> Array:
-        """Lower bounds (exponents,) for this target that replace lower ones of `bounds`; −∞ by
-        default."""
+        """Lower bounds (exponents,) for a target, where above `bounds`; −∞ by default."""
         return jnp.full(self.fixed(own).shape, -jnp.inf, own.dtype)
 
     def gauges(self, own: Array) -> Array:
-        """() int: number of directions of the exponents, for this target, that change no
-        prediction."""
+        """() int: number of directions of a target's exponents that change no prediction."""
         return jnp.zeros((), int)
 
     def shrinkage(self, own: Array) -> tuple[Array, Array] | None:
-        """(centre, weight), each (exponents,): the values to which few runs shrink the exponents of
-        a target.
+        """Centre and weight, each (exponents,), of the shrinkage of a target's exponents.
 
         A fit adds ½·strength·Σ_k weight_k·(exponent_k − centre_k)² to half its mean squared
         residual, and chooses the strength by cross-validation. None, the default, means no
@@ -183,8 +175,7 @@ class Law(abc.ABC):
         return exponents, amplitudes
 
     def usable(self, mixture: Array, own: Array) -> Array:
-        """True where the law is finite at a mixture (domains,); other rows are left out of a
-        fit."""
+        """True where the law is finite at a mixture (domains,); a fit leaves out other rows."""
         return jnp.array(True)
 
     def unusable_reason(self) -> str:
@@ -213,8 +204,7 @@ class Law(abc.ABC):
 
     @property
     def has_log_basis(self) -> bool:
-        """True where `log_basis` is defined together with this `basis`, and not with one it
-        replaced."""
+        """True where `log_basis` belongs to this `basis`, not to one that a subclass replaced."""
         return self._states("log_basis", "basis")
 
     @property
@@ -228,8 +218,7 @@ class Law(abc.ABC):
         return self.backward and self._states("backward", "basis")
 
     def _states(self, name: str, *of: str) -> bool:
-        """True where `name` is set by the class that defines the members `of`, or by a subclass of
-        it."""
+        """True where the class that sets `name` is, or extends, those that define `of`."""
         stated, *those = (
             next(kind for kind in type(self).__mro__ if each in vars(kind)) for each in (name, *of)
         )

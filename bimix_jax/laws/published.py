@@ -15,8 +15,7 @@ STEEPEST = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class DataMixingLaw(Law):
-    """L_i = (c_i + k_i exp(Σ_j t_ij r_j)) · (ω_i s^−β_i + 1 − ω_i): the term of the budget
-    multiplies.
+    """L_i = (c_i + k_i exp(Σ_j t_ij r_j)) · (ω_i s^−β_i + 1 − ω_i): the budget multiplies.
 
     Source: Ye et al., "Data Mixing Laws", arXiv 2403.16952, for the mixture; ω is the share of the
     loss at the sweep's largest budget that more training removes. Exponents (β, ω, t_i1 … t_im),
@@ -42,8 +41,7 @@ class DataMixingLaw(Law):
         return [(1e-3, 10.0), (0.0, 1.0), *_slope_bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """Starts in which one domain after the other lowers the loss; at t = 0 the two amplitudes
-        merge."""
+        """Starts in which one domain each lowers the loss; at t = 0 the two amplitudes merge."""
         return [[0.5, 0.2, *slopes] for slopes in _slopes(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -90,7 +88,7 @@ class DataMixingLawPlus(Law):
         return [(1e-3, 10.0), *_slope_bounds(domains)]
 
     def starts(self, domains: int) -> Any:
-        """Starts in which one domain after the other lowers the loss."""
+        """Starts in which one domain each lowers the loss."""
         return [[0.5, *slopes] for slopes in _slopes(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:

@@ -27,8 +27,7 @@ class Further(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TransferBiMix(Law):
-    """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i): a token of j is worth t_ij tokens of domain
-    i.
+    """L_i = (Σ_j t_ij r_j)^−α_i · (B_i s^−β_i + C_i): a token of j is worth t_ij tokens of i.
 
     t_ii = 1 and t_ij ≥ 0; for a target that is not a train domain the largest t_ij is 1. With t = 0
     the law is BiMix, and shrinkage pulls a fit of few runs to it, except with runs at r_i = 0,
@@ -93,8 +92,7 @@ class TransferBiMix(Law):
         return jnp.where(jnp.any(own > 0), 0, 1)
 
     def shrinkage(self, own: Array) -> tuple[Array, Array]:
-        """Centre and weight that shrink to BiMix, t = 0; without an own domain to t = 1, equal
-        domains.
+        """Centre and weight: t shrinks to 0 (BiMix), without an own domain to 1 (equal domains).
 
         Further coefficients shrink to 1.
         """
@@ -103,8 +101,7 @@ class TransferBiMix(Law):
         return jnp.concatenate([further, centre]), jnp.concatenate([further, 1.0 - own])
 
     def refutes_centre(self, mixture: Array, own: Array) -> Array:
-        """True where the own proportion is 0: a finite loss there proves that other domains
-        count."""
+        """True where the own proportion is 0: a finite loss there proves that others count."""
         return jnp.any(own > 0) & (own @ mixture == 0)
 
     def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
@@ -120,8 +117,7 @@ class TransferBiMix(Law):
         )
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
-        """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1; else
-        itself."""
+        """`BiMix` without transfer; `TransferBiMix` where further coefficients are 1."""
         transfer = np.where(own > 0, 0.0, exponents[:, len(self.exponent_names) :])
         alone, free = own.any(axis=1).all() and not transfer.any(), self._apart_from_one(exponents)
         if alone and "shift" not in free:
@@ -134,7 +130,7 @@ class TransferBiMix(Law):
         return {name for i, name in named if i > 1 and np.any(exponents[:, i] != 1)}
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """Set t_ii = 1; without an own domain scale the largest t to 1. The amplitudes take the
+        """Set t_ii = 1, or the largest t to 1 without an own domain; the amplitudes take the
         scale."""
         transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
         # All t times a factor change q by a factor, which the amplitudes can absorb exactly.
@@ -166,8 +162,7 @@ SHIFT = Further(bounds=(0.0, 20.0), starts=(1.0,))
 
 @dataclasses.dataclass(frozen=True)
 class SplitTransferBiMix(TransferBiMix):
-    """L_i = C_i q^−α_i + B_i s^−β_i q^−κ_i·α_i, q = Σ_j t_ij r_j: the mixture's effect depends on
-    budget.
+    """L_i = C_i q^−α_i + B_i s^−β_i q^−κ_i·α_i, q = Σ_j t_ij r_j: the effect depends on budget.
 
     Where κ < 1 the mixture matters more at larger budgets, where κ > 1 less. With κ = 1, to which
     shrinkage pulls a fit of few runs, the law is `TransferBiMix`; t, zeros and targets are as

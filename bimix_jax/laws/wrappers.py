@@ -214,8 +214,7 @@ class WithWarmUp(WrappedLaw):
         return around if np.any(exponents[:, 0] > NOTHING) else around.base
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
-        """(features of the base, mixture, own, budget); the last three, because s' changes with
-        w."""
+        """(features of the base, mixture, own, budget); the last three, as s' moves with w."""
         return self.base.features(mixture, own, budget), mixture, own, budget
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
@@ -347,8 +346,7 @@ class WithRepetition(WrappedLaw):
 
 
 def effective_tokens(seen: Array, capacity: Array, decay: float) -> Array:
-    """Count tokens (domains,) as if never repeated: D below U, else U + U R* (1 − e^(−(D/U −
-    1)/R*)).
+    """Tokens (domains,) as if never repeated: D below U, else U + U R* (1 − e^(−(D/U − 1)/R*)).
 
     >>> print(effective_tokens(jnp.array([0.5, 1.0, 11.0]), jnp.ones(3), 15.4).round(2))
     [0.5  1.   8.36]

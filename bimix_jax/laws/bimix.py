@@ -46,8 +46,7 @@ class BiMix(Law):
         return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
-        """Starts of slow and fast saturation in budget, a factor of 3 apart; any start of α
-        works."""
+        """Starts of slow and fast saturation in budget, a factor of 3 apart; any α will do."""
         return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
     def further_starts(self, domains: int) -> Any:

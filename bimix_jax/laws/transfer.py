@@ -130,8 +130,7 @@ class TransferBiMix(Law):
         return {name for i, name in named if i > 1 and np.any(exponents[:, i] != 1)}
 
     def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
-        """Set t_ii = 1, or the largest t to 1 without an own domain; the amplitudes take the
-        scale."""
+        """Set t_ii = 1, or the largest t to 1 without an own domain; amplitudes take the scale."""
         transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
         # All t times a factor change q by a factor, which the amplitudes can absorb exactly.
         scale = jnp.where(jnp.any(own > 0), 1.0, jnp.max(transfer))

@@ -1,1 +1,1 @@
-"""From coefficients to the best mixture on the simplex."""
+"""Search for the best mixture on the simplex from the coefficients of a fit."""

@@ -1,4 +1,4 @@
-"""What proves an optimum and holds it: multipliers of its constraints, the gap they leave."""
+"""Certificate of an optimum: the multipliers of its constraints and the duality gap."""
 
 from typing import Any, NamedTuple
 
@@ -16,15 +16,15 @@ from bimix_jax.quantities import quantity_text
 from bimix_jax.xla.compilation import jit
 
 ACTIVE = (1e-6, 1e-8, 1e-4)
-"""A constraint this close to equality can have a multiplier; the closeness that proves most is
-taken."""
+"""Distances to equality within which a constraint may have a multiplier; the one with the smallest
+gap is used."""
 
 
 class Certificate(NamedTuple):
     """Multipliers ≥ 0, in units of the objective, and the duality gap."""
 
     gap: float
-    """no mixture of the set is better by more than this, if the problem is convex"""
+    """bound on the gain of any other mixture of the set, if the problem is convex"""
     at_lower: np.ndarray
     """(domains,)"""
     at_upper: np.ndarray
@@ -36,7 +36,7 @@ class Certificate(NamedTuple):
 def certify(
     problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureArguments
 ) -> Certificate:
-    """The multipliers that leave least of the gradient, and the gap at them.
+    """Find the multipliers with the least residual gradient, and the duality gap at them.
 
     Multipliers z of the rows h ≤ 0 bound the optimum from below: for convex f and h it is at least
     f(r) + z·h(r) + min_x (∇f + z·∇h)·(x − r), x over the simplex between the bounds, where the
@@ -59,6 +59,7 @@ def _certificate(
     lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
     exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
     near = rows >= -closeness
+    # A multiplier of an inactive constraint is 0 at the optimum (complementary slackness).
     ends = [np.eye(len(gradient))[:count][side] for side in
             (mixture - lower < closeness, upper - mixture < closeness)]  # fmt: skip
     free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
@@ -82,13 +83,14 @@ def _certificate(
 
 
 def least_over_simplex(slopes: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """The least slopes·r over mixtures (domains,) between bounds: the cheapest are filled first.
+    """Minimise slopes·r over mixtures (domains,) between bounds; the cheapest are filled first.
 
     >>> round(least_over_simplex(np.array([1.0, 3.0]), np.zeros(2), np.array([0.6, 1.0])), 9)
     1.8
     """
     order = np.argsort(slopes)
     width = (upper - lower)[order]
+    # The mass left once the cheaper domains are full, at most the width of this domain.
     filled = np.clip(1 - lower.sum() - (np.cumsum(width) - width), 0.0, width)
     return float(slopes @ lower + slopes[order] @ filled)
 
@@ -99,7 +101,7 @@ def _derivatives(problem: MixtureProblem, mixture: Any, arguments: MixtureArgume
 
 
 def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) -> tuple:
-    """Gradient of the value, rows and their Jacobian at a mixture (and its worst loss)."""
+    """Compute the gradient of the value, the rows and their Jacobian at a mixture."""
     variables = jnp.asarray(mixture)
     if problem.extra:
         variables = jnp.append(variables, problem.objective_of(variables, arguments))
@@ -114,7 +116,7 @@ _derivatives_at = jit(_at, static_argnums=0)
 def binding_table(
     fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate
 ) -> pd.DataFrame:
-    """Constraints with a multiplier: bound, multiplier, and gain by 1 % more of the bound."""
+    """List constraints with a multiplier: bound, multiplier, and gain by 1 % more of the bound."""
     feasible, budget = arguments.feasible, float(arguments.budget)
     rows: list[tuple[str, float, float]] = []
     ceilings = asked.ceilings(fitted, budget)

@@ -1,4 +1,4 @@
-"""Constraints of a mixture by name: bounds, tokens that exist, groups, a KL term, guardrails."""
+"""Constraints of a mixture by name: bounds, available tokens, groups, a KL term, guardrails."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from bimix_jax.quantities import number_of
 from bimix_jax.reading.nested import read_json, read_toml
 
 NEAR = 0.01
-"""Planned tokens this near (relative) to the budget are the budget."""
+"""Relative distance below which planned tokens count as equal to the budget."""
 GROUP = ("domains", "least", "most")
 """Entries of a group in a file."""
 TOKENS = "tokens"
@@ -31,7 +31,7 @@ class Group:
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        """Names as a tuple, bounds as numbers."""
+        """Convert the names to a tuple and the bounds to numbers."""
         given: Any = self.domains
         if not isinstance(given, (list, tuple)) or not all(isinstance(d, str) for d in given):
             raise ValueError(f"groups: domains is {given!r}; expected a list of names.")
@@ -47,13 +47,13 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The domains, joined."""
+        """Names of the domains, joined."""
         return " + ".join(self.domains)
 
 
 @dataclasses.dataclass(frozen=True)
 class Constraints:
-    """What a mixture must satisfy, keyed by the names of a fit; everything is optional.
+    """Constraints on a mixture, keyed by the names of a fit; every field is optional.
 
     >>> both = Constraints(lower={"code": 0.2}, groups=[Group(("web", "books"), most=0.7)])
     >>> Constraints.from_dict(both.to_dict()) == both
@@ -67,28 +67,30 @@ class Constraints:
     fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """proportion by domain"""
     available: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """tokens that exist, by domain; with `epochs`, r · planned tokens ≤ epochs · available"""
+    """available tokens by domain; with `epochs`, r · planned tokens ≤ epochs · available"""
     epochs: float = 1.0
-    """how often a token may be seen at most"""
+    """largest number of times a token may be seen"""
     tokens: float | None = None
     """planned tokens of the run; default the budget, or budget · `tokens_per_step`"""
     tokens_per_step: float | None = None
-    """for fits whose budgets are no tokens"""
+    """tokens per step, for fits whose budgets are not tokens"""
     groups: Sequence[Group] = ()
     """bounds on sums of proportions"""
     kl: float = 0.0
-    """κ: the objective, in nats, gets κ · KL(mixture ‖ kl_to)"""
+    """κ: the objective, in nats, is increased by κ · KL(mixture ‖ kl_to)"""
     kl_to: Mapping[str, float] | None = None
     """mixture; default the reference"""
     guardrail: "float | Mapping[str, float] | None" = None
-    """how much worse than at `guarded` a loss may be, a fraction: of all targets, or by target"""
+    """largest loss increase over the loss at `guarded`, a fraction: for all targets, or by
+    target"""
     guarded: Mapping[str, float] | None = None
     """mixture; default the reference"""
     weights: Mapping[str, float] | None = None
-    """by target, where `optimize_mixture` is given none"""
+    """weights by target, for a call of `optimize_mixture` without weights"""
 
     def __post_init__(self) -> None:
-        """Copies, so that nothing outside changes them; groups as `Group`."""
+        """Copy the mappings, so that later changes outside do nothing; convert groups to
+        `Group`."""
         for field in ("lower", "upper", "fixed"):
             object.__setattr__(self, field, _named(field, getattr(self, field), _share))
         object.__setattr__(self, "available", _named("available", self.available, _tokens))
@@ -109,12 +111,12 @@ class Constraints:
                 object.__setattr__(self, field, _named(field, given, check))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in full, as JSON knows it; read back by `from_dict`."""
+        """All fields as JSON types; `from_dict` reads them back."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Constraints":
-        """What `to_dict` gave, or a part of it.
+        """Build constraints from the document of `to_dict`, or a part of it.
 
         Raises:
             ValueError: on an unknown entry or a value that does not belong there.
@@ -124,7 +126,7 @@ class Constraints:
         return cls(**document)
 
     def planned_tokens(self, unit: str, budget: float) -> float:
-        """Tokens of the run that the mixture is for.
+        """Number of tokens of the run that the mixture is for.
 
         Raises:
             ValueError: if budgets are no tokens, and neither tokens nor tokens_per_step is given.
@@ -146,12 +148,12 @@ class Constraints:
         return budget
 
     def tightened(self, lower: Mapping[str, float]) -> "Constraints":
-        """The same with floors at least these."""
+        """Return the constraints with every floor at least as high as these."""
         higher = {d: max(v, self.lower.get(d, 0.0)) for d, v in lower.items()}
         return dataclasses.replace(self, lower={**self.lower, **higher})
 
     def spelled_as(self, domains: Sequence[str], targets: Sequence[str]) -> "Constraints":
-        """The same with names spelled as these where they differ in `spelling` alone.
+        """Return the constraints with names spelled as given, where `spelling` alone differs.
 
         Raises:
             ValueError: if a name is unknown.
@@ -170,7 +172,7 @@ class Constraints:
         return dataclasses.replace(self, **of_domains, groups=groups, guardrail=guardrail)
 
     def resolve(self, fitted: Fit, budget: float, reference: Any = None) -> FeasibleSet:
-        """The set of mixtures as arrays, in the order of a fit, for a run of `budget`.
+        """Build the set of mixtures as arrays, in the order of a fit, for a run of `budget`.
 
         `reference` is the mixture that the KL term and guardrails refer to unless they name one;
         default uniform.
@@ -205,7 +207,7 @@ class Constraints:
         )
 
     def idle(self, unit: str, budget: float) -> tuple[str, ...]:
-        """What is asked for and does nothing, or not what it seems to."""
+        """Notes on constraints that have no effect, or a different one from what they suggest."""
         notes = []
         if self.epochs != 1 and not self.available:
             notes.append("epochs limits nothing, as no available tokens are given.")
@@ -222,7 +224,7 @@ class Constraints:
         return tuple(notes)
 
     def ceilings(self, fitted: Fit, budget: float) -> dict[str, float]:
-        """The largest proportion of each domain in `available`: epochs · available / planned."""
+        """Largest proportion of each domain in `available`: epochs · available / planned."""
         if not self.available:
             return {}
         available = as_expected("available", self.available, fitted.domains)
@@ -243,7 +245,7 @@ class Constraints:
         return lower, upper, labels
 
     def guards(self, fitted: Fit) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """How much worse each loss may be (targets,), and notes on targets that are not guarded.
+        """Largest loss increases (targets,), a fraction, and notes on targets that are not guarded.
 
         Raises:
             ValueError: if a target that is named has a fit that knows nothing of the mixture.
@@ -260,7 +262,7 @@ class Constraints:
 
 
 def read_constraints(path: str | Path) -> Constraints:
-    """Constraints from a .toml or .json file with the fields of `Constraints`.
+    """Read constraints from a .toml or .json file with the fields of `Constraints`.
 
     Raises:
         ValueError: if the file cannot be read, or an entry is unknown or of the wrong kind.
@@ -279,7 +281,7 @@ def read_constraints(path: str | Path) -> Constraints:
 def mixture_of(
     argument: str, mixture: Any, domains: Sequence[str], default: np.ndarray | None = None
 ) -> np.ndarray:
-    """One mixture (domains,) in order; None is the default, or uniform without one.
+    """Convert one mixture to (domains,) in order; None is the default, or uniform without one.
 
     Raises:
         ValueError: if names do not match, it does not sum to 1, or there are several.
@@ -296,7 +298,7 @@ def mixture_of(
 
 
 def _named(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[str, float]:
-    """Numbers by name, each checked."""
+    """Check a mapping of numbers by name, each with `check`."""
     if isinstance(values, pd.Series):
         values = dict(values.items())
     if not isinstance(values, Mapping):
@@ -305,7 +307,7 @@ def _named(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[
 
 
 def _share(where: str, value: Any) -> float:
-    """A proportion; what is outside of 0 to 1 by rounding alone is brought back."""
+    """Check a proportion; one outside of 0 to 1 by rounding alone is clipped."""
     expected = "a proportion between 0 and 1"
     share = number_of(value, where, expected, percent=True)
     if not -ROUNDING <= share <= 1 + ROUNDING:
@@ -338,7 +340,7 @@ def _guardrail(given: Any) -> "float | dict[str, float]":
 
 
 def _worse(where: str, value: Any) -> float:
-    """How much worse a loss may be; from 1 on a percentage was meant, or nothing is guarded."""
+    """Check a loss increase; 1 or more is refused, as it is a percentage or guards nothing."""
     expected = "a fraction from 0 to below 1, 0.01 for 1 %"
     fraction = number_of(value, where, expected, percent=True)
     if not 0 <= fraction < 1:

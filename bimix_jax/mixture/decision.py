@@ -1,4 +1,4 @@
-"""The one place where a best mixture is decided, at a budget, among all that are allowed."""
+"""The decision of a best mixture at a budget, used by every verb that needs one."""
 
 import dataclasses
 import functools
@@ -28,49 +28,51 @@ from bimix_jax.names import align_weights
 from bimix_jax.xla.compilation import jit
 
 CHUNK = 64
-"""Optima that are searched side by side."""
+"""Number of optima that are searched side by side."""
 NOTHING = 1e-6
-"""A share this small is none."""
+"""Proportion below which a domain counts as absent."""
 FELT = 1e-9
-"""Least slope by a share, of the steepest of the target; below is what keeps a law finite."""
+"""Least slope by a proportion that counts, relative to the target's steepest; smaller slopes come
+from the terms that keep a law finite."""
 
 
 class Solution(NamedTuple):
-    """A best mixture beside some others; a leading axis makes it several."""
+    """A best mixture beside some others; a leading axis holds several."""
 
     mixture: Any
-    """(domains,); nan where no mixture keeps the guardrails, or a target with a weight failed"""
+    """(domains,); nan where no mixture keeps the guardrails, or the fit of a weighted target
+    failed"""
     losses: Any
-    """(1 + others, targets) predicted at the mixture, then at the others; inf where the law says
-    nothing (`Law.has_value`)"""
+    """(1 + others, targets) predicted at the mixture, then at the others; inf where the law is
+    undefined (`Law.has_value`)"""
     values: Any
     """(1 + others,) their objectives, without a KL term"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A fit, and what makes one mixture better than another at a budget; made by `Decision.of`.
+    """A fit and everything that ranks mixtures at a budget; made by `Decision.of`.
 
-    Every verb that looks for a best mixture asks this object, so that in all of them the same
-    targets count, the same mixtures are allowed, and the same one is best.
+    Every verb that looks for a best mixture uses this object, so that all of them count the same
+    targets, allow the same mixtures and find the same optimum.
     """
 
     fitted: Fit
     asked: Constraints
-    """with names as the fit spells them"""
+    """constraints with names as the fit spells them"""
     budget: float
     weights: np.ndarray
     """(targets,), 0 for targets that do not count"""
     reference: np.ndarray
     """(domains,) the mixture that the KL term and guardrails refer to unless they name one"""
     feasible: FeasibleSet
-    """at the budget"""
+    """set of the allowed mixtures at the budget"""
     objective: Objective
     asked_method: Method
     left_out: tuple[str, ...]
-    """targets that somebody gave no weight"""
+    """targets without a weight, by choice of the caller"""
     notes: tuple[str, ...]
-    """which targets do not count, or are not guarded, and why"""
+    """reasons why targets do not count or are not guarded"""
 
     @classmethod
     def of(
@@ -78,7 +80,7 @@ class Decision:
         constraints: Constraints | None = None, *, reference: Any = None,
         objective: Objective = "mean", method: Method = "auto",
     ) -> "Decision":  # fmt: skip
-        """What `optimize_mixture` was asked for, checked and in the order of the fit.
+        """Check the arguments of `optimize_mixture` and bring them into the order of the fit.
 
         Raises:
             InfeasibleError: if no mixture satisfies the bounds, sums and tokens.
@@ -98,40 +100,40 @@ class Decision:
         )  # fmt: skip
 
     def at(self, budget: float) -> "Decision":
-        """The same at another budget, on which what is allowed may depend."""
+        """Return the decision at another budget, on which the allowed mixtures may depend."""
         feasible = self.asked.resolve(self.fitted, budget, self.reference)
         return dataclasses.replace(self, budget=budget, feasible=feasible)
 
     def within(self, constraints: Constraints) -> "Decision":
-        """The same with other constraints."""
+        """Return the decision with other constraints."""
         return dataclasses.replace(self, asked=constraints).at(self.budget)
 
     def counting(self, weights: np.ndarray) -> "Decision":
-        """The same with other weights (targets,), which somebody gave."""
+        """Return the decision with other weights (targets,), which the caller chose."""
         left_out = _without_weight(self.fitted, weights)
         return dataclasses.replace(self, weights=weights, left_out=left_out)
 
     @property
     def problem(self) -> MixtureProblem:
-        """What is made least."""
+        """Problem that is minimised."""
         return MixtureProblem(self.fitted.law, self.objective)
 
     @property
     def arguments(self) -> MixtureArguments:
-        """What it depends on, besides the mixture."""
+        """Arguments of the problem besides the mixture."""
         return MixtureArguments(
             self.fitted.coefficients, np.asarray(self.budget), self.weights, self.feasible
         )
 
     @property
     def method(self) -> Method:
-        """How it is made least: "exact" or "gradient"."""
+        """Method that finds the minimum: "exact" or "gradient"."""
         return resolve_method(
             self.fitted.law, self.asked_method, False, self.feasible, self.objective
         )
 
     def solve(self) -> Solution:
-        """The best mixture beside the reference and the mixture that is guarded.
+        """Find the best mixture, and evaluate the reference and the guarded mixture beside it.
 
         Raises:
             InfeasibleError: if no mixture keeps the guardrails.
@@ -143,7 +145,7 @@ class Decision:
         return found
 
     def over(self, coefficients: Coefficients, weights: Any = None, others: Any = None) -> Solution:
-        """The best mixtures by other coefficients or weights, unchecked.
+        """Find the best mixtures for other coefficients or weights, without checks.
 
         Args:
             coefficients: of the law, with axes (targets,) or (…, targets).
@@ -161,7 +163,7 @@ class Decision:
             )))  # fmt: skip
 
     def along(self, weights: np.ndarray) -> Solution:
-        """The best mixtures for weights (points, targets), checked."""
+        """Find the best mixtures for weights (points, targets), with checks."""
         found = self.over(self.fitted.coefficients, weights)
         for i, counting in enumerate(weights):
             self.counting(counting)._check(Solution(*(part[i] for part in found)))
@@ -182,12 +184,12 @@ class Decision:
 
     @property
     def _limited(self) -> np.ndarray:
-        """(targets,) bool: those with a guardrail."""
+        """(targets,) bool: True for targets with a guardrail."""
         limit = self.feasible.guard_limit
         return np.zeros(len(self.weights), bool) if limit is None else np.isfinite(limit)
 
     def _check(self, found: Solution) -> None:
-        """Refuse what is no optimum, with the reasons that `solve` gives."""
+        """Raise if the solution is not an optimum, with the reasons that `solve` gives."""
         self._refuse_lost_guards(found.losses[2])
         if not np.all(np.isfinite(found.mixture)):
             raise self._why_not(found.losses[2])
@@ -195,7 +197,8 @@ class Decision:
         self.refuse_unmeasured(found.mixture)
 
     def _refuse_lost_guards(self, losses: np.ndarray) -> None:
-        """Refuse guardrails that have no meaning, as the guarded losses (targets,) are infinite."""
+        """Raise ValueError where a guarded loss (targets,) is infinite and its limit
+        meaningless."""
         lost = self._limited & ~np.isfinite(losses)
         if lost.any():
             raise ValueError(
@@ -216,7 +219,7 @@ class Decision:
             )
 
     def _why_not(self, guarded: np.ndarray) -> ValueError:
-        """Which guardrails cannot be kept together, from the guarded losses (targets,)."""
+        """Name the guardrails that conflict, from the guarded losses (targets,)."""
         feasible, limited = self.feasible, self._limited
         if not limited.any():
             return ValueError("no finite optimum: a counted target has no finite loss in the set.")
@@ -242,7 +245,7 @@ class Decision:
         )
 
     def _refuse_floors(self) -> None:
-        """Guardrails on powers of the own share are floors, whose conflicts can be named."""
+        """Raise with the floors that conflict: a guardrail on a power of a share is a floor."""
         fitted, feasible = self.fitted, self.feasible
         with jax.enable_x64(True):
             alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
@@ -261,14 +264,14 @@ class Decision:
             ) from error
 
     def refuse_unmeasured(self, mixture: np.ndarray | None = None) -> None:
-        """Raise ValueError if a domain gets nothing only because no target depends on it.
+        """Raise ValueError if a domain gets a share of 0 only because no target depends on it.
 
         Args:
             mixture: (domains,) the optimum; None where every domain that nothing measures gets
                 nothing.
 
-        It may get nothing where its share is bounded or fixed, where somebody left its own target
-        out of the weights, and where a KL term has the last word.
+        A share of 0 is accepted where it is bounded or fixed, where the caller left the domain's
+        own target out of the weights, and where there is a KL term.
         """
         asked, fitted = self.asked, self.fitted
         said = {*asked.lower, *asked.upper, *asked.fixed, *self.left_out}
@@ -290,7 +293,7 @@ class Decision:
 
 
 def _refuse_damaged(fitted: Fit) -> None:
-    """Refuse coefficients that give no loss where every law has one, whether they count or not."""
+    """Refuse coefficients that give no loss where every law is finite, whatever their weight."""
     domains = len(fitted.domains)
     even = np.full((1, domains), 1 / domains)
     losses = fitted.predict_points(even, fitted.observed_budgets[1])[0]
@@ -308,7 +311,7 @@ def _without_weight(fitted: Fit, weights: np.ndarray) -> tuple[str, ...]:
 
 
 def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarray:
-    """(domains,) bool: whether the loss of a target that is `needed` (targets,) depends on it."""
+    """(domains,) bool: True where the loss of a target in `needed` (targets,) depends on it."""
     own = np.asarray(fitted.coefficients.own)
     if fitted.law.is_power_of_own:
         return own[needed].any(axis=0)
@@ -320,7 +323,7 @@ def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarr
 
 @functools.partial(jit, static_argnums=0)
 def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
-    """(targets, domains) of the losses where there is as much of every domain."""
+    """(targets, domains) slopes of the losses at the uniform mixture."""
     domains = coefficients.own.shape[1]
     even = jnp.full(domains, 1 / domains, coefficients.amplitudes.dtype)
     return jax.jacfwd(lambda r: predict_losses(law, coefficients, r[None], budget)[0])(even)
@@ -351,7 +354,7 @@ def _solved(
 
 
 def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
-    """A function over the leading axis of a batch, `CHUNK` side by side."""
+    """Apply a function over the leading axis of a batch, `CHUNK` at a time."""
     count = len(jax.tree.leaves(batch)[0])
     if count <= CHUNK:
         return jax.vmap(function)(batch)

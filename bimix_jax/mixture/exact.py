@@ -1,4 +1,4 @@
-"""Exact optima of sums of power laws in the own proportions: one scalar root a constraint."""
+"""Exact optima of sums of power laws in the own proportions: one scalar root per constraint."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,22 +12,23 @@ from jax.typing import ArrayLike
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 
 VANISHING = 140.0
-"""A domain that no target sees is drawn by e^−140 of the strongest: it gets what is left."""
+"""Log ratio by which a domain without a target is weaker than the strongest: it gets only the
+remainder."""
 NOTHING = 1e-25
-"""What such a domain gets beyond its floor otherwise, which is rounded to nothing."""
+"""Proportion beyond its floor below which such a domain is rounded to its floor."""
 MAX_STEPS = 100
-"""Of the search for a root."""
+"""Largest number of steps of the search for a root."""
 
 
 def decreasing_root(
     function: Callable[[Array, Any], Array], arguments: Any, low: Array, high: Array
 ) -> Array:
-    """x with function(x, arguments) = 0, where function(low) ≥ 0 ≥ function(high), elementwise.
+    """Find x with function(x, arguments) = 0, where function(low) ≥ 0 ≥ function(high).
 
     `low` and `high` have the shape of x, and element k of the function depends on element k of x
-    alone. A step that leaves the bracket, or is not half the last one, is replaced by bisection.
-    Differentiable in `arguments` (a pytree) by the implicit function theorem: the last step is
-    taken outside the loop.
+    alone. A step that leaves the bracket, or is longer than half the last one, is replaced by
+    bisection. Differentiable in `arguments` (a pytree) by the implicit function theorem: the last
+    step is taken outside the loop.
 
     >>> import jax.numpy as jnp
     >>> print(decreasing_root(lambda x, a: a - x**3, 8.0, jnp.array(0.0), jnp.array(5.0)).round(4))
@@ -50,6 +51,8 @@ def decreasing_root(
 
     start = ((low + high) / 2, low, high, high - low, 0, jnp.array(False))
     x = jax.lax.while_loop(lambda s: (s[4] < MAX_STEPS) & ~s[5], step, start)[0]
+    # One Newton step from the root with the arguments not stopped: its value is 0, and its
+    # derivative is −(∂f/∂arguments)/(∂f/∂x), the implicit derivative.
     slope = jax.jvp(lambda x: function(x, fixed), (x,), (ones,))[1]
     value = function(x, arguments)
     flat = ~(slope < 0)
@@ -57,7 +60,7 @@ def decreasing_root(
 
 
 class PowerTerms(NamedTuple):
-    """The terms K_j r_j^−α_j + κ r_j log(r_j / q_j) of an objective, (domains,) each."""
+    """Terms K_j r_j^−α_j + κ r_j log(r_j / q_j) of an objective, (domains,) each."""
 
     log_slope: Array
     """log(α_j K_j)"""
@@ -76,11 +79,11 @@ def exact_proportions(
     feasible: FeasibleSet,
     objective: Any = "mean",
 ) -> Array:
-    """The optimum of "mean", Σ_j K_j r_j^−α_j and the KL term, or "worst", max_j K_j r_j^−α_j.
+    """Minimise "mean", Σ_j K_j r_j^−α_j and the KL term, or "worst", max_j K_j r_j^−α_j.
 
-    K = scale ≥ 0, α = exponent > 0 and floors, all (domains,), the last from guardrails; groups
-    must be disjoint. Where several mixtures have the least worst loss, the one with the least sum
-    is given. All is nan where the floors leave no mixture.
+    K = scale ≥ 0, α = exponent > 0 and floors (from guardrails) are all (domains,); groups must be
+    disjoint. Where several mixtures have the least worst loss, the result is the one with the least
+    sum. All is nan where the floors allow no mixture.
     """
     terms = power_terms(scale, exponent, feasible)
     if floors is not None:
@@ -93,16 +96,17 @@ def exact_proportions(
 
 
 def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
-    """The set with higher floors; they are nan where no mixture keeps them."""
+    """Raise the floors of the set; they are nan where no mixture keeps them."""
     lower = jnp.maximum(feasible.lower, floors)
     excess = _excess(lower, feasible)
+    # In single precision the sums themselves are only good to about 1e-6.
     tolerance = ROUNDING if lower.dtype == jnp.float64 else 1e-5
     lower = jnp.minimum(lower, feasible.upper)
     return dataclasses.replace(feasible, lower=jnp.where(excess <= tolerance, lower, jnp.nan))
 
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
-    """() the largest logarithm of floor to ceiling, of domains, groups and all; ≤ 0 if met."""
+    """() largest log ratio of a floor to its ceiling, of domains, groups and all; ≤ 0 if met."""
     total = _clipped_total(floors, feasible.least, jnp.array(jnp.inf), feasible.groups)
     ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
@@ -117,7 +121,7 @@ def _log_ratio(values: Array, bounds: Array) -> Array:
 
 
 def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array) -> Array:
-    """(domains,) what keeps every K_j r_j^−α_j at the least level that all can keep.
+    """(domains,) floors that hold every K_j r_j^−α_j at the least level that all can keep.
 
     `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
     """
@@ -146,7 +150,7 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
 
 def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTerms:
-    """The terms of K = scale ≥ 0 and α = exponent > 0, (domains,); nan where no K is above 0."""
+    """Build the terms of K = scale ≥ 0 and α = exponent > 0, (domains,); nan without any K > 0."""
     present = (scale > 0) & (exponent > 0)
     safe_exponent = jnp.where(present, exponent, 1.0)
     log_slope = jnp.log(safe_exponent * jnp.where(present, scale, 1.0))
@@ -162,7 +166,7 @@ def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTe
 
 
 def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
-    """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a feasible set with disjoint groups, (domains,).
+    """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a set with disjoint groups, (domains,).
 
     Without a KL term r_j = (α_j K_j / λ)^{1/(1+α_j)} between its bounds, λ the root of Σ r_j = 1;
     with it r_j solves α_j K_j r_j^−(1+α_j) = λ + κ (log(r_j / q_j) + 1), by the Wright omega
@@ -196,7 +200,7 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
 
 
 def _clipped_total(proportions: Array, least: Array, most: ArrayLike, groups: Array) -> Array:
-    """Σ of the proportions, the sum of every group kept between its bounds."""
+    """Sum the proportions, with the sum of every group clipped to its bounds."""
     if not len(groups):
         return jnp.sum(proportions)
     ungrouped = jnp.sum(proportions * (1 - groups.sum(axis=0)))
@@ -204,7 +208,7 @@ def _clipped_total(proportions: Array, least: Array, most: ArrayLike, groups: Ar
 
 
 def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
-    """(domains,) the multipliers once groups that would leave their bounds have their own."""
+    """(domains,) multipliers, with one per group for groups that would leave their bounds."""
     terms, lower, upper, least, most = arguments
     sums = groups @ _between(multiplier, terms, lower, upper)
     wanted = jnp.clip(sums, least, most)
@@ -231,6 +235,8 @@ def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
     """log r_j where the slope of its term is the multiplier (its logarithm without a KL term)."""
     if terms.kl is None or terms.log_kl_to is None:
         return (terms.log_slope - multiplier) / (1 + terms.exponent)
+    # log α K − (1 + α) u = log(λ + κ (u − log q + 1)) with u = log r becomes v + e^v = x for an
+    # affine v of u.
     strength = terms.kl / (1 + terms.exponent)
     shift = terms.log_slope - jnp.log(strength)
     level = (multiplier + terms.kl * (1 - terms.log_kl_to)) / strength
@@ -238,7 +244,7 @@ def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
 
 
 def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
-    """The inverse of `_log_share`, at proportions above 0."""
+    """Invert `_log_share`, at proportions above 0."""
     log_share = jnp.log(share)
     steepness = terms.log_slope - (1 + terms.exponent) * log_share
     if terms.kl is None or terms.log_kl_to is None:
@@ -255,13 +261,14 @@ def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tup
 
 @jax.custom_jvp
 def _log_omega(x: Array) -> Array:
-    """v with v + e^v = x, the logarithm of the Wright omega function, by Newton's method."""
+    """Solve v + e^v = x, the logarithm of the Wright omega function, by Newton's method."""
     start = jnp.where(x > 1, jnp.log(jnp.maximum(x, 1.0)), jnp.minimum(x, 0.0))
 
     def newton(_: int, v: Array) -> Array:
         power = jnp.exp(v)
         return v - (v + power - x) / (1 + power)
 
+    # Newton converges quadratically from this start, and a fixed count keeps the batch in step.
     return jax.lax.fori_loop(0, 7, newton, start)
 
 

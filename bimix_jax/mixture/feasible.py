@@ -1,4 +1,4 @@
-"""The set of mixtures allowed, as arrays; empty sets are found here, with what conflicts."""
+"""The set of allowed mixtures as arrays; empty sets are refused with the conflicting limits."""
 
 import dataclasses
 import functools
@@ -10,15 +10,15 @@ import numpy as np
 from scipy.optimize import OptimizeResult, linprog
 
 ROUNDING = 1e-9
-"""Sums this far beyond a bound are rounding: a reference mixture may be its own bounds."""
+"""Excess of a sum over its bound that counts as rounding: a reference may be its own bounds."""
 LEAST_SLACK = 1e-5
-"""Where one mixture keeps all limits by so much, none of them is met by every mixture."""
+"""Slack at which a mixture proves that no limit holds with equality in the whole set."""
 LARGEST_SCALE = 1e7
-"""Of a mixture whose slacks shall come to 1: smaller ones than its inverse count as none."""
+"""Largest scale of the slacks to 1: a slack below its inverse counts as 0."""
 
 
 class InfeasibleError(ValueError):
-    """No mixture satisfies the constraints; the message names those that conflict."""
+    """The constraints allow no mixture; the message names those that conflict."""
 
 
 @functools.partial(
@@ -31,7 +31,7 @@ class InfeasibleError(ValueError):
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True)
 class FeasibleSet:
-    """Mixtures between bounds, with sums over groups between bounds, and pulls and guardrails.
+    """Mixtures between bounds, with group sums between bounds, a KL term and guardrails.
 
     A pytree of arrays in the order of a fit's domains and targets, for `optimal_proportions`;
     made by `feasible_set`, `simplex` or `Constraints.resolve`, which check it.
@@ -48,25 +48,25 @@ class FeasibleSet:
     most: Any
     """(groups,) largest sums"""
     equal: Any
-    """(groups + 1, domains) independent rows over the domains that are free, then zeros, with"""
+    """(groups + 1, domains) independent rows over the free domains, padded with zeros"""
     equal_to: Any
-    """(groups + 1,) what they come to at every mixture of the set"""
+    """(groups + 1,) values of equal·mixture at every mixture of the set"""
     start: Any
-    """(domains,) a mixture that touches no bound it need not touch"""
+    """(domains,) a mixture inside every bound that is not an equality"""
     kl: Any = None
     """() strength of the Kullback-Leibler divergence from `kl_to` in the objective, or None"""
     kl_to: Any = None
     """(domains,)"""
     guard_limit: Any = None
-    """(targets,) how much worse than at `guard_reference` a loss may be, a fraction; inf for any"""
+    """(targets,) largest loss increase over `guard_reference`, a fraction; inf for no limit"""
     guard_reference: Any = None
     """(domains,)"""
     disjoint: bool = True
-    """no domain belongs to two groups"""
+    """True where no domain belongs to two groups"""
 
 
 def simplex(domains: int) -> FeasibleSet:
-    """Every mixture of so many domains.
+    """Build the set of all mixtures of this many domains.
 
     >>> simplex(4).start
     array([0.25, 0.25, 0.25, 0.25])
@@ -83,10 +83,9 @@ def feasible_set(
     labels: Sequence[str] | None = None,
     group_labels: Sequence[str] | None = None,
 ) -> FeasibleSet:
-    """The mixtures between bounds (domains,) and with group sums between bounds (groups,).
+    """Build the set of mixtures between bounds (domains,) with group sums between bounds (groups,).
 
-    `groups` (groups, domains) is 1 where a domain belongs to a group; the labels say in messages
-    what is meant.
+    `groups` (groups, domains) is 1 where a domain belongs to a group; messages use the labels.
 
     Raises:
         InfeasibleError: if there is none, naming what conflicts.
@@ -123,13 +122,13 @@ class _Polytope:
     most: np.ndarray
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """rows·mixture ≤ limits: floors, ceilings, most and least of every group."""
+        """(rows, limits) of rows·mixture ≤ limits: floors, ceilings, most and least of groups."""
         one = np.eye(len(self.lower))
         rows = np.vstack([-one, one, self.groups, -self.groups])
         return rows, np.concatenate([-self.lower, self.upper, self.most, -self.least])
 
     def widths(self) -> np.ndarray:
-        """How far apart the two sides of each limit are."""
+        """Distances between the two sides of each limit."""
         width, room = self.upper - self.lower, self.most - self.least
         return np.concatenate([width, width, room, room])
 
@@ -137,7 +136,7 @@ class _Polytope:
 def _with_interior(
     polytope: _Polytope, names: list[str], group_names: list[str]
 ) -> tuple[_Polytope, np.ndarray]:
-    """Bounds that meet nowhere else turned into equalities, and a mixture inside the rest."""
+    """Turn limits without slack into equalities, and find a mixture inside the others."""
     if not len(polytope.groups):
         return _between_bounds(polytope)
     tight = polytope.widths() <= 0
@@ -161,12 +160,12 @@ def _between_bounds(polytope: _Polytope) -> tuple[_Polytope, np.ndarray]:
 
 
 def _always_tight(polytope: _Polytope, violation: float) -> np.ndarray:
-    """(limits,) which of them every mixture of the set meets.
+    """(limits,) bool: True for limits that every mixture of the set meets with equality.
 
-    The largest Σ min(slack·scale, 1) over mixtures and scales ≥ 1 leaves no slack 0 that could be
-    positive: any mixture with that slack, scaled up, would be better. Source: Freund, Roundy and
-    Todd, "Identifying the set of always-active constraints in a system of linear inequalities by
-    a single linear program" (1985).
+    The largest Σ min(slack·scale, 1) over mixtures and scales ≥ 1 leaves no slack at 0 that could
+    be positive: any mixture with that slack, scaled up, would be better. Source: Freund, Roundy and
+    Todd, "Identifying the set of always-active constraints in a system of linear inequalities by a
+    single linear program" (1985).
     """
     rows, limits = polytope.limits()
     count, domains = rows.shape
@@ -179,9 +178,9 @@ def _always_tight(polytope: _Polytope, violation: float) -> np.ndarray:
 
 
 def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> tuple[np.ndarray, float]:
-    """The mixture that keeps the largest share of the width of every limit away from it.
+    """Find the mixture that stays away from every limit by the largest share of its width.
 
-    Beside it the least slack of what is not tight; −1 where there is no mixture.
+    The second result is the least slack of limits that are not tight; −1 where there is no mixture.
     """
     rows, limits = polytope.limits()
     domains = rows.shape[1]
@@ -199,7 +198,7 @@ def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> tuple[n
 
 
 def _with_equalities(polytope: _Polytope, tight: np.ndarray, start: np.ndarray) -> _Polytope:
-    """Both sides of what holds with equality everywhere, where the start has them."""
+    """Set both sides of tight limits to the values at the start, where they hold with equality."""
     domains, count = len(polytope.lower), len(polytope.groups)
     fixed = tight[:domains] | tight[domains : 2 * domains]
     exact = tight[2 * domains : 2 * domains + count] | tight[2 * domains + count :]
@@ -222,7 +221,7 @@ def _linear_programme(
 
 
 def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
-    """Independent equations over the free domains: the sum, and groups of one possible sum."""
+    """Find independent equations over the free domains: the sum, and groups of one possible sum."""
     fixed = polytope.upper <= polytope.lower
     exact = polytope.most <= polytope.least
     rows = np.vstack([np.ones(len(fixed)), polytope.groups[exact]])
@@ -285,7 +284,7 @@ def _check_groups(
 
 
 def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[str]) -> float:
-    """The least that every limit must give way, rounding; more is refused, with what conflicts."""
+    """Least violation of all limits together; more than rounding raises, with the conflict."""
     rows, limits = polytope.limits()
     domains = rows.shape[1]
     found = _linear_programme(

@@ -1,4 +1,4 @@
-"""Files of mixtures: a JSON object of one, or a table with a row a mixture."""
+"""Files of mixtures: a JSON object of one mixture, or a table with a row per mixture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ from bimix_jax.reading.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
 
 
 def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
-    """Mixtures by name, (mixtures, domains) with other columns left out; labels are the index.
+    """Read mixtures by name, (mixtures, domains), without other columns; labels are the index.
 
-    A .json file holds {"domain": proportion, …}, or that under "mixture", as
-    `bimix optimize --json` prints it, or [{"domain": …, "weight": …}, …], as olmix does.
-    A table (.csv, .parquet, .jsonl) has a column a domain,
-    `<domain>` or `r_<domain>`, and may name its rows in a column run or name.
+    A .json file holds {"domain": proportion, …}, or that under "mixture", as `bimix optimize
+    --json` prints it, or [{"domain": …, "weight": …}, …], as olmix does. A table (.csv, .parquet,
+    .jsonl) has a column per domain, `<domain>` or `r_<domain>`, and may name its rows in a column
+    run or name.
 
     Raises:
         ValueError: if the file cannot be read, is empty, holds text where a proportion should be,
@@ -58,5 +58,5 @@ def _from_json(path: Path) -> pd.DataFrame:
 
 
 def _is_weight(entry: Any) -> bool:
-    """Whether it is a domain and its weight, as olmix writes its optimum."""
+    """Check whether the entry is a domain and its weight, as olmix writes its optimum."""
     return isinstance(entry, dict) and entry.keys() == {"domain", "weight"}

@@ -1,4 +1,4 @@
-"""How flat an optimum is: what else is nearly as good."""
+"""Flatness of an optimum: other mixtures that are nearly as good."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit
 
 TOLERANCE = 1e-3
-"""As good means within this fraction of the best objective."""
+"""Largest relative excess over the best objective of a mixture that counts as equally good."""
 ALTERNATIVES = 3
 
 
 class NearOptimalArguments(NamedTuple):
-    """A direction in which to go as far as the objective allows."""
+    """A direction, and the limit of the objective along it."""
 
     direction: Array
     """(domains,)"""
@@ -29,26 +29,26 @@ class NearOptimalArguments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class NearOptimal:
-    """The mixture farthest in a direction whose objective is below a limit."""
+    """Problem of the mixture farthest in a direction with an objective below a limit."""
 
     inner: MixtureProblem
     extra: int = 0
 
     @property
     def convex(self) -> bool:
-        """As the problem whose optimum is left."""
+        """True where the problem with the given optimum is convex."""
         return self.inner.convex
 
     def start(self, arguments: NearOptimalArguments, mixture: Array) -> Array:
-        """The mixture."""
+        """Start at the mixture."""
         return mixture
 
     def value(self, variables: Array, arguments: NearOptimalArguments) -> Array:
-        """Against the direction."""
+        """Negative distance along the direction."""
         return -variables @ arguments.direction
 
     def rows(self, variables: Array, arguments: NearOptimalArguments) -> Array:
-        """Those of the problem, and its objective below the limit."""
+        """Rows of the problem, and its objective below the limit."""
         limit, inner = arguments.limit, arguments.inner
         rows = self.inner.rows(jnp.append(variables, limit)[: len(variables) + self.inner.extra],
                                inner)  # fmt: skip
@@ -60,7 +60,7 @@ class NearOptimal:
 def as_good(
     problem: MixtureProblem, arguments: MixtureArguments, mixture: np.ndarray
 ) -> np.ndarray:
-    """(2·domains, domains) mixtures that stretch each proportion down, then up, as far as it goes.
+    """(2·domains, domains) mixtures with the least, then the largest, value of each proportion.
 
     All have an objective (KL term included) within `TOLERANCE` of that of `mixture` (domains,), the
     best; rows that did not converge are nan.
@@ -72,6 +72,7 @@ def as_good(
 def _all_extremes(problem: MixtureProblem, arguments: MixtureArguments, mixture: Array) -> Array:
     count = len(mixture)
     directions = jnp.concatenate([-jnp.eye(count), jnp.eye(count)])
+    # The worst-loss problem has its own value as a last variable; others have none.
     worst = jnp.full(problem.extra, problem.objective_of(mixture, arguments))
     best = problem.value(jnp.concatenate([mixture, worst]), arguments)
     limit = best + TOLERANCE * jnp.abs(best)
@@ -88,7 +89,7 @@ _extremes: Any = jit(_all_extremes, static_argnums=0)
 
 
 def flat_range(best: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How low and how high each proportion (domains,) goes among what `as_good` found."""
+    """Least and largest value of each proportion (domains,) among the mixtures of `as_good`."""
     count = len(best)
     # The best mixture is as good as itself, so that no range excludes it.
     low = np.minimum(np.diag(ends[:count]), best)
@@ -96,7 +97,7 @@ def flat_range(best: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVES) -> np.ndarray:
-    """(≤ count, domains) of the candidates, each as far as possible from the best and the others.
+    """Choose (≤ count, domains) candidates, each as far as possible from the best and the others.
 
     >>> far_apart(np.array([0.5, 0.5]), np.array([[0.6, 0.4], [0.3, 0.7]]), 1)
     array([[0.3, 0.7]])

@@ -1,4 +1,4 @@
-"""The optimum of any smooth objective under any smooth constraints: a primal-dual interior point.
+"""Interior-point minimum of a smooth objective under smooth constraints (primal-dual).
 
 Source: Wächter and Biegler, "On the implementation of an interior-point filter line-search
 algorithm for large-scale nonlinear programming", Mathematical Programming 106 (2006), with a merit
@@ -22,35 +22,35 @@ TO_THE_BOUNDARY = 0.99
 
 
 class Problem(Protocol):
-    """What is minimised, as functions of (variables,): the mixture, then `extra` free ones.
+    """A problem as functions of (variables,): the mixture, then `extra` free ones.
 
     Hashable, equal for equal problems, so that compilations are shared.
     """
 
     @property
     def extra(self) -> int:
-        """Free variables after the mixture."""
+        """Number of free variables after the mixture."""
 
     @property
     def convex(self) -> bool:
-        """Whether value and rows are convex: full steps are taken, and no curvature is turned."""
+        """True where value and rows are convex: steps are full, and curvature is not corrected."""
 
     def start(self, arguments: Any, mixture: Array) -> Array:
-        """(variables,) to begin from, at a mixture inside the bounds."""
+        """(variables,) start of the search, at a mixture inside the bounds."""
 
     def value(self, variables: Array, arguments: Any) -> Array:
-        """() to be minimised."""
+        """() value to minimise."""
 
     def rows(self, variables: Array, arguments: Any) -> Array:
-        """(rows,) to be at most 0."""
+        """(rows,) values that must be at most 0."""
 
 
 class Minimum(NamedTuple):
-    """Where the search ended."""
+    """End of the search."""
 
     variables: Array
     error: Array
-    """() 0 where the search ended at an optimum, else what is left of its conditions"""
+    """() 0 at an optimum, else the largest residual of its conditions"""
     steps: Array
 
 
@@ -74,7 +74,7 @@ class _State(NamedTuple):
 
 
 def minimize_within(problem: Problem, arguments: Any, feasible: FeasibleSet) -> Minimum:
-    """Minimise a problem over a feasible set; groups, pulls and guardrails are the problem's rows.
+    """Minimise a problem over a feasible set; groups, KL terms and guardrails are its rows.
 
     The search stays strictly between the bounds and on the equations of the set; rows may be
     violated on the way. The variables are differentiable in the arguments and the bounds by the
@@ -107,7 +107,7 @@ def _box(problem: Problem, arguments: Any, feasible: FeasibleSet) -> tuple[_Box,
 
 
 def _unit(problem: Problem, arguments: Any, start: Array) -> Array:
-    """The scale of the objective, by how much relative changes of the start change it."""
+    """Scale of the objective: the sum of its changes by relative changes of the start."""
     slopes = jax.grad(problem.value)(start, arguments)
     steepness = jnp.sum(jnp.abs(slopes * start))
     return jnp.where(jnp.isfinite(steepness) & (steepness > 0), steepness, 1.0)
@@ -125,7 +125,7 @@ def _first(problem: Problem, arguments: Any, box: _Box, start: Array) -> _State:
 
 
 def _distances(box: _Box, x: Array) -> tuple[Array, Array]:
-    """To the bounds; infinite where there is none or the variable is fixed."""
+    """Distances to the bounds; infinite without a bound and for fixed variables."""
     return (
         jnp.where(box.free, x - box.lower, jnp.inf),
         jnp.where(box.free, box.upper - x, jnp.inf),
@@ -192,7 +192,7 @@ def _step(
 def _curvature(
     problem: Problem, arguments: Any, box: _Box, unit: Array, state: _State, jacobian: Array
 ) -> Array:
-    """Second derivative of the Lagrangian, and what slacks and bounds add once eliminated."""
+    """Second derivative of the Lagrangian plus the terms of the eliminated slacks and bounds."""
 
     def lagrangian(x: Array) -> Array:
         return problem.value(x, arguments) / unit + state.rows @ problem.rows(x, arguments)
@@ -206,7 +206,7 @@ def _curvature(
 def _constrained_solve(
     problem: Problem, box: _Box, matrix: Array, right: Array, missed: Array
 ) -> tuple[Array, Array]:
-    """x with matrix·x + equalᵀ·y = right and equal·x = missed, and y; fixed variables stay."""
+    """Solve matrix·x + equalᵀ·y = right and equal·x = missed for x and y; fixed variables stay."""
     both = box.free[:, None] & box.free
     matrix = jnp.where(both, matrix, jnp.eye(len(right), dtype=matrix.dtype))
     solve = _positive_solver(problem, matrix)
@@ -220,11 +220,12 @@ def _constrained_solve(
 
 
 def _positive_solver(problem: Problem, matrix: Array) -> Callable[[Array], Array]:
-    """sides → matrix⁻¹·sides, by a unit diagonal; negative curvature is taken for positive."""
+    """Build sides → matrix⁻¹·sides by a unit diagonal; negative curvature is made positive."""
     diagonal = jnp.maximum(jnp.abs(jnp.diag(matrix)), jnp.finfo(matrix.dtype).tiny)
     scale = 1 / jnp.sqrt(diagonal)[:, None]
     scaled = matrix * scale * scale.T
     if problem.convex:
+        # Rounding can make a positive matrix slightly indefinite, on which Cholesky fails.
         ridge = 8 * len(scale) * jnp.finfo(matrix.dtype).eps
         factor = jnp.linalg.cholesky(scaled + ridge * jnp.eye(len(scale), dtype=scaled.dtype))
         return lambda sides: scale * jax.scipy.linalg.cho_solve((factor, True), scale * sides)
@@ -238,7 +239,7 @@ def _missed(box: _Box, x: Array) -> Array:
 
 
 def _longest(distance: Array, change: Array) -> Array:
-    """() the longest step, at most 1, that leaves a share of every distance."""
+    """() longest step, at most 1, that keeps a share 1 − `TO_THE_BOUNDARY` of every distance."""
     ratio = jnp.where(change < 0, -TO_THE_BOUNDARY * distance / change, jnp.inf)
     return jnp.minimum(1.0, jnp.min(ratio, initial=jnp.inf))
 
@@ -260,10 +261,11 @@ def _line_search(
     problem: Problem, arguments: Any, box: _Box, unit: Array, state: _State, longest: Array,
     change: Array, slack_change: Array, gradient: Array, prices: Array,
 ) -> Array:  # fmt: skip
-    """The first of the steps longest, longest/2, … that lowers the merit enough.
+    """Find the first of the steps longest, longest/2, … that lowers the merit enough.
 
-    Convex problems need none, and full steps are faster there.
+    Convex problems skip this search, because full steps converge faster there.
     """
+    # The merit is exact only if the penalty exceeds every multiplier of the rows.
     penalty = 1 + 1.5 * jnp.max(jnp.abs(prices), initial=0.0)
     lengths = longest * 0.5 ** jnp.arange(HALVINGS, dtype=longest.dtype)
     merit = functools.partial(_merit, problem, arguments, box, unit, state.barrier, penalty)
@@ -291,6 +293,7 @@ def _error(
     slope = gradient + pull(state.rows)[0] - state.at_lower + state.at_upper
     slope = jnp.where(box.free, slope + equations @ box.equal, 0.0)
     to_lower, to_upper = _distances(box, state.x)
+    # Large multipliers make the residual of the slopes large by rounding alone.
     size = jnp.maximum(1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper])))
     products = jnp.concatenate([
         state.rows * state.slack,
@@ -305,6 +308,7 @@ def _error(
 def _next_barrier(least: float, state: _State, error: Array, missed: Array, still: Array) -> _State:
     """Lower the barrier once its problem is solved to ten times the barrier, or to rounding."""
     solved = (error <= 10 * state.barrier) | (still & (missed <= least))
+    # Linear at first, superlinear near the end, as in Wächter and Biegler, equation 7.
     lower = jnp.maximum(least, jnp.minimum(0.2 * state.barrier, state.barrier**1.5))
     done = solved & (state.barrier <= least)
     return state._replace(
@@ -315,7 +319,7 @@ def _next_barrier(least: float, state: _State, error: Array, missed: Array, stil
 
 @_search.defjvp
 def _search_jvp(problem: Problem, primals: tuple, tangents: tuple) -> tuple[_State, _State]:
-    """The conditions of the last barrier problem, differentiated."""
+    """Differentiate the conditions of the last barrier problem."""
     arguments, feasible = primals
     end = _search(problem, arguments, feasible)
     box, start = _box(problem, arguments, feasible)
@@ -329,6 +333,7 @@ def _search_jvp(problem: Problem, primals: tuple, tangents: tuple) -> tuple[_Sta
     of_rows = jax.jvp(lambda a: problem.rows(end.x, a), primals[:1], tangents[:1])[1]
     jacobian = jax.jacfwd(problem.rows)(end.x, arguments)
     to_lower, to_upper = _distances(box, end.x)
+    # A fixed variable moves with its bound, and the free ones respond to that move.
     of_fixed = jnp.where(box.free, 0.0, moved.lower)
     matrix = _curvature(problem, arguments, box, unit, end, jacobian)
     right = (

@@ -24,13 +24,13 @@ from bimix_jax.quantities import number_of
 from bimix_jax.xla.compilation import jit
 
 REACH = 20.0
-"""Budgets are searched from e^−20 to e^20 of the budget scale."""
+"""Half-width of the search in log budget: from e^−20 to e^20 budget scales."""
 STEP, STEPS, HALVINGS = 1.03, 400, 40
 UNREACHED = "raise some, or relax the constraints."
 
 
 class LeastBudget(NamedTuple):
-    """The budget that suffices, and the mixture that makes it suffice."""
+    """The least budget that reaches the goals, and the mixture that reaches them."""
 
     mixture: Array
     """(domains,)"""
@@ -46,12 +46,13 @@ def least_budget_arrays(
     method: Method = "auto",
     constraints: FeasibleSet | None = None,
 ) -> LeastBudget:
-    """The least budget at which some mixture reaches the goal of every target.
+    """Find the least budget at which some mixture reaches the goal of every target.
 
-    At every budget the largest ratio of loss to goal is made as small as the mixture allows; the
-    budget is where it is 1. Pure arrays as in `optimal_proportions`; `goals` (targets,) are losses
-    above 0, infinite for targets without one.
+    The inner search minimises the largest ratio of loss to goal over mixtures at one budget; the
+    result is the budget where that ratio is 1. Pure arrays as in `optimal_proportions`; `goals`
+    (targets,) are losses above 0, infinite for targets without one.
     """
+    # Weighted by 1/goal, the worst loss is 1 exactly where the last goal is reached.
     weights = jnp.where(jnp.isfinite(goals), 1 / jnp.asarray(goals), 0.0)
 
     def best(log_budget: Array, c: Coefficients) -> Array:
@@ -82,7 +83,7 @@ def least_budget(
     reference: Any = None,
     constraints: Constraints | None = None,
 ) -> Optimum:
-    """The least budget at which some mixture reaches the goal of every target, and that mixture.
+    """Find the least budget at which some mixture reaches the goal of every target.
 
     Args:
         fitted: from `fit`.
@@ -113,7 +114,7 @@ def least_budget(
 
 
 def _weights_of(goals: Mapping[str, float]) -> dict[str, float]:
-    """1 / goal by target: the largest ratio of loss to goal is to be 1."""
+    """Weights 1 / goal by target, so that the largest ratio of loss to goal must be 1."""
     named = {
         str(target): number_of(value, f"goals: {target}", "a loss above 0")
         for target, value in goals.items()
@@ -124,7 +125,7 @@ def _weights_of(goals: Mapping[str, float]) -> dict[str, float]:
 
 
 def _reaching_all(decision: Decision) -> float:
-    """The least budget with a mixture that reaches all goals; weights are their inverses."""
+    """Least budget with a mixture that reaches all goals, where weights are their inverses."""
     fitted, asked = decision.fitted, decision.asked
     with np.errstate(divide="ignore"):
         goals = 1 / decision.weights
@@ -143,7 +144,7 @@ def _reaching_all(decision: Decision) -> float:
         return least
 
     def reached(budget: float) -> bool | None:
-        """None where nothing is allowed, the data being too few."""
+        """True where all goals are reached; None where the available tokens allow no mixture."""
         try:
             losses = decision.at(budget).solve().losses[0]
         except InfeasibleError:
@@ -154,7 +155,7 @@ def _reaching_all(decision: Decision) -> float:
 
 
 def _first_reached(reached: Callable[[float], bool | None], least: float) -> float:
-    """The least budget from `least` on, to which more data than there are make no mixture."""
+    """Least budget from `least` on that reaches the goals, before the available tokens run out."""
     below, budget = least, least
     for _ in range(STEPS):
         found = reached(budget)

@@ -1,4 +1,4 @@
-"""Non-negative least squares, and the two questions it answers about sets of mixtures."""
+"""Non-negative least squares, and the nearest point of a convex hull by it."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ TOLERANCE = 1e-11
 
 
 def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """x ≥ 0 (columns,) with the least ‖matrix·x − target‖, by the method of Lawson and Hanson.
+    """Find x ≥ 0 (columns,) with the least ‖matrix·x − target‖, by Lawson and Hanson's method.
 
     `matrix` (rows, columns), `target` (rows,). Source: Lawson and Hanson, "Solving Least Squares
     Problems" (1974), chapter 23.
@@ -29,7 +29,7 @@ def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndar
 def _keep_positive(
     matrix: np.ndarray, target: np.ndarray, x: np.ndarray, passive: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve for the passive columns, dropping those that would turn negative on the way."""
+    """Solve for the passive columns, and drop those that would turn negative on the way."""
     while True:
         wanted = np.zeros_like(x)
         wanted[passive] = np.linalg.lstsq(matrix[:, passive], target, rcond=None)[0]
@@ -44,7 +44,7 @@ def _keep_positive(
 
 
 def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The convex combination of mixtures (points, domains) nearest to a mixture (domains,).
+    """Find the convex combination of mixtures (points, domains) nearest to a mixture (domains,).
 
     >>> print(nearest_in_hull(np.array([0.9, 0.1]), np.array([[0.7, 0.3], [0.2, 0.8]])).round(6))
     [0.7 0.3]

@@ -1,4 +1,4 @@
-"""Sentences that belong beside a recommended mixture, and whether it was measured there."""
+"""Notes that accompany a recommended mixture, and its distance from the measured mixtures."""
 
 from typing import Any
 
@@ -14,11 +14,12 @@ SCOPE = (
     "for a larger model it carries over as a ranking of mixtures only."
 )
 NOTICED = 0.005
-"""A proportion this far from the nearest mixture of the hull is outside of it; rounding is less."""
+"""Distance of a proportion from the hull's nearest mixture that counts as outside; rounding is
+less."""
 
 
 def scope_notes(fitted: Fit, *budgets: float) -> tuple[str, ...]:
-    """What limits every number that a fit gives at some budgets."""
+    """Notes on the limits of every prediction of a fit at some budgets."""
     scope = () if fitted.law.needs_size else (SCOPE,)
     far = (note for budget in budgets for note in fitted.notes_on_budget(budget))
     return (*scope, *fitted.law.assumptions(), *far)
@@ -27,7 +28,7 @@ def scope_notes(fitted: Fit, *budgets: float) -> tuple[str, ...]:
 def outside_hull(mixture: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
     """(domains,) bool: proportions by which a mixture leaves the hull of the measured mixtures.
 
-    `measured` (mixtures, domains); None where they are not known, and then nothing is said.
+    `measured` (mixtures, domains); all False where it is None, for unknown mixtures.
 
     >>> outside_hull(np.array([0.5, 0.1, 0.4]), np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]))
     array([ True,  True,  True])
@@ -54,13 +55,13 @@ def observed_range(fitted: Fit, mixture: pd.Series) -> pd.DataFrame:
 
 
 def _mean(losses: Any, weights: Any) -> float:
-    """Weighted mean; where the weight is 0 the loss may be infinite or unknown."""
+    """Weighted mean; a loss of weight 0 may be infinite or nan."""
     losses, weights = np.asarray(losses), np.asarray(weights)
     return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
 
 
 def outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:
-    """Which proportions leave the range that the sweep covered."""
+    """Note on the proportions that leave the range that the sweep covered."""
     flags = outside(mixture, observed)
     parts = [
         f"{d} {mixture[d]:.3f} ({observed['min'][d]:.3f}-{observed['max'][d]:.3f} observed)"
@@ -72,7 +73,7 @@ def outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:
 def gain_note(
     fitted: Fit, weights: np.ndarray, value: float, reference_value: float
 ) -> tuple[str, ...]:
-    """A gain smaller than the errors of the fit is no reason to prefer a mixture."""
+    """Note where the gain is smaller than the errors of the fit, or the reference is better."""
     if not np.isfinite(reference_value):
         return (
             f"{fitted.law.label} has no finite loss at the reference, where a target that counts "
@@ -95,7 +96,7 @@ def gain_note(
 
 
 def proof_note(problem: MixtureProblem) -> tuple[str, ...]:
-    """Whether the optimum may be a local one."""
+    """Note where the optimum may be local."""
     if problem.convex:
         return ()
     what = "An objective of your own" if callable(problem.objective) else problem.law.label
@@ -103,7 +104,7 @@ def proof_note(problem: MixtureProblem) -> tuple[str, ...]:
 
 
 def flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:
-    """Which ends of the flat range are unknown."""
+    """Note on the ends of the flat range that are unknown."""
     unknown = flatness.index[flatness.isna().any(axis=1)]
     if not len(unknown):
         return ()

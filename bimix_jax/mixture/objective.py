@@ -1,4 +1,4 @@
-"""The number that a mixture is judged by, and the problem of making it least."""
+"""The objective of a mixture, and the problem of minimising it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from bimix_jax.mixture.feasible import FeasibleSet
 Objective = Literal["mean", "worst"] | Callable[[Array], Array]
 OBJECTIVES = ("mean", "worst")
 UNUSED = 0.1
-"""The exponents of a target that is not used, at which every law is finite."""
+"""Exponent given to unused targets, at which every law is finite."""
 
 
 class MixtureArguments(NamedTuple):
-    """What a mixture problem depends on, besides the mixture."""
+    """Arguments of a mixture problem besides the mixture."""
 
     coefficients: Coefficients
     """with axis (targets,)"""
@@ -31,9 +31,10 @@ class MixtureArguments(NamedTuple):
 
 
 def used_coefficients(arguments: MixtureArguments) -> Coefficients:
-    """Coefficients in which a target that neither counts nor is guarded is no obstacle.
+    """Replace the coefficients of targets that neither count nor are guarded by harmless ones.
 
-    Its loss is 0 at every mixture; else it might be infinite, or nan where its fit failed.
+    Their loss is then 0 at every mixture; otherwise it could be infinite, or nan where the fit
+    failed.
     """
     c, guard_limit = arguments.coefficients, arguments.feasible.guard_limit
     used = jnp.asarray(arguments.weights) > 0
@@ -47,10 +48,10 @@ def used_coefficients(arguments: MixtureArguments) -> Coefficients:
 
 @dataclasses.dataclass(frozen=True)
 class MixtureProblem:
-    """The least objective over a feasible set; equal for equal laws, so compilations are shared.
+    """The least objective over a feasible set; equal for equal laws, to share compilations.
 
-    Objectives are the weighted mean of the losses; the worst of them, each times its weight, which
-    takes a further variable that none of them exceeds; or a function of the losses (targets,).
+    Objectives are the weighted mean of the losses; the worst of weight times loss, with a further
+    variable as the upper bound of all; or a function of the losses (targets,).
     """
 
     law: Law
@@ -58,28 +59,29 @@ class MixtureProblem:
 
     @property
     def extra(self) -> int:
-        """Variables beside the mixture."""
+        """Number of variables beside the mixture."""
         return int(self.objective == "worst")
 
     @property
     def convex(self) -> bool:
-        """Whether what is found is the global optimum."""
+        """True where a minimum is proven to be global."""
         return self.law.convex and not callable(self.objective)
 
     def start(self, arguments: MixtureArguments, mixture: Array) -> Array:
-        """The mixture, and the worst loss there."""
+        """Variables of the start: the mixture, and a bound above the worst loss there."""
         if not self.extra:
             return mixture
         worst = jnp.max(arguments.weights * self.losses(mixture, arguments))
+        # Above the worst loss, so that the rows start strictly inside their limit.
         return jnp.append(mixture, worst + 0.1 * jnp.abs(worst))
 
     def _scale(self, arguments: MixtureArguments) -> Array:
-        """() of the worst loss, so that all rows are of the order of 1."""
+        """() the worst loss at the start, which brings all rows to the order of 1."""
         start = jnp.asarray(arguments.feasible.start)
         return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
 
     def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
-        """(targets,) of a mixture (domains,); 0 for weights of 0."""
+        """Losses (targets,) of a mixture (domains,); 0 for weights of 0."""
         # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
         barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
@@ -88,11 +90,11 @@ class MixtureProblem:
         return jnp.where(arguments.weights > 0, losses, 0.0)
 
     def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
-        """() of a mixture, without its KL term."""
+        """() objective of a mixture, without its KL term."""
         return self.of_losses(self.losses(mixture, arguments), arguments.weights)
 
     def of_losses(self, losses: Array, weights: Array) -> Array:
-        """() of losses (targets,), of which those of weight 0 may be infinite or unknown."""
+        """() objective of losses (targets,); losses of weight 0 may be infinite or nan."""
         counting = jnp.where(weights > 0, losses, 0.0)
         if callable(self.objective):
             return self.objective(counting)
@@ -101,13 +103,13 @@ class MixtureProblem:
         return jnp.sum(weights * counting) / jnp.sum(weights)
 
     def value(self, variables: Array, arguments: MixtureArguments) -> Array:
-        """() of the mixture and what is beside it, with the KL term."""
+        """() objective of the mixture and the further variable, with the KL term."""
         mixture = variables[: len(variables) - self.extra]
         own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
         return own + pull_of(mixture, arguments.feasible)
 
     def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
-        """At most 0: sums of groups, guarded losses, and losses beside the worst one."""
+        """Rows that must be at most 0: group sums, guarded losses, losses below the worst one."""
         mixture = variables[: len(variables) - self.extra]
         rows = [*group_rows(mixture, arguments.feasible)]
         if arguments.feasible.guard_limit is not None:
@@ -120,9 +122,9 @@ class MixtureProblem:
 
 
 def group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
-    """(groups,) each: how far sums are above their most and below their least.
+    """(groups,) each: excess of the sums above their most, and shortfall below their least.
 
-    Sums of one possible value are equations of the set, and no rows.
+    A group with one possible sum is an equation of the set; its rows are −1.
     """
     sums = jnp.asarray(feasible.groups) @ mixture
     exact = jnp.asarray(feasible.most) <= jnp.asarray(feasible.least)
@@ -131,7 +133,7 @@ def group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
 
 
 def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
-    """(targets,) how far losses are above what is allowed, as a fraction of it."""
+    """(targets,) excess of guarded losses over their limit, as a fraction of it."""
     feasible = arguments.feasible
     both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
@@ -142,10 +144,11 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
 
 
 def pull_of(mixture: Array, feasible: FeasibleSet) -> Array:
-    """() strength · KL(mixture ‖ the mixture it is drawn to); 0 without a KL term."""
+    """() κ · KL(mixture ‖ `kl_to`); 0 without a KL term."""
     if feasible.kl is None:
         return jnp.zeros((), mixture.dtype)
     to = jnp.asarray(feasible.kl_to)
+    # r log(r/q) → 0 as r → 0; the inner `where` keeps the derivative finite there.
     both = (mixture > 0) & (to > 0)
     ratio = jnp.where(both, mixture, 1.0) / jnp.where(both, to, 1.0)
     return feasible.kl * jnp.sum(jnp.where(both, mixture * jnp.log(ratio), 0.0))

@@ -1,4 +1,4 @@
-"""The verb and its result: a fit and a budget in, the best mixture by name out."""
+"""The verb and its result: from a fit and a budget to the best mixture by name."""
 
 import dataclasses
 import functools
@@ -29,29 +29,29 @@ DOCUMENTED = (
     "epochs", "saved", "flatness", "alternatives", "constraints", "notes", "objective_name",
     "intervals",
 )  # fmt: skip
-"""What `Optimum.document` holds."""
+"""Names of the entries of `Optimum.document`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Optimum:
-    """The mixture with the least predicted loss at a budget, and what it rests on.
+    """The mixture with the least predicted loss at a budget, and its evidence.
 
-    Made by `optimize_mixture` and `least_budget`. Everything but the mixture, its losses and its
-    objective is computed when it is first asked for.
+    Made by `optimize_mixture` and `least_budget`. All attributes but the mixture, its losses and
+    its objective are computed on first access.
     """
 
     decision: Decision = dataclasses.field(repr=False)
-    """what was asked for"""
+    """the request"""
     solution: Solution = dataclasses.field(repr=False)
-    """as arrays in the order of the fit"""
+    """the answer as arrays in the order of the fit"""
     objective_name: str = "mean"
     """mean, worst, budget (of `least_budget`), or the name of a function"""
     intervals: pd.DataFrame | None = None
-    """low and high of the optimal proportion by domain, where `certainty` has filled them in"""
+    """low and high of the optimal proportion by domain, filled in by `certainty`"""
 
     @classmethod
     def of(cls, decision: Decision) -> "Optimum":
-        """The optimum of a decision; raises as `Decision.solve`."""
+        """Solve a decision; raises as `Decision.solve`."""
         objective = decision.objective
         return cls(decision, decision.solve(), getattr(objective, "__name__", str(objective)))
 
@@ -67,50 +67,50 @@ class Optimum:
 
     @property
     def objective(self) -> float:
-        """The weighted mean of the losses, or what the objective is."""
+        """Weighted mean of the losses, or the value of another objective."""
         return self.budget if self._of_goals else float(self.solution.values[0])
 
     @property
     def reference_objective(self) -> float:
-        """The same of the reference."""
+        """Objective of the reference."""
         if self._of_goals:
             return self.budget / (1 - self.saved)
         return float(self.solution.values[1])
 
     @functools.cached_property
     def certificate(self) -> Certificate:
-        """What proves the optimum, as arrays."""
+        """Proof of the optimum, as arrays."""
         at = self.decision
         return certify(at.problem, self.solution.mixture, at.arguments)
 
     @property
     def gap(self) -> float:
-        """No mixture is better by more than this, if `proven`."""
+        """Bound on the gain of any other mixture, if `proven`."""
         return self.certificate.gap
 
     @property
     def proven(self) -> bool:
-        """The law is convex in the mixture, so that the gap proves the optimum global."""
+        """True where the law is convex in the mixture, so that the gap proves a global optimum."""
         return self.decision.problem.convex
 
     @property
     def budget(self) -> float:
-        """At which the mixture is the best, in `unit`."""
+        """Budget at which the mixture is optimal, in `unit`."""
         return self.decision.budget
 
     @property
     def unit(self) -> str:
-        """Of the budget."""
+        """Unit of the budget."""
         return self.decision.fitted.unit
 
     @property
     def method(self) -> Method:
-        """How it was found: "exact" or "gradient"."""
+        """Method that found it: "exact" or "gradient"."""
         return self.decision.method
 
     @property
     def constraints(self) -> Constraints:
-        """What was asked for, with names as the fit spells them."""
+        """Constraints of the request, with names as the fit spells them."""
         return self.decision.asked
 
     @functools.cached_property
@@ -120,12 +120,12 @@ class Optimum:
 
     @functools.cached_property
     def reference(self) -> pd.Series:
-        """The mixture it is compared with, by domain."""
+        """Mixture for comparison, by domain."""
         return self._by_domain(self.decision.reference, "reference")
 
     @functools.cached_property
     def reference_losses(self) -> pd.Series:
-        """Predicted for the reference, by target."""
+        """Predicted loss of the reference, by target."""
         return self._by_target(self.solution.losses[1], "reference_loss")
 
     @functools.cached_property
@@ -141,23 +141,23 @@ class Optimum:
 
     @functools.cached_property
     def binding(self) -> pd.DataFrame:
-        """What holds the optimum, by constraint: bound, multiplier and gain.
+        """Constraints that limit the optimum: bound, multiplier and gain.
 
-        The gain is by how much the objective would fall if the bound were relaxed by 1 % of itself.
+        The gain is the decrease of the objective if the bound were relaxed by 1 % of itself.
         """
         at = self.decision
         return binding_table(at.fitted, at.asked, at.arguments, self.certificate)
 
     @functools.cached_property
     def epochs(self) -> pd.Series | None:
-        """How often each token of a domain is seen, by domain with known tokens; or None."""
+        """Times each token is seen, by domain with known tokens; or None."""
         return _epochs(self.decision.fitted, self.constraints, self.budget, self.mixture)
 
     @functools.cached_property
     def saved(self) -> float:
         """Fraction of the budget saved.
 
-        With so much less the recommended mixture reaches the reference's objective (of
+        With that much less budget the recommended mixture reaches the reference's objective (of
         `least_budget`: the goals). Negative if it needs more; nan if no budget within a factor of
         1000 does or the sweep has a single one.
         """
@@ -165,22 +165,22 @@ class Optimum:
 
     @functools.cached_property
     def flatness(self) -> pd.DataFrame:
-        """How far each proportion can go within 0.1 % of the best objective, by domain.
+        """Range of each proportion within 0.1 % of the best objective, by domain.
 
-        Columns flat_low and flat_high; nan where that was not found.
+        Columns flat_low and flat_high; nan where the search did not converge.
         """
         low, high = flat_range(self.solution.mixture, self._as_good)
         return pd.DataFrame({"flat_low": low, "flat_high": high}, index=self.mixture.index)
 
     @functools.cached_property
     def alternatives(self) -> pd.DataFrame:
-        """Mixtures as different as possible that are within 0.1 %, one per row."""
+        """Mixtures within 0.1 % of the best objective and as different as possible, one per row."""
         others = far_apart(self.solution.mixture, self._as_good)
         return pd.DataFrame(others, columns=self.mixture.index)
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """What has to be said beside the number: scope, extrapolation, targets not counted."""
+        """Notes beside the number: scope, extrapolation, targets that do not count."""
         decision, fitted = self.decision, self.decision.fitted
         return (
             *scope_notes(fitted, self.budget), *outside_note(self.mixture, self.observed),
@@ -190,22 +190,22 @@ class Optimum:
 
     @property
     def gain_notes(self) -> tuple[str, ...]:
-        """Those of the notes that doubt the gain over the reference."""
+        """Notes that question the gain over the reference."""
         value, beside = map(float, self.solution.values[:2])
         return gain_note(self.decision.fitted, self.decision.weights, value, beside)
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         return {name: _plain(getattr(self, name)) for name in DOCUMENTED}
 
     def table(self) -> pd.DataFrame:
-        """One row a domain, then one a target that is no domain.
+        """Table with a row per domain, then a row per target that is not a domain.
 
         Columns: proportion (with low and high, where intervals are known), reference and
-        unconstrained (shares), flat_low and flat_high (how far it can go within .1 % of the best
-        objective), epochs where tokens are known, observed_min and observed_max in the sweep, flag
-        where the proportion lies outside of them ("below", "above") or of the hull of the sweep's
-        mixtures ("hull"), and the predicted loss and reference_loss of the target of that name.
+        unconstrained (shares), flat_low and flat_high (range within 0.1 % of the best objective),
+        epochs where tokens are known, observed_min and observed_max in the sweep, flag where the
+        proportion lies outside of them ("below", "above") or of the hull of the sweep's mixtures
+        ("hull"), and the predicted loss and reference_loss of the target of that name.
         """
         table = pd.DataFrame({"proportion": self.mixture})
         if self.intervals is not None:
@@ -258,7 +258,7 @@ def optimize_mixture(
     constraints: Constraints | None = None,
     objective: Objective = "mean",
 ) -> Optimum:
-    """The best mixture among those that the constraints allow.
+    """Find the best mixture among those that the constraints allow.
 
     Args:
         fitted: from `fit`; targets whose fit failed do not count, which is noted.
@@ -301,13 +301,14 @@ def _epochs(fitted: Fit, asked: Constraints, budget: float, mixture: pd.Series) 
 
 
 def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:
-    """1 − the budget at which the mixture is as good as the reference, over the reference's.
+    """1 − budget of the mixture over budget of the reference, both for the same objective.
 
-    What they reach is the reference's objective at the budget, or, for goals, the goals.
+    The objective is the reference's at the budget, or, for goals, 1.
     """
     least, largest = decision.fitted.observed_budgets
     if least == largest:
         return float("nan")
+    # An odd number of points puts the factor 1, the budget itself, in the middle.
     factors = np.geomspace(1e-3, 1e3, 1201)
     both = np.repeat([mixture, decision.reference], len(factors), axis=0)
     ours, theirs = decision.values_of(both, np.tile(decision.budget * factors, 2)).reshape(2, -1)
@@ -316,7 +317,7 @@ def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> fl
 
 
 def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
-    """Where falling values reach a goal, by interpolation in the logarithm; nan if nowhere."""
+    """Interpolate the factor at which falling values reach a goal, in logarithms; nan if none."""
     enough = values <= goal
     first = int(np.argmax(enough))
     if not first:

@@ -1,4 +1,4 @@
-"""The best mixture along the budget."""
+"""The best mixture as a function of the budget."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
 
 STEPS = 25
-"""Budgets of a path, where none are given."""
+"""Number of budgets of a path by default."""
 STILL = 0.005
-"""A mixture whose proportions move by less along the path is said to stay."""
+"""Movement of every proportion along the path below which the mixture is called constant."""
 
 
 class Resamples(Protocol):
-    """What intervals along a path need of a `Bootstrap`, which stands above this module."""
+    """Protocol of a `Bootstrap`, which stands above this module, for intervals along a path."""
 
     fitted: Fit
     resampled: Fit
 
     @property
     def failed(self) -> np.ndarray:
-        """(resamples, targets) bool."""
+        """(resamples, targets) bool: True where a resampled fit failed."""
 
     def interval(self, values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of values (resamples, …)."""
@@ -41,7 +41,7 @@ class OptimalPath:
     mixtures: pd.DataFrame
     """(budgets, domains) proportions; the index is the budget"""
     losses: pd.DataFrame
-    """(budgets, targets) predicted there"""
+    """(budgets, targets) predicted losses"""
     objective: pd.Series
     """by budget, the weighted mean loss"""
     low: pd.DataFrame | None
@@ -49,18 +49,19 @@ class OptimalPath:
     high: pd.DataFrame | None
     """(budgets, domains) upper ends"""
     level: float
-    """of the intervals"""
+    """level of the intervals"""
     observed_budget: float
-    """the largest in the sweep"""
+    """the largest budget in the sweep"""
     unit: str
     notes: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """One row a budget: the proportion of every domain, then the mean loss `objective`."""
+        """Table with a row per budget: proportion of every domain, then the mean loss
+        `objective`."""
         return self.mixtures.assign(objective=self.objective)
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
@@ -74,7 +75,7 @@ def optimal_path(
     bootstrap: "Resamples | None" = None,
     level: float = 0.9,
 ) -> OptimalPath:
-    """The mixture with the least weighted mean of the predicted losses at each of many budgets.
+    """Find the mixture with the least weighted mean of the predicted losses at many budgets.
 
     Args:
         fitted: from `fit`.
@@ -135,7 +136,7 @@ def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
 
 
 def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
-    """How far the proportions move, in words, so that a flat picture is no riddle."""
+    """Note where the proportions hardly move along the path, which explains a flat picture."""
     width = mixtures.max() - mixtures.min()
     if width.max() < STILL:
         return (

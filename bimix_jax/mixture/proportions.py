@@ -1,4 +1,4 @@
-"""The pure core of mixture search: coefficients in, proportions out."""
+"""The pure core of mixture search: from coefficients to proportions."""
 
 from typing import Literal
 
@@ -26,7 +26,7 @@ from bimix_jax.xla.compilation import full_precision
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
 GUARD_TOLERANCE = 1e-9
-"""A guarded loss may exceed what is allowed by this fraction, which is rounding."""
+"""Relative excess of a guarded loss over its limit that counts as rounding."""
 
 
 @full_precision
@@ -40,10 +40,11 @@ def optimal_proportions(
     constraints: FeasibleSet | None = None,
     objective: Objective = "mean",
 ) -> Array:
-    """The mixture (domains,) with the least objective at a budget, among those allowed.
+    """Find the mixture (domains,) with the least objective at a budget, among those allowed.
 
     Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem. All nan
-    where no mixture keeps the guardrails of `constraints`, so that a batch survives it.
+    where no mixture keeps the guardrails of `constraints`, so that other members of a batch are
+    unaffected.
 
     Args:
         law: the law the coefficients belong to; static under jit.
@@ -102,7 +103,7 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
 
 
 def _share_own(own: Array) -> bool:
-    """Whether two targets have one own domain; under jit it is not known, and taken as no."""
+    """True where two targets have one own domain; False under jit, where it is unknown."""
     return not isinstance(own, jax.core.Tracer) and bool(np.any(np.sum(own, axis=0) > 1))
 
 
@@ -113,9 +114,9 @@ def resolve_method(
     feasible: FeasibleSet | None = None,
     objective: Objective = "mean",
 ) -> Method:
-    """What "auto" means for a law; raises ValueError if the law has no such method.
+    """Resolve "auto" for a law; raises ValueError if the law lacks the method.
 
-    `shared`: two targets have one own domain, so that their sum is no power law in it.
+    `shared`: two targets have one own domain, so that their sum is not a power law in it.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
@@ -153,6 +154,7 @@ def _guard_by_domain(
         return None
     _, alpha = powers_of_own(law, coefficients, budget)
     bounded = jnp.isfinite(feasible.guard_limit) & (alpha > 0)
+    # In logarithms: (1 + x)^(−1/α) = exp(−log(1 + x)/α).
     room = jnp.log1p(jnp.where(bounded, feasible.guard_limit, 0.0))
     share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
     return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guard_reference
@@ -168,7 +170,7 @@ def powers_of_own(law: Law, coefficients: Coefficients, budget: ArrayLike) -> tu
 def _power_by_domain(
     law: Law, coefficients: Coefficients, budget: Array, weights: Array
 ) -> tuple[Array, Array]:
-    """Weighted K and α of the target that each domain is the own of; K = 0 where there is none."""
+    """Weighted K and α of the target with that own domain, (domains,); K = 0 without one."""
     scale, exponent = powers_of_own(law, coefficients, budget)
     # Where two targets share a domain under jit, nan is the only honest answer.
     alone = jnp.where(jnp.sum(coefficients.own, axis=0) > 1, jnp.nan, 1.0)

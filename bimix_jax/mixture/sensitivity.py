@@ -1,4 +1,4 @@
-"""What one more point of a domain does to every loss."""
+"""The effect of one more percentage point of a domain on every loss."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -26,31 +26,32 @@ POINT = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """The change of every predicted loss as one domain gains, the others giving in proportion."""
+    """Change of every predicted loss as one domain gains and the others give in proportion."""
 
     nats: pd.DataFrame
     """(domains, targets) nats of the target's loss per percentage point of the domain"""
     mean: pd.Series
-    """by domain, of the weighted mean loss; 0 at an unconstrained optimum inside the simplex"""
+    """change of the weighted mean loss by domain; 0 at an unconstrained optimum inside the
+    simplex"""
     losses: pd.Series
-    """by target, predicted at the mixture"""
+    """predicted loss by target, at the mixture"""
     mixture: pd.Series
-    """by domain"""
+    """proportion by domain"""
     budget: float
     unit: str
     notes: tuple[str, ...]
 
     @property
     def percent(self) -> pd.DataFrame:
-        """(domains, targets) the same in % of the target's loss."""
+        """(domains, targets) change in % of the target's loss."""
         return 100 * self.nats / self.losses
 
     def table(self) -> pd.DataFrame:
-        """One row a domain that gains a point: its proportion, nats by target, and of the mean."""
+        """Table with a row per domain: nats by target, and the change of the mean."""
         return self.nats.assign(mean=self.mean).rename_axis("one more point of")
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**values, "percent": self.percent}
 
@@ -64,11 +65,11 @@ def sensitivity(
     reference: Any = None,
     constraints: "Constraints | None" = None,
 ) -> Sensitivity:
-    """What one more percentage point of each domain does to every predicted loss.
+    """Compute the effect of one more percentage point of each domain on every predicted loss.
 
-    The point is taken from the other domains in proportion to what they have, so that the mixture
-    moves along v_i = (e_i − r)/(1 − r_i); the numbers are .01 · ∇L_j · v_i. They are derivatives:
-    right for small moves, and only a direction where a point is much of what a domain has.
+    The other domains give the point in proportion to their shares, so the mixture moves along v_i =
+    (e_i − r)/(1 − r_i); the numbers are 0.01 · ∇L_j · v_i. They are derivatives: right for small
+    moves, and only a direction where a domain's share is of the order of a point.
 
     Args:
         fitted: from `fit`.
@@ -126,7 +127,7 @@ def _alone(mixture: np.ndarray, domains: list[str]) -> tuple[str, ...]:
 def _changes(
     law: Law, coefficients: Coefficients, mixture: Array, budget: Array
 ) -> tuple[Array, Array]:
-    """Losses (targets,), and their change (domains, targets) a point; nan where there is none."""
+    """Losses (targets,), and their change (domains, targets) per point; nan for infinite losses."""
 
     def losses(shares: Array) -> Array:
         return predict_losses(law, coefficients, shares[None], budget)[0]
@@ -134,6 +135,7 @@ def _changes(
     def along(direction: Array) -> Array:
         return jax.jvp(losses, (mixture,), (direction,))[1]
 
+    # Row i adds 1 to domain i and takes r_j/(1 − r_i) from every other j: it sums to 0.
     moves = (jnp.eye(len(mixture)) - mixture) / (1 - mixture)[:, None]
     now = losses(mixture)
     return now, jnp.where(jnp.isfinite(now), POINT * jax.vmap(along)(moves), jnp.nan)

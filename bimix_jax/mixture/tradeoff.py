@@ -1,4 +1,4 @@
-"""The front between two groups of targets: what one gains, the other pays."""
+"""The Pareto front between two groups of targets."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
 
 STEPS = 41
-"""Points of a front."""
+"""Number of points of a front."""
 LEAST_WEIGHT = 0.02
-"""The share of the weight that a group keeps at the far end of the front; with none at all its
-losses would be whatever they happen to be, infinite for some laws."""
+"""Share of the weight that a group keeps at the far end of the front; at 0 its losses would be
+arbitrary, and infinite for some laws."""
 ROUGH = 1e-6
-"""How far (relative) a group's loss may move the wrong way along the front, before it is said."""
+"""Relative move of a group's loss in the wrong direction along the front that raises a note."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tradeoff:
-    """Mixtures none of which can be better for one group of targets unless worse for the other."""
+    """Mixtures on the Pareto front: a gain of one group of targets costs the other."""
 
     first: tuple[str, ...]
     """targets of the first group"""
@@ -34,15 +34,15 @@ class Tradeoff:
     mixtures: pd.DataFrame
     """(points, domains); the index is the weight of the second group, from small to large"""
     losses: pd.DataFrame
-    """(points, targets) predicted"""
+    """(points, targets) predicted losses"""
     reference: pd.Series
-    """mean loss of each group (first, second) at the mixture it is called after"""
+    """mean loss of each group (first, second) at the mixture in its name"""
     measured: pd.DataFrame
-    """(proportions, 2) range of each domain in the sweep, columns min and max"""
+    """(domains, 2) range of each domain in the sweep, columns min and max"""
     budget: float
     unit: str
     proven: bool
-    """the law is convex in the mixture, so that the front is complete"""
+    """True where the law is convex in the mixture, so that the front is complete"""
     notes: tuple[str, ...]
 
     @property
@@ -53,22 +53,22 @@ class Tradeoff:
 
     @property
     def even(self) -> float:
-        """The weight of the second group where every target of both counts the same."""
+        """Weight of the second group at which every target of both counts the same."""
         share = len(self.second) / (len(self.first) + len(self.second))
         weights = self.mixtures.index.to_numpy()
         return float(weights[np.argmin(np.abs(weights - share))])
 
     def table(self) -> pd.DataFrame:
-        """One row a point: mean losses, `price`, then the mixture.
+        """Table with a row per point: mean losses, `price`, then the mixture.
 
-        `price` is what a nat gained by the first group costs the second, in nats: the slope of the
-        front, which is (1 − w)/w at weight w.
+        `price` is the cost of the second group, in nats, per nat that the first gains: the slope of
+        the front, which is (1 − w)/w at weight w.
         """
         weight = self.mixtures.index.to_numpy()
         return pd.concat([self.front.assign(price=(1 - weight) / weight), self.mixtures], axis=1)
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**values, "front": self.front}
 
@@ -82,11 +82,11 @@ def tradeoff(
     reference: Any = None,
     constraints: "Constraints | None" = None,
 ) -> Tradeoff:
-    """The Pareto front between the mean losses of two groups of targets.
+    """Find the Pareto front between the mean losses of two groups of targets.
 
-    Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from .02 to .98. For
-    a law that is convex in the mixture these are all there are; for another the points are
-    efficient, if each is a global optimum, but dents of the front are passed over.
+    Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from 0.02 to 0.98. For
+    a law that is convex in the mixture these are all efficient points; for another law the points
+    are efficient, if each is a global optimum, but non-convex parts of the front are missing.
 
     Args:
         fitted: from `fit`.
@@ -167,7 +167,8 @@ def _groups(
 
 
 def _evenly_in_odds() -> np.ndarray:
-    """Weights of the second group, from `LEAST_WEIGHT` up to all but that."""
+    """Weights of the second group, from `LEAST_WEIGHT` to 1 − `LEAST_WEIGHT`."""
+    # Even steps in the logit of the weight resolve both ends, where losses change fastest.
     end = np.log(1 / LEAST_WEIGHT - 1)
     return 1 / (1 + np.exp(-np.linspace(-end, end, STEPS)))
 

@@ -1,4 +1,4 @@
-"""Which targets count in a decision, and by how much."""
+"""Weights of the targets that count in a decision."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from bimix_jax.sweeps.scores import refuse_scores_by_name
 
 
 def unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:
-    """Why the mixture's effect on a target is not known → (targets,) bool of which that is so."""
+    """Reason → (targets,) bool: True where the mixture's effect on the target is not identified."""
     failed = np.isin(fitted.code, FAILED)
     return {
         "their fit failed": failed,
@@ -20,7 +20,7 @@ def unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:
 
 
 def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(targets,) bool of those asked for of which nothing is known, and a note for each reason.
+    """(targets,) bool: True for requested targets that are not identified; and a note per reason.
 
     Raises:
         ValueError: if more is better in one of those asked for.
@@ -36,7 +36,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
 
 
 def decision_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Weights (targets,), 0 where nothing is known of a target, and notes on those."""
+    """Weights (targets,), 0 for targets that are not identified, and notes on those."""
     asked = align_weights(weights, fitted.targets)
     lost, notes = said_of(fitted, "counted", asked > 0)
     if np.all(lost | (asked == 0)):

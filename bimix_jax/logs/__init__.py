@@ -1,1 +1,1 @@
-"""Training logs, as loggers export them, to a sweep."""
+"""Training logs, as loggers export them, read as a sweep."""

@@ -14,24 +14,24 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.sweeps import checks
 
 GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")
-"""32 768 000, 32'768'000 and 32.768.000; 32.768 may be a fraction."""
+"""Numbers like 32 768 000, 32'768'000 and 32.768.000; a single 32.768 may be a fraction."""
 
 
 class Numbers(NamedTuple):
-    """Cells as numbers, and what of them is text."""
+    """Cells as numbers, with a mask of the cells that are text."""
 
     cells: np.ndarray
     """as they are written"""
     values: np.ndarray
     """(cells,) nan where a cell is empty or text, inf where it is not finite"""
     text: np.ndarray
-    """(cells,) whether it is no number"""
+    """(cells,) True where the cell is not a number"""
     written: tuple[str, float] | None = None
     """the first cell of text that was read as a number, and the number"""
 
 
 def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
-    """Cells as numbers; one that says nan, in JSON or as text, is inf, as it was logged.
+    """Return cells as numbers; a logged nan, in JSON or as text, becomes inf.
 
     >>> numbers([1, None, "NaN", "high"]).values
     array([ 1., nan, inf, nan])
@@ -47,7 +47,7 @@ def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
 
 
 def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
-    """Cells of a counter as numbers, which may be text like 32,768,000 or 1.2B.
+    """Return cells of a counter as numbers; text like 32,768,000 or 1.2B is understood.
 
     >>> amounts([500, "1,000", "2 000", None, "soon"]).values
     array([ 500., 1000., 2000.,   nan,   nan])
@@ -64,13 +64,13 @@ def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
 
 
 def _ungrouped(cell: object) -> object:
-    """Text without what stands between groups of three digits, where nothing else can be meant."""
+    """Return text without separators between groups of three digits, if it has only one reading."""
     grouped = isinstance(cell, str) and GROUPED.fullmatch(cell.strip())
     return re.sub(r"\D", "", str(cell)) if grouped else cell
 
 
 def numbers_of(name: str, cells: Sequence[Any] | np.ndarray) -> Numbers:
-    """Cells of a column: of a counter as amounts, else as numbers."""
+    """Return cells of a column: amounts if it is a counter, else numbers."""
     return amounts(cells) if counted_by(name) in ("steps", "tokens") else numbers(cells)
 
 
@@ -78,7 +78,7 @@ EXPECTED = "a share, count or weight ≥ 0 (0 is a value)"
 
 
 def amounts_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts, nan for empty cells, and a mask of cells that hold anything else.
+    """Return amounts, nan for empty cells, and a mask of cells that hold anything else.
 
     >>> values, wrong = amounts_of(pd.Series(["25%", "1.2B", "", "much"]))
     >>> values.tolist(), wrong.tolist()
@@ -94,14 +94,15 @@ def amounts_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def are_amounts(column: pd.Series) -> bool:
-    """Amounts in at least half of what is written, so that a stray word is found as an error."""
+    """True where at least half of the written cells are amounts, so a stray word becomes an
+    error."""
     values, wrong = amounts_of(column)
     known = int(np.sum(~np.isnan(values)))
     return known > 0 and known >= int(np.sum(wrong))
 
 
 def checked_amounts(column: pd.Series, name: str) -> np.ndarray:
-    """(runs,) the amounts of a domain; the index names the runs.
+    """Return (runs,) the amounts of a domain; the index names the runs.
 
     Raises:
         SweepError: on an empty cell, a word, or a number below 0 or beyond range.

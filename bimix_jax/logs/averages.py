@@ -1,4 +1,4 @@
-"""Targets that are averages of others, which would count what they average twice."""
+"""Targets that are averages of other targets, which would count those twice."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,14 +14,14 @@ AVERAGE = re.compile(
     r"|aggregated?|combined",
     re.I,
 )
-"""Last part of the name of a target that is an average, unless it is a domain."""
+"""Last part of the name of an average, unless the target is a domain."""
 NESTED = re.compile(r"[/.]")
 SAME = 1e-5
-"""Relative; losses are logged in single precision."""
+"""Largest relative difference from a mean; losses are logged in single precision."""
 ROWS = 2
-"""A loss that is a mean at so many rows is none by chance."""
+"""Number of rows that must match, so that a match by chance is ruled out."""
 FIRST = 100
-"""Rows that are looked at before all the others."""
+"""Rows that are compared before all the others."""
 Losses = Mapping[str, np.ndarray]
 """Target → its losses, (rows,)."""
 
@@ -29,10 +29,11 @@ Losses = Mapping[str, np.ndarray]
 def without_averages(
     rows: pd.DataFrame, targets: Sequence[str], domains: Collection[str]
 ) -> tuple[list[str], list[str]]:
-    """The targets that are no averages of other ones, and a note of those that are.
+    """Return the targets that are not averages of others, and a note of those that are.
 
-    A target is one if its name begins those of others (paloma beside paloma/books), if it is called
-    like one, or if it is the mean of others in every row; a domain is none.
+    A target is an average if its name begins those of others (paloma beside paloma/books), if it
+    has a usual name of an average, or if it is the mean of others in every row. A domain never is
+    one.
 
     >>> rows = pd.DataFrame({"web": [3.0, 2.5], "code": [2.0, 1.5], "val": [2.5, 2.0]})
     >>> without_averages(rows, ["web", "code", "val"], ["web", "code"])[0]
@@ -59,7 +60,7 @@ def without_averages(
 
 
 def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
-    """Why a target is an average, or None."""
+    """Return why a target is an average, or None."""
     inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
     if inner:
         return f"whose name begins those of {listed(inner)}"
@@ -82,7 +83,7 @@ def _is_mean(losses: Losses, target: str, parts: list[str]) -> bool:
 def _near_mean(
     losses: Losses, target: str, parts: list[str], rows: int | None = None
 ) -> np.ndarray:
-    """Whether the target is the mean of the parts, in each of the rows that hold all of them."""
+    """Return for each row that holds all parts whether the target is their mean."""
     loss, mean = losses[target][:rows], np.mean([losses[part][:rows] for part in parts], axis=0)
     there = np.isfinite(mean) & np.isfinite(loss)
     return np.abs(loss - mean)[there] <= SAME * np.abs(mean[there])

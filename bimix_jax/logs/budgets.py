@@ -1,4 +1,4 @@
-"""Runs that were logged at different budgets, put on common ones."""
+"""Runs logged at different budgets, moved to common budgets."""
 
 from collections import Counter
 from typing import Any, Literal
@@ -16,20 +16,21 @@ ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")
 BUDGET = "\0budget"
 """Column of budgets; no log has such a name."""
 MOSTLY = 0.5
-"""Where this share of the points lies at common budgets, they are left as they are; and a grid on
-which fewer points come to lie is none."""
+"""Share of the points that must lie at common budgets. With this share the points stay as they
+are; a grid with fewer points on it is refused."""
 CANDIDATES = 20
 """Most runs whose budgets are tried as the common ones."""
 EARLY = 0.05
-"""A run that ends this share before the others ends early."""
+"""Share of the common end by which a run that "ends early" falls short of it."""
 SAME = 1e-9
-"""Budgets that differ by less (relative) are one."""
+"""Relative difference below which budgets are equal."""
 
 
 def on_common_budgets(
     points: pd.DataFrame, align: Align, budgets: Any, tolerance: float
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Points (RUN, BUDGET and a column a target) at budgets that runs share, and what was done.
+    """Move points (RUN, BUDGET and a column per target) to budgets that runs share; also return
+    notes.
 
     Args:
         points: sorted by run and budget, no budget twice in a run.
@@ -56,7 +57,7 @@ def on_common_budgets(
 
 
 def _ends(points: pd.DataFrame) -> list[str]:
-    """Which runs end before the budget that most of them reach."""
+    """Return a note of the runs that end before the budget that most runs reach."""
     ends = points.groupby(RUN, sort=False)[BUDGET].max()
     common = ends.mode().max()
     early = ends[ends < common * (1 - EARLY)]
@@ -107,7 +108,7 @@ def _agree(runs: np.ndarray, budget: np.ndarray) -> bool:
 
 
 def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
-    """Points at budgets that 90 % of the runs have which got that far.
+    """Count the points at budgets that 90 % of the runs have, among the runs that long.
 
     >>> common_points(np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 3.0]))
     3
@@ -119,7 +120,7 @@ def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
 
 
 def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarray:
-    """(points,) int: the nearest of a sorted grid by ratio, −1 where none is within the tolerance.
+    """Return (points,) int: the nearest point of a sorted grid by ratio, −1 beyond the tolerance.
 
     >>> print(nearest(np.array([1.0, 1.02, 5.0]), np.array([1.0, 2.0]), 0.05))
     [ 0  0 -1]
@@ -131,7 +132,7 @@ def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarra
 
 
 def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.ndarray:
-    """The budgets of that run on which most points of the others become common."""
+    """Return the budgets of the run that makes most points of the other runs common."""
     grids = [tuple(np.unique(part)) for _, part in pd.Series(budget).groupby(runs)]
     several = [grid for grid, _ in Counter(grids).most_common(CANDIDATES)]
 
@@ -145,9 +146,9 @@ def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.nda
 
 
 def _in_pieces(points: pd.DataFrame, tolerance: float) -> bool:
-    """Whether points of a run that lie within the tolerance measure different targets.
+    """True where neighbouring points of a run within the tolerance measure different targets.
 
-    Loggers that count every call of theirs write one evaluation at several steps.
+    Loggers that count each of their calls write one evaluation at several steps.
     """
     codes, logs = pd.factorize(points[RUN])[0], np.log(points[BUDGET].to_numpy(float))
     near = (codes[1:] == codes[:-1]) & (np.diff(logs) <= np.log1p(tolerance))
@@ -157,7 +158,7 @@ def _in_pieces(points: pd.DataFrame, tolerance: float) -> bool:
 
 
 def _thinned(grid: np.ndarray, tolerance: float) -> np.ndarray:
-    """The budgets without those that lie within the tolerance of the one kept before."""
+    """Return the budgets without those within the tolerance of the one kept before."""
     kept = [grid[0]]
     for budget in grid[1:]:
         if budget > kept[-1] * (1 + tolerance):

@@ -20,21 +20,21 @@ from bimix_jax.reading.nested import check_nesting, decoded, parse_json
 from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
 LARGEST_BLOCK = 2**31 - 1
-"""Arrow's largest; it guesses the types of a file from its first block."""
+"""Largest block of Arrow, which guesses the types of a file from its first block."""
 LARGE = 2**24
-"""Bytes from which on several threads read a file; smaller ones are read beside others."""
+"""Bytes from which several threads read one file; smaller files are read in parallel instead."""
 BETWEEN = "."
-"""Stands between the names of nested objects, as W&B writes them."""
+"""Separator between the names of nested objects, as in W&B's exports."""
 MOSTLY = 0.5
 JSON_LINES = (".jsonl", ".ndjson")
 
 Columns = Mapping[str, np.ndarray]
-"""Name → cells: numbers, nan where a cell is empty and inf where it says nan; or
-objects, None where a cell is empty."""
+"""Name → cells: numbers, nan if a cell is empty and inf if nan was logged; or objects, None if a
+cell is empty."""
 
 
 def read_columns(path: Path, run: str | None = None) -> Columns:
-    """The columns of a .csv, .csv.gz, .jsonl, .ndjson or .parquet file.
+    """Read the columns of a .csv, .csv.gz, .jsonl, .ndjson or .parquet file.
 
     Args:
         path: of the file.
@@ -53,12 +53,12 @@ def read_columns(path: Path, run: str | None = None) -> Columns:
 
 
 def of_frame(frame: pd.DataFrame) -> Columns:
-    """The columns of a DataFrame, in which nan is what is missing."""
+    """Return the columns of a DataFrame, in which nan means missing."""
     return {name: _of_pandas(frame[name]) for name in names_of(frame)}
 
 
 def of_records(records: Iterable[Mapping[str, Any]]) -> Columns:
-    """The columns of rows as JSON has them; what is nested is called outer.inner.
+    """Return the columns of rows of JSON; a nested entry is named outer.inner.
 
     >>> of_records([{"step": 1, "eval": {"web": 3.5}}, {"step": 2}])["eval.web"]
     array([3.5, None], dtype=object)
@@ -91,9 +91,9 @@ def _of_pandas(column: pd.Series) -> np.ndarray:
 
 
 def _is_tidy(table: pyarrow.Table) -> bool:
-    """Whether every column has a name of its own, and Arrow took every cell as it is written.
+    """True where every column has its own name, and Arrow kept every cell as it is written.
 
-    One column alone may be several that something else than a comma separates.
+    A table of one column may be one with another separator than a comma.
     """
     names = table.column_names
     if len(names) < 2 or sorted({name.strip() for name in names} - {""}) != sorted(names):
@@ -122,15 +122,15 @@ def _cells(column: pyarrow.ChunkedArray) -> np.ndarray:
 
 
 def _is_gap(nan: np.ndarray) -> bool:
-    """Whether nan is how a file without empty cells writes them: most cells are, here and there.
+    """True where nan is the file's mark of an empty cell: most cells are nan, some between numbers.
 
-    Runs that diverged end in nan.
+    Runs that diverged end in nan instead.
     """
     return bool(nan.mean() > MOSTLY and np.any(nan[:-1] & ~nan[1:]))
 
 
 def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
-    """None for what is not regular, which the reader of tables reads or tells."""
+    """Read a file with Arrow; None if it is irregular, so that the reader of tables takes it."""
     name = path.name.lower()
     try:
         if name.endswith(".csv"):
@@ -147,7 +147,7 @@ def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
 
 
 def _arrow_csv(source: Path | bytes, size: int, run: str | None) -> pyarrow.Table:
-    """A CSV file, names as text, for which it is read again where they were taken for numbers."""
+    """Read a CSV file, names as text; it is read again if names were taken for numbers."""
     table = _guessed(source, size, ())
     names = [
         field.name
@@ -177,7 +177,7 @@ def _flattened(table: pyarrow.Table) -> pyarrow.Table:
 
 
 def _json_lines(path: Path) -> Columns:
-    """An object a line, which may be nested."""
+    """Read JSON lines, one object per line, perhaps nested."""
     try:
         text = path.read_bytes()
         if not _is_flat(text):
@@ -195,15 +195,15 @@ def _json_lines(path: Path) -> Columns:
 
 
 def _is_flat(text: bytes) -> bool:
-    """Whether every brace opens a line after one that a brace closes, so that nothing is nested;
-    quicker than to count depths.
-    """
+    """True where every brace opens a line after a line that ends in a brace, so that nothing is
+    nested; this is quicker than counting depths."""
     after_another = text.count(b"}\n{") + text.count(b"}\r\n{")
     return b"[" not in text and text.count(b"{") <= after_another + 1
 
 
 def _arrow_json(text: bytes) -> pyarrow.Table | None:
-    """JSON lines by Arrow, four times as fast as line by line; None where it refuses them."""
+    """Read JSON lines with Arrow, four times as fast as line by line; None if Arrow refuses
+    them."""
     try:
         options = pyarrow.json.ReadOptions(use_threads=len(text) > LARGE)
         table = _flattened(pyarrow.json.read_json(pyarrow.BufferReader(text), options))

@@ -1,4 +1,4 @@
-"""Columns that count training, told by their names: steps, tokens, or what is neither."""
+"""Columns that count training, recognised by their names: steps, tokens, time or epochs."""
 
 import re
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ import numpy as np
 import pandas as pd
 
 WHERE = r"(?:(?:train|trainer|training|time|throughput|progress|perf|optim|data)[/.])?"
-"""What may stand before a counter's name; a counter of evaluations is none of training."""
+"""Prefixes of a counter's name; a prefix of evaluations marks a counter of something else."""
 GLOBAL_STEP = re.compile(r"(?:.*[/._])?global_?steps?", re.I)
-"""Such a column counts the steps of the optimizer, whatever stands before its name."""
+"""Names of columns that count steps of the optimizer, with any prefix."""
 OTHER_STEP = re.compile(
     WHERE + r"(?:(?:train|training|optimizer|num|current)_)?(?:step|iteration|iter|update)s?"
     rf"|{WHERE}(?:iter_num|batch)",
     re.I,
 )
 LOGGER_STEP = "_step"
-"""W&B's own: it counts the calls of its logger, of which a step may have several, or none."""
+"""W&B's own counter: it counts calls of the logger, several or none per step."""
 TOKENS = (
     "tokens", "num_input_tokens_seen", "tokens_seen", "num_tokens", "consumed_tokens",
     "total_tokens", "num_tokens_seen", "input_tokens_seen", "seen_tokens", "tokens_consumed",
     "tokens_processed", "tokens_trained", "trained_tokens", "train_tokens", "n_tokens",
     "cumulative_tokens", "token",
 )  # fmt: skip
-"""What columns of tokens are called by usual loggers, the likeliest first."""
+"""Names of token columns in usual loggers, the likeliest first."""
 TOKEN = re.compile(rf"{WHERE}({'|'.join(TOKENS)})", re.I)
 TIME = re.compile(r".*time.*|_?(?:timestamp|runtime|duration|date|created_?at)", re.I)
 EPOCH = re.compile(r"(?:.*[/._])?epochs?", re.I)
@@ -35,7 +35,7 @@ What = Literal["steps", "tokens", "time", "epochs"]
 
 @lru_cache(maxsize=1 << 16)
 def counted_by(name: str) -> What | None:
-    """What a column of some name counts, or None.
+    """Return what a column counts, by its name, or None.
 
     >>> counted_by("train/global_step"), counted_by("throughput/total tokens"), counted_by("loss")
     ('steps', 'tokens', None)
@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def is_global_step(name: str) -> bool:
-    """Whether the name says that the optimizer's steps are counted."""
+    """True where the name is one of the optimizer's steps."""
     return bool(GLOBAL_STEP.fullmatch(_plain(name)))
 
 
@@ -68,7 +68,7 @@ def _is_step(name: str) -> bool:
 
 
 def step_columns(columns: Iterable[str]) -> list[str]:
-    """Those that count training steps, the surest first; W&B's own counter is none of them.
+    """Return columns that count training steps, the surest first, without W&B's own counter.
 
     >>> step_columns(["_step", "iter", "loss", "eval/global_step", "train/global_step"])
     ['train/global_step', 'eval/global_step', 'iter']
@@ -78,7 +78,7 @@ def step_columns(columns: Iterable[str]) -> list[str]:
 
 
 def token_columns(columns: Iterable[str]) -> list[str]:
-    """Those that count tokens, the likeliest first."""
+    """Return columns that count tokens, the likeliest first."""
     ranks = {c: TOKEN.fullmatch(_plain(c)) for c in columns}
     return sorted(
         (c for c, found in ranks.items() if found),
@@ -87,7 +87,7 @@ def token_columns(columns: Iterable[str]) -> list[str]:
 
 
 def rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
-    """Run → its rows, in the order in which runs come."""
+    """Map each run to its rows, in the order of the runs."""
     codes, names = pd.factorize(run, use_na_sentinel=False)
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
@@ -95,9 +95,9 @@ def rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
 
 
 def filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]) -> np.ndarray:
-    """A counter whose gaps follow from the line through what is known of it, run by run.
+    """Fill the gaps of a counter from the line through its known values, run by run.
 
-    Loggers write counters with the training loss, at other rows than the evaluations.
+    Loggers write counters with the training loss, in other rows than the evaluations.
 
     Args:
         counter: (rows,) nan where it was not logged.
@@ -121,7 +121,7 @@ def filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]
 
 
 def _line(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Piecewise linear through the points, with their mean slope before and after them."""
+    """Interpolate linearly between the points, with their mean slope before and after them."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     rate = (y[-1] - y[0]) / (x[-1] - x[0])

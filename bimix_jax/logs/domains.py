@@ -1,4 +1,4 @@
-"""Which columns of a wide table of runs are domains: by their names, and by what they sum to."""
+"""Choice of the domain columns of a wide table of runs, by their names and by their sums."""
 
 import dataclasses
 import re
@@ -27,23 +27,23 @@ from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
 from bimix_jax.sweeps.pairs import SEPARATORS, shortened
 
 EXACT = 1e-6
-"""Amounts that sum to a whole this closely (relative) do so by what they are."""
+"""Largest relative distance from a whole at which exact amounts sum to it."""
 ROUNDED = 1e-3
-"""Shares of three or more digits sum to a whole this closely."""
+"""The same for shares that are rounded to three or more digits."""
 MOST_OTHERS = 12
-"""Columns of which every subset is tried as domains that no loss is called like."""
+"""Most columns without a target's name of which every subset is tried as domains."""
 LABELS = {*RUN_COLUMNS, *RUN_KEYS, *BUDGET_COLUMNS, "seed"}
-"""Columns of these names are labels unless their values show that they are domains."""
+"""Names of columns that are labels unless their values show that they are domains."""
 SETTING = re.compile(
     r"_.*|lr|.*learning_?rate|.*batch_?size|.*warm_?up.*|weight_?decay|dropout|.*runtime|duration|"
     r"epochs?|total|sum|.*timestamp|created|.*hours?|.*flops|n?_?layers|d_model|grad_?norm",
     re.I,
 )
-"""Columns of these names are settings, times or totals unless their values show otherwise."""
+"""Names of columns that are settings, times or totals unless their values show otherwise."""
 
 
 Holds = Callable[[Sequence[str]], bool]
-"""What is asked of a set of columns."""
+"""Condition on a set of columns."""
 
 
 class Domains(NamedTuple):
@@ -52,11 +52,11 @@ class Domains(NamedTuple):
     names: dict[str, str]
     """column → domain"""
     others: tuple[str, ...] = ()
-    """columns of numbers that were not taken for domains, of which a reader must know"""
+    """columns of numbers that were not taken for domains, to be named in a note"""
 
 
 class Asked(NamedTuple):
-    """What a user says of the columns of domains."""
+    """The user's statements about the columns of domains."""
 
     prefix: str | None = None
     names: Sequence[str] | None = None
@@ -65,10 +65,10 @@ class Asked(NamedTuple):
 def domains_of(
     table: pd.DataFrame, run: str, targets: Sequence[str], asked: Asked, name: str
 ) -> Domains:
-    """The columns that are domains.
+    """Return the columns that are domains.
 
-    Those the user names; else those with the prefix of proportions; else of the columns of numbers
-    those that are called like targets, with what makes their amounts sum alike.
+    These are the columns that the user lists; else those with the prefix of proportions; else the
+    columns of numbers that are named like targets, with the others that complete their sums.
 
     Raises:
         SweepError: if there are none, or several sets of columns could be meant.
@@ -108,7 +108,7 @@ REMEDY = (
 def _named(
     columns: list[str], names: Sequence[str], prefix: str | None, name: str
 ) -> dict[str, str]:
-    """The columns that a user lists, with or without the prefix."""
+    """Return the columns that a user lists, with or without the prefix."""
     if not names:
         raise SweepError(
             "domains (--domain): the list is empty; expected columns that are domains."
@@ -130,14 +130,14 @@ def _named(
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """A way to call the columns: column → domain."""
+    """One naming of the columns: column → domain."""
 
     names: dict[str, str]
     called: list[str]
-    """the columns that are called like targets"""
+    """the columns that are named like targets"""
 
     def pools(self, varying: set[str]) -> list[list[str]]:
-        """The other columns: those that may be domains and vary, all that may be, and all."""
+        """Return three pools of other columns: plain ones that vary, all plain ones, and all."""
         others = [c for c in self.names if c not in self.called]
         plain = [c for c in others if not _is_label(self.names[c])]
         return [[c for c in plain if c in varying], plain, others]
@@ -158,17 +158,17 @@ class _Amounts:
         return np.sum([self.values[c] for c in columns], axis=0)
 
     def are_whole(self, columns: Sequence[str], tolerance: float) -> bool:
-        """Whether they sum to 1 or to 100 in every row."""
+        """True where the columns sum to 1, or to 100, in every row."""
         sums = self.sums(columns)
         return any(bool(np.all(np.abs(sums / whole - 1) <= tolerance)) for whole in (1.0, 100.0))
 
     def sum_alike(self, columns: Sequence[str]) -> bool:
-        """Whether they sum to the same in every row, though each of them varies."""
+        """True where the columns sum to the same in every row, though each of them varies."""
         sums = self.sums(columns)
         return self.varying >= set(columns) and bool(np.ptp(sums) <= EXACT * np.median(sums))
 
     def have_total(self, columns: Sequence[str]) -> bool:
-        """Whether another column is their sum, in every row."""
+        """True where another column is their sum, in every row."""
         sums, others = self.sums(columns), [c for c in self.values if c not in columns]
         return any(np.allclose(self.values[c], sums, rtol=ROUNDED, atol=0) for c in others)
 
@@ -198,10 +198,10 @@ def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
 
 
 def _choice(amounts: _Amounts, way: _Way, holds: Holds, exact: bool) -> list[list[str]]:
-    """The sets of columns that hold, of the first kind of sets of which some do.
+    """Return the sets of columns that fulfil the condition, from the first pool that has any.
 
-    They hold the columns that are called like targets and as few others as possible; where sums
-    are rounded, others may be too small to tell. Without such columns, as many as possible.
+    Each set holds the columns named like targets and as few others as possible; where sums are
+    rounded, small others cannot be detected. Without such columns, a set is as large as possible.
     """
     zero = {c for c, cells in amounts.values.items() if not cells.any()}
     for pool in way.pools(amounts.varying):
@@ -215,14 +215,14 @@ def _choice(amounts: _Amounts, way: _Way, holds: Holds, exact: bool) -> list[lis
 
 
 def _sets(called: list[str], others: list[str]) -> Iterator[list[str]]:
-    """The columns that are called like targets with some of the others."""
+    """Yield the columns named like targets, joined with some of the others."""
     counts = range(len(others) + 1) if len(others) <= MOST_OTHERS else (0, len(others))
     for count in counts:
         yield from ([*called, *some] for some in combinations(others, count))
 
 
 def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) -> Domains:
-    """The columns found, in the order of the table, with those that no run has anything of."""
+    """Return the columns found, in the order of the table, with those that are 0 in every run."""
     within = not way.called or any(c != n for c, n in way.names.items())
     plain = way.pools(amounts.varying)[1]
     empty = [c for c in plain if within and not amounts.values[c].any()]
@@ -255,14 +255,15 @@ def _is_usual_label(name: str) -> bool:
 
 
 def _is_label(name: str) -> bool:
-    """Whether a column of this name usually holds no amounts of a domain."""
+    """True where a column of this name usually does not hold amounts of a domain."""
     return _is_usual_label(name) or bool(SETTING.fullmatch(name))
 
 
 def _ways(columns: Sequence[str], targets: Sequence[str]) -> list[_Way]:
-    """The ways to call the columns, that which most targets agree with first.
+    """Return the namings of the columns, the one that matches most targets first.
 
-    Names stand alone, or within what all columns of domains share, as web does in mixture/web.
+    A name stands alone, or inside the parts that all columns of domains share, as web in
+    mixture/web.
     """
     called: dict[tuple[str, str], set[str]] = {("", ""): set()}
     for short in shortened(targets):
@@ -283,7 +284,7 @@ def _ways(columns: Sequence[str], targets: Sequence[str]) -> list[_Way]:
 
 
 def _cuts(column: str) -> Iterator[tuple[str, str, str]]:
-    """The column cut at separators in front and behind."""
+    """Cut the column's name at separators in front and behind."""
     marks = [i for i, letter in enumerate(column) if letter in SEPARATORS]
     for begin in (0, *(i + 1 for i in marks)):
         for end in (*(i for i in marks if i > begin), len(column)):

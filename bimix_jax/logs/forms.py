@@ -1,4 +1,4 @@
-"""The forms of logs, and which one a file or folder has."""
+"""The forms of logs, and the form of a file or folder."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from bimix_jax.reading.errors import SweepError
 
 
 class Form(NamedTuple):
-    """A form of logs: how its files are called, its losses, and how it is read."""
+    """A form of logs: the names of its files, its loss pattern, and its reader."""
 
     fits: Callable[[Path], bool]
     pattern: str
-    """of its losses, where the user gives none"""
+    """default pattern of its losses"""
     read: Read
 
 
@@ -35,7 +35,7 @@ FORMS = {
     "wandb": Form(lambda p: p.name.lower().endswith(wandb.ENDINGS), wandb.PATTERN, wandb.read),
     "table": Form(lambda p: p.name.lower().endswith(tables.ENDINGS), tables.PATTERN, tables.read),
 }
-"""In the order in which they are tried; what fits none of the first is taken for W&B's."""
+"""Forms in the order in which they are tried; other files are taken for W&B's."""
 
 
 class Found(NamedTuple):
@@ -44,11 +44,11 @@ class Found(NamedTuple):
     form: str
     files: list[LogFile]
     notes: tuple[str, ...] = ()
-    """what is there, but not read"""
+    """notes of files that are there, but not read"""
 
 
 def found_objects(files: list[LogFile], form: str | None) -> list[Found]:
-    """Tables that were given instead of files, which may be of W&B's form or any."""
+    """Return tables that were given instead of files, as W&B's form and as any table."""
     forms = ("wandb", "table")
     if form is not None and form not in forms:
         raise SweepError(
@@ -60,9 +60,9 @@ def found_objects(files: list[LogFile], form: str | None) -> list[Found]:
 def find_files(
     sources: Sequence[str | Path], form: str | None, besides: Sequence[Path] = ()
 ) -> list[Found]:
-    """The files of each form that the sources hold, the form that is tried first first.
+    """Find the files of each form in the sources, the form that is tried first first.
 
-    Hidden files, and those `besides`, are no logs.
+    Hidden files, and the files in `besides`, are not logs.
 
     Raises:
         SweepError: if a source does not exist, the form is unknown, or no file has it.
@@ -85,12 +85,12 @@ def find_files(
 
 
 def _is_one_of(path: Path, others: Sequence[os.stat_result]) -> bool:
-    """Whether a file is one of the others, by whatever name."""
+    """True where a file is one of the others, under any name."""
     return bool(others) and any(os.path.samestat(path.stat(), other) for other in others)
 
 
 def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:
-    """The forms that have files which none before has."""
+    """Return the forms, each with the files that no form before it has taken."""
     found: list[Found] = []
     taken: set[Path] = set()
     for name in forms:
@@ -103,7 +103,7 @@ def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:
 
 
 def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:
-    """What a reader must know where the sources hold several forms; of one form nothing."""
+    """Return a note of the forms that are not read; nothing if there is one form only."""
     others = [f"{len(other.files)} of the form {other.form}" for other in found if other != one]
     if not others or one.form == "olmix":
         return ()
@@ -136,7 +136,7 @@ def _files_of(source: Path) -> list[LogFile]:
 
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
-    """Size of all files that would be read, for the length of a progress bar."""
+    """Return the size of all files that would be read, for the length of a progress bar."""
     if len(sources) == 1 and is_document(Path(sources[0])):
         return Path(sources[0]).stat().st_size
     return sum(file.bytes for file in find_files(sources, form)[0].files)

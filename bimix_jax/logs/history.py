@@ -1,4 +1,4 @@
-"""What every form of log is read into: rows of a run and a step, a column a metric."""
+"""The common shape of all forms of logs: one row per run and step, one column per metric."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,18 +21,18 @@ RUN_KEYS = ("run", "run_id", "run_name", "name", "display_name", "id")
 
 
 class LogFile(NamedTuple):
-    """A file of logs, and the folder it was found in."""
+    """A file of logs, and the folder that it was found in."""
 
     path: Path
     root: Path
     """the folder that was given, or the file's own"""
     run: str = ""
-    """the name of the run that the place of the file tells; empty where there is no file"""
+    """the run's name by the place of the file; empty where there is no file"""
     columns: Columns | None = None
-    """what it holds, where that was given instead of a file"""
+    """the file's content, if it was given instead of a file"""
 
     def read(self, run: str | None = None) -> Columns:
-        """What it holds, which a caller knows to be a table; `run` names a column of runs."""
+        """Return the columns of a tabular file; `run` names a column of runs."""
         return read_columns(self.path, run) if self.columns is None else self.columns
 
     @property
@@ -42,49 +42,49 @@ class LogFile(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Columns that a user named; None where they are to be found."""
+    """Columns that the user named; None where they are to be found."""
 
     run: str | None = None
     step: str | None = None
     labels: frozenset[str] = frozenset()
-    """what the table of mixtures may call the runs"""
+    """possible labels of the runs in the table of mixtures"""
     run_elsewhere: bool = False
-    """whether the column of runs may be one of the table of mixtures alone"""
+    """True where the column of runs may exist in the table of mixtures only"""
     tokens: str | None = None
 
 
 Keep = Callable[[list[str]], list[str]]
-"""Of the columns of a file those that are wanted, so that the others need no memory."""
+"""Selection of the wanted columns of a file, so that the others need no memory."""
 
 
 class History(NamedTuple):
-    """The rows of a file, with the metrics that are wanted."""
+    """The rows of a file, with the wanted metrics."""
 
     run: np.ndarray
-    """(rows,) name of the run; nan where none is told"""
+    """(rows,) name of the run; nan where it is unknown"""
     step: np.ndarray
-    """(rows,) nan where none is told"""
+    """(rows,) nan where it is unknown"""
     metrics: list[str]
     values: np.ndarray
-    """(rows, metrics) nan where nothing was logged, inf where what was logged is not finite"""
+    """(rows, metrics) nan where nothing was logged, inf where the logged value is not finite"""
     seen: list[str]
     """all columns of the file"""
     text: Mapping[str, tuple[object, object]]
-    """metric or STEP → the first run and cell that is no number"""
+    """metric or STEP → the first run and cell that is not a number"""
     written: Mapping[str, tuple[str, float]] = {}
     """counter or STEP → its first cell of text that was read as a number, and the number"""
     step_key: str | None = None
-    """the column of steps, None where there is none"""
+    """the column of steps, or None"""
     called: Mapping[object, Called] = {}
-    """run → its name and its id, where runs are told apart by both"""
+    """run → its name and its id, where both are needed to tell runs apart"""
 
 
 Read = Callable[[LogFile, Keys, Keep], History]
-"""How a file of some form is read."""
+"""Reader of a file of some form."""
 
 
 def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
-    """The columns of a table of one or several runs.
+    """Return a table of one or several runs as a history.
 
     Raises:
         SweepError: if a key that was named is no column.
@@ -105,7 +105,7 @@ def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histo
 
 
 def run_of_file(file: LogFile, columns: Columns, rows: int) -> np.ndarray:
-    """(rows,) the run that a file is of, where no column names them.
+    """Return (rows,) the run of a file in which no column names the runs.
 
     Raises:
         SweepError: if there is no file.
@@ -119,7 +119,7 @@ def run_of_file(file: LogFile, columns: Columns, rows: int) -> np.ndarray:
 
 
 def no_steps(rows: int) -> Numbers:
-    """Steps that no column tells."""
+    """Return empty steps, for a file without a column of steps."""
     return Numbers(np.full(rows, None), np.full(rows, np.nan), np.zeros(rows, bool))
 
 
@@ -130,7 +130,7 @@ def assembled(
     seen: list[str],
     step_key: str | None = None,
 ) -> History:
-    """The rows of runs, with what was found of each metric."""
+    """Assemble the rows of runs from the numbers of each metric."""
     values = np.empty((len(run), len(found)))
     for i, each in enumerate(found.values()):
         values[:, i] = each.values
@@ -144,7 +144,7 @@ def assembled(
 
 
 class Cells(NamedTuple):
-    """What is logged one by one, in the order of the log."""
+    """Values that were logged one by one, in the order of the log."""
 
     steps: Sequence[Any] | np.ndarray
     columns: Sequence[int] | np.ndarray
@@ -153,7 +153,7 @@ class Cells(NamedTuple):
 
 
 def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]) -> History:
-    """Cells of a run as one row a step; of what is logged again each has its own."""
+    """Return the cells of a run as one row per step; repeated values get rows of their own."""
     found = numbers(cells.values)
     whole = isinstance(found.cells, np.ndarray) and found.cells.dtype.kind == "f"
     # Of cells that are all numbers none is empty, so nan was logged.
@@ -167,13 +167,13 @@ def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]
 
 
 def labels(cells: np.ndarray) -> np.ndarray:
-    """(cells,) names of runs as text, nan where there is none."""
+    """Return (cells,) names of runs as text, nan for empty cells."""
     codes, unlike = pd.factorize(cells, use_na_sentinel=False)
     return np.array([label_of(value) for value in unlike], object)[codes]
 
 
 def label_of(value: object) -> str | float:
-    """A run's name as text; 3.0 is 3, as a gap turns a column of whole numbers into floats."""
+    """Return a run's name as text; 3.0 becomes 3, since a gap turns integers into floats."""
     if value is None or value is pd.NA:
         return np.nan
     if isinstance(value, float):
@@ -182,14 +182,15 @@ def label_of(value: object) -> str | float:
 
 
 def step_keys(columns: Iterable[str]) -> tuple[str, ...]:
-    """Columns that may be steps, in lower case; W&B's own first, which every row has."""
+    """Return possible columns of steps, in lower case; W&B's own, which every row has, comes
+    first."""
     return (LOGGER_STEP, *map(str.lower, step_columns(columns)))
 
 
 def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, ...]) -> str | None:
-    """The column that names the runs; of several the one that names them as the table does.
+    """Return the column that names the runs, preferably by the names in the table of mixtures.
 
-    None where there is none, or where the place of the file alone names a run of the table.
+    None if there is no such column, or if only the place of the file names a run of the table.
 
     Raises:
         SweepError: if the one that was named is neither there nor in the table of mixtures.
@@ -207,7 +208,7 @@ def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, 
 def find_key(
     columns: Iterable[str], given: str | None, usual: tuple[str, ...], what: str, path: Path
 ) -> str | None:
-    """The column that was named, or else the first that has a usual name, in any case.
+    """Return the column that was named, or else the first one with a usual name, in any case.
 
     Raises:
         SweepError: if the one that was named is not there.

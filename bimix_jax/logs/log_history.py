@@ -29,19 +29,19 @@ Progress = Callable[[str, float], object]
 
 
 class Wanted(NamedTuple):
-    """Which columns of the logs are used."""
+    """The columns of the logs to use."""
 
     pattern: str
-    """of losses"""
+    """pattern of the losses"""
     tokens: str | None
-    """the column of tokens, where a user named it"""
+    """the column of tokens, if the user named it"""
     prefix: str | None
-    """of columns of proportions; None where they are in a table of their own"""
+    """prefix of columns of proportions; None where they are in a table of their own"""
     exact: bool = False
-    """whether the parts of the pattern must be separated as it says"""
+    """True where the pattern's separators must match exactly"""
 
     def targets(self, columns: Sequence[str]) -> dict[str, str]:
-        """Column → target, of the losses."""
+        """Map the columns of losses to their targets."""
         losses = targets_in(columns, pattern_of(self.pattern))
         if not losses and not self.exact:
             losses = targets_in(columns, loosely(self.pattern))
@@ -49,14 +49,14 @@ class Wanted(NamedTuple):
         return keep_scores_named(kept, self.pattern.replace("{target}", " "))
 
     def loose_note(self, targets: dict[str, str]) -> list[str]:
-        """What is said where the columns fit the pattern but for what separates its parts."""
+        """Return a note where columns match the pattern except for its separators."""
         first = next(iter(targets), "")
         if pattern_of(self.pattern).fullmatch(first):
             return []
         return [f"No column matches {self.pattern!r}; those like {first} were taken for losses."]
 
     def keep(self, columns: list[str]) -> list[str]:
-        """The columns that are used, losses or not."""
+        """Return the columns that are used, losses or not."""
         losses = self.targets(columns)
         return [column for column in columns if column in losses or self._beside(column)]
 
@@ -73,16 +73,16 @@ class Rows(NamedTuple):
     targets: dict[str, str]
     """column → target, of the losses"""
     text: dict[str, tuple[object, object]]
-    """column → the first run and cell that is no number"""
+    """column → the first run and cell that is not a number"""
     notes: list[str]
     alike: list[str]
-    """what is said of runs that share a name"""
+    """notes of runs that share a name"""
 
 
 def read_rows(
     read: Read, files: Sequence[LogFile], keys: Keys, wanted: Wanted, progress: Progress
 ) -> Rows:
-    """The rows of all files, one a run and step, with the columns that are used.
+    """Return the rows of all files, one per run and step, with the columns that are used.
 
     Raises:
         SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
@@ -141,7 +141,7 @@ def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None
 
 
 def _written_notes(parts: Sequence[History]) -> list[str]:
-    """Counters whose text was read as numbers, with an example each."""
+    """Return notes of counters whose text was read as numbers, with an example each."""
     written = {
         part.step_key if column == STEP else column: cell
         for part in reversed(parts)
@@ -154,7 +154,7 @@ def _written_notes(parts: Sequence[History]) -> list[str]:
 
 
 def _stacked(parts: Sequence[History]) -> pd.DataFrame:
-    """The rows of all files; nan where a file lacks a metric."""
+    """Stack the rows of all files; nan where a file lacks a metric."""
     place = {m: i for i, m in enumerate(dict.fromkeys(m for part in parts for m in part.metrics))}
     values = np.full((sum(len(part.run) for part in parts), len(place)), np.nan)
     row = 0
@@ -169,26 +169,26 @@ def _stacked(parts: Sequence[History]) -> pd.DataFrame:
 
 BEGIN = re.compile(rb'"log_history"\s*:\s*\[')
 TO_LINES = bytes.maketrans(b"\n\r},", b"\t\t \n")
-"""A pair a line. A tab is passed over beside names and numbers, and refused within a name, as JSON
-refuses line breaks there; braces were found to close entries."""
+"""Translation to one pair per line. A tab is ignored beside names and numbers, and refused
+inside a name, as JSON refuses line breaks there; braces were found to close entries."""
 COMMA = np.array([[ord(",")]], np.uint8)
 
 
 class LogHistory(NamedTuple):
-    """What was logged, one cell after another."""
+    """A log history, one cell after another."""
 
     names: list[str]
-    """of metrics, in the order in which they come"""
+    """names of metrics, in the order of the log"""
     name: np.ndarray
-    """(cells,) int: place in names"""
+    """(cells,) int: index in `names`"""
     entry: np.ndarray
-    """(cells,) int: which entry of the log"""
+    """(cells,) int: index of the entry of the log"""
     value: np.ndarray
-    """(cells,) float, or object where some are no numbers"""
+    """(cells,) float, or object where some are not numbers"""
 
 
 def log_history(text: bytes, where: str = "The text") -> LogHistory:
-    """The entries of `log_history`, by Arrow where all are numbers, else one by one.
+    """Read the entries of `log_history`, by Arrow where all are numbers, else one by one.
 
     Args:
         text: of a `trainer_state.json`.
@@ -229,10 +229,11 @@ def _of_anything(state: Any) -> LogHistory:
 
 
 def _of_numbers(text: bytes) -> LogHistory | None:
-    """None unless all entries are `{"name": number, …}`, which Arrow reads as lines name:number.
+    """Return None unless all entries are `{"name": number, …}`, which Arrow reads as lines
+    name:number.
 
-    Faster than by Python objects, and other threads go on meanwhile. Whatever is not exactly of
-    that form, damage included, fails one of the checks and is left to the JSON reader.
+    This is faster than Python objects, and other threads run meanwhile. Any other form, damage
+    included, fails one of the checks and is left to the JSON reader.
     """
     begin = BEGIN.search(text)
     end = text.find(b"]", begin.end()) if begin else -1
@@ -246,7 +247,8 @@ def _of_numbers(text: bytes) -> LogHistory | None:
 
 
 def _in_a_row(entries: np.ndarray) -> int:
-    """How many, if the text is {…}, {…} and so on with the same between any two, else 0."""
+    """Return the number of entries if the text is {…}, {…} and so on with equal separators, else
+    0."""
     opens, closes = np.flatnonzero(entries == ord("{")), np.flatnonzero(entries == ord("}"))
     if len(opens) != len(closes) or not len(opens):
         return 0
@@ -259,7 +261,7 @@ def _in_a_row(entries: np.ndarray) -> int:
 
 
 def _are_json_numbers(entries: np.ndarray) -> bool:
-    """If no number is like 1. or .5 or 007 or +1, which Arrow takes and JSON does not."""
+    """True where no number is like 1. or .5 or 007 or +1, which Arrow accepts and JSON does not."""
     digit = (entries >= ord("0")) & (entries <= ord("9"))
     point, plus = (np.flatnonzero(entries == ord(mark)) for mark in ".+")
     zero = np.flatnonzero((entries[:-1] == ord("0")) & digit[1:])
@@ -271,7 +273,7 @@ def _are_json_numbers(entries: np.ndarray) -> bool:
 
 
 def _is_rest(text: bytes) -> bool:
-    """If what stands around the entries is JSON, and they are its log_history."""
+    """True where the text around the entries is JSON, and they are its log_history."""
     try:
         state = parse_json(text, "")
     except ValueError:
@@ -280,7 +282,7 @@ def _is_rest(text: bytes) -> bool:
 
 
 def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
-    """What stands before the colons, and the numbers after them."""
+    """Return the text before the colons, and the numbers after them."""
     names = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
     try:
         table = pyarrow.csv.read_csv(
@@ -303,7 +305,7 @@ def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
 def _taken_apart(
     keys: pyarrow.DictionaryArray, value: np.ndarray, entries: int
 ) -> LogHistory | None:
-    """None if a key is no JSON string, or an entry begins where none does."""
+    """Return None if a key is not a JSON string, or an entry begins at a wrong place."""
     unlike = [key.strip() for key in keys.dictionary.to_pylist()]
     first = np.array([key.startswith("{") for key in unlike])
     try:

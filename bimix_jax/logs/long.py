@@ -1,4 +1,4 @@
-"""Long tables of logs: a row a run, step and metric, as MLflow and databases keep them."""
+"""Long tables of logs: one row per run, step and metric, as in MLflow and databases."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -28,11 +28,11 @@ METRICS = ("key", "metric", "metric_name", "metric_key", "tag", "variable")
 VALUES = ("value", "metric_value", "val", "scalar")
 RUNS = (*RUN_KEYS, "run_uuid", "experiment", "dir_name")
 NAN = "is_nan"
-"""MLflow's database has 0 for a value that is nan, and says so in this column."""
+"""Column of MLflow's database that marks values that are nan; the value itself is 0 there."""
 
 
 def is_long(columns: Columns) -> bool:
-    """Whether a row is one metric: there are columns of names and values."""
+    """True where each row holds one metric: there are columns of names and of values."""
     metric, value = _first(columns, METRICS), _first(columns, VALUES)
     return metric is not None and value is not None and columns[metric].dtype.kind == "O"
 
@@ -43,7 +43,7 @@ def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
 
 
 def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
-    """The rows of a run and step as one, a column a metric.
+    """Return one row per run and step, one column per metric.
 
     Raises:
         SweepError: if a key that was named is no column.
@@ -81,25 +81,26 @@ def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
 
 
 class Cells(NamedTuple):
-    """The cells of a metric, and the rows that they are in."""
+    """The cells of a metric, and their rows."""
 
     rows: np.ndarray
     numbers: Numbers
 
     def first_text(self, runs: np.ndarray) -> tuple[object, object]:
-        """The run and the first cell that is no number."""
+        """Return the run and the first cell that is not a number."""
         first = int(np.argmax(self.numbers.text))
         return runs[self.rows[first]], self.numbers.cells[first]
 
 
 def _groups(runs: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """(rows,) int: which run and step."""
+    """Return (rows,) int: the group of each row's run and step."""
     run, step = (pd.factorize(keys, use_na_sentinel=False)[0] for keys in (runs, steps))
     return pd.factorize(run * (step.max(initial=0) + 1) + step)[0]
 
 
 def _last_of_each(group: np.ndarray) -> np.ndarray:
-    """Rows, one a group: what stands beside every metric of a step is said once."""
+    """Return one row per group; values beside the metrics of a step are the same in all its
+    rows."""
     return np.flatnonzero(~pd.Series(group).duplicated(keep="last").to_numpy())
 
 
@@ -111,7 +112,7 @@ def _stated(value: np.ndarray, is_nan: np.ndarray | None) -> np.ndarray:
 
 
 def _spread(group: np.ndarray, found: Mapping[str, Cells]) -> tuple[np.ndarray, np.ndarray]:
-    """The group of each row, and (rows, metrics) values."""
+    """Return the group of each row, and (rows, metrics) values."""
     empty = np.array([], int)
     rows = np.concatenate([empty, *(cells.rows for cells in found.values())])
     column = np.repeat(np.arange(len(found)), [len(cells.rows) for cells in found.values()])

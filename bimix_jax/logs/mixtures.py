@@ -1,4 +1,4 @@
-"""The mixture that each run was trained on, from a table of shares, tokens, counts or weights."""
+"""The training mixture of each run, from a table of shares, tokens, counts or weights."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,37 +20,37 @@ from bimix_jax.reading.tables import listed, names_of
 from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
 
 UNITS = ("tokens", "documents", "samples")
-"""Amounts that say what they are shares of."""
+"""Names of amounts that state the unit of the shares."""
 FEWEST = 4
-"""Runs from which on a domain that one run alone has is looked at."""
+"""Number of runs from which a domain of one run alone is examined."""
 ALIKE = 0.6
-"""Share of letters in order beyond which two names may be of one domain."""
+"""Share of letters in order above which two names may belong to one domain."""
 
 
 class Logged(NamedTuple):
-    """What the logs hold, which the table is matched with."""
+    """The runs and targets of the logs, to be matched with the table."""
 
     runs: Sequence[str]
     targets: Sequence[str]
 
 
 class Mixtures(NamedTuple):
-    """What runs were trained on."""
+    """The mixtures of the runs."""
 
     shares: pd.DataFrame
-    """(runs, domains), the runs as index, called as the logs call them"""
+    """(runs, domains), indexed by the runs' names in the logs"""
     unit: str | None
-    """what they are shares of, where the table says it"""
+    """unit of the shares, if the table states it"""
     rest: pd.DataFrame
-    """every other column of the table, one row a run"""
+    """every other column of the table, one row per run"""
     notes: list[str]
 
 
 def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Asked) -> Mixtures:
-    """The mixtures of a table that is wide (a row per run), long (a row per run and domain), or
-    either turned by a right angle.
+    """Return the mixtures of a table that is wide (a row per run), long (a row per run and domain),
+    or either of them transposed.
 
-    What does not sum to 1 or 100 is divided by the sum of its run, and noted.
+    Amounts that do not sum to 1 or 100 are divided by the sum of their run, with a note.
 
     Raises:
         SweepError: if no column names the runs, the domains are not clear, a run is there twice, or
@@ -89,7 +89,7 @@ def _note_of_others(others: Sequence[str]) -> str:
 
 
 def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]:
-    """A table with a column per run as one with a row per run."""
+    """Transpose a table with a column per run to one with a row per run."""
     known = _most_known(runs, logged)
     names = next((c for c in names_of(runs.table) if not are_amounts(runs.table[c])), None)
     if 2 * known > len(logged) or names is None:
@@ -105,7 +105,7 @@ def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]
 
 
 def _most_known(runs: RunTable, logged: Sequence[str]) -> int:
-    """How many runs of the logs one column names, at most."""
+    """Return the largest number of runs of the logs that one column names."""
     lists = [[cell for cell in cells if isinstance(cell, str)] for cells in runs.lists.values()]
     exact = max((len(set(logged).intersection(cells)) for cells in lists), default=0)
     if exact == len(set(logged)):
@@ -114,7 +114,7 @@ def _most_known(runs: RunTable, logged: Sequence[str]) -> int:
 
 
 def _labelled(runs: RunTable, run: str, logged: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The table with its runs called as the logs call them."""
+    """Return the table with the runs' names of the logs."""
     labels = runs.table[run].map(label_of)
     gone = labels.isna() | (labels == "")
     if gone.any():
@@ -127,7 +127,7 @@ def _labelled(runs: RunTable, run: str, logged: Sequence[str]) -> tuple[pd.DataF
 
 
 def _rows(index: pd.Index) -> str:
-    """Rows as people count them, the first below the header being 1."""
+    """Return row numbers for a message; the first row below the header is 1."""
     return f"row{'s' if len(index) > 1 else ''} {listed(i + 1 for i in index)}"
 
 
@@ -142,7 +142,7 @@ class _Long(NamedTuple):
 
 
 def _long_columns(table: pd.DataFrame, targets: Sequence[str]) -> _Long | None:
-    """Those of a table with a column called domain, or whose cells are targets."""
+    """Return the columns of a table with a column "domain", or with targets as cells."""
     by_name = {c.lower(): c for c in reversed(names_of(table))}
     wanted = {spelling(t) for t in targets}
     if wanted & {spelling(c) for c in names_of(table)}:
@@ -160,7 +160,7 @@ def _unlike(column: pd.Series) -> set[str]:
 def _spread(
     table: pd.DataFrame, run: str, domain: str, amount: str, name: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A long table as a wide one; a domain that a run does not name has none of it."""
+    """Turn a long table into a wide one; a domain that a run does not name counts 0."""
     gone = table[domain].isna()
     if gone.any():
         raise SweepError(
@@ -192,7 +192,7 @@ def _spread(
 def _wide(
     table: pd.DataFrame, run: str, domains: dict[str, str], runs: RunTable
 ) -> tuple[pd.DataFrame, list[str]]:
-    """One row a run; of domains spelled in two ways, of which each run has one, one column."""
+    """Return one row per run; two spellings of a domain, one per run, become one column."""
     empty = [(row, c) for row, c in sorted(runs.nulls) if c in domains and row in table.index]
     if empty:
         raise SweepError(
@@ -209,7 +209,7 @@ def _wide(
 
 
 def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, list[str]]:
-    """Rows that say the same again are left out, and counted."""
+    """Drop rows that repeat another row, with a note of their number."""
     twice = wide.index.duplicated(keep=False)
     if not twice.any():
         return wide, []
@@ -228,9 +228,10 @@ def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, 
 
 
 def _lonely(wide: pd.DataFrame) -> list[str]:
-    """A warning of domains that just the runs have which lack another one.
+    """Return a warning of domains that only those runs have which lack a similar domain.
 
-    Of a domain that the others name, and one run does not, or one that is called nearly alike.
+    The other domain is named by all other runs but missing in these, or its name is nearly the
+    same.
     """
     there = pd.DataFrame({d: np.nan_to_num(amounts_of(wide[d])[0]) != 0 for d in names_of(wide)})
     if len(wide) < FEWEST or there.to_numpy().all():
@@ -255,7 +256,7 @@ def _alone(runs: pd.Index) -> str:
 
 
 def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.DataFrame, list[str]]:
-    """Amounts divided by the sum of their run, unless they are shares or percentages already."""
+    """Divide amounts by the sum of their run, unless they are shares or percentages already."""
     values = np.column_stack([checked_amounts(wide[column], name) for column in wide])
     total = values.sum(axis=1)
     shares = pd.DataFrame(values, index=wide.index, columns=[str(c) for c in wide.columns])

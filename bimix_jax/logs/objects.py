@@ -1,4 +1,4 @@
-"""Logs that are objects of Python: DataFrames, or run → DataFrame or rows."""
+"""Logs as Python objects: DataFrames, or run → DataFrame or rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ EXPECTED = (
 
 
 def as_files(logs: Logs) -> list[LogFile] | None:
-    """Objects as files that were read already, None for paths.
+    """Return objects as files that were read already; None for paths.
 
     Raises:
         SweepError: if they are neither paths nor tables, or do not tell their runs.
@@ -47,7 +47,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
 
 
 def is_document(path: Path) -> bool:
-    """Whether a file is JSON of run → rows, or rows; a state of a trainer is another form."""
+    """True where a file is JSON of run → rows, or of rows; a trainer's state is another form."""
     return path.suffix.lower() == ".json" and path.is_file() and not path.name.endswith(ENDINGS)
 
 

@@ -1,4 +1,4 @@
-"""The pair of olmix: ratios.csv and metrics.csv in one folder, one row a run in each."""
+"""The pair of olmix: ratios.csv and metrics.csv in one folder, with one row per run in each."""
 
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
 
@@ -9,7 +9,7 @@ LABELS = ("run", "run_id", "name", "index")
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """metrics.csv; all columns but the labels are metrics."""
+    """Read metrics.csv; all columns except the labels are metrics."""
     columns = file.read(keys.run)
     run = keys.run or next((c for c in ("run", "run_id") if c in columns), None)
     metrics = {c: column for c, column in columns.items() if c not in LABELS or c == run}

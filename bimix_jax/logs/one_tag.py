@@ -1,4 +1,4 @@
-"""TensorBoard's CSV downloads: one run's scalars of one tag a file, told by the file's place."""
+"""CSV downloads of TensorBoard: one run's scalars of one tag per file, named by its place."""
 
 import re
 
@@ -11,17 +11,17 @@ from bimix_jax.reading.errors import SweepError
 
 COLUMNS = {"wall time", "step", "value"}
 RUN_TAG = re.compile(r"run[-_](?P<run>.+?)[-_]tag[-_](?P<tag>.+)", re.I)
-"""What TensorBoard calls its downloads; slashes of both are underscores there."""
+"""Names of TensorBoard's downloads; slashes of run and tag became underscores."""
 ENDING = re.compile(r"( ?\(\d+\))?\.(csv|tsv)(\.gz)?$", re.I)
 
 
 def is_download(columns: Columns) -> bool:
-    """Whether a table has the columns of a download, and no others."""
+    """True where a table has exactly the columns of a download."""
     return {name.strip().lower() for name in columns} == COLUMNS
 
 
 def history(columns: Columns, file: LogFile, keep: Keep) -> History:
-    """The scalars of a file.
+    """Return the scalars of a file.
 
     Raises:
         SweepError: if its name and folders do not tell the run and the tag.

@@ -1,4 +1,4 @@
-"""Which columns of a log are losses, and of what: a pattern like eval/{target}/loss."""
+"""The loss pattern, like eval/{target}/loss: it selects loss columns and names their targets."""
 
 import difflib
 import re
@@ -9,15 +9,15 @@ from bimix_jax.reading.errors import SweepError
 MARK = "{target}"
 NEAREST = 10
 BETWEEN = re.compile(r"/|\\\.|_")
-"""What separates the parts of a pattern's name, as it is escaped."""
+"""Separators between the parts of a pattern's name, in escaped form."""
 
 
 class NoLosses(SweepError):
-    """Logs in which no column is a loss by the pattern."""
+    """Logs in which no column matches the loss pattern."""
 
 
 def pattern_of(pattern: str) -> re.Pattern[str]:
-    """A loss pattern, compiled.
+    """Compile a loss pattern.
 
     Raises:
         SweepError: unless {target} stands in it once.
@@ -34,7 +34,7 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
 
 
 def loosely(pattern: str) -> re.Pattern[str]:
-    """The same whatever separates the parts: eval.web.loss, eval/web_loss and eval_web_loss.
+    """Compile a pattern for any separators: eval.web.loss, eval/web_loss and eval_web_loss.
 
     >>> loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
     'web'
@@ -44,13 +44,13 @@ def loosely(pattern: str) -> re.Pattern[str]:
 
 
 def targets_in(columns: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Column → target, of the columns that match."""
+    """Map the columns that match to their targets."""
     found = ((column, pattern.fullmatch(column)) for column in columns)
     return {column: match["target"] for column, match in found if match}
 
 
 def check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
-    """Raise NoLosses with the nearest names where no column matches."""
+    """Raise NoLosses with the nearest names if no column matches."""
     if targets:
         return
     near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)

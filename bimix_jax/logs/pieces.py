@@ -12,14 +12,14 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
 MOSTLY = 0.5
-"""A run that goes on from a checkpoint logs few of its steps again; beyond this share of the steps
-of a file they are another run's."""
+"""Share of a file's steps above which repeated steps show another run; a run that resumes from a
+checkpoint logs few of its steps again."""
 
 
 def files_notes(
     files: Sequence[LogFile], parts: Sequence[History], targets: Collection[str]
 ) -> list[str]:
-    """Notes of files without losses, and of runs whose logs are in several files each.
+    """Return notes of files without losses, and of runs whose logs are in several files.
 
     Raises:
         SweepError: if two files of a run log the same metrics at the same steps, with other values.
@@ -50,7 +50,7 @@ def files_notes(
 
 
 def _differ(one: History, other: History) -> bool:
-    """Whether both log most of the steps of the shorter, and then mostly other values."""
+    """True where both log most steps of the shorter one, and mostly with different values."""
     metrics = [m for m in one.metrics if m in other.metrics]
     tables = [
         pd.DataFrame(part.values, columns=part.metrics)[metrics]

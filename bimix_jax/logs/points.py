@@ -1,4 +1,4 @@
-"""Rows of logs as points: one a run and budget, with numbers where losses are."""
+"""Rows of logs as points, one per run and budget, with losses as numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
 APART = 0.02
-"""Tokens that differ by more than this, relative, are not the same said twice."""
+"""Largest relative difference between two token counts that agree."""
 
 
 def one_row_a_step(history: History) -> History:
-    """Rows of one step and run as one; what says the same thing again has rows after the first.
+    """Merge rows of one run and step; repeated values get rows after the first.
 
-    A log with a line a metric would need as many times the memory as it has metrics.
+    Otherwise a log with one line per metric would need as many times the memory as it has metrics.
     """
     if np.all(np.diff(history.step) > 0):  # fast: no step stands twice
         return history
@@ -37,9 +37,9 @@ def one_row_a_step(history: History) -> History:
 
 
 def _groups(history: History) -> np.ndarray:
-    """(rows,) int: which run and step, in the order in which they come.
+    """Return (rows,) int: the group of each row's run and step, in the order of the log.
 
-    Rows without a step that count tokens are told apart by those later.
+    Rows without a step that count tokens stay separate; their tokens distinguish them later.
     """
     runs, steps = (
         pd.factorize(keys, use_na_sentinel=False)[0] for keys in (history.run, history.step)
@@ -51,7 +51,7 @@ def _groups(history: History) -> np.ndarray:
 
 
 def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with what is finite in the columns of losses; what is not is counted in a note.
+    """Return the rows with only finite losses kept; a note counts the others.
 
     Raises:
         SweepError: if a loss is not positive; the message names its run and column.
@@ -78,7 +78,7 @@ def _check_positive(values: np.ndarray, rows: pd.DataFrame, losses: Sequence[str
 
 
 class Budgets(NamedTuple):
-    """What a user says of budgets."""
+    """The user's choices about budgets."""
 
     unit: str | None = None
     tokens_per_step: float | None = None
@@ -88,7 +88,7 @@ class Budgets(NamedTuple):
 def with_budgets(
     rows: pd.DataFrame, targets: Sequence[str], asked: Budgets, text: Text
 ) -> tuple[pd.DataFrame, str, list[str]]:
-    """The rows that hold a loss, with BUDGET, its unit ("tokens", "steps" or "run"), and notes.
+    """Return the rows with a loss, with BUDGET; its unit ("tokens", "steps" or "run"); and notes.
 
     Raises:
         SweepError: if tokens are asked for and nothing tells them, or a step is missing.
@@ -127,7 +127,7 @@ def _check(asked: Budgets) -> None:
 def _tokens_by_steps(
     rows: pd.DataFrame, rate: float, column: str | None
 ) -> tuple[pd.DataFrame, str, list[str]]:
-    """Budgets are steps times the rate; where a column counts tokens, too, and differs, it is said.
+    """Set budgets to steps times the rate; note a difference from a column that counts tokens.
 
     Raises:
         SweepError: if a row has no step.
@@ -162,7 +162,7 @@ def _check_steps(rows: pd.DataFrame, what: str) -> None:
 
 
 def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The rows past step 0: no law holds at no training."""
+    """Return the rows after step 0, because a law does not hold for an untrained model."""
     trained = (rows[BUDGET] > 0).to_numpy(bool)
     untrained = int(np.sum(~trained))
     notes = [f"{untrained} rows of untrained models (step 0) left out."] * bool(untrained)
@@ -170,7 +170,7 @@ def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def one_row_a_budget(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Rows of one run and budget as one, sorted; of a loss logged twice the last stands, counted.
+    """Merge rows of one run and budget, sorted; of a repeated loss the last stays, with a note.
 
     Several rows are normal: loggers write each evaluation on its own.
     """

@@ -1,4 +1,4 @@
-"""The verb: logs and the table of runs in, a Sweep out."""
+"""Read logs and the table of runs as a Sweep."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def read_logs(
 
 
 def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
-    """The logs by their forms, the likeliest first."""
+    """Return the logs by their forms, the likeliest first."""
     files = as_files(logs)
     if files is not None:
         return found_objects(files, form)
@@ -153,7 +153,7 @@ def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
 
 
 def _metadata(given: Metadata | Mapping[str, Any] | None, table: Mixtures) -> Metadata:
-    """What is stated, and what the table says its shares are of."""
+    """Return the stated metadata, with the table's unit of shares if none is stated."""
     stated = metadata_of(given)
     if stated.share_unit is None and table.unit is not None:
         return dataclasses.replace(stated, share_unit=table.unit)
@@ -161,7 +161,7 @@ def _metadata(given: Metadata | Mapping[str, Any] | None, table: Mixtures) -> Me
 
 
 def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[str]]:
-    """Points with numbers, at budgets above 0."""
+    """Return points with numbers, at budgets above 0."""
     losses, names = list(read.targets), set(read.targets.values())
     rows, infinite = finite_losses(read.table, losses)
     rows, known, placed = with_budgets(rows, losses, asked, read.text)
@@ -178,7 +178,7 @@ def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[s
 
 
 def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable | None:
-    """The table of runs, if it is not in the logs themselves."""
+    """Return the table of runs, unless the logs themselves hold the mixtures."""
     if mixtures is None and found.form == "olmix":
         mixtures = found.files[0].path.parent / olmix.RATIOS
     return None if mixtures is None else read_runs(mixtures, run)
@@ -187,7 +187,7 @@ def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable
 def _rows_of(
     found: Sequence[Found], runs: RunTable | None, keys: Keys, wanted: Wanted, progress: Progress
 ) -> Rows:
-    """The rows of the first form that holds losses."""
+    """Return the rows of the first form that holds losses."""
     first = None
     ways = (True, False) if len(found) > 1 else (False,)
     for exact, one in product(ways, found):
@@ -207,14 +207,15 @@ def _rows_of(
 def _as_listed(
     files: list[LogFile], lists: Sequence[frozenset[str]]
 ) -> tuple[list[LogFile], frozenset[str]]:
-    """Files by the runs of the table that their places name; what is no file has no place."""
+    """Name files by the runs of the table that match their places; tables in memory have no
+    place."""
     if files[0].columns is not None:
         return files, frozenset().union(*lists)
     return as_listed(files, lists)
 
 
 def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
-    """Mixtures that the logs hold themselves, of each run the last row that names them.
+    """Return mixtures from the logs themselves: for each run, the last row with one.
 
     Raises:
         SweepError: if they hold none, or a run has several.
@@ -241,7 +242,7 @@ def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
 def _matched(
     points: pd.DataFrame, table: Mixtures, drop: bool, alike: Sequence[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The points of runs whose mixture is known."""
+    """Return the points of runs whose mixture is known."""
     logged, mixed = list(pd.unique(points[RUN])), list(table.shares.index)
     without_mixture = [run for run in logged if run not in table.shares.index]
     without_run = [run for run in mixed if run not in set(logged)]
@@ -264,7 +265,7 @@ def _matched(
 
 
 def _counted(count: int, kind: str) -> str:
-    """A number of things: the first word of the kind is what there are several of."""
+    """Return a count with its noun: the first word of `kind`, in the plural if needed."""
     thing, rest = kind.split(" ", 1)
     return f"{count} {thing}{'' if count == 1 else 's'} {rest}"
 
@@ -272,7 +273,7 @@ def _counted(count: int, kind: str) -> str:
 def _joined(
     points: pd.DataFrame, table: Mixtures, targets: Sequence[str], unit: str
 ) -> pd.DataFrame:
-    """A wide table as `read_sweep` reads it, runs in the order of the table of mixtures."""
+    """Return a wide table for `read_sweep`, with runs in the order of the table of mixtures."""
     place = table.shares.index.get_indexer(pd.Index(points[RUN]))
     order = np.argsort(place, kind="stable")
     points, place = points.iloc[order], place[order]

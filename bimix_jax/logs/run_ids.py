@@ -1,4 +1,4 @@
-"""Runs by their ids, where several of them have one name."""
+"""Runs by their ids, where several of them share a name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,18 +11,18 @@ from bimix_jax.reading.tables import listed
 
 NAMES = ("run", "run_name", "name", "display_name")
 IDS = ("run_id", "id", "run_uuid")
-"""Columns of what is unique beside a name that need not be."""
+"""Columns of ids, unique where a run's name may not be."""
 
 
 def id_column(columns: Iterable[str], run: str | None) -> str | None:
-    """The column of ids beside one of names, None if there is none."""
+    """Return the column of ids beside a column of names, or None."""
     if run is None or run.lower() not in NAMES:
         return None
     return next((c for key in IDS for c in columns if c.lower() == key), None)
 
 
 class Called(NamedTuple):
-    """What a run is called."""
+    """The name and the id of a run."""
 
     name: object
     known_by: object
@@ -31,7 +31,8 @@ class Called(NamedTuple):
 def by_both(
     names: np.ndarray, ids: np.ndarray, steps: np.ndarray
 ) -> tuple[np.ndarray, dict[object, Called]]:
-    """(rows,) the runs by name and id, and what each is called; by name where ids are of rows."""
+    """Return (rows,) the runs by name and id, and the name and id of each; by name if ids are
+    per row."""
     rows = pd.DataFrame({"name": names, "id": ids, "step": steps})
     each_row = len(rows) > 1 and rows["id"].is_unique
     if rows["id"].isna().any() or (each_row and not rows.duplicated(["name", "step"]).any()):
@@ -44,7 +45,7 @@ def by_both(
 
 
 def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray, list[str]]:
-    """(rows,) the runs by their names; by their ids, which is said, where two have one name."""
+    """Return (rows,) the runs by name, or by id with a note where two runs share a name."""
     if not called:
         return run, []
     pairs = set(called.values())

@@ -1,4 +1,4 @@
-"""Tables of runs as people have them: files, frames and nested documents, all as one flat table."""
+"""Tables of runs from files, frames and nested documents, all as one flat table."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ AMOUNTS = (
     "proportion", "share", "ratio", "weight", "percent", "percentage", "tokens", "num_tokens",
     "documents", "samples", "count", "amount",
 )  # fmt: skip
-"""What an amount may be called beside the name of its domain."""
+"""Names of an amount beside the name of its domain."""
 EXPECTED = "the mixtures of the runs"
 
 Runs = Source | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -31,29 +31,29 @@ Runs = Source | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunTable:
-    """A row a run, or a row a run and domain."""
+    """A table with one row per run, or per run and domain."""
 
     name: str
-    """how messages call it"""
+    """name of the table in messages"""
     table: pd.DataFrame
     sparse: bool = False
-    """whether a domain that a run does not name is one that it has none of"""
+    """True where a domain that a run does not name counts 0"""
     nulls: frozenset[tuple[int, str]] = frozenset()
-    """(row, column) of cells that are named, and empty all the same"""
+    """(row, column) of cells that are named, but empty"""
 
     @functools.cached_property
     def lists(self) -> dict[str, np.ndarray]:
-        """Column → what it would call the run of each row, for the columns that could name runs."""
+        """Column → the run's label in each row, for the columns that could name runs."""
         flat = {c: self.table[c].to_numpy(object) for c in names_of(self.table)}
         return {c: np.array([*map(label_of, cells)], object) for c, cells in flat.items()}
 
 
 def read_runs(source: Runs, run: str | None = None) -> RunTable:
-    """A table of runs from a file, a DataFrame, a mapping of run → {domain: amount} or a list.
+    """Read a table of runs from a file, a DataFrame, a mapping of run → {domain: amount} or a list.
 
-    A document (.json, .toml, .yaml where PyYAML is installed, or a mapping) may be run →
-    {domain: amount}, a list of runs, or either within an object; what is nested within a run
-    becomes columns like `mixture.web`.
+    A document (.json, .toml, .yaml where PyYAML is installed, or a mapping) may be run → {domain:
+    amount}, a list of runs, or either inside an object; nested entries of a run become columns like
+    `mixture.web`.
 
     Args:
         source: as above.
@@ -87,7 +87,7 @@ def read_runs(source: Runs, run: str | None = None) -> RunTable:
 
 
 def _nested_parquet(path: Path) -> RunTable | None:
-    """A Parquet file whose cells are structures or lists of them; None if none are."""
+    """Read a Parquet file whose cells are structures or lists of them; None if none are."""
     if not any(types.is_nested(field.type) for field in pyarrow.parquet.read_schema(path)):
         return None
     return _of_document(pyarrow.parquet.read_table(path).to_pylist(), str(path), nulls=False)
@@ -100,7 +100,7 @@ def _of_frame(frame: pd.DataFrame, name: str, run: str | None) -> RunTable:
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """An index of labels, which has no name, as a column of that name."""
+    """Turn an unnamed index of labels into a column "index"."""
     unnamed = frame.index.nlevels == 1 and frame.index.name is None
     labels = not pd.api.types.is_numeric_dtype(frame.index)
     if unnamed and labels and "index" not in frame:
@@ -111,7 +111,7 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _yaml(path: Path) -> Any:
-    """A YAML file, every scalar as text, so that the language code no stays one."""
+    """Read a YAML file with every scalar as text, so that the language code "no" stays text."""
     try:
         yaml = importlib.import_module("yaml")
     except ImportError:
@@ -146,7 +146,7 @@ DOCUMENTS = {
 
 
 def _of_document(document: Any, name: str, nulls: bool = True) -> RunTable:
-    """A table of a document; `nulls` tells apart what is empty and what is not named."""
+    """Return a document as a table; `nulls` distinguishes empty entries from absent ones."""
     rows = _rows(document)
     if rows is None:
         raise SweepError(
@@ -160,7 +160,7 @@ def _of_document(document: Any, name: str, nulls: bool = True) -> RunTable:
 
 
 def _rows(document: Any) -> list[dict[str, Any]] | None:
-    """One mapping a run, or None if there are none."""
+    """Return one mapping per run, or None if the document has no runs."""
     if isinstance(document, Sequence) and not isinstance(document, str) and document:
         return list(document) if all(isinstance(row, Mapping) for row in document) else None
     if not isinstance(document, Mapping) or not document:
@@ -182,7 +182,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _named_amounts(value: Any) -> dict[str, Any]:
-    """A list of {name, amount} as name → amount; empty if it is none."""
+    """Return a list of {name, amount} as name → amount; empty if it is not such a list."""
     if not _is_list(value) or not len(value) or not all(isinstance(v, Mapping) for v in value):
         return {}
     names = next((k for k in NAMES if all(k in v for v in value)), None)
@@ -199,7 +199,7 @@ def _shape(document: Any) -> str:
 
 
 def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows and the unnamed columns in which nothing is written; rows keep their index.
+    """Drop rows and unnamed columns without content, which spreadsheets leave; keep the index.
 
     Spreadsheets leave such behind.
     """

@@ -15,7 +15,7 @@ from bimix_jax.reading.tables import RUN_COLUMNS, listed
 from bimix_jax.sweeps.pairs import shortened
 
 USUAL = tuple(dict.fromkeys((*RUN_COLUMNS, *RUN_KEYS)))
-"""What the column that names the runs is usually called."""
+"""Usual names of the column that names the runs."""
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d{1,6})?", re.I)
 MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
@@ -23,14 +23,14 @@ DATE = re.compile(
     r"( \d\d:\d\d(:\d\d)?)?",
     re.I,
 )
-"""How spreadsheets write dates."""
+"""Forms in which spreadsheets write dates."""
 
 
 def same_runs(logged: Iterable[str], labels: Iterable[str]) -> dict[str, str]:
-    """Label of the table → run of the logs, for those that are one.
+    """Map labels of the table to runs of the logs, where they mean the same run.
 
-    Labels that are not alike are matched by spelling, as numbers (7 and 007), or without what all
-    runs or all labels begin or end with, if each then has one counterpart.
+    Labels that differ are matched by spelling, as numbers (7 and 007), or without the prefix or
+    suffix that all runs or all labels share, if each then has one counterpart.
 
     >>> same_runs(["007", "Web"], ["7", "web", "8"])
     {'web': 'Web', '7': '007'}
@@ -60,7 +60,7 @@ def _by_form(form: Callable[[str], str | None], names: Iterable[str]) -> dict[st
 
 
 def _as_number(name: str) -> str | None:
-    """The number that a name is, exactly, however it is written."""
+    """Return the exact number that a name spells, in one form for all ways to write it."""
     if not NUMBER.fullmatch(name):
         return None
     sign, digits, exponent = Decimal(name).as_tuple()
@@ -71,7 +71,7 @@ def _as_number(name: str) -> str | None:
 
 
 def _by_what_differs(runs: list[str], names: list[str]) -> dict[str, str]:
-    """Where every run has a label, but for what all runs, or all labels, begin or end with."""
+    """Match labels after a prefix or suffix that all runs, or all labels, share is cut."""
     if len(runs) < 2 or len(names) < 2 or any(map(DATE.fullmatch, names)):
         return {}
     ways = [(short, names) for short in shortened(runs)]
@@ -85,7 +85,7 @@ def _by_what_differs(runs: list[str], names: list[str]) -> dict[str, str]:
 
 
 def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: Set[str]) -> str:
-    """The column of the table that names the runs: of all but `others` that with most of the logs'.
+    """Return the column of the table, not in `others`, that names most runs of the logs.
 
     Raises:
         SweepError: if there is no column that could.
@@ -119,7 +119,7 @@ def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: S
 
 
 def run_lists(runs: RunTable) -> list[frozenset[str]]:
-    """What each column of the table would call the runs, columns of usual names first."""
+    """Return the run labels of each column of the table, columns of usual names first."""
     lists = runs.lists
     usual = [c for name in USUAL for c in lists if c.lower() == name]
     others = [c for c in lists if c not in usual and c.lower() != "domain"]
@@ -127,7 +127,7 @@ def run_lists(runs: RunTable) -> list[frozenset[str]]:
 
 
 def note_of_labels(same: dict[str, str]) -> list[str]:
-    """Which labels were taken for which runs, where they are not written alike."""
+    """Return a note of labels that are written differently from their runs."""
     unlike = [f"{name} is {run}" for name, run in same.items() if name != run]
     if not unlike:
         return []
@@ -138,7 +138,7 @@ def note_of_labels(same: dict[str, str]) -> list[str]:
 
 
 def hint_of_dates(labels: Sequence[str], logged: Sequence[str]) -> str:
-    """What to say of labels that a spreadsheet turned into dates."""
+    """Return a hint if labels look like dates that a spreadsheet made of them."""
     dates = [label for label in labels if DATE.fullmatch(label)]
     if not dates or 2 * len(dates) < len(labels) or all(DATE.fullmatch(run) for run in logged):
         return ""
@@ -153,26 +153,26 @@ SAYS_NOTHING = re.compile(
     r"(wandb[-_.]?)?(history|trainer_(state|log)|metrics|logs?|scalars|output|results|events.*)",
     re.I,
 )
-"""Names of files that are called the same in every run's folder."""
+"""Names of files that are the same in every run's folder."""
 NO_RUN = re.compile(
     r"checkpoint[-_]\d+|files|logs|tensorboard|tb|runs|wandb|lightning_logs|csv_logs|trainer_state",
     re.I,
 )
-"""Folders that loggers make within the folder of a run, or around those of all runs."""
+"""Folders that loggers make inside a run's folder, or around those of all runs."""
 ATTEMPT = re.compile(
     r"version_\d+|[A-Z][a-z]{2}\d\d_\d\d-\d\d-\d\d_.+|\d{4}-\d\d-\d\d([_T-]\d\d-\d\d-\d\d)?|"
     r"\d\d-\d\d-\d\d|\d{10}(\.\d+)?|(?:offline-)?run-\d{8}_\d{6}-(?P<id>\w+)",
 )
-"""Folders that loggers make at every start of a run: they name it where nothing else does."""
+"""Folders that loggers make at every start of a run; they name it if nothing else does."""
 PIECE = re.compile(r"(part|shard|data|train|history)?[-_]?\d+([-_]of[-_]\d+)?", re.I)
-"""Names of the files that one table was cut into."""
+"""Names of the files of a table that was split."""
 
 
 def named(files: Sequence[LogFile]) -> list[LogFile]:
-    """The files with the runs that their places tell.
+    """Return the files with the runs that their places name.
 
-    A file's own name is the run's, without its ending, unless it says nothing or files of several
-    folders have it: then the folders below the one that was given are, as far as they differ.
+    The run is named after the file, without its extension. If this name is generic, or files of
+    several folders share it, the run is named after the folders in which the paths differ.
     """
     stems = [_stem(file) for file in files]
     repeated = _in_several_folders(files, stems)
@@ -200,7 +200,7 @@ def _in_several_folders(files: Sequence[LogFile], stems: Sequence[str | None]) -
 
 
 def _folders(files: Sequence[LogFile]) -> list[str]:
-    """Of each file the folders that name its run, without those that all files share."""
+    """Return for each file the folders that name its run, without those that all files share."""
     below = [_below(file) for file in files]
     telling = [[p for p in parts if not ATTEMPT.fullmatch(p)] for parts in below]
     if len(set(map(tuple, telling))) == 1 and (len(set(map(tuple, below))) > 1 or not telling[0]):
@@ -218,19 +218,19 @@ def _below(file: LogFile) -> list[str]:
 
 
 def _above(file: LogFile) -> str:
-    """The next folder around the file that can name a run."""
+    """Return the nearest folder around the file that can name a run."""
     return _naming(file.path.parent.absolute())
 
 
 @lru_cache
 def _naming(folder: Path) -> str:
-    """The folder, or the next around it, that can name a run."""
+    """Return the folder, or the nearest one around it, that can name a run."""
     folders = list(reversed(folder.resolve().parts))
     return next((f for f in folders if not NO_RUN.fullmatch(f)), folders[0])
 
 
 def _apart(paths: list[list[str]]) -> list[list[str]]:
-    """Without the folders that all paths begin with, if that leaves something of each."""
+    """Drop the folders that all paths begin with, if a part of each path remains."""
     first = 0
     while len({tuple(path[: first + 1]) for path in paths}) == 1 and first + 1 < min(
         map(len, paths), default=0
@@ -240,7 +240,7 @@ def _apart(paths: list[list[str]]) -> list[list[str]]:
 
 
 def _without_date(folder: str) -> str:
-    """A folder of W&B as the run's id alone, which is what W&B calls it elsewhere."""
+    """Return the run's id from the name of a W&B folder; W&B uses the id elsewhere."""
     found = ATTEMPT.fullmatch(folder)
     return found["id"] if found and found["id"] else folder
 
@@ -251,7 +251,7 @@ def _without_date(folder: str) -> str:
 def as_listed(
     files: Sequence[LogFile], lists: Sequence[frozenset[str]]
 ) -> tuple[list[LogFile], frozenset[str]]:
-    """The files with the runs of the list, of several, that most of their places agree with.
+    """Name the files after the runs of the list that agrees with most of their places.
 
     Returns:
         The files, and that list; all lists as one where no place agrees with any.
@@ -272,7 +272,7 @@ def as_listed(
 
 
 def _candidates(file: LogFile) -> list[str]:
-    """What a run could be called by the place of its file: names, and parts of the path."""
+    """Return possible names of a run by the place of its file: names, and parts of the path."""
     parts = [*file.path.parent.relative_to(file.root).parts]
     stem = ENDING.sub("", file.path.name)
     joined = ["/".join(parts[i:]) for i in range(len(parts))]

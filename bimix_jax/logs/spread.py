@@ -7,7 +7,7 @@ import pandas as pd
 def spread(
     group: np.ndarray, column: np.ndarray, value: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as one row a group; what is logged again has rows after those, in the same order.
+    """Return cells as one row per group; repeated cells get rows after those, in the same order.
 
     Args:
         group: (cells,) int, which row a cell is of, none left out.
@@ -34,7 +34,7 @@ def spread(
 
 
 def _times_before(cell: np.ndarray) -> np.ndarray:
-    """(cells,) int: how often each stands there before.
+    """Return (cells,) int: the number of earlier cells with the same value.
 
     >>> _times_before(np.array([3, 1, 3, 3]))
     array([0, 0, 1, 2])

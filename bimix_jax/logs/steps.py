@@ -1,4 +1,4 @@
-"""Which counter of a log counts the steps of training, where it holds several."""
+"""Choice of the counter of training steps, where a log holds several counters."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from bimix_jax.reading.tables import listed
 
 
 class Steps(NamedTuple):
-    """Which counter the steps of a file are, and the other that it was chosen against."""
+    """The chosen counter of steps of a file, and the counter that it replaced."""
 
     key: str
     other: str
     example: tuple[object, float, float]
-    """a run, and what both say at one of its rows"""
+    """a run, and the values of both counters in one of its rows"""
     filled: int
-    """rows whose step follows from those around them"""
+    """rows whose step follows from the rows around them"""
 
 
 def in_training_steps(history: History, named: bool) -> tuple[History, Steps | None]:
-    """The history by its counter of training steps, without the other counters of steps.
+    """Return the history with the counter of training steps, without the other step counters.
 
-    W&B's own counter is one only where no other is logged beside it, or a user named it.
+    W&B's own counter is used only if no other is logged beside it, or if the user named it.
     """
     names = step_columns(history.metrics)
     if not names:
@@ -63,7 +63,7 @@ def _measured(history: History) -> np.ndarray:
 
 
 def _differ(history: History, counter: np.ndarray) -> tuple[object, float, float] | None:
-    """The first run and row at which a counter says something else than the steps."""
+    """Return the first run and row at which a counter differs from the steps."""
     apart = np.flatnonzero(
         np.isfinite(counter) & np.isfinite(history.step) & (counter != history.step)
     )
@@ -74,9 +74,9 @@ def _differ(history: History, counter: np.ndarray) -> tuple[object, float, float
 
 
 def _counts(history: History, name: str, counter: np.ndarray) -> bool:
-    """Whether a counter moves along every run, and rises unless its name leaves no doubt.
+    """True where a counter changes along every run, and rises unless its name is unmistakable.
 
-    Training that went back to a checkpoint takes its steps back, too.
+    Training that goes back to a checkpoint takes its steps back, too.
     """
     for rows in rows_of_runs(history.run).values():
         known = rows[np.isfinite(counter[rows])]
@@ -88,7 +88,7 @@ def _counts(history: History, name: str, counter: np.ndarray) -> bool:
 
 
 def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> list[str]:
-    """What is said of the counters that the files were read by.
+    """Return notes of the counters by which the files were read.
 
     Raises:
         SweepError: if only W&B's counter is there in some files, and is none of steps in others.

@@ -1,4 +1,4 @@
-"""Any table of runs and steps: a column a metric, or a row a metric."""
+"""Any table of runs and steps: one column per metric, or one row per metric."""
 
 from bimix_jax.logs import long, one_tag
 from bimix_jax.logs.columns import Columns
@@ -10,12 +10,12 @@ PATTERN = "loss_{target}"
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """A .csv, .csv.gz, .parquet or .jsonl file; without a run column it is of one run."""
+    """Read a .csv, .csv.gz, .parquet or .jsonl file; without a run column it holds one run."""
     return shaped(file.read(keys.run), file, keys, keep)
 
 
 def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
-    """The columns as a history, whatever a row is.
+    """Return the columns as a history, for any kind of row.
 
     Raises:
         SweepError: if a key that was named is no column, or a file does not tell its run or metric.

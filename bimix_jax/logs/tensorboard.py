@@ -11,7 +11,7 @@ MARK = "tfevents"
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """The scalars of a file, which are of single precision, one row a step.
+    """Read the scalars of a file, in single precision, one row per step.
 
     Raises:
         SweepError: if the tensorboard package is not installed.
@@ -29,7 +29,7 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
 
 
 def _scalars(file: LogFile) -> Iterator[tuple[int, str, float]]:
-    """Step, name and value, in the order of the file."""
+    """Yield step, name and value, in the order of the file."""
     try:
         from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
         from tensorboard.util.tensor_util import make_ndarray

@@ -1,4 +1,4 @@
-"""Budgets in tokens: the column that counts them, and whether it counts."""
+"""Budgets in tokens: the column that counts them, and checks that it counts training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,9 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
 Text = Mapping[str, tuple[object, object]]
-"""Column → the first run and cell that is no number."""
+"""Column → the first run and cell that is not a number."""
 STUCK = 3
-"""Evaluations in a row at one number of tokens that no restart of training explains."""
+"""Evaluations in a row at one number of tokens that a restart of training cannot explain."""
 WAYS_OUT = (
     "Mend the column, or ask for steps with unit='steps' (--unit steps), or say how many tokens a "
     "step takes with tokens_per_step= (--tokens-per-step)."
@@ -21,7 +21,7 @@ WAYS_OUT = (
 
 
 def tokens_column(rows: pd.DataFrame, given: str | None, text: Text) -> str | None:
-    """The column that counts tokens, None if there is none above 0; one that is text is one.
+    """Return the column that counts tokens; None if none is above 0. A column of text counts, too.
 
     Raises:
         SweepError: if the one that was named is not there.
@@ -42,7 +42,7 @@ def _finite(rows: pd.DataFrame, column: str) -> np.ndarray:
 def tokens_of(
     rows: pd.DataFrame, column: str, targets: Sequence[str], text: Text
 ) -> tuple[np.ndarray, list[str]]:
-    """(rows,) the tokens of rows that hold a loss, from a column with gaps, and what was done.
+    """Return (rows,) tokens of the rows with a loss, from a column with gaps; and notes.
 
     Raises:
         SweepError: if the column holds text, does not tell them, or does not count training.
@@ -115,7 +115,8 @@ def _check_moves(
 
 
 def _stuck(run: np.ndarray, step: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """(points,) whether a point begins STUCK of one number of tokens, or all of its run."""
+    """Return (points,) bool: True where STUCK points of one token count begin, or a whole such
+    run."""
     if len(run) < 2:
         return np.zeros(len(run), bool)
     still = (run[1:] == run[:-1]) & (tokens[1:] == tokens[:-1]) & (step[1:] != step[:-1])

@@ -1,4 +1,4 @@
-"""Hugging Face `trainer_state.json`: what the Trainer keeps beside every checkpoint."""
+"""Hugging Face `trainer_state.json`, which the Trainer writes into every checkpoint."""
 
 import re
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ NUMBER = re.compile(r"checkpoint[-_](\d+)", re.I)
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """The `log_history` of a file, one row a step.
+    """Read the `log_history` of a file, one row per step.
 
     Raises:
         SweepError: if the file is no complete JSON, or holds no log_history.
@@ -50,9 +50,9 @@ def _log_history(file: LogFile) -> LogHistory:
 
 
 def latest(files: Iterable[LogFile]) -> tuple[list[LogFile], tuple[str, ...]]:
-    """Of each run the state that got furthest, which holds the whole history.
+    """Return the state of each run with the most steps, which holds the whole history.
 
-    That in the run's own folder may be older than the checkpoints beside it, which is noted.
+    The state in the run's own folder may be older than its checkpoints; a note reports this.
     """
     of_run: dict[tuple[str, str], list[LogFile]] = {}
     for file in files:
@@ -72,7 +72,7 @@ def latest(files: Iterable[LogFile]) -> tuple[list[LogFile], tuple[str, ...]]:
 
 
 def _reached(file: LogFile) -> tuple[float, bool]:
-    """The steps of a state, and whether it is in the run's own folder, which is its end."""
+    """Return the steps of a state, and True where it is in the run's own folder, at the end."""
     checkpoint = NUMBER.fullmatch(file.path.parent.name)
     stated = _global_step(file.path)
     if stated is None:
@@ -81,7 +81,7 @@ def _reached(file: LogFile) -> tuple[float, bool]:
 
 
 def _global_step(path: Path) -> float | None:
-    """What a state says of its steps, which stands before or after its long history."""
+    """Return the step count of a state, which stands before or after its long history."""
     try:
         with path.open("rb") as file:
             begin = file.read(BESIDE)

@@ -16,11 +16,11 @@ ENDINGS = tuple(READERS)
 PATTERN = "eval/{target}/loss"
 SEPARATOR = " - "
 SPREAD = ("__MIN", "__MAX")
-"""Ends of the columns that a chart adds to each curve."""
+"""Suffixes of the columns that a chart adds to each curve."""
 
 
 def read(file: LogFile, keys: Keys, keep: Keep) -> History:
-    """A history with a column a metric, or a chart with a column a run and metric.
+    """Read a history with one column per metric, or a chart with one column per run and metric.
 
     Raises:
         SweepError: if the x axis of a chart counts neither steps nor tokens.
@@ -33,7 +33,7 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
 
 
 def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
-    """`<run> - <metric>` columns beside one of steps or tokens, as rows of run and step."""
+    """Return `<run> - <metric>` columns beside steps or tokens as rows of run and step."""
     axis, *others = columns
     counts = _axis(axis, file, keys)
     curves = [name.rsplit(SEPARATOR, 1) for name in others if not name.endswith(SPREAD)]
@@ -57,7 +57,7 @@ def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histor
 
 
 def _axis(axis: str, file: LogFile, keys: Keys) -> str:
-    """What the x axis of a chart counts: "steps" or "tokens"."""
+    """Return the unit of a chart's x axis: "steps" or "tokens"."""
     counts = counted_by(axis)
     if axis == keys.tokens or (counts == "tokens" and axis != keys.step):
         return "tokens"
@@ -73,7 +73,7 @@ def _axis(axis: str, file: LogFile, keys: Keys) -> str:
 
 
 def _joined(parts: Sequence[Numbers]) -> Numbers:
-    """The cells of several runs, one run after another."""
+    """Join the cells of several runs, one run after another."""
     cells, values, text = (
         np.concatenate(each) for each in zip(*(p[:3] for p in parts), strict=True)
     )

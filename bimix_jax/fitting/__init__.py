@@ -1,1 +1,1 @@
-"""From measured losses to coefficients: residuals, projection, optimisers, the loop, the verb."""
+"""Fits of laws to losses: residuals, projection, optimisers, the loop, the verb."""

@@ -1,4 +1,4 @@
-"""Further searches, from other starts, of fits whose first one may have missed the best end."""
+"""Repeated searches, from other starts, of fits whose first search may have missed the optimum."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,22 +10,22 @@ from bimix_jax.fitting.coefficients import Code
 from bimix_jax.laws.law import Law
 
 IN_DOUBT = (int(Code.BOUNDARY), int(Code.UNIDENTIFIED))
-"""Codes of ends from which no slope leads away, as an amplitude is 0 or a power too steep to see,
-though the best one may lie elsewhere."""
+"""Codes of ends at which the slope is 0 because an amplitude is 0 or a power is too steep to
+matter, although another optimum may be lower."""
 
 
 POOR = 0.05
-"""Root of the mean squared residual above which a law explains so little that another end may
-explain more; fits of real sweeps leave a tenth of it."""
+"""Root of the mean squared residual above which a fit is searched again; fits of real sweeps reach
+a tenth of it."""
 
 
 def other_starts(law: Law, tied: tuple[str, ...], domains: int) -> Any:
-    """Where each further search starts; none of tied targets, which could only change together."""
+    """Starts of each further search; none for tied targets, which could only change together."""
     return () if law.ties(tied) else law.further_starts(domains)
 
 
 def best_ends(law: Law, tied: tuple[str, ...], domains: int, search: Callable[[Any], Any]) -> Any:
-    """The ends of a search from all starts of a law, and from further ones where they are in doubt.
+    """Best ends of a search from all starts of a law, and from further ones where in doubt.
 
     Args:
         law: what is fitted; tied: its exponents that targets share; domains: how many.
@@ -41,7 +41,7 @@ def best_ends(law: Law, tied: tuple[str, ...], domains: int, search: Callable[[A
 
 
 class Ended(NamedTuple):
-    """What tells whether fits are in doubt, as an `ArrayFit` has it."""
+    """The fields of an `ArrayFit` that decide whether fits are searched again."""
 
     code: np.ndarray
     objective: np.ndarray
@@ -49,14 +49,13 @@ class Ended(NamedTuple):
 
 
 def in_doubt(found: Any) -> np.ndarray:
-    """Whether a fit is searched again, by its code, objective and points: an end that may be no
-    best one, or that no loss is near."""
+    """True where a fit is searched again: its code is in doubt, or its residual is `POOR`."""
     poor = np.asarray(found.objective) > POOR**2 / 2 * np.asarray(found.points)
     return np.isin(found.code, IN_DOUBT) | poor
 
 
 def is_better(first: Any, second: Any) -> np.ndarray:
-    """Whether the second search of a fit in doubt ended lower, by more than rounding.
+    """True where the second search of a fit in doubt ended lower, by more than rounding.
 
     Both have the code, the objective and the number of points of every fit, as an `ArrayFit` does.
 
@@ -71,15 +70,16 @@ def is_better(first: Any, second: Any) -> np.ndarray:
 
 
 def is_lower(first: Any, second: Any) -> np.ndarray:
-    """Whether the second search ended lower, by more than rounding."""
+    """True where the second search ended lower, by more than rounding."""
     before, after = np.asarray(first.objective), np.asarray(second.objective)
     epsilon = np.finfo(before.dtype).eps
+    # The second term is for fits to rounding, whose objective is nearly 0.
     slack = np.sqrt(epsilon) * before + 8 * epsilon * np.asarray(first.points)
     return after < before - slack
 
 
 def chosen(better: np.ndarray, first: Any, second: Any) -> Any:
-    """Arrays whose leading axes are those of `better`, of the second where that is True."""
+    """Select arrays with the leading axes of `better`: the second where that is True."""
 
     def one(before: Any, after: Any) -> np.ndarray:
         further = (1,) * (np.ndim(before) - better.ndim)

@@ -1,4 +1,4 @@
-"""The pure core: arrays of points in, arrays of coefficients out, under jit, vmap and grad."""
+"""The pure core: from arrays of points to arrays of coefficients, under jit, vmap and grad."""
 
 import functools
 from typing import NamedTuple
@@ -32,13 +32,13 @@ class ArrayFit(NamedTuple):
     steps: Array
     """() int, evaluations of the objective from the best start"""
     identified: Array
-    """(exponents,) bool: the data determine this exponent"""
+    """(exponents,) bool: True where this exponent is identified"""
     agreement: Array
     """() share of the starts that ended at the best objective"""
     shrinkage: Array
-    """() strength with which exponents were drawn to the law's centre, 0 for none"""
+    """() strength of the shrinkage to the law's centre, 0 for none"""
     objective: Array
-    """() what was minimised, half the sum of squares and the shrinkage; of all tied targets"""
+    """() the minimised value, half the sum of squares plus the shrinkage; of all tied targets"""
 
 
 @full_precision
@@ -162,7 +162,7 @@ def _checked_ties(
     max_steps: int | None,
     tolerance: ArrayLike | None,
 ) -> tuple[str, ...]:
-    """The exponents that are one number for all targets, after a look at all options."""
+    """Check all options, and return the exponents that all targets share."""
     check_law(law)
     if residual not in RESIDUALS:
         raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
@@ -195,10 +195,10 @@ def usable_points(
     own: Array,
     differentiable: bool = True,
 ) -> tuple[Points, Array]:
-    """The rows that count, with harmless values in those without any, and whether one is broken.
+    """Select the usable rows, with harmless values in the others, and flag broken ones.
 
     Features do not depend on weights, so that fits of many weights share them. Where derivatives
-    are asked for, rows without values must not even be looked at, which takes passes more.
+    are needed, rows without values must be replaced before the features, which takes more passes.
     """
     sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
     sound &= jnp.all(jnp.isfinite(mixture), axis=1)
@@ -220,7 +220,7 @@ def usable_points(
 def _data(
     law: Law, points: Points, own: Array, starts: ArrayLike | None, tolerance: ArrayLike | None
 ) -> Data:  # fmt: skip
-    """What targets with `own` (targets, domains) are solved for, at the shrinkage of strength 1."""
+    """Data of targets with `own` (targets, domains), at a shrinkage of strength 1."""
     (targets, domains), dtype = own.shape, own.dtype
     given = jnp.asarray(law.starts(domains) if starts is None else starts, dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))
@@ -247,7 +247,7 @@ class _Parts(NamedTuple):
 
 
 def _refuted(law: Law, mixture: Array, own: Array, weight: Array) -> Array:
-    """() bool: a loss of some target refutes the law that the shrinkage draws to."""
+    """() bool: a loss of some target refutes the law at the centre of the shrinkage."""
     of_targets = jax.vmap(jax.vmap(law.refutes_centre, in_axes=(0, None)), in_axes=(None, 0))
     return jnp.any(of_targets(mixture, own) & (weight > 0))
 
@@ -255,14 +255,14 @@ def _refuted(law: Law, mixture: Array, own: Array, weight: Array) -> Array:
 def _chosen_strength(
     problem: Problem, data: Data, fold: ArrayLike | None, folds: int, refuted: Array
 ) -> Array:
-    """() by folds left out, 0 where there is nothing to choose."""
+    """() strength by cross-validation; 0 where there is nothing to choose."""
     if not problem.shrunk or fold is None:
         return jnp.zeros((), data.points.loss.dtype)
     return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds, refuted))
 
 
 def _solved(problem: Problem, data: Data, own: Array) -> tuple[_Parts, Points]:
-    """The best end of all searches, tied targets together, and the points as they counted."""
+    """Best end of all searches, tied targets together, and the points with their final weights."""
 
     def fit_together(data: Data, own: Array) -> _Parts:
         return _assemble(problem, data, own)
@@ -272,7 +272,7 @@ def _solved(problem: Problem, data: Data, own: Array) -> tuple[_Parts, Points]:
 
 
 def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
-    """Coefficients and verdicts of the targets of one problem, each with axis (targets,)."""
+    """Coefficients and codes of the targets of one problem, each with axis (targets,)."""
     found, dtype = solve(problem, data), own.dtype
     exponents, amplitudes = problem.unpack(found.params)
     dead = problem.exponents(found.dead.astype(dtype)) > 0
@@ -298,13 +298,13 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
 
 
 def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:
-    """(targets, exponents) bool: the loss depends on it once no amplitude is 0."""
+    """(targets, exponents) bool: the loss would depend on it if no amplitude were 0."""
     present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
     return jax.vmap(functools.partial(determined, problem.law))(points, exponents, present)
 
 
 def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:
-    """(targets,) bool: a named exponent lies on a bound; one a domain may, 0 being an answer."""
+    """(targets,) bool: a named exponent lies on a bound; exponents per domain may lie there."""
     named = len(problem.law.exponent_names)
     lower, upper = problem.bounds(exponents.dtype)
     on_bound = ~aside & ((exponents <= lower) | (exponents >= upper))

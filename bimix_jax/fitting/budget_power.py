@@ -1,4 +1,4 @@
-"""Weights of points by their budget, as predictions are wanted beyond the largest ones."""
+"""Weights of points by their budget, for predictions beyond the largest budgets."""
 
 import numbers
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from bimix_jax.sweeps.sweep import Sweep
 
 LATER = 2.0
-"""For budgets beyond those measured: the law of budget is least accurate at the first checkpoints,
-and the error at the last budgets is extrapolated with the fit."""
+"""Power for budgets beyond those measured: a law of budget is least accurate at the first
+checkpoints, and extrapolation carries on the error at the last budgets."""
 FEWER = 0.7
-"""Share of the mixtures that must be left in effect for no note to be made."""
+"""Share of the mixtures that must stay in effect, or a note is given."""
 
 
 def check_budget_power(budget_power: float) -> None:
@@ -33,7 +33,7 @@ def budget_weight(budget: Any, largest: Any, budget_power: float) -> Any:
 
 
 def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
-    """Notes on how the points of a fit counted; none where all count alike."""
+    """Note on the weights of the points; none at a power of 0."""
     if budget_power == 0:
         return ()
     note = f"Points count by the power {budget_power:g} of their budget, as asked."
@@ -51,5 +51,6 @@ def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
 def _mixtures_in_effect(sweep: Sweep, budget_power: float) -> float:
     """(Σw)²/Σw² of the weights of mixtures (Kish, Survey Sampling, 1965)."""
     weight = budget_weight(sweep.budget, sweep.largest_budget, budget_power)
+    # By mixture and not by point: checkpoints of one run are not independent.
     of_mixture = np.bincount(sweep.mixture_group, weight)
     return float(of_mixture.sum() ** 2 / np.sum(of_mixture**2))

@@ -1,4 +1,4 @@
-"""Coefficients of fits, and the codes that say how a fit went."""
+"""Coefficients of fits, and the codes that report the result of a fit."""
 
 import enum
 from typing import Any, NamedTuple
@@ -30,17 +30,17 @@ class Code(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The code in lower case, as tables show it."""
+        """Code in lower case, as tables show it."""
         return self.name.lower()
 
     @property
     def message(self) -> str:
-        """What happened and what to do about it."""
+        """Explanation of the code and its remedy."""
         return _MESSAGES[self]
 
 
 FAILED = (int(Code.BAD_DATA), int(Code.NONFINITE))
-"""Codes of fits that predict nothing."""
+"""Codes of fits without predictions."""
 
 _MESSAGES = {
     Code.CONVERGED: "The fit converged inside its bounds.",
@@ -67,7 +67,7 @@ _MESSAGES = {
 
 
 class Coefficients(NamedTuple):
-    """Everything a law needs to predict one target; a leading axis makes it several."""
+    """Everything that a law needs to predict one target; a leading axis holds several."""
 
     exponents: Array
     """(exponents,)"""
@@ -87,11 +87,11 @@ def predict_losses(
     budget: ArrayLike,
     size: ArrayLike | None = None,
 ) -> Array:
-    """Losses (points, targets) of mixtures (points, domains) at budgets (points,), pure arrays.
+    """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
 
     `coefficients` has a leading axis (targets,); a budget is in the unit of its scale; `size`
-    (points,) is the model's, for laws that know it. Infinite where the law is (BiMix at a
-    proportion of 0).
+    (points,) is the model's, for laws with a size. Infinite where the law is (BiMix at a proportion
+    of 0).
     """
     mixtures, budgets, sizes = one_float_type(mixture, budget, size)
     budgets = jnp.broadcast_to(budgets, mixtures.shape[:1])
@@ -104,7 +104,7 @@ def predict_losses(
 
 
 def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:
-    """The law's features of points (points, …), of budgets in budget scales."""
+    """Compute the law's features of points (points, …), for budgets in budget scales."""
     if size is None:
         return jax.vmap(law.features, in_axes=(0, None, 0))(mixture, own, budget)
     sizes = jnp.broadcast_to(size, budget.shape)
@@ -112,9 +112,9 @@ def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array
 
 
 def one_float_type(*values: Any) -> list[Any]:
-    """Arrays of one floating type, the widest among them; None stays None.
+    """Convert to arrays of one floating type, the widest among them; None stays None.
 
-    Whole numbers become floats in NumPy first: token counts do not fit into 32 bits.
+    NumPy converts whole numbers to floats first: token counts do not fit into 32 bits.
     """
     arrays = [_as_float(v) for v in values]
     sized = [a.dtype for a in arrays if a is not None and a.ndim]

@@ -1,4 +1,4 @@
-"""The verb: a sweep and a law in, a fit out."""
+"""The verb: from a sweep and a law to a fit."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def fit(
 
 
 def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]:
-    """Everything that a reader of the fit has to know, of points that were `used`."""
+    """Notes for the reader of a fit, about the points that were `used`."""
     sweep, law = task.sweep, task.law
     return (
         *sweep.notes,
@@ -85,7 +85,7 @@ def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]
 
 
 def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:
-    """How the strength of the shrinkage was found, and that it left a simpler law."""
+    """Note on how the strength of the shrinkage was chosen, and whether the simpler law remains."""
     if not task.has_shrinkage:
         return ()
     law, asked = task.law, task.options.shrinkage
@@ -107,7 +107,7 @@ def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:
 
 
 def called(fitted: Fit) -> Fit:
-    """The same fit, with a note where it is that of a simpler law."""
+    """Return the fit, with a note where its law reduces to a simpler one."""
     if fitted.label == fitted.law.label:
         return fitted
     said = f"{fitted.law.label} is {fitted.label} with these coefficients, and is called so."
@@ -115,7 +115,7 @@ def called(fitted: Fit) -> Fit:
 
 
 def about_collinear(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
-    """A note on domains whose effects the mixtures cannot tell apart, if a law asks for those."""
+    """Note on domains whose effects the mixtures cannot tell apart, if a law has such effects."""
     names = dict.fromkeys(name for law in laws for name in law.domain_exponent_names)
     groups = collinear_domains(sweep.mixtures) if names else []
     if not groups:
@@ -128,7 +128,7 @@ def about_collinear(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
 
 
 def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
-    """Arrays of a fit with the names that go with them; its errors are still unknown."""
+    """Attach names to the arrays of a fit; its errors are still unknown."""
     sweep = task.sweep
     return Fit(
         coefficients=_coefficients(result),
@@ -154,7 +154,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
 
 
 def _coefficients(result: ArrayFit) -> Coefficients:
-    """As float64; nan where the fit failed, so that nothing is predicted from it."""
+    """Convert to float64; nan where the fit failed, so that nothing is predicted from it."""
     found = jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients)
     failed = np.isin(result.code, FAILED)
     return found._replace(amplitudes=np.where(failed[:, None], np.nan, found.amplitudes))

@@ -19,7 +19,7 @@ from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
-"""Budgets beyond this multiple of the largest observed one are flagged."""
+"""Multiple of the largest observed budget beyond which a budget is flagged."""
 
 
 @functools.partial(
@@ -45,7 +45,7 @@ class Fit:
     code: np.ndarray
     """(targets,) int, see `Code`"""
     identified: np.ndarray
-    """(targets, exponents) bool: the data determine this exponent"""
+    """(targets, exponents) bool: True where this exponent is identified"""
     points: np.ndarray
     """(targets,) points used"""
     sum_of_squares: np.ndarray
@@ -57,28 +57,28 @@ class Fit:
     observed_budgets: np.ndarray
     """(2,) least and largest budget in the sweep"""
     shrinkage: np.ndarray
-    """(targets,) strength with which `Law.shrinkage` drew the exponents, 0 for none"""
+    """(targets,) strength of `Law.shrinkage`, 0 for none"""
     agreement: np.ndarray
     """(targets,) share of the starts that ended at the best optimum"""
     law: Law
     domains: tuple[str, ...]
     targets: tuple[str, ...]
     unit: str
-    """of budgets: "tokens", "steps", …"""
+    """unit of budgets: "tokens", "steps", …"""
     options: FitOptions = FitOptions()
-    """how it was fitted"""
+    """options of the fit"""
     notes: tuple[str, ...] = ()
-    """what was left out, clipped or normalised on the way, and why"""
+    """what was left out, clipped or normalised in preparation, and why"""
     sweep_digest: str = ""
     """hash of the sweep that was fitted"""
     metadata: Metadata = UNSTATED
-    """what its numbers mean, as far as that was stated"""
+    """stated metadata of the sweep's numbers"""
     observed_mixtures: np.ndarray | None = None
-    """(mixtures, domains) those of the sweep, each once; None in fits saved without them"""
+    """(mixtures, domains) distinct mixtures of the sweep; None in fits saved without them"""
 
     @property
     def label(self) -> str:
-        """What to call the law: the simpler one that it is with these coefficients."""
+        """Name of the law, or of the simpler law to which it reduces with these coefficients."""
         known = ~np.isin(self.code, FAILED)
         coefficients = jax.tree.map(lambda leaf: np.asarray(leaf)[known], self.coefficients)
         if not known.any():
@@ -116,7 +116,7 @@ class Fit:
         return pd.DataFrame(losses, index=labels, columns=list(self.targets))
 
     def at_model_size(self, size: float) -> "Fit":
-        """The same fit for models of `size` parameters; its law must know sizes.
+        """Return the fit for models of `size` parameters; its law must have a size.
 
         Raises:
             ValueError: if the law knows none, or the size is not positive and finite.
@@ -132,19 +132,19 @@ class Fit:
         return dataclasses.replace(self, law=dataclasses.replace(law, size=float(size)))
 
     def predict_points(self, mixture: np.ndarray, budget: Any, size: Any = None) -> np.ndarray:
-        """Losses (points, targets) of mixtures (points, domains) in order, at budgets (points,).
+        """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
 
-        `size` (points,) is the model's, for laws that know it; default that of `at_model_size`.
+        `size` (points,) is the model's, for laws with a size; default that of `at_model_size`.
         """
         with jax.enable_x64(True):
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
             return np.asarray(_predict(self.law, self.coefficients, mixture, budgets, size))
 
     def known_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
-        """As `predict_points`, but inf where the law says nothing (`Law.has_value`).
+        """Predict as `predict_points`, but inf where the law is undefined (`Law.has_value`).
 
         A law that transfer keeps finite at an own proportion of 0 has a huge loss there if no run
-        showed any transfer; that is no prediction.
+        showed any transfer; that value is not a prediction.
         """
         with jax.enable_x64(True):
             known = np.asarray(_has_value(self.law, self.coefficients, mixture))
@@ -155,7 +155,7 @@ class Fit:
         """Raise ValueError where the law has no value, as BiMix at an own proportion of 0.
 
         Losses (mixtures, targets) are those predicted for mixture (mixtures, domains). Targets
-        whose fit failed have no values anywhere, and a code that says so.
+        whose fit failed are skipped; their code reports it.
         """
         lost = ~np.isfinite(losses) & ~np.isin(self.code, FAILED)
         if not lost.any():
@@ -171,7 +171,7 @@ class Fit:
         )
 
     def check_budget(self, budget: Any) -> np.ndarray:
-        """The budget(s) as an array, the sweep's largest for None.
+        """Check budgets and return them as an array, the sweep's largest for None.
 
         Raises:
             ValueError: if not positive and finite, or not the single budget of the sweep.
@@ -189,7 +189,7 @@ class Fit:
         return values
 
     def notes_on_budget(self, budget: float) -> tuple[str, ...]:
-        """What has to be said beside a prediction at a budget: nothing, or how far out it is."""
+        """Note on a budget far from the observed ones; none within the range."""
         least, largest = map(float, self.observed_budgets)
         if budget * FAR < least * (1 - 1e-9):
             return (
@@ -205,10 +205,10 @@ class Fit:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row a target: the law's coefficients, result code, points used and mean error.
+        """Table with a row per target: coefficients, result code, points used and mean error.
 
-        BiMix: A (loss at r = 1 and the largest budget, nats), B (unit^β), C, alpha, beta. What the
-        data do not determine is nan. `error` is the mean relative error over the points used.
+        BiMix: A (loss at r = 1 and the largest budget, nats), B (unit^β), C, alpha, beta. Values
+        that are not identified are nan. `error` is the mean relative error over the points used.
         """
         rows = [self._report(i) for i in range(len(self.targets))]
         table = pd.DataFrame(rows, index=pd.Index(self.targets, name="target"))
@@ -218,7 +218,7 @@ class Fit:
         return table
 
     def by_domain(self, name: str) -> pd.DataFrame:
-        """Exponents that are one a domain, (targets, domains); `transfer` of `TransferBiMix`.
+        """Exponents per domain, (targets, domains); `transfer` of `TransferBiMix`, for example.
 
         Raises:
             ValueError: if the law has none of that name.
@@ -248,7 +248,7 @@ class Fit:
         return np.asarray(self.identified)[:, names.index("alpha")]
 
     def messages(self) -> list[str]:
-        """What each result code that is not plain convergence means, with the targets it met."""
+        """Explanation of each result code other than convergence, with its targets."""
         groups: dict[Code, list[str]] = {}
         for target, code in zip(self.targets, self.code, strict=True):
             groups.setdefault(Code(int(code)), []).append(target)
@@ -259,7 +259,7 @@ class Fit:
         ]
 
     def with_error(self, error: np.ndarray) -> "Fit":
-        """The same fit with another `error` (targets,)."""
+        """Return the fit with another `error` (targets,)."""
         return dataclasses.replace(self, error=error)
 
     def save(self, path: str | Path) -> None:
@@ -273,7 +273,7 @@ _predict = jit(predict_losses, static_argnums=0)
 
 
 def has_values(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
-    """(points, targets) bool: the law says something of mixtures (points, domains)."""
+    """(points, targets) bool: True where the law is defined at mixtures (points, domains)."""
     by_target = jax.vmap(law.has_value, in_axes=(0, None, 0))
     return jax.vmap(by_target, in_axes=(None, 0, None))(
         coefficients.exponents, mixture, coefficients.own

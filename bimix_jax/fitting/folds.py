@@ -1,4 +1,4 @@
-"""Parts that a fit leaves out to choose the strength of its shrinkage: runs, or later budgets."""
+"""Folds that choose the strength of the shrinkage: runs, or later budgets."""
 
 from typing import Literal, NamedTuple
 
@@ -7,24 +7,24 @@ import numpy as np
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 Purpose = Literal["mixtures", "budgets"]
-"""What predictions are wanted for: mixtures nobody ran, or later budgets of those that were run."""
+"""Purpose of the predictions: mixtures that were never run, or later budgets of those that were."""
 PURPOSES: tuple[Purpose, ...] = ("mixtures", "budgets")
 MOST, LEAST = 8, 3
-"""Parts that mixtures are dealt to; with fewer than that nothing can be chosen."""
+"""Largest and least number of folds of mixtures; with fewer nothing can be chosen."""
 
 
 class Folds(NamedTuple):
-    """Parts that are left out one at a time."""
+    """Folds that are left out one at a time."""
 
     number: np.ndarray
-    """(points,) int, the part of each point; −1 for those that are always fitted"""
+    """(points,) int, the fold of each point; −1 for points that are always fitted"""
     parts: int
 
 
 def choose_folds(sweep: Sweep, counted: np.ndarray, purpose: Purpose) -> Folds | None:
-    """What to leave out of the points that are `counted` (points,) bool; None for too few.
+    """Choose the folds of the `counted` points (points,) bool; None for too few.
 
-    Later budgets are left out where enough of them are left, else runs.
+    Folds of later budgets where enough budgets remain, else of runs.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
@@ -40,14 +40,14 @@ def choose_folds(sweep: Sweep, counted: np.ndarray, purpose: Purpose) -> Folds |
 
 
 def runs(sweep: Sweep, counted: np.ndarray) -> Folds | None:
-    """Whole mixtures, dealt to `MOST` parts at most."""
+    """Folds of whole mixtures, at most `MOST`."""
     number = sweep.folds(MOST, counted)
     count = int(number.max()) + 1
     return Folds(number, count) if count >= LEAST else None
 
 
 def later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
-    """One part, the later half of the budgets, of all mixtures."""
+    """One fold, the later half of the budgets, of all mixtures."""
     budgets = np.unique(sweep.budget[counted])
     early = len(budgets) - len(budgets) // 2
     if early < CURVE:

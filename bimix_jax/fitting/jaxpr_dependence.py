@@ -1,4 +1,4 @@
-"""Which results of a function depend on which entries of its argument, read off its program."""
+"""Dependences of the results of a function on the entries of its argument, from its jaxpr."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ Entries = frozenset[int]
 
 
 def dependences(function: Callable[[Any], Sequence[Any]], x: ArrayLike) -> list[Entries]:
-    """For every result, the entries of `x` (entries,) that it may depend on.
+    """List for every result the entries of `x` (entries,) that it may depend on.
 
-    Only entries that are taken out by themselves are told apart; whatever takes more of `x`
-    depends on all of it. An entry that is not named changes nothing.
+    Only entries that are sliced out one by one are separated; any other use of `x` depends on all
+    of it. An entry that is not listed has no effect.
 
     >>> dependences(lambda x: (x[0] * x[1], x[1] + 1, x.sum()), np.ones(3))
     [frozenset({0, 1}), frozenset({1}), frozenset({0, 1, 2})]

@@ -1,4 +1,4 @@
-"""How a law is fitted: the one carrier of the options of a fit, checked once."""
+"""Options of a fit: one carrier, checked once."""
 
 import dataclasses
 import numbers
@@ -26,10 +26,10 @@ class Given(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """How a law is fitted; hashable, so that equal options share compiled programs.
+    """Options of a fit; hashable, so that equal options share compiled programs.
 
-    `fit`, `fit_many` and `compare` take these fields as keyword arguments; a `Fit` holds those that
-    it was made with.
+    `fit`, `fit_many` and `compare` take these fields as keyword arguments; a `Fit` holds the
+    options that it was made with.
 
     Raises:
         ValueError: on a value that an option cannot have.
@@ -43,16 +43,17 @@ class FitOptions:
     huber: float | None = None
     """residuals beyond this size count linearly: 0.02 is 2 % with relative residuals"""
     tied: tuple[str, ...] = ()
-    """exponents that are one number for all targets, ("beta",) for example"""
+    """exponents that all targets share, ("beta",) for example"""
     budget_power: float = 0.0
-    """power ≥ 0 of the budget by which points count; 2 for budgets beyond the sweep's. Where the
-    strength of the shrinkage is chosen, the errors of all points left out count alike."""
+    """power ≥ 0 of the budget that weights points; 2 for budgets beyond the sweep's. The choice of
+    the shrinkage weights the errors of all points left out equally."""
     shrinkage: float | Purpose = "mixtures"
-    """strength ≥ 0 with which the law's further coefficients (transfer weights, cross exponents)
-    are drawn to the simpler law, 0 for not at all; or what the strength is chosen for: "mixtures"
-    that nobody ran, by leaving runs out, or later "budgets" of the mixtures that were run"""
+    """strength ≥ 0 of the shrinkage of the law's further coefficients (transfer weights, cross
+    exponents) to the simpler law, 0 for none; or the purpose for which cross-validation chooses it:
+    "mixtures" that were never run, with folds of runs, or later "budgets" of the mixtures that were
+    run"""
     max_steps: int | None = None
-    """most evaluations from a start; the default depends on the optimizer"""
+    """largest number of evaluations per start; the default depends on the optimizer"""
     dtype: str = "float64"
     """or "float32", for screening"""
 
@@ -63,7 +64,7 @@ class FitOptions:
 
     @classmethod
     def of(cls, verb: str, given: Mapping[str, Any]) -> "FitOptions":
-        """The options among the keyword arguments of a verb.
+        """Select the options among the keyword arguments of a verb.
 
         Raises:
             TypeError: on a name that is not an option, as Python raises it.
@@ -80,7 +81,7 @@ class FitOptions:
 
     @property
     def static(self) -> "FitOptions":
-        """The same without what only changes weights and strengths, which are no part of a program.
+        """Options without those that change only weights and strengths, not the program.
 
         >>> FitOptions(budget_power=2.0).static == FitOptions().static
         True
@@ -89,7 +90,7 @@ class FitOptions:
 
     @property
     def is_plain(self) -> bool:
-        """True where the search of single targets in scalars can do the work."""
+        """True where the search of single targets in scalars applies."""
         return not self.tied and self.max_steps is None
 
     def _check(self) -> None:

@@ -1,4 +1,4 @@
-"""What is fitted and how, and how the unknowns of the search map to the coefficients of targets."""
+"""The static part of a fit, and the map from the unknowns of the search to the coefficients."""
 
 import dataclasses
 from typing import Any
@@ -14,13 +14,13 @@ from bimix_jax.laws.law import Law
 
 
 def default_tolerance(dtype: Any) -> float:
-    """On the scaled gradient."""
+    """Default tolerance on the scaled gradient."""
     return 1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """All that is static in a compilation.
+    """Everything that is static in a compilation.
 
     The search runs over unknowns: the exponents of one target, or of all targets at once where
     some are tied, a tied one being a single unknown. Parameters are the unknowns, then the
@@ -45,6 +45,7 @@ class Problem:
     def ties(self) -> np.ndarray:
         """0/1 matrix (targets, exponents, unknowns) that copies unknowns into every target."""
         names = self.law.names(["" for _ in range(self.domains)])
+        # Domain names do not matter: tied names are named exponents only.
         shared = [name in self.tied for name in names]
         unknowns = sum(1 if s else self.targets for s in shared)
         matrix = np.zeros((self.targets, len(names), unknowns))
@@ -57,13 +58,13 @@ class Problem:
 
     @property
     def most_steps(self) -> int:
-        """The most evaluations from a start; more of tied targets, which wait for each other."""
+        """Largest number of evaluations per start; more for tied targets, which wait for others."""
         default = 300 if self.tied else 100
         return self.max_steps or (default if self.optimizer is DEFAULT_OPTIMIZER else 5000)
 
     @property
     def needs_full(self) -> bool:
-        """Whether residuals are not linear in the amplitudes, so that projection only starts."""
+        """True where residuals are not linear in the amplitudes, so that projection only starts."""
         return needs_full(self.residual, self.huber)
 
     @property
@@ -73,7 +74,7 @@ class Problem:
 
     @property
     def unknown_count(self) -> int:
-        """How many unknowns there are."""
+        """Number of unknowns."""
         return self.ties().shape[2]
 
     def unknown_bounds(self, least: Array) -> tuple[Array, Array]:

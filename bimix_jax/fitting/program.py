@@ -1,4 +1,4 @@
-"""The compiled fit of one task: searched from every start of the law, and again where in doubt."""
+"""The compiled fit of one task, searched from every start of the law, and again if in doubt."""
 
 import functools
 from typing import Any

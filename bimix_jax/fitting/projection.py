@@ -1,4 +1,4 @@
-"""Amplitudes that are best for given exponents: non-negative least squares."""
+"""Best amplitudes for given exponents: non-negative least squares."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -11,20 +11,20 @@ from jax import Array
 from bimix_jax.xla.small_systems import pivots, positive_definite_solve
 
 ROUNDING = 64
-"""Slopes and pivots below so many machine epsilons are rounding."""
+"""Number of machine epsilons below which slopes and pivots count as rounding."""
 STEPS_PER_COLUMN = 10
-"""Most solves per column; a search that needs them all ends at the best it met."""
+"""Largest number of solves per column; a search that needs them all returns its best point."""
 
 
 class _State(NamedTuple):
-    """A feasible point, and which columns are being tried."""
+    """A feasible point, and the columns that are being tried."""
 
     point: Array
     """(columns,) feasible"""
     passive: Array
-    """(columns,) bool: solved for; the others are 0"""
+    """(columns,) bool: True for columns that are solved for; the others are 0"""
     refused: Array
-    """(columns,) bool: tried at this point in vain"""
+    """(columns,) bool: True for columns that were tried at this point in vain"""
     entering: Array
     """() int, the column that entered last"""
     fresh: Array
@@ -36,9 +36,9 @@ class _State(NamedTuple):
 def constrained_minimum(normal_matrix: Array, moments: Array, signed: Array) -> Array:
     """x (k,) that minimises ½ xᵀGx − bᵀx, where x ≥ 0 but in `signed` columns (k,) bool.
 
-    For G (k, k) positive semidefinite and b (k,). A column in the span of those that are already
-    in use stays at 0. One loop of solves whose size does not change, so that it can be batched,
-    and compiles in about the same time for any k.
+    G (k, k) is positive semidefinite and b is (k,). A column in the span of those already in use
+    stays at 0. The loop solves systems of constant size, so that it can be batched and compiles in
+    about the same time for any k.
 
     Source: Lawson and Hanson, "Solving Least Squares Problems" (1974), chapter 23.
 
@@ -63,7 +63,7 @@ def constrained_minimum(normal_matrix: Array, moments: Array, signed: Array) -> 
 
 
 def _solved(state: _State, matrix: Array, right: Array, signed: Array) -> _State:
-    """Towards the solution in the passive columns, as far as it is feasible."""
+    """Move towards the solution in the passive columns, as far as it is feasible."""
     index = jnp.arange(len(right))
     newest = index == state.entering
     wanted, pivot = _solve_free(matrix, right, state.passive, newest)
@@ -88,11 +88,11 @@ def _solved(state: _State, matrix: Array, right: Array, signed: Array) -> _State
 
 
 def _solve_free(matrix: Array, right: Array, passive: Array, newest: Array) -> tuple[Array, Array]:
-    """The solution in the passive columns, and what is left of the newest without the others.
+    """Solve for the passive columns; also return the pivot of the newest after the others.
 
-    Gauss-Jordan elimination, one passive column after another: a loop, as the sets and sizes that
-    `positive_definite_solve` writes out would take long to compile. The newest column goes last,
-    when its pivot is what the others leave of it.
+    Gauss-Jordan elimination, one passive column after another: a loop, because the unrolled systems
+    of `positive_definite_solve` would take long to compile. The newest column goes last, so that
+    its pivot is its part that the others do not span.
     """
     size = len(right)
     order = jnp.argsort(newest, stable=True)
@@ -113,7 +113,7 @@ def _solve_free(matrix: Array, right: Array, passive: Array, newest: Array) -> t
 
 
 def _with_next(state: _State, matrix: Array, right: Array, signed: Array) -> _State:
-    """With the column that lowers the value fastest, where the last one is dealt with."""
+    """Add the column that lowers the value fastest, once the last one is settled."""
     slope = right - matrix @ state.point
     size = jnp.abs(right) + jnp.abs(matrix) @ jnp.abs(state.point)
     rise = jnp.where(signed, jnp.abs(slope), slope)
@@ -130,7 +130,7 @@ def _with_next(state: _State, matrix: Array, right: Array, signed: Array) -> _St
 
 
 FEW = 3
-"""Up to so many amplitudes every set of columns is tried: 2^k − 1 of them, written out."""
+"""Number of amplitudes up to which every set of columns is tried: 2^k − 1 sets, unrolled."""
 
 
 class Projection(NamedTuple):
@@ -159,7 +159,7 @@ def best_amplitudes(normal_matrix: Array, moments: Array, signed: np.ndarray) ->
 
 
 def _by_trying(normal_matrix: Array, moments: Array) -> Array:
-    """The best over all sets of columns: branch-free, which suits a batch."""
+    """Best over all sets of columns: branch-free, which suits a batch."""
     count = moments.shape[0]
     amplitudes, most_explained = jnp.zeros_like(moments), jnp.zeros((), moments.dtype)
     for size in reversed(range(1, count + 1)):
@@ -191,7 +191,7 @@ def _threshold(dtype: Any) -> float:
 
 
 def _is_singular(matrix: Array) -> Array:
-    """Whether any column is, to rounding, in the span of those before it."""
+    """() bool: a column is, to rounding, in the span of those before it."""
     size = matrix.shape[0]
     threshold = _threshold(matrix.dtype)
     singular = ~(matrix[0, 0] > 0)
@@ -205,7 +205,7 @@ def _is_singular(matrix: Array) -> Array:
 def eliminate(
     normal_matrix: Array, cross: Array, moments: Array, free: Array
 ) -> tuple[Array, Array]:
-    """What the free amplitudes take from curvature and gradient of the exponents.
+    """Contribution of the free amplitudes to curvature and gradient of the exponents.
 
     For G (k, k), Φᵀ[J] as `cross` (k, p) and Φᵀρ as `moments` (k,): JᵀΦ G⁻¹ ΦᵀJ (p, p) and
     JᵀΦ G⁻¹ Φᵀρ (p,), over the free columns. The second is 0 but for rounding, which it removes.
@@ -216,5 +216,6 @@ def eliminate(
     matrix = jnp.where(both, normal_matrix, jnp.diag(jnp.where(diagonal > 0, diagonal, 1.0)))
     cross = jnp.where(free[:, None], cross, 0.0)
     moments = jnp.where(free, moments, 0.0)
+    # One factorisation serves the curvature and the gradient.
     solved = positive_definite_solve(matrix, jnp.column_stack([cross, moments]))
     return cross.T @ solved[:, :-1], cross.T @ solved[:, -1]

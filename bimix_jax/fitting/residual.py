@@ -21,7 +21,7 @@ RESIDUALS: tuple[Residual, ...] = ("relative", "log", "absolute")
 
 
 class Points(NamedTuple):
-    """What was measured of one target; rows that do not count have weight 0 and harmless values."""
+    """Measured points of one target; rows that do not count have weight 0 and harmless values."""
 
     features: Any
     """the law's features, each (points,)"""
@@ -32,21 +32,21 @@ class Points(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """A sum of squares at some parameters, before bounds are looked at."""
+    """A sum of squares at some parameters, before bounds apply."""
 
     value: Array
     """() ½ Σ w ρ², or its Huber form"""
     gradient: Array
     hessian: Array
     curvature: Array
-    """(parameters,) diagonal of JᵀJ before the amplitudes took their part"""
+    """(parameters,) diagonal of JᵀJ before the amplitudes are eliminated"""
     power: Array
     """() Σ of the squared targets: rounding errors are relative to it"""
     projection: Projection
 
 
 def needs_full(residual: Residual, huber: float | None) -> bool:
-    """Whether residuals are not linear in the amplitudes, so that projection only starts."""
+    """True where residuals are not linear in the amplitudes, so that projection only starts."""
     return residual == "log" or huber is not None
 
 
@@ -62,12 +62,12 @@ def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: 
 
 
 class Summary(NamedTuple):
-    """What is said of a fit's points, summed in one pass."""
+    """Sums over the points of a fit, from one pass."""
 
     error: Array
     """() mean |ŷ/y − 1| over the points whose weight is above 0, nan without any"""
     points: Array
-    """() how many those are"""
+    """() number of those points"""
     square: Array
     """() Σ w ((ŷ − y)/scale)²"""
 
@@ -75,7 +75,7 @@ class Summary(NamedTuple):
 def summary(
     law: Law, points: Points, residual: Residual, exponents: Array, amplitudes: Array
 ) -> Summary:
-    """The sums at a fit's coefficients; residuals are absolute or relative."""
+    """Compute the sums at a fit's coefficients; residuals are absolute or relative."""
     counted = (points.weight > 0).astype(points.loss.dtype)
     predicted = predict(law, exponents, amplitudes, points.features)
     rest = (predicted - points.loss) / scale_of(residual, points.loss)
@@ -93,12 +93,12 @@ def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:
 
 
 def scale_of(residual: Residual, loss: Array) -> Array:
-    """What a difference of losses is divided by, (points,)."""
+    """Divisor of a difference of losses, (points,)."""
     return jnp.ones_like(loss) if residual == "absolute" else loss
 
 
 def power_of(points: Points, residual: Residual) -> Array:
-    """() Σ w (y/scale)², what a sum of squared residuals is measured against."""
+    """() Σ w (y/scale)², the reference for a sum of squared residuals."""
     return jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2)
 
 
@@ -135,7 +135,7 @@ def _slopes_of_loss(law: Law, exponents: Array, amplitudes: Array, points: Point
 
 
 def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
-    """() predicted at one point."""
+    """() loss predicted at one point."""
     columns = law.basis(exponents, features)
     return jnp.asarray(sum(a * c for a, c in zip(amplitudes, columns, strict=True)))
 
@@ -143,10 +143,10 @@ def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Ar
 def _slopes(
     law: Law, of_point: Callable[[Array, Any], Array], params: Array, data: Any
 ) -> list[Array]:
-    """Derivatives by each of the params (params,) at every point of the data, a list of (points,).
+    """Derivatives by each of the params (params,) at every point, a list of (points,).
 
-    A few go forward, one by one. Many go backward where the law can, all in one pass: every point
-    is given params of its own, so that the gradient of the sum holds the derivatives of each.
+    A few go forward, one by one. Many go backward where the law allows it, all in one pass: every
+    point has a copy of the params, so that the gradient of the sum holds the derivatives of each.
     """
     few = len(params) <= UNROLLED // 2
     if few or not law.goes_backward:
@@ -159,13 +159,14 @@ def _slopes(
         # Written out, many slopes would take longer to compile than to fit.
         return [along(d) for d in directions] if few else list(jax.vmap(along)(directions))
     count = jax.tree.leaves(data)[0].shape[0]
+    # Loss k depends on column k of the copies alone, so the gradient of the sum has no cross terms.
     copies = jnp.broadcast_to(params[:, None], (len(params), count))
     total = jax.grad(lambda x: jnp.sum(jax.vmap(of_point, in_axes=(1, 0))(x, data)))
     return list(total(copies))
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
-    """Split the products of [slopes, basis, residual] and take out the free amplitudes."""
+    """Split the products of [slopes, basis, residual] and eliminate the free amplitudes."""
     slopes, basis = slice(0, count), slice(count, -1)
     taken, correction = eliminate(
         products[basis, basis], products[basis, slopes], products[basis, -1], projection.free
@@ -181,7 +182,7 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
 
 
 def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
-    """(exponents,) bool: the relative residual depends on it beside the amplitudes."""
+    """(exponents,) bool: the relative residual depends on it beyond the amplitudes."""
     root = jnp.sqrt(points.weight) / points.loss
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
     slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
@@ -235,6 +236,7 @@ def full_terms(
         return _residual(residual, _loss_at(law, *split_parameters(law, x), features), loss)
 
     slopes = _slopes(law, of_point, params, (points.features, points.loss))
+    # Huber's gradient is w·trust·ρ·J, so squares with weights w·trust have the same gradient.
     trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
     root = jnp.sqrt(points.weight * trust)
     products = gram([*(root * slope for slope in slopes), root * rest])

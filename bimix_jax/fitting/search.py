@@ -13,7 +13,7 @@ from bimix_jax.xla.small_systems import positive_definite_solve
 
 
 class GaussNewtonState(NamedTuple):
-    """The best point so far with its model of the objective, and how far to trust that model."""
+    """The best point so far with its model of the objective, and the damping of that model."""
 
     anchor: Array
     value: Array
@@ -50,6 +50,7 @@ def gauss_newton(
             value=jnp.full((), jnp.inf, params.dtype),
             gradient=jnp.zeros_like(params),
             hessian=jnp.eye(size, dtype=params.dtype),
+            # The first update accepts the start and multiplies by `decrease`.
             damping=jnp.full((), initial_damping / decrease, params.dtype),
         )
 
@@ -88,22 +89,22 @@ DEFAULT_OPTIMIZER = gauss_newton()
 
 
 ROUNDING = 32
-"""Values closer than this many machine epsilons (relative) count as equal."""
+"""Number of machine epsilons (relative) within which values count as equal."""
 
 
 class Evaluation(NamedTuple):
     """An objective at one point, as the loop needs it."""
 
     value: Array
-    """() what is minimised."""
+    """() the minimised value."""
     gradient: Array
     """(parameters,) with 0 where a bound holds the parameter."""
     hessian: Array
     """(parameters, parameters) model of the curvature, identity where a bound holds."""
     measure: Array
-    """() how far from stationary, dimensionless; the loop stops below the tolerance."""
+    """() distance from stationarity, dimensionless; the loop stops below the tolerance."""
     extra: Any = ()
-    """Whatever the caller wants back from the best point."""
+    """Further values of the best point for the caller."""
 
 
 class Minimum(NamedTuple):
@@ -128,9 +129,10 @@ def minimize(
 ) -> Minimum:
     """Minimise from `start` (parameters,) within [lower, upper] until `measure` ≤ tolerance.
 
-    `optimizer` is any optax transformation; it is offered value, grad, value_fn and hessian as
-    extra arguments. Ends also when the objective is not finite at the start, or after max_steps
-    evaluations. Not differentiable in reverse mode: derive at the solution instead.
+    `optimizer` is any optax transformation; it receives value, grad, value_fn and hessian as extra
+    arguments. The search also ends when the objective is not finite at the start, or after
+    max_steps evaluations. It is not differentiable in reverse mode: differentiate at the solution
+    instead.
     """
     # Traced once, where every `vmap` around the loop would trace them some times more.
     objective = jax.jit(objective)

@@ -1,4 +1,4 @@
-"""How strongly exponents are drawn to the simpler law: chosen by leaving parts out."""
+"""The strength of the shrinkage to the simpler law, chosen by cross-validation."""
 
 import dataclasses
 
@@ -14,20 +14,20 @@ from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-"""From the simpler law itself to what is no shrinkage at all."""
+"""Strengths from the simpler law itself (inf) down to practically no shrinkage."""
 STRONGEST = STRENGTHS[1]
-"""The largest that leaves exponents free: it stands for the first where losses refute that one."""
+"""Largest strength that leaves exponents free; it replaces inf where losses refute that law."""
 TOLERANCE = 1e-3
-"""Of the fits that only choose a strength, whose error matters to a few per cent."""
+"""Tolerance of fits that only choose a strength, whose error matters to a few per cent."""
 
 
 def has_shrinkage(law: Law, domains: int) -> bool:
-    """True of a law whose further coefficients can be drawn to a simpler law."""
+    """True for a law whose further coefficients can shrink to a simpler law."""
     return law.shrinkage(jnp.zeros(domains)) is not None
 
 
 def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refuted: Array) -> Array:
-    """() the strength with the least error on parts left out, one for all targets.
+    """() strength with the least error on the folds left out, one for all targets.
 
     Args:
         problem: what is fitted.
@@ -38,10 +38,10 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
         refuted: () bool, whether some loss refutes the simpler law, see `Law.refutes_centre`; then
             it is none of the strengths.
 
-    Of the finite strengths it is the largest whose error is within one standard error (over the
-    folds) of the least; and the simpler law stays unless that one gains more than a standard error
-    where both have a value. So a few runs cannot talk a fit into what they do not determine. A
-    single fold has no standard error; there the least error decides.
+    Among the finite strengths it is the largest whose error is within one standard error (over the
+    folds) of the least; and the simpler law stays unless that strength gains more than a standard
+    error where both have a value. So a few runs cannot move a fit to coefficients that they do not
+    identify. A single fold has no standard error; there the least error decides.
     """
     quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=None)
     data = data._replace(tolerance=jnp.full_like(data.tolerance, TOLERANCE))
@@ -55,7 +55,7 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
 
 
 def strength_index(everywhere: Array, shared: Array, refuted: ArrayLike = False) -> Array:
-    """() int into the strengths, of errors (strengths, folds), nan where a fold held nothing.
+    """() int index into the strengths, from errors (strengths, folds), nan for empty folds.
 
     The first strength is that of the simpler law; `shared` are the errors where it has a value.
     Where the simpler law is `refuted` () bool, it is not chosen.
@@ -63,6 +63,7 @@ def strength_index(everywhere: Array, shared: Array, refuted: ArrayLike = False)
     mean = jnp.nanmean(everywhere[1:], axis=1)
     best = 1 + jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
     loss, spread = jax.vmap(_mean_and_standard_error)(everywhere - everywhere[best])
+    # `argmax` of bools finds the first True; strengths fall, so it is the largest strength.
     strongest = 1 + jnp.argmax((loss <= spread)[1:])
     gain, spread = _mean_and_standard_error(shared[0] - shared[strongest])
     return jnp.where((gain > spread) | refuted, strongest, 0)
@@ -80,7 +81,8 @@ def _errors_along_path(
 ) -> tuple[Array, Array]:
     """Mean relative errors (targets, strengths, folds) on each fold of fits without it.
 
-    Of all points, and of those where the simplest law, that of the first strength, has a value.
+    The first result is of all points, the second of those where the simplest law, that of the first
+    strength, has a value.
     """
     simplest = settled(problem, data.pulled(jnp.asarray(STRENGTHS[0])))
     valued = simplest.points.weight > 0
@@ -120,13 +122,14 @@ def _errors(problem: Problem, data: Data, params: Array) -> Array:
 
 
 def relative_errors(predicted: Array, measured: Array) -> Array:
-    """|ŷ/y − 1|; 1 where the law is wild or has no value."""
+    """|ŷ/y − 1|, clipped to 1; 1 where the law has no value."""
+    # Capped at 1, so that one wild extrapolation does not decide the mean of a fold.
     error = jnp.nan_to_num(jnp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
     return jnp.minimum(error, 1.0)
 
 
 def mean_where(errors: Array, counted: Array, axis: int) -> Array:
-    """Mean along an axis of what is counted, nan without any."""
+    """Mean along an axis of the counted entries, nan without any."""
     count = jnp.sum(counted, axis=axis)
     total = jnp.sum(jnp.where(counted, errors, 0.0), axis=axis)
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)

@@ -1,4 +1,4 @@
-"""The solution of one problem: searched from every start, differentiated where it ends."""
+"""The solution of one problem: searched from every start, differentiated at its end."""
 
 import functools
 import math
@@ -25,30 +25,31 @@ from bimix_jax.laws.law import Law
 from bimix_jax.xla.small_systems import pivots
 
 AGREEMENT = 1e-6
-"""Ends whose objectives differ by less (relative) count as one."""
+"""Relative difference of objectives below which two ends count as one."""
 
 
 class Data(NamedTuple):
-    """What a `Problem` is solved for; every entry has a leading axis (targets,)."""
+    """Data of a `Problem`; every entry has a leading axis (targets,)."""
 
     points: Points
     fixed: Array
-    """(targets, exponents) bool: stays where a start puts it"""
+    """(targets, exponents) bool: True for exponents that keep the value of the start"""
     least: Array
-    """(targets, exponents) lower bounds beside those of the law, −∞ where there is none"""
+    """(targets, exponents) lower bounds beside those of the law, −∞ for none"""
     centre: Array
-    """(targets, exponents) where the shrinkage draws the exponents"""
+    """(targets, exponents) centre of the shrinkage"""
     pull: Array
-    """(targets, exponents) ≥ 0, how strongly; infinite where they stay at the centre"""
+    """(targets, exponents) ≥ 0, strength of the shrinkage; infinite holds exponents at the
+    centre"""
     gauges: Array
-    """(targets,) int, directions that change no prediction"""
+    """(targets,) int, number of directions that change no prediction"""
     starts: Array
-    """(targets, starts, exponents) to search from"""
+    """(targets, starts, exponents) starts of the search"""
     tolerance: Array
     """(targets,) on the scaled gradient, the same for targets that are tied"""
 
     def pulled(self, strength: Array) -> "Data":
-        """The same with every pull times a strength."""
+        """Multiply every pull by a strength."""
         return self._replace(pull=jnp.where(self.pull > 0, strength * self.pull, 0.0))
 
 
@@ -60,13 +61,13 @@ class Found(NamedTuple):
     values: Array
     """(targets,) ½ Σ w ρ² of each target"""
     objective: Array
-    """() what was minimised: their sum and the shrinkage"""
+    """() the minimised value: their sum and the shrinkage"""
     measure: Array
     steps: Array
     dead: Array
-    """(unknowns,) bool: the residuals do not depend on it"""
+    """(unknowns,) bool: True where the residuals do not depend on it"""
     deficient: Array
-    """() bool: the curvature leaves more directions undetermined than there are gauges"""
+    """() bool: the curvature has more undetermined directions than there are gauges"""
     singular: Array
     """(targets,) bool: amplitudes are not unique"""
     agreement: Array
@@ -74,7 +75,7 @@ class Found(NamedTuple):
 
 
 def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of data with axis (targets,), over all together if tied, else one by one."""
+    """Apply a function of data with axis (targets,) to all together if tied, else one by one."""
     if problem.tied:
         return function
 
@@ -86,7 +87,7 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
 
 
 def settled(problem: Problem, data: Data) -> Data:
-    """Data to solve for: infinite pulls fix exponents, rows without a value there do not count."""
+    """Fix exponents of infinite pull at the centre, and drop rows without a value there."""
     if not problem.shrunk:
         return data
     still = jnp.isinf(data.pull)
@@ -110,7 +111,7 @@ def _with_value(law: Law, points: Points, exponents: Array) -> Points:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def solve(problem: Problem, data: Data) -> Found:
-    """The best end over the starts."""
+    """Find the best end over the starts."""
     starts = problem.start_unknowns(data.starts)
     ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
@@ -129,7 +130,7 @@ def _rounding(data: Data, dtype: Any) -> Array:
 
 
 def _search(problem: Problem, data: Data, start: Array) -> Found:
-    """From one start: the exponents by projection, then all together where that is needed."""
+    """Search from one start: exponents by projection, then all parameters if needed."""
     lower, upper = problem.unknown_bounds(data.least)
     held = problem.fixed_unknowns(data.fixed)
     lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
@@ -161,7 +162,7 @@ def _found(params: Array, end: Minimum, steps: Array, dead: Array, singular: Arr
 
 
 class _Seen(NamedTuple):
-    """What the search saw at a point beside the objective."""
+    """Results of a point beside the objective."""
 
     each: Terms
     dead: Array
@@ -184,7 +185,7 @@ def _within_bounds(
     problem: Problem, data: Data, terms: Terms, each: Terms, params: Array, lower: Array,
     upper: Array,
 ) -> Evaluation:  # fmt: skip
-    """Hold what bounds hold and what nothing determines; measure the rest.
+    """Hold parameters at bounds and undetermined ones; measure the gradient of the others.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient
     as small as rounding leaves it counts as 0.
@@ -192,12 +193,14 @@ def _within_bounds(
     epsilon = jnp.finfo(params.dtype).eps
     dead = ~(jnp.diag(terms.hessian) > 1000 * epsilon * terms.curvature)
     total = _shrunk(problem, data, terms, each, params)
+    # After the shrinkage: a coefficient that only the shrinkage determines is dead, but not held.
     diagonal = jnp.diag(total.hessian)
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
     held = ~(diagonal > 1000 * epsilon * terms.curvature) | outward
     gradient = jnp.where(held, 0.0, total.gradient)
     identity = jnp.eye(len(params), dtype=params.dtype)
     hessian = jnp.where(held[:, None] | held, identity, total.hessian)
+    # Rounding of a sum of n terms grows as the root of n.
     noise = (16 + math.sqrt(data.points.loss.size)) * epsilon
     rounding = noise * jnp.sqrt(terms.curvature * terms.power)
     scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal))
@@ -209,7 +212,7 @@ def _within_bounds(
 
 
 def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
-    """Terms with the shrinkage: half its pull times squared distance from its centre."""
+    """Add the shrinkage to the terms: half its pull times squared distance from its centre."""
     if not problem.shrunk:
         return terms
     count = problem.unknown_count
@@ -225,7 +228,7 @@ def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Arr
 
 
 def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms, Terms]:
-    """Terms in the unknowns, over all targets and of each."""
+    """Terms in the unknowns: the sum over all targets, and those of each."""
     law, start = problem.law, problem.projected_residual
     if not problem.tied:
         terms = projected_terms(law, _only(points), start, unknowns)
@@ -237,7 +240,7 @@ def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms
 
 
 def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms]:
-    """Terms in the unknowns and the amplitudes, over all targets and of each."""
+    """Terms in the unknowns and the amplitudes: the sum over all targets, and those of each."""
     law, residual, huber = problem.law, problem.residual, problem.huber
     if not problem.tied:
         terms = full_terms(law, _only(points), residual, huber, params)
@@ -253,7 +256,7 @@ def _only(points: Points) -> Points:
 
 
 def _combined(each: Terms, ties: Array) -> Terms:
-    """Terms of all targets in the unknowns they share."""
+    """Sum the terms of all targets in the unknowns they share."""
     return Terms(
         value=jnp.sum(each.value),
         gradient=jnp.einsum("tpu,tp->u", ties, each.gradient),
@@ -266,7 +269,7 @@ def _combined(each: Terms, ties: Array) -> Terms:
 
 @solve.defjvp
 def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> tuple[Found, Found]:
-    """Implicit function theorem: one Newton step with the full Hessian on the free parameters."""
+    """Differentiate by the implicit function theorem: one Newton step on the free parameters."""
     (data,) = primals
     found = solve(problem, data)
     held = _held(problem, found, data)
@@ -311,7 +314,7 @@ def _held(problem: Problem, found: Found, data: Data) -> Array:
 def _masked_solve(hessian: Array, right: Array, held: Array) -> Array:
     """Solve on the free parameters, scaled to a unit diagonal; 0 on the held ones.
 
-    By the pseudo-inverse, which leaves a free gauge where it is.
+    The pseudo-inverse leaves a free gauge where it is.
     """
     identity = jnp.eye(len(held), dtype=hessian.dtype)
     free = jnp.where(held[:, None] | held, identity, hessian)

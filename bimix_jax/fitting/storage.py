@@ -24,11 +24,11 @@ from bimix_jax.reading.nested import read_json
 FORMAT = 4
 """Version of the file's layout; raised when an older reader would misread a new file."""
 WEIGHTED, EVEN = 3, 2
-"""Those of fits without further options, and of those whose points all count alike besides, which
-is all that their readers know."""
+"""Versions of files with a budget power but no further options, and of files with neither; their
+readers know no more."""
 KIND = "bimix_jax fit"
 DIGEST = "digest"
-"""Entry that tells whether the others are as they were saved."""
+"""Entry with the hash of the others, which detects changes."""
 ENTRIES = {
     "kind", "format", "version", "law", "domains", "targets", "unit", "loss", "huber", "tied",
     "emphasis", "options", "observed_proportions", "observed_budgets", "observed_mixtures", "fits",
@@ -39,18 +39,18 @@ TARGET_ENTRIES = {
     "sum_of_squares", "error", "restraint", "agreement",
 }  # fmt: skip
 FURTHER = {"shrinkage", "max_steps", "dtype"}
-"""Options that files hold since format 4, where they are not the defaults."""
+"""Options in files since format 4, written where they are not the defaults."""
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-"""JSON has no such numbers; files hold their names."""
+"""Numbers that JSON lacks; files hold their names."""
 CALLED = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list",
     dict: "names with values",
 }  # fmt: skip
-"""How messages call the types of JSON."""
+"""Names of the JSON types in messages."""
 
 
 class UnknownLawError(ValueError):
-    """A fit of a law whose class is not known."""
+    """The law of a fit has an unknown class."""
 
 
 def save_fit(fitted: Fit, path: str | Path) -> None:
@@ -74,7 +74,7 @@ def _text(fitted: Fit) -> str:
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """SHA-256 of what a file says, whatever its layout."""
+    """SHA-256 of the content of a file, independent of its layout."""
     said = json.dumps(document, sort_keys=True, allow_nan=False)
     return hashlib.sha256(said.encode()).hexdigest()
 
@@ -153,14 +153,14 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
 
 
 def _format(options: FitOptions) -> int:
-    """The oldest version whose readers know these options."""
+    """Oldest format version whose readers know these options."""
     if _further(options):
         return FORMAT
     return WEIGHTED if options.budget_power else EVEN
 
 
 def _options_document(options: FitOptions) -> dict[str, Any]:
-    """Options under the names that files have had from the first."""
+    """Options under the names of the first file format."""
     further = _further(options)
     return {
         "loss": options.residual,
@@ -172,7 +172,7 @@ def _options_document(options: FitOptions) -> dict[str, Any]:
 
 
 def _further(options: FitOptions) -> dict[str, Any]:
-    """Options of later formats, as far as they are not the defaults."""
+    """Options of later formats that are not the defaults."""
     usual = FitOptions()
     asked = {name: getattr(options, name) for name in FURTHER}
     return {name: _plain(value) for name, value in asked.items() if value != getattr(usual, name)}
@@ -198,7 +198,7 @@ def _law_document(law: Law) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples of numbers as JSON takes them, infinity by its name."""
+    """Convert tuples of numbers to JSON lists, and infinity to its name."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return _numbers(value) if isinstance(value, float) else value
@@ -223,7 +223,7 @@ def _target_document(fitted: Fit, target: int) -> dict[str, Any]:
 
 
 def _numbers(values: Any) -> Any:
-    """Nested lists of floats; JSON has no nan or infinity, so those become their names."""
+    """Nested lists of floats; nan and infinity, which JSON lacks, become their names."""
     array = np.asarray(values, float)
     if array.ndim:
         return [_numbers(v) for v in array]
@@ -239,7 +239,7 @@ def _mixtures(values: Any, domains: int) -> np.ndarray | None:
 
 
 def _floats(entry: str, values: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Nested lists of numbers as an array; text, truth values and null are no numbers."""
+    """Nested lists of numbers as an array; text, truth values and null are refused."""
     found = np.array(_nested(entry, values), float)
     if shape is not None and found.shape != shape:
         raise ValueError(f"entry {entry} has numbers of shape {found.shape} where {shape} belong")
@@ -258,7 +258,7 @@ def _nested(entry: str, value: Any) -> Any:
 
 
 def _is(entry: str, value: Any, *kinds: type) -> Any:
-    """The value if it is of a kind; a truth value is not a number."""
+    """Check that the value is of one of the kinds; a truth value is not a number."""
     if type(value) not in kinds:
         raise ValueError(f"entry {entry} is {value!r}; expected {CALLED[kinds[-1]]}")
     return value
@@ -292,7 +292,7 @@ def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
 
 
 def _hashable(value: Any) -> Any:
-    """JSON has no tuples and no infinity, and a law must be hashable."""
+    """Convert lists to tuples and names to infinities, because a law must be hashable."""
     if isinstance(value, list):
         return tuple(map(_hashable, value))
     return float(value) if value in ("inf", "-inf", "nan") else value
@@ -350,7 +350,7 @@ def _by_name(
     names: Sequence[str],
     value_of: Callable[[str, Any], Any],
 ) -> list[list[Any]]:
-    """(targets, names) of an entry that holds a value by name, each as `value_of` takes it."""
+    """(targets, names) of an entry that holds a value by name, each converted by `value_of`."""
     found = [_known(row[entry], set(names), entry) for row in rows]
     return [[value_of(f"{entry} {name}", row[name]) for name in names] for row in found]
 

@@ -1,4 +1,4 @@
-"""Checks of a fit from a file: damage is named, never predicted with."""
+"""Checks of a fit from a file: damage raises an error that names the entry."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,10 +14,10 @@ FIELDS = {"restraint": "shrinkage"}
 
 
 def check_fit(fitted: Fit) -> None:
-    """Raise ValueError on anything that no fit can hold; the message names the entry and target.
+    """Raise ValueError on values that no fit can hold; the message names the entry and target.
 
-    Coefficients are finite wherever the code says that the fit did not fail, shares lie between
-    0 and 1, budgets and scales are above 0, and every name is there once.
+    Coefficients are finite wherever the code is not a failure, shares lie between 0 and 1, budgets
+    and scales are above 0, and every name occurs once.
     """
     _check_names(fitted)
     _check_tied(fitted)

@@ -1,4 +1,4 @@
-"""A law bound to a sweep: names and tables end here, arrays begin."""
+"""A law bound to a sweep: the border between names and tables, and arrays."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ class FitTask:
 
     sweep: Sweep
     law: Law
-    """as it knows this sweep, see `Law.for_sweep`"""
+    """law adapted to this sweep, see `Law.for_sweep`"""
     options: FitOptions
     targets: tuple[str, ...]
     weight: np.ndarray
@@ -79,12 +79,12 @@ class FitTask:
 
     @functools.cached_property
     def columns(self) -> list[int]:
-        """(targets,) the columns of the sweep's losses."""
+        """(targets,) columns of the sweep's losses."""
         return [self.sweep.targets.index(target) for target in self.targets]
 
     @property
     def loss(self) -> np.ndarray:
-        """(points, targets) as measured, nan where nothing was."""
+        """(points, targets) as measured, nan where nothing was measured."""
         return self.sweep.loss[:, self.columns]
 
     @property
@@ -94,12 +94,12 @@ class FitTask:
 
     @functools.cached_property
     def has_shrinkage(self) -> bool:
-        """True of a law whose further coefficients can be drawn to a simpler law."""
+        """True for a law whose further coefficients can shrink to a simpler law."""
         return has_shrinkage(self.law, len(self.sweep.domains))
 
     @functools.cached_property
     def folds(self) -> Folds | None:
-        """What is left out to choose the strength of the shrinkage; None where it is known."""
+        """Folds that choose the strength of the shrinkage; None where the strength is given."""
         asked = self.options.shrinkage
         if not self.has_shrinkage or not isinstance(asked, str):
             return None
@@ -115,7 +115,7 @@ class FitTask:
 
 
 def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
-    """`Law.for_sweep`, after making sure that model sizes are not overlooked."""
+    """Apply `Law.for_sweep`, after a check that the law takes several model sizes into account."""
     if sweep.size is not None and not law.needs_size:
         raise ValueError(
             f"law: the sweep has several model sizes, which {law.label} does not take into "
@@ -127,7 +127,7 @@ def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
 def choose_targets(
     sweep: Sweep, law: Law, targets: Sequence[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The targets to fit, and a note on those that the law cannot express."""
+    """Choose the targets to fit, and note those that the law cannot express."""
     unknown = [t for t in targets or () if t not in sweep.targets]
     if unknown:
         raise ValueError(
@@ -153,7 +153,7 @@ def choose_targets(
 
 
 def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.ndarray:
-    """(points, chosen targets) as they are given."""
+    """(points, chosen targets) weights as given."""
     shape = (len(sweep.budget), len(columns))
     if weight is None:
         return np.ones(shape)

@@ -220,7 +220,7 @@ def usable_points(
 def _data(
     law: Law, points: Points, own: Array, starts: ArrayLike | None, tolerance: ArrayLike | None
 ) -> Data:  # fmt: skip
-    """Data of targets with `own` (targets, domains), at a shrinkage of strength 1."""
+    """Data of targets with `own` (targets, domains), at the shrinkage of strength 1."""
     (targets, domains), dtype = own.shape, own.dtype
     given = jnp.asarray(law.starts(domains) if starts is None else starts, dtype)
     each_start = jnp.broadcast_to(given, (targets, *given.shape[-2:]))

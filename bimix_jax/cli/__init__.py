@@ -1,7 +1,7 @@
-"""The command line: parses, calls the package, shows; no logic of its own.
+"""The command line: it parses, calls the package and prints, without logic of its own.
 
-`main` is the one boundary between the commands and a person: whatever a command raises ends here,
-in one paragraph and an exit code.
+`main` is the one boundary between the commands and a person: every error of a command ends there as
+one paragraph and an exit code.
 """
 
 import os
@@ -12,14 +12,14 @@ from types import FrameType
 
 DEBUG = "--debug"
 FAILED = 2
-"""Exit code of everything that did not work."""
+"""Exit code of all failures."""
 NEW_LINE = "\n"
-"""What an error of several findings begins each of them with."""
+"""Separator of the findings in an error with several."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(BaseException):
-    """A signal that ends the command; no library takes it for its own KeyboardInterrupt."""
+    """A signal that ends the command; libraries do not mistake it for a KeyboardInterrupt."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -62,14 +62,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> None:
-    """End now: the threads of a fit or a compilation would be waited for by a usual exit."""
+    """End the process now; a usual exit would wait for the threads of a fit or a compilation."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _paragraph(error: Exception) -> str:
-    """An error in words; what no reader expected is named with the way to its traceback."""
+    """Return an error in words; an unexpected one also names the way to its traceback."""
     said = str(error).strip()
     if isinstance(error, MemoryError):
         return f"the memory is not enough ({said or 'no number is known'}); use a smaller input."

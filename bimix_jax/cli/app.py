@@ -1,4 +1,4 @@
-"""The commands, one file each, which is imported when its command is called."""
+"""The commands, one file each, imported when the command is called."""
 
 import gc
 from collections import UserDict
@@ -17,11 +17,11 @@ FILES = {"import": "import_logs"} | {
         "tradeoff", "sensitivity", "propose", "batch", "bench", "entropy", "demo", "guide",
     )
 }  # fmt: skip
-"""Command → file, and function in it."""
+"""Command → its file, and the function in it."""
 
 
 class _Commands(UserDict[str, Any]):
-    """Command → what runs it."""
+    """Command → the object that runs it."""
 
     def __getitem__(self, name: str) -> Any:
         file = super().__getitem__(name)
@@ -36,7 +36,7 @@ class _Commands(UserDict[str, Any]):
 
 
 class _Group(TyperGroup):
-    """Of commands that need not wait for what others import, JAX and SciPy above all."""
+    """A group of commands without the imports of other commands, such as JAX and SciPy."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -58,4 +58,4 @@ def bimix(
         bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
     ] = False,
 ) -> None:
-    """From a sweep of small training runs to the best data mixture of the big one."""
+    """Find the best data mixture for a large training run from a sweep of small ones."""

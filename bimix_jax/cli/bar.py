@@ -1,4 +1,4 @@
-"""A progress bar over bytes on the error stream, where that is a terminal."""
+"""A progress bar over bytes on the error stream, if that is a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 @contextmanager
 def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, float], None]]:
-    """A function to call with what is being worked on and the bytes that are done.
+    """Yield a function to call with the name of the current item and the bytes done.
 
     The `size` of all that is to be read is asked for where it is shown, as finding it takes time.
     """

@@ -25,7 +25,7 @@ from bimix_jax.reading.tables import listed
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Which part of the input this process does."""
+    """The part of the input that this process fits."""
 
     panel: ClassVar[str] = "Several processes"
 
@@ -40,7 +40,7 @@ class Processes:
     ] = False
 
     def share(self) -> batches.Share:
-        """The part of this process, which the launcher says unless the options do."""
+        """Return the part of this process, from the options or else from the launcher."""
         share = join_processes() if self.distributed else share_of_launcher()
         if self.rank is None and self.processes is None:
             return share
@@ -75,10 +75,10 @@ def batch(
         ),
     ] = None,
 ) -> None:
-    """Fit every sweep of a large table; interrupted, the same command does the rest.
+    """Fit every sweep of a large table; after an interruption, the same command does the rest.
 
-    Rows of a sweep stand together. Exit code 1 if a file, part or sweep failed; a rerun tries the
-    files and parts again.
+    Rows of one sweep must be consecutive. Exit code 1 if a file, part or sweep failed; a rerun
+    tries the files and parts again.
 
     Example: `bimix batch sweeps.parquet -o fits/`
     """

@@ -18,7 +18,7 @@ LARGE_CASES = (
     Case(fits=MANY), Case(dtype="float32", fits=MANY), Case("log", fits=MANY),
     Case(huber=0.02, fits=MANY),
 )  # fmt: skip
-"""For devices that work on hundreds of thousands of fits at a time, and compile for longer."""
+"""Cases for devices that run hundreds of thousands of fits at once, and compile for longer."""
 
 COLUMNS = {
     "fits/s": ("fits per second", quantity),
@@ -32,11 +32,11 @@ COLUMNS = {
 
 
 def bench(output: Json) -> None:
-    """Measure how many fits a second this machine does, and what share of its peak that is.
+    """Measure the number of fits per second on this machine, and its share of the machine's peak.
 
-    About a minute. Rates are after compilation, medians of at least five calls of the batch that
-    `bimix batch` runs; "on device" is the compiled search alone, on data that lie in a GPU's or
-    TPU's memory; "of it" is the share of the ceiling that binds, measured here.
+    This takes about a minute. Rates are after compilation, medians of at least five calls of the
+    batch that `bimix batch` runs; "on device" is the compiled search alone, on data in the memory
+    of a GPU or TPU; "of it" is the share of the ceiling that binds, measured here.
 
     Example: `bimix bench`
     """
@@ -56,7 +56,7 @@ def bench(output: Json) -> None:
 
 
 def _to_quote(rows: list[dict]) -> str:
-    """The highest rate, and what it is a share of."""
+    """Return the highest rate, and its share of the ceiling."""
     best = max(rows, key=lambda row: np.fmax(row["fits/s"], row["on device"]))
     rate = np.fmax(best["fits/s"], best["on device"])
     where = " of data on the device" if best["on device"] > best["fits/s"] else ""
@@ -67,5 +67,5 @@ def _to_quote(rows: list[dict]) -> str:
 
 
 def ceilings_of(ceilings: dict) -> dict[str, dict[str, float]]:
-    """As nested dictionaries, for JSON."""
+    """Return ceilings as nested dictionaries, for JSON."""
     return {dtype: found._asdict() for dtype, found in ceilings.items()}

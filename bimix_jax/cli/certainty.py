@@ -35,7 +35,7 @@ INFLUENCE = {
 
 @dataclasses.dataclass(frozen=True)
 class Resampling:
-    """How often runs are drawn anew, how, and what the intervals are to cover."""
+    """The number and kind of resamples, and the level of the intervals."""
 
     panel: ClassVar[str] = "How the runs are resampled"
 
@@ -50,7 +50,7 @@ class Resampling:
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
 
     def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
-        """Fits to the runs drawn anew."""
+        """Fit the law to resampled runs."""
         return bx.bootstrap(
             sweep,
             fitted,
@@ -74,7 +74,7 @@ def certainty(
     budget: Budget = None,
     weight: Weight = None,
 ) -> None:
-    """Say how sure a recommended mixture is, by fitting resampled runs.
+    """Show the uncertainty of a recommended mixture, from fits to resampled runs.
 
     Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
     """

@@ -25,9 +25,9 @@ LAWS = {
 
 
 def check(sweep: SweepOptions, output: Json) -> None:
-    """Say what is doubtful about a sweep, worst first, and what to do about it.
+    """List the doubtful properties of a sweep, worst first, with advice.
 
-    Exit code 0: nothing but notes; 1: warnings; 2: a fit would mean nothing, or no sweep.
+    Exit code 0: notes only; 1: warnings; 2: errors that make a fit meaningless, or no sweep.
 
     Example: `bimix check sweep.parquet`
     """

@@ -1,4 +1,4 @@
-"""A function as a command: groups of options, numbers as people write them, files kept apart.
+"""Functions as commands: groups of options, numbers as people write them, and checks of files.
 
 A command takes groups of options as frozen dataclasses, whose annotated fields are the options:
 
@@ -23,15 +23,16 @@ from bimix_jax.cli import named
 from bimix_jax.files import check_apart, check_folder
 
 WRITTEN = "a file that the command writes"
-"""In the annotation of an option: its file is checked before anything is computed."""
+"""Mark of an option whose file is written; the file is checked before anything is computed."""
 MAY_NAME_FILES = "texts that may name files: PATH or NAME=PATH"
-"""In the annotation of an option whose files are inputs, though its type does not say so."""
+"""Mark of an option whose texts may name input files, though its type is not Path."""
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the fields of its groups as parameters, for typer.
+    """Return the function with the fields of its groups as parameters, for typer.
 
-    It hands the function the groups, once every output is known to be writable and no input.
+    It builds the groups and calls the function once every output is writable and differs from all
+    inputs.
 
     Raises:
         OSError: when called, if an output cannot be a file.
@@ -61,7 +62,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _expanded(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
-    """One parameter per option, all by keyword, so that those with a default may come first."""
+    """Yield one keyword parameter per option; keywords let defaults come before required
+    options."""
     for name, parameter in inspect.signature(function).parameters.items():
         group = parameter.annotation
         if not dataclasses.is_dataclass(group):
@@ -87,7 +89,7 @@ def _option(name: str, annotation: Any, default: Any, panel: str | None) -> insp
 
 
 def _read_numbers(kind: Any, info: ParameterInfo) -> None:
-    """Let an option of numbers take them as people write them: 40B, 1,200, 90%."""
+    """Make an option of numbers accept them as people write them: 40B, 1,200, 90%."""
     scalar = _scalar(kind)
     if info.parser is None and scalar in named.PARSERS:
         info.parser = named.PARSERS[scalar](info.min, info.max)
@@ -97,7 +99,7 @@ def _read_numbers(kind: Any, info: ParameterInfo) -> None:
 
 
 def _scalar(kind: Any) -> Any:
-    """The type of one value: float of `float | None` and of `list[float] | None`."""
+    """Return the type of one value: float of `float | None` and of `list[float] | None`."""
     inner = [each for each in get_args(kind) if each is not NoneType]
     return _scalar(inner[0]) if inner else kind
 

@@ -49,7 +49,7 @@ def compare(
     ] = None,
     loss: Residual = "relative",
 ) -> None:
-    """Say which law this sweep supports, and whether it is enough to tell.
+    """Show which law the sweep supports, and whether the evidence is sufficient.
 
     Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
     """

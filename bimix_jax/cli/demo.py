@@ -1,4 +1,4 @@
-"""`bimix demo`: the whole way on the embedded sweep."""
+"""`bimix demo`: all steps on the embedded sweep."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def demo(
         "bimix_demo"
     ),
 ) -> None:
-    """Fit, judge and optimise on the embedded sweep of real runs, and draw it.
+    """Fit, evaluate and optimise on the embedded sweep of real runs, and draw the results.
 
     Example: `bimix demo -o pictures`
     """
@@ -56,7 +56,7 @@ def demo(
 
 
 def _beside(fitted: bx.Fit, sweep: Sweep, best: bx.Optimum) -> pd.DataFrame:
-    """Predicted losses of the recommended, the uniform and the best measured mixture."""
+    """Return predicted losses of the recommended, the uniform and the best measured mixture."""
     run = bx.best_measured(sweep)
     names = ["recommended", "uniform", f"best run of the sweep ({run})"]
     mixtures = pd.DataFrame([best.mixture, best.reference, sweep.mixtures.loc[run]])

@@ -44,7 +44,7 @@ EXPLAINED = (
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How documents, tokens and embeddings are found in the files."""
+    """Options for reading documents, tokens and embeddings from the files."""
 
     panel: ClassVar[str] = "How the corpus is read"
 
@@ -77,7 +77,7 @@ class Reading:
     ] = None
 
     def fields(self, names: Iterable[str]) -> dict[str, str]:
-        """The field of every domain; NAME=FIELD where there is such a domain."""
+        """Return the field of every domain; NAME=FIELD counts if NAME is a domain."""
         given = self.text_field or []
         own = {
             name: item.removeprefix(f"{name}=")
@@ -92,20 +92,20 @@ class Reading:
         return {name: own.get(name, (all_of_them or [TEXT_FIELD])[0]) for name in names}
 
     def arguments(self, names: Iterable[str]) -> dict[str, Any]:
-        """What `corpus_entropies` is told of domains of these names."""
+        """Return the arguments of `corpus_entropies` for domains of these names."""
         files = named.values("--embeddings", self.embeddings, names, lambda _, file: file)
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**given, "text_field": self.fields(names), "embeddings": files or None}
 
     @property
     def embedded(self) -> bool:
-        """Whether there is something to take a von Neumann entropy of."""
+        """True where embeddings or word vectors are given."""
         return bool(self.embeddings) or self.word_vectors is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """Which entropy makes the mixture, and how it is estimated."""
+    """The entropy that makes the mixture, and its estimator."""
 
     panel: ClassVar[str] = "How the mixture is made"
 
@@ -118,7 +118,7 @@ class Mixing:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What the machine is used for."""
+    """Options for the use of the machine."""
 
     panel: ClassVar[str] = "What is computed, and where"
 
@@ -149,7 +149,7 @@ def entropy(
         Path | None, typer.Option("-o", "--output", help="Write the mixture."), WRITTEN
     ] = None,
 ) -> None:
-    """Turn the entropies of domains into a mixture, without any training.
+    """Turn the entropies of domains into a mixture, without training.
 
     Example: `bimix entropy corpus/* --tokenizer tokenizer.json -o mixture.json --plot entropy.png`
     """
@@ -176,7 +176,7 @@ def entropy(
 
 
 def _paths(given: list[str]) -> dict[str, str]:
-    """Paths by name; NAME=PATH unless that is a file itself."""
+    """Return paths by name; NAME=PATH is split unless it is a path itself."""
     paths = dict[str, str]()
     for item in given:
         name, equals, path = item.partition("=")

@@ -19,7 +19,7 @@ def evaluate(
     output: Output,
     law: LawName = "BiMix",
 ) -> None:
-    """Say how good the law is on runs, and on budgets, it has not seen.
+    """Show the law's errors on runs, and on budgets, that it was not fitted to.
 
     Example: `bimix evaluate sweep.csv --select model_size=122000000 --plot predicted.png`
     """
@@ -48,7 +48,7 @@ def evaluate(
 
 
 def _splits(measured: Sweep, asked: HeldOut, least: int) -> dict[str, Split | None]:
-    """What is held out by name, None where the sweep has too few budgets for it."""
+    """Return the held-out parts by name; None where the sweep has too few budgets for one."""
     runs, budgets, seed = asked.runs, asked.budgets, asked.seed
     (unseen,) = standard_splits(measured, "mixtures", 1, runs=runs, seed=seed)
     found: dict[str, Split | None] = {f"held-out mixtures ({runs:g} of them, seed {seed})": unseen}
@@ -63,7 +63,7 @@ def _splits(measured: Sweep, asked: HeldOut, least: int) -> dict[str, Split | No
 
 
 def show_evaluation(result: bx.Evaluation, title: str) -> None:
-    """Print how far off every target is."""
+    """Print the errors of every target."""
     columns = {
         "mre": ("mean error, %", percent), "worst": ("worst error, %", percent),
         "r2": ("R²", number), "r2_mixtures": ("R² of mixtures", number),

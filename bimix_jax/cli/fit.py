@@ -23,7 +23,7 @@ def fit(
     output: Output,
     law: LawName = "BiMix",
 ) -> None:
-    """Fit the law to a sweep and write the coefficients.
+    """Fit a law to a sweep and write the coefficients.
 
     Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
     """
@@ -44,7 +44,7 @@ def fit(
 
 
 def show_fit(fitted: bx.Fit, title: str) -> None:
-    """Print the coefficients of every target, and what they are coefficients of."""
+    """Print the coefficients of every target, and the formula that they belong to."""
     columns = {"code": ("result", number), "error": ("mean error, %", percent)}
     formula = (fitted.law.__doc__ or "").partition("\n")[0]
     symbols = f" Here r is a proportion and s the budget in {fitted.unit}."

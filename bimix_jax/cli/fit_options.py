@@ -21,7 +21,7 @@ Residual = Annotated[str, typer.Option("--residual", help="Residual: relative, l
 
 @dataclasses.dataclass(frozen=True)
 class Residuals:
-    """How far points are off, and which exponents are shared."""
+    """The measure of residuals, and the exponents that targets share."""
 
     panel: ClassVar[str] = PANEL
 
@@ -38,13 +38,13 @@ class Residuals:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of `bimix_jax.fit`."""
+        """Return the arguments of `bimix_jax.fit`."""
         return {"residual": self.residual, "huber": self.huber, "tied": tuple(self.tied or ())}
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightedByBudget(Residuals):
-    """The same, and which budgets count most."""
+    """The options of residuals, and the weight of budgets."""
 
     budget_power: Annotated[
         float,
@@ -56,13 +56,13 @@ class WeightedByBudget(Residuals):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of `bimix_jax.fit`."""
+        """Return the arguments of `bimix_jax.fit`."""
         return {**super().settings, "budget_power": self.budget_power}
 
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings(WeightedByBudget):
-    """All that `bimix_jax.fit` is told besides the law."""
+    """All arguments of `bimix_jax.fit` except the sweep and the law."""
 
     shrinkage: Annotated[
         str,
@@ -75,17 +75,17 @@ class FitSettings(WeightedByBudget):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of `bimix_jax.fit`."""
+        """Return the arguments of `bimix_jax.fit`."""
         return {**super().settings, "shrinkage": _strength(self.shrinkage)}
 
     def fit(self, sweep: Sweep, law: Law) -> bx.Fit:
-        """The law fitted so."""
+        """Fit the law with these settings."""
         return bx.fit(sweep, law, **self.settings)
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """What a judge holds out, and how points count where that is later budgets."""
+    """Options for held-out mixtures and held-out later budgets."""
 
     panel: ClassVar[str] = "What is held out"
 
@@ -105,7 +105,7 @@ class HeldOut:
 
 
 def _strength(given: str) -> float | str:
-    """A strength, or what it is chosen for."""
+    """Return the strength as a number, or the name of the method that chooses it."""
     try:
         return number_of(given, "shrinkage")
     except ValueError:

@@ -9,7 +9,7 @@ from rich.markdown import Markdown
 
 PAGES = Path(__file__).parents[1] / "guide"
 COLUMNS = 80
-"""Pages are written for this width, which reads better than a wider one."""
+"""Width of the pages, which reads better than a wider one."""
 TITLE = "# "
 
 
@@ -40,6 +40,6 @@ def guide(
 
 
 def title_of(page: Path) -> str:
-    """The first line of a page, which is its title."""
+    """Return the title of a page, which is its first line."""
     with page.open(encoding="utf-8") as lines:
         return next(lines).removeprefix(TITLE).strip()

@@ -27,7 +27,7 @@ from bimix_jax.logs.forms import FORMS, log_bytes
 
 @dataclasses.dataclass(frozen=True)
 class LogColumns:
-    """Which columns and metrics of the logs and the table of runs mean what."""
+    """Options that name columns and metrics of the logs and of the table of runs."""
 
     panel: ClassVar[str] = "What the columns mean"
 
@@ -55,7 +55,7 @@ class LogColumns:
 
 @dataclasses.dataclass(frozen=True)
 class Joining:
-    """How runs that were logged at different budgets come together, and which points stay."""
+    """Options for aligning runs logged at different budgets, and for choosing points."""
 
     panel: ClassVar[str] = "Which points are kept"
 

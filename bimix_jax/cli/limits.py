@@ -1,4 +1,4 @@
-"""Options that limit the mixture a command looks for, and what they turn into."""
+"""Options that limit the recommended mixture, and their conversion to constraints."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SHARES = "DOMAIN=SHARE"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Which mixtures are allowed, and the reference that some limits refer to."""
+    """Options of allowed mixtures, and of the reference that some limits use."""
 
     panel: ClassVar[str] = "Which mixtures are allowed"
 
@@ -68,7 +68,9 @@ class Limits:
     ] = None
 
     def constraints_of(self, of: bx.Fit | Sweep, shown: bool = False) -> bx.Constraints:
-        """The constraints of the file, those of the options instead where both are given.
+        """Return the constraints of the file; options override them. 74= of: the fit or sweep with
+        the domains and targets. 75= shown: True where the command shows existing tokens even if
+        nothing limits their epochs.
 
         Args:
             of: what has domains and targets of these names.
@@ -88,16 +90,17 @@ class Limits:
         return both
 
     def mixture_of(self, of: bx.Fit | Sweep) -> Any:
-        """The reference, or None for the uniform mixture."""
+        """Return the reference, or None for the uniform mixture."""
         return None if self.reference is None else read_mixtures(self.reference, of.domains)
 
     @property
     def name(self) -> str:
-        """What to call the reference."""
+        """Name of the reference."""
         return "uniform" if self.reference is None else self.reference.stem
 
     def tokens_of(self, domains: tuple[str, ...]) -> tuple[dict[str, float], Any]:
-        """Tokens that exist by domain, and what a recipe is told of them: those, or the table."""
+        """Return existing tokens by domain, and the argument of a recipe: the same, or the
+        table."""
         if self.available and len(self.available) == 1 and _is_table(self.available[0], domains):
             (file,) = self.available
             table = bx.read_available(file, domains)
@@ -135,14 +138,14 @@ class Limits:
 
 
 def _is_table(text: str, domains: Sequence[str]) -> bool:
-    """Whether it names a file, which may have = in its name, rather than DOMAIN=TOKENS."""
+    """True where the text names a file, perhaps with = in its name, rather than DOMAIN=TOKENS."""
     return "=" not in text or (
         Path(text).is_file() and not any(text.startswith(f"{d}=") for d in domains)
     )
 
 
 def _check_shares_of_tokens(asked: bx.Constraints, of: bx.Fit | Sweep) -> None:
-    """Raise ValueError where tokens that exist would limit shares of something else."""
+    """Raise ValueError where existing tokens would limit shares of something else."""
     unit = of.metadata.share_unit
     if asked.available and unit not in (None, TOKENS):
         raise ValueError(
@@ -153,7 +156,7 @@ def _check_shares_of_tokens(asked: bx.Constraints, of: bx.Fit | Sweep) -> None:
 
 
 def _group(text: str, domains: Sequence[str]) -> bx.Group:
-    """A group from A+B=LEAST:MOST."""
+    """Parse a group from A+B=LEAST:MOST."""
     before, _, after = text.rpartition("=")
     names, bounds = named.split_sum(text, domains) or (before.split("+"), after)
     least, colon, most = bounds.partition(":")
@@ -167,7 +170,7 @@ def _group(text: str, domains: Sequence[str]) -> bx.Group:
 
 
 def _guardrail(given: list[str] | None, targets: Sequence[str]) -> float | dict[str, float] | None:
-    """Percent as fractions: one for all targets, or by target."""
+    """Return percentages as fractions: one for all targets, or by target."""
     if not given:
         return None
     if len(given) == 1 and "=" not in given[0]:

@@ -1,4 +1,4 @@
-"""NAME=VALUE options: names may hold the option's own marks, so they are looked up, not split."""
+"""NAME=VALUE options; names may contain = or +, so known names are looked up before a split."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ WHOLE = "a whole number, like 4 or 1,200"
 
 
 def number_parser(least: float | None = None, most: float | None = None) -> Callable[[Any], float]:
-    """What reads an option of one number between two ends, either of which may be None."""
+    """Return a parser of one number between two ends, either of which may be None."""
 
     def number(text: Any) -> float:
         return _within(_usable(text, NUMBER), least, most)
@@ -22,7 +22,7 @@ def number_parser(least: float | None = None, most: float | None = None) -> Call
 
 
 def whole_parser(least: float | None = None, most: float | None = None) -> Callable[[Any], int]:
-    """What reads an option of one whole number between two ends, either of which may be None."""
+    """Return a parser of one whole number between two ends, either of which may be None."""
 
     def integer(text: Any) -> int:
         try:
@@ -38,7 +38,7 @@ def whole_parser(least: float | None = None, most: float | None = None) -> Calla
 
 
 def share(text: Any) -> float:
-    """What reads an option of one share: 0.9 or 90%."""
+    """Parse one share: 0.9 or 90%."""
     return _usable(text, SHARE, percent=True)
 
 
@@ -46,7 +46,7 @@ PARSERS: dict[type, Callable[..., Callable[[Any], Any]]] = {
     float: number_parser,
     int: whole_parser,
 }
-"""Type of an option → what makes its reader, given the least and largest value."""
+"""Type of an option → factory of its parser, from the least and largest value."""
 
 
 def _usable(text: Any, expected: str, percent: bool = False) -> float:
@@ -65,7 +65,7 @@ def _within(value: Any, least: float | None, most: float | None) -> Any:
 
 
 def split_name(option: str, item: str, names: Iterable[str]) -> tuple[str, str]:
-    """NAME and VALUE: the longest of the names that it begins with, else what is before the last =.
+    """Split NAME=VALUE after the longest known name, or else at the last =.
 
     >>> split_name("--lower", "c=1=0.3", ["c", "c=1"])
     ('c=1', '0.3')
@@ -85,7 +85,7 @@ def values(
     names: Iterable[str],
     read: Callable[[str, str], Any] | None = None,
 ) -> dict[str, Any]:
-    """NAME=VALUE options as a mapping; `read` makes a value of what is shown and the text.
+    """Return NAME=VALUE options as a mapping; `read` parses a value, given a label and the text.
 
     Raises:
         ValueError: if one is not of that form, or a name is there twice.
@@ -100,22 +100,22 @@ def values(
 
 
 def number(where: str, text: str) -> float:
-    """One number."""
+    """Parse one number."""
     return number_of(text, where, NUMBER)
 
 
 def share_of(where: str, text: str) -> float:
-    """One number, or a percentage."""
+    """Parse one number, or a percentage."""
     return number_of(text, where, SHARE, percent=True)
 
 
 def percent(where: str, text: str) -> float:
-    """A percentage, with or without its sign, as a fraction."""
+    """Parse a percentage, with or without its sign, as a fraction."""
     return number_of(text.strip().removesuffix("%"), where, "a percentage, like 1 or 1%") / 100
 
 
 def ends(where: str, text: str) -> tuple[float, float]:
-    """LEAST:MOST, two shares."""
+    """Parse LEAST:MOST, two shares."""
     least, colon, most = text.partition(":")
     if not colon:
         raise ValueError(f"{where}={text}: expected LEAST:MOST, 0.05:0.3 for example.")
@@ -123,7 +123,7 @@ def ends(where: str, text: str) -> tuple[float, float]:
 
 
 def split_sum(text: str, names: Sequence[str]) -> tuple[list[str], str] | None:
-    """A, B, … and BOUNDS of A+B+…=BOUNDS, each name as long as can be; None if no names do.
+    """Split A+B+…=BOUNDS into names, each the longest possible, and bounds; None without a match.
 
     >>> split_sum("c+++c#=:0.3", ["c", "c++", "c#"])
     (['c++', 'c#'], ':0.3')

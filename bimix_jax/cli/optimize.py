@@ -25,7 +25,7 @@ from bimix_jax.cli.show import (
 
 HULL = "no blend of runs"
 OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull": HULL}
-"""What is said of a proportion that the sweep does not reach."""
+"""Texts for a proportion outside the sweep."""
 
 
 def optimize(
@@ -44,7 +44,7 @@ def optimize(
         typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget."),
     ] = None,
 ) -> None:
-    """Find the best mixture at a budget, within bounds, tokens that exist, and guardrails.
+    """Find the best mixture at a budget, within bounds, existing tokens, and guardrails.
 
     Example: `bimix optimize fit.json --budget 4e10 --available code=5e9 --epochs 4 --guardrail 1`
     """
@@ -82,7 +82,7 @@ def _refuse_beside_goals(budget: float | None, weight: list[str] | None, objecti
 
 
 def show_optimum(best: bx.Optimum, name: str) -> None:
-    """Print an optimum beside its reference, with what has to be said about it."""
+    """Print an optimum beside its reference, with its notes."""
     show_mixture(best, name)
     form = quantity if best.objective_name == "budget" else number
     what = {"mean": "Mean loss", "worst": "Worst loss", "budget": "Least budget"}

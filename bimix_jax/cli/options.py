@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once, and what they turn into."""
+"""Options that several commands share, and their conversion to objects."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ LossesTable = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class SweepOptions:
-    """A sweep, as every command reads it."""
+    """A sweep, read in the same way by every command."""
 
     panel: ClassVar[str] = "How the sweep is read"
 
@@ -87,7 +87,7 @@ class SweepOptions:
     endpoints_only: EndpointsOnly = False
 
     def read(self) -> Sweep:
-        """The sweep; which columns are meant and what is wrong with them, `read_sweep` says."""
+        """Read the sweep; `read_sweep` chooses the columns and reports problems."""
         measured = read_sweep(
             self.file,
             self.losses,
@@ -105,7 +105,7 @@ class SweepOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Json:
-    """The form of what is printed."""
+    """The form of the printed output."""
 
     panel: ClassVar[str] = "Output"
 
@@ -116,7 +116,7 @@ class Json:
 
 @dataclasses.dataclass(frozen=True)
 class Output(Json):
-    """The form of what is printed, and a picture."""
+    """The form of the printed output, and a picture."""
 
     plot: Annotated[
         Path | None,
@@ -129,23 +129,24 @@ class Output(Json):
             bx.plots.check_picture(self.plot)
 
     def draw(self, figure: Callable[[Any], "Figure"]) -> None:
-        """Write the figure that is made with `bimix_jax.plots`, if a picture is asked for."""
+        """Write the figure that is made with `bimix_jax.plots`, if a picture is requested."""
         if self.plot is not None:
             bx.plots.save_figure(figure(bx.plots), self.plot)
 
 
 def weights_of(given: Sequence[str] | None, of: "bx.Fit | Sweep") -> dict[str, float] | None:
-    """TARGET=WEIGHT options, or None where there is none."""
+    """Return TARGET=WEIGHT options as a mapping, or None if there are none."""
     return named.values("--weight", given, of.targets) or None
 
 
 def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
-    """NAME=VALUE options, split at the first =, as a mapping; a name given twice collects both."""
+    """Return NAME=VALUE options, split at the first =, as a mapping; a repeated name collects
+    all."""
     return _collected(option, given, ())
 
 
 def selection(given: Sequence[str] | None, tables: Sequence[Path | None]) -> dict[str, Any]:
-    """COLUMN=VALUE options; of several = the columns of the tables tell which is meant."""
+    """Return COLUMN=VALUE options; if one has several =, the tables' columns decide the split."""
     doubtful = any(item.count("=") > 1 for item in given or [])
     there = [path for path in tables if path is not None] if doubtful else []
     columns = [name for path in there for name in names_of(read_table(path))]

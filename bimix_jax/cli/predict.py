@@ -26,7 +26,7 @@ def predict(
     budget: Budget = None,
     written: LossesTable = None,
 ) -> None:
-    """Predict the losses of mixtures nobody trained, at a budget.
+    """Predict the losses of untrained mixtures at a budget.
 
     Example: `bimix predict fit.json mixtures.csv --budget 4e10`
     """

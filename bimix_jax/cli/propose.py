@@ -46,7 +46,7 @@ def propose(
         Path | None, typer.Option("-o", "--output", help="Write the mixtures as CSV."), WRITTEN
     ] = None,
 ) -> None:
-    """Say which runs to do next, so that the mixture at a budget is decided with least regret.
+    """Propose the next runs, which reduce the expected regret of the mixture at a budget most.
 
     Example: `bimix propose sweep.csv -n 4 --budget 4e10 --law TransferBiMix -o next.csv`
     """
@@ -74,7 +74,7 @@ def propose(
 
 
 def show_proposal(found: bx.Proposal) -> None:
-    """Print the mixtures to run, and what they leave of the expected regret."""
+    """Print the mixtures to run, and the expected regret after them."""
     at = f"{quantity(found.budget)} {found.unit}"
     title = f"Runs to do next, best first, for the decision at {at}"
     show_table(found.mixtures.rename_axis(columns="domain").T, title, form=share)

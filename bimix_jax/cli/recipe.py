@@ -1,4 +1,4 @@
-"""What `bimix optimize` says of tokens and epochs, and the file it emits."""
+"""Tokens and epochs in the output of `bimix optimize`, and the file that it emits."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ from bimix_jax.recipe.recipe import DIGITS
 
 @dataclasses.dataclass(frozen=True)
 class Emission:
-    """A file for a training stack, and how exact its weights are."""
+    """A file for a training stack, and the precision of its weights."""
 
     panel: ClassVar[str] = "What is written for the training stack"
 
@@ -52,15 +52,15 @@ class Emission:
 
     @property
     def alone(self) -> bool:
-        """Whether what is emitted is all that is printed."""
+        """True where only the emitted file is printed."""
         return self.emit is not None and self.emitted is None
 
     def recipe_of(
         self, best: bx.Optimum, fitted: bx.Fit, file: Path, available: Any
     ) -> bx.Recipe | None:
-        """The recipe, with the hash of the fit's file and the command line in its stamp.
+        """Return the recipe, with the hash of the fit's file and the command line in its stamp.
 
-        None where nothing is asked for and shares of documents cannot be turned into tokens.
+        None if no file is requested and shares of documents cannot be converted to tokens.
         """
         of_tokens = fitted.metadata.share_unit in (None, "tokens")
         if not of_tokens and available is None and self.emit is None:
@@ -72,7 +72,7 @@ class Emission:
         )  # fmt: skip
 
     def write(self, recipe: bx.Recipe, notes: Iterable[str]) -> list[Path]:
-        """Write the file, or print it alone where none is named: the rest goes to standard error.
+        """Write the file; without a name, print it alone, and the rest to standard error.
 
         Returns:
             The files that were written.
@@ -91,7 +91,7 @@ class Emission:
 
 
 def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
-    """Print tokens, epochs and shares, what has to be said of them, and what was written."""
+    """Print tokens, epochs, shares, notes, and the files that were written."""
     if recipe is None:
         return show_line("Shares are of documents: tokens and epochs need --available.")
     if recipe.tokens is not None:
@@ -103,7 +103,8 @@ def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
 
 
 def _show_tokens(recipe: bx.Recipe) -> None:
-    """Print what a recipe takes; what its rounded weights take, too, where that shows."""
+    """Print a recipe's tokens and epochs, and those of its rounded weights if they differ
+    visibly."""
     table = recipe.table()
     emitted = {"rounded": ("share", 1.0), "rounded_tokens": ("tokens", recipe.tokens or 1.0),
                "rounded_epochs": ("epochs", 1.0)}  # fmt: skip

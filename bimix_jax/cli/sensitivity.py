@@ -23,7 +23,7 @@ def sensitivity(
     budget: Budget = None,
     weight: Weight = None,
 ) -> None:
-    """Show what one more percentage point of each domain does to every loss.
+    """Show the effect of one more percentage point of each domain on every loss.
 
     Example: `bimix sensitivity fit.json --mixture now.json --budget 4e10 --plot moves.png`
     """

@@ -15,11 +15,11 @@ from bimix_jax.printable import json_text, printable
 from bimix_jax.quantities import number_text, quantity_text, share_text
 
 Form = Callable[[Any], str]
-"""How a cell is written."""
+"""Formatter of a cell."""
 
 
 def number(value: Any) -> str:
-    """A whole number as it is, any other with 4 significant digits, text as it is.
+    """Format a number: whole ones as they are, others with 4 significant digits; keep text.
 
     >>> number(12), number(1.23456), number(float("nan")), number("converged")
     ('12', '1.235', '–', 'converged')
@@ -30,7 +30,7 @@ def number(value: Any) -> str:
 
 
 def share(value: Any) -> str:
-    """A share of a mixture.
+    """Format a share of a mixture.
 
     >>> share(0.25), share(1.65e-11)
     ('0.2500', '<0.0001')
@@ -39,7 +39,7 @@ def share(value: Any) -> str:
 
 
 def amount(value: Any) -> str:
-    """A number that is as good as 0 where it is below 0.0001: epochs, nats of regret.
+    """Format a number that is negligible below 0.0001: epochs, nats of regret.
 
     >>> amount(1.23456), amount(1.7e-9)
     ('1.235', '<0.0001')
@@ -48,7 +48,7 @@ def amount(value: Any) -> str:
 
 
 def percent(value: Any) -> str:
-    """A fraction in %, under a heading that says so.
+    """Format a fraction in %; the heading carries the sign.
 
     >>> percent(0.01234), percent(0.0)
     ('1.234', '0')
@@ -57,7 +57,7 @@ def percent(value: Any) -> str:
 
 
 def change(value: Any) -> str:
-    """A difference with its sign, to 4 decimals or 4 digits.
+    """Format a difference with its sign, to 4 decimals or 4 digits.
 
     >>> change(-0.01234), change(1e-9), change(3557.4414)
     ('-0.0123', '0', '+3557')
@@ -70,7 +70,7 @@ def change(value: Any) -> str:
 
 
 def quantity(value: Any) -> str:
-    """Tokens or steps.
+    """Format tokens or steps.
 
     >>> quantity(3865376694.8021803), quantity(1e-14)
     ('3.865B', '<1')
@@ -81,7 +81,7 @@ def quantity(value: Any) -> str:
 
 
 def span(low: Iterable[float], high: Iterable[float], form: Form = share) -> list[str]:
-    """Both ends of ranges, one a row.
+    """Format ranges by both ends, one per row.
 
     >>> span([0.1], [0.2])
     ['0.1000–0.2000']
@@ -96,7 +96,7 @@ def show_table(
     form: Form = number,
     below: str = "",
 ) -> None:
-    """Print a DataFrame, its index first, as wide as the terminal, cutting nothing.
+    """Print a DataFrame, its index first, as wide as the terminal, without truncation.
 
     Args:
         table: its columns, as far as they are not in `columns`, keep their names.
@@ -138,7 +138,7 @@ def _blocks(
 
 
 def _width() -> float:
-    """Of the terminal, or of COLUMNS; without either nothing bounds a table."""
+    """Return the width of the terminal, or of COLUMNS; infinity without either."""
     console = _console()
     bounded = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     return console.width if bounded else math.inf
@@ -149,7 +149,7 @@ def _console() -> Console:
 
 
 def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
-    """Print sentences as a list under a title, nothing if there are none."""
+    """Print sentences as a list under a title, or nothing if there are none."""
     listed = list(notes)
     if listed:
         _show_title(title)
@@ -163,7 +163,7 @@ def show_line(text: str) -> None:
 
 
 def show_lines(label: str, what: str, advice: str) -> None:
-    """Print something seen and, below it, what to do about it."""
+    """Print a finding and, below it, the advice."""
     style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
     _print(Text.assemble((label, style), f"  {printable(what)}"))
     _print(Text(f"    {printable(advice)}"))
@@ -189,7 +189,7 @@ def show_json(document: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """DataFrames, Series and NumPy values as what JSON knows.
+    """Convert DataFrames, Series and NumPy values to types of JSON.
 
     >>> plain({"a": np.float64("nan"), "b": pd.Series({"x": 1.5})})
     {'a': None, 'b': {'x': 1.5}}

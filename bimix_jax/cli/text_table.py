@@ -1,4 +1,4 @@
-"""Tables as lines of text that cut nothing: columns that do not fit stand below the others."""
+"""Tables as lines of text without truncation: columns that do not fit go below the others."""
 
 import dataclasses
 import re
@@ -9,22 +9,24 @@ from rich.cells import cell_len, chop_cells
 GAP = 2
 """Spaces between columns."""
 WIDTHS = 24, 9
-"""Headings are broken into lines no narrower than the first, or the second if that helps."""
+"""Least widths at which headings are broken: the usual one, and a narrower one if it helps."""
 PIECE = re.compile(r"[^\s_/.\-]*[\s_/.\-]+|[^\s_/.\-]+")
-"""Headings and labels are broken after spaces, underscores, slashes, points and hyphens."""
+"""Pieces of a text, which is broken after spaces, underscores, slashes, points and hyphens."""
 NUMBER = re.compile(r"[<>+-]?\d+(\.\d+)?(e[+-]\d+)?|–")
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A heading and one cell per row; numbers stand at the right, text at the left."""
+    """A heading and one cell per row; numbers are aligned right, text left."""
 
     heading: str
     cells: Sequence[str]
     right: bool = True
 
     def lines(self, rows: Sequence[int], room: int, narrow: int) -> tuple[list[str], list[str]]:
-        """Heading and cells in lines of one width, each row as high as `rows` says.
+        """Return heading and cells as lines of one width; `rows` gives the height of each row. 31=
+        room: the widest text that is not broken. 32= narrow: the least width at which a heading is
+        broken.
 
         Args:
             rows: lines of each row.
@@ -49,7 +51,7 @@ class Column:
 
 
 def text_table(labels: Column, columns: Sequence[Column], width: float) -> list[list[str]]:
-    """Blocks of lines: of each the heading in lines, a rule, and the rows.
+    """Return blocks of lines: each has the heading, a rule, and the rows.
 
     Columns that do not fit into the width go into a further block, with the labels again.
 
@@ -97,7 +99,7 @@ def _beside(columns: Sequence[list[str]]) -> list[str]:
 
 
 def broken(text: str, room: int) -> list[str]:
-    """Text in lines no wider than `room`, broken between words and anywhere if need be.
+    """Break a text into lines no wider than `room`, between words, or anywhere if need be.
 
     >>> broken("mean error, %", 9), broken("Wikipedia_multilingual", 12)
     (['mean', 'error, %'], ['Wikipedia_', 'multilingual'])
@@ -114,7 +116,7 @@ def broken(text: str, room: int) -> list[str]:
 
 
 def _on_points(cells: Sequence[str]) -> list[str]:
-    """Numbers with their decimal points below each other; anything else as it is."""
+    """Align numbers by their decimal points; keep other cells."""
     if not all(NUMBER.fullmatch(cell) for cell in cells):
         return list(cells)
     tails = [len(cell) - cell.find(".") if "." in cell else 0 for cell in cells]

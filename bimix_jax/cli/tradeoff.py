@@ -26,7 +26,7 @@ def tradeoff(
     ] = None,
     budget: Budget = None,
 ) -> None:
-    """Show what one group of targets gains and the other pays, with the mixtures between.
+    """Show the mixtures between two groups of targets: the gain of one, and the cost to the other.
 
     Example: `bimix tradeoff fit.json --first github --first stackexchange --plot front.png`
     """

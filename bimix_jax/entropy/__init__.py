@@ -1,1 +1,1 @@
-"""Entropy proxies: the mixture that needs no training, from the text alone."""
+"""Entropy proxies: a mixture from the text alone, without training."""

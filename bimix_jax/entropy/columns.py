@@ -1,4 +1,4 @@
-"""Parquet and arrow files: the column of a domain, its texts or its token ids."""
+"""Parquet and arrow files: the column with a domain's texts or token ids."""
 
 import contextlib
 from collections import Counter
@@ -17,14 +17,14 @@ END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class _Table(NamedTuple):
-    """A file that is open: its schema, and its rows of some columns, batch by batch."""
+    """An open file: its schema, and its rows of some columns, batch by batch."""
 
     schema: Any
     batches: Callable[[list[str]], Iterator[Any]]
 
 
 def field_of_table(path: Path, wanted: str) -> Field:
-    """The column `wanted`, or a column of token ids where there is no column of text.
+    """Return the column `wanted`, or a column of token ids if there is no column of text.
 
     Raises:
         ValueError: if there is no such column, or it holds neither text nor token ids.
@@ -72,20 +72,21 @@ def _is_ids(kind: Any) -> bool:
 
 
 def _is_type(check: str, kind: Any) -> bool:
-    """Whether a type is of a kind that older releases of pyarrow do not have."""
+    """True where a type is of a kind that older releases of pyarrow lack."""
     import pyarrow.types as is_type
 
     return bool(getattr(is_type, check, lambda kind: False)(kind))
 
 
 def table_texts(path: Path, name: str) -> Iterator[Any]:
-    """The texts of a column, None where a row has none."""
+    """Yield the texts of a column, None for empty rows."""
     for _, batch in _batches(path, [name]):
         yield from batch.column(name).to_pylist()
 
 
 def table_ids(path: Path, name: str) -> Iterator[tuple[int, Any, Any]]:
-    """Row, token ids and attention mask of the rows of a column, None where there is none."""
+    """Yield row, token ids and attention mask for each row of a column; None where one is
+    missing."""
     with _read_errors(path), _table(path) as table:
         masked = name in ID_FIELDS and MASK in table.schema.names
     for first, batch in _batches(path, [name, MASK] if masked else [name]):
@@ -95,7 +96,7 @@ def table_ids(path: Path, name: str) -> Iterator[tuple[int, Any, Any]]:
 
 
 def _lists(path: Path, column: Any, first: int) -> list[np.ndarray | None]:
-    """The rows of a column of lists as arrays, None where a row is null."""
+    """Return the rows of a column of lists as arrays, None where a row is null."""
     import pyarrow.compute as pc
 
     values = column.flatten()
@@ -118,7 +119,7 @@ def _lists(path: Path, column: Any, first: int) -> list[np.ndarray | None]:
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[tuple[int, Any]]:
-    """The number of the first row and some rows of these columns, checked as far as can be."""
+    """Yield the number of the first row and a batch of these columns, after checks."""
     first = 0
     with _read_errors(path), _table(path) as table:
         missing = [name for name in columns if name not in table.schema.names]
@@ -160,7 +161,7 @@ def _table(path: Path) -> Iterator[_Table]:
 
 
 def has_no_end(path: Path) -> bool:
-    """Whether an arrow stream lacks the mark of its end: its writer may have been stopped."""
+    """True where an arrow stream lacks its end mark; its writer may have been stopped."""
     with open(path, "rb") as file:
         begins = file.read(6)
         file.seek(max(file.seek(0, 2) - len(END_OF_STREAM), 0))
@@ -169,7 +170,7 @@ def has_no_end(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes pyarrow raise, as a ValueError that names the file."""
+    """Turn errors of pyarrow about a damaged file into a ValueError that names the file."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""From a corpus on disk to its entropies: every domain a file or a folder."""
+"""Entropies of a corpus on disk, with a file or a folder per domain."""
 
 import contextlib
 import dataclasses
@@ -48,7 +48,7 @@ def corpus_entropies(
     device: str = "auto",
     progress: Callable[[str, float], object] = lambda domain, size: None,
 ) -> Entropies:
-    """SE, CE, JE and, given embeddings, VNE of the domains of a corpus on disk.
+    """Compute SE, CE, JE and, given embeddings, VNE of the domains of a corpus on disk.
 
     Args:
         domains: files or folders, one a domain, by name; or without names, which are then those of
@@ -110,7 +110,7 @@ def corpus_entropies(
 
 
 def corpus_bytes(domains: Paths, text_field: str | Mapping[str, str] = TEXT_FIELD) -> int:
-    """Size of all files of a corpus, for the length of a progress bar."""
+    """Return the size of all files of a corpus, for the length of a progress bar."""
     return sum(domain.bytes for domain in _found(domains, text_field).values())
 
 
@@ -125,7 +125,7 @@ def _found(domains: Paths, text_field: str | Mapping[str, str]) -> dict[str, Dom
 
 
 def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, str]:
-    """The field of every domain."""
+    """Return the field of every domain."""
     if isinstance(text_field, str):
         return dict.fromkeys(names, text_field)
     unknown = [name for name in text_field if name not in names]
@@ -137,7 +137,7 @@ def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, 
 
 
 def check_names(names: list[str]) -> None:
-    """Raise ValueError unless domains have names that differ, by more than case or spacing."""
+    """Raise ValueError unless domains have names that differ by more than case or spacing."""
     if not names:
         raise ValueError("domains: no domain; expected one at least, as PATH or NAME=PATH.")
     seen = dict[str, str]()
@@ -162,14 +162,14 @@ def _warn_of(found: dict[str, Domain]) -> None:
 
 
 def _vocabulary(given: int | None, tokenizer: Tokenizer | None) -> int:
-    """Of the tokenizer for text, whatever was given for token ids; the larger of both if mixed."""
+    """Return the tokenizer's vocabulary, or the given one, whichever is larger."""
     return max(given or 0, tokenizer.vocabulary if tokenizer else 0)
 
 
 def _unused(
     found: dict[str, Domain], vocabulary: int | None, tokenizer: Tokenizer | None, dtype: str | None
 ) -> Iterator[str]:
-    """Sentences on settings that changed nothing."""
+    """Yield sentences on settings that had no effect."""
     if tokenizer and vocabulary and not any(domain.text for domain in found.values()):
         yield f"The tokenizer {tokenizer.name} was not used, as no domain holds text."
     if dtype and all(domain.text or domain.field for domain in found.values()):
@@ -192,7 +192,7 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _noted(notes: list[str]) -> Iterator[None]:
-    """Keep what is warned of, and warn of it all the same."""
+    """Collect warnings as notes, and issue them all the same."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EntropyWarning)
         yield
@@ -231,7 +231,7 @@ def _array(given: str | Path | np.ndarray) -> np.ndarray:
 
 
 def _samples(domain: Domain) -> Iterator[str]:
-    """Documents; of plain text, which is one document a file, paragraphs."""
+    """Yield documents, or paragraphs of plain text, which is one document per file."""
     if not domain.text:
         raise ValueError(f"{domain.name} holds token ids; word vectors need text.")
     reader = Reader(domain.field)

@@ -17,10 +17,10 @@ BLOCK = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """`types[k]` different symbols were seen `counts[k]` times each; counts rise, all above 0.
+    """Numbers of occurrences: `types[k]` different symbols occur `counts[k]` times each.
 
-    Profiles of disjoint sets of symbols add up, in integers, so that no order of the work and no
-    size of a chunk shows in an entropy.
+    Counts rise and are above 0. Profiles of disjoint sets of symbols add up in integers, so
+    entropies do not depend on the order of the work or on the size of chunks.
     """
 
     counts: np.ndarray
@@ -30,22 +30,22 @@ class Profile:
 
     @property
     def total(self) -> int:
-        """Occurrences in all."""
+        """All occurrences."""
         return int(np.sum(self.counts * self.types))
 
     @property
     def seen(self) -> int:
-        """Different symbols in all."""
+        """All different symbols."""
         return int(np.sum(self.types))
 
     @property
     def once(self) -> int:
-        """Symbols that were seen once."""
+        """Symbols that occur once."""
         return int(np.sum(self.types[self.counts == 1]))
 
 
 def profile_of(occurrences: np.ndarray) -> Profile:
-    """The profile of numbers of occurrences, one a symbol; zeros are left out.
+    """Return the profile of numbers of occurrences, one per symbol, without zeros.
 
     >>> profile_of(np.array([3, 0, 1, 1]))
     Profile(counts=array([1, 3]), types=array([2, 1]))
@@ -61,7 +61,7 @@ def profile_of(occurrences: np.ndarray) -> Profile:
 
 
 def merged(profiles: Iterable[Profile]) -> Profile:
-    """The profile of all symbols of profiles that share none."""
+    """Merge profiles that do not share symbols."""
     each = [Profile(np.empty(0, np.int64), np.empty(0, np.int64)), *profiles]
     counts, where = np.unique(np.concatenate([p.counts for p in each]), return_inverse=True)
     types = np.zeros(len(counts), np.int64)
@@ -70,7 +70,8 @@ def merged(profiles: Iterable[Profile]) -> Profile:
 
 
 def profile_of_sorted(keys: np.ndarray) -> Profile:
-    """The profile of sorted keys, by the lengths of their runs; blockwise, to bound memory."""
+    """Return the profile of sorted keys from the lengths of their runs; in blocks, to bound
+    memory."""
     profiles, begin = [], 0
     for start in range(0, len(keys), BLOCK):
         block = keys[start : start + BLOCK + 1]
@@ -84,7 +85,7 @@ def profile_of_sorted(keys: np.ndarray) -> Profile:
 
 
 KEYS = 2**32
-"""different values a key can have"""
+"""number of possible keys"""
 KEY_BYTES = 4
 COUNT_BYTES = 8
 
@@ -92,7 +93,7 @@ Sort = Callable[[np.ndarray], np.ndarray]
 
 
 class KeyBucket:
-    """Keys as they come, sorted in the end."""
+    """A store of keys, which are sorted at the end."""
 
     def __init__(self, pairs: int) -> None:
         self._keys = np.empty(pairs, np.uint32)
@@ -100,14 +101,14 @@ class KeyBucket:
         self._lock = threading.Lock()
 
     def add(self, keys: np.ndarray) -> None:
-        """Take keys, to a place of their own, so that threads write side by side."""
+        """Store keys in a place of their own, so that threads can write side by side."""
         with self._lock:
             place = self._filled
             self._filled += len(keys)
         self._keys[place : place + len(keys)] = keys
 
     def profile(self, sort: Sort | None) -> Profile:
-        """Of all pairs added; `sort` None sorts in place."""
+        """Return the profile of all pairs added; `sort` None sorts in place."""
         if sort is not None:
             return profile_of_sorted(sort(self._keys))
         self._keys.sort()
@@ -115,7 +116,8 @@ class KeyBucket:
 
 
 class TableBucket:
-    """Counts by second token of the pairs of one first token, which may have more than fit."""
+    """Counts by second token of the pairs of one first token, for pairs that exceed memory as
+    keys."""
 
     def __init__(self, first: int, vocabulary: int) -> None:
         self._base = np.uint32(first * vocabulary % KEYS)
@@ -129,7 +131,7 @@ class TableBucket:
             self._counts[: len(counts)] += counts
 
     def profile(self, sort: Sort | None) -> Profile:
-        """Of all pairs added; there is nothing to sort."""
+        """Return the profile of all pairs added; `sort` is not needed."""
         return profile_of(self._counts)
 
 
@@ -137,13 +139,13 @@ Bucket = KeyBucket | TableBucket
 
 
 def bucket_bytes(begin: int, end: int, pairs: int, vocabulary: int) -> int:
-    """Memory of the bucket for the pairs of a range of first tokens."""
+    """Return the memory in bytes of the bucket for the pairs of a range of first tokens."""
     keys = KEY_BYTES * pairs
     return min(keys, COUNT_BYTES * vocabulary) if end == begin + 1 else keys
 
 
 def new_bucket(begin: int, end: int, pairs: int, vocabulary: int) -> Bucket:
-    """The smaller kind of bucket that the range allows."""
+    """Return the smaller kind of bucket that the range allows."""
     if bucket_bytes(begin, end, pairs, vocabulary) < KEY_BYTES * pairs:
         return TableBucket(begin, vocabulary)
     return KeyBucket(pairs)
@@ -153,42 +155,42 @@ CHUNK = 1 << 21
 MEMORY = 2_000_000_000
 SMALL_RANGE = 1 << 16
 SINGLE_SHARE = 0.25
-"""about what counting single tokens takes of the whole, for a progress bar"""
+"""approximate share of the work that counting single tokens takes, for a progress bar"""
 
 Range = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What was counted in one domain."""
+    """The counts of one domain."""
 
     tokens: np.ndarray
     """(types,) occurrences of each token, up to the largest one that occurs"""
     firsts: np.ndarray
     """(types,) occurrences of each token as the first of a counted pair"""
     pairs: Profile
-    """of the pairs"""
+    """profile of the pairs"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How to count: what a token and a sequence are, and what the machine may give."""
+    """Settings of a count: vocabulary, sequences, documents, and the machine's resources."""
 
     vocabulary: int
     sequence_length: int
     end_of_document: int | None = None
     """token after which a document ends; None where the tokens do not mark it"""
     chunk: int = CHUNK
-    """tokens read at once by one thread"""
+    """tokens that one thread reads at once"""
     memory: int = MEMORY
-    """bytes for the keys of pairs, all threads together"""
+    """bytes for the keys of pairs, for all threads together"""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     sort: Sort | None = None
-    """sorts keys; None sorts in place on the CPU"""
+    """function that sorts keys; None sorts in place on the CPU"""
 
 
 class Piece(NamedTuple):
-    """Where some tokens are."""
+    """A range of tokens in a stream."""
 
     stream: Stream
     begin: int
@@ -237,14 +239,15 @@ def _pieces(streams: Sequence[Stream], plan: Plan) -> Iterator[Piece]:
 
 
 def _single(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Occurrences of all tokens of a piece, and of those that no counted pair begins with."""
+    """Return occurrences of all tokens of a piece, and of tokens that do not begin a counted
+    pair."""
     tokens = _read(piece, plan)
     cuts = _cuts(tokens, piece, plan)
     return np.bincount(tokens), np.bincount(tokens[cuts])
 
 
 def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Counts of two pieces, of which one may end at a smaller id; the longer one is changed."""
+    """Add counts of two pieces, perhaps of different lengths; the longer array is changed."""
     if len(counts) > len(total):
         total, counts = counts, total
     total[: len(counts)] += counts
@@ -252,7 +255,7 @@ def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _read(piece: Piece, plan: Plan) -> np.ndarray:
-    """Tokens of a piece as unsigned integers."""
+    """Read the tokens of a piece as unsigned integers."""
     tokens = piece.stream.read(piece.begin, piece.end)
     wrong = (tokens < 0) | (tokens >= plan.vocabulary) if _can_be_wrong(tokens, plan) else None
     if wrong is not None and wrong.any():
@@ -271,7 +274,8 @@ def _can_be_wrong(tokens: np.ndarray, plan: Plan) -> bool:
 
 
 def _cuts(tokens: np.ndarray, piece: Piece, plan: Plan) -> np.ndarray:
-    """Positions in a piece whose token begins no pair, each once; the last is one of them."""
+    """Return positions in a piece whose token does not begin a pair, each once, the last
+    included."""
     ends = np.arange(plan.sequence_length - 1, len(tokens), plan.sequence_length)
     low, high = np.searchsorted(piece.stream.starts, [piece.begin + 1, piece.end])
     last = np.array([len(tokens) - 1])
@@ -282,9 +286,9 @@ def _cuts(tokens: np.ndarray, piece: Piece, plan: Plan) -> np.ndarray:
 
 
 def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
-    """Ranges of first tokens, each small enough for a thread's share of memory, none without pairs.
+    """Return ranges of first tokens, each with pairs, and small enough for a thread's memory.
 
-    Keys of a range do not overflow, and there is work for every thread.
+    Keys of a range do not overflow, and every thread gets work.
     """
     total = int(firsts.sum())
     fits = max(plan.memory // (KEY_BYTES * plan.workers), 1)
@@ -302,7 +306,7 @@ def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
 
 
 def split_rounds(ranges: Sequence[Range], firsts: np.ndarray, plan: Plan) -> list[list[Range]]:
-    """Ranges in rounds, each of as many as memory holds the pairs of."""
+    """Group ranges into rounds; the pairs of each round fit into memory."""
     rounds, left = list[list[Range]](), 0
     for begin, end in ranges:
         needed = bucket_bytes(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
@@ -317,7 +321,7 @@ def split_rounds(ranges: Sequence[Range], firsts: np.ndarray, plan: Plan) -> lis
 def _pairs(
     pieces: Sequence[Piece], ranges: Sequence[Range], firsts: np.ndarray, plan: Plan, pool: Executor
 ) -> list[Profile]:
-    """Profiles of the pairs whose first token lies in these ranges, in one pass over the tokens."""
+    """Return profiles of the pairs whose first token lies in these ranges, in one pass."""
     buckets = [
         new_bucket(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
         for begin, end in ranges

@@ -1,4 +1,4 @@
-"""Sorting on an accelerator, where one can be used."""
+"""Sorting on an accelerator, if one is available."""
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,10 @@ LARGEST = np.uint32(2**32 - 1)
 
 
 def device_sort(device: str) -> Sort | None:
-    """A sort of uint32 keys for `device`: "cpu" (NumPy's, None), "gpu", "tpu", "jax" or "auto".
+    """Return a sort of uint32 keys for `device`: "cpu" (None, NumPy's), "gpu", "tpu", "jax" or
+    "auto".
 
-    "jax" is JAX's default device, whichever it is; "auto" is JAX's where that is no CPU.
+    "jax" is JAX's default device; "auto" is the same unless that is a CPU.
 
     Raises:
         ValueError: if the device is unknown, or JAX has none of that kind.
@@ -30,7 +31,7 @@ def device_sort(device: str) -> Sort | None:
 
 
 def sort_on(device: jax.Device, keys: np.ndarray) -> np.ndarray:
-    """Keys (n,) sorted on a device; padded to a power of two, so that few shapes are compiled."""
+    """Sort keys (n,) on a device; padding to a power of two keeps the compiled shapes few."""
     padded = np.full(1 << max(len(keys) - 1, 1).bit_length(), LARGEST, np.uint32)
     padded[: len(keys)] = keys
     return np.asarray(_sort(jax.device_put(padded, device)))[: len(keys)]

@@ -1,4 +1,4 @@
-"""Documents of text or of token ids, out of the files people keep them in."""
+"""Documents of text or of token ids, from text files, records and tables."""
 
 import itertools
 import json
@@ -26,19 +26,19 @@ from bimix_jax.reading.nested import parse_json
 
 BLOCK = 1 << 20
 PROBED = 100
-"""Records that are looked at for a field."""
+"""Records that are searched for a field."""
 
 
 class Part(NamedTuple):
-    """Some text in a row; a long document comes in several parts."""
+    """A piece of text; a long document comes in several parts."""
 
     text: str
     starts: bool
-    """if a document starts here"""
+    """True where a document starts here"""
 
 
 def field_of(path: Path, wanted: str) -> Field:
-    """The field of a file that holds text or token ids; a plain text has the one that is wanted.
+    """Return the field of a file that holds text or token ids; for plain text, the wanted one.
 
     Raises:
         ValueError: if a table has no such column, or the file is damaged.
@@ -59,7 +59,7 @@ def field_of(path: Path, wanted: str) -> Field:
 
 
 def _are_ids(value: Any) -> bool:
-    """Whether a value of a record is a list of numbers; what they are is checked when read."""
+    """True where a value of a record is a list of numbers; reading checks the numbers."""
     return isinstance(value, list) and all(isinstance(v, (int, float)) for v in value[:1])
 
 
@@ -70,16 +70,16 @@ def _form(path: Path) -> Form:
 
 
 class Reader:
-    """Reads the files of one domain; knows how many bytes it has read and what it skipped."""
+    """A reader of the files of one domain, with counts of bytes read and of skipped records."""
 
     def __init__(self, field: str = TEXT_FIELD) -> None:
         self.field = field
         self.skipped = Skipped()
         self.position = 0
-        """bytes of the current file, as it lies on the disk"""
+        """bytes read of the current file on disk"""
 
     def parts(self, path: Path) -> Iterator[Part]:
-        """The text of a file in order.
+        """Yield the text of a file in order.
 
         Raises:
             ValueError: if the file is damaged, in another encoding, or without such a field.
@@ -87,7 +87,7 @@ class Reader:
         yield from self._whole(path, self._plain if _form(path).suffix in PLAIN else self._texts)
 
     def documents(self, path: Path, vocabulary: int) -> Iterator[np.ndarray]:
-        """The token ids of a file, document by document.
+        """Yield the token ids of a file, document by document.
 
         Raises:
             ValueError: if the file is damaged, has no such field, or an id is not in the
@@ -158,7 +158,7 @@ class Reader:
             yield line, row, record.get(MASK) if self.field in ID_FIELDS else None
 
     def records(self, path: Path, tally: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Line and content of the objects of JSON lines, or of a list of objects."""
+        """Yield line and content of the objects of JSON lines, or of a list of objects."""
         with damage_named(path), opened(path, _form(path)) as (raw, unpacked):
             head = _head(path, unpacked).removeprefix(UTF8_MARK).lstrip()
             found: Iterator[tuple[int, Any]]
@@ -178,7 +178,7 @@ class Reader:
     def _lines(
         self, raw: IO[bytes], unpacked: IO[bytes], tally: Skipped
     ) -> Iterator[tuple[int, Any]]:
-        """Number and content of the lines of JSON; None for what is not JSON."""
+        """Yield number and content of the lines of JSON; None for a line that is not JSON."""
         for number, line in enumerate(self._counted(raw, unpacked)):
             if not line.strip():
                 continue
@@ -199,7 +199,8 @@ class Reader:
             yield line
 
     def _plain(self, path: Path, tally: Skipped) -> Iterator[Part]:
-        """A plain file is one document, in blocks of whole lines so that memory stays bounded."""
+        """Yield a plain file, one document, in blocks of whole lines so that memory stays
+        bounded."""
         block, size, starts = list[str](), 0, True
         with opened(path, _form(path)) as (raw, unpacked):
             marked = _head(path, unpacked).startswith(UTF8_MARK)
@@ -221,7 +222,7 @@ class Reader:
 
 
 def _spans_lines(head: bytes) -> bool:
-    """Whether a JSON text goes on after its first line, as an object that is indented does."""
+    """True where a JSON text continues after its first line, as an indented object does."""
     first, end, _ = head.partition(b"\n")
     try:
         return bool(end) and json.loads(first) is None
@@ -236,7 +237,7 @@ def _head(path: Path, unpacked: IO[bytes]) -> bytes:
 
 
 def _unix(block: list[str], tally: Skipped) -> str:
-    """The lines of a block with the line ends of Unix."""
+    """Join the lines of a block with Unix line ends."""
     tally.kept += len(block)
     text = "".join(block)
     found = text.count("\r\n")
@@ -245,7 +246,7 @@ def _unix(block: list[str], tally: Skipped) -> str:
 
 
 def _whole_characters(text: str, tally: Skipped) -> str:
-    """JSON may hold half of a surrogate pair, which no tokenizer takes."""
+    """Replace half surrogate pairs, which JSON may hold and tokenizers refuse."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -261,7 +262,7 @@ def _count_missing(record: dict[str, Any], tally: Skipped) -> None:
 
 
 def _masked(row: Any, mask: Any, where: str, tally: Skipped) -> Any:
-    """Token ids without those that the mask calls padding."""
+    """Return token ids without the ones that the mask marks as padding."""
     if not isinstance(mask, list | np.ndarray) or len(mask) != len(row):
         raise ValueError(
             f"{where} holds {len(row)} token ids and an {MASK} that is not as long; expected a 0 "

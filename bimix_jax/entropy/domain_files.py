@@ -1,4 +1,4 @@
-"""Domains as people have them on disk: a file or a folder each, of tokens or of text."""
+"""Domains on disk: a file or a folder each, of tokens or of text."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from bimix_jax.entropy.tokenize import BYTES, Tokenizer, copy_ids, tokenize_file
 from bimix_jax.files import check_readable
 
 LONGEST_STEM = 100
-"""bytes of a name that a file is called by"""
+"""longest name, in bytes, that is used as a file name"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Domain:
     files: tuple[Path, ...]
     text: bool
     field: str = ""
-    """key or column of the text or the token ids; empty where files hold nothing but tokens"""
+    """key or column of the text or the token ids; empty for files of token ids alone"""
     notes: tuple[str, ...] = ()
-    """sentences on what its folder holds besides"""
+    """sentences on other content of its folder"""
 
     @property
     def bytes(self) -> int:
@@ -38,15 +38,15 @@ class Domain:
 
 
 def domain_name(path: str | Path) -> str:
-    """The name of the domain in a file or folder: the file's without extension, or the folder's."""
+    """Return a domain's name: the file's name without its extension, or the folder's name."""
     path = Path(os.path.abspath(path))
     return path.name if path.is_dir() else stem_of(path)
 
 
 def find_domain(path: str | Path, name: str | None = None, text_field: str = TEXT_FIELD) -> Domain:
-    """The domain in a file or folder; its name is `domain_name` unless one is given.
+    """Find the domain in a file or folder; its name is `domain_name` unless one is given.
 
-    Files of a folder are taken in order of their names, folders in it too; what else is there is
+    Files of a folder and its subfolders are taken in the order of their names; other entries are
     left out and counted in `notes` (see `folders.data_files`).
 
     Raises:
@@ -91,7 +91,7 @@ def read_domain(
     dtype: str | None = None,
     progress: Callable[[int], object] = lambda size: None,
 ) -> tuple[list[FileStream], list[str]]:
-    """The streams of a domain, text tokenised into `folder`, and sentences on what was skipped.
+    """Return the streams of a domain, text tokenised into `folder`, and sentences on skipped parts.
 
     Raises:
         ValueError: if text has no tokenizer, tokens no vocabulary, or a file cannot be read.
@@ -131,7 +131,7 @@ def _tokenised(
 
 
 def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer | None) -> int:
-    """The number of types of a domain of token ids: as given, or else of the tokenizer."""
+    """Return the number of types of a domain of token ids: as given, or else the tokenizer's."""
     where = f" in {domain.field!r}" if domain.field else ""
     if vocabulary:
         return vocabulary
@@ -145,7 +145,7 @@ def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer 
 
 
 def _file_stem(name: str) -> str:
-    """A file name for a domain, which may have a name that no file can have."""
+    """Return a file name for a domain, whose own name may not be valid for a file."""
     plain = name.isprintable() and len(name.encode()) <= LONGEST_STEM
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     return name if plain else f"domain-{digest[:16]}"

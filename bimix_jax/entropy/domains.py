@@ -21,7 +21,7 @@ CURVE_START = 4096
 CURVE_STEP = 4
 LOW_COVERAGE = 0.9
 UNSETTLED = 0.05
-"""nats by which a conditional entropy may still move over the last factor of four in tokens"""
+"""change in nats over the last factor of four in tokens, above which CE has not settled"""
 
 Tokens = np.ndarray | Stream | Sequence[Stream] | Sequence[Sequence[int] | np.ndarray]
 Progress = Callable[[str, float], object]
@@ -36,16 +36,16 @@ class Entropies:
     sizes: "pd.DataFrame"
     """(domains, …): tokens, pairs, types, pair_types, coverage (of pairs, a share of 1)"""
     curve: "pd.DataFrame"
-    """plug-in entropies of samples: columns domain, tokens, SE, CE, JE; empty if not asked for"""
+    """plug-in entropies of samples: columns domain, tokens, SE, CE, JE; empty if not requested"""
     equal: "pd.DataFrame"
-    """(domains, proxy) plug-in at the tokens of the smallest domain; empty if not asked for"""
+    """(domains, proxy) plug-in at the tokens of the smallest domain; empty if not requested"""
     notes: tuple[str, ...]
-    """sentences on bias, and on what was left out, for people"""
+    """sentences on bias, and on parts that were left out"""
     von_neumann: "pd.Series | None" = None
-    """VNE by domain, where there were embeddings"""
+    """VNE by domain, if there were embeddings"""
 
     def table(self, estimator: str = "plug-in") -> "pd.DataFrame":
-        """SE, CE and JE by domain, VNE where known, with tokens, pairs and coverage.
+        """Return SE, CE and JE by domain, VNE where known, with tokens, pairs and coverage.
 
         Args:
             estimator: "plug-in" (the paper's), "miller-madow" or "chao-shen".
@@ -63,7 +63,7 @@ class Entropies:
         return table.join(self.sizes)
 
     def mixtures(self, estimator: str = "plug-in", temperature: float = 1.0) -> "pd.DataFrame":
-        """The mixture of every proxy, (domains, proxies); columns sum to 1.
+        """Return the mixture of every proxy, (domains, proxies); columns sum to 1.
 
         Args:
             estimator: as in `table`, or "equal" for equal token counts.
@@ -96,7 +96,8 @@ def token_entropies(
     device: str = "auto",
     progress: Progress = lambda domain, share: None,
 ) -> Entropies:
-    """Shannon, joint and conditional entropy of token streams (BiMix, arXiv 2405.14908), in nats.
+    """Compute Shannon, joint and conditional entropy of token streams, in nats (BiMix, arXiv
+    2405.14908).
 
     SE = −Σ P(x) ln P(x) over all tokens; JE = −Σ P(x, x') ln P(x, x') over adjacent pairs;
     CE = −Σ P(x, x') ln P(x' | x), which is JE less the entropy of the pairs' first tokens. Pairs
@@ -178,7 +179,7 @@ def _named(tokens: Any) -> dict[str, Any]:
 
 
 def _streams(name: str, given: Any) -> list[Stream]:
-    """The streams of a domain, of which one has a token."""
+    """Return the streams of a domain, at least one of which holds a token."""
     if isinstance(given, Stream):
         streams = [given]
     elif isinstance(given, list | tuple) and given and all(isinstance(g, Stream) for g in given):
@@ -198,7 +199,7 @@ def _streams(name: str, given: Any) -> list[Stream]:
 
 
 def _estimates(counts: Counts) -> dict[tuple[str, str], float]:
-    """Every proxy by every estimator; the chain rule is how the conditional one is found."""
+    """Return every proxy by every estimator; the conditional one follows from the chain rule."""
     tokens, firsts = profile_of(counts.tokens), profile_of(counts.firsts)
     found = dict[tuple[str, str], float]()
     for label, estimate in ESTIMATORS.items():
@@ -228,7 +229,8 @@ def _sizes(counts: Counts, name: str) -> dict[str, float]:
 def _curves(
     domains: dict[str, list[Stream]], sizes: dict[str, dict[str, float]], plan: Plan, seed: int
 ) -> list[dict[str, Any]]:
-    """Plug-in entropies of nested samples; the equal size is one of them for each domain."""
+    """Return plug-in entropies of nested samples, one of which has the equal size in each
+    domain."""
     equal = int(min(size["tokens"] for size in sizes.values()))
     rows = []
     for name, streams in domains.items():
@@ -300,7 +302,7 @@ def _notes(
 def _moves(
     name: Any, estimates: "pd.DataFrame", sizes: "pd.DataFrame", curve: "pd.DataFrame"
 ) -> bool:
-    """If the conditional entropy of a quarter of the tokens is another one."""
+    """True where the conditional entropy of at most a third of the tokens differs clearly."""
     mine = curve[(curve["domain"] == name) & (curve["tokens"] <= sizes.loc[name, "tokens"] / 3)]
     if mine.empty:
         return False
@@ -311,9 +313,9 @@ def _moves(
 def entropy_mixture(
     entropies: "Mapping[str, float] | pd.Series", temperature: float = 1.0
 ) -> "pd.Series":
-    """The mixture that entropies suggest, r_i = e^(H_i / T) / Σ_j e^(H_j / T).
+    """Return the mixture r_i = e^(H_i / T) / Σ_j e^(H_j / T) of entropies H.
 
-    From BiMix (Ge et al., arXiv 2405.14908), where T = 1; the size of a domain plays no part.
+    From BiMix (Ge et al., arXiv 2405.14908), where T = 1; the size of a domain does not matter.
 
     Args:
         entropies: nats, one a domain, by name.

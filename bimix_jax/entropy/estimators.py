@@ -8,7 +8,8 @@ from bimix_jax.entropy.counts import Profile
 
 
 def plug_in(profile: Profile) -> float:
-    """Entropy of the observed frequencies, H = ln n − Σ c ln c / n; the paper's, biased downwards.
+    """Return the entropy of the observed frequencies, H = ln n − Σ c ln c / n; it is the paper's,
+    and biased downwards.
 
     >>> from bimix_jax.entropy.counts import profile_of
     >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
@@ -20,24 +21,25 @@ def plug_in(profile: Profile) -> float:
 
 
 def miller_madow(profile: Profile) -> float:
-    """Plug-in plus its first-order bias, (symbols seen − 1) / 2n (Miller 1955)."""
+    """Return the plug-in entropy plus its first-order bias, (symbols seen − 1) / 2n (Miller
+    1955)."""
     return plug_in(profile) + (profile.seen - 1) / (2 * profile.total)
 
 
 def coverage(profile: Profile) -> float:
-    """Share of the source's probability that was seen at all, 1 − f₁/n (Good–Turing).
+    """Return the probability of the symbols that were seen, 1 − f₁/n (Good–Turing).
 
-    Where every symbol was seen once, f₁ = n − 1 is taken, as Chao and Shen do.
+    If every symbol was seen once, f₁ = n − 1 is used, as by Chao and Shen.
     """
     total = profile.total
     return 1.0 - min(profile.once, max(total - 1, 0)) / total
 
 
 def chao_shen(profile: Profile) -> float:
-    """Coverage-adjusted entropy (Chao & Shen 2003); allows for the symbols that were not seen.
+    """Return the coverage-adjusted entropy (Chao & Shen 2003), which allows for unseen symbols.
 
-    The nearest of the three where many symbols of unequal frequency were not seen; too high where
-    all symbols are about equally rare.
+    It is the most accurate of the three if many symbols of unequal frequency were not seen, and too
+    high if all symbols are about equally rare.
 
     H = −Σ C p ln(C p) / (1 − (1 − C p)ⁿ) with the coverage C and the observed frequencies p.
     """

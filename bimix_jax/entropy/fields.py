@@ -5,23 +5,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 TEXT_FIELD = "text"
-"""The field that is read unless another is named."""
+"""Default field."""
 ID_FIELDS = ("input_ids", "token_ids", "tokens")
-"""Fields that hold token ids by convention; looked for where there is no field of text."""
+"""Usual fields of token ids, tried if there is no field of text."""
 MASK = "attention_mask"
 """Field beside token ids that is 0 where they are padding."""
 
 
 class Field(NamedTuple):
-    """Where the content of a domain is."""
+    """The field with the content of a domain."""
 
     name: str
     ids: bool
-    """whether it holds token ids rather than text"""
+    """True where it holds token ids rather than text"""
 
 
 def checked_ids(row: Any, where: str, vocabulary: int) -> np.ndarray:
-    """The token ids of a document as integers.
+    """Return the token ids of a document as integers.
 
     Args:
         row: a list of whole numbers, or an array of integers.

@@ -1,4 +1,4 @@
-"""Files of a domain's folder: which count, and which are skipped."""
+"""Files of a domain's folder: data files, and files to skip."""
 
 import dataclasses
 import filecmp
@@ -16,27 +16,27 @@ from bimix_jax.reading.nested import read_json
 
 UNDECODABLE_LINES = 2
 UNDECODABLE_SHARE = 0.01
-"""Lines that may be no UTF-8, the larger of both: more are another encoding rather than damage."""
+"""Share of lines that may be invalid UTF-8 (or the number, if larger); more is another encoding."""
 KINDS = {bool: "true or false", int: "numbers", float: "numbers", list: "lists", dict: "objects"}
 
 
 @dataclasses.dataclass
 class Skipped:
-    """Counts of one file, or of all files of a domain."""
+    """Counts of skipped content, of one file or of all files of a domain."""
 
     read: int = 0
-    """lines, records or rows, blank ones aside"""
+    """lines, records or rows, except blank ones"""
     kept: int = 0
     undecodable: int = 0
     """lines that are not UTF-8"""
     no_objects: int = 0
-    """lines or entries that are no JSON object"""
+    """lines or entries that are not JSON objects"""
     without: Counter[str] = dataclasses.field(default_factory=Counter)
-    """keys that were found by records without the wanted one"""
+    """keys of records without the wanted key"""
     missing: int = 0
     """records without the wanted key"""
     wrong: Counter[str] = dataclasses.field(default_factory=Counter)
-    """what was found where text was wanted"""
+    """types of values that were found instead of text"""
     empty: int = 0
     surrogates: int = 0
     """documents with half of a surrogate pair"""
@@ -54,7 +54,7 @@ class Skipped:
             setattr(self, field.name, mine + getattr(other, field.name))
 
     def check(self, path: Path, wanted: str) -> None:
-        """Raise ValueError if nothing was kept of a file, or it is in another encoding."""
+        """Raise ValueError if a file gave no content, or is in another encoding."""
         allowed = max(UNDECODABLE_LINES, UNDECODABLE_SHARE * self.read)
         if self.undecodable and (self.undecodable > allowed or not self.kept):
             raise ValueError(
@@ -79,7 +79,7 @@ class Skipped:
         )
 
     def notes(self, wanted: str) -> list[str]:
-        """A sentence for each kind that there is."""
+        """Return a sentence for each kind of skipped content."""
         left_out = [
             (self.undecodable, "line that is not valid UTF-8", "lines that are not valid UTF-8"),
             (self.no_objects, "line that is not a JSON object", "lines that are not JSON objects"),
@@ -104,12 +104,12 @@ class Skipped:
 
 
 def kind_of(value: Any) -> str:
-    """What a value of JSON is, in words."""
+    """Return the name of a JSON value's type."""
     return KINDS.get(type(value), type(value).__name__)
 
 
 def _both(sentence: str, found: Counter[str] | None = None) -> tuple[str, str]:
-    """One and many; "@" is where the s goes."""
+    """Return a phrase in the singular and the plural; "@" marks the place of the s."""
     tail = f" (found {_first(found)})" if found else ""
     return sentence.replace("@", "") + tail, sentence.replace("@", "s") + tail
 
@@ -127,20 +127,20 @@ ABOUT = re.compile(
     r"|(dataset_infos?|dataset_dict|state|index|config|tokenizer|tokenizer_config|meta|metadata"
     r"|manifest|stats|special_tokens_map|added_tokens|vocab|generation_config)\.json"
 )
-"""Names, in lower case, of files that tell of data or of a tokenizer."""
+"""Names, in lower case, of files about data or about a tokenizer."""
 CACHE = re.compile(r"(cache-[0-9a-f]{8,}.*|tmp[^.]*)\.arrow")
 """Files that Hugging Face datasets writes beside its data."""
 TEMPORARY = re.compile(r".*\.(tmp|temp|partial|incomplete|crdownload|lock|swp)(\.\w+)*|.*~")
 INDICES = re.compile(r".*\.(idx|ds\.index|ds\.metadata|ds\.loss)")
-"""Files that are read with the data beside them."""
+"""Index files, which are read with the data beside them."""
 MANIFESTS = {"state.json", "dataset_info.json", "dataset_dict.json"}
-"""Files of Hugging Face data sets that say which files are data."""
+"""Files of Hugging Face data sets that list the data files."""
 HELD_OUT = {"validation", "valid", "val", "test", "dev", "eval"}
 BLOCK = 1 << 16
-"""Bytes at both ends by which files are compared before all of them are."""
+"""Bytes at both ends that are compared before whole files are."""
 
 Reason = tuple[str, str]
-"""Why something is left out: one of them, several of them."""
+"""Reason for leaving an entry out, in the singular and the plural."""
 HIDDEN = ("hidden file or folder", "hidden files or folders")
 TEMPORARIES = ("temporary file", "temporary files")
 CACHES = ("cache file", "cache files")
@@ -156,10 +156,11 @@ Left = dict[Reason, list[Path]]
 
 
 def data_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The data files of a folder in order of their names, and sentences on what else is there.
+    """Return the data files of a folder in the order of their names, and sentences on other
+    entries.
 
     Where a folder has the list of a Hugging Face data set (state.json), only the files in it are
-    data. Links are followed, and what is there twice is taken once.
+    data. Links are followed, and files that are found twice are taken once.
 
     Raises:
         ValueError: if a listed file or the target of a link is missing, or two files seem to be
@@ -204,7 +205,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _reason(path: Path) -> Reason | None:
-    """Why an entry of a folder is no data; None if it is, or is a folder to look into."""
+    """Return why an entry of a folder is not data; None for data and for folders to search."""
     name = path.name.lower()
     if name.startswith(".") or name in HIDDEN_FOLDERS:
         return HIDDEN
@@ -231,7 +232,7 @@ def _reason(path: Path) -> Reason | None:
 
 
 def _manifest(folder: Path, names: list[str]) -> tuple[Container[str], Reason]:
-    """The names that a list of the data in a folder allows, all if there is none."""
+    """Return the names that the folder's list of data allows; all if there is no list."""
     if "state.json" in names:
         state = read_json(folder / "state.json", "the list of a data set")
         if isinstance(state, dict) and "_data_files" in state:
@@ -247,7 +248,7 @@ def _manifest(folder: Path, names: list[str]) -> tuple[Container[str], Reason]:
 
 
 def _listed(folder: Path, state: dict[str, Any], names: list[str]) -> set[str]:
-    """The files that state.json lists."""
+    """Return the files that state.json lists."""
     if state.get("_indices_files") or state.get("_indices_data_files"):
         raise ValueError(
             f"{folder / 'state.json'} selects rows of its data by indices; call "
@@ -267,7 +268,7 @@ def _listed(folder: Path, state: dict[str, Any], names: list[str]) -> set[str]:
 
 
 def _refuse_streamed(folder: Path, index: Any) -> None:
-    """Raise ValueError for the two forms of data whose index is called index.json."""
+    """Raise ValueError for the two forms of data whose index is named index.json."""
     shards = isinstance(index, dict) and ("shards" in index or "chunks" in index)
     if shards:
         form = "a streaming data set (MDS)" if "shards" in index else "a data set of LitData"
@@ -278,7 +279,7 @@ def _refuse_streamed(folder: Path, index: Any) -> None:
 
 
 def _without_spare(files: list[Path], left: Left) -> list[Path]:
-    """Without .json files where there is other data: they rather tell about it."""
+    """Drop .json files if there is other data, which they probably describe."""
     spare = [f for f in files if f.suffix.lower() == ".json"]
     if len(spare) == len(files) or not spare:
         return files
@@ -287,7 +288,7 @@ def _without_spare(files: list[Path], left: Left) -> list[Path]:
 
 
 def _check_twins(files: list[Path]) -> None:
-    """Raise ValueError if a file lies there both packed and not."""
+    """Raise ValueError if a file is there both packed and unpacked."""
     seen: dict[str, Path] = {}
     for path in files:
         form = form_of(path)
@@ -302,7 +303,7 @@ def _check_twins(files: list[Path]) -> None:
 
 
 def _about_forms(files: list[Path]) -> Iterator[str]:
-    """A sentence on files of several forms, and on those that have one name."""
+    """Yield a sentence on files of several forms, and on files that share a name."""
     counts = Counter(form.suffix for form in map(form_of, files) if form is not None)
     if len(counts) > 1:
         found = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
@@ -315,7 +316,7 @@ def _about_forms(files: list[Path]) -> Iterator[str]:
 
 
 def _about_splits(folder: Path, files: list[Path]) -> Iterator[str]:
-    """A sentence on held-out parts beside a training part, told by words in their names."""
+    """Yield a sentence on held-out parts beside a training part, by words in their names."""
     words = {
         word
         for path in files
@@ -327,7 +328,7 @@ def _about_splits(folder: Path, files: list[Path]) -> Iterator[str]:
 
 
 def _about_copies(files: list[Path]) -> Iterator[str]:
-    """A sentence on files with the content of another."""
+    """Yield a sentence on files with equal content."""
     sizes = Counter(path.stat().st_size for path in files)
     ends: dict[tuple[bytes, ...], Path] = {}
     copies = []

@@ -1,4 +1,4 @@
-"""What a file of a corpus is by its name, and how it is opened, unpacked and checked."""
+"""Forms of corpus files by their names; opening, unpacking and checking them."""
 
 import bz2
 import contextlib
@@ -20,7 +20,7 @@ KNOWN = (
     f"({', '.join(TABLES)}) or token ids ({', '.join(TOKENS)})"
 )
 HEAD = 4096
-"""Bytes at the beginning of a file by which its content is recognised."""
+"""Bytes at the beginning of a file that are checked to recognise its content."""
 NUL_SHARE = 0.1
 """Share of NUL bytes above which a text is UTF-16 or binary; UTF-16 of ASCII has half of them."""
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -37,7 +37,7 @@ MAGIC = {
     b"MMIDIDX\x00\x00": "the index of a Megatron file; name the .bin beside it",
     b"TNTIDX\x00\x00": "the index of an old Megatron file; name a .bin in the newer form",
 }
-"""First bytes → what a file is whose name says something else."""
+"""First bytes → true kind of a file whose name suggests another."""
 MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
@@ -50,11 +50,11 @@ class Form(NamedTuple):
 
     suffix: str
     packed: str
-    """ending of a packed file, empty if it is not packed"""
+    """extension of a packed file, empty if it is not packed"""
 
 
 def form_of(path: Path) -> Form | None:
-    """The form of a file, None if it is of no known one.
+    """Return the form of a file, None if it is unknown.
 
     >>> form_of(Path("web.v2.JSONL.gz")), form_of(Path("notes.md")), form_of(Path("ids.bin.gz"))
     (Form(suffix='.jsonl', packed='.gz'), None, None)
@@ -68,14 +68,14 @@ def form_of(path: Path) -> Form | None:
 
 
 def stem_of(path: Path) -> str:
-    """The name of a file without its known endings."""
+    """Return the name of a file without its known extensions."""
     form = form_of(path)
     return path.name if form is None else path.name[: -len(form.suffix + form.packed)]
 
 
 @contextlib.contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Errors of reading and unpacking as a ValueError that names the file."""
+    """Turn errors of reading and unpacking into a ValueError that names the file."""
     try:
         yield
     except DAMAGE as error:
@@ -85,7 +85,7 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, reason: object) -> ValueError:
-    """The error of a file that is not whole."""
+    """Return the error for a damaged file."""
     return ValueError(
         f"{path} cannot be read: it is damaged or incomplete ({str(reason).rstrip('.')}). Copy or "
         "download it again."
@@ -94,9 +94,9 @@ def damaged(path: Path, reason: object) -> ValueError:
 
 @contextlib.contextmanager
 def opened(path: Path, form: Form) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """A text file as it lies on the disk, and its unpacked bytes.
+    """Open a text file; yield the raw file on disk, and its unpacked bytes.
 
-    Every frame and member of a packed file is read. A file that is cut off raises one of `DAMAGE`.
+    Every frame and member of a packed file is read. A truncated file raises one of `DAMAGE`.
     """
     with open(path, "rb") as raw, _unpacked(raw, form.packed) as unpacked:
         yield raw, unpacked
@@ -129,7 +129,7 @@ def check_text(path: Path, head: bytes) -> None:
 
 
 def check_magic(path: Path, head: bytes) -> None:
-    """Raise ValueError if the first bytes say that the file is something else."""
+    """Raise ValueError if the first bytes show another kind of file."""
     for magic, what in MAGIC.items():
         if head.startswith(magic):
             raise ValueError(f"{path} is {what}.")

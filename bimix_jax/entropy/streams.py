@@ -1,4 +1,4 @@
-"""Tokens of a domain as a stream that can be read in pieces, more than once, in bounded memory."""
+"""Tokens of a domain as a stream, readable in pieces, repeatedly, and in bounded memory."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ NO_STARTS = np.empty(0, np.int64)
 
 
 class EntropyWarning(UserWarning):
-    """Something about the text of a domain that a person should know; also kept as a note."""
+    """A doubtful property of a domain's text that the user should read; also kept as a note."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,22 +20,23 @@ class TokenStream:
     """Token ids in order, in memory."""
 
     tokens: np.ndarray
-    """(tokens,) unsigned integers; a memory map will do"""
+    """(tokens,) unsigned integers; a memory map is accepted"""
     starts: np.ndarray = dataclasses.field(default_factory=lambda: NO_STARTS)
-    """(documents,) rising positions at which a document starts"""
+    """(documents,) rising positions of the starts of documents"""
     name: str = "tokens"
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """Tokens from `begin` up to `end`."""
+        """Read the tokens from `begin` up to `end`, a half-open range."""
         return np.asarray(self.tokens[begin:end])
 
 
 @dataclasses.dataclass(frozen=True)
 class FileStream:
-    """Token ids in a file, read piece by piece: a memory map's pages would count as used memory."""
+    """Token ids in a file, read piece by piece: pages of a memory map would count as used
+    memory."""
 
     path: Path
     dtype: np.dtype
@@ -46,14 +47,14 @@ class FileStream:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Name of the stream in errors."""
         return str(self.path)
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """Tokens from `begin` up to `end`."""
+        """Read the tokens from `begin` up to `end`, a half-open range."""
         count = max(min(end, self.length) - begin, 0)
         offset = self.offset + begin * self.dtype.itemsize
         return np.fromfile(self.path, self.dtype, count, offset=offset)
@@ -65,12 +66,12 @@ class SampledStream:
 
     source: "Stream"
     rows: np.ndarray
-    """(sequences,) rising numbers of sequences in the source"""
+    """(sequences,) rising indices of sequences in the source"""
     sequence_length: int
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Name of the stream in errors."""
         return self.source.name
 
     def __len__(self) -> int:
@@ -78,14 +79,14 @@ class SampledStream:
 
     @functools.cached_property
     def starts(self) -> np.ndarray:
-        """Document starts that fall into the sampled sequences, at their positions here."""
+        """Starts of documents inside the sampled sequences, at their positions in this stream."""
         row, column = np.divmod(self.source.starts, self.sequence_length)
         place = np.minimum(np.searchsorted(self.rows, row), len(self.rows) - 1)
         inside = self.rows[place] == row
         return (place * self.sequence_length + column)[inside]
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """Tokens from `begin` up to `end`, both at sequences' borders."""
+        """Read the tokens from `begin` up to `end`, both at the borders of sequences."""
         length = self.sequence_length
         rows = self.rows[begin // length : -(-end // length)]
         return np.concatenate([self.source.read(r * length, (r + 1) * length) for r in rows])
@@ -97,7 +98,7 @@ Stream = TokenStream | FileStream | SampledStream
 def sampled(
     streams: Sequence[Stream], tokens: int, sequence_length: int, seed: int = 0
 ) -> list[Stream]:
-    """About `tokens` tokens of the streams as whole random sequences, at least one.
+    """Sample about `tokens` tokens of the streams as whole random sequences, at least one.
 
     Samples of one seed are nested: a smaller one is part of a larger one.
     """
@@ -114,8 +115,8 @@ def sampled(
 
 
 def stream_of(tokens: Any, name: str = "tokens") -> Stream:
-    """Token ids as a stream: an array (tokens,) or (documents, tokens) without padding, or a list
-    of documents of any lengths.
+    """Return token ids as a stream. The input is an array (tokens,) or (documents, tokens) without
+    padding, or a list of documents of any lengths.
 
     Raises:
         ValueError: if they are not integers, or have more than two axes.
@@ -134,7 +135,7 @@ def stream_of(tokens: Any, name: str = "tokens") -> Stream:
 
 
 def _are_documents(tokens: Any) -> bool:
-    """Whether tokens are a sequence whose first item is a sequence itself."""
+    """True where tokens are a sequence whose first item is a sequence itself."""
     if getattr(tokens, "ndim", 1) != 1 or isinstance(tokens, str | bytes | Mapping):
         return False
     if isinstance(tokens, np.ndarray) and tokens.dtype != object:
@@ -144,7 +145,7 @@ def _are_documents(tokens: Any) -> bool:
 
 
 def _stream_of_documents(tokens: Iterable[object], name: str) -> Stream:
-    """One stream of documents of any lengths; empty ones start nothing."""
+    """Return one stream of documents of any lengths; an empty document has no start."""
     found = []
     for number, document in enumerate(tokens):
         where = f"{name}: document {number}"
@@ -160,7 +161,7 @@ def _stream_of_documents(tokens: Iterable[object], name: str) -> Stream:
 
 
 def _integers(tokens: Any, name: str, expected: str) -> np.ndarray:
-    """Tokens as an array of integers; an empty list is one."""
+    """Return tokens as an array of integers; an empty list is valid."""
     listed = isinstance(tokens, list | tuple)
     if listed and not len(tokens):
         return np.zeros(0, np.int64)

@@ -21,7 +21,7 @@ NUMPY_MAGIC = b"\x93NUMPY"
 
 
 class Header(NamedTuple):
-    """What the first bytes of a file of token ids say."""
+    """The content of a header of a file of token ids."""
 
     writer: str
     dtype: np.dtype
@@ -31,7 +31,7 @@ class Header(NamedTuple):
 
 
 def described(path: Path, size: int) -> FileStream | None:
-    """The tokens of a file that says itself, or whose companion says, how they are stored.
+    """Return the tokens of a file whose header, or companion file, describes how they are stored.
 
     Args:
         path: a .bin, .ds or .npy file.
@@ -67,7 +67,7 @@ def described(path: Path, size: int) -> FileStream | None:
 
 
 def _llm_c(path: Path, head: bytes) -> Header | None:
-    """A header of 256 words: magic number, version, tokens, and zeros."""
+    """Parse a header of 256 words: magic number, version, tokens, and zeros."""
     if len(head) < 4 * LLM_C_WORDS:
         return None
     words = np.frombuffer(head, "<i4", LLM_C_WORDS)
@@ -84,13 +84,13 @@ def _llm_c(path: Path, head: bytes) -> Header | None:
 
 
 def _is_date(magic: int) -> bool:
-    """Whether a number is a date of these years, as the magic numbers of llm.c are."""
+    """True where a number is a date of recent years, as the magic numbers of llm.c are."""
     year, month, day = magic // 10_000, magic // 100 % 100, magic % 100
     return 2023 <= year < 2040 and 1 <= month <= 12 and 1 <= day <= 31
 
 
 def _lit(path: Path, head: bytes) -> Header | None:
-    """LitGPT and TinyLlama: magic, version, dtype code, tokens."""
+    """Parse a header of LitGPT and TinyLlama: magic, version, dtype code, tokens."""
     if not head.startswith(LIT_MAGIC) or len(head) < 24:
         return None
     version, code, tokens = struct.unpack("<QBQ", head[7:24])
@@ -129,7 +129,8 @@ def _numpy(path: Path, size: int) -> FileStream:
 
 
 def _megatron(path: Path, index: Path, size: int) -> FileStream:
-    """Dtype and documents from a Megatron index: header, then a length and a place a document."""
+    """Read dtype and documents from a Megatron index: header, then a length and a place per
+    document."""
     header = index.read_bytes()
     wrong = f"{index} is no index of token sequences that fits {path.name} ({size} bytes)"
     if len(header) < 34 or not header.startswith(INDEX_MAGIC):
@@ -148,7 +149,7 @@ def _megatron(path: Path, index: Path, size: int) -> FileStream:
 
 
 def _datatrove(path: Path, size: int) -> FileStream | None:
-    """Documents from the .index beside, their ends; dtype from the bytes that a token has then."""
+    """Read the ends of documents from the .index file; the bytes per token give the dtype."""
     index = path.with_name(f"{path.name}.index")
     if not index.is_file():
         return None
@@ -172,19 +173,19 @@ DTYPES = {
     "int32": "<i4", "int64": "<i8",
 }  # fmt: skip
 GUESSED = ("uint16", "uint32", "uint64")
-"""Dtypes that are tried where none is given, narrowest first; ids have no sign."""
+"""Dtypes that are tried without a given one, narrowest first; ids have no sign."""
 PROBED = 1 << 20
-"""tokens that are looked at to guess a dtype"""
+"""tokens that are examined to guess a dtype"""
 
 
 def read_token_file(path: Path, vocabulary: int, dtype: str | None = None) -> FileStream:
-    """The tokens of one file, read when they are needed.
+    """Return the tokens of one file, which are read when needed.
 
-    A .npy file holds integers of shape (tokens,) or (documents, tokens). Dtype, documents and the
-    begin of the ids of a .bin file come from its header (llm.c, modded-nanogpt, LitGPT) or from
-    the .idx of a Megatron or GPT-NeoX pipeline beside it, those of a .ds file of datatrove from
-    its .index. Else a file holds ids and nothing else, of the dtype given, or of the widest one
-    that is found by the range of the ids.
+    A .npy file holds integers of shape (tokens,) or (documents, tokens). For a .bin file, a header
+    (llm.c, modded-nanogpt, LitGPT) or the .idx file of a Megatron or GPT-NeoX pipeline gives the
+    dtype, the documents and the place of the first id; for a .ds file of datatrove, its .index. Any
+    other file holds ids alone, in the given dtype, or in the widest one that fits the range of the
+    ids.
 
     Args:
         path: the file.
@@ -228,7 +229,7 @@ def _raw(path: Path, size: int, vocabulary: int, given: str | None) -> FileStrea
 
 
 def _guessed(path: Path, size: int, vocabulary: int) -> str:
-    """The widest dtype whose ids lie below the vocabulary."""
+    """Return the widest dtype whose ids lie below the vocabulary."""
     fits = [dtype for dtype in GUESSED if _fits(path, size, vocabulary, dtype)]
     able = [dtype for dtype in fits if vocabulary <= 2 ** (8 * np.dtype(dtype).itemsize)]
     if not able:
@@ -248,7 +249,7 @@ def _guessed(path: Path, size: int, vocabulary: int) -> str:
 
 
 def _near(path: Path, size: int, vocabulary: int, fits: list[str]) -> str:
-    """What the numbers would be otherwise, where that may be what is meant."""
+    """Return a hint of what the numbers would be in another dtype."""
     if "uint16" in fits:
         return (
             f" They could be 16-bit numbers, which reach a vocabulary of 65536, not {vocabulary}; "
@@ -283,13 +284,14 @@ def _check_given(path: Path, size: int, vocabulary: int, given: str) -> None:
 
 
 def _fits(path: Path, size: int, vocabulary: int, dtype: str) -> bool:
-    """If the size is whole and all ids in the first and last part lie below the vocabulary."""
+    """True where the size is whole and all ids in the first and last part lie below the
+    vocabulary."""
     whole = size % np.dtype(DTYPES[dtype]).itemsize == 0
     return whole and 0 <= _largest(path, size, dtype) < vocabulary
 
 
 def _largest(path: Path, size: int, dtype: str) -> int:
-    """The largest id in the first and last part, or a negative one."""
+    """Return the largest id in the first and last part, or a negative id."""
     kind = np.dtype(DTYPES[dtype])
     tail = max(size // kind.itemsize - PROBED, 0) * kind.itemsize
     probes = [np.fromfile(path, kind, PROBED, offset=offset) for offset in (0, tail)]

@@ -17,30 +17,30 @@ from bimix_jax.files import atomic_path, check_readable, write_atomically
 BATCH = 1 << 23
 """characters that are tokenised at once"""
 REPORTED = 1 << 16
-"""bytes that are read before progress is told of them"""
+"""bytes between reports of progress"""
 BYTES = "bytes"
 READING = 2
-"""Changes where files are read in another way, so that ids kept by older releases are not used."""
+"""Version of the way files are read; a new one makes ids of older releases invalid."""
 
 Encode = Callable[[list[str]], list[Any]]
 Progress = Callable[[int], object]
 Piece = tuple[bool, Any]
-"""If a document starts here, and token ids."""
+"""True where a document starts here, and token ids."""
 
 
 class Tokenizer(NamedTuple):
-    """How text becomes token ids."""
+    """A function from texts to token ids, with its vocabulary."""
 
     name: str
     digest: str
-    """of the file it came from"""
+    """hash of the tokenizer's file"""
     vocabulary: int
     encode: Encode
-    """texts to their ids, all cores"""
+    """function from texts to their ids, on all cores"""
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """A tokenizer from a `tokenizer.json`, or "bytes": one token a byte of UTF-8, 256 types.
+    """Load a tokenizer from a `tokenizer.json`, or "bytes": one token per byte of UTF-8, 256 types.
 
     Raises:
         ValueError: if the package `tokenizers` is missing, or the file is no tokenizer.
@@ -84,8 +84,8 @@ def tokenize_files(
 ) -> tuple[FileStream, list[str]]:
     """Tokenise the files of a domain into `target` (.bin), unless that was done before.
 
-    Beside the tokens lie the starts of documents and, last, a note of what they were made from.
-    A domain that is there whole, of unchanged files, tokenizer and field, is not tokenised again.
+    The starts of documents and, last, a record of the sources are written beside the tokens. A
+    complete result of unchanged files, tokenizer and field is used again.
 
     Args:
         files: text files, in order.
@@ -117,7 +117,7 @@ def copy_ids(
     field: str,
     progress: Progress = lambda size: None,
 ) -> tuple[FileStream, list[str]]:
-    """Write the token ids that records or a table hold into `target`, as `tokenize_files` does."""
+    """Write the token ids of records or of a table into `target`, as `tokenize_files` does."""
 
     def pieces(reader: Reader, path: Path) -> Iterator[Piece]:
         yield from ((True, ids) for ids in reader.documents(path, vocabulary))
@@ -127,12 +127,12 @@ def copy_ids(
 
 
 class Work(NamedTuple):
-    """The files of a domain, and how they become token ids."""
+    """The files of a domain, and their conversion to token ids."""
 
     files: Sequence[Path]
     field: str
     made_from: dict[str, Any]
-    """all that the ids depend on"""
+    """all inputs that determine the ids"""
     pieces: Callable[[Reader, Path], Iterator[Piece]]
 
 
@@ -148,7 +148,7 @@ def _made_from(files: Sequence[Path], field: str, digest: str) -> dict[str, Any]
 def _kept(
     work: Work, target: Path, vocabulary: int, progress: Progress
 ) -> tuple[FileStream, list[str]]:
-    """The ids in `target` if it was made from the same, else written there now."""
+    """Return the ids in `target`, written now unless they were made from the same sources."""
     record, starts_file = target.with_suffix(".json"), target.with_suffix(".starts.npy")
     dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
     done = _done_before(record, work.made_from, target)
@@ -170,7 +170,8 @@ def _kept(
 
 
 def _done_before(record: Path, made_from: dict[str, Any], target: Path) -> dict[str, Any] | None:
-    """What is said of the ids in `target`; None if they are not whole, or made from another."""
+    """Return the record of the ids in `target`; None if they are incomplete or from other
+    sources."""
     try:
         found = json.loads(record.read_text())
         whole = found["made_from"] == made_from and found["size"] == target.stat().st_size
@@ -203,7 +204,7 @@ def _batched(parts: Iterator[Part]) -> Iterator[list[Part]]:
 
 
 def _write(target: Path, encoded: Iterator[Piece], dtype: np.dtype) -> np.ndarray:
-    """Append all ids to a file; gives the positions at which documents start."""
+    """Append all ids to a file; return the positions at which documents start."""
     starts, position = list[int](), 0
     with atomic_path(target) as beside, open(beside, "wb") as out:
         for begins, ids in encoded:

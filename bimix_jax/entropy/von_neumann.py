@@ -16,7 +16,7 @@ WORD = re.compile(r"\w+")
 
 
 def read_embeddings(path: str | Path) -> np.ndarray:
-    """Embeddings (samples, dimensions) of an .npy file, memory-mapped.
+    """Open embeddings (samples, dimensions) in an .npy file, memory-mapped.
 
     Raises:
         ValueError: if the file is no such array.
@@ -35,7 +35,7 @@ def read_embeddings(path: str | Path) -> np.ndarray:
 
 
 def read_word_vectors(path: str | Path) -> dict[str, np.ndarray]:
-    """Word vectors by word, from the .vec text format: "words dimensions", then one word a line.
+    """Read word vectors from the .vec text format: "words dimensions", then one word per line.
 
     Raises:
         ValueError: if the first line is no such header, or no line fits it. Single lines that do
@@ -74,7 +74,7 @@ def _numbers(cells: list[str]) -> np.ndarray | None:
 
 
 def embed(texts: Iterable[str], vectors: dict[str, np.ndarray]) -> np.ndarray:
-    """Mean vector of the known words of each text, (texts, dimensions); zeros if it has none.
+    """Return the mean vector of the known words of each text, (texts, dimensions), or zeros.
 
     A word is looked up as it is written, then in lower case.
 
@@ -100,10 +100,10 @@ def _mean(found: list[np.ndarray], zero: np.ndarray) -> np.ndarray:
 
 
 BLOCK_BYTES = 1 << 23
-"""of embeddings multiplied at once, on whatever device JAX has"""
+"""bytes of embeddings that are multiplied at once, on JAX's device"""
 SAMPLE = 2000
 SAFE = 1e-30
-"""squares of lengths between this and its inverse lose no digits"""
+"""smallest square of a length that keeps its digits; the largest is its inverse"""
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 
@@ -116,7 +116,7 @@ def von_neumann_entropy(
     seed: int = 0,
     name: str = "embeddings",
 ) -> float:
-    """Entropy of the spectrum of sample similarities, −Tr(ρ ln ρ) with ρ = K / N, in nats.
+    """Return the entropy of the spectrum of similarities, −Tr(ρ ln ρ) with ρ = K / N, in nats.
 
     With the cosine kernel K = X Xᵀ of unit vectors, and the spectrum above zero is that of
     Xᵀ X / N, a d × d matrix: any number of samples is used, block by block. Other kernels take the
@@ -179,7 +179,7 @@ def _cosine_spectrum(embeddings: np.ndarray, name: str) -> np.ndarray:
 
 
 def _moment_of(unit: np.ndarray, rows: int) -> np.ndarray:
-    """Uᵀ U, filled up with zero vectors to `rows`, so that one shape is compiled."""
+    """Return Uᵀ U, with U padded by zero vectors to `rows`, so that one shape is compiled."""
     filled = np.zeros((rows, unit.shape[1]), unit.dtype)
     filled[: len(unit)] = unit
     with jax.enable_x64(unit.dtype == np.float64):
@@ -192,7 +192,7 @@ def _moment(unit: jax.Array) -> jax.Array:
 
 
 def _unit(block: np.ndarray, begin: int, name: str) -> np.ndarray:
-    """Vectors at unit length without the zero ones."""
+    """Return the nonzero vectors at unit length."""
     squares = np.einsum("ij,ij->i", block, block)
     if not (squares.min() > SAFE and squares.max() < 1 / SAFE):
         block = _scaled(block, begin, name)
@@ -202,7 +202,8 @@ def _unit(block: np.ndarray, begin: int, name: str) -> np.ndarray:
 
 
 def _scaled(block: np.ndarray, begin: int, name: str) -> np.ndarray:
-    """Vectors without the zero ones, divided by their largest entry: no square overflows."""
+    """Return the nonzero vectors, divided by their largest entry so that squares do not
+    overflow."""
     largest = np.abs(block).max(axis=1)
     if not np.isfinite(largest).all():
         row = begin + int(np.argmin(np.isfinite(largest)))
@@ -227,7 +228,7 @@ def _kernel_spectrum(sample: np.ndarray, kernel: Kernel, name: str) -> np.ndarra
 
 
 def _entropy(spectrum: np.ndarray) -> float:
-    """Of eigenvalues that sum to 1; those at or below zero are rounding."""
+    """Return the entropy of eigenvalues that sum to 1; those at or below zero are rounding."""
     positive = spectrum[spectrum > 0]
     return max(float(-np.sum(positive * np.log(positive))), 0.0)
 

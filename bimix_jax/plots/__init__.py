@@ -1,6 +1,6 @@
 """Pictures of fits, evaluations, optima, decisions and entropies, all in one style.
 
-They are matplotlib figures that touch no global state; `save_figure` writes one.
+They are matplotlib figures that change no global state; `save_figure` writes one.
 """
 
 from bimix_jax.plots.curves import plot_curves as plot_curves

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 RUNS_SHOWN = 6
 BUDGETS_SHOWN = 4
 PANEL = 2.1
-"""Inches that the axes of a panel are wide, about."""
+"""Approximate width of a panel's axes, in inches."""
 
 
 def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
-    """Fitted curves over the measured points: loss against budget, one panel per target.
+    """Draw fitted curves over the measured points: loss against budget, one panel per target.
 
-    Up to six runs per panel, spread over the target's own proportion, which is their colour. Of
-    several model sizes those of the fit's (`Fit.at_model_size`).
+    A panel shows up to six runs, spread over the target's own proportion and coloured by it. Of
+    several model sizes, the runs of the fit's size are shown (`Fit.at_model_size`).
 
     Raises:
         ValueError: if the sweep has no runs of that size.
@@ -41,7 +41,7 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
 
 
 def _of_its_size(fitted: "Fit", sweep: "Sweep") -> "Sweep":
-    """The points of the model size that a fit predicts for."""
+    """Return the points of the model size that a fit predicts for."""
     size = getattr(fitted.law, "size", None)
     if sweep.size is None or size is None:
         return sweep
@@ -72,7 +72,7 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
 
 
 def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
-    """Runs with a measured loss, from the least to the largest own proportion above 0."""
+    """Return runs with a measured loss, from the least to the largest own proportion above 0."""
     shown = (own > 0) & np.isfinite(sweep.loss[:, column])
     ordered = list(dict.fromkeys(sweep.run[i] for i in np.argsort(own, kind="stable") if shown[i]))
     picks = np.linspace(0, len(ordered) - 1, min(RUNS_SHOWN, len(ordered))).round().astype(int)
@@ -80,10 +80,10 @@ def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
 
 
 def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
-    """Loss against the target's own proportion at up to four budgets, one panel per target.
+    """Draw loss against the target's own proportion at up to four budgets, one panel per target.
 
-    The curves move the own proportion and keep the others at their average ratio. Model sizes as
-    in `plot_curves`.
+    Along a curve the own proportion changes, and the others keep their average ratio. Model sizes
+    are treated as in `plot_curves`.
     """
     sweep = _of_its_size(fitted, sweep)
     titles, unit = picture_texts(fitted.targets), picture_text(fitted.unit)
@@ -125,7 +125,8 @@ def _proportion_curve(
 
 
 def _own_proportion(fitted: "Fit", sweep: "Sweep", target: str) -> np.ndarray:
-    """(points,) the target's own proportion; the largest one for a target that is not a domain."""
+    """Return (points,) the target's own proportion; the largest one for a target that is not a
+    domain."""
     if target in fitted.domains:
         return sweep.mixture[:, sweep.domains.index(target)]
     return sweep.mixture.max(axis=1)

@@ -1,4 +1,5 @@
-"""Pictures of what a decision costs: along the budget, between groups, and by the point."""
+"""Pictures of the cost of a decision: along the budget, between groups, and per percentage
+point."""
 
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
 SLANTED = 10
-"""Columns up to which their names are slanted; of more they stand upright."""
+"""Most columns with slanted names; more names stand upright."""
 GROUP = 3
-"""Targets of a group that an axis names."""
+"""Most targets of a group that an axis lists."""
 
 
 def plot_path(path: "OptimalPath") -> Figure:
-    """Best proportion of every domain against the budget, with bands where there are resamples.
+    """Draw the best proportion of every domain against the budget, with bands from resamples.
 
     Right of the line no run was measured.
     """
@@ -83,7 +84,7 @@ def _draw_path(axes: "Axes", path: "OptimalPath", colors: dict[str, str]) -> Non
 
 
 def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
-    """The front between two groups on the left, the mixtures along it on the right."""
+    """Draw the front between two groups on the left, the mixtures along it on the right."""
     domains = [str(name) for name in tradeoff.mixtures.columns]
     inches = max(4.0, height_of(len(domains)))
     figure = Figure(figsize=(10.4 + width_of(domains), inches + 1.6), layout="constrained")
@@ -149,7 +150,8 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
 
 
 def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
-    """What one more point of each domain (rows) does to every loss (columns), in % of it."""
+    """Draw the effect of one more point of each domain (rows) on every loss (columns), in % of
+    it."""
     values = sensitivity.percent.to_numpy()
     rows = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
     columns = picture_texts(sensitivity.percent.columns)
@@ -171,7 +173,7 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
 
 
 def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool) -> None:
-    """Rows at the left, columns at the top."""
+    """Label rows at the left, columns at the top."""
     turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
     axes.set_yticks(range(len(rows)), rows, fontsize=SIZE)
     axes.set_xticks(range(len(columns)), columns, fontsize=SIZE,
@@ -193,7 +195,7 @@ def _signed_bar(bar: "Colorbar") -> None:
 
 
 def _signed_norm(values: np.ndarray) -> AsinhNorm:
-    """A scale from the largest fall to as large a rise, on which small changes show, too."""
+    """Return a scale from the largest fall to an equal rise, on which small changes show, too."""
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
     return AsinhNorm(largest / 20, vmin=-largest, vmax=largest)
 

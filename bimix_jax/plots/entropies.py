@@ -1,4 +1,4 @@
-"""The picture of entropies: the mixtures of all proxies, and whether they have settled."""
+"""Picture of entropies: the mixtures of all proxies, and convergence with tokens."""
 
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,10 @@ PROXY_COLORS = {"SE": BESIDE, "CE": RECOMMENDED, "JE": "#7fb3d5", "VNE": WORSE}
 
 
 def plot_entropies(entropies: "Entropies", temperature: float = 1.0) -> Figure:
-    """Mixtures by proxy on the left; conditional entropy against tokens on the right, if known.
+    """Draw mixtures by proxy on the left; conditional entropy against tokens on the right, if
+    known.
 
-    A curve that is still rising at its end says that the proxy has not settled there.
+    A curve that still rises at its end shows a proxy that has not converged.
     """
     domains = [str(name) for name in entropies.sizes.index]
     only = entropies.curve.empty

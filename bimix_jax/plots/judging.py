@@ -1,4 +1,4 @@
-"""Pictures of how good fits are on what they have not seen: one law's points, several laws."""
+"""Pictures of errors on held-out data: one law's points, and several laws."""
 
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ SPLIT_TITLES = {
 
 
 def plot_predicted(evaluation: "Evaluation") -> Figure:
-    """Predicted against measured losses of runs the fit has not seen, one panel per target."""
+    """Draw predicted against measured losses of held-out runs, one panel per target."""
     errors = evaluation.table()["mre"].to_dict()
     hard = "\N{NO-BREAK SPACE}"
     titles = [f"{picture_text(t)} {100 * errors[t]:.2f}{hard}%" for t in evaluation.targets]
@@ -62,11 +62,11 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
 
 
 def plot_comparison(comparison: "Comparison") -> Figure:
-    """Mean error of every law on what it has not seen, one panel per kind of split.
+    """Draw the mean error of every law on held-out data, one panel per kind of split.
 
-    The line at a dot is twice the standard error of the paired difference to the law that is
-    trusted, which is blue; the band is the noise. Laws that are excluded, as the runs leave their
-    coefficients open, are hollow.
+    The line at a dot is twice the standard error of the paired difference to the chosen law, which
+    is blue; the band is the noise. Hollow laws are excluded, because the runs do not identify their
+    coefficients.
     """
     kinds = list(dict.fromkeys(comparison.kinds))
     wide = max(3.6 * len(kinds), 5.0) + width_of(comparison.laws) + 0.4

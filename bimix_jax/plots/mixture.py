@@ -1,4 +1,4 @@
-"""Pictures of a recommended mixture: beside a reference, and how sure it is."""
+"""Pictures of a recommended mixture: beside a reference, and with its uncertainty."""
 
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ BINS = 41
 
 
 def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figure:
-    """The recommended mixture beside the reference, and what it does to every predicted loss."""
+    """Draw the recommended mixture beside the reference, and the changes of all predicted
+    losses."""
     order = optimum.mixture.sort_values().index
     targets = [t for t in order if t in optimum.losses.index]
     targets += [t for t in optimum.losses.index if t not in targets]
@@ -71,7 +72,7 @@ def _held(optimum: "Optimum") -> tuple[str, ...]:
 
 
 def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str) -> None:
-    """Both mixtures as bars; above them ranges: in the sweep, equally good, the interval."""
+    """Draw both mixtures as bars, with ranges above: in the sweep, equally good, the interval."""
     position = np.arange(len(order))
     seen, flat = optimum.observed.loc[order], optimum.flatness.loc[order]
     axes.barh(position + 0.17, optimum.mixture[order], 0.32, color=RECOMMENDED, label="recommended")
@@ -106,7 +107,8 @@ def _changes(axes: "Axes", change: "pd.Series") -> None:
 
 
 def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
-    """The recommended mixture with intervals, and how the gain over the reference is spread.
+    """Draw the recommended mixture with intervals, and the distribution of the gain over the
+    reference.
 
     Args:
         sure: from `certainty`.

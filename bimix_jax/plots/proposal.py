@@ -1,4 +1,4 @@
-"""The picture of a proposal: the runs to do, and what they leave of the expected regret."""
+"""Picture of a proposal: the runs to do, and the expected regret after them."""
 
 from typing import TYPE_CHECKING
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from bimix_jax.design.propose import Proposal
 
 LEGIBLE = 0.06
-"""Shares from this on carry their number."""
+"""Smallest share whose bar carries its number."""
 
 
 def plot_proposal(proposal: "Proposal") -> Figure:
-    """Proposed mixtures on the left, best first; the expected regret as they are run on the right.
+    """Draw proposed mixtures on the left, best first; the expected regret after each on the right.
 
-    A run whose mixture is that of a run above it says so. The dashed line is what runs drawn at
-    random would leave.
+    A run that repeats the mixture of a run above is labelled so. The dashed line is the regret
+    after randomly drawn runs.
     """
     rows = _rows(proposal)
     domains = len(proposal.mixtures.columns)

@@ -1,4 +1,4 @@
-"""The one style of all pictures: colours, labels that keep apart, scales, captions, files."""
+"""The style of all pictures: colours, separated labels, scales, captions, files."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GRADED = mpl.colormaps["viridis"]
-"""Colours of what has an order: proportions, budgets."""
+"""Colours of ordered values: proportions, budgets."""
 RECOMMENDED, BESIDE, WORSE, INK, FAINT = "#1b6ca8", "#c9c9c9", "#c8553d", "0.25", "0.45"
 FEW = tuple(to_hex(color) for color in mpl.colormaps["tab10"].colors)  # type: ignore[attr-defined]
-"""Colours of up to ten names; more take theirs around the circle of hues."""
+"""Colours of up to ten names; more names are spread around the circle of hues."""
 SHADES = ((0.85, 0.70), (0.50, 0.85), (1.00, 0.40))
-"""Saturation and value of the colours of many names: once around the circle with each."""
+"""Saturation and value of the colours of many names, for each round of the circle of hues."""
 READABLE = 0.45
-"""Luminance of the lightest text on white."""
+"""Luminance of the lightest readable text on white."""
 SIZE = 9
-"""Points of labels; titles have 11, what stands in panels 8."""
+"""Points of labels; titles have 11 points, texts in panels 8."""
 LETTER = 0.0085
-"""Inches that a letter is wide on average, per point of its size."""
+"""Average width of a letter in inches, per point of its size."""
 LINE = 0.0185
-"""Inches from one line of text to the next, per point."""
+"""Distance of lines of text in inches, per point."""
 
 
 def name_colors(names: Iterable[object]) -> dict[str, str]:
-    """A colour for each name, all different, the same in every picture of these names."""
+    """Return a colour for each name, all different, the same in every picture of these names."""
     labels = [str(name) for name in names]
     if len(labels) <= len(FEW):
         return dict(zip(labels, FEW, strict=False))
@@ -57,46 +57,46 @@ def name_colors(names: Iterable[object]) -> dict[str, str]:
 
 
 def luminance(color: str) -> float:
-    """How light a colour looks, from 0 to 1."""
+    """Return the luminance of a colour, from 0 to 1."""
     return float(np.dot(to_rgb(color), (0.3, 0.59, 0.11)))
 
 
 def readable(color: str) -> str:
-    """The colour, darkened as far as text on white needs it."""
+    """Return the colour, darkened until it is readable as text on white."""
     darker = min(1.0, READABLE / max(luminance(color), 1e-9))
     red, green, blue = to_rgb(color)
     return to_hex((red * darker, green * darker, blue * darker))
 
 
 def width_of(texts: Iterable[str], size: float = SIZE) -> float:
-    """Inches that the longest of some texts takes, about."""
+    """Return the approximate width of the longest text in inches."""
     return LETTER * size * max((len(text) for text in texts), default=0)
 
 
 def height_of(lines: int, size: float = SIZE) -> float:
-    """Inches that lines of text take, one below the other."""
+    """Return the height of lines of text in inches."""
     return LINE * size * lines
 
 
 def wrapped(text: str, inches: float, size: float = SIZE) -> str:
-    """Text in lines of about a width at most."""
+    """Wrap a text to an approximate width."""
     return fill(text, max(20, int(inches / (LETTER * size))))
 
 
 def headed(figure: Figure, *sentences: str) -> None:
-    """Give a figure its title, each sentence in as many lines as it needs."""
+    """Set a figure's title, each sentence in as many lines as it needs."""
     inches = figure.get_figwidth() - 0.4
     figure.suptitle("\n".join(wrapped(each, inches, 11) for each in sentences), fontsize=11)
 
 
 def bare(axes: "Axes", *sides: str) -> None:
-    """Take away the frame at the top, at the right, and at further sides."""
+    """Remove the frame at the top, at the right, and at further sides."""
     axes.spines[["top", "right", *sides]].set_visible(False)
     axes.tick_params(labelsize=SIZE)
 
 
 def legend_below(figure: Figure, handles: "Mapping[str, Artist]") -> None:
-    """A legend below the whole figure, where it lies on nothing, in as many columns as fit."""
+    """Draw a legend below the whole figure, where it covers nothing, in as many columns as fit."""
     room = (figure.get_figwidth() - 0.4) / (width_of(handles) + 0.5)
     figure.legend(
         handles.values(), handles.keys(), frameon=False, fontsize=SIZE, handlelength=1.4,
@@ -105,7 +105,7 @@ def legend_below(figure: Figure, handles: "Mapping[str, Artist]") -> None:
 
 
 def handles_of(axes: "Axes") -> "dict[str, Artist]":
-    """What is labelled in some axes, by its label."""
+    """Return the labelled marks of some axes, by label."""
     handles, labels = axes.get_legend_handles_labels()
     # Bars first: they are what the other marks are about.
     named = sorted(zip(labels, handles, strict=True), key=lambda p: not isinstance(p[1], Container))
@@ -132,7 +132,7 @@ def label_ends(
 ) -> None:  # fmt: skip
     """Write each name right of the axes at the height of its end, apart from its neighbours.
 
-    A thin line joins a label to its end, from where it may have moved.
+    A thin line joins a label to its end, because labels may be moved.
 
     Args:
         axes: whose limits are final.
@@ -157,7 +157,7 @@ def label_ends(
 def spread_out(
     values: np.ndarray, least: float, ends: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
-    """Ascending values moved as little as is simple so that neighbours are `least` apart.
+    """Move ascending values apart by simple small steps, so that neighbours differ by `least`.
 
     >>> spread_out(np.array([1.0, 1.0, 5.0]), 1.0), spread_out(np.array([0.0, 0.0]), 1.0, (0, 9))
     ([0.5, 1.5, 5.0], [0.0, 1.0])
@@ -177,7 +177,7 @@ def spread_out(
 
 
 def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> list[float]:
-    """Round ticks of a logarithmic scale, as many as have room for their labels.
+    """Return round ticks of a logarithmic scale, as many as have room for their labels.
 
     >>> [quantity_text(tick) for tick in log_ticks(1e9, 3.2e10, 3.0)]
     ['1B', '2B', '5B', '10B', '20B']
@@ -201,7 +201,7 @@ def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> 
 
 
 def log_axis(axes: "Axes", values: np.ndarray, inches: float) -> None:
-    """A logarithmic horizontal axis with few round ticks, written as 0.05, 200K, 2M."""
+    """Make the horizontal axis logarithmic, with few round ticks, written as 0.05, 200K, 2M."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(values.min(), values.max(), inches)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity_text(value)))
@@ -209,19 +209,19 @@ def log_axis(axes: "Axes", values: np.ndarray, inches: float) -> None:
 
 
 def log_norm(values: np.ndarray) -> LogNorm:
-    """The scale of colours of what is positive among some values."""
+    """Return the scale of colours for the positive values."""
     positive = values[values > 0]
     largest = float(positive.max())
     return LogNorm(min(float(positive.min()), 0.999 * largest), largest)
 
 
 def ends_of(norm: Normalize) -> tuple[float, float]:
-    """The least and the largest value of a scale of colours."""
+    """Return the least and the largest value of a scale of colours."""
     return float(norm.vmin or 0.0), float(norm.vmax or 0.0)
 
 
 def log_bar(figure: Figure, norm: LogNorm, label: str) -> None:
-    """The bar of a scale of colours, beside all axes."""
+    """Draw the bar of a scale of colours, beside all axes."""
     inches = min(4.0, 0.7 * figure.get_figheight())
     bar = figure.colorbar(
         ScalarMappable(norm, GRADED), ax=figure.axes, shrink=inches / figure.get_figheight(),
@@ -237,7 +237,7 @@ def log_bar(figure: Figure, norm: LogNorm, label: str) -> None:
 def panels_of(
     titles: Sequence[str], x: str, y: str, tall: float = 2.5
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure with a small panel under each title, up to four in a row.
+    """Return a figure with a small panel under each title, up to four in a row.
 
     Args:
         titles: one a panel.

@@ -1,1 +1,1 @@
-"""A mixture as what a training stack takes: tokens, epochs, weights and paths."""
+"""A mixture in the form that a training stack reads: tokens, epochs, weights and paths."""

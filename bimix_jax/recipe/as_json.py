@@ -1,4 +1,4 @@
-"""JSON of everything, which `bimix predict` and `--reference` read again."""
+"""JSON of the whole recipe, which `bimix predict` and `--reference` can read."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """{"mixture", "tokens", "epochs", "paths", "stamp"}."""
+    """Render {"mixture", "tokens", "epochs", "paths", "stamp"}."""
     epochs = recipe.epochs
     document = {
         "mixture": recipe.weights.to_dict(),

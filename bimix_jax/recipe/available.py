@@ -1,4 +1,4 @@
-"""Files of what exists: tokens and documents per domain, and their paths."""
+"""Files of the existing data: tokens and documents per domain, and their paths."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ TOKENS, DOCUMENTS, PER_DOCUMENT = "tokens", "documents", "tokens_per_document"
 def read_available(
     source: str | Path | pd.DataFrame, domains: tuple[str, ...] | None = None
 ) -> pd.DataFrame:
-    """A table of the tokens that exist, by domain.
+    """Read a table of the existing tokens, by domain.
 
     Args:
         source: columns domain, tokens and, if known, documents or tokens_per_document.
@@ -68,7 +68,7 @@ def read_available(
 
 
 def _amount(name: str, domain: object, value: object, column: str) -> float:
-    """A number above 0; nan for an empty cell where the column may have some."""
+    """Return a number above 0; nan for an empty cell in a column where it is allowed."""
     if column != TOKENS and pd.isna(value):  # type: ignore[call-overload]
         return np.nan
     try:
@@ -82,11 +82,11 @@ def _amount(name: str, domain: object, value: object, column: str) -> float:
 
 KEYS = {"remote", "local"}
 Where = tuple[str, ...] | dict[str, str]
-"""Paths of a domain, or remote and local of a stream."""
+"""Paths of a domain, or the remote and local path of a stream."""
 
 
 def read_paths(path: str | Path, domains: Sequence[str]) -> dict[str, Where]:
-    """A TOML file of domain = "path", domain = ["path", …] or [domain] with remote and local.
+    """Read a TOML file of domain = "path", domain = ["path", …] or [domain] with remote and local.
 
     Raises:
         ValueError: if it cannot be read, misses a domain, names another, or an entry is none of
@@ -113,7 +113,7 @@ def _where(entry: Any, domain: str, path: str | Path) -> Where:
 
 
 def listed_paths(paths: dict[str, Where], domain: str, form: str) -> tuple[str, ...]:
-    """The paths of a domain, for forms that know nothing of streams; ValueError for a stream."""
+    """Return the paths of a domain, for forms without streams; ValueError for a stream."""
     where = paths[domain]
     if isinstance(where, dict):
         raise ValueError(f"paths: {domain} has remote or local, but {form} takes paths.")
@@ -121,7 +121,7 @@ def listed_paths(paths: dict[str, Where], domain: str, form: str) -> tuple[str, 
 
 
 def check_paths(paths: dict[str, Where] | None, form: str) -> dict[str, Where]:
-    """The paths, or ValueError where the form cannot do without."""
+    """Return the paths; ValueError if there are none, for forms that need them."""
     if paths is None:
         raise ValueError(f"paths: {form} names the data of every domain; give them (--paths).")
     return paths

@@ -1,4 +1,4 @@
-"""The forms a recipe can be emitted in, by name."""
+"""The forms in which a recipe can be emitted, by name."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Form(NamedTuple):
-    """How a form is written."""
+    """The renderer of a form, and the place of its stamp."""
 
     render: "Callable[[Recipe, dict[str, Where] | None], str]"
     carries_stamp: bool = True
-    """in a comment or an entry of its own; else it is put beside the file"""
+    """True where the stamp is a comment or an entry of the file; else it is a file beside it"""
 
 
 FORMS = {
@@ -30,13 +30,13 @@ FORMS = {
 
 
 def form_named(name: str) -> Form:
-    """A form by its name; ValueError if there is none."""
+    """Return a form by its name; ValueError if it is unknown."""
     if name not in FORMS:
         raise ValueError(f"form is {name!r}; expected one of {', '.join(FORMS)} (--emit).")
     return FORMS[name]
 
 
 def stamp_text(recipe: "Recipe", form: str) -> str:
-    """The stamp as a file of its own."""
+    """Return the stamp as the text of a separate file."""
     document = {"form": form, **recipe.stamp.document()}
     return json_text(document, 1) + "\n"

@@ -1,8 +1,8 @@
-"""Hugging Face datasets: JSON of what `interleave_datasets` takes beside the datasets.
+"""Hugging Face datasets: JSON with the arguments of `interleave_datasets` beside the datasets.
 
-`interleave_datasets` draws examples, not tokens, so that shares of tokens are divided by the tokens
-of a document; and it never ends where a dataset of probability 0 must be exhausted, so that sources
-without a share are left out.
+`interleave_datasets` draws examples, not tokens, so shares of tokens are divided by the tokens per
+document. It never ends if a dataset of probability 0 must be exhausted, so sources without a share
+are left out.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ SEED = 0
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """{"domains", "paths", "interleave_datasets": {…}, "why": […], "stamp"}."""
+    """Render {"domains", "paths", "interleave_datasets": {…}, "why": […], "stamp"}."""
     known = check_paths(paths, "hf")
     shares, per_example = _shares_of_examples(recipe)
     shares = shares[shares > 0]
@@ -54,7 +54,7 @@ def _shares_of_examples(recipe: "Recipe") -> tuple[pd.Series, str]:
 
 
 def _stopping(recipe: "Recipe") -> tuple[str, str]:
-    """Which rule keeps the mixture up to the planned tokens, and why."""
+    """Return the rule that keeps the mixture up to the planned tokens, and the reason."""
     epochs = recipe.epochs
     if epochs is None:
         return "all_exhausted", (

@@ -1,7 +1,7 @@
-"""Megatron-LM: what `--data-args-path` reads, weights and prefixes in turn.
+"""Megatron-LM: the input of `--data-args-path`, weights and prefixes in turn.
 
-The file is split at white space, so that it has no place for comments; weights of 0 are refused
-there, so that sources without a share are left out.
+The file is split at white space, so comments are impossible. Megatron-LM refuses weights of 0, so
+sources without a share are left out.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """A line a prefix; the weight of a domain of several is divided evenly between them."""
+    """Render one line per prefix; the weight of a domain is divided evenly between its prefixes."""
     known = check_paths(paths, "megatron")
     lines = []
     for domain, weight in recipe.sources().items():

@@ -1,4 +1,4 @@
-"""olmix: YAML of data (sources and paths) and mix (weight and repetition_factor a source)."""
+"""olmix: YAML of data (sources and paths) and mix (weight and repetition_factor per source)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """The `data` and `mix` of a launch configuration; repetition as often as the weights need."""
+    """Render `data` and `mix` of a launch configuration, with the repetition that the weights
+    need."""
     epochs = recipe.epochs
     mix: dict[str, Any] = {}
     for domain, weight in recipe.sources().items():

@@ -1,4 +1,4 @@
-"""Recipe: a mixture at a planned budget, in tokens, epochs and weights to train with."""
+"""Recipe: a mixture at a planned budget, in tokens, epochs and training weights."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,30 +20,30 @@ from bimix_jax.recipe.shares import rounded, token_shares
 from bimix_jax.recipe.stamp import Stamp, digest_of
 
 DIGITS = 8
-"""Decimals of emitted weights: a source is off by less than 1e-8 of all tokens."""
+"""Decimals of emitted weights: the error of a source is below 1e-8 of all tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What to train on: shares of tokens, how many that is, and how often each source is seen."""
+    """A mixture to train on: shares of tokens, their number, and epochs per domain."""
 
     shares: pd.Series
-    """share of the tokens by domain, as intended"""
+    """exact share of the tokens by domain"""
     weights: pd.Series
-    """the same with as many decimals as are emitted, summing to 1"""
+    """the shares rounded to the emitted decimals, summing to 1"""
     tokens: float | None
-    """planned in all; None where it is not known"""
+    """planned tokens of the whole training; None where unknown"""
     available: pd.DataFrame | None
     """tokens and tokens_per_document by domain, see `read_available`"""
     stamp: Stamp
     notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """One row a domain, intended and rounded.
+        """Return one row per domain, exact and rounded.
 
-        Columns: share; tokens where the planned number is known; available and epochs
-        (tokens/available) where the table is there; and rounded, rounded_tokens, rounded_epochs of
-        the emitted weights.
+        Columns: share; tokens if the planned number is known; available and epochs
+        (tokens/available) if the table of tokens is there; and rounded, rounded_tokens,
+        rounded_epochs of the emitted weights.
         """
         intended = self._columns(self.shares, "")
         table = pd.DataFrame({"share": self.shares, **intended, "rounded": self.weights})
@@ -68,25 +68,25 @@ class Recipe:
         }
 
     def sources(self) -> dict[str, float]:
-        """Emitted weight by domain, of those that have one: what is 0 need not be loaded."""
+        """Return the emitted weights above 0 by domain; other domains need not be loaded."""
         return {str(d): float(w) for d, w in self.weights.items() if w > 0}
 
     @property
     def epochs(self) -> pd.Series | None:
-        """How often each domain is seen with the emitted weights; None where it is not known."""
+        """Epochs of each domain with the emitted weights; None where unknown."""
         if self.tokens is None or self.available is None:
             return None
         return self.weights * self.tokens / self.available[TOKENS]
 
     @property
     def tokens_per_document(self) -> pd.Series | None:
-        """Mean tokens of a document by domain; None where it is not known of every domain."""
+        """Mean tokens per document by domain; None unless known for every domain."""
         if self.available is None or self.available[PER_DOCUMENT].isna().any():
             return None
         return self.available[PER_DOCUMENT]
 
     def emit(self, form: str, paths: dict[str, Where] | None = None) -> str:
-        """The text of a file for a training stack.
+        """Return the text of a file for a training stack.
 
         Args:
             form: json, megatron, hf, streaming, olmix or text.
@@ -102,7 +102,7 @@ class Recipe:
     def save(
         self, path: str | Path, form: str, paths: dict[str, Where] | None = None
     ) -> list[Path]:
-        """Write `emit` to a file, and beside a form without comments its stamp (<file>.stamp.json).
+        """Write `emit` to a file; the stamp of a form without comments goes to <file>.stamp.json.
 
         Returns:
             What was written.
@@ -134,7 +134,7 @@ def make_recipe(
     fit_hash: str | None = None,
     command: str = "bimix_jax.make_recipe",
 ) -> Recipe:
-    """An optimum as a recipe at its budget.
+    """Turn an optimum into a recipe at its budget.
 
     Args:
         best: from `optimize_mixture`.
@@ -193,7 +193,7 @@ def _repeated(
     best: Optimum, fitted: Fit, weights: pd.Series, planned: float | None,
     available: pd.DataFrame | None,
 ) -> tuple[str, ...]:  # fmt: skip
-    """What is seen more than once though nobody said how often it may be."""
+    """Return a note of domains that are repeated although no limit of repetition is set."""
     limited = best.constraints.available or _knows_repetition(fitted.law)
     if planned is None or available is None or limited:
         return ()
@@ -214,7 +214,7 @@ def _knows_repetition(law: Law) -> bool:
 
 
 def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:
-    """The table in the order of the domains; nan where a mapping or constraints say nothing."""
+    """Return the table in the order of the domains; nan where a number of tokens is unknown."""
     if source is None:
         return _partly(best.constraints.available, domains) if best.constraints.available else None
     if not isinstance(source, Mapping):
@@ -241,7 +241,7 @@ def _planned(best: Optimum) -> float | None:
 
 
 def _asked(best: Optimum) -> dict[str, Any]:
-    """What the optimum was asked for beyond the least mean loss; empty for nothing."""
+    """Return the settings of the optimum that differ from the defaults; empty if none do."""
     asked: dict[str, Any] = {}
     if best.constraints != Constraints():
         asked["constraints"] = best.constraints.to_dict()
@@ -255,7 +255,7 @@ def _asked(best: Optimum) -> dict[str, Any]:
 def _shares_of_tokens(
     mixture: pd.Series, unit: str | None, available: pd.DataFrame | None
 ) -> tuple[pd.Series, tuple[str, ...]]:
-    """The mixture as shares of tokens, whatever the sweep's shares are of."""
+    """Return the mixture as shares of tokens, for any unit of the sweep's shares."""
     if unit in (None, "tokens"):
         return mixture, ()
     if available is None or available[PER_DOCUMENT].isna().any():

@@ -1,11 +1,11 @@
-"""Shares of tokens and of documents, and shares of few decimals."""
+"""Shares of tokens and of documents, and rounded shares."""
 
 import numpy as np
 import pandas as pd
 
 
 def document_shares(token_shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:
-    """What share of the documents gives a share of the tokens: r_i/n_i, renormalised.
+    """Convert shares of tokens to shares of documents: r_i/n_i, renormalised.
 
     Args:
         token_shares: by domain, summing to 1.
@@ -25,7 +25,7 @@ def document_shares(token_shares: pd.Series, tokens_per_document: pd.Series) -> 
 
 
 def token_shares(document_shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:
-    """What share of the tokens a share of the documents gives: r_i·n_i, renormalised.
+    """Convert shares of documents to shares of tokens: r_i·n_i, renormalised.
 
     Raises:
         ValueError: if a domain has no number of tokens above 0.
@@ -46,7 +46,8 @@ def _lengths(shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:
 
 
 def rounded(shares: pd.Series, digits: int) -> pd.Series:
-    """Shares of so many decimals that sum to 1, each less than one unit off (largest remainders).
+    """Round shares to so many decimals that sum to 1, each less than one unit off (largest
+    remainders).
 
     >>> rounded(pd.Series({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}), 2).to_dict()
     {'a': 0.34, 'b': 0.33, 'c': 0.33}

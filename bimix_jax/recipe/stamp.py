@@ -1,4 +1,4 @@
-"""Where an emitted file comes from: enough to make it again, and to see that nothing changed."""
+"""Origin of an emitted file: enough to reproduce it, and to detect changes."""
 
 import dataclasses
 import hashlib
@@ -11,31 +11,31 @@ from bimix_jax.printable import printable
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:
-    """What every emitted file carries."""
+    """The origin that every emitted file carries."""
 
     fit: str
     """SHA-256 of the file of the fit"""
     constraints: str
     """SHA-256 of the constraints and weights as sorted JSON, "none" without any"""
     budget: str
-    """number and unit"""
+    """budget with its unit"""
     command: str
-    """that wrote the file, or the Python call"""
+    """command line that wrote the file, or the Python call"""
     version: str = __version__
 
     def document(self) -> dict[str, str]:
-        """As a mapping, for JSON."""
+        """Return the stamp as a mapping, for JSON."""
         return dataclasses.asdict(self)
 
     def comment(self, mark: str = "#") -> str:
-        """As lines of comment."""
+        """Return the stamp as lines of comment."""
         return "".join(
             f"{mark} bimix_jax {name}: {printable(v)}\n" for name, v in self.document().items()
         )
 
 
 def digest_of(document: Any) -> str:
-    """SHA-256 of a document as sorted JSON; "none" for an empty one.
+    """Return the SHA-256 of a document as sorted JSON; "none" for an empty one.
 
     >>> digest_of({})
     'none'

@@ -1,7 +1,7 @@
-"""MosaicML Streaming: YAML of streams, each what `streaming.Stream` takes.
+"""MosaicML Streaming: YAML of streams, each with the arguments of `streaming.Stream`.
 
-A proportion counts samples; in pretraining they are packed to one length, so that shares of samples
-are shares of tokens.
+A proportion counts samples. In pretraining they are packed to one length, so shares of samples are
+shares of tokens.
 """
 
 from collections.abc import Container
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """streams: name → remote, local, proportion."""
+    """Render streams: name → remote, local, proportion."""
     known = check_paths(paths, "streaming")
     streams: dict[str, dict[str, Any]] = {}
     for domain, weight in recipe.sources().items():
@@ -27,7 +27,7 @@ def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
 def _streams(
     domain: str, weight: float, where: Where, known: Container[str]
 ) -> dict[str, dict[str, Any]]:
-    """Streams by name; of several paths of a domain each has a name that no domain has."""
+    """Return streams by name; several paths of a domain get names that differ from all domains."""
     if isinstance(where, dict):
         return {domain: {**where, "proportion": weight}}
     share = weight / len(where)
@@ -43,5 +43,5 @@ def _streams(
 
 
 def _kind(path: str) -> str:
-    """A path with a scheme is remote."""
+    """Return the kind of a path: remote if it has a scheme, else local."""
     return "remote" if "://" in path else "local"

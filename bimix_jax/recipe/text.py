@@ -1,6 +1,6 @@
-"""Plain text: a line per source, its weight first.
+"""Plain text: one line per source, its weight first.
 
-A name that columns apart by two blanks could not hold stands in quotes, as JSON writes it.
+A name that two blanks as column separator would break is quoted, as in JSON.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def render(recipe: "Recipe", paths: dict[str, Where] | None) -> str:
-    """Weight, domain, tokens and epochs where they are known."""
+    """Render weight, domain, and tokens and epochs where they are known."""
     lines = [recipe.stamp.comment(), "# weight  domain  tokens  epochs\n"]
     epochs = recipe.epochs
     for domain, weight in recipe.sources().items():

@@ -1,4 +1,4 @@
-"""YAML of nested mappings and lists, written so that every reader takes it the same."""
+"""YAML of nested mappings and lists, in a form that all readers read alike."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,11 +8,11 @@ from bimix_jax.printable import json_text
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-"""Names that some readers take for truth values or nothing."""
+"""Names that some readers take for truth values or null."""
 
 
 def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of a mapping of mappings, lists of mappings and scalars; scalars as JSON writes them.
+    """Yield the lines of a mapping of mappings, lists of mappings and scalars; scalars as in JSON.
 
     >>> document = {"data": {"sources": [{"name": "a", "paths": ["x"]}]}, "mix": {"on": 0.5}}
     >>> print("".join(yaml_lines(document)), end="")

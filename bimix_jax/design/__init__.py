@@ -1,1 +1,1 @@
-"""From a fit and its noise to the runs that would teach most about the decision."""
+"""Design of further runs: from a fit and its noise to the runs that lower the regret most."""

@@ -1,4 +1,4 @@
-"""Which candidates to run: greedily, by expected regret."""
+"""Choice of the candidates to run: greedily, by expected regret."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +14,14 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import optimal_proportions
 
 EXCHANGES = 30
-"""How often every domain gives to another, or takes, before a draw counts as forgotten."""
+"""Number of exchanges per domain after which a draw counts as independent of its start."""
 
 
 def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """`count` mixtures (count, domains) with lower ≤ r ≤ upper, edges being likelier than middles.
+    """Draw `count` mixtures (count, domains) with lower ≤ r ≤ upper, denser near the edges.
 
-    Two domains at a time share what they have anew, by the arcsine law within what the bounds
-    leave, since the runs that teach most lie towards the edges.
+    Two domains at a time share their sum anew, by the arcsine law between the bounds, because the
+    most informative runs lie towards the edges.
 
     Raises:
         ValueError: if a lower bound is above the upper one, or no mixture fits.
@@ -56,7 +56,7 @@ def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int 
 
 
 class Aim(NamedTuple):
-    """What is to be decided: the mixture with the least weighted mean loss at a budget."""
+    """The decision: the mixture with the least weighted mean loss at a budget."""
 
     budget: Any
     weights: Any
@@ -64,7 +64,7 @@ class Aim(NamedTuple):
 
 
 def decide(law: Law, coefficients: Coefficients, aim: Aim) -> Array:
-    """(domains,) the mixture these coefficients recommend."""
+    """(domains,) mixture recommended by these coefficients."""
     return optimal_proportions(law, coefficients, aim.budget, aim.weights)
 
 
@@ -77,7 +77,7 @@ def mean_loss(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) ->
 def regret_curvature(
     law: Law, coefficients: Coefficients, draws: Coefficients, aim: Aim
 ) -> tuple[Array, Array]:
-    """B and G such that half of δᵀ Gᵀ B G δ is the regret of not knowing a change δ.
+    """Compute B and G such that ½·δᵀ Gᵀ B G δ is the regret of not knowing a change δ.
 
     A change δ of the coefficients moves the slopes of the objective at the recommended mixture by
     G δ, and the best mixture by −B G δ. For a smooth optimum inside the simplex B is the inverse of
@@ -120,7 +120,7 @@ def _mixed(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Ar
 
 
 def _centred(values: Array) -> Array:
-    """Without what is common to all domains, which moves no mixture."""
+    """Subtract the mean over domains, which moves no mixture."""
     return values - jnp.mean(values, axis=-1, keepdims=True)
 
 
@@ -130,11 +130,11 @@ def _positive(matrix: Array) -> Array:
 
 
 RANDOM_SETS = 32
-"""Sets of runs drawn at random that the picks are compared with."""
+"""Number of random sets of runs that the picks are compared with."""
 
 
 class Picks(NamedTuple):
-    """The runs to do, and the expected regret that is left."""
+    """The runs to do, and the expected regret that remains."""
 
     order: Array
     """(runs,) index of candidates"""
@@ -154,10 +154,10 @@ def expected_regret(cost: Array, precision: Array) -> Array:
 def pick_runs(
     cost: Array, precision: Array, gains: Array, allowed: Array, count: int, key: Array
 ) -> Picks:
-    """The `count` candidates that lower the expected regret most, greedily.
+    """Pick the `count` candidates that lower the expected regret most, greedily.
 
-    In a Gaussian posterior what a run teaches does not depend on what it will show, so the
-    precision is updated exactly after each pick, and the next one is not its twin.
+    In a Gaussian posterior the information of a run does not depend on its result, so the precision
+    is updated exactly after each pick, and the next pick is not its twin.
 
     Args:
         cost: (groups, unknowns, unknowns) M, half of δᵀMδ being the regret of not knowing δ.

@@ -1,4 +1,4 @@
-"""What further runs would tell: noise, posterior and plan."""
+"""Information of further runs: noise, posterior and plan."""
 
 import dataclasses
 import functools
@@ -16,10 +16,10 @@ from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
 
 GUESS = 0.005
-"""Relative noise that is taken for granted with little weight, so that runs which fit perfectly,
-or are too few to tell, do not look exact; about what replicates of public sweeps show."""
+"""Relative noise assumed beforehand with little weight, so that perfect fits or few runs do not
+look exact; about the spread of replicates in public sweeps."""
 LEAST = 1e-5
-"""No measured loss is known better than this (relative)."""
+"""Least relative noise of a measured loss."""
 
 
 class Noise(NamedTuple):
@@ -28,13 +28,14 @@ class Noise(NamedTuple):
     within: Array
     """(targets,) of one point about its run"""
     between: Array
-    """(targets,) of what all points of a run share: its seed, and what the law misses there"""
+    """(targets,) of the part that all points of a run share: its seed, and the error of the law
+    there"""
 
 
 def estimate_noise(
     slopes: Array, errors: Array, counted: Array, run: Array, runs: int, ridge: Array
 ) -> Noise:
-    """Both variances of every target, from the quadratic forms of its residuals.
+    """Estimate both variances of every target, from the quadratic forms of its residuals.
 
     With e the residuals, Q = I − J(JᵀJ + Λ)⁻¹Jᵀ and Z the membership of points in runs,
     E eᵀe = σ² tr Q + τ² tr K and E eᵀAe = σ² tr AQ + τ² tr(N⁻¹KK), with K = ZᵀQZ, N = ZᵀZ and
@@ -73,14 +74,14 @@ def estimate_noise(
 
 
 def _inverse(matrix: Array) -> Array:
-    """Pseudo-inverse after scaling to a unit diagonal; directions nobody sees get nothing."""
+    """Pseudo-inverse after scaling to a unit diagonal; directions without information are 0."""
     scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), jnp.finfo(matrix.dtype).tiny))
     unit = matrix * scale[:, None] * scale
     return jnp.linalg.pinv(unit, hermitian=True, rtol=1e-10) * scale[:, None] * scale
 
 
 def _solve(seen: Array, expected: Array) -> Array:
-    """Of the form of all points and that of run means; each variance also guessed once."""
+    """Solve for the variances from the forms of all points and of run means, with one guess."""
     within = jnp.stack([seen[0] - seen[1], seen[1]])
     system = jnp.stack([expected[0] - expected[1], expected[1]])
     prior = jnp.eye(2, dtype=seen.dtype)
@@ -88,7 +89,7 @@ def _solve(seen: Array, expected: Array) -> Array:
 
 
 PRIOR = 0.3
-"""Before any run, a coefficient is thought to move losses by this much (relative), no more."""
+"""Relative change of the losses that the prior allows one coefficient."""
 
 
 def log_slopes(law: Law, target: Coefficients, mixture: Array, budget: Array) -> Array:
@@ -122,9 +123,9 @@ def information(slopes: Array, counted: Array, run: Array, runs: int, noise: Noi
 
 @dataclasses.dataclass(frozen=True)
 class Unknowns:
-    """How the coefficients of targets are the unknowns of groups.
+    """Map from the coefficients of targets to the unknowns of groups.
 
-    Every target is a group of its own, or all are one where some exponents are tied.
+    Every target is its own group, or all are one group where some exponents are tied.
     """
 
     law: Law
@@ -155,10 +156,10 @@ class Unknowns:
 
 
 def free_parameters(law: Law, own: Array, shrinkage: Array) -> tuple[Array, Array]:
-    """What a fit left free (targets, parameters) bool, and how strongly it drew that to a centre.
+    """Free parameters of a fit (targets, parameters) bool, and the strength of their shrinkage.
 
-    An exponent on a bound counts as free: that it lies there is not certain. `shrinkage`
-    (targets,) is the fit's strength; the pull is per point and in units of its noise variance.
+    An exponent on a bound counts as free: its place there is not certain. `shrinkage` (targets,) is
+    the fit's strength; the pull is per point and in units of its noise variance.
     """
     free = ~jax.vmap(law.fixed)(own)
     pull = jnp.zeros(free.shape, own.dtype)
@@ -174,8 +175,8 @@ def free_parameters(law: Law, own: Array, shrinkage: Array) -> tuple[Array, Arra
 def prior_precision(unknowns: Unknowns, slopes: Array) -> Array:
     """(groups, unknowns, unknowns) such that one coefficient moves log losses by `PRIOR`.
 
-    `slopes` (targets, points, parameters) at the mixtures in question. What moves no loss there,
-    being fixed or nowhere present, is held, so that nothing is singular.
+    `slopes` (targets, points, parameters) are at the mixtures in question. A parameter that moves
+    no loss there, because it is fixed or its domain absent, is held, so that nothing is singular.
     """
     squares = jnp.mean(slopes**2, axis=1)
     diagonal = jax.vmap(jnp.diag)
@@ -189,7 +190,7 @@ def draw_coefficients(
     unknowns: Unknowns, coefficients: Coefficients, precision: Array, free: Array, key: Array,
     count: int,
 ) -> Coefficients:  # fmt: skip
-    """`count` draws of the posterior, axes (draws, targets), clipped to what the law allows."""
+    """Draw `count` coefficients of the posterior, axes (draws, targets), clipped to the bounds."""
     law = unknowns.law
     factor = jnp.linalg.cholesky(precision)
     normal = jax.random.normal(key, (count, *precision.shape[:2]), precision.dtype)
@@ -210,7 +211,7 @@ def draw_coefficients(
 
 
 DRAWS = 256
-"""Of the posterior, that show how the optimum moves."""
+"""Number of posterior draws that show how the optimum moves."""
 
 
 class Measured(NamedTuple):
@@ -244,7 +245,7 @@ def plan_runs(
     unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, shrinkage: Array,
     measured: Measured, candidates: Candidates, aim: Aim, key: Array,
 ) -> tuple[Picks, Noise]:  # fmt: skip
-    """The `count` candidates that lower the expected regret of the decision most.
+    """Pick the `count` candidates that lower the expected regret of the decision most.
 
     Args:
         unknowns: of the fit.

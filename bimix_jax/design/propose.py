@@ -1,4 +1,4 @@
-"""The verb: which runs to do next, by name."""
+"""The verb: the runs to do next, by name."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,49 +19,49 @@ from bimix_jax.quantities import number_of
 from bimix_jax.sweeps.sweep import Sweep
 
 CANDIDATES = 1024
-"""Mixtures drawn where no pool is given."""
+"""Number of mixtures that are drawn without a pool."""
 NOTHING = 1e-9
-"""Nats of expected regret that count as none."""
+"""Nats of expected regret below which it counts as 0."""
 LEAST_POOL = 64
-"""What smaller pools are filled up to."""
+"""Size to which smaller pools are padded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """Runs to do next, best first, and what they leave of the expected regret.
+    """Runs to do next, best first, and the expected regret that remains.
 
-    The regret is what the recommended mixture loses against the best one, in nats of the weighted
-    mean loss, expected over what the fit does not know. It supposes that the law holds.
+    The regret is the loss of the recommended mixture above the best one, in nats of the weighted
+    mean loss, averaged over the uncertainty of the fit. It assumes that the law holds.
     """
 
     mixtures: pd.DataFrame
     """(runs, domains) proportions, named as in the pool"""
     regret_now: float
-    """expected regret of deciding now"""
+    """expected regret of a decision now"""
     regret_left: pd.Series
     """expected regret after this run and those above it"""
     regret_random: pd.Series
-    """the same after as many runs drawn at random, mean over sets"""
+    """expected regret after as many runs drawn at random, mean over sets"""
     noise: pd.DataFrame
     """by target: standard deviations of the relative error within a run and between runs"""
     budget: float
-    """at which the mixture is to be decided"""
+    """budget of the decision"""
     unit: str
     notes: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """One row a run: its proportions, then regret_left and regret_random (nats)."""
+        """Table with a row per run: its proportions, then regret_left and regret_random (nats)."""
         return self.mixtures.assign(regret_left=self.regret_left, regret_random=self.regret_random)
 
     def first_of(self) -> pd.Series:
-        """By run, the first run of the same mixture: itself, unless it repeats one above it."""
+        """First run of the same mixture, by run: itself, unless it repeats one above it."""
         shares = [row.tobytes() for row in self.mixtures.to_numpy()]
         names = self.mixtures.index
         first = [names[shares.index(row)] for row in shares]
         return pd.Series(first, index=names, name="first of its mixture", dtype=object)
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
@@ -77,13 +77,14 @@ def propose_runs(
     weight: ArrayLike | None = None,
     seed: int = 0,
 ) -> Proposal:
-    """The n mixtures whose measurement would shrink the uncertainty of the decision most.
+    """Find the n mixtures whose measurement lowers the uncertainty of the decision most.
 
-    The posterior of the coefficients is that of the linearised fit with the noise the runs show,
-    of which a part is common to all points of a run. From it follows the expected regret of the
+    The posterior of the coefficients is that of the linearised fit with the noise of the runs, part
+    of which is common to all points of a run. From it follows the expected regret of the
     recommended mixture, ½ tr(M Σ): M by the move of the optimum with the coefficients, Σ their
     covariance (Bayesian linear optimal design, Chaloner & Verdinelli 1995). Runs are picked one
-    after another, Σ being updated after each, all measured at every budget of the sweep.
+    after another, with an update of Σ after each, and all are measured at every budget of the
+    sweep.
 
     Args:
         fitted: from `fit`.
@@ -215,7 +216,7 @@ def _candidates(
 
 
 def _padded(mixtures: np.ndarray, budgets: np.ndarray) -> Candidates:
-    """Filled up to a power of two, so that pools of about one size share a compilation."""
+    """Pad to a power of two, so that pools of about one size share a compilation."""
     size = max(LEAST_POOL, 1 << (len(mixtures) - 1).bit_length())
     further = np.repeat(mixtures[:1], size - len(mixtures), axis=0)
     allowed = np.arange(size) < len(mixtures)

@@ -1,1 +1,1 @@
-"""The judge: which law a sweep supports, and whether it is enough to tell."""
+"""The judge: the law that a sweep supports, and whether the sweep suffices to tell."""

@@ -1,4 +1,4 @@
-"""The verb: a sweep and laws in, a comparison out."""
+"""The verb: from a sweep and laws to a comparison."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -33,10 +33,10 @@ JUDGED: tuple[Law, ...] = (
     BiMix(), TransferBiMix(), SubstitutionBiMix(), WithWarmUp(SubstitutionBiMix()),
     SplitSubstitutionBiMix(), AdditiveLaw(),
 )  # fmt: skip
-"""The laws that are compared where none are named."""
+"""Laws that are compared by default."""
 AGREE = 0.5
 AT_ONCE = 2
-"""Laws at a time: compilation uses one core, and more than two wait for Python's lock."""
+"""Number of laws at a time: compilation uses one core, and more than two wait for Python's lock."""
 
 
 def compare(
@@ -52,7 +52,7 @@ def compare(
     residual: Residual = "relative",
     budget_power: float = LATER,
 ) -> Comparison:
-    """Judge laws on parts of a sweep that they have not seen, all on the same points.
+    """Compare laws on held-out parts of a sweep, all on the same points.
 
     Args:
         sweep: what was measured.
@@ -125,9 +125,9 @@ def compare(
 def _largest_first(
     pool: ThreadPoolExecutor, sweep: Sweep, laws: Sequence[Law], judged: Callable[[Law], HeldOut]
 ) -> list[Future[HeldOut]]:
-    """Results to come, in the order of the laws, begun with those that have the most exponents.
+    """Start one task per law, in order of exponents, and list the results in that of laws.
 
-    So that the longest one does not run alone at the end.
+    The longest task then does not run alone at the end.
     """
     sizes = [len(law.names(sweep.domains)) for law in laws]
     begun = {i: pool.submit(judged, laws[i]) for i in np.argsort(sizes)[::-1]}
@@ -135,7 +135,7 @@ def _largest_first(
 
 
 def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
-    """Laws as they are judged."""
+    """Prepare the laws for the comparison."""
     if not isinstance(sweep, Sweep):
         raise ValueError(f"sweep is a {type(sweep).__name__}; expected what read_sweep returns.")
     if laws is None:
@@ -153,7 +153,7 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
 def _able(
     sweep: Sweep, laws: list[Law], targets: Sequence[str] | None, by_default: bool
 ) -> tuple[list[Law], tuple[str, ...]]:
-    """The laws that can express some target, where nobody asked for the others, and a note."""
+    """Select the laws that can express some target, unless the caller named them, with a note."""
     asked = sweep.targets if targets is None else targets
     able = [law for law in laws if not law.needs_own or set(asked) & set(sweep.domains)]
     unable = [law.label for law in laws if law not in able]
@@ -163,14 +163,14 @@ def _able(
 
 
 def _labels(laws: Sequence[Law]) -> tuple[str, ...]:
-    """What to call each law; laws of one label are numbered."""
+    """Labels of the laws; laws of one label are numbered."""
     labels = [law.label for law in laws]
     before = [labels[:i].count(label) for i, label in enumerate(labels)]
     return tuple(f"{n} #{k + 1}" if k else n for n, k in zip(labels, before, strict=True))
 
 
 def _count(sweep: Sweep, law: Law) -> int:
-    """How many coefficients a target has."""
+    """Number of coefficients per target."""
     return len(law.names(sweep.domains)) + len(law.amplitude_names)
 
 
@@ -195,7 +195,7 @@ def _splits(
 
 
 def _curve(sweep: Sweep, laws: Sequence[Law]) -> int:
-    """Budgets to be left to fit, so that as many laws as can be are determined by them."""
+    """Number of budgets to keep for the fit, so that they determine as many laws as possible."""
     most = len(np.unique(sweep.budget)) - 1
     return max([law.curve for law in laws if law.curve <= most], default=CURVE)
 
@@ -203,7 +203,7 @@ def _curve(sweep: Sweep, laws: Sequence[Law]) -> int:
 def _about_budgets(
     sweep: Sweep, laws: Sequence[Law], parts: Sequence[Split], asked: float, named: bool
 ) -> list[str]:
-    """Where later budgets cannot be judged, or fewer are held out than was asked for."""
+    """Notes where later budgets cannot be judged, or fewer are held out than requested."""
     count = len(np.unique(sweep.budget))
     if named and 1 < count <= CURVE:
         return [
@@ -230,14 +230,14 @@ def _about_budgets(
 def _common_targets(
     sweep: Sweep, laws: Sequence[Law], targets: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Targets that all laws can express, and what has to be said about the others."""
+    """Targets that all laws can express, and notes about the others."""
     each = [choose_targets(sweep, law, targets) for law in laws]
     common = tuple(t for t in sweep.targets if all(t in names for names, _ in each))
     return common, tuple(dict.fromkeys(note for _, notes in each for note in notes))
 
 
 def _check_scored(judged: Comparison) -> None:
-    """Whether something is scored of every kind of split and law; else the laws are named."""
+    """Raise ValueError where a law has no score for some kind of split; the laws are named."""
     for kind in dict.fromkeys(judged.kinds):
         those = np.array(judged.kinds) == kind
         some = np.asarray(judged.scored[:, those].any(axis=(1, 2, 3)))
@@ -251,7 +251,7 @@ def _check_scored(judged: Comparison) -> None:
 
 
 def _about_lost(judged: Comparison, laws: Sequence[Law]) -> list[str]:
-    """What is not scored of a law, and why."""
+    """Notes on the points without a score of a law, with the reasons."""
     wanted = (judged.test[:, :, None] & np.isfinite(judged.measured)).any(axis=0)
     notes = []
     for number, law in enumerate(laws):
@@ -271,7 +271,7 @@ def _about_lost(judged: Comparison, laws: Sequence[Law]) -> list[str]:
 
 
 def _about_reduced(judged: Comparison) -> list[str]:
-    """Laws that are simpler ones in every fit."""
+    """Notes on laws that reduce to simpler ones in every fit."""
     each = [(law, set(called)) for law, called in zip(judged.laws, judged.called, strict=True)]
     return [
         f"{law} is {called.pop()} in every fit: its further coefficients change nothing here."
@@ -292,7 +292,7 @@ def _note_of_budget_power(sweep: Sweep, parts: Sequence[Split], budget_power: fl
 def _about_fits(
     sweep: Sweep, laws: Sequence[Law], parts: Sequence[Split], found: Sequence[HeldOut]
 ) -> list[str]:
-    """Laws whose fits failed or were not determined, or whose starts disagree."""
+    """Notes on laws whose fits failed or were not identified, or whose starts disagree."""
     notes = []
     single = np.array([len(np.unique(sweep.budget[part.train])) == 1 for part in parts])
     for name, held_out in zip(_labels(laws), found, strict=True):

@@ -1,4 +1,4 @@
-"""Comparison: laws beside each other on what they have not seen, and a verdict in words."""
+"""Comparison: laws beside each other on held-out points, and a verdict in words."""
 
 import dataclasses
 import functools
@@ -11,17 +11,18 @@ from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
 
 CERTAIN = 2.0
-"""Differences below this many standard errors tell nothing."""
+"""Number of standard errors below which a difference is not significant."""
 EARNED = 0.5
 """Standard errors by which a flexible law has to win; such a lead is real about two times in three.
-With 1 real leads are lost to simpler laws, with 0 a law wins by chance."""
+With 1, real leads are lost to simpler laws; with 0, a law wins by chance."""
 HALF = 0.5
-"""Share of unidentified fits beyond which a law is not trusted."""
+"""Share of unidentified fits beyond which a law is excluded."""
 SAME = 1e-6
-"""Mean errors (fractions) closer than this are equal."""
+"""Difference of mean errors (fractions) below which they are equal."""
 USEFUL = 1e-4
 """Least difference of mean errors (fractions) that matters: a ten-thousandth of a loss is below the
-third decimal, with which losses are quoted, and below what runs differ by in their seed alone."""
+third decimal, with which losses are quoted, and below the spread of runs that differ in their seed
+alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Comparison:
     laws: tuple[str, ...]
     targets: tuple[str, ...]
     kinds: tuple[str, ...]
-    """(splits,) what each split holds out; splits of one kind are repetitions"""
+    """(splits,) kind of each split; splits of one kind are repetitions"""
     test: np.ndarray
     """(splits, points) bool"""
     measured: np.ndarray
@@ -39,7 +40,7 @@ class Comparison:
     predicted: np.ndarray
     """(laws, splits, points, targets)"""
     vague: np.ndarray
-    """(laws, splits, targets) bool: the train part did not determine the law's coefficients"""
+    """(laws, splits, targets) bool: the train part did not identify the law's coefficients"""
     budget: np.ndarray
     """(points,)"""
     group: np.ndarray
@@ -47,17 +48,18 @@ class Comparison:
     noise: NoiseFloor
     notes: tuple[str, ...] = ()
     coefficients: tuple[int, ...] = ()
-    """(laws,) of a target; the law with the fewest is the simplest, or the first of several"""
+    """(laws,) number per target; the law with the fewest is the simplest, or the first of
+    several"""
     usable: np.ndarray | None = None
-    """(laws, points, targets) bool: the law states that it has a value; None for everywhere"""
+    """(laws, points, targets) bool: the law has a value there; None for everywhere"""
     called: tuple[tuple[str, ...], ...] = ()
-    """(laws, splits) the simplest law that each fit is, where it is not the law itself"""
+    """(laws, splits) simplest law to which each fit reduces, where it is not the law itself"""
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several"""
 
     @functools.cached_property
     def stated(self) -> np.ndarray:
-        """(laws, splits, points, targets) bool: held out, measured, and of use to the law."""
+        """(laws, splits, points, targets) bool: held out, measured, and usable for the law."""
         wanted = self.test[:, :, None] & np.isfinite(self.measured)
         everywhere = np.ones((len(self.laws), *self.measured.shape), bool)
         usable = everywhere if self.usable is None else self.usable
@@ -70,38 +72,38 @@ class Comparison:
 
     @functools.cached_property
     def common(self) -> np.ndarray:
-        """(splits, points, targets) bool: scored of every law."""
+        """(splits, points, targets) bool: scored for every law."""
         return np.asarray(self.scored.all(axis=0))
 
     @functools.cached_property
     def error(self) -> np.ndarray:
-        """(laws, splits, points, targets) |y − ŷ|/y of what is scored, nan elsewhere."""
+        """(laws, splits, points, targets) |y − ŷ|/y of scored points, nan elsewhere."""
         return np.where(self.scored, np.abs(self.predicted / self.measured - 1), np.nan)
 
     @property
     def decisive(self) -> str:
-        """The kind of split that decides: the one that asks most."""
+        """Kind of split that decides: the most demanding one."""
         return next(kind for kind in ("both", "mixtures", *self.kinds) if kind in self.kinds)
 
     @property
     def best(self) -> str:
-        """The law to trust where it matters: `best_of` the decisive kind of split."""
+        """Recommended law: `best_of` the decisive kind of split."""
         return self.best_of(self.decisive)
 
     def best_of(self, kind: str) -> str:
-        """The law to trust for a kind of split: the simplest close to the least error.
+        """Recommended law for a kind of split: the simplest one close to the least error.
 
-        Close is within half a standard error, or by what does not matter (`USEFUL`); simple is of
-        few coefficients. So a flexible law has to earn its own: what wins on a few held-out
-        mixtures by chance loses on the next ones. Passed over are laws whose coefficients most
-        train parts leave open, unless all are: what they then predict is where their search
-        happened to start. And of the others those that have no value at held-out losses at which
-        another one has, as BiMix at an own proportion of 0.
+        Close means within half a standard error, or within a difference that does not matter
+        (`USEFUL`); simple means few coefficients. So a flexible law has to earn its coefficients: a
+        law that wins on a few held-out mixtures by chance loses on the next ones. Laws are excluded
+        whose coefficients most train parts do not identify, unless that is true of all: their
+        predictions depend on the start of the search. Of the others, laws are excluded without a
+        value at held-out losses where another law has one, as BiMix at an own proportion of 0.
         """
         return self.laws[self._trusted(kind)]
 
     def called_in(self, kind: str, law: str) -> str:
-        """What to call a law: the simpler one that all its fits of a kind of split are, if any."""
+        """Name of a law: the simpler one to which all its fits of a kind reduce, if any."""
         number = self.laws.index(law)
         names = {self.called[number][i] for i in self._splits(kind)} if self.called else {law}
         return names.pop() if len(names) == 1 else law
@@ -117,25 +119,25 @@ class Comparison:
         return int(np.argmin(np.where(close, counts, np.inf)))
 
     def passed_over(self, kind: str) -> np.ndarray:
-        """(laws,) bool: most train parts leave coefficients of a law open, but not of every law."""
+        """(laws,) bool: most train parts do not identify the law, but they identify another one."""
         vague = np.mean(self.vague[:, self._splits(kind)], axis=(1, 2)) > HALF
         return vague & ~vague.all()
 
     def without_value(self, kind: str) -> np.ndarray:
-        """(laws,) bool: fewer held-out losses are scored than of a law that is not passed over."""
+        """(laws,) bool: fewer held-out losses are scored than for another identified law."""
         count = self.scored[:, self._splits(kind)].sum(axis=(1, 2, 3))
         return count < count[~self.passed_over(kind)].max()
 
     def table(self) -> pd.DataFrame:
-        """One row a kind of split and law.
+        """Table with a row per kind of split and law.
 
         Columns: `mre` mean relative error over targets and repetitions, of all held-out losses that
-        the law can use, and `mre_common` of those that every law can; `scored` how many the former
-        are; `difference` to `best_of` the kind and its standard error `se`, paired, of losses that
-        both can use, with mixtures as the units that vary (fractions all); `worst_target` and its
-        error `worst`; `r2_mixtures` and `spearman` across mixtures at one budget, mean over targets
-        and repetitions; `regret` the measured mean loss (nats) of the held-out mixture that the law
-        ranks first above the best one there; these three of what every law can use.
+        the law can use, and `mre_common` of those that every law can; `scored` the number of the
+        former; `difference` to `best_of` the kind and its standard error `se`, paired, of losses
+        that both can use, with mixtures as the units that vary (fractions all); `worst_target` and
+        its error `worst`; `r2_mixtures` and `spearman` across mixtures at one budget, mean over
+        targets and repetitions; `regret` the measured mean loss (nats) of the held-out mixture that
+        the law ranks first above the best one there; these three of losses that every law can use.
         """
         return pd.concat({kind: self.table_of(kind) for kind in self.kinds}, names=["split"])
 
@@ -145,7 +147,7 @@ class Comparison:
         return pd.DataFrame(rows, index=pd.Index(self.laws, name="law"))
 
     def verdict(self) -> str:
-        """Which law, by how much, and whether this sweep is enough to tell."""
+        """Recommended law, its lead, and whether this sweep suffices to tell."""
         kind, best = self.decisive, self.best
         table = self.table_of(kind)
         error, called = float(table["mre"][best]), self.called_in(kind, best)
@@ -172,7 +174,7 @@ class Comparison:
         return " ".join([*sentences, *self._about_noise(error)])
 
     def on_common(self, kind: str) -> bool:
-        """Whether every law can use the same held-out losses."""
+        """True where every law can use the same held-out losses."""
         return bool(np.all(self.scored[:, self._splits(kind)] == self.common[self._splits(kind)]))
 
     def _what(self) -> str:
@@ -199,7 +201,7 @@ class Comparison:
         return _nanmean(self._by_target(kind, self.error), axis=1)
 
     def _common_errors(self, kind: str) -> np.ndarray:
-        """(laws,) of what every law can use."""
+        """(laws,) errors on the losses that every law can use."""
         shared = np.where(self.common, self.error, np.nan)
         return _nanmean(self._by_target(kind, shared), axis=1)
 
@@ -223,9 +225,9 @@ class Comparison:
         }
 
     def _difference(self, kind: str, law: int, other: int) -> tuple[float, float]:
-        """Mean difference of two laws' errors and its standard error, mixtures being the units.
+        """Mean difference of two laws' errors and its standard error, with mixtures as units.
 
-        Of the losses that both can use.
+        Only losses count that both can use.
         """
         if law == other:
             return 0.0, 0.0
@@ -238,9 +240,9 @@ class Comparison:
         return mean, float(spread)
 
     def _ranking(self, law: int, split: int) -> tuple[float, float, float]:
-        """R² and rank correlation across mixtures, and regret, at the last budget they share.
+        """R² and rank correlation across mixtures, and regret, at their last common budget.
 
-        Of models of one size; the mean over sizes, where there are several.
+        For models of one size; the mean over sizes, where there are several.
         """
         size = np.zeros(len(self.budget)) if self.size is None else self.size
         each = [self._ranking_of(law, split, size == one) for one in np.unique(size)]
@@ -259,7 +261,7 @@ class Comparison:
         return float(_nanmean(r2, axis=0)), float(_nanmean(rho, axis=0)), float(regret)
 
     def _last_rows(self, split: int, those: np.ndarray) -> np.ndarray:
-        """Of those, the common points at the largest budget that most of their mixtures have."""
+        """Select the common points at the largest budget that most of their mixtures have."""
         rows = np.flatnonzero(those & self.common[split].any(axis=1))
         budgets, counts = np.unique(self.budget[rows], return_counts=True)
         at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
@@ -267,7 +269,7 @@ class Comparison:
 
 
 def _against(others: pd.DataFrame) -> str:
-    """What the paired differences of the other laws, best first, allow to say."""
+    """Conclusion from the paired differences of the other laws, best first."""
     differences = others[["difference", "se"]].to_numpy()
     close = ~(others["difference"] > CERTAIN * others["se"]).to_numpy()
     if not close.any():
@@ -281,7 +283,7 @@ def _against(others: pd.DataFrame) -> str:
 
 
 def _matters_little(others: pd.DataFrame) -> pd.Series:
-    """Whether differences are both small and known well enough to be called so."""
+    """True where a difference is small and known well enough to be called so."""
     small = others["difference"].abs() <= USEFUL
     known = (others["se"] <= USEFUL) | (others["difference"].abs() > CERTAIN * others["se"])
     return small & known
@@ -297,7 +299,7 @@ def _open(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
 
 
 def _no_value(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
-    """About a law that is not picked as it has no value at some held-out losses."""
+    """Sentence on a law that is excluded because it has no value at some held-out losses."""
     lost = int(best["scored"] - row["scored"])
     return (
         f"{law} has no value at {lost} of {int(best['scored'])} held-out losses and is not picked; "
@@ -319,7 +321,7 @@ def _finite(measured: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _nanmean(values: "np.ndarray | list[float]", axis: int | None) -> np.ndarray:
-    """Mean of what is not nan, nan of nothing, without NumPy's warning."""
+    """Mean of values that are not nan, nan for none, without NumPy's warning."""
     values = np.asarray(values, float)
     known = np.isfinite(values)
     count = known.sum(axis=axis)

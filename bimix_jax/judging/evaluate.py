@@ -1,4 +1,4 @@
-"""How good a fit is on runs it has not seen: error, R², rank."""
+"""Quality of a fit on held-out runs: error, R², rank."""
 
 import dataclasses
 import warnings
@@ -31,7 +31,7 @@ class Evaluation:
     """(points,) parameters of the model, where there are several"""
 
     def table(self) -> pd.DataFrame:
-        """One row a target and a last row "overall".
+        """Table with a row per target and a last row "overall".
 
         Columns: `mre` mean relative error |y − ŷ|/y and `worst` its largest value (fractions);
         `r2` over all points; `r2_mixtures` and `spearman` across mixtures at the last common
@@ -68,7 +68,7 @@ class Evaluation:
 
 
 def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
-    """Compare a fit with a sweep it has not seen (`Sweep.split_runs`, `Sweep.split_budgets`).
+    """Compare a fit with a held-out sweep (`Sweep.split_runs`, `Sweep.split_budgets`).
 
     Args:
         fitted: from `fit`.
@@ -160,7 +160,7 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def best_measured(sweep: Sweep) -> str:
-    """The run with the least mean measured loss over targets at the last common budget.
+    """Name of the run with the least mean measured loss over targets at the last common budget.
 
     Only runs with every loss measured there take part.
 

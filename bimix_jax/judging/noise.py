@@ -1,4 +1,4 @@
-"""How well any law could do: what curves of single runs leave, and how far replicates differ."""
+"""Noise floor of any law: residuals of curves of single runs, and the spread of replicates."""
 
 import dataclasses
 import itertools
@@ -17,20 +17,21 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 LEAST_POINTS = 5
-"""Budgets that a run needs, so that a curve of 3 coefficients leaves something."""
+"""Number of budgets per run that leaves a curve of 3 coefficients with residuals."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseFloor:
-    """Mean relative error, a fraction, that the noise alone leaves; nan where it is unknown."""
+    """Mean relative error, a fraction, of the noise alone; nan where it is unknown."""
 
     curves: float
-    """of L = B s^−β + C fitted to every run and target by itself, for the coefficients it takes"""
+    """error of L = B s^−β + C, fitted to every run and target separately, corrected for its
+    coefficients"""
     replicates: float
-    """of a run, from how far runs of one mixture differ at one budget"""
+    """error of a single run, from the spread of runs of one mixture at one budget"""
 
     def least(self) -> float:
-        """The larger of the two, since curves do not see what differs between runs."""
+        """Larger of the two, because curves do not include differences between runs."""
         known = [v for v in (self.curves, self.replicates) if np.isfinite(v)]
         return max(known) if known else np.nan
 
@@ -48,7 +49,7 @@ class Curve(Law):
         return [(1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
-        """Slow and fast saturation."""
+        """Starts of slow and fast saturation."""
         return [[0.1], [0.5], [1.5], [4.0]]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -61,7 +62,7 @@ class Curve(Law):
 
 
 def noise_floor(sweep: Sweep, targets: Sequence[str] | None = None) -> NoiseFloor:
-    """The noise of targets, default all, as far as budgets and replicates of a sweep show it.
+    """Estimate the noise of targets, default all, from the budgets and replicates of a sweep.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> floor = noise_floor(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
@@ -92,7 +93,7 @@ def _left_by_curves(sweep: Sweep) -> float:
 
 @jit
 def _curves(budget: Array, loss: Array, weights: Array) -> Array:
-    """(runs, points, targets) what each run's own curves say."""
+    """(runs, points, targets) losses predicted by each run's own curves."""
     nothing = jnp.zeros((len(budget), 1), loss.dtype)
 
     def one(weight: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Searches of one law on one sweep, and what they predict of held-out points."""
+"""Searches of one law on one sweep, and their predictions at held-out points."""
 
 import functools
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 MOST = 64
-"""Searches of a call. They go one after the other, as side by side all would go on until the last
-of them ends; but in one call, as calls of one each spend most of their time in getting memory."""
+"""Searches per call. They run one after the other, because side by side all would run until the
+last of them ends; but in one call, because calls of one each spend most of their time on memory."""
 
 
 class Ends(NamedTuple):
-    """Where searches end."""
+    """Results of searches."""
 
     exponents: np.ndarray
     """(searches, targets, exponents)"""
@@ -48,13 +48,13 @@ class Ends(NamedTuple):
     code: np.ndarray
     """(searches, targets) int, see `Code`"""
     objective: np.ndarray
-    """(searches, targets) what was minimised, shrinkage included"""
+    """(searches, targets) minimised value, shrinkage included"""
     points: np.ndarray
-    """(searches, targets) int, how many counted"""
+    """(searches, targets) int, number of counted points"""
 
 
 class Searches:
-    """A law, a sweep and its targets (columns), to be searched many times.
+    """A law, a sweep and its targets (columns), for many searches.
 
     >>> import numpy as np
     >>> import bimix_jax as bx
@@ -79,7 +79,7 @@ class Searches:
 
     @functools.cached_property
     def valued(self) -> np.ndarray:
-        """(points, targets) bool: the law states that it has a value there."""
+        """(points, targets) bool: the law has a value there."""
         return self._at_points(self.law.usable)
 
     def usable(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class Searches:
         return np.asarray((weight > 0) @ proof)
 
     def called(self, exponents: np.ndarray, code: np.ndarray) -> str:
-        """The simplest law that a fit with these exponents (targets, exponents) is."""
+        """Name of the simplest law to which a fit with exponents (targets, exponents) reduces."""
         known = ~np.isin(code, FAILED)
         if not known.any():
             return self.law.label
@@ -103,7 +103,7 @@ class Searches:
         return (self.own[:, None] == np.arange(self.domains)).astype(float)
 
     def _at_points(self, stated: Any) -> np.ndarray:
-        """(points, targets) what the law states of every mixture and own domain."""
+        """(points, targets) values of a method of the law at every mixture and own domain."""
         of_targets = jax.vmap(stated, in_axes=(None, 0))
         with jax.enable_x64(True):
             return np.asarray(jax.vmap(of_targets, in_axes=(0, None))(
@@ -185,13 +185,13 @@ class HeldOut(NamedTuple):
     code: np.ndarray
     """(splits, targets) int, see `Code`"""
     usable: np.ndarray
-    """(points, targets) bool: the law states that it has a value there"""
+    """(points, targets) bool: the law has a value there"""
     shrinkage: np.ndarray
-    """(splits,) strength that was chosen"""
+    """(splits,) chosen strength"""
     agreement: np.ndarray
     """(splits, targets) share of the starts that reach the best optimum of the train part"""
     called: tuple[str, ...]
-    """(splits,) the simplest law that each fit is"""
+    """(splits,) simplest law to which each fit reduces"""
 
 
 def predict_splits(
@@ -204,9 +204,9 @@ def predict_splits(
 ) -> HeldOut:
     """Fit a law to the train part of every split and predict all points.
 
-    As `fit` does it: shrinkage are chosen within each train part, for what the split holds out,
-    and the fit is searched from all starts of the law. So nothing that is held out reaches a fit.
-    Points count by their budget where later ones are held out, see `weights_of`.
+    As in `fit`, the shrinkage is chosen within each train part, for the purpose of the split, and
+    the fit is searched from all starts of the law. So no held-out loss affects a fit. Points are
+    weighted by their budget where later budgets are held out, see `weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
     search = Searches(sweep, law, columns, residual)
@@ -222,22 +222,22 @@ def predict_splits(
 
 
 class _Best(NamedTuple):
-    """The best ends of some fits."""
+    """Best ends of several fits."""
 
     predicted: np.ndarray
     """(fits, targets, points)"""
     exponents: np.ndarray
     """(fits, targets, exponents)"""
     code: np.ndarray
-    """(fits, targets), as what follows"""
+    """(fits, targets)"""
     objective: np.ndarray
     points: np.ndarray
     agreement: np.ndarray
-    """share of the starts that reach the end"""
+    """(fits, targets) share of the starts that reach the end"""
 
 
 def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _Best:
-    """The best ends of fits of weight (fits, points) at their strengths (fits,), as `fit` does."""
+    """Find the best ends of fits of weight (fits, points) at strengths (fits,), as `fit` does."""
 
     def from_starts(starts: Any) -> _Best:
         return _best_of(search, weight, strength, np.asarray(starts, float))
@@ -248,7 +248,7 @@ def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _B
 def _best_of(
     search: Searches, weight: np.ndarray, strength: np.ndarray, starts: np.ndarray
 ) -> _Best:
-    """The best of the ends from these starts (starts, exponents)."""
+    """Find the best end from these starts (starts, exponents)."""
     count, fits, targets = len(starts), len(weight), len(search.own)
     each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
     found = search(
@@ -267,7 +267,7 @@ def _best_of(
 
 
 def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:
-    """Splits whose train parts have as many folds: the folds (splits, folds, points) and which."""
+    """Group splits by their number of folds: the folds (splits, folds, points) and the splits."""
     groups: dict[int, dict[int, Folds]] = {}
     for i, split in enumerate(splits):
         folds = choose_folds(sweep, split.train, purpose_of(sweep, split))
@@ -282,7 +282,7 @@ def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list
 def fit_train_part(
     sweep: Sweep, split: Split, law: Law | None = None, budget_power: float = LATER, **options: Any
 ) -> Fit:
-    """The fit to the train part of a split by which `compare` judges a law.
+    """Fit the train part of a split as `compare` does to judge a law.
 
     Its shrinkage is chosen for what is held out, `budget_power` counts where later budgets are, and
     coefficients have the gauge of the whole sweep.
@@ -311,27 +311,27 @@ def fit_train_part(
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:
-    """Later budgets where they are all that is held out, else mixtures."""
+    """Purpose of the split: later budgets where it holds out only those, else mixtures."""
     unseen = np.setdiff1d(sweep.mixture_group[split.test], sweep.mixture_group[split.train])
     return "budgets" if later_held_out(sweep, split) and not len(unseen) else "mixtures"
 
 
 def later_held_out(sweep: Sweep, split: Split) -> bool:
-    """Whether all that is held out has larger budgets than what is fitted."""
+    """True where all held-out budgets are larger than the fitted ones."""
     return bool(sweep.budget[split.test].min() > sweep.budget[split.train].max())
 
 
 def weights_of(sweep: Sweep, split: Split, budget_power: float) -> np.ndarray:
-    """(points,) 0 outside the train part; by the budget where later ones are held out, else 1."""
+    """(points,) 0 outside the train part; by budget where later ones are held out, else 1."""
     power = budget_power if later_held_out(sweep, split) else 0.0
     return split.train * budget_weight(sweep.budget, sweep.largest_budget, power)
 
 
 def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(splits,) the strength that predicts folds left out of each train part best.
+    """(splits,) strength with the least error on folds of each train part.
 
-    As `choose_strength` does it: from the first start of the law, and then from where the stronger
-    shrinkage ended.
+    As in `choose_strength`, searches begin at the first start of the law, and then at the end of
+    the stronger shrinkage.
 
     Args:
         search: of the law and sweep.
@@ -359,8 +359,8 @@ def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) 
 
 @jit
 def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
-    """Two of (splits, folds): errors of (splits, folds, points, targets), mean over points, then
-    over targets, of the counted and of the shared."""
+    """Mean errors (splits, folds) of errors (splits, folds, points, targets), over points, then
+    over targets, of the counted and of the shared points."""
     error = relative_errors(predicted, measured)
     return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
 

@@ -1,1 +1,1 @@
-"""How sure a fit and the mixture it recommends are: resampling, intervals, influence of runs."""
+"""Uncertainty of a fit and of its recommended mixture: resampling, intervals, influence."""

@@ -1,4 +1,4 @@
-"""The verb: a sweep and a law in, the fit and its resamples out."""
+"""The verb: from a sweep and a law to the fit and its resamples."""
 
 import dataclasses
 import functools
@@ -47,27 +47,27 @@ UNITS: tuple[Unit, ...] = ("mixture", "run")
 class Bootstrap:
     """A fit, and the same fit to resampled runs; made by `bootstrap`.
 
-    A pytree, so that whatever is computed of one fit can be computed of all by vmap over
-    `resampled`. All resamples share the gauge of the fit.
+    A pytree, so that vmap over `resampled` applies any computation of one fit to all of them. All
+    resamples share the gauge of the fit.
     """
 
     fitted: Fit
-    """to the whole sweep: what is recommended and predicted"""
+    """fit to the whole sweep, which recommends and predicts"""
     resampled: Fit
     """arrays with a leading axis (resamples,)"""
     left_out: Fit
     """fits without one run each, arrays with a leading axis (runs,)"""
     freedom: Freedom
-    """what intervals rest on, of the target for which that is least"""
+    """degrees of freedom of the intervals, for the target with the fewest"""
     resampling: Resampling
     seed: int
     runs: tuple[str, ...] = ()
-    """labels of the runs that were left out"""
+    """labels of the runs that were left out, one per fit"""
     notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> np.ndarray:
-        """(resamples, targets) bool: the fit failed, or lost an exponent that the data determine.
+        """(resamples, targets) bool: the fit failed, or lost an exponent that is identified.
 
         Such a resample has no value for the target.
         """
@@ -76,11 +76,11 @@ class Bootstrap:
         return np.asarray(worse | lost.any(axis=2))
 
     def interval(self, values: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high end (…) of anything (resamples, …) computed of the resampled fits."""
+        """Low and high end (…) of any values (resamples, …) of the resampled fits."""
         return interval(values, level, self.freedom)
 
     def predict(self, mixtures: Any, budget: Any = None, level: float = 0.9) -> pd.DataFrame:
-        """Predicted losses with intervals: those of the law, not of a run with its noise.
+        """Predict losses with intervals for the law, not for a run with its noise.
 
         Args:
             mixtures: as `Fit.predict` takes them.
@@ -104,7 +104,7 @@ class Bootstrap:
         return pd.DataFrame(table, index=names)
 
     def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
-        """Losses (resamples, points, targets) by every resample, nan where it failed."""
+        """Predict losses (resamples, points, targets) by every resample, nan where it failed."""
         with jax.enable_x64(True):
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
             coefficients = self.resampled.coefficients
@@ -132,7 +132,7 @@ class Bootstrap:
         return self.interval(np.where(failed, np.nan, np.stack(each, axis=-1)), level)
 
     def _report(self, coefficients: Any, target: int) -> dict[str, np.ndarray]:
-        """Of coefficients (…, targets, …) those of a target, each (…)."""
+        """Reported coefficients of one target, each (…), from coefficients (…, targets, …)."""
         known = self.fitted.identified[target]
         return self.fitted.law.report(
             np.where(known, coefficients.exponents[..., target, :], np.nan),
@@ -155,9 +155,9 @@ def bootstrap(
     """Fit a law to a sweep and to n resamples of its runs, in one compiled call.
 
     Whole mixtures are drawn, with all budgets of all their runs: checkpoints of a run are not
-    independent, and what a law misses of a mixture its replicates share. Resample i depends on
-    seed, sweep and i alone. Every resample starts where the fit to the whole sweep ended, and fits
-    without a run where one ended that has not seen it.
+    independent, and replicates share the error of a law at their mixture. Resample i depends on
+    seed, sweep and i alone. Every resample starts at the solution of the whole sweep, and fits
+    without a run start at a solution that does not use this run.
 
     Args:
         sweep: what was measured.
@@ -199,7 +199,7 @@ def bootstrap(
 
 
 def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number for every label, whatever the order of rows, and the first row of each."""
+    """Number every label, independently of the order of rows, with the first row of each."""
     _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
     return numbers.reshape(-1), first
 
@@ -207,7 +207,7 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fits(
     fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
 ) -> tuple[Fit, Fit]:
-    """Fits to resamples and to all but one run, in one call where both are matters of weights."""
+    """Fit the resamples and all but one run, in one call where both are given by weights."""
     # To choose the strength of the shrinkage takes some fifty fits, so that of the whole sweep
     # serves the fits without a run too: they show what a run does at that strength, not to it.
     without = leave_one_out(factor.shape[1])
@@ -230,9 +230,9 @@ def _fits(
 
 
 def _starts_without(fitted: Fit, points: Points, run: np.ndarray) -> np.ndarray:
-    """(runs, targets, exponents) where the fit without each run starts.
+    """(runs, targets, exponents) start of the fit without each run.
 
-    No loss of that run may decide it: so it is where the fit without its part of the runs ends,
+    No loss of that run may influence it: the start is the solution without its part of the runs,
     which is searched from all starts of the law.
     """
     part = np.arange(run.max() + 1) % min(TOGETHER, run.max() + 1)
@@ -275,7 +275,7 @@ def _check(sweep: Sweep, fitted: Fit, n: int, unit: str, unused: dict[str, Any])
 
 
 def _notes(made: Bootstrap) -> list[str]:
-    """How resamples went, and what intervals cannot be given."""
+    """Notes on failed resamples and on intervals that cannot be given."""
     notes = []
     failed, freedom = np.any(made.failed, axis=1), made.freedom
     if failed.any():

@@ -1,4 +1,4 @@
-"""How sure a recommended mixture is: by resamples, and between laws."""
+"""Certainty of a recommended mixture: over resamples, and between laws."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from bimix_jax.uncertainty.intervals import probability_above
 
 
 class BetweenLaws(NamedTuple):
-    """The optima of several laws, and what each law thinks of them."""
+    """The optima of several laws, and the gain that each law predicts for them."""
 
     mixtures: pd.DataFrame
-    """(domains, laws) the optimal proportions by every law, then `least` and `largest`"""
+    """(domains, laws) optimal proportions by law, then `least` and `largest`"""
     gains: pd.DataFrame
-    """(laws, laws) the row's law predicts this gain over the reference for the column's optimum"""
+    """(laws, laws) gain over the reference, predicted by the row's law for the column's optimum"""
 
 
 def between_laws(
@@ -35,7 +35,7 @@ def between_laws(
     reference: Any = None,
     constraints: Constraints | None = None,
 ) -> BetweenLaws:
-    """The spread of the optimum between laws that were fitted to one sweep.
+    """Compare the optima of laws that were fitted to one sweep.
 
     Args:
         fits: of different laws; their names are the labels.
@@ -78,7 +78,7 @@ def between_laws(
 
 
 def _its_own(weights: Any, fitted: Fit, fits: Sequence[Fit]) -> Any:
-    """The weights of targets that a law can express; what no law knows is left to be named."""
+    """Weights of targets that a law can express; targets of no law stay, so that they are named."""
     if not isinstance(weights, Mapping):
         return weights
     known = {target for each in fits for target in each.targets}
@@ -96,56 +96,56 @@ def _gains(
 
 @dataclasses.dataclass(frozen=True)
 class Certainty:
-    """A recommended mixture and what resampling the runs says of it; made by `certainty`.
+    """A recommended mixture and its uncertainty over resamples; made by `certainty`.
 
-    Gains are fractions of the reference's mean loss. Three are told apart: `gain`, predicted by
-    the fit for the recommended mixture; `gains`, predicted by every resample for that same
-    mixture; `own_gains`, predicted by every resample for its own optimum.
+    Gains are fractions of the reference's mean loss. There are three: `gain`, predicted by the fit
+    for the recommended mixture; `gains`, predicted by every resample for that same mixture;
+    `own_gains`, predicted by every resample for its own optimum.
     """
 
     optimum: Optimum
-    """of the fit to the whole sweep: the recommendation, with intervals of the proportions"""
+    """optimum of the whole sweep: the recommendation, with intervals of the proportions"""
     bootstrap: Bootstrap
     level: float
     mixtures: np.ndarray
-    """(resamples, domains) the optimum of every resample, nan where it failed"""
+    """(resamples, domains) optimum of every resample, nan where it failed"""
     gains: np.ndarray
-    """(resamples,) of the recommended mixture"""
+    """(resamples,) gain of the recommended mixture"""
     own_gains: np.ndarray
-    """(resamples,) of the resample's own optimum"""
+    """(resamples,) gain of the resample's own optimum"""
     judged_gains: np.ndarray
-    """(resamples,) of the resample's own optimum, predicted by the fit to the whole sweep"""
+    """(resamples,) gain of the resample's own optimum, predicted by the fit to the whole sweep"""
     influence: pd.DataFrame
-    """one row a run, see `certainty`"""
+    """table with a row per run, see `certainty`"""
 
     @property
     def gain(self) -> float:
-        """Predicted for the recommended mixture by the fit to the whole sweep."""
+        """Gain of the recommended mixture, predicted by the fit to the whole sweep."""
         return 1 - self.optimum.objective / self.optimum.reference_objective
 
     @property
     def possible_gains(self) -> np.ndarray:
-        """(resamples,) what the recommended mixture may truly gain.
+        """(resamples,) plausible true gains of the recommended mixture.
 
-        An optimiser overestimates its own optimum (the winner's curse). The fit to the whole sweep
-        is the truth of the resampled world, so the error is known there: a resample expects
-        `own_gains` of its optimum, and the truth gives it `judged_gains`. The difference is taken
-        off the gain.
+        An optimiser overestimates its own optimum (the winner's curse). In the resampled world the
+        fit to the whole sweep is the truth, so the error is known there: a resample predicts
+        `own_gains` for its optimum, and the truth is `judged_gains`. The difference is subtracted
+        from the gain.
         """
         return self.gain - (self.own_gains - self.judged_gains)
 
     @property
     def optimism(self) -> float:
-        """By how much the predicted gain is too large on average, as it is that of an optimum."""
+        """Mean excess of the predicted gain over the true one, which optimisation causes."""
         return float(np.nanmean(self.own_gains - self.judged_gains))
 
     @property
     def probability(self) -> float:
-        """That the recommended mixture is better than the reference, if the law is true."""
+        """Probability that the recommended mixture beats the reference, if the law holds."""
         return probability_above(self.possible_gains, 0.0, self.bootstrap.freedom)
 
     def gain_interval(self) -> tuple[float, float]:
-        """Low and high end of what the recommended mixture truly gains over the reference."""
+        """Low and high end of the true gain of the recommended mixture over the reference."""
         low, high = self.bootstrap.interval(self.possible_gains, self.level)
         return float(low), float(high)
 
@@ -169,7 +169,7 @@ class Certainty:
         )
 
     def shown_probability(self) -> str:
-        """The probability as it is quoted, never as 0 or 1."""
+        """Probability as text, never as 0 or 1."""
         if self.probability > 0.995:
             return "above 0.99"
         if self.probability < 0.005:
@@ -177,7 +177,7 @@ class Certainty:
         return f"{self.probability:.2f}"
 
     def document(self) -> dict[str, Any]:
-        """Everything but the resamples as nested dictionaries, for JSON."""
+        """All results but the resamples as nested dictionaries, for JSON."""
         low, high = self.gain_interval()
         own = self.bootstrap.interval(self.own_gains, self.level)
         return {
@@ -193,7 +193,7 @@ class Certainty:
         }
 
     def notes(self) -> list[str]:
-        """What has to be said beside the numbers."""
+        """Notes on the numbers."""
         doubt = self.optimum.gain_notes
         # What the fit's error alone says of the gain gives way to the verdict.
         others = [note for note in self.optimum.notes if note not in doubt or np.isnan(
@@ -218,7 +218,7 @@ def certainty(
     objective: Objective = "mean",
     level: float = 0.9,
 ) -> Certainty:
-    """The best mixture at a budget, and how sure it is.
+    """Find the best mixture at a budget, and its uncertainty.
 
     Args:
         bootstrap: from `bx.bootstrap`.
@@ -278,10 +278,11 @@ def certainty(
 
 
 def _decided(decision: Decision, coefficients: Coefficients, best: Optimum) -> tuple:
-    """What every resample finds, arrays with a leading axis (resamples,).
+    """Optima and objectives of every resample, arrays with a leading axis (resamples,).
 
-    Its optimum (domains,), its objectives (3,) of that, of the reference and of the recommended
-    mixture, and the objective () that the fit to the whole sweep predicts for its optimum.
+    They are its optimum (domains,), its objectives (3,) of that, of the reference and of the
+    recommended mixture, and the objective () that the fit to the whole sweep predicts for its
+    optimum.
     """
     others = np.stack([best.reference, best.mixture])
     own = decision.over(coefficients, others=others)
@@ -289,7 +290,7 @@ def _decided(decision: Decision, coefficients: Coefficients, best: Optimum) -> t
 
 
 def _without(parts: tuple, failed: np.ndarray) -> tuple:
-    """The same with nan where a resample failed."""
+    """Replace the values of failed resamples by nan."""
     return tuple(
         np.where(failed.reshape(-1, *[1] * (part.ndim - 1)), np.nan, part) for part in parts
     )

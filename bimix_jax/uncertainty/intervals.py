@@ -17,13 +17,13 @@ from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
 
 SMALL = 1e-6
-"""Directions that move the losses of mixtures by less (relative to the first) do not count."""
+"""Relative size below which directions that move the losses of mixtures do not count."""
 
 
 def mixtures_and_coefficients(
     fitted: Fit, mixture: np.ndarray, budget: float, size: np.ndarray | None, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mixtures that every target has (targets,), and coefficients they determine (targets,).
+    """Number of mixtures of each target (targets,), and of coefficients they determine (targets,).
 
     Args:
         fitted: the fit.
@@ -89,38 +89,38 @@ def _trace(slopes: np.ndarray, pull: np.ndarray, free: np.ndarray, count: np.nda
 
 
 LEAST_KNOWN = 0.5
-"""Share of the resamples that must have a value, so that an interval is given."""
+"""Share of the resamples that must have a value for an interval."""
 LEAST_FREEDOM = 3.0
-"""Mixtures beyond the coefficients they determine, below which no interval is given."""
+"""Least number of mixtures beyond the determined coefficients for an interval."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Freedom:
-    """What intervals rest on."""
+    """Degrees of freedom of an interval."""
 
     units: int
-    """mixtures (or runs) that were drawn from"""
+    """number of mixtures (or runs) that were drawn from"""
     coefficients: float
-    """how many coefficients of the law they determine, beyond the level of the loss"""
+    """number of the law's coefficients that they determine, beyond the level of the loss"""
 
     @property
     def left(self) -> float:
-        """Degrees of freedom."""
+        """Degrees of freedom that remain."""
         return self.units - self.coefficients
 
     @property
     def enough(self) -> bool:
-        """Whether an interval can be given at all."""
+        """True where an interval can be given."""
         return self.left >= LEAST_FREEDOM - 1e-6
 
     @property
     def inflation(self) -> float:
-        """√(n/(n − k)), by how much residuals are too small once k coefficients are fitted."""
+        """√(n/(n − k)), by which residuals are too small once k coefficients are fitted."""
         return float(np.sqrt(self.units / self.left))
 
 
 def expanded_tail(level: float, freedom: Freedom) -> float:
-    """The share of resamples to leave out at either end, for an interval of that level.
+    """Share of resamples to leave out at either end, for an interval of that level.
 
     Φ(−√(n/(n−k))·t), t the quantile of Student's distribution with n − k degrees of freedom:
     plain percentiles over few units are too narrow. Source: Hesterberg, "What Teachers Should
@@ -136,7 +136,7 @@ def expanded_tail(level: float, freedom: Freedom) -> float:
 
 
 def check_level(level: float) -> None:
-    """Refuse what is no level of an interval.
+    """Check that a level is between 0 and 1.
 
     Raises:
         ValueError: if it is not between 0 and 1.
@@ -148,7 +148,8 @@ def check_level(level: float) -> None:
 def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.ndarray, np.ndarray]:
     """Low and high end (…) of values (resamples, …); resamples that are nan do not count.
 
-    nan where fewer than half of the resamples have a value, or too few mixtures were run.
+    The ends are nan where fewer than half of the resamples have a value, or there are too few
+    mixtures.
 
     Raises:
         ValueError: if level is not between 0 and 1.
@@ -163,10 +164,11 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
 
 
 def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) -> float:
-    """How likely a quantity is above a threshold, by values (resamples,): `interval` turned round.
+    """Probability that a quantity is above a threshold, from values (resamples,).
 
-    The lower end of the interval of level 1 − 2q lies at the threshold where this is 1 − q. It
-    is never 0 or 1, which no number of resamples can show; nan where no interval is given.
+    It inverts `interval`: the lower end of the interval of level 1 − 2q lies at the threshold where
+    this is 1 − q. It is never 0 or 1, which no number of resamples can show; nan where there is no
+    interval.
 
     >>> round(probability_above(np.linspace(-1.0, 3.0, 1001), 0.0, Freedom(8, 1.0)), 2)
     0.73

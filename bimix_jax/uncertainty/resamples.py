@@ -1,4 +1,4 @@
-"""Many fits of one law to one sweep, resampled: the one place where they are computed."""
+"""Fits of one law to resamples of one sweep, all computed here."""
 
 import functools
 from typing import Any, Literal, NamedTuple
@@ -25,7 +25,7 @@ RESAMPLINGS: tuple[Resampling, ...] = ("multinomial", "weights", "residuals")
 
 
 def draw(kind: Resampling, seed: int, resamples: int, units: int) -> np.ndarray:
-    """One number for every resample and unit, (resamples, units); a unit is a mixture or a run.
+    """Draw one number per resample and unit, (resamples, units); a unit is a mixture or a run.
 
     - "weights": exponential, so that their shares are uniform on the simplex (the Bayesian
       bootstrap, Rubin 1981). No unit is ever lost, so that the fit stays determined.
@@ -54,20 +54,20 @@ def _one(kind: Resampling, generator: np.random.Generator, units: int) -> np.nda
 
 
 def leave_one_out(units: int) -> np.ndarray:
-    """Weights (units, units) that each leave one unit out."""
+    """Build weights (units, units) that each leave one unit out."""
     return 1.0 - np.eye(units)
 
 
 TOLERANCE = 1e-5
-"""On the scaled gradient; what a resample moves is thousands of times more."""
+"""Tolerance on the scaled gradient; resamples move the solution by thousands of times more."""
 CHUNK_BYTES = 1_000_000
-"""Of the losses of resamples that are fitted side by side."""
+"""Bytes of losses of the resamples that are fitted side by side."""
 TOGETHER = 8
-"""Resamples of a call that searches from all starts."""
+"""Number of resamples per call that searches from all starts."""
 
 
 class Points(NamedTuple):
-    """What was measured, as `fit_arrays` takes it."""
+    """Measured points, as `fit_arrays` takes them."""
 
     mixture: np.ndarray
     budget: np.ndarray
@@ -79,7 +79,7 @@ class Points(NamedTuple):
 
 
 def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
-    """The points of a sweep in the order of a fit's targets, weighted as they were fitted."""
+    """Select the points of a sweep in the order of a fit's targets, with the weights of the fit."""
     task = FitTask.of(sweep, fitted.law, fitted.options, fitted.targets, weight)
     return Points(sweep.mixture, sweep.budget, task.loss, task.weight, sweep.size)
 
@@ -88,7 +88,7 @@ def fit_resamples(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
     starts: np.ndarray | None = None,
 ) -> Fit:  # fmt: skip
-    """Fit every resample in one compiled call, and those again that end where none was expected to.
+    """Fit every resample in one compiled call, and search again those that end unexpectedly.
 
     Args:
         fitted: the fit to the whole sweep, whose shrinkage and budget scale all resamples share.
@@ -127,7 +127,7 @@ def fit_resamples(
 def search_all(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
 ) -> ArrayFit:
-    """Fits (resamples, targets, …) from all starts of the law, whatever the whole sweep says."""
+    """Fit (resamples, targets, …) from all starts of the law."""
     law, domains = fitted.law, len(fitted.domains)
     further = other_starts(law, fitted.options.tied, domains)
     starts = np.concatenate([np.asarray(law.starts(domains), float), *further])
@@ -144,7 +144,7 @@ def _run(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
     starts: np.ndarray, kernel: bool,
 ) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
-    """Fits (resamples, targets, …), and whether they are settled (resamples, targets)."""
+    """Fit (resamples, targets, …), and tell which are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
     method = Method(fitted.law, fitted.options.static, of_residuals, kernel)
@@ -160,7 +160,7 @@ def _run(
 
 
 class Method(NamedTuple):
-    """How every resample is fitted; static, so that equal ones share a compilation."""
+    """Settings of every resample's fit; static, so that equal ones share a compilation."""
 
     law: Law
     options: FitOptions
@@ -171,8 +171,8 @@ class Method(NamedTuple):
         self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, shrinkage: Array,
         starts: Array,
     ) -> tuple[ArrayFit, Array]:  # fmt: skip
-        """Some resamples, loss and weight (resamples, points, targets), starts (resamples, targets,
-        starts, exponents), and whether each is settled."""
+        """Fit some resamples, loss and weight (resamples, points, targets), starts (resamples,
+        targets, starts, exponents), and tell which are settled."""
 
         asked = self.options
 
@@ -224,7 +224,7 @@ def _compiled(method: Method, chunk: int) -> Any:
 
 
 def _as_fit(fitted: Fit, found: Any) -> Fit:
-    """The arrays of an `ArrayFit` by name; amplitudes nan where a resample failed."""
+    """Name the arrays of an `ArrayFit`; amplitudes are nan where a resample failed."""
     count = len(found.code)
     failed = np.isin(found.code, FAILED)
     amplitudes = np.where(failed[..., None], np.nan, found.coefficients.amplitudes)

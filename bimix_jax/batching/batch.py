@@ -23,12 +23,12 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
 ROWS = 1 << 19
-"""Rows of a piece: about 100 MB in memory for a handful of columns."""
+"""Rows per piece: about 100 MB in memory for a handful of columns."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which of several processes this one is; pieces go round among them."""
+    """Index of this process among several, to which pieces are dealt in turn."""
 
     rank: int = 0
     processes: int = 1
@@ -41,35 +41,35 @@ class Share:
             )
 
     def mine(self, piece: int) -> bool:
-        """Whether a piece, by its number in the whole input, is this process's."""
+        """True where a piece, by its number in the whole input, belongs to this process."""
         return piece % self.processes == self.rank
 
 
 @dataclasses.dataclass
 class Report:
-    """What a batch did; `failed` is what a rerun would try again."""
+    """Result of a batch; a rerun would try `failed` again."""
 
     written: int = 0
-    """parts written now"""
+    """number of parts written now"""
     there: int = 0
-    """parts that were there"""
+    """number of parts that existed before"""
     fits: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
     """files and pieces, with their reasons"""
     notes: list[str] = dataclasses.field(default_factory=list)
-    """parts that were made again or removed, and why"""
+    """notes on parts that were made again or removed, with the reason"""
     parts: set[str] = dataclasses.field(default_factory=set)
-    """names of the parts of the input, whichever process writes them"""
+    """names of the parts of the input, for all processes"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What `run_batch` tells while it works."""
+    """Callbacks of `run_batch` for its progress."""
 
     rows: Callable[[int], None] = lambda count: None
-    """rows that are done, or were done before"""
+    """called with the number of rows done now or before"""
     fits: Callable[[int], None] = lambda count: None
-    """sweeps that were fitted"""
+    """called with the number of sweeps fitted"""
 
 
 def run_batch(
@@ -83,9 +83,9 @@ def run_batch(
 ) -> Report:
     """Fit every sweep of the files; part k of a file is `<file>-<k>.parquet` in `output`.
 
-    A part is written beside and renamed, so that it is whole or not there, and what is there is not
-    done again: after an interruption the same call does the rest. A file or piece that fails is
-    reported and the others are done.
+    A part is written beside its place and renamed, so that it is complete or absent, and existing
+    parts are not made again: after an interruption the same call does the rest. A file or piece
+    that fails is reported and the others are done.
 
     Raises:
         ValueError: if `output` holds parts of another batch.
@@ -120,7 +120,7 @@ class _Work:
     report: Report
 
     def do(self, piece: pa.Table, name: str) -> None:
-        """Fit a piece and write its part, unless it is there."""
+        """Fit a piece and write its part, unless it exists."""
         part, stamp = self.output / name, stamp_of(piece, self.settings)
         if part.exists():
             if is_done(part, stamp):
@@ -139,7 +139,7 @@ class _Work:
         self.report.fits += len(fits)
 
     def remove_stale(self, path: Path, pieces: int) -> None:
-        """Remove the parts of what an input file no longer holds."""
+        """Remove the parts of pieces that an input file no longer has."""
         removed = remove_stale(self.output, path, pieces)
         if removed:
             self.report.notes.append(

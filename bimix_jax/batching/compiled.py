@@ -1,4 +1,4 @@
-"""One compiled call for a chunk of sweeps of one shape, on every device of this process."""
+"""The compiled call for a chunk of sweeps of one shape, on every device of this process."""
 
 import dataclasses
 import functools
@@ -28,20 +28,20 @@ from bimix_jax.xla.compilation import (
 
 CELLS = {"cpu": 1 << 14}
 """Losses (sweeps × points × targets) that are searched side by side: with their features they stay
-in the cache of one core. Such a block waits for the slowest of its own fits only, and is of one
-shape however many there are, so that no digit depends on that. Other devices take `MANY_CELLS`, as
-they need work for thousands of lanes."""
+in the cache of one core. Such a block waits only for the slowest of its own fits, and has one shape
+for any number of sweeps, so that no digit depends on that number. Other devices take `MANY_CELLS`,
+because they need work for thousands of lanes."""
 BLOCKS = 20
-"""Most of a chunk on a CPU, of which a call fits as many as there are; elsewhere it is a block."""
+"""Largest number of blocks per chunk on a CPU, of which a call fits those in use; elsewhere 1."""
 MANY_CELLS = 1 << 24
 SHORTEST = 4096
-"""Sweeps a device that no block is made shorter than where blocks are large."""
+"""Least number of sweeps per device to which large blocks are shortened."""
 
 
 class Chunk(NamedTuple):
-    """Measurements of sweeps of one shape, float64; rows that are padding have a loss of nan.
+    """Measurements of sweeps of one shape, float64; padding rows have a loss of nan.
 
-    Outside of what fits a block, all have a leading axis of blocks.
+    All arrays have a leading axis of blocks, except in a call for one block.
     """
 
     mixture: Any
@@ -62,29 +62,29 @@ class Chunk(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How every sweep of a batch is fitted; static, so that equal ones share a compilation."""
+    """Settings of every sweep's fit in a batch; static, so that equal ones share a compilation."""
 
     law: Law
     options: FitOptions = FitOptions()
     folds: int = 0
-    """parts that are left out to choose the strength of the shrinkage; 0 where it is known"""
+    """number of folds that choose the strength of the shrinkage; 0 where it is known"""
     strength: float | None = None
-    """of the shrinkage, where it is known"""
+    """strength of the shrinkage, where it is known"""
     levels: int = 0
-    """Budgets that every run of a sweep has in the same order, where log losses are summed by them;
-    else 0."""
+    """Number of budgets that every run of a sweep has in the same order, where log losses are
+    summed by them; else 0."""
 
     def kernel(self, domains: int) -> bool:
-        """Whether the lean search can do most of the work."""
+        """True where the kernel can fit most sweeps."""
         return suits_kernel(self.law, domains) and self.options.is_plain
 
     def sums_by_budget(self, domains: int) -> bool:
-        """Whether runs that share their budgets can be summed by them."""
+        """True where runs that share their budgets can be summed by budget."""
         linear = self.options.residual == "log" and self.options.huber is None
         return linear and self.law.is_separable and self.kernel(domains)
 
     def typed(self, block: Chunk) -> Chunk:
-        """Measurements in the type that they are fitted in."""
+        """Convert measurements to the floating type of the fit."""
 
         def cast(leaf: Array) -> Array:
             return leaf.astype(
@@ -94,13 +94,13 @@ class Method:
         return jax.tree.map(cast, block)
 
     def weight(self, sweep: Chunk) -> Array:
-        """(points,) or, where all count alike, of the shape of the losses."""
+        """Weights (points,) or, where all are equal, of the shape of the losses."""
         if not self.options.budget_power:
             return jnp.ones_like(sweep.loss)
         return jnp.asarray(budget_weight(sweep.budget, sweep.scale, self.options.budget_power))
 
     def fit(self, sweep: Chunk, starts: Array) -> ArrayFit:
-        """One sweep, without the leading axis, by the plain loop from starts."""
+        """Fit one sweep, without the leading axis, by the plain loop from starts."""
         asked = self.options
         return fit_arrays(
             self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
@@ -110,7 +110,7 @@ class Method:
         )  # fmt: skip
 
     def fit_in_kernel(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
-        """All sweeps by the lean search, their errors, and whether each target is settled by it."""
+        """Fit all sweeps by the kernel; also return their errors, and which targets are settled."""
 
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
             return fit_in_kernel(
@@ -135,7 +135,7 @@ class Method:
 
 
 def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, Array]) -> Any:
-    """What `fit` gives for the blocks of a chunk from one to another, in turn; 0 for the rest."""
+    """Apply `fit` to a range of blocks of a chunk, one after another; 0 for the others."""
 
     def block(k: Any) -> Chunk:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), chunk)
@@ -157,10 +157,10 @@ def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, Ar
 def block_length(
     points: int, targets: int, devices: Sequence[jax.Device], sweeps: int, fewer: int = 1
 ) -> int:
-    """Sweeps a block, a multiple of the number of devices, of targets padded to a power of two.
+    """Number of sweeps per block, a multiple of the number of devices; targets are padded.
 
-    `fewer` divides it. Where blocks are large, they are shorter by a power of four until the
-    `sweeps` fill one, so that none has to be padded and few lengths are compiled.
+    `fewer` divides it. Large blocks are shortened by powers of four until the `sweeps` fill one, so
+    that none has to be padded and few lengths are compiled.
     """
     padded, count = 1 << (targets - 1).bit_length(), len(devices)
     cells = CELLS.get(devices[0].platform, MANY_CELLS) // fewer
@@ -179,7 +179,7 @@ def chunk_blocks(devices: Sequence[jax.Device], kernel: bool) -> int:
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
-    """Whether a chunk holds hundreds of thousands of fits, not what stays in a cache."""
+    """True where a chunk holds hundreds of thousands of fits, more than a cache."""
     return devices[0].platform not in CELLS
 
 
@@ -191,11 +191,11 @@ def cores() -> int:
 
 @functools.lru_cache(maxsize=256)
 def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool) -> OnceCompiled:
-    """Fits, errors and whether they are settled, over a chunk, compiled once a shape.
+    """Compile, once per shape, the fits of a chunk, their errors and which are settled.
 
-    The numbers are the most evaluations of the lean search, or the starts (starts, exponents) of
-    the plain loop, and the blocks of the chunk that there are, from and up to. Each device has its
-    part of a block, and none waits for another, as there is nothing to exchange.
+    The arguments are the largest number of evaluations of the kernel, or the starts (starts,
+    exponents) of the plain loop, and the range of blocks in use. Each device has its part of a
+    block, and none waits for another, because they exchange nothing.
     """
 
     def one(sweep: Chunk, starts: Array) -> tuple[ArrayFit, Array, Array]:

@@ -1,4 +1,4 @@
-"""The verb for many sweeps: every one is fitted, a bad one harms no other."""
+"""The verb for many sweeps: all are fitted, and a bad one does not affect the others."""
 
 import dataclasses
 import warnings
@@ -31,20 +31,20 @@ Sweeps = Iterable[Sweep] | Mapping[Any, Sweep] | pd.DataFrame
 
 @dataclasses.dataclass(frozen=True)
 class ManyFits(Mapping[Any, Fit]):
-    """Fits of many sweeps, in their order; a mapping of label → `Fit`, made when it is asked for.
+    """Fits of many sweeps, in their order; a mapping of label → `Fit`, made on access.
 
     Labels are the numbers of the sweeps in a list, the keys of a mapping, or the values of the
     column `sweep`.
     """
 
     labels: tuple[Any, ...]
-    """of all sweeps, those that failed too"""
+    """labels of all sweeps, also of failed ones"""
     failed: dict[Any, str]
-    """label → why no law could be fitted to it"""
+    """label → reason that no law could be fitted to it"""
     _found: dict[Any, tuple[FitTask, ArrayFit, np.ndarray]]
 
     def __getitem__(self, label: Any) -> Fit:
-        """The fit of one sweep; KeyError, with the reason, of one that failed."""
+        """Return the fit of one sweep; KeyError, with the reason, for one that failed."""
         if label in self.failed:
             raise KeyError(f"{label} could not be fitted: {self.failed[label]}")
         task, found, error = self._found[label]
@@ -58,11 +58,11 @@ class ManyFits(Mapping[Any, Fit]):
         return (label for label in self.labels if label not in self.failed)
 
     def __len__(self) -> int:
-        """How many sweeps were fitted."""
+        """Number of sweeps that were fitted."""
         return len(self.labels) - len(self.failed)
 
     def table(self) -> pd.DataFrame:
-        """One row a sweep and target, as `Fit.table`, with `sweep` and `target` as columns.
+        """Table with a row per sweep and target: `Fit.table` after columns `sweep` and `target`.
 
         A sweep that failed has one row, its target empty, code bad_data and the reason.
         """
@@ -142,7 +142,7 @@ def fit_many(
 
 
 def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
-    """Labels in order, the sweeps, and why a part of a table is none."""
+    """Labels in order, the sweeps, and the reasons of parts of a table that are not sweeps."""
     if not isinstance(sweeps, pd.DataFrame):
         pairs = sweeps.items() if isinstance(sweeps, Mapping) else enumerate(sweeps)
         read = dict(pairs)
@@ -165,7 +165,7 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
 
 
 def _method(task: FitTask) -> Method:
-    """How a task and those like it are fitted."""
+    """Settings of the fit of a task and of similar ones."""
     folds = 0 if task.folds is None else task.folds.parts
     return Method(task.law, task.options, folds, task.strength)
 

@@ -1,4 +1,4 @@
-"""Memory of chunks, used again: a new page of it takes longer to get than to fill."""
+"""Memory of chunks, used again: a new page takes longer to get than to fill."""
 
 import collections
 import math
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 ALIGNMENT = 64
-"""Bytes; of an array that starts at a multiple of them JAX makes no copy on a CPU."""
+"""Alignment in bytes of arrays that JAX does not copy on a CPU."""
 MOST = 1 << 26
-"""Bytes that are kept, about what two cores need for chunks of a few domains."""
+"""Largest number of bytes kept, about the need of two cores for chunks of a few domains."""
 
 
 class Memory:
-    """Arrays that nobody needs any more, for whoever wants one of the same shape and type.
+    """Pool of unused arrays, for the next request of the same shape and type.
 
     >>> memory = Memory()
     >>> first = memory.take((2, 3), "float64")
@@ -37,7 +37,7 @@ class Memory:
         return aligned(shape, dtype)
 
     def give(self, arrays: Iterable[np.ndarray]) -> None:
-        """Arrays that were taken, and that nothing reads any more; beyond `most` others go."""
+        """Return arrays that nothing reads any more; beyond `most` others are dropped."""
         with self.lock:
             for array in arrays:
                 if self.kept + array.nbytes > self.most:
@@ -57,7 +57,7 @@ def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays of float64 one after the other, aligned.
+    """Concatenate arrays of float64, aligned.
 
     >>> end_to_end([np.ones(2), np.zeros(1)])
     array([1., 1., 0.])
@@ -67,4 +67,4 @@ def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 OF_CHUNKS = Memory()
-"""That of this process."""
+"""Pool of this process."""

@@ -1,4 +1,4 @@
-"""Parts of a batch: tables of fits, each stamped with what it was made from."""
+"""Parts of a batch: tables of fits, each stamped with its origin."""
 
 import collections
 import dataclasses
@@ -48,7 +48,7 @@ def table_of_fits(
 
 
 def table_of_failed(reasons: Mapping[Any, str]) -> pd.DataFrame:
-    """The rows of sweeps that could not be read or fitted, label → why."""
+    """Rows of sweeps that could not be read or fitted, label → reason."""
     return pd.DataFrame(
         {
             SWEEP: _objects(list(reasons)),
@@ -62,7 +62,7 @@ def table_of_failed(reasons: Mapping[Any, str]) -> pd.DataFrame:
 
 
 def joined(parts: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame:
-    """Tables as one, in the order of labels; of parts without rows only the columns count.
+    """Concatenate tables, in the order of labels; parts without rows give only their columns.
 
     Columns are in the order of the first table that has any rows, so give failures last.
     """
@@ -87,12 +87,12 @@ FITS = "fits"
 
 
 def part_name(path: Path, piece: int) -> str:
-    """The file of the fits of a piece of an input file."""
+    """File name of the fits of a piece of an input file."""
     return f"{path.name}-{piece:05}.parquet"
 
 
 def settings_of(method: Method, rows: int) -> dict[str, Any]:
-    """What fits depend on beside their measurements."""
+    """Settings that fits depend on beside their measurements."""
     of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
     asked = method.options
     # Names are those of the first parts; options that came later are left out at their defaults,
@@ -129,16 +129,16 @@ class _Hash:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing; required of a file, as the hash has no buffer."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; required of a file, as the hash holds no resource."""
 
 
 def _digest(table: pa.Table) -> str:
     """SHA-256 of names, types and cells, in Arrow's own form, at 1.8 GB/s.
 
-    How cells lie in chunks, and what stands in memory under a missing one, does not matter.
+    The result does not depend on the chunks of the cells, nor on the memory under a missing cell.
     """
     sink = _Hash()
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -155,7 +155,7 @@ def _write_stream(table: pa.Table, sink: _Hash) -> None:
 
 
 def is_done(part: Path, stamp: Stamp) -> bool:
-    """Whether a part is whole and was made from this very piece with these settings.
+    """Check whether a part is complete and was made from this piece with these settings.
 
     Raises:
         ValueError: if it is not a part, or one of other settings; it would be overwritten.
@@ -188,7 +188,7 @@ def _stamp_in(part: Path) -> Stamp | None:
 
 
 def write_part(fits: pd.DataFrame, part: Path, stamp: Stamp) -> None:
-    """Write fits with their stamp, whole or not at all.
+    """Write fits with their stamp, completely or not at all.
 
     Raises:
         OSError: if the file cannot be written.
@@ -201,7 +201,7 @@ def write_part(fits: pd.DataFrame, part: Path, stamp: Stamp) -> None:
 
 
 def remove_stale(folder: Path, path: Path, pieces: int) -> list[str]:
-    """Remove parts of an input file beyond its number of pieces; it had more of them before.
+    """Remove parts of an input file beyond its number of pieces, which was larger before.
 
     Returns:
         The names of the files that were removed.
@@ -222,7 +222,7 @@ def _is_part(path: Path) -> bool:
 
 
 def strange_parts(folder: Path, expected: set[str]) -> list[str]:
-    """Parquet files of a folder that are not among the expected parts, hidden ones aside."""
+    """List Parquet files of a folder that are not expected parts, without hidden ones."""
     found = {p.name for p in folder.glob("*.parquet") if not p.name.startswith(".")}
     return sorted(found - expected)
 
@@ -237,21 +237,21 @@ class Summary:
     parts: int = 0
     sweeps: int = 0
     failed: int = 0
-    """sweeps that could not be read or fitted"""
+    """number of sweeps that could not be read or fitted"""
     codes: dict[str, int] = dataclasses.field(default_factory=dict)
     """targets by result code"""
     reasons: list[str] = dataclasses.field(default_factory=list)
-    """of the first sweeps that failed"""
+    """reasons of the first sweeps that failed"""
 
     def table(self) -> pd.DataFrame:
-        """Targets by code."""
+        """Table of the number of targets by code."""
         return pd.DataFrame(
             {"targets": list(self.codes.values())}, index=pd.Index(list(self.codes), name="code")
         )
 
 
 def summary(folder: Path, parts: Iterable[str]) -> Summary:
-    """Read the codes and reasons of those parts that are there."""
+    """Read the codes and reasons of the parts that exist."""
     found, codes = Summary(), collections.Counter[str]()
     for part in (folder / name for name in sorted(parts) if (folder / name).is_file()):
         table = pyarrow.parquet.read_table(part, columns=["sweep", "target", "code", "reason"])

@@ -1,4 +1,4 @@
-"""Input files of a batch in pieces, and what is kept of them."""
+"""Input files of a batch in pieces, and their labels."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +22,8 @@ VARIABLE = "BIMIX_COMPILATION_CACHE"
 def use_compilation_cache(folder: str | Path) -> None:
     """Keep compiled programs in `folder`, and take them from there.
 
-    Sets global configuration of JAX, so only a command line should call it. Whoever can write to
-    the folder can make this process run what they like.
+    The call sets global configuration of JAX, so only a command line should use it. Anyone who can
+    write to the folder can make this process run any code.
     """
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -54,7 +54,7 @@ def batch_files(source: str | Path) -> list[Path]:
 
 
 def pieces(path: Path, rows: int) -> Iterator[pa.Table]:
-    """Parts of about `rows` rows of a table, cut between sweeps; memory holds one of them.
+    """Iterate over parts of about `rows` rows of a table, cut between sweeps; one is in memory.
 
     Raises:
         SweepError: if the file cannot be read, or has no column `sweep`.
@@ -70,7 +70,7 @@ def pieces(path: Path, rows: int) -> Iterator[pa.Table]:
 
 
 def ahead(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same, of which a thread makes the next while one is in use; memory holds two of them."""
+    """Iterate over the items, with a thread that prepares the next one; two are in memory."""
     with ThreadPoolExecutor(1, thread_name_prefix="bimix_jax reading") as thread:
         coming = thread.submit(next, items, None)
         while (item := coming.result()) is not None:
@@ -94,7 +94,7 @@ def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
 
 
 def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
-    """A sweep that goes on in a later piece would be fitted twice, from parts."""
+    """Refuse a sweep that continues in a later piece: it would be fitted twice, in parts."""
     every = piece[SWEEP].combine_chunks()
     # Few are left of neighbours that are alike, before the unique ones are looked for.
     labels = pa.compute.unique(every.filter(pa.array(begins(every)))).to_numpy(zero_copy_only=False)
@@ -108,14 +108,14 @@ def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
 
 
 def begins(labels: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(rows,) bool: a label is another than the one before; so is one that is missing."""
+    """(rows,) bool: True where a label differs from the one before, or is missing."""
     found = np.ones(len(labels), bool)
     found[1:] = pa.compute.fill_null(pa.compute.not_equal(labels[1:], labels[:-1]), True)
     return found
 
 
 def expected_rows(path: Path) -> int | None:
-    """Rows of a table as far as they are known without reading it; for a progress bar."""
+    """Number of rows of a table, if known without reading it; for a progress bar."""
     try:
         if path.suffix == ".parquet":
             return pa.parquet.ParquetFile(path).metadata.num_rows
@@ -157,7 +157,7 @@ def _check_columns(path: Path, names: list[str]) -> None:
 
 
 def _cut(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """What is whole, and the rows of the last sweep, of which more may follow."""
+    """Split off the rows of the last sweep, of which more may follow."""
     labels = table[SWEEP]
     differ = pa.compute.not_equal(labels, labels[-1]).to_numpy().nonzero()[0]
     end = int(differ[-1]) + 1 if len(differ) else 0

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, wherever it was started."""
+"""Index of this process among several, from the launcher that started it."""
 
 import os
 
@@ -8,12 +8,12 @@ LAUNCHERS = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 )
-"""Variables of Open MPI and Slurm. The step's number of tasks: a batch script of Slurm by itself is
-no process of several, though the job may have tasks."""
+"""Variables of Open MPI and Slurm. Slurm's is the number of tasks of the step: a batch script by
+itself is one process, although its job may have tasks."""
 
 
 def share_of_launcher() -> Share:
-    """This process's share as its launcher says: Open MPI, Slurm, a TPU pod; else all of it."""
+    """Share of this process according to its launcher: Open MPI, Slurm, a TPU pod; else all."""
     for rank, processes in LAUNCHERS:
         if rank in os.environ and processes in os.environ:
             return Share(int(os.environ[rank]), int(os.environ[processes]))
@@ -24,10 +24,10 @@ def share_of_launcher() -> Share:
 
 
 def join_processes() -> Share:
-    """Meet the other processes by `jax.distributed`, which finds them as its launcher says.
+    """Join the other processes by `jax.distributed`, which finds them through the launcher.
 
-    Returns the share of this one. Not needed to share files out; needed where devices of several
-    hosts must be known to one another.
+    Returns the share of this one. Sharing files does not need this call; devices of several hosts
+    that work together do.
     """
     import jax
 

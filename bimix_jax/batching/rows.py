@@ -1,4 +1,4 @@
-"""Measurements of many sweeps with common names, and how they are dealt to chunks of few shapes."""
+"""Measurements of many sweeps with common names, and their distribution to chunks of few shapes."""
 
 import dataclasses
 import functools
@@ -12,17 +12,17 @@ from bimix_jax.batching.compiled import Chunk
 from bimix_jax.batching.memory import OF_CHUNKS
 
 MOST_LEVELS = 24
-"""Budgets that runs share, of those for which sweeps are compiled apart."""
+"""Largest number of shared budgets for which sweeps are compiled separately."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Points of many sweeps that have the same domains and targets, those of a sweep together."""
+    """Points of many sweeps with the same domains and targets; those of a sweep are adjacent."""
 
     domains: tuple[str, ...]
     targets: tuple[str, ...]
     count: np.ndarray
-    """(sweeps,) points of each"""
+    """(sweeps,) number of points of each"""
     mixture: np.ndarray
     """(points, domains)"""
     budget: np.ndarray
@@ -36,17 +36,17 @@ class Rows:
 
     @functools.cached_property
     def first(self) -> np.ndarray:
-        """(sweeps,) place of the first point of each."""
+        """(sweeps,) index of the first point of each."""
         return np.cumsum(self.count) - self.count
 
     @functools.cached_property
     def scale(self) -> np.ndarray:
-        """(sweeps,) the largest budget of each."""
+        """(sweeps,) largest budget of each."""
         return np.maximum.reduceat(self.budget, self.first) if len(self.count) else np.zeros(0)
 
 
 def padded_length(count: int) -> int:
-    """The least of 8, 12, 16, 24, 32, 48, … that holds `count`: at most half of it is padding.
+    """Round up to 8, 12, 16, 24, 32, 48, …: at most half of the result is padding.
 
     >>> [padded_length(n) for n in (1, 9, 17, 64, 65)]
     [8, 12, 24, 64, 96]
@@ -61,14 +61,14 @@ class Bucket(NamedTuple):
     """Sweeps that are fitted by one compiled call."""
 
     length: int
-    """points, padded"""
+    """padded number of points"""
     levels: int
-    """budgets that all runs of a sweep share, 0 if that is not asked or so"""
+    """number of budgets that all runs of a sweep share, 0 if there are none or they are unused"""
     sweeps: np.ndarray
 
 
 def buckets(rows: Rows, sweeps: np.ndarray, by_budget: bool = False) -> Iterator[Bucket]:
-    """Every one that is not empty; those whose runs share budgets apart only if `by_budget`."""
+    """Iterate over the non-empty buckets; runs with shared budgets apart only if `by_budget`."""
     counts = rows.count[sweeps]
     seen = np.flatnonzero(np.bincount(counts))
     table = np.zeros(seen.max(initial=0) + 1, int)
@@ -82,7 +82,7 @@ def buckets(rows: Rows, sweeps: np.ndarray, by_budget: bool = False) -> Iterator
 
 
 def shared_budgets(rows: Rows, sweeps: np.ndarray) -> np.ndarray:
-    """(sweeps,) how many budgets all runs of a sweep share, run after run in the same order.
+    """(sweeps,) number of budgets that all runs of a sweep share, in the same order.
 
     0 where they do not, where there is one run, and where they share more than `MOST_LEVELS`.
     """
@@ -98,7 +98,7 @@ def shared_budgets(rows: Rows, sweeps: np.ndarray) -> np.ndarray:
 
 
 def _period(budget: np.ndarray) -> np.ndarray:
-    """(sweeps,) after how many points the budgets (sweeps, points) come again and again, or 0."""
+    """(sweeps,) period of the budgets (sweeps, points), or 0."""
     count = budget.shape[1]
     # A column more than there are, so that one point alone has no period.
     again = np.zeros((len(budget), MOST_LEVELS + 1), bool)
@@ -113,21 +113,21 @@ def _period(budget: np.ndarray) -> np.ndarray:
 
 
 class Filled(NamedTuple):
-    """A chunk and where in it the sweeps are that it was asked for."""
+    """A chunk, and the place of the requested sweeps in it."""
 
     chunk: Chunk
     first: int
-    """of the sweeps, counted over the blocks"""
+    """index of the first sweep, counted over the blocks"""
     lent: list[np.ndarray]
-    """of `OF_CHUNKS`, for whoever has read the chunk to give back"""
+    """arrays of `OF_CHUNKS`, to be returned once the chunk has been read"""
 
 
 def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> Filled:
-    """The given sweeps in a chunk of shape (blocks, sweeps a block), with `length` points each.
+    """Fill a chunk of shape (blocks, sweeps per block) with the sweeps, `length` points each.
 
-    Neighbours that have as many points are not copied, and stand among others where that needs
-    their place. Else targets are padded to a power of two; padding is a loss of nan, and a harmless
-    mixture. Blocks without any sweep hold anything.
+    Adjacent sweeps with equal numbers of points are not copied, and may stand among others to fill
+    the shape. Otherwise targets are padded to a power of two; padding is a loss of nan and a
+    harmless mixture. Blocks without a sweep hold arbitrary values.
     """
     height, filled, lent = math.prod(shape), -(-len(sweeps) // shape[1]) * shape[1], []
     window = _window(rows, sweeps, length, shape)
@@ -174,9 +174,10 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
 
 
 def _window(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> int | None:
-    """The first of a chunk's number of neighbours among which sweeps stand together, if any.
+    """First of the adjacent sweeps of a chunk that include the given ones, or None.
 
-    All have `length` points. Sweeps that fill less than half a block would wait for the others.
+    All have `length` points. Sweeps that fill less than half a block are copied instead, because
+    they would wait for the others.
     """
     height = math.prod(shape)
     first = min(int(sweeps[0]), len(rows.count) - height)
@@ -186,7 +187,7 @@ def _window(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int])
 
 
 def own_index(rows: Rows) -> np.ndarray:
-    """(targets,) int: the domain of a target's name, −1 where there is none."""
+    """(targets,) int: index of the domain of a target's name, −1 for none."""
     place = {domain: i for i, domain in enumerate(rows.domains)}
     return np.array([place.get(target, -1) for target in rows.targets])
 
@@ -194,10 +195,10 @@ def own_index(rows: Rows) -> np.ndarray:
 def _places(
     rows: Rows, sweeps: np.ndarray, length: int
 ) -> tuple[slice | np.ndarray, int, np.ndarray | None]:
-    """Which rows are the points of sweeps, the most that a sweep has, and where they go.
+    """Rows of the points of sweeps, the largest number per sweep, and their places.
 
-    Sweeps that stand together are a slice, of which nothing is copied. Of a chunk (sweeps, length)
-    the last is True where there is a point, and None where all sweeps have as many.
+    Adjacent sweeps are a slice, which is not copied. The places (sweeps, length) are True where
+    there is a point, and None where all sweeps have the same number.
     """
     first, counts = rows.first[sweeps], rows.count[sweeps]
     most, same = int(counts.max(initial=0)), np.ptp(counts) == 0

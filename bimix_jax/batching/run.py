@@ -1,4 +1,4 @@
-"""All chunks of a batch through the compiled call, on every core, results in the order of input."""
+"""All chunks of a batch through the compiled call, on every core; results in the input's order."""
 
 import dataclasses
 import functools
@@ -25,35 +25,35 @@ from bimix_jax.fitting.kernel import STEPS, replaced
 from bimix_jax.laws.law import Law
 
 FEW = 16
-"""Sweeps that the plain loop has to fit go in blocks smaller by this factor."""
+"""Factor by which blocks are smaller for the sweeps that the plain loop has to fit."""
 QUICK_STEPS = 5
 """Evaluations of a search after which nearly all fits are settled. A chunk waits for its slowest
 fit; where chunks are large, as on GPUs, those that need more are searched again in chunks of their
 own."""
 Progress = Callable[[int], None]
-"""Called with the number of sweeps of each chunk that are done."""
+"""Callback with the number of finished sweeps of each chunk."""
 
 
 class _Stage(NamedTuple):
-    """How the sweeps that are left are fitted."""
+    """Settings for the sweeps that remain at a stage."""
 
     kernel: bool
     steps: int = STEPS
     fewer: int = 1
-    """blocks are smaller by this factor"""
+    """factor by which blocks are smaller"""
     starts: Any = None
-    """(starts, exponents) of a further search, of which the better ends are kept"""
+    """(starts, exponents) of a further search, whose ends are kept where better"""
     last: bool = False
-    """whatever ends is settled"""
+    """True where every result is final"""
 
     def begin(self, law: Law, domains: int) -> Any:
-        """What the compiled call takes: most steps, or starts."""
+        """Last argument of the compiled call: the largest number of steps, or the starts."""
         if self.kernel:
             return self.steps
         return np.asarray(law.starts(domains) if self.starts is None else self.starts, float)
 
     def settled(self, found: ArrayFit, settled: np.ndarray) -> np.ndarray:
-        """(sweeps, targets) whether a fit needs no further stage."""
+        """(sweeps, targets) bool: True where a fit needs no further stage."""
         return settled & ~in_doubt(found) | self.last
 
 
@@ -63,14 +63,14 @@ class Part(NamedTuple):
     bucket: Bucket
     sweeps: np.ndarray
     shape: tuple[int, int]
-    """most blocks, and sweeps a block"""
+    """largest number of blocks, and sweeps per block"""
 
     def filled(self, rows: Rows) -> Filled:
-        """Its measurements."""
+        """Fill the chunk with its measurements."""
         return filled_chunk(rows, self.sweeps, self.bucket.length, self.shape)
 
     def blocks(self, first: int) -> tuple[int, int]:
-        """Those that hold its sweeps, of which the first has that place: from, and up to."""
+        """Range of the blocks that hold its sweeps, if the first has that place."""
         return first // self.shape[1], -(-(first + len(self.sweeps)) // self.shape[1])
 
 
@@ -80,11 +80,11 @@ def fit_rows(
     devices: tuple[jax.Device, ...],
     progress: Progress | None = None,
 ) -> tuple[ArrayFit, np.ndarray]:
-    """Fits of all sweeps, every entry with axes (sweeps, targets, …), and errors (sweeps, targets).
+    """Fit all sweeps: entries with axes (sweeps, targets, …), and errors (sweeps, targets).
 
     Sweeps are dealt to chunks by their padded number of points (and, where log losses can be summed
-    by them, by the number of budgets that their runs share); each such shape is compiled once.
-    What a stage does not settle is dealt again, and so is what it leaves in doubt.
+    by budget, by the number of budgets that their runs share); each such shape is compiled once.
+    Fits that a stage does not settle, or leaves in doubt, are dealt again.
     """
     found, left = None, np.arange(len(rows.count))
     known = np.zeros((len(left), len(rows.targets)), bool)
@@ -122,7 +122,7 @@ def parts_of(
     rows: Rows, sweeps: np.ndarray, method: Method, devices: tuple[jax.Device, ...], kernel: bool,
     fewer: int = 1,
 ) -> list[Part]:  # fmt: skip
-    """Chunks of about as many blocks each, so that no processor waits long for another."""
+    """Split into chunks of similar numbers of blocks, so that no processor waits long."""
     parts, most, workers = list[Part](), chunk_blocks(devices, kernel), _workers(devices)
     by_budget = kernel and method.sums_by_budget(len(rows.domains))
     for bucket in buckets(rows, sweeps, by_budget):
@@ -141,7 +141,7 @@ def _fit_stage(
     rows: Rows, method: Method, devices: tuple[jax.Device, ...], stage: _Stage, sweeps: np.ndarray,
     progress: Progress | None,
 ) -> Any:  # fmt: skip
-    """Fits, errors and whether the search ended well, of some sweeps in their order."""
+    """Fit some sweeps in their order; also return their errors, and which ended well."""
     parts = parts_of(rows, sweeps, method, devices, stage.kernel, stage.fewer)
     begin = stage.begin(method.law, len(rows.domains))
     # Not in the threads, each of which would make and compile a function of its own.
@@ -178,12 +178,12 @@ def _fit_stage(
 
 @functools.cache
 def _threads(workers: int) -> ThreadPoolExecutor:
-    """Kept, as threads take as long to start as a thousand fits."""
+    """Pool of threads, kept because a thread takes as long to start as a thousand fits."""
     return ThreadPoolExecutor(workers, thread_name_prefix="bimix_jax batch")
 
 
 def _workers(devices: tuple[jax.Device, ...]) -> int:
-    """Threads that feed the devices: one a core of a CPU, others have one prepared meanwhile."""
+    """Number of threads: one per core of a single CPU device; else two, one of them to prepare."""
     if devices[0].platform != "cpu" or len(devices) > 1:
         return 2
     return cores()

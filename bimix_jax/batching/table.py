@@ -1,8 +1,8 @@
-"""A table of many sweeps: what is plainly sound goes to the fit as arrays, the rest is read singly.
+"""A table of many sweeps: sound sweeps are fitted as arrays, the others are read one by one.
 
-`read_sweep` explains everything that may be wrong with one sweep, in milliseconds; a batch has
-microseconds for it. So here whole columns are checked at once, and only sweeps that any check stops
-at, or whose layout or law asks for it, are read by `read_sweep`.
+`read_sweep` explains every defect of one sweep, in milliseconds; a batch has microseconds per
+sweep. So this module checks whole columns at once, and only sweeps that fail a check, or whose
+layout or law needs it, are read by `read_sweep`.
 """
 
 import dataclasses
@@ -41,9 +41,9 @@ def fit_table(
     devices: tuple[jax.Device, ...],
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """`ManyFits.table` of a table with a column `sweep`; the rows of a sweep stand together.
+    """`ManyFits.table` of a table with a column `sweep`; the rows of a sweep must be adjacent.
 
-    A sweep whose rows stand apart fails, as it would be fitted twice from parts.
+    A sweep with separated rows fails, because it would be fitted twice, in parts.
     """
     labels, number = _sweeps_of(table)
     apart = pd.Series(labels).duplicated(keep=False).to_numpy()
@@ -91,7 +91,7 @@ class _WideTable:
     run: np.ndarray
 
     def sound_sweeps(self, number: np.ndarray) -> np.ndarray:
-        """(sweeps,) bool: `read_sweep` would find nothing wrong and change no number."""
+        """(sweeps,) bool: True where `read_sweep` would find no defect and change no number."""
         # Column by column, which takes a third of the time of sums along short rows.
         shares, losses = list(self.mixture.T), list(self.loss.T)
         with np.errstate(invalid="ignore"):
@@ -111,7 +111,7 @@ class _WideTable:
         return sound & differ & ~_any_of(empty) & ~self._may_be_scores(number, run)
 
     def _may_be_scores(self, number: np.ndarray, run: np.ndarray) -> np.ndarray:
-        """(sweeps,) bool: false where no target surely ends half of the runs above their begin."""
+        """(sweeps,) bool: True where some target falls in fewer than half of the runs."""
         first, last = _ends_of_runs(run, self.budget)
         runs = np.bincount(number[first], minlength=number[-1] + 1)
         falls = [
@@ -122,9 +122,9 @@ class _WideTable:
         return longer & _any_of([2 * fall < runs for fall in falls])
 
     def runs(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each row its run, of each run its first row, of each row whether its budget repeats.
+        """Run of each row, first row of each run, and True for each row whose budget repeats.
 
-        Runs are those of a sweep, numbered from 0; the budget is compared with those of its run.
+        Runs are within a sweep, numbered from 0; a budget repeats if its run has it twice.
         """
         if pd.api.types.is_numeric_dtype(self.run) and len(number):
             further, later, other = (x[1:] > x[:-1] for x in (self.run, self.budget, number))
@@ -154,7 +154,7 @@ def _any_of(conditions: list[np.ndarray]) -> np.ndarray:
 
 
 def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
-    """The columns of a wide table of numbers, None for any other and for laws of single sweeps."""
+    """Columns of a wide table of numbers; None for other tables and for laws of single sweeps."""
     domains, targets = prefixed(table, MIXTURE_PREFIX), prefixed(table, LOSS_PREFIX)
     budget = [c for name in BUDGET_COLUMNS for c in table if c == name]
     run = [c for name in RUN_COLUMNS for c in table if c == name]
@@ -178,7 +178,7 @@ def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
 
 
 def _run_labels(labels: pd.Series) -> np.ndarray:
-    """Labels as numbers where all are written as numbers are: many times as fast to tell apart."""
+    """Convert labels to numbers where all look like numbers, which compare many times as fast."""
     if not isinstance(labels.dtype, pd.StringDtype):
         return labels.to_numpy()
     text = pa.array(labels, pa.string())

@@ -1,1 +1,1 @@
-"""What is doubtful about a sweep that could be read; `checks` refuses what could not."""
+"""Diagnosis of sweeps that could be read; `checks` refuses those that could not."""

@@ -1,4 +1,4 @@
-"""The verb: what a sweep can tell before anything is fitted."""
+"""The verb: properties of a sweep that limit its fits, found before any fit."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ from bimix_jax.sweeps.scores import scores_among
 from bimix_jax.sweeps.sweep import Sweep
 
 GAIN, LEAST_GAIN = 1.25, 0.002
-"""The error has to fall by this factor, and by this much, before it is advised."""
+"""Factor and amount by which the error has to fall before a cut is advised."""
 CLOSE = 1.05
-"""Of the cuts whose error is within this factor of the least, the earliest is advised."""
+"""Factor of the least error within which the earliest cut is advised."""
 
 
 def observe_early(sweep: Sweep) -> Iterator[Observation]:
-    """Whether the later half of the points is fitted much better without the first budgets.
+    """Observe whether the later half of the points fits much better without the first budgets.
 
     All fits are judged on the same points, those of the later half, so that an error does not fall
-    for want of points.
+    only because there are fewer points.
     """
     cuts, errors = errors_by_first_budget(sweep)
     if not len(errors):
@@ -54,9 +54,9 @@ def observe_early(sweep: Sweep) -> Iterator[Observation]:
 
 
 def errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
-    """First budgets (cuts,), and the mean error (cuts,) at the later half of fits from there on.
+    """First budgets (cuts,), and the mean error (cuts,) at the later half of fits from each on.
 
-    Empty where there are too few budgets, or no target that can be fitted.
+    Both are empty where there are too few budgets, or no target that can be fitted.
     """
     budgets, scores = np.unique(sweep.budget), scores_among(sweep, sweep.targets)
     law = _law(sweep)
@@ -71,7 +71,7 @@ def errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _law(sweep: Sweep) -> Law:
-    """The default one, where it can express a target."""
+    """Choose the default law, or another where it cannot express a target."""
     return BiMix() if set(sweep.targets) & set(sweep.domains) else LogLinear()
 
 
@@ -87,31 +87,31 @@ def _error(sweep: Sweep, law: Law, targets: list[str], cut: float, later: np.nda
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What is doubtful about a sweep."""
+    """Observations on a sweep, with the laws that it can identify."""
 
     observations: tuple[Observation, ...]
-    """worst first"""
+    """observations, worst first"""
     laws: pd.DataFrame
-    """which laws the sweep can identify, see `identifiable_laws`"""
+    """laws that the sweep can identify, see `identifiable_laws`"""
     domains: pd.DataFrame
-    """share of every domain over the mixtures: min, median, max, and how many are 0"""
+    """share of every domain over the mixtures: min, median, max, and the number of zeros"""
     rank: int
-    """of the mixtures: how many domains they can tell apart"""
+    """rank of the mixtures: the number of domains they can tell apart"""
     condition: float
-    """ratio of their largest singular value to the least; inf where some cannot be told apart"""
+    """ratio of their largest singular value to the least; inf where some are collinear"""
 
     @property
     def severity(self) -> Severity:
-        """That of the worst."""
+        """Severity of the worst observation."""
         return max((o.severity for o in self.observations), default=Severity.NOTE)
 
     def table(self) -> pd.DataFrame:
-        """One row an observation: severity, what, advice."""
+        """Table with a row per observation: severity, what, advice."""
         rows = [(o.severity.name.lower(), o.what, o.advice) for o in self.observations]
         return pd.DataFrame(rows, columns=["severity", "what", "advice"])
 
     def document(self) -> dict[str, Any]:
-        """Everything as nested dictionaries, for JSON."""
+        """All results as nested dictionaries, for JSON."""
         return {
             "severity": self.severity.name.lower(),
             "observations": self.table().to_dict("records"),
@@ -123,11 +123,11 @@ class Diagnosis:
 
 
 def diagnose(sweep: Sweep) -> Diagnosis:
-    """Look for what makes a fit to a sweep mean less than it seems.
+    """Look for properties of a sweep that limit the meaning of its fits.
 
-    Targets (domains without losses, scores), mixtures (zeros, ranges, what they cannot tell apart),
-    budgets, losses (units, gaps, rises, jumps, the noise that replicates show), and which laws the
-    points determine.
+    Targets (domains without losses, scores), mixtures (zeros, ranges, collinear domains), budgets,
+    losses (units, gaps, rises, jumps, the noise of replicates), and the laws that the points
+    identify.
 
     >>> import bimix_jax as bx
     >>> found = diagnose(bx.read_sweep(bx.datasets.proxy_sweep()))

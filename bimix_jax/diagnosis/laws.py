@@ -1,4 +1,4 @@
-"""Which laws a sweep can identify: whether its points determine every coefficient."""
+"""Laws that a sweep can identify: those with every coefficient determined by its points."""
 
 import functools
 from collections.abc import Callable
@@ -16,24 +16,24 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
 NEGLIGIBLE = 1e-7
-"""Singular values of the scaled Jacobian below this share of the largest count as 0."""
+"""Share of the largest singular value of the scaled Jacobian below which others count as 0."""
 UNEVEN = 0.7, 1.3
-"""Starts are even between domains, where some laws look degenerate that are not."""
+"""Factors that make starts uneven: even ones make some laws look degenerate that are not."""
 MANY_MIXTURES, MANY_BUDGETS = 100, 10
-"""Where what is needed of one is looked for, there are so many of the other."""
+"""Number of mixtures, or of budgets, in designs that search for the least number of the other."""
 MOST_POINTS = 1000
-"""Points beyond which a design shows nothing more; then they are drawn from it."""
+"""Number of points beyond which a design adds no information; more are subsampled."""
 
 
 def identifiable_laws(sweep: Sweep) -> pd.DataFrame:
-    """One row a law of the package.
+    """Table with a row per law of the package.
 
-    Columns: coefficients that a target has; determined, how many of them the mixtures and budgets
-    of the sweep determine for the worst target that the law can express; targets, how many are
-    determined wholly; needs_mixtures and needs_budgets, the fewest that determine all coefficients
-    of a target where there are many of the other (0 where none do); verdict. From the rank of the
-    law's Jacobian where a fit starts, so it says what no precision of the losses could mend, not
-    how large the errors are.
+    Columns: coefficients per target; determined, the number that the mixtures and budgets of the
+    sweep determine for the worst target that the law can express; targets, the number determined
+    completely; needs_mixtures and needs_budgets, the fewest that determine all coefficients of a
+    target where there are many of the other (0 where none do); verdict. They follow from the rank
+    of the law's Jacobian at the start of a fit, so they tell what no precision of the losses could
+    mend, not how large the errors are.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> table = identifiable_laws(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
@@ -69,7 +69,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
 
 
 def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
-    """The fewest mixtures, and the fewest budgets, of designs that determine all coefficients."""
+    """Fewest mixtures, and fewest budgets, of designs that determine all coefficients."""
     own = _own(sweep, target)
     shares = np.random.default_rng(0).dirichlet(np.ones(len(own)), MANY_MIXTURES)
     times = np.geomspace(0.03, 1.0, MANY_BUDGETS)
@@ -87,7 +87,7 @@ def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
 
 
 def _least(holds: Callable[[int], bool], most: int) -> int:
-    """The least number up to `most` from which on something holds; 0 for none."""
+    """Least number up to `most` from which on something holds; 0 for none."""
     least, enough = 1, most
     if not holds(most):
         return 0
@@ -98,19 +98,19 @@ def _least(holds: Callable[[int], bool], most: int) -> int:
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
-    """Repeated to MOST_POINTS rows, so that a law compiles once."""
+    """Repeat to MOST_POINTS rows, so that a law compiles once."""
     return np.resize(values, (MOST_POINTS, *values.shape[1:]))
 
 
 def _unlike(sweep: Sweep, targets: list[int]) -> list[int]:
-    """One of the targets that have the same own domain and were measured at the same points."""
+    """Select one of the targets with the same own domain and the same measured points."""
     own, there = sweep.own_index(), np.isfinite(sweep.loss)
     kinds = {(int(own[t]), there[:, t].tobytes()): t for t in targets}
     return list(kinds.values())
 
 
 def _determined(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
-    """How many coefficients the points of a target determine, and how many there are."""
+    """Number of coefficients that the points of a target determine, and number in all."""
     mixture, budget = _design(sweep, np.isfinite(sweep.loss[:, target]))
     return _rank(law, mixture, budget, _own(sweep, target))
 
@@ -120,7 +120,7 @@ def _own(sweep: Sweep, target: int) -> np.ndarray:
 
 
 def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) -> tuple[int, int]:
-    """How many coefficients the points determine, and how many there are."""
+    """Number of coefficients that the points determine, and number in all."""
     with jax.enable_x64(True):
         jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
     scale = np.linalg.norm(jacobian, axis=0)
@@ -131,9 +131,10 @@ def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) ->
 
 
 def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(MOST_POINTS, domains) and (MOST_POINTS,): unlike points, repeated where there are fewer.
+    """(MOST_POINTS, domains) and (MOST_POINTS,): distinct points, repeated where there are fewer.
 
-    One shape for all targets and sweeps of so many domains, so that a law compiles once.
+    The shape is the same for all targets and sweeps with this number of domains, so that a law
+    compiles once.
     """
     points = np.column_stack([sweep.mixture, sweep.budget / sweep.largest_budget])[measured]
     unlike = np.unique(points, axis=0)
@@ -145,7 +146,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 @functools.partial(jit, static_argnums=0)
 def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
-    """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed, and how many are free."""
+    """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed; and the number free."""
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     inside = jnp.where(usable[:, None], mixture, 1.0 / mixture.shape[1])
     features = jax.vmap(law.features, in_axes=(0, None, 0))(inside, own, budget)

@@ -1,4 +1,4 @@
-"""Observations on what was measured: budgets, targets, mixtures and losses."""
+"""Observations on measurements: budgets, targets, mixtures and losses."""
 
 import dataclasses
 import enum
@@ -19,29 +19,29 @@ SHOWN = 6
 
 
 class Severity(enum.IntEnum):
-    """How bad; the exit code of `bimix check` is that of the worst."""
+    """Severity of an observation; the exit code of `bimix check` is the worst one."""
 
     NOTE = 0
     """worth knowing"""
     WARNING = 1
-    """some results will not be what they seem"""
+    """some results will mislead"""
     ERROR = 2
-    """a fit to this sweep means nothing"""
+    """a fit to this sweep is meaningless"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """One thing about a sweep."""
+    """One observation on a sweep."""
 
     severity: Severity
     what: str
-    """what was found, with the numbers"""
+    """finding, with the numbers"""
     advice: str
-    """one line: what to do"""
+    """one line of advice"""
 
 
 def some_of(names: Iterable[object]) -> str:
-    """The first names of many.
+    """Join the first of many names.
 
     >>> some_of(range(8))
     '0, 1, 2, 3, 4, 5 and 2 more'
@@ -52,13 +52,13 @@ def some_of(names: Iterable[object]) -> str:
 
 
 FEW_BUDGETS = 4
-"""A curve of three coefficients with fewer points shows nothing of its error."""
+"""Number of budgets below which a curve of three coefficients leaves no residuals."""
 SPAN = 4.0
-"""Least ratio of the last budget to the first from which an exponent is known."""
+"""Least ratio of the last budget to the first that identifies an exponent."""
 
 
 def observe_budgets(sweep: Sweep) -> Iterator[Observation]:
-    """How many budgets, how far apart, whether runs share them, and what is not stated."""
+    """Observe the number and range of budgets, whether runs share them, and missing metadata."""
     budgets = np.unique(sweep.budget)
     if len(budgets) == 1:
         yield Observation(
@@ -101,7 +101,7 @@ def _shared(sweep: Sweep) -> Iterator[Observation]:
 
 
 def observe_targets(sweep: Sweep) -> Iterator[Observation]:
-    """Everything about names of targets; domains that no target measures come first."""
+    """Observe the names of targets; domains without a target come first."""
     scores = scores_among(sweep, sweep.targets)
     losses = [target for target in sweep.targets if target not in scores]
     if set(sweep.targets) & set(sweep.domains):
@@ -146,7 +146,7 @@ def _none_a_domain(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
 
 
 NARROW = 1.5
-"""A domain whose largest share is less than this multiple of its least hardly varies."""
+"""Ratio of a domain's largest share to its least below which it hardly varies."""
 ILL_CONDITIONED = 100.0
 """Ratio of singular values above which the domains of the least one nearly move together."""
 INVOLVED = 0.3
@@ -154,7 +154,7 @@ INVOLVED = 0.3
 
 
 def observe_mixtures(sweep: Sweep) -> Iterator[Observation]:
-    """Zeros, ranges, rank and conditioning of the mixtures, and shares that were percentages."""
+    """Observe zeros, ranges, rank and conditioning of the mixtures, and converted percentages."""
     mixtures = distinct_mixtures(sweep)
     if PERCENTAGES in sweep.notes:
         yield Observation(
@@ -169,7 +169,7 @@ def observe_mixtures(sweep: Sweep) -> Iterator[Observation]:
 
 
 def distinct_mixtures(sweep: Sweep) -> pd.DataFrame:
-    """One row a mixture, one column a domain."""
+    """Table with a row per mixture and a column per domain."""
     first = pd.Series(sweep.mixture_group).drop_duplicates().index
     return pd.DataFrame(sweep.mixture[first], columns=list(sweep.domains))
 
@@ -253,15 +253,15 @@ def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
 
 MANY_EMPTY = 0.1
 OTHER_UNIT = 0.3
-"""Log of the ratio to the other runs beyond which losses are of another unit: ln 1.44 is .37."""
+"""Log ratio to the other runs beyond which losses have another unit: ln 1.44 is 0.37."""
 JUMP, BEYOND = 0.05, 10.0
-"""A step along a curve is a jump where it differs from that of the other runs by more than 5 %,
-and by more than ten times what is usual between runs at that budget."""
+"""Difference from the step of the other runs that counts as a jump: more than 5 %, and more than
+ten times the usual difference between runs at that budget."""
 RUNS_TO_COMPARE = 4
 
 
 def observe_losses(sweep: Sweep) -> Iterator[Observation]:
-    """Everything about the losses."""
+    """Observe gaps, units, rises, jumps and noise of the losses."""
     yield from _unit(sweep)
     yield from _not_finite(sweep)
     yield from _empty(sweep)
@@ -333,7 +333,7 @@ def _rising(sweep: Sweep) -> Iterator[Observation]:
 
 
 def _jumps(sweep: Sweep) -> Iterator[Observation]:
-    """Steps between neighbouring budgets of a run that the other runs do not make there."""
+    """Observe steps between neighbouring budgets of a run that the other runs do not have."""
     order = np.lexsort((sweep.budget, sweep.run))
     run, budget = sweep.run[order], sweep.budget[order]
     logs = np.log(sweep.loss[order])
@@ -375,7 +375,7 @@ def _replicates(sweep: Sweep) -> Iterator[Observation]:
 
 
 def _away_from_others(sweep: Sweep, values: np.ndarray) -> np.ndarray:
-    """Values (points, targets) less the median of the points at their budget."""
+    """Values (points, targets) minus the median of the points at their budget."""
     table = pd.DataFrame(values)
     groups = table.groupby(sweep.budget)
     away = (table - groups.transform("median")).to_numpy()

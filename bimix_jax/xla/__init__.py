@@ -1,1 +1,1 @@
-"""Private: how programs are compiled, and small linear algebra inside them."""
+"""Private: compilation of programs, and small linear algebra inside them."""

@@ -1,4 +1,4 @@
-"""How programs are compiled: options of XLA, as far as the installed one knows them."""
+"""Compilation options of XLA, as far as the installed version has them."""
 
 import functools
 import threading
@@ -15,21 +15,21 @@ QUICKLY_COMPILED: Options = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_backend_optimization_level": 1,
 }
-"""For programs in which compilation takes longer than what they compute: the law searches compile
-in less time, and run as fast."""
+"""Options for programs that compile for longer than they compute: the searches of laws compile
+faster, and run equally fast."""
 REASSOCIATED: Options = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
-"""For the lean search over batches: sums are reassociated, which vectorises them. Neither helps
-without the other."""
+"""Options for the kernel over batches: sums are reassociated, which vectorises them. Neither option
+helps without the other."""
 ONE_THREAD: Options = {
     "xla_cpu_multi_thread_eigen": False,
     "xla_disable_hlo_passes": "cpu-parallel-task-assigner,while-loop-invariant-code-motion",
 }
-"""For batches whose threads have a chunk each, which is faster than several at one chunk. Nor is
-anything moved out of loops: what is computed again takes less time than reading it."""
+"""Options for batches whose threads have a chunk each, which is faster than several threads per
+chunk. Nothing is moved out of loops either: recomputing takes less time than reading."""
 
 
 def cpu_options(*wanted: Options, platform: str | None = None) -> dict[str, Any]:
-    """Options for `jax.jit`: none on devices other than CPUs, and none that XLA does not know.
+    """Options for `jax.jit`: none on devices other than CPUs, and only those that XLA has.
 
     Args:
         wanted: options, by name.
@@ -46,7 +46,7 @@ def cpu_options(*wanted: Options, platform: str | None = None) -> dict[str, Any]
 
 @functools.cache
 def _is_known(name: str, value: bool | int | str) -> bool:
-    """Options come and go with the releases of XLA."""
+    """Check whether the installed XLA has an option; they come and go with its releases."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
@@ -55,7 +55,7 @@ def _is_known(name: str, value: bool | int | str) -> bool:
 
 
 def full_precision(function: Function) -> Function:
-    """Products within a function keep all digits of float32, which GPUs and TPUs would round.
+    """Compute products within a function with all digits of float32, which GPUs and TPUs round.
 
     By default the former keep ten bits of a factor and the latter seven, far less than a fit needs
     of a proportion.
@@ -74,9 +74,9 @@ def full_precision(function: Function) -> Function:
 
 
 class OnceCompiled:
-    """A jitted function that threads do not all compile when they first call it at once.
+    """A jitted function that is compiled once, even if threads first call it at the same time.
 
-    That would take as many times the processors and the memory.
+    Otherwise each thread would compile it, at a multiple of the time and memory.
 
     >>> double = OnceCompiled(jax.jit(lambda x: 2 * x))
     >>> print(double(3.0), double.compilations())
@@ -87,7 +87,7 @@ class OnceCompiled:
         self.jitted, self.lock, self.known = jitted, threading.Lock(), set[Any]()
 
     def __call__(self, *args: Any) -> Any:
-        """The function's result."""
+        """Call the function."""
         shapes = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(args))
         if shapes in self.known:
             return self.jitted(*args)
@@ -97,14 +97,14 @@ class OnceCompiled:
         return found
 
     def compilations(self) -> int:
-        """How many shapes it has been compiled for."""
+        """Number of shapes it has been compiled for."""
         return self.jitted._cache_size()
 
 
 class jit:
-    """`jax.jit` with `QUICKLY_COMPILED`, which are looked up when it is first called.
+    """`jax.jit` with `QUICKLY_COMPILED`, whose options are looked up at the first call.
 
-    Not at import, so that a device can still be chosen after that.
+    They are not looked up at import, so that a device can still be chosen after that.
 
     Args:
         function: pure, not called within another `jit`.
@@ -121,7 +121,7 @@ class jit:
 
     @functools.cached_property
     def jitted(self) -> Any:
-        """What `jax.jit` makes of it."""
+        """Function that `jax.jit` returns."""
         return jax.jit(
             self.function,
             static_argnums=self.static_argnums,
@@ -129,9 +129,9 @@ class jit:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's result."""
+        """Call the function."""
         return self.jitted(*args, **kwargs)
 
     def compilations(self) -> int:
-        """How many shapes it has been compiled for."""
+        """Number of shapes it has been compiled for."""
         return self.jitted._cache_size()

@@ -1,4 +1,4 @@
-"""A logarithm that XLA vectorises on CPUs in float64, where its own calls C once a number."""
+"""A logarithm that XLA vectorises on CPUs in float64, where its own calls C per number."""
 
 import math
 from typing import Any
@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 FRACTION_BITS = 52
 TERMS = 11
-"""Of the series in z², z at most .172, so that what is left out is below rounding."""
+"""Degree of the series in z², which is at most 0.0295, so that the remainder is below rounding."""
 SMALLEST = float(np.finfo(np.float64).tiny)
-"""Smaller positive numbers count as 0, as XLA takes them on CPUs."""
+"""Least positive number that does not count as 0, as in XLA on CPUs."""
 
 
 def log(x: ArrayLike) -> Array:
@@ -34,6 +34,7 @@ def log(x: ArrayLike) -> Array:
 def _log(x: Array) -> Array:
     bits = jax.lax.bitcast_convert_type(x, jnp.int64)
     half = np.float64(math.sqrt(0.5)).view(np.int64)
+    # An arithmetic shift rounds down, so the fraction that remains is in [√½, √2).
     exponent = (bits - half) >> FRACTION_BITS
     fraction = jax.lax.bitcast_convert_type(bits - (exponent << FRACTION_BITS), jnp.float64)
     z = (fraction - 1) / (fraction + 1)
@@ -45,7 +46,7 @@ def _log(x: Array) -> Array:
 
 
 def _beyond(x: Array) -> Array:
-    """At 0, ∞, and what has no logarithm."""
+    """Values at 0, ∞, negative numbers and nan."""
     return jnp.where(jnp.abs(x) < SMALLEST, -jnp.inf, jnp.where(x == jnp.inf, jnp.inf, jnp.nan))
 
 

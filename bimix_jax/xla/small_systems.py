@@ -1,4 +1,4 @@
-"""Linear algebra of a few unknowns, written out so that a batch of it vectorises.
+"""Linear algebra of a few unknowns, unrolled so that a batch of it vectorises.
 
 Batched LAPACK calls on 2×2 systems cost more than the whole rest of a fit.
 """
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 UNROLLED = 8
-"""Systems up to this size are written out; larger ones go to LAPACK."""
+"""Largest size of an unrolled system; larger ones go to LAPACK."""
 
 Entries = list[list[Array]]
 """A small matrix as scalars, row by row."""
@@ -19,7 +19,7 @@ Entries = list[list[Array]]
 def gram(columns: list[Array]) -> Array:
     """All inner products of columns (points,): a symmetric matrix (columns, columns).
 
-    One pass over the points for all products together: XLA would make a pass of each sum.
+    One pass over the points computes all products together: XLA alone would make a pass per sum.
     """
     if len(columns) > UNROLLED:
         stacked = jnp.stack(columns)
@@ -38,7 +38,7 @@ def inner_products(columns: list[Array]) -> Entries:
 
 @jax.custom_jvp
 def sum_together(terms: list[Array]) -> tuple[Array, ...]:
-    """The sum of each of the terms (points,), in one pass over the points."""
+    """Sum each of the terms (points,), in one pass over the points."""
     zero = jnp.zeros((), terms[0].dtype)
 
     def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -90,7 +90,8 @@ def solve_entries(matrix: Entries, right: list[Array]) -> list[Array]:
 def pivots(matrix: Array) -> Array:
     """(n,) diagonal of D in L·D·Lᵀ of a positive semidefinite matrix (n, n).
 
-    A pivot is what is left of a column after those before it; about 0 where they span it.
+    A pivot is the part of a column that the columns before it do not span; about 0 where they span
+    it.
     """
     smallest = 64 * jnp.finfo(matrix.dtype).eps * jnp.diag(matrix)
 

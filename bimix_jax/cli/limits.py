@@ -68,16 +68,14 @@ class Limits:
     ] = None
 
     def constraints_of(self, of: bx.Fit | Sweep, shown: bool = False) -> bx.Constraints:
-        """Return the constraints of the file; options override them. 74= of: the fit or sweep with
-        the domains and targets. 75= shown: True where the command shows existing tokens even if
-        nothing limits their epochs.
+        """Return the constraints of the file; options override them.
 
         Args:
-            of: what has domains and targets of these names.
-            shown: whether the command shows what exists even if nothing limits its epochs.
+            of: the fit or sweep with the domains and targets.
+            shown: True where the command shows existing tokens even without a limit of epochs.
 
         Raises:
-            ValueError: on unknown names, or options that would do nothing.
+            ValueError: on unknown names, or options without an effect.
         """
         given = self._given(of)
         file = self.constraints

@@ -24,13 +24,11 @@ class Column:
     right: bool = True
 
     def lines(self, rows: Sequence[int], room: int, narrow: int) -> tuple[list[str], list[str]]:
-        """Return heading and cells as lines of one width; `rows` gives the height of each row. 31=
-        room: the widest text that is not broken. 32= narrow: the least width at which a heading is
-        broken.
+        """Return heading and cells as lines of one width; `rows` gives the height of each row.
 
         Args:
             rows: lines of each row.
-            room: the widest that a text may be before it is broken.
+            room: the widest text that is not broken.
             narrow: the least width at which a heading is broken.
         """
         cells = [broken(cell, room) for cell in _on_points(self.cells)]

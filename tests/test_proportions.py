@@ -19,8 +19,8 @@ from tests.conftest import synthetic_points
 from tests.programs import best_mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
-exact = jit(functools.partial(optimal_proportions, BiMix(), method="exact"))
-gradient = jit(functools.partial(optimal_proportions, BiMix(), method="gradient"))
+exact = jax.jit(functools.partial(optimal_proportions, BiMix(), method="exact"))
+gradient = jax.jit(functools.partial(optimal_proportions, BiMix(), method="gradient"))
 
 
 def problem_at(mixture, coefficients, budget, weights, law=None):

@@ -33,7 +33,7 @@ def debian_sweep(model: str = "1.3M") -> Path:
     >>> from bimix_jax import read_sweep
     >>> small, large = (read_sweep(debian_sweep(model)) for model in ("1.3M", "11.5M"))
     >>> print(small.summary())
-    36 runs of 32 mixtures at 12 budgets up to 2.94912e+06 tokens: 432 points, 7 domains, 7 targets
+    36 runs of 32 mixtures at 12 budgets up to 2.949M tokens: 432 points, 7 domains, 7 targets
     >>> bool((small.mixtures == large.mixtures).all(axis=None))
     True
     """

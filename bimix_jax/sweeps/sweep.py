@@ -38,7 +38,7 @@ class Sweep:
     >>> from bimix_jax import datasets, read_sweep
     >>> sweep = read_sweep(datasets.proxy_sweep())
     >>> sweep.summary()
-    '16 runs of 15 mixtures at 11 budgets up to 2.8672e+06 tokens: 176 points, 7 domains, 7 targets'
+    '16 runs of 15 mixtures at 11 budgets up to 2.867M tokens: 176 points, 7 domains, 7 targets'
     >>> sweep.mixture.shape, sweep.loss.shape
     ((176, 7), (176, 7))
     """

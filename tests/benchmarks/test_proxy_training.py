@@ -461,7 +461,7 @@ def test_command_describes_the_sweep_and_compares_with_unigrams(tmp_path, monkey
     assert described["domains"] == list(SMOKE_DOMAINS)
     assert described["model"]["vocabulary"] == 256
     assert described["runs"][0]["name"] == "uniform"
-    assert "1.2500" in capsys.readouterr().out
+    assert "1.250" in capsys.readouterr().out
 
 
 def test_smoke_corpus_is_of_python_alone_and_split(tmp_path):

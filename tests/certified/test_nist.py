@@ -1,11 +1,11 @@
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bimix_jax import Code, fit_arrays
-from bimix_jax.xla.compilation import jit
 from tests.certified.nist import MODELS, Curve, read, starts_of
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -16,8 +16,12 @@ QUICK = ("Misra1a", "Hahn1", "Gauss1", "MGH09", "Lanczos1", "Eckerle4")
 
 @functools.cache
 def fit_of(law):
-    """By absolute residuals, from one start."""
-    return jit(
+    """By absolute residuals, from one start.
+
+    Compiled as `jax.jit` does it: from MGH17's first start, which is far off, another order of
+    rounding ends on a bound.
+    """
+    return jax.jit(
         lambda x, y, start: fit_arrays(
             law, x[:, None], jnp.ones_like(x), y, own=-1, residual="absolute", starts=start[None],
             max_steps=200,

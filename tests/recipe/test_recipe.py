@@ -137,7 +137,11 @@ def test_tokens_need_no_table_and_epochs_do(best, fitted):
 def test_planned_tokens_are_asked_for_where_budgets_are_steps(best, fitted):
     import dataclasses
 
-    in_steps = dataclasses.replace(best, unit="steps")
+    asked = best.decision
+    in_steps = dataclasses.replace(
+        best,
+        decision=dataclasses.replace(asked, fitted=dataclasses.replace(asked.fitted, unit="steps")),
+    )
     vague = bx.make_recipe(in_steps, fitted)
     assert "tokens" not in vague.table()
     assert "--tokens" in vague.notes[0]
@@ -180,8 +184,8 @@ def test_shares_of_documents_become_shares_of_tokens(best, fitted):
 def test_a_source_without_a_share_is_left_out(fitted, best):
     import dataclasses
 
-    mixture = pd.Series({"web": 0.0, "code": 0.25, "books": 0.75})
-    without = bx.make_recipe(dataclasses.replace(best, mixture=mixture), fitted)
+    solution = best.solution._replace(mixture=np.array([0.0, 0.25, 0.75]))
+    without = bx.make_recipe(dataclasses.replace(best, solution=solution), fitted)
     assert without.emit("megatron", PATHS).split()[::2] == ["0.25", "0.75"]
     assert json.loads(without.emit("hf", PATHS))["domains"] == ["code", "books"]
 

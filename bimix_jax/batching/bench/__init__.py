@@ -1,1 +1,1 @@
-"""How fast a machine fits: synthetic batches, rates, and the ceilings they are held against."""
+"""Speed of fits on a machine: synthetic batches, rates, and the ceilings they are compared with."""

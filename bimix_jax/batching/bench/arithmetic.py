@@ -1,4 +1,4 @@
-"""What a fit costs at least: operations of its evaluations, and bytes that have to move."""
+"""Least cost of a fit: operations of its evaluations, and bytes that have to move."""
 
 import functools
 from typing import Any
@@ -12,15 +12,15 @@ from bimix_jax.fitting.kernel import evaluation
 from bimix_jax.fitting.residual import Points, needs_full
 
 TRANSCENDENTAL = 20
-"""Operations that an exponential or a logarithm counts: a polynomial of about ten terms."""
+"""Operations per exponential or logarithm: a polynomial of about ten terms."""
 
 
 @functools.cache
 def operations(method: Method, points: int) -> float:
-    """Of one evaluation of the sum of squares, its slopes and curvature, at `points` points.
+    """Operations of one evaluation of the sum of squares, its slopes and curvature.
 
-    Counted by XLA in the program before it is optimised: an addition or multiplication is 1, an
-    exponential `TRANSCENDENTAL`.
+    XLA counts them for `points` points in the program before it is optimised: an addition or
+    multiplication is 1, an exponential `TRANSCENDENTAL`.
 
     >>> from bimix_jax import BiMix
     >>> 50 < operations(Method(BiMix()), 64) / 64 < 300
@@ -43,7 +43,7 @@ def _operations(method: Method, points: int) -> float:
 
 
 def _counting_device() -> Any:
-    """A CPU, as other devices' compilers count nothing; without one, the default device."""
+    """Choose a CPU, because other compilers count nothing; without one, the default device."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -51,5 +51,5 @@ def _counting_device() -> Any:
 
 
 def bytes_moved(points: int, dtype: str) -> float:
-    """Of one fit: two shares, a budget and a loss a point, and what comes out."""
+    """Bytes moved by one fit: two shares, a budget and a loss per point, and the results."""
     return float((4 * points + 16) * np.dtype(dtype).itemsize)

@@ -1,4 +1,4 @@
-"""What a device can do at most, measured on the spot: arithmetic and memory traffic."""
+"""Ceilings of a device, measured on the spot: arithmetic and memory traffic."""
 
 import functools
 import time
@@ -12,9 +12,9 @@ import numpy as np
 from bimix_jax.xla.compilation import REASSOCIATED, cpu_options
 
 CHAINS, LENGTH = 8, 64
-"""Multiply-adds on numbers that stay in registers; several chains hide how long each one takes."""
+"""Multiply-adds on numbers in registers; several chains hide the latency of each."""
 SMALL, LARGE = 1 << 16, 1 << 24
-"""Numbers that fit in a cache, for arithmetic, and that do not, for traffic."""
+"""Array lengths within a cache, for arithmetic, and beyond it, for traffic."""
 CALLS = 7
 
 
@@ -22,9 +22,9 @@ class Ceilings(NamedTuple):
     """Rates of one floating type on the first local device."""
 
     flops: float
-    """multiplications and additions a second, in chains that touch no memory"""
+    """multiplications and additions per second, in chains that touch no memory"""
     bytes: float
-    """bytes read or written a second, adding two arrays larger than any cache"""
+    """bytes read or written per second, by adding two arrays larger than any cache"""
 
 
 def measure_ceilings(dtype: str) -> Ceilings:

@@ -9,10 +9,10 @@ BUDGETS = 8
 
 
 def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -> Rows:
-    """Sweeps of `points` losses at eight budgets over a factor of 64, shares .1 to .4.
+    """Generate sweeps of `points` losses at eight budgets over a factor of 64, shares 0.1 to 0.4.
 
-    Coefficients cover what real sweeps show: α .02-.4, β .2-1, floors .1-.9 of the loss. Two
-    domains, and the first is the target.
+    Coefficients cover the range of real sweeps: α 0.02 to 0.4, β 0.2 to 1, floors 0.1 to 0.9 of the
+    loss. There are two domains, and the first is the target.
 
     >>> synthetic_rows(3, 16).loss.shape
     (48, 1)

@@ -1,4 +1,4 @@
-"""Fits a second of the batch that `fit_many` and `bimix batch` run, and how good they are."""
+"""Fits per second of the batch behind `fit_many` and `bimix batch`, and their quality."""
 
 import dataclasses
 import os
@@ -21,14 +21,14 @@ from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws import BiMix
 
 CALLS, SECONDS = 5, 1.0
-"""After the first call, at least so many, and for at least so long."""
+"""Least number of calls, and least seconds, after the first call."""
 COMPARED = 500
 """Fits whose sums of squares are compared with the plain loop's from all starts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is timed."""
+    """A timed case."""
 
     loss: Residual = "relative"
     huber: float | None = None
@@ -43,17 +43,18 @@ class Case:
 
     @property
     def method(self) -> Method:
-        """How the batch is fitted."""
+        """Settings of the fits of the batch."""
         return Method(BiMix(), FitOptions(self.loss, self.huber, dtype=self.dtype))
 
 
 def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
-    """One row: fits a second (median of several calls), with compilation, and the largest excess.
+    """Measure one row: fits per second (median of several calls), with compilation, and largest
+    excess.
 
-    "on device" is the rate of the compiled search alone, its chunk in the device's memory already;
-    nan on a CPU, whose memory holds the arrays anyway. `bound` names the ceiling that is nearer,
-    arithmetic or bytes, and "of it" says which share of it the higher rate of the two reaches,
-    counting the evaluations that fits need and not what a chunk repeats.
+    "on device" is the rate of the compiled search alone, with its chunk already in the device's
+    memory; nan on a CPU, whose memory holds the arrays anyway. `bound` names the closer ceiling,
+    arithmetic or bytes, and "of it" is the share of it that the higher rate of the two reaches,
+    from the evaluations that fits need, without those that a chunk repeats.
     """
     rows, devices = synthetic_rows(case.fits, case.points), tuple(jax.local_devices())
     compiled_chunk.cache_clear()
@@ -80,10 +81,10 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
 
 
 def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:
-    """Fits a second that the compiled call settles of a chunk that need not be moved to it.
+    """Measure fits per second that the compiled call settles, of a chunk on the device.
 
-    The chunk is of the type that it is fitted in. The call takes the steps that a large batch's
-    first one takes; the few fits that need more are not counted.
+    The chunk has the floating type of the fit. The call takes the steps of the first call of a
+    large batch; the few fits that need more are not counted.
     """
     part = parts_of(rows, np.arange(case.fits), case.method, devices, kernel=True)[0]
     method = dataclasses.replace(case.method, levels=part.bucket.levels)

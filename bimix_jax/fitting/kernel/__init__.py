@@ -1,13 +1,13 @@
-"""The lean search for batches: one target of a law with few exponents, in scalars.
+"""The kernel for batches: one target of a law with few exponents, in scalars.
 
-The plain loop (`solve.py`) carries whatever an optimizer, the shrinkage or tied exponents may need.
-Here is the one case that batches are made of: damped Gauss-Newton on projected squares, and, for
-residuals that are not linear in the amplitudes, on all coefficients from there. Why it is apart:
-XLA fuses scalars of a batch into a few loops, but makes a copy of every small matrix that is put
-together, and passes over the points once for every sum that is not asked for together with others.
+The plain loop (`solution.py`) supports every optimizer, the shrinkage and tied exponents. This
+package holds the one case that batches consist of: damped Gauss-Newton on projected squares, and,
+for residuals that are not linear in the amplitudes, on all coefficients from there. It is separate
+because XLA fuses scalars of a batch into a few loops, but copies every small matrix that is
+assembled, and passes over the points once per sum unless sums are requested together.
 
-What is not plain sailing (collinear columns, exponents that the data leave open, a search that
-takes long) is not judged here: `settled` is False, and the plain loop has to fit it.
+The kernel does not judge difficult cases (collinear columns, exponents that are not identified, a
+long search): `settled` is False, and the plain loop has to fit them.
 """
 
 from bimix_jax.fitting.kernel.fit import STEPS, evaluation, fit_in_kernel, replaced, suits_kernel

@@ -31,19 +31,19 @@ from bimix_jax.xla.compilation import full_precision
 from bimix_jax.xla.logarithm import log
 
 STEPS = 16
-"""Most evaluations of a search; the few fits that need more go to the plain loop."""
+"""Largest number of evaluations of a search; the few fits that need more go to the plain loop."""
 LOOSE = 1e-4
-"""Tolerance of a search where it only starts another, about what single precision can tell."""
+"""Tolerance of a search that only starts another one, about the resolution of single precision."""
 NEAR = 1e-5
-"""Damping of a search that starts where another ended: near its end, where whole steps are best."""
+"""Damping of a search that starts at the end of another, where full steps are best."""
 TermsAt = Callable[[Scalars, Scalars], Terms]
 """Terms at parameters, near amplitudes."""
 LARGEST = 4
-"""Most exponents or amplitudes; with more, scalars take long to compile."""
+"""Largest number of exponents or amplitudes; with more, scalars take long to compile."""
 
 
 class KernelFit(NamedTuple):
-    """Where the search ended, of one target."""
+    """Result of the search for one target."""
 
     exponents: Array
     """(exponents,)"""
@@ -56,12 +56,13 @@ class KernelFit(NamedTuple):
     at_bound: Array
     """() bool: an exponent lies on a bound, or an amplitude is 0"""
     settled: Array
-    """() bool: converged, and every exponent determined; if not, fit it by the plain loop"""
+    """() bool: converged with every exponent identified; if not, the plain loop has to fit it"""
 
 
 @functools.cache
 def suits_kernel(law: Law, domains: int) -> bool:
-    """Whether the search can fit a law: few exponents, free and of one target, no sign."""
+    """True where the kernel can fit a law: few free exponents of one target, no signed
+    amplitude."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
     kind = type(law)
@@ -78,8 +79,8 @@ def lean_fit(
 ) -> KernelFit:  # fmt: skip
     """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
 
-    `steps` () is the most evaluations of a search; where more give a result, that does not depend
-    on it. `within` is what points that are the mean of several leave out.
+    `steps` () is the largest number of evaluations of a search; a result that needs fewer does not
+    depend on it. `within` is the part of the squares that averaged points leave out.
     """
     data, bounds = Scaled.of(points, residual), (list(lower), list(upper))
     begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps, within)
@@ -106,29 +107,29 @@ def lean_fit(
 
 
 class _Begun(NamedTuple):
-    """Where the last search starts."""
+    """Start of the last search."""
 
     start: Scalars
     """exponents"""
     near: Scalars
-    """amplitudes about the best ones for them"""
+    """amplitudes near the best ones for them"""
     power: Array
     """() Σ of the squared targets"""
     steps: Array
     ended: Array
-    """() bool: what came before is at its end"""
+    """() bool: True where the previous search has converged"""
     damping: float
     slope: Array
-    """of the last point there"""
+    """slope of the last point there"""
 
 
 def _begin(
     law: Law, data: Scaled, starts: Array, bounds: Bounds, full_follows: bool, steps: ArrayLike,
     within: Within | None,
 ) -> _Begun:  # fmt: skip
-    """The best start, and where other than the last search goes from it.
+    """Find the best start, and the start of the last search.
 
-    A single start is taken for one near the end. From others, the way is gone in single
+    A single start counts as close to the end. From several starts, the first search runs in single
     precision, whose evaluations take less time.
     """
     wide = data.target.dtype
@@ -163,7 +164,7 @@ def _full(law: Law, points: Points, residual: Residual, huber: float | None) -> 
 def evaluation(
     law: Law, residual: Residual, huber: float | None, points: Points, params: Array
 ) -> Any:
-    """What one evaluation computes, of the last stage; for counting its operations."""
+    """Compute one evaluation of the last stage; for counts of its operations."""
     near = [params[0]] * len(law.amplitude_names)
     if needs_full(residual, huber):
         return _full(law, points, residual, huber)(list(params), near)
@@ -188,7 +189,7 @@ def fit_in_kernel(
     steps: ArrayLike = STEPS,
     levels: int = 0,
 ) -> tuple[ArrayFit, Array, Array]:
-    """The fit of a law to one target, its error, and whether `fit_arrays` finds the same.
+    """Fit a law to one target; also return its error, and whether `fit_arrays` agrees.
 
     A batch should be the inner of two `vmap`, targets the outer: processors work on neighbours.
 
@@ -230,9 +231,9 @@ def fit_in_kernel(
 
 
 def _computed_once(function: Callable[[], Any], always: Array) -> Any:
-    """What a function gives, where () bool `always` is True but the compiler cannot know.
+    """Call a function under a condition () bool that is True but unknown to the compiler.
 
-    Without that condition whatever reads the result would compute it again, logarithms and all.
+    Without the condition every reader of the result would compute it again, logarithms included.
     """
     shapes = jax.eval_shape(function)
     zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -251,7 +252,7 @@ def _array_fit(law: Law, found: KernelFit, count: Array, own: Array, scale: Arra
 
 
 def replaced(old: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """A copy with other rows in some places: what the plain loop found where this did not."""
+    """Copy an array with other rows in some places: results of the plain loop."""
     changed = old.copy()
     changed[places] = new
     return changed

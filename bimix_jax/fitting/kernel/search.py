@@ -22,44 +22,44 @@ from bimix_jax.fitting.search import ROUNDING
 from bimix_jax.xla.small_systems import solve_entries
 
 DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
-"""As in `gauss_newton`."""
+"""Damping as in `gauss_newton`."""
 LEFT = 0.1
-"""The least part of a slope that a step is counted on to leave."""
+"""Least part of a slope that a step is assumed to leave."""
 CLEAR = 1e-6
-"""The least part of a curvature that the other parameters leave, for a step to be counted on."""
+"""Least part of a curvature beside the other parameters for a step to be trusted."""
 OPEN = 1000
-"""Curvatures below this many roundings leave an exponent open, as in the plain loop."""
+"""Number of roundings below which a curvature leaves an exponent open, as in the plain loop."""
 
 Bounds = tuple[Scalars, Scalars]
-"""Lower and upper ones, of every parameter."""
+"""Lower and upper bounds of every parameter."""
 
 
 class State(NamedTuple):
-    """Where a search is."""
+    """State of a search."""
 
     params: Scalars
-    """the best so far"""
+    """the best parameters so far"""
     terms: Terms
     damping: Array
     steps: Array
     slope: Array
     """the largest free |g_i|/√H_ii"""
     flat: Array
-    """() bool: every free slope is"""
+    """() bool: True where every free slope is flat"""
 
 
 class Flatness(NamedTuple):
-    """When a slope counts as flat: |g_i|/(norm·√H_ii) ≤ tolerance, or rounding."""
+    """Test of a flat slope: |g_i|/(norm·√H_ii) ≤ tolerance, or rounding."""
 
     power: Array
     """() Σ of the squared targets"""
     points: int
     tolerance: float
     ahead: bool
-    """whether one more step is taken, which need not be evaluated"""
+    """True where one more step follows, which need not be evaluated"""
 
     def holds(self, terms: Terms, i: int, left: Array) -> Array:
-        """Of one parameter, where a step leaves that part of a slope."""
+        """() bool: the slope of one parameter is flat, if a step leaves the part `left` of it."""
         left = left if self.ahead else jnp.ones_like(left)
         epsilon = (16 + self.points**0.5) * jnp.finfo(left.dtype).eps
         asked = self.tolerance * terms.norm * jnp.sqrt(jnp.abs(terms.hessian[i][i]))
@@ -72,7 +72,7 @@ def search(
     bounds: Bounds, flatness: Flatness, steps: ArrayLike, damping: float = DAMPING,
     slope: ArrayLike = 0.0,
 ) -> State:  # fmt: skip
-    """Damped Gauss-Newton within bounds until every free slope is flat, or for so many steps.
+    """Run damped Gauss-Newton within bounds until every free slope is flat, or for `steps`.
 
     `slope` is that of a search which this one goes on from.
     """
@@ -91,7 +91,7 @@ def search(
 
 
 def _held(state: State, bounds: Bounds) -> Scalars:
-    """Which parameters a bound holds."""
+    """Flags of the parameters that a bound holds."""
     return [
         jnp.where(g > 0, x <= least, x >= most)
         for x, g, least, most in zip(state.params, state.terms.gradient, *bounds, strict=True)
@@ -99,7 +99,7 @@ def _held(state: State, bounds: Bounds) -> Scalars:
 
 
 def _judged(state: State, bounds: Bounds, flatness: Flatness) -> State:
-    """With its slope, and whether every free one is as flat as asked."""
+    """Add the slope to a state, and whether every free one is flat."""
     terms, held, before = state.terms, _held(state, bounds), state.slope
     steep = [_steepness(g, terms.hessian[i][i]) for i, g in enumerate(terms.gradient)]
     free = [jnp.where(h, 0.0, s) for h, s in zip(held, steep, strict=True)]
@@ -117,9 +117,9 @@ def _steepness(gradient: Array, hessian: Array) -> Array:
 
 
 def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
-    """Parameters, amplitudes and norm after one more step, which is not evaluated.
+    """Take one more step without an evaluation: parameters, amplitudes and norm.
 
-    Of the sum of squares, that is what a parabola says; so a step that bounds would cut short is
+    The norm follows from the parabola of the sum of squares; so a step that bounds would shorten is
     not taken.
     """
     terms, further, held = state.terms, _step(state, bounds), _held(state, bounds)
@@ -143,7 +143,7 @@ def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
 
 
 def settled(state: State, bounds: Bounds) -> Array:
-    """Whether the search ended well: flat, and no exponent is left open by the others."""
+    """() bool: the search is flat, and the other parameters leave no exponent open."""
     terms, held = state.terms, _held(state, bounds)
     known = [
         terms.hessian[i][i] > OPEN * jnp.finfo(c.dtype).eps * c
@@ -153,13 +153,13 @@ def settled(state: State, bounds: Bounds) -> Array:
 
 
 def _determined(terms: Terms, held: Scalars, roundings: ArrayLike) -> Array:
-    """Whether what is left of every free curvature, without the others, exceeds its roundings."""
+    """() bool: every free curvature, beside the others, exceeds its roundings."""
     curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, terms.curvature, strict=True)]
     return apart(within([~h for h in held], terms.hessian), curvature, roundings)
 
 
 def _step(state: State, bounds: Bounds) -> Scalars:
-    """−(H + λ·diag H)⁻¹ g on what no bound holds, clipped to the bounds."""
+    """−(H + λ·diag H)⁻¹ g on the parameters that no bound holds, clipped to the bounds."""
     free = [~held for held in _held(state, bounds)]
     gradient, hessian = state.terms.gradient, state.terms.hessian
     size = range(len(gradient))

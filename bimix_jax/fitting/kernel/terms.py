@@ -34,10 +34,10 @@ def nonnegative(normal_matrix: Entries, moments: Scalars) -> Scalars:
 
 
 def change_from(normal_matrix: Entries, slopes: Scalars, near: Scalars) -> Scalars:
-    """From amplitudes `near` to those of non-negative least squares, exact for two columns.
+    """Change from amplitudes `near` to non-negative least squares, exact for two columns.
 
-    For more, the most negative one is dropped, and again; one wrongly dropped shows as a slope
-    that is not flat, and is left to the plain loop.
+    For more, the most negative one is dropped repeatedly; one dropped wrongly has a slope that is
+    not flat, and is left to the plain loop.
     """
     change = [-s for s in solve_entries(normal_matrix, slopes)]
     size = range(len(near))
@@ -56,13 +56,13 @@ def change_from(normal_matrix: Entries, slopes: Scalars, near: Scalars) -> Scala
 
 
 def within(keep: Scalars, matrix: Entries) -> Entries:
-    """The matrix where both are kept, the identity elsewhere."""
+    """The matrix where both are in `keep`, the identity elsewhere."""
     size = range(len(keep))
     return [[jnp.where(keep[i] & keep[j], matrix[i][j], float(i == j)) for j in size] for i in size]
 
 
 def apart(matrix: Entries, scale: Scalars, roundings: ArrayLike) -> Array:
-    """() bool: every pivot of a matrix exceeds so many roundings of a scale."""
+    """() bool: every pivot of a matrix exceeds this many roundings of a scale."""
     size, least = range(len(matrix)), roundings * jnp.finfo(scale[0].dtype).eps
     rest = [list(row) for row in matrix]
     found = []
@@ -92,12 +92,12 @@ class Terms(NamedTuple):
     gradient: Scalars
     hessian: Entries
     curvature: Scalars
-    """diagonal of JᵀJ before the amplitudes took their part"""
+    """diagonal of JᵀJ before the amplitudes are eliminated"""
     amplitudes: Scalars
     following: list[Scalars]
-    """how each amplitude follows each exponent; empty where amplitudes are searched for as well"""
+    """derivative of each amplitude by each exponent; empty where amplitudes are unknowns as well"""
     summed: Array
-    """the squares that were summed for the value, which has their rounding"""
+    """squares summed for the value, which set its rounding"""
     sound: Array
     """() bool: no column is in the span of the others"""
 
@@ -112,18 +112,18 @@ class Scaled(NamedTuple):
 
     @classmethod
     def of(cls, points: Points, residual: Residual) -> "Scaled":
-        """Weighted; of relative residuals where they are to be logarithmic, which they start."""
+        """Scale by the weights; logarithmic residuals start as relative ones."""
         linear: Residual = "relative" if residual == "log" else residual
         root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
         return cls(points.features, root, root * points.loss)
 
     @classmethod
     def without_weights(cls, points: Points, residual: Residual) -> "Scaled":
-        """As if every weight were 1."""
+        """Scale as if every weight were 1."""
         return cls.of(points._replace(weight=jnp.ones_like(points.weight)), residual)
 
     def astype(self, dtype: Any) -> "Scaled":
-        """The same in another floating type."""
+        """Convert to another floating type."""
 
         def cast(leaf: Array) -> Array:
             return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -132,9 +132,9 @@ class Scaled(NamedTuple):
 
 
 def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars, Array]:
-    """The start with the least projected squares, all looked at in one pass; its amplitudes.
+    """Find the start with the least projected squares in one pass, and its amplitudes.
 
-    And () Σ of the squared targets, in the same pass.
+    The third result is () Σ of the squared targets, from the same pass.
     """
     columns = [_columns(law, data, x) for x in starts]
     count = len(columns[0])
@@ -154,11 +154,11 @@ def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars,
 
 
 def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -> Terms:
-    """The formulas of `residual.projected_terms`, in scalars and one pass over the points.
+    """Compute `residual.projected_terms` in scalars and one pass over the points.
 
     The slopes of the model are sums of the slopes of its columns, and so are their products; the
-    residual is that at amplitudes `near` the best ones, whose difference is then added. What is
-    summed is therefore as small as the residual, and no digits are lost.
+    residual is that at amplitudes `near` the best ones, and their difference is added afterwards.
+    The sums are therefore as small as the residual, and no digits are lost.
     """
     columns = _columns(law, data, jnp.stack(exponents))
     slopes = _column_slopes(law, data, exponents, columns)
@@ -179,13 +179,13 @@ def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -
 
 
 def _dependences(law: Law, data: Scaled) -> list[frozenset[int]]:
-    """The exponents that every column depends on."""
+    """Exponents that every column depends on."""
     point = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), data.features)
     return dependences(lambda x: law.basis(x, point), np.zeros(len(law.exponent_names)))
 
 
 _Part = dict[int, Array]
-"""A sum of columns: the factor of each."""
+"""Sum of columns: the factor of each."""
 
 
 def _products_of(parts: list[_Part], products: Entries) -> Entries:
@@ -200,7 +200,7 @@ def _products_of(parts: list[_Part], products: Entries) -> Entries:
 
 
 def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
-    """Take the free amplitudes out of the products of [basis, slopes, residual]."""
+    """Eliminate the free amplitudes from the products of [basis, slopes, residual]."""
     basis = range(len(amplitudes))
     slopes = range(len(amplitudes), len(products) - 1)
     free = [a > 0 for a in amplitudes]
@@ -230,7 +230,7 @@ def full_terms(
     law: Law, data: Scaled, weight: Array, residual: Residual, huber: float | None,
     params: Scalars, near: Scalars,
 ) -> Terms:  # fmt: skip
-    """The formulas of `residual.full_terms`, in scalars; `data` are scaled without weights."""
+    """Compute `residual.full_terms` in scalars; `data` are scaled without weights."""
     count = len(law.amplitude_names)
     exponents, amplitudes = params[:-count], params[-count:]
     columns = _columns(law, data, jnp.stack(exponents))
@@ -296,7 +296,7 @@ def weighted_sum(amplitudes: Scalars, columns: list[Array]) -> Array:
 
 
 def _slopes(model: Callable[[Array], Any], params: Scalars) -> list[Any]:
-    """Derivatives of what a function gives, each (points,), in each parameter."""
+    """Derivatives of the values of a function, each (points,), by each parameter."""
     x = jnp.stack(params)
     # Constants of NumPy's, so that the compiler leaves out what is multiplied by 0.
     directions = np.eye(len(params), dtype=x.dtype)
@@ -304,14 +304,14 @@ def _slopes(model: Callable[[Array], Any], params: Scalars) -> list[Any]:
 
 
 class Within(NamedTuple):
-    """½·curvature·(θ₀ − centre)² + ½·least: what differences within budgets add to the squares."""
+    """½·curvature·(θ₀ − centre)² + ½·least: squares within budgets beside those of the mean run."""
 
     curvature: Array
     centre: Array
     least: Array
 
     def added(self, terms: Terms, exponent: Array) -> Terms:
-        """To the terms of the mean run, at θ₀ = exponent."""
+        """Add them to the terms of the mean run, at θ₀ = exponent."""
         away = exponent - self.centre
         square = self.curvature * away**2 + self.least
         first, *others = terms.hessian
@@ -328,7 +328,7 @@ class Collapsed(NamedTuple):
     """Points of one target at common budgets."""
 
     mean: Points
-    """the mean run, a point a budget"""
+    """the mean run, with a point per budget"""
     within: Within
     weight: Array
     """(runs, levels)"""
@@ -339,9 +339,9 @@ class Collapsed(NamedTuple):
 
     @classmethod
     def of(cls, points: Points, log_loss: Array, levels: int) -> "Collapsed":
-        """Points that go run after run, each at the same `levels` budgets in the same order.
+        """Collapse points ordered by run, each run at the same `levels` budgets in the same order.
 
-        Those without a loss have no weight and any budget. The law's first feature is x.
+        Points without a loss have no weight and any budget. The law's first feature is x.
         """
         weight, x, logs = (
             leaf.reshape(-1, levels) for leaf in (points.weight, points.features[0], log_loss)

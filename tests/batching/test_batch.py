@@ -197,7 +197,7 @@ def test_ranks_share_the_input(source, whole, tmp_path):
 def test_another_method_does_not_mix_with_what_is_there(source, whole):
     with pytest.raises(ValueError, match="write to another folder"):
         run_batch(batch_files(source), whole, Method(BiMix(), FitOptions(huber=0.01)), rows=ROWS)
-    with pytest.raises(ValueError, match="'budget_power': 2"):
+    with pytest.raises(ValueError, match="'emphasis': 2"):
         run_batch(
             batch_files(source), whole, Method(BiMix(), FitOptions(budget_power=2.0)), rows=ROWS
         )

@@ -20,11 +20,11 @@ def check_readable(path: str | Path, expected: str) -> Path:
     """Return the path if it is a readable file, else raise an error that says what is there.
 
     Args:
-        path: of the file.
-        expected: what belongs there, for the message: "a table of runs".
+        path: path of the file.
+        expected: the expected content, for the message: "a table of runs".
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if the path does not exist.
         IsADirectoryError: if it is a folder.
         OSError: if it is a named pipe, a socket or a device, which could block for ever.
 
@@ -61,8 +61,8 @@ def _kind(mode: int) -> str:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`; rename it to `path` on success, remove it on failure.
 
-    The new file has the mode of the one that it replaces. Of a symbolic link the file that it
-    points to is written. What a killed process left beside `path` is removed.
+    The new file has the mode of the one that it replaces. For a symbolic link, its
+    target is written. Leftovers of a killed process beside `path` are removed.
 
     Raises:
         FileNotFoundError: if the folder does not exist.

@@ -130,7 +130,7 @@ def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:
 
     Args:
         names: labels, many times each.
-        place: what each belongs to; two spellings at one place are two names.
+        place: place of each label, such as its point; two spellings at one place are two names.
 
     >>> unified(["Code", "text", "code"], ["run a", "run a", "run b"])
     {'code': 'Code'}
@@ -186,7 +186,7 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
 
     Raises:
         ValueError: if names are missing or unknown (both sets are shown), if a proportion is
-            negative or not a number, or if a mixture is further than .02 from summing to 1.
+            negative or not a number, or if a mixture is further than 0.02 from summing to 1.
 
     >>> values, labels = align_mixtures({"code": 0.25, "text": 0.75}, ["text", "code"])
     >>> print(values, labels)

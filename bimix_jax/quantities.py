@@ -23,13 +23,13 @@ def number_of(value: Any, where: str, expected: str = "a number", percent: bool 
     1000.
 
     Args:
-        value: the number; True and False are none.
-        where: what it is of, which begins messages: "epochs", or "--lower web".
-        expected: what belongs there, for messages.
-        percent: whether it may end in %, and is divided by 100 then.
+        value: the number; True and False are refused.
+        where: name of the number, which begins messages: "epochs", or "--lower web".
+        expected: the expected value, for messages.
+        percent: accept a number in %, and divide it by 100.
 
     Raises:
-        ValueError: if it is no finite number, or text that could be read in two ways.
+        ValueError: if it is not a finite number, or is ambiguous text.
 
     >>> number_of("1.2B", "tokens"), number_of("1,200", "budget")
     (1200000000.0, 1200.0)
@@ -50,7 +50,7 @@ def numbers_of(
 ) -> np.ndarray:
     """Return an array of numbers in the shape of `values`; `number_of` refuses other values.
 
-    Numbers that are not finite are left to the caller, who can say in which row they stand.
+    Numbers that are not finite are returned; the caller can report their rows.
 
     >>> numbers_of([0.5, "20%"], "mixtures", percent=True)
     array([0.5, 0.2])

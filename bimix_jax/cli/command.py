@@ -4,7 +4,7 @@ A command takes groups of options as frozen dataclasses, whose annotated fields 
 
     def path(fit: options.FitFile, limits: Limits, output: Output) -> None: ...
 
-`command` makes of it a function with one parameter per option, which is what typer reads.
+`command` turns it into a function with one parameter per option, as typer needs it.
 """
 
 import copy

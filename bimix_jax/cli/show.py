@@ -104,7 +104,7 @@ def show_table(
         columns: heading and form of columns; without any, all are of one kind and the table may
             be turned to need fewer lines.
         form: of the other columns.
-        below: what explains the columns.
+        below: explanation of the columns.
     """
     width = _width()
     blocks = _blocks(table, columns or {}, form, width)

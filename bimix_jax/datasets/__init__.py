@@ -18,7 +18,7 @@ def debian_sweep(model: str = "1.3M") -> Path:
     tokens, AdamW, trained on one H100 GPU.
 
     - "1.3M": width 128, four heads, batches of 16 × 128 tokens, rate 2e-3, warm-up of 64 steps, up
-      to 2.95 million tokens, at most .56 of a domain's text; products of TF32
+      to 2.95 million tokens, at most 0.56 of a domain's text; products of TF32
       (`python -m benchmarks.proxy_sweep corpus --mixtures 32 --together 36`).
     - "11.5M": width 448, seven heads, batches of 32 × 128 tokens, rate 1e-3, warm-up of 128 steps,
       up to 23.5 million tokens, for which the text of a domain is seen up to 4.4 times; products of
@@ -48,7 +48,7 @@ def proxy_sweep() -> Path:
 
     16 runs of a 1.3 M-parameter transformer (4 layers, width 128, byte-level BPE of 4 096 types)
     on 7 text domains, 11 checkpoints each up to 2.87 M tokens; Dirichlet mixtures with a floor of
-    about 1 %, the uniform one with two seeds, which differ by .2-1.1 %.
+    about 1 %, the uniform one with two seeds, which differ by 0.2-1.1 %.
 
     >>> proxy_sweep().name
     'proxy_sweep.csv'

@@ -51,11 +51,11 @@ def corpus_entropies(
     """Compute SE, CE, JE and, given embeddings, VNE of the domains of a corpus on disk.
 
     Args:
-        domains: files or folders, one a domain, by name; or without names, which are then those of
-            the files. Text (.txt, .jsonl, .json, each also .gz, .zst, .bz2 or .xz, .parquet,
+        domains: files or folders, one per domain, by name; without names, the files give them.
+            Text (.txt, .jsonl, .json, each also .gz, .zst, .bz2 or .xz, .parquet,
             .arrow) or token ids (.npy, .bin, .ds, or lists of them in records and tables).
         vocabulary: number of token types, for token ids; of the tokenizer if None.
-        sequence_length: tokens a training sequence.
+        sequence_length: tokens per training sequence.
         tokenizer: a tokenizer.json, or "bytes", for text.
         dtype: "uint16" or "uint32", for files of ids without a header; found by the range of ids
             if None.

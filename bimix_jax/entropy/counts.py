@@ -206,7 +206,7 @@ def count_tokens(
 
     Args:
         streams: the files of one domain.
-        plan: what to count and with what.
+        plan: settings of the count.
         progress: called with the share of the work that each step completes.
 
     Raises:
@@ -220,7 +220,7 @@ def count_tokens(
             progress(SINGLE_SHARE / len(pieces))
         firsts = tokens.copy()
         firsts[: len(lasts)] -= lasts
-        # Types above the largest id cost memory and ranges, but change no count.
+        # Types above the largest id would cost memory and ranges, without a count.
         plan = dataclasses.replace(plan, vocabulary=max(len(tokens), 1))
         rounds = split_rounds(split_ranges(firsts, plan), firsts, plan)
         share = (1 - SINGLE_SHARE) / max(len(rounds), 1)

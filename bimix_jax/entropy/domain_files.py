@@ -51,7 +51,7 @@ def find_domain(path: str | Path, name: str | None = None, text_field: str = TEX
 
     Raises:
         ValueError: if there is no file of a kind that can be read, or tokens and text are mixed.
-        OSError: if the path does not exist, or is no file.
+        OSError: if the path does not exist, or is not a file.
     """
     path = Path(path)
     notes: tuple[str, ...] = ()

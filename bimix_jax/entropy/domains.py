@@ -107,7 +107,7 @@ def token_entropies(
         tokens: by domain, or of one domain: an array (tokens,) or (documents, tokens), a list of
             documents of any lengths, a stream, or several streams.
         vocabulary: number of token types; ids lie below it.
-        sequence_length: tokens a training sequence.
+        sequence_length: tokens per training sequence.
         end_of_document: token after which a document ends, if the tokens mark it so.
         curve: also estimate from samples of sequences, at sizes that rise fourfold and at the size
             of the smallest domain.
@@ -116,7 +116,7 @@ def token_entropies(
         memory: bytes for the keys of pairs.
         workers: threads; all cores if None.
         device: where keys are sorted: "auto", "cpu", "gpu", "tpu", or "jax" for JAX's default.
-        progress: called with a domain and the share of its work that was done since.
+        progress: called with a domain and the share of its work done since the last call.
 
     Raises:
         ValueError: if a domain is empty or holds no pair, or a token id is not in the vocabulary.
@@ -318,7 +318,7 @@ def entropy_mixture(
     From BiMix (Ge et al., arXiv 2405.14908), where T = 1; the size of a domain does not matter.
 
     Args:
-        entropies: nats, one a domain, by name.
+        entropies: nats, one per domain, by name.
         temperature: above 1 draws the mixture towards uniform, below 1 towards the largest.
 
     Returns:

@@ -38,11 +38,11 @@ def described(path: Path, size: int) -> FileStream | None:
         size: its bytes.
 
     Returns:
-        None where nothing says it, so that the file holds ids and nothing else.
+        None without a description, so the file is taken for ids alone.
 
     Raises:
         ValueError: if the header is of an unknown version, or the file is longer or shorter than
-            it says.
+            stated.
     """
     with open(path, "rb") as file:
         head = file.read(HEAD)

@@ -95,7 +95,7 @@ def tokenize_files(
         progress: called with bytes of the files as they are read.
 
     Returns:
-        The tokens, and sentences on what was skipped.
+        The tokens, and sentences on skipped content.
 
     Raises:
         ValueError: if a file cannot be read.
@@ -213,5 +213,5 @@ def _write(target: Path, encoded: Iterator[Piece], dtype: np.dtype) -> np.ndarra
                 starts.append(position)
             out.write(array.tobytes())
             position += len(array)
-    # A document without tokens starts nothing.
+    # A document without tokens has no start.
     return np.array([a for a, b in pairwise([*starts, position]) if a < b], np.int64)

@@ -19,7 +19,7 @@ def read_embeddings(path: str | Path) -> np.ndarray:
     """Open embeddings (samples, dimensions) in an .npy file, memory-mapped.
 
     Raises:
-        ValueError: if the file is no such array.
+        ValueError: if the file is not such an array.
     """
     check_readable(path, "embeddings (.npy)")
     try:
@@ -131,7 +131,7 @@ def von_neumann_entropy(
             similarities, symmetric, with ones on the diagonal.
         sample: largest number of samples for a kernel other than cosine.
         seed: of the draw of that sample.
-        name: what errors call the embeddings.
+        name: name of the embeddings in errors.
 
     Raises:
         ValueError: if the shape is wrong, a number is not finite, no vector is left, or the kernel

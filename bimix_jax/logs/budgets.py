@@ -180,7 +180,7 @@ def _moved(
     target = grid[index[near]]
     away = np.abs(np.log(budget[near] / target))
     kept = points[near].assign(**{BUDGET: target}).iloc[np.argsort(-away, kind="stable")]
-    # The last of a group that is there, so the nearest, target by target.
+    # The last present value of a group is the nearest one, target by target.
     aligned = kept.groupby([RUN, BUDGET], sort=False).last().reset_index()
     aligned = aligned.sort_values([RUN, BUDGET], kind="stable").reset_index(drop=True)
     moved, lost = int(np.sum(away > SAME)), len(points) - len(aligned)

@@ -105,7 +105,7 @@ def filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]
         groups: of each run its rows.
 
     Returns:
-        (rows,) nan where a run has fewer than two rows to tell a line.
+        (rows,) nan where a run has fewer than two known values for a line.
 
     >>> gaps = np.array([np.nan, 20.0, np.nan, 40.0])
     >>> filled(gaps, np.arange(4.0), [np.arange(4)])

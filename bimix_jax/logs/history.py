@@ -156,7 +156,7 @@ def history_of_cells(run: str, cells: Cells, metrics: list[str], seen: list[str]
     """Return the cells of a run as one row per step; repeated values get rows of their own."""
     found = numbers(cells.values)
     whole = isinstance(found.cells, np.ndarray) and found.cells.dtype.kind == "f"
-    # Of cells that are all numbers none is empty, so nan was logged.
+    # No cell is empty where all are numbers, so nan was logged as a value.
     logged = np.where(np.isnan(found.values), np.inf, found.values) if whole else found.values
     group, steps = pd.factorize(amounts(cells.steps).values, use_na_sentinel=False)
     group_of_row, table = spread(group, np.array(cells.columns, int), logged, len(metrics))

@@ -298,7 +298,7 @@ def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
     except (pyarrow.ArrowInvalid, OverflowError):  # the latter of more than 2 GB
         return None
     values = table["value"].to_numpy()
-    # Arrow takes nan and inf however they are written.
+    # Arrow reads nan and inf in spellings that JSON refuses.
     return (table["name"].combine_chunks(), values) if np.isfinite(values).all() else None
 
 

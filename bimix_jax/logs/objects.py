@@ -25,7 +25,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
     """Return objects as files that were read already; None for paths.
 
     Raises:
-        SweepError: if they are neither paths nor tables, or do not tell their runs.
+        SweepError: if they are neither paths nor tables, or do not name their runs.
 
     >>> [file.run for file in as_files({"a": [{"step": 1, "eval/web/loss": 3.0}]})]
     ['a']

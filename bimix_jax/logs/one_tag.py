@@ -24,7 +24,7 @@ def history(columns: Columns, file: LogFile, keep: Keep) -> History:
     """Return the scalars of a file.
 
     Raises:
-        SweepError: if its name and folders do not tell the run and the tag.
+        SweepError: if its name and folders do not name the run and the tag.
     """
     run, tag = _run_and_tag(file, keep)
     step, value = (

@@ -91,7 +91,7 @@ def with_budgets(
     """Return the rows with a loss, with BUDGET; its unit ("tokens", "steps" or "run"); and notes.
 
     Raises:
-        SweepError: if tokens are asked for and nothing tells them, or a step is missing.
+        SweepError: if tokens are requested but unknown, or a step is missing.
     """
     _check(asked)
     column = tokens_column(rows, asked.tokens_key, text)

@@ -64,8 +64,8 @@ def read_logs(
     """Read the logs of training runs and the table of their mixtures as a sweep.
 
     Args:
-        logs: files, or folders with a file or folder a run, which then is called as that is; or
-            what is read already: a DataFrame or rows of all runs, a list of those, or run → one.
+        logs: files, or folders with a file or folder per run, which gives the run its name; or
+            tables in memory: a DataFrame or rows of all runs, a list of those, or run → one.
         mixtures: the table of runs: wide, long or a mapping (also .json, .toml, .yaml) of run →
             {domain: amount}; shares, percentages, tokens, counts or weights. Default: the columns
             of the logs that begin with the mixture prefix; ratios.csv for olmix.
@@ -77,7 +77,7 @@ def read_logs(
         run_key, step_key, tokens_key: their columns, where they have no usual name.
         tokens_per_step: turns steps into tokens.
         unit: of budgets, "tokens" or "steps"; default tokens where they are known.
-        mixture_prefix: what the columns of proportions begin with.
+        mixture_prefix: prefix of the columns of proportions.
         domains: the columns of the table of runs that are domains, with or without that
             beginning; default those with it, else the columns of numbers that are called like
             targets, and what else makes their amounts sum alike.
@@ -89,10 +89,10 @@ def read_logs(
         progress: called with the name and the bytes of every file that has been read.
 
     Returns:
-        A `Sweep`; what was dropped, moved, merged or normalised is in its notes.
+        A `Sweep`; its notes list dropped, moved, merged and normalised data.
 
     Raises:
-        SweepError: with what was found, what was expected, and what to do.
+        SweepError: with the finding, the expectation, and the remedy.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -171,7 +171,7 @@ def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[s
             f"logs: the losses of {listed(read.targets.values())} are empty or not finite in every "
             "row past step 0."
         )
-    # A target may be called like a column of something else: tokens.
+    # A target may share its name with another column, such as tokens.
     points = rows.drop(columns=[c for c in names_of(rows) if c in names and c not in losses])
     points = points.rename(columns=read.targets)
     return points, known, [*read.notes, *placed, *infinite, *untrained]

@@ -18,7 +18,7 @@ def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     """Return the columns as a history, for any kind of row.
 
     Raises:
-        SweepError: if a key that was named is no column, or a file does not tell its run or metric.
+        SweepError: if a named key is not a column, or a file does not name its run or metric.
     """
     if one_tag.is_download(columns):
         return one_tag.history(columns, file, keep)

@@ -45,7 +45,7 @@ def tokens_of(
     """Return (rows,) tokens of the rows with a loss, from a column with gaps; and notes.
 
     Raises:
-        SweepError: if the column holds text, does not tell them, or does not count training.
+        SweepError: if the column holds text, has too many gaps, or does not count training.
     """
     if column in text:
         run, cell = text[column]

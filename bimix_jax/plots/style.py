@@ -107,7 +107,7 @@ def legend_below(figure: Figure, handles: "Mapping[str, Artist]") -> None:
 def handles_of(axes: "Axes") -> "dict[str, Artist]":
     """Return the labelled marks of some axes, by label."""
     handles, labels = axes.get_legend_handles_labels()
-    # Bars first: they are what the other marks are about.
+    # Bars come first, because the other marks refer to them.
     named = sorted(zip(labels, handles, strict=True), key=lambda p: not isinstance(p[1], Container))
     return dict(named)
 
@@ -139,7 +139,7 @@ def label_ends(
         ends: by name, in data.
         colors: by name.
         inches: height of the axes, about.
-        texts: what to write instead of the names, in their order.
+        texts: texts in place of the names, in their order.
     """
     shown = dict(zip(ends, texts or picture_texts(ends), strict=True))
     names = sorted(ends, key=lambda name: ends[name][1])
@@ -240,7 +240,7 @@ def panels_of(
     """Return a figure with a small panel under each title, up to four in a row.
 
     Args:
-        titles: one a panel.
+        titles: one per panel.
         x: label of the lowest panels.
         y: label of the panels at the left.
         tall: height of a panel in inches.

@@ -45,8 +45,8 @@ def with_decimal_points(
 ) -> tuple[dict[str, pyarrow.Array], list[str]]:
     """Rewrite columns that hold decimal commas or separated thousands with decimal points.
 
-    A column whose cells can be read in two ways (1,234 is 1.234 or 1234) is read as the others of
-    the table are, and left as it is where those do not say.
+    A column whose cells can be read in two ways (1,234 is 1.234 or 1234) is read like the others of
+    the table, and left as it is if those are ambiguous, too.
 
     Args:
         columns: name → text, of every column of a table that holds no names.

@@ -41,7 +41,7 @@ class Metadata:
     """Units and conditions of a sweep's losses, proportions and budgets; None if not stated.
 
     Raises:
-        ValueError: on a unit that does not exist, or a model size that is none.
+        ValueError: on a unit that does not exist, or an invalid model size.
 
     >>> Metadata(tokenizer="gpt2", model_size="122M").stated()
     {'tokenizer': 'gpt2', 'model_size': 122000000.0}

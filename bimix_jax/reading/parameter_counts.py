@@ -12,7 +12,7 @@ def number_of_parameters(size: float | str) -> float:
     """Return a model size as a number; "122M" is 1.22e8.
 
     Raises:
-        ValueError: if it is no size.
+        ValueError: if it is not a size.
 
     >>> number_of_parameters("1.2B"), number_of_parameters(7e7)
     (1200000000.0, 70000000.0)

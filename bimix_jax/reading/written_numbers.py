@@ -30,9 +30,9 @@ def numbers(
 
     Args:
         column: cells of any type.
-        percent: whether numbers may end in %, which divides them by 100. Beside such cells a
+        percent: accept numbers in %, which are divided by 100. Beside such cells a
             number other than 0 is text, as it may be a share or a percentage.
-        suffixes: whether they may end in K, M, B, G or T.
+        suffixes: accept numbers that end in K, M, B, G or T.
 
     >>> numbers(pd.Series(["3.5", None, "NA", "5_1", "4*"]))
     (array([3.5, nan, nan, nan, nan]), array([False, False, False,  True,  True]))
@@ -57,7 +57,7 @@ def text_of(column: pd.Series) -> pyarrow.Array:
             column.notna().to_numpy(), None
         )
     cells = pyarrow.array(written, pyarrow.string(), from_pandas=True)
-    # A column that pandas put together from several is in as many chunks.
+    # A column that pandas concatenated from several has as many chunks.
     whole = cells.combine_chunks() if isinstance(cells, pyarrow.ChunkedArray) else cells
     return pc.utf8_trim_whitespace(whole)
 

@@ -55,7 +55,7 @@ class Recipe:
         if self.tokens is None:
             return {}
         parts = shares.to_numpy(float) * self.tokens
-        # Shares sum to 1 but for rounding, which the largest part takes.
+        # Shares sum to 1 except for rounding, which is added to the largest part.
         parts[parts.argmax()] += self.tokens - parts.sum()
         used = pd.Series(parts, shares.index)
         if self.available is None:
@@ -105,7 +105,7 @@ class Recipe:
         """Write `emit` to a file; the stamp of a form without comments goes to <file>.stamp.json.
 
         Returns:
-            What was written.
+            The files that were written.
 
         Raises:
             ValueError: as `emit`.
@@ -140,12 +140,12 @@ def make_recipe(
         best: from `optimize_mixture`.
         fitted: the fit that it comes from.
         available: table of the tokens that exist, see `read_available`, or domain → tokens of
-            those that are known; default what the optimum's constraints say.
-        tokens: planned in all; default what its constraints say, or its budget where that is in
-            tokens.
+            those that are known; default those of the optimum's constraints.
+        tokens: planned tokens of the training; default those of its constraints, or its budget if
+            that is in tokens.
         digits: decimals of the emitted weights.
-        fit_hash: of the file of the fit; default what saving it would give.
-        command: what goes into the stamp.
+        fit_hash: hash of the file of the fit; default that of the file when saved.
+        command: the command in the stamp.
 
     Raises:
         ValueError: on names that do not match, numbers that are not above 0, or shares of

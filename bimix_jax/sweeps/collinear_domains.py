@@ -10,11 +10,10 @@ INVOLVED = 0.05
 
 
 def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Find groups of domains that a linear relation ties together in every mixture. 16= mixtures:
-    one row per mixture, one column per domain.
+    """Find groups of domains that a linear relation ties together in every mixture.
 
     Args:
-        mixtures: one row a mixture, one column a domain.
+        mixtures: one row per mixture, one column per domain.
 
     Returns:
         One tuple of names a relation, from the null space of the mixtures in echelon form, so that

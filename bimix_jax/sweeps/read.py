@@ -68,11 +68,7 @@ class _Table:
     """(points,) row of the file; the first row below the header is 1"""
     findings: list[Finding] = dataclasses.field(default_factory=list)
     repeats: list[Finding] = dataclasses.field(default_factory=list)
-    """points that occur twice; expected where several model sizes are mixed 93= - wide:
-    `r_<domain>` and `loss_<target>`, one row per run and budget; 94= - long: `domain` (or
-    `target`), `proportion` and `loss`, one row per run, budget and domain; or 97= the parts all
-    columns share: `train_the_pile_github` meets `metric/the_pile_github_val_loss`. 107=
-    mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_"."""
+    """points that occur twice; expected where several model sizes are mixed"""
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -92,10 +88,10 @@ def read_sweep(
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
 
-    Three layouts are told apart by their columns:
+    Three layouts are recognised by their columns:
 
-    - wide: `r_<domain>` and `loss_<target>`, one row a run and budget;
-    - long: `domain` (or `target`), `proportion` and `loss`, one row a run, budget and domain; or
+    - wide: `r_<domain>` and `loss_<target>`, one row per run and budget;
+    - long: `domain` (or `target`), `proportion` and `loss`, one row per run, budget and domain; or
       `target` and `loss` beside wide `r_<domain>`;
     - a pair of files, proportions in one and losses in the other, joined on a key, names without
       what all columns share: `train_the_pile_github` meets `metric/the_pile_github_val_loss`.
@@ -108,18 +104,18 @@ def read_sweep(
             Without one the sweep has the single budget 1, unit "run".
         select: column → value or list of values; other rows are left out.
         run: the column that names the runs; default run, run_id, run_name or index.
-        mixture_prefix, loss_prefix: what columns begin with; default "r_" and "loss_".
+        mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_".
         model_size: a column of model sizes ("122M" or numbers), several of which are an error
             without it; all are then read into one sweep (`stack_sizes`).
-        metadata: what the numbers mean beyond what the file says, a `Metadata` or a mapping of its
-            entries; losses are converted from the unit stated there.
+        metadata: units and conditions that the file does not state, a `Metadata` or a mapping of
+            its entries; losses are converted from the unit stated there.
         endpoints_only: keep the last point of each run (`Sweep.endpoints`).
 
     Returns:
-        A `Sweep`; what was chosen, normalised or left out is in its notes.
+        A `Sweep`; its notes list choices, normalisation and omissions.
 
     Raises:
-        SweepError: with every finding (column, row, value) and how to mend it.
+        SweepError: with every finding (column, row, value) and its remedy.
 
     >>> sweep = read_sweep(pd.DataFrame({
     ...     "run": ["a", "b"], "tokens": [1e9, 1e9], "r_code": [0.2, 0.6], "r_text": [0.8, 0.4],
@@ -207,7 +203,7 @@ def _of_every_size(
     parts = {}
     for size in table[column].dropna().unique():
         part = read_sweep(table, losses, select={**select, column: size}, **options)
-        # Every size is kept, so that nothing was left out by it.
+        # All sizes are read, so the note of rows left out by size would be wrong.
         kept = tuple(n for n in part.notes if not n.endswith(f"selected by {column} = {size}."))
         parts[size] = dataclasses.replace(part, notes=kept)
     return stack_sizes(parts)
@@ -621,7 +617,7 @@ def _with_doubts(sweep: Sweep) -> Sweep:
     checks.warn_of_near_misses(sweep.domains, names, unread, LOSS_PREFIX, notes)
     if not set(sweep.domains) & set(sweep.targets):
         notes.append(NO_OWN)
-    # A table read back has said some of it already.
+    # A table that was saved carries some of these notes already.
     return dataclasses.replace(sweep, notes=tuple(dict.fromkeys(notes)))
 
 

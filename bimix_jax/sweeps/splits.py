@@ -34,7 +34,7 @@ def standard_splits(
     """Hold out mixtures, later budgets, and both.
 
     Args:
-        sweep: what was measured.
+        sweep: the measurements.
         kinds: some of "mixtures", "budgets", "both"; default all that the sweep allows: later
             budgets are held out of sweeps of four or more.
         repeats: how many random draws of mixtures; the cut in budget is one.
@@ -45,7 +45,7 @@ def standard_splits(
         least: budgets to be left to fit, as many as a law's curve of budget has coefficients.
 
     Raises:
-        ValueError: on an unknown kind, or one that leaves nothing to fit or to judge.
+        ValueError: on an unknown kind, or one with an empty part to fit or to judge.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> splits = standard_splits(read_sweep(datasets.proxy_sweep()), repeats=1)

@@ -32,8 +32,8 @@ COMMON_SHARE = 0.9
 class Sweep:
     """Training runs with their mixtures, budgets and measured losses; made by `read_sweep`.
 
-    A point is one run at one budget. All arrays are float64 NumPy; nothing is ever changed in
-    place, subsets are made by `take`.
+    A point is one run at one budget. All arrays are float64 NumPy; they are never changed in
+    place; `take` makes subsets.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> sweep = read_sweep(datasets.proxy_sweep())
@@ -307,7 +307,7 @@ class Sweep:
                 f"{path}: expected a name in .parquet, which keeps notes and units too."
             )
         with atomic_path(path) as beside:
-            # Hardly any loss is there twice, so that dictionaries take time and room.
+            # Losses hardly ever repeat, so dictionary encoding would only cost time and room.
             self.to_frame().to_parquet(
                 beside, index=False, use_dictionary=False, write_page_checksum=True
             )

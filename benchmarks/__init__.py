@@ -1,1 +1,1 @@
-"""What the project claims, measured: each file prints a table and writes JSON."""
+"""Measurements of the project's claims: each file prints a table and writes JSON."""

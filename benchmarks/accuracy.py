@@ -1,14 +1,13 @@
-"""Held-out error of every law on real sweeps, of the law the judge picks, and of no law at all.
+"""Held-out error of every law on real sweeps, of the judge's law, and of regressions.
 
     python -m benchmarks.accuracy FOLDER [FILE …]
 
-FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; those that are missing are
-passed over. Further FILEs are sweeps of their own. The embedded sweep is always measured. Only
-targets that are train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 %
-of the mixtures, the later half of the budgets, both. The judge fits and scores within the train
-part, holds out there what the split holds out, and is asked for the law of that kind of split.
-Where later budgets are held out, points count by their budget (`budget_power`), in the judge's fits
-and in those of every law.
+FOLDER holds slimpajama_sweep.csv, pile5_sweep.csv and the regmix pair; missing ones are skipped.
+Further FILEs are sweeps of their own. The embedded sweep is always measured. Only targets that are
+train domains count. Splits are those of `bx.standard_splits`, seeds from 0: 30 % of the mixtures,
+the later half of the budgets, both. The judge fits and scores within the train part with the same
+kind of split, and names its law for that kind. Where later budgets are held out, points are
+weighted by their budget (`budget_power`), in the judge's fits and in those of every law.
 """
 
 import argparse
@@ -37,7 +36,7 @@ PICKED = "picked by the judge"
 
 
 def sweeps(folder: Path) -> Iterator[tuple[str, Sweep]]:
-    """Every sweep that is there, one model size each."""
+    """Iterate over the sweeps that exist, one model size each."""
     yield "embedded", bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(WARM_UP)
     for file, sizes in {
         "slimpajama": {"122M": 122_000_000, "310M": 310_000_000},
@@ -49,7 +48,7 @@ def sweeps(folder: Path) -> Iterator[tuple[str, Sweep]]:
 
 
 def regmix_train(folder: Path) -> Iterator[tuple[str, Sweep]]:
-    """The RegMix train pair, if it is there."""
+    """Read the RegMix train pair, if it exists."""
     pair = [folder / f"regmix_train_{part}_1m.csv" for part in ("mixture", "pile_loss")]
     if all(path.exists() for path in pair):
         yield "regmix 1M", bx.read_sweep(*pair)
@@ -76,7 +75,7 @@ def main() -> None:
 
 
 def report_regmix(folder: Path) -> None:
-    """Measure and report the RegMix pairs, if they are there."""
+    """Measure and report the RegMix pairs, if they exist."""
     pairs = regmix_pairs(folder)
     if pairs is None:
         return
@@ -107,7 +106,7 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
 
 
 def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
-    """What the judge holds out of the train part, as masks of the whole sweep."""
+    """Build the judge's splits of the train part, as masks of the whole sweep."""
 
     def whole(part: np.ndarray) -> np.ndarray:
         mask = np.zeros(len(sweep.budget), bool)
@@ -121,7 +120,7 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, budget_power: float) -> float:
     """Mean over targets of the mean relative error, %, where the law has a value.
 
-    Restraints are chosen for later budgets where those are what is held out.
+    The shrinkage is chosen for later budgets where those are held out.
     """
     targets, shrinkage = domains_of(sweep), purpose_of(sweep, split)
     # Weights instead of parts, so that every split has one shape and nothing compiles twice.
@@ -144,7 +143,7 @@ def relative_errors(sweep: Sweep, target: str, predicted: np.ndarray) -> np.ndar
 
 
 def summary(found: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row a kind of split: mean ± standard error of every method, and what was picked."""
+    """One row per kind of split: mean ± standard error of every method, and the picks."""
     for kind, rows in found.groupby("split", sort=False):
         means = {c: _mean(rows[c].to_numpy(float)) for c in rows if c not in ("split", "pick")}
         picks = ", ".join(f"{law} {n}×" for law, n in rows["pick"].value_counts().items())
@@ -158,7 +157,7 @@ def _mean(values: np.ndarray) -> str:
 
 
 def regmix_pairs(folder: Path) -> tuple[Sweep, Sweep] | None:
-    """The train and the test pair, if they are there."""
+    """Read the train and the test pair, if they exist."""
     pairs = [
         (folder / f"regmix_{part}_mixture_1m.csv", folder / f"regmix_{part}_pile_loss_1m.csv")
         for part in ("train", "test")
@@ -185,7 +184,7 @@ def regmix_test(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
 
 
 def regmix_baselines(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
-    """Regressions that know no law."""
+    """Score regressions without a law."""
     sweep, split = end_to_end(train, test)
     scores: dict[str, list[float]] = {}
     for target in sweep.targets:
@@ -198,7 +197,7 @@ def regmix_baselines(train: Sweep, test: Sweep) -> Iterator[dict[str, object]]:
 
 
 def end_to_end(train: Sweep, test: Sweep) -> tuple[Sweep, bx.Split]:
-    """Two sweeps of one budget as one, and the split that parts them again."""
+    """Join two sweeps of one budget, and build the split that separates them again."""
     domains = [test.domains.index(domain) for domain in train.domains]
     targets = [test.targets.index(target) for target in train.targets]
     inside = np.arange(len(train.budget) + len(test.budget)) < len(train.budget)

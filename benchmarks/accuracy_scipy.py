@@ -1,12 +1,12 @@
-"""Held-out error of every law as SciPy fits it, beside the law that the judge picks as we fit it.
+"""Held-out error of every law as SciPy fits it, beside the judge's law as the package fits it.
 
     python -m benchmarks.accuracy_scipy FOLDER
 
-On the very splits of `benchmarks.accuracy`, whose committed results are what the judge's pick is
-read from: run that one first. Every target is fitted alone, by the best of 20 starts, unrestrained
-and with all points alike, where ours count by their budget if later budgets are held out.
-With --laws or --sweeps only those are fitted and the rest is that of the last report; with --laws
-and no name only the judge's pick is read anew.
+The splits are those of `benchmarks.accuracy`, whose committed results give the judge's pick: run
+that one first. SciPy fits every target alone, by the best of 20 starts, without shrinkage and with
+equal weights, where the package weights points by their budget if later budgets are held out. With
+--laws or --sweeps only those are fitted and the rest is copied from the last report; with --laws
+and no name only the judge's pick is read again.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def parted(folder: Path, seeds: int) -> Iterator[tuple[str, Sweep, list[bx.Split]]]:
-    """Every sweep with its splits; RegMix, where it is there, with its own test part."""
+    """Iterate over sweeps with their splits; RegMix, if it exists, with its own test part."""
     for name, sweep in sweeps(folder):
         yield name, sweep, bx.standard_splits(sweep, repeats=seeds)
     pairs = regmix_pairs(folder)
@@ -84,7 +84,7 @@ def errors(sweep: Sweep, split: bx.Split, laws: Sequence[str], starts: int) -> d
 
 
 def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
-    """As `accuracy.law_error`, with SciPy's coefficients and without budget_power."""
+    """Error as in `accuracy.law_error`, with SciPy's coefficients and without budget_power."""
     train, each = sweep.take(split.train), []
     for target in domains_of(sweep):
         params = scipy_fit.best_of_starts(law, train, target, starts)[1]
@@ -99,7 +99,7 @@ def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, starts: int) -> float:
 
 
 def _mean(errors: np.ndarray) -> float:
-    """Of those that are known, nan without any."""
+    """Mean of the known errors, nan without any."""
     return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
 
 
@@ -116,7 +116,7 @@ def picked_errors() -> dict[tuple[str, str], float]:
 
 
 def rows_in(name: str) -> list[dict[str, Any]]:
-    """Rows of the last results of a benchmark, none before it has run."""
+    """Rows of the last results of a benchmark, empty before its first run."""
     path = RESULTS / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return list(found.get("rows", ()))
@@ -138,7 +138,7 @@ def last_report() -> Cells:
 def rows_of(
     name: str, found: pd.DataFrame, last: Cells, picked: dict[tuple[str, str], float]
 ) -> Iterator[dict[str, object]]:
-    """One row a kind of split: every law, the best of them, the judge's pick, and how far above."""
+    """One row per kind of split: every law, the best one, the judge's pick, and its excess."""
     for kind, rows in found.groupby("split", sort=False):
         anew = rows.drop(columns="split").mean().to_dict()
         each = last.get((name, str(kind)), {}) | anew

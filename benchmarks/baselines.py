@@ -1,4 +1,4 @@
-"""What needs no law: regressions from mixture and budget to the loss of one target."""
+"""Baselines without a law: regressions from mixture and budget to the loss of one target."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def _linear(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _lightgbm(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray | None:
-    """The settings of RegMix's published script, early stopping aside."""
+    """Predict by the settings of RegMix's published script, without early stopping."""
     try:
         import lightgbm
     except ImportError:

@@ -1,11 +1,10 @@
 """Time and memory of `bimix batch` beside the fits alone: `python -m benchmarks.batch`.
 
-A Parquet file of many sweeps of 64 points, two domains and one target, is fitted by the command in
-a process of its own, start, reading, checks and writing included. Then processes that are held to
-one core each share a smaller file by rank, against one process on one core; of their time is taken
-what a file of few sweeps takes, start and compilation. As every one of them reads the whole file,
-the fits alone are timed in the same way, too, on data that each process has. --large takes a
-million sweeps.
+The command fits a Parquet file of many sweeps of 64 points, two domains and one target in its own
+process, including start, reading, checks and writing. Then processes limited to one core each share
+a smaller file by rank, and are compared with one process on one core; the time of a file of few
+sweeps, for start and compilation, is subtracted. Every process reads the whole file, so the fits
+alone are timed in the same way, on data that each process has. --large takes a million sweeps.
 """
 
 import argparse
@@ -46,7 +45,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr
 
 
 def write_sweeps(path: Path, sweeps: int) -> None:
-    """A file of so many sweeps, in row groups of 10 000."""
+    """Write a file of this many sweeps, in row groups of 10 000."""
     writer = None
     for first in range(0, sweeps, GROUP):
         count = min(GROUP, sweeps - first)
@@ -83,11 +82,11 @@ while time.perf_counter() < end:
     fitted += 10_000
 print(fitted / 6, flush=True)
 """
-"""Fits for six seconds on one core, from when it is told to."""
+"""Program that fits for six seconds on one core, from a signal on."""
 
 
 def rate_of_fits(cores: Sequence[str]) -> float:
-    """Fits a second, of a process a core all at once."""
+    """Fits per second of one process per core, all at once."""
     children = [
         subprocess.Popen([sys.executable, "-c", FITS, core], stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE, text=True)
@@ -104,7 +103,7 @@ def rate_of_fits(cores: Sequence[str]) -> float:
 
 
 def run_commands(path: Path, output: Path, cores: Sequence[str]) -> tuple[float, float]:
-    """Wall seconds of `bimix batch` in a process a core ("all": no limit), and the largest MB."""
+    """Wall seconds of `bimix batch` in one process per core ("all": no limit), and largest MB."""
     began = time.perf_counter()
     children = [
         subprocess.Popen(
@@ -122,7 +121,7 @@ def run_commands(path: Path, output: Path, cores: Sequence[str]) -> tuple[float,
 
 
 def seconds_of_fits(sweeps: int) -> float:
-    """Of the fits alone, in arrays and compiled, on all cores: the median of five 10 000."""
+    """Seconds of the fits alone, in arrays and compiled, on all cores: the median of five calls."""
     rows, devices = synthetic_rows(GROUP, POINTS), tuple(jax.local_devices())
     seconds = []
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""How long resampling takes after compilation: fits alone, and with every resample's optimum.
+"""Time of resampling after compilation: fits alone, and with every resample's optimum.
 
     python -m benchmarks.bootstrap
 
@@ -37,7 +37,7 @@ def sweep() -> bx.Sweep:
 
 
 def seconds(run: Callable[[int], object]) -> tuple[float, float]:
-    """Of the first call, and the median of those after it."""
+    """Seconds of the first call, and the median of those after it."""
     taken = []
     for seed in range(CALLS + 1):
         started = time.perf_counter()

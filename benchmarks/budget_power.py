@@ -1,4 +1,4 @@
-"""Held-out error of fits whose points count by a power of their budget, by that power.
+"""Held-out error of fits with points weighted by a power of their budget, by that power.
 
     python -m benchmarks.budget_power FOLDER
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def errors(sweep: Sweep, seeds: int) -> Iterator[dict[str, object]]:
-    """One row a law and kind of split: the mean error at each of the powers."""
+    """One row per law and kind of split: the mean error at each power."""
     splits = bx.standard_splits(sweep, repeats=seeds)
     for law in COMPARED:
         for kind in dict.fromkeys(split.kind for split in splits):

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a law, objective and method: the worst of each number."""
+    """One row per law, objective and method: the worst of each number."""
     groups = rows.groupby(["law", "objective", "method"])
     table = groups.agg(
         problems=("size", "size"), infeasibility=("infeasible", "max"), gap=("gap", "max"),
@@ -134,7 +134,7 @@ def random_set(rng: np.random.Generator, inside: np.ndarray) -> FeasibleSet:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def solve(problem: MixtureProblem, method: Any, arguments: MixtureArguments) -> jax.Array:
-    """Our mixture."""
+    """Solve for the package's mixture."""
     coefficients, budget, weights, feasible = arguments
     return optimal_proportions(
         problem.law, coefficients, budget, weights, method=method, constraints=feasible,
@@ -176,9 +176,9 @@ def violation(problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureAr
 
 
 def scipy_best(problem: MixtureProblem, arguments: MixtureArguments) -> float:
-    """SciPy's best objective among what is feasible to 1e-8; nan if nothing is.
+    """SciPy's best objective among mixtures feasible to 1e-8; nan if there is none.
 
-    From the start inside, and where that ends outside, from one shaken a little.
+    It starts from the start inside the set, and, if that ends outside, from a perturbed one.
     """
     start, *rest = stated(problem, arguments)
     found = [slsqp(problem, arguments, start, *rest)]
@@ -192,7 +192,7 @@ def slsqp(
     problem: MixtureProblem, arguments: MixtureArguments, start: np.ndarray, bounds: Any,
     equal: np.ndarray, equal_to: np.ndarray,
 ) -> float:  # fmt: skip
-    """By sequential least squares."""
+    """Minimise by sequential least squares."""
     result = minimize(
         lambda x: as_numpy(parts(problem, x, arguments)[:2]), start, jac=True, method="SLSQP",
         bounds=bounds, options={"ftol": 1e-13, "maxiter": 500},
@@ -229,7 +229,7 @@ def as_numpy(values: Any) -> tuple[float, np.ndarray]:
 
 
 def rate() -> float:
-    """Optima a second of 20-domain BiMix laws within bounds and epochs, after compilation."""
+    """Optima per second of 20-domain BiMix laws within bounds and epochs, after compilation."""
     laws: Coefficients = jax.tree.map(jnp.asarray, random_laws(20, RATE_BATCH, seed=1))
     rng = np.random.default_rng(0)
     bounds = feasible_set(np.full(20, 0.01), rng.uniform(0.05, 0.12, 20))

@@ -53,7 +53,7 @@ class World:
         return scale * worth**-alpha * ((1 - floor) * budget[:, None] ** -beta + floor)
 
     def transfer(self, rng: np.random.Generator) -> np.ndarray:
-        """(targets, domains) what tokens are worth; only the own count for BiMix."""
+        """(targets, domains) worth of tokens; only the own domain counts for BiMix."""
         size = len(DOMAINS)
         if isinstance(self.law, bx.BiMix):
             return np.eye(size)
@@ -62,12 +62,12 @@ class World:
         return worth
 
     def mixtures(self, count: int, number: int) -> np.ndarray:
-        """(count, domains) none of whose proportions is below 1.5 %."""
+        """(count, domains) mixtures with no proportion below 1.5 %."""
         rng = np.random.default_rng([self.seed, number])
         return 0.94 * rng.dirichlet(np.full(len(DOMAINS), 2.0), count) + 0.06 / len(DOMAINS)
 
     def sweep(self, runs: int) -> bx.Sweep:
-        """What was measured."""
+        """Generate the measured sweep."""
         rng = np.random.default_rng([self.seed, 1])
         mixture = np.repeat(self.mixtures(runs, 2), BUDGETS, axis=0)
         budget = np.tile(np.geomspace(1 / 32, 1.0, BUDGETS), runs)
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFrame:
-    """One row a method: share of true values inside, and widths, of predictions and of the gain."""
+    """One row per method: share of true values inside, and widths, of losses and of the gain."""
     sweep = world.sweep(runs)
     drawn = bx.bootstrap(
         sweep, world.law, arguments.resamples, world.seed, resampling=arguments.resampling
@@ -173,14 +173,14 @@ def around(drawn: bx.Bootstrap, centre: np.ndarray, values: np.ndarray) -> tuple
 
 
 def inside(true: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
-    """Share of true values between the ends; nan where no interval is given."""
+    """Share of true values between the ends; nan without an interval."""
     given = ~np.isnan(low)
     within = (low <= true) & (true <= high)
     return float(np.mean(within)) if np.all(given) else np.nan
 
 
 def summary(runs: int, found: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row a method: coverage with its standard error, % of sweeps, and median widths, %."""
+    """One row per method: coverage with its standard error, % of sweeps, and median widths, %."""
     for method, rows in found.groupby("method", sort=False):
         given = rows[~rows["refused"]]
         yield {

@@ -1,4 +1,4 @@
-"""Runs that `propose_runs` picks against runs picked at random: how many reach a given quality?
+"""Runs picked by `propose_runs` against random runs: the number that reaches a given quality.
 
     python -m benchmarks.design FOLDER
 
@@ -110,7 +110,7 @@ def choice_regret(
 
 
 def decision_regret(truth: bx.Fit, fitted: bx.Fit) -> float:
-    """What the recommended mixture loses by the law fitted to every run, %; infinite if all."""
+    """Regret of the recommended mixture by the law fitted to every run, %; nan counts as inf."""
     best = bx.optimal_path(truth, truth.observed_budgets[1]).objective.iloc[0]
     mixture = bx.optimal_path(fitted, truth.observed_budgets[1]).mixtures.iloc[0]
     chosen = truth.predict(mixture).to_numpy().mean()
@@ -118,7 +118,7 @@ def decision_regret(truth: bx.Fit, fitted: bx.Fit) -> float:
 
 
 def summary(found: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """A row a measure: both ways at the sizes shown, and how many runs reach the goal."""
+    """One row per measure: both ways at the sizes shown, and the runs that reach the goal."""
     for measure in MEASURES:
         everything = found[found["way"] == "all"][measure].median()
         goal = SLACK * everything if measure == "error" else LEAST_REGRET

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def rates() -> list[dict[str, Any]]:
-    """Ours and NumPy's on the same tokens, alternating; medians, and the largest difference."""
+    """Rates of the package and of NumPy on the same tokens, alternating; and the difference."""
     tokens = zipf(np.random.default_rng(0), TOKENS)
     ways: dict[str, Callable[[], np.ndarray]] = {
         "SE+JE+CE, all cores": lambda: ours(tokens),
@@ -77,14 +77,14 @@ def rates() -> list[dict[str, Any]]:
 
 
 def ours(tokens: np.ndarray, **options: Any) -> np.ndarray:
-    """SE, CE and JE by the package."""
+    """Compute SE, CE and JE by the package."""
     options = {"device": "cpu"} | options
     found = token_entropies(tokens, VOCABULARY, SEQUENCE, **options)
     return found.table()[["SE", "CE", "JE"]].to_numpy()[0]
 
 
 def plain(tokens: np.ndarray) -> np.ndarray:
-    """The same as one writes it down."""
+    """Compute SE, CE and JE in plain NumPy."""
     rows = tokens.reshape(-1, SEQUENCE).astype(np.int64)
     pairs = np.unique(rows[:, :-1] * VOCABULARY + rows[:, 1:], return_counts=True)[1]
     joint = entropy(pairs)
@@ -93,7 +93,7 @@ def plain(tokens: np.ndarray) -> np.ndarray:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Of observed frequencies, in nats."""
+    """Entropy of observed frequencies, in nats."""
     shares = counts / counts.sum()
     return float(-np.sum(shares * np.log(shares)))
 

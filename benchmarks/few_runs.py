@@ -61,7 +61,7 @@ def errors(sweep: Sweep, runs: int, draw: int) -> dict[str, float]:
 
 
 def relative_errors(law: bx.Law, sweep: Sweep, inside: np.ndarray) -> np.ndarray:
-    """|y − ŷ|/y outside of what is fitted, % (points, targets), nan where there is no value."""
+    """|y − ŷ|/y outside of the fitted part, % (points, targets), nan without a value."""
     targets = domains_of(sweep)
     # Weights instead of parts, so that every draw has one shape and nothing compiles twice.
     fitted = bx.fit(sweep, law, targets=targets, weight=inside.astype(float))
@@ -79,7 +79,7 @@ def mean_over_targets(values: np.ndarray, counted: np.ndarray) -> float:
 
 
 def summary(name: str, runs: int, found: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row a law: its mean error, BiMix's, and how far above that it is."""
+    """One row per law: its mean error, BiMix's, and the excess."""
     for law in RESTRAINED:
         pair = found[[law.name, f"BiMix beside {law.name}"]].dropna()
         ours, plain = pair.mean()

@@ -75,7 +75,7 @@ def law(points: tuple, alpha: float, beta: float, reducible: float, floor: float
 
 
 def rates(data: Data) -> list[dict[str, object]]:
-    """One row a method, the SciPy one first."""
+    """One row per method, SciPy's first."""
     sums, failures, seconds = scipy_fits(data)
     scipy_rate = SCIPY_SAMPLE / seconds
     results = [("SciPy curve_fit", scipy_rate, scipy_rate, sums, failures)]
@@ -107,7 +107,7 @@ def rates(data: Data) -> list[dict[str, object]]:
 
 
 def excess(sums: np.ndarray, reference: np.ndarray, over: Callable) -> float:
-    """How far sums of squares lie above those of the full multi-start fit, relative."""
+    """Relative excess of sums of squares over those of the full multi-start fit."""
     sums = np.asarray(sums, float)
     return float(over(np.maximum(sums / reference[: len(sums)] - 1, 0)))
 
@@ -120,7 +120,7 @@ def timed(run: Callable[[], ArrayFit]) -> tuple[float, ArrayFit]:
 
 
 def ill_conditioned(noise_seed: int) -> dict[str, object]:
-    """5 000 fits over one decade of budgets, β down to .05, against 24 starts each."""
+    """Fit 5 000 sweeps over one decade of budgets, β down to 0.05, against 24 starts each."""
     data = synthetic(5_000, (0.05, 1.0), 10.0, noise_seed)
     grid = [[a, b] for a in (0.05, 0.3) for b in np.geomspace(0.01, 8, 12)]
     ours, many = batch(data, None)(), batch(data, grid)()

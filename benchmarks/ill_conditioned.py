@@ -1,8 +1,8 @@
-"""Fits of a batch where the data hardly tell the exponents, against the best of 24 starts.
+"""Fits of a batch with hardly identified exponents, against the best of 24 starts.
 
     python -m benchmarks.ill_conditioned
 
-5 000 sweeps a seed of 64 points within one decade of budgets, β down to .05, 1 % noise, through
+5 000 sweeps per seed of 64 points within one decade of budgets, β down to 0.05, 1 % noise, through
 the chunks of `fit_many`. The excess is that of the sum of squares over the least that the plain
 loop finds in float64 from 24 starts.
 """
@@ -27,7 +27,7 @@ KINDS = {"relative": ("relative", None), "log": ("log", None), "Huber": ("relati
 
 
 def rows_of(data: Data) -> Rows:
-    """The same points as sweeps of one target."""
+    """Convert the points to sweeps of one target."""
     share, budget, loss = data
     mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
     return Rows(

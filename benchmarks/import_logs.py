@@ -41,13 +41,13 @@ def logs(rng: np.random.Generator, prefix: str) -> pd.DataFrame:
 
 
 def write_csv(folder: Path, rng: np.random.Generator) -> None:
-    """A W&B history a run."""
+    """Write a W&B history per run."""
     for run in range(RUNS):
         logs(rng, "eval/d{}/loss").to_csv(folder / f"run{run}.csv", index=False)
 
 
 def write_json_lines(folder: Path, rng: np.random.Generator) -> None:
-    """The same as JSON lines."""
+    """Write a W&B history per run as JSON lines."""
     for run in range(RUNS):
         log = logs(rng, "eval/d{}/loss")
         log.to_json(folder / f"run{run}.jsonl", orient="records", lines=True, double_precision=15)
@@ -60,7 +60,7 @@ def write_table(folder: Path, rng: np.random.Generator) -> None:
 
 
 def write_trainer(folder: Path, rng: np.random.Generator) -> None:
-    """trainer_state.json, an entry an evaluation."""
+    """Write trainer_state.json, with an entry per evaluation."""
     for run in range(RUNS):
         log = logs(rng, "eval_d{}_loss").set_index("_step")
         history = [

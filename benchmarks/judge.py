@@ -1,4 +1,4 @@
-"""How long the judge takes: folds of many targets after compilation, and a whole command.
+"""Time of the judge: folds of many targets after compilation, and a whole command.
 
     python -m benchmarks.judge FOLDER
 
@@ -81,7 +81,7 @@ def timed(
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Seconds of a call."""
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""Commands that are killed: `python -m benchmarks.kill [MOMENTS]`.
+"""Killed commands: `python -m benchmarks.kill [MOMENTS]`.
 
 `bimix batch`, `import`, `entropy` and `fit` are each killed (SIGKILL) at MOMENTS moments, spread
 evenly over the time that a whole run takes, each in a folder of its own. The output must then be
@@ -130,7 +130,7 @@ def _prepared(name: str, place: Path) -> list[str]:
 
 
 def _kill(arguments: list[str], place: Path, after: float) -> bool:
-    """Whether the command was still running when it was killed."""
+    """Run a command and kill it; True if it was still running then."""
     process = subprocess.Popen(
         [*BIMIX, *arguments], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

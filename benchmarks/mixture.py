@@ -57,7 +57,7 @@ def measure(domains: int) -> dict[str, float]:
 
 
 def timed(method: str, laws: Coefficients) -> tuple[np.ndarray, float]:
-    """All mixtures by one method, and mixtures a second without compile time (median of 5)."""
+    """Compute all mixtures by one method, and mixtures per second without compile time."""
     solve = jax.jit(
         jax.vmap(lambda c: optimal_proportions(BiMix(), c, 2.0, method=method))  # type: ignore[arg-type]
     )
@@ -77,7 +77,7 @@ def one(laws: Coefficients, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def slsqp(law: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The same problem by SciPy."""
+    """Solve the same problem by SciPy."""
     scale, alpha = law
     count = len(scale)
     return minimize(

@@ -1,4 +1,4 @@
-"""Whether fits end at the best optimum: their sums of squares beside SciPy's best of 20 starts.
+"""Quality of the optima of fits: sums of squares beside SciPy's best of 20 starts.
 
     python -m benchmarks.optima FOLDER
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def excess(sweep: Sweep, law: bx.Law, starts: int) -> dict[str, object]:
-    """How far above SciPy's best the sums of squares are (relative), over targets."""
+    """Relative excess of the sums of squares over SciPy's best, over targets."""
     fitted = bx.fit(sweep, law, targets=domains_of(sweep), shrinkage=0.0)
     best = [scipy_fit.best_of_starts(law, sweep, t, starts)[0] for t in fitted.targets]
     above = fitted.sum_of_squares / np.array(best) - 1

@@ -1,4 +1,4 @@
-"""The same least squares by other libraries: what rates are held against."""
+"""The same least squares by other libraries, for comparison of rates."""
 
 import functools
 import importlib.util
@@ -15,7 +15,7 @@ START = (0.1, 0.5, 1.0, 1.0)
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 """log shares, log budgets and losses, each (fits, points)"""
 Peer = Callable[[Sample, str, float | None], np.ndarray | None]
-"""Sums of squares (fits,), inf where a fit failed; None where it cannot do what is asked."""
+"""Sums of squares (fits,), inf where a fit failed; None where the library lacks the case."""
 
 
 def bimix(x: Any, log_share: Any, log_budget: Any, exp: Callable = np.exp) -> Any:
@@ -98,7 +98,7 @@ PEERS: dict[str, Peer] = {
 def timed(
     peer: Peer, sample: Sample, loss: str, huber: float | None
 ) -> tuple[float, np.ndarray] | None:
-    """Fits a second after a first call that compiles, the median of three, and sums of squares."""
+    """Fits per second after a first call that compiles, median of three, and sums of squares."""
     sums = peer(sample, loss, huber)
     if sums is None:
         return None

@@ -1,4 +1,4 @@
-"""Regret of choosing a mixture by every law: measured loss of the choice above the best there was.
+"""Regret of mixtures chosen by every law: measured loss of the choice above the best one.
 
     python -m benchmarks.regret FOLDER
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measured(sweep: Sweep, splits: list[bx.Split], laws: list[str]) -> Iterator[dict[str, object]]:
-    """One row a way to choose."""
+    """One row per way to choose."""
     columns = [sweep.targets.index(target) for target in domains_of(sweep)]
     mean = sweep.loss[:, columns].mean(axis=1)
     candidates = [held_out_rows(sweep, split, mean) for split in splits]
@@ -73,7 +73,7 @@ def predicted_means(sweep: Sweep, law: str, splits: list[bx.Split]) -> np.ndarra
 
 
 def regret(measured: np.ndarray, score: np.ndarray) -> float:
-    """Measured loss of the run with the least score, above the least there is."""
+    """Measured loss of the run with the least score, above the least measured loss."""
     return float(measured[np.argmin(score)] - measured.min())
 
 
@@ -88,7 +88,7 @@ def distance_to_best(
 
 
 def row(choice: str, regrets: list[float]) -> dict[str, object]:
-    """Mean ± standard error, the worst, and how often the best run was chosen."""
+    """Mean ± standard error, the worst, and the share of draws that choose the best run."""
     values = np.array(regrets)
     error = values.std(ddof=1) / np.sqrt(len(values))
     return {

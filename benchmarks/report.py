@@ -1,4 +1,4 @@
-"""What every benchmark does with its numbers: a table for people, JSON for machines."""
+"""Report of a benchmark: a table for people, JSON for machines."""
 
 import json
 import platform

@@ -37,7 +37,7 @@ ROUNDS, CALLS = 9, 5
 
 
 def cases(large: bool) -> list[Case]:
-    """What is timed, those that peers are compared at first."""
+    """Timed cases, starting with those for a comparison with peers."""
     kinds = [Case(), Case(dtype="float32"), Case("log"), Case("log", dtype="float32"),
              Case(huber=HUBER), Case(huber=HUBER, dtype="float32")]  # fmt: skip
     points = [Case(points=n, dtype=d) for n in (200, 1_000) for d in ("float64", "float32")]
@@ -48,7 +48,7 @@ def cases(large: bool) -> list[Case]:
 
 
 def peer_rows(case: Case) -> list[dict[str, Any]]:
-    """Rows of every library that can do what a case asks."""
+    """One row per library that supports a case."""
     found = []
     for name, peer in PEERS.items():
         rows, sample = sample_of(case, SAMPLES[name])
@@ -65,7 +65,7 @@ def peer_rows(case: Case) -> list[dict[str, Any]]:
 
 
 def sample_of(case: Case, count: int) -> tuple[Rows, Sample]:
-    """The first fits of a case, for others."""
+    """First fits of a case, for the other libraries."""
     rows = synthetic_rows(count, case.points)
     shares, budgets, losses = (
         x.reshape(count, case.points) for x in (rows.mixture[:, 0], rows.budget, rows.loss)
@@ -74,7 +74,7 @@ def sample_of(case: Case, count: int) -> tuple[Rows, Sample]:
 
 
 def times_scipy(case: Case) -> float:
-    """How many fits ours makes while SciPy makes one, the median of rounds."""
+    """Ratio of the package's rate of fits to SciPy's, the median of rounds."""
     name = "SciPy least_squares, Huber" if case.huber else "SciPy curve_fit"
     peer, (_, sample) = PEERS[name], sample_of(case, SAMPLES[name])
     rows, devices = synthetic_rows(case.fits, case.points), tuple(jax.local_devices())
@@ -89,7 +89,7 @@ def times_scipy(case: Case) -> float:
 
 
 def seconds_of(function: Callable[[], Any]) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Fits a second against the number of fits in a call, with and without compilation."""
+    """Draw fits per second against the number of fits per call, with and without compilation."""
     ours = table.loc[["bimix_jax"]].query("points == 64 and residual == 'relative'")
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for dtype, colour in (("float64", "#1f4e79"), ("float32", "#c55a11")):

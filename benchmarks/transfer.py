@@ -1,4 +1,4 @@
-"""What a sweep of small models says of larger ones: ranks, choice and losses, on real runs.
+"""Predictions from small models for larger ones: ranks, choice and losses, on real runs.
 
     python -m benchmarks.transfer
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def chosen(small: Sweep, large: Sweep) -> Iterator[dict[str, object]]:
-    """One row a way to rank the 32 mixtures: correlation with the large models, and regret."""
+    """One row per way to rank the 32 mixtures: correlation with the large models, and regret."""
     reached, of_small = at_the_end(large), at_the_end(small)
     yield {"by": "small models' own losses", **judged(of_small, reached)}
     for name, law in LAWS.items():
@@ -61,7 +61,7 @@ def predicted(fitted: bx.Fit, sweep: Sweep, runs: pd.Index) -> pd.Series:
 
 
 def judged(scores: pd.Series, reached: pd.Series) -> dict[str, float]:
-    """How scores, less being better, go with what was reached."""
+    """Rank correlation and regret of scores, less being better, against the measured losses."""
     scores = scores.loc[reached.index]
     return {
         "rank correlation": float(spearmanr(scores, reached).statistic),
@@ -70,7 +70,7 @@ def judged(scores: pd.Series, reached: pd.Series) -> dict[str, float]:
 
 
 def extrapolated(small: Sweep, large: Sweep) -> Iterator[dict[str, object]]:
-    """One row a law: error of the large models' later losses, without and with the small ones."""
+    """One row per law: error of the large models' later losses, without and with the small ones."""
     early = large.take(large.budget <= EARLY * large.largest_budget)
     later = large.take(large.budget > EARLY * large.largest_budget)
     both = bx.stack_sizes({SMALL: small, LARGE: early})

@@ -48,8 +48,7 @@ class Case:
 
 
 def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
-    """Measure one row: fits per second (median of several calls), with compilation, and largest
-    excess.
+    """Measure fits per second (median of several calls), with compilation, and largest excess.
 
     "on device" is the rate of the compiled search alone, with its chunk already in the device's
     memory; nan on a CPU, whose memory holds the arrays anyway. `bound` names the closer ceiling,

@@ -61,8 +61,7 @@ class KernelFit(NamedTuple):
 
 @functools.cache
 def suits_kernel(law: Law, domains: int) -> bool:
-    """True where the kernel can fit a law: few free exponents of one target, no signed
-    amplitude."""
+    """True where the kernel can fit a law: few exponents, none shared, no signed amplitude."""
     few = max(len(law.exponent_names), len(law.amplitude_names)) <= LARGEST
     own: Any = np.eye(domains)[0]
     kind = type(law)

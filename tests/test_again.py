@@ -44,6 +44,8 @@ def fits(steep, bent):
     return bx.fit_many({"steep": steep, "bent": bent})
 
 
+@pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning")
+@pytest.mark.filterwarnings("ignore:The median loss is:bimix_jax.SweepWarning")
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_losses_over_decades_are_fitted(steep, fits, one_by_one):
     found = bx.fit(steep) if one_by_one else fits["steep"]

@@ -15,6 +15,12 @@ from bimix_jax.sweeps.scores import says_score, scores_among
 from tests.batching.tables import table_of_sweeps
 from tests.fits import frame
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:More seems to be better:bimix_jax.SweepWarning"),
+    pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning"),
+    pytest.mark.filterwarnings("ignore:lower_is_better. Names that differ only in case"),
+]
+
 
 @pytest.mark.parametrize(
     "name",

@@ -121,6 +121,7 @@ def test_what_is_left_out_reaches_nothing_of_the_fit_without_it(sweep, law, opti
         assert not np.array_equal(before[4], after[4])
 
 
+@pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning")
 def test_resamples_reach_their_best_end_where_some_lie_on_a_bound():
     table, rng = frame(noise=0.01), np.random.default_rng(0)
     late, noise = table["tokens"] / table["tokens"].max(), np.exp(0.1 * rng.normal(size=(2, 96)))

@@ -154,6 +154,7 @@ def test_killed_by_the_system_and_started_again(setting, finished, tmp_path):
     assert same_table(tmp_path, finished)
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot be read as a checkpoint")
 @pytest.mark.parametrize("both", [False, True])
 def test_corrupted_checkpoint_is_said_and_training_ends_the_same(
     setting, finished, tmp_path, monkeypatch, both

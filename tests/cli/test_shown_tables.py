@@ -60,6 +60,7 @@ def test_a_fit_is_shown_whole(ready, width, capsys):
         assert has_row(lines, target, *values, number_text(100 * row["error"]), "converged")
 
 
+@pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning")
 def test_an_evaluation_is_shown_whole(ready, width, capsys):
     result = ready.evaluation()
     evaluate.show_evaluation(result, "Error")

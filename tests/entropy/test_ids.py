@@ -43,6 +43,7 @@ TYPES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*token ids were read from:bimix_jax.EntropyWarning")
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_a_column_of_lists(tmp_path, kind, suffix, expected):
@@ -61,6 +62,7 @@ def test_a_column_of_lists(tmp_path, kind, suffix, expected):
     assert found.sizes.loc["web", "pairs"] == sum(map(len, ROWS)) - len(ROWS)
 
 
+@pytest.mark.filterwarnings("ignore:.*token ids were read from:bimix_jax.EntropyWarning")
 def test_lists_of_one_size_and_padding(tmp_path, expected):
     width = max(map(len, ROWS))
     padded = [row + [0] * (width - len(row)) for row in ROWS]
@@ -80,6 +82,7 @@ def test_lists_of_one_size_and_padding(tmp_path, expected):
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*token ids were read from:bimix_jax.EntropyWarning")
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_lists_in_records(tmp_path, name, expected):
     records = [{"tokens": row, "labels": row} for row in ROWS]

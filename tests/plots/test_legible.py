@@ -55,6 +55,7 @@ def overlap(one, other):
     return wide > TOUCH and tall > TOUCH
 
 
+@pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning")
 @pytest.mark.parametrize("name", [
     "curves", "proportions", "predicted", "comparison", "mixture", "certainty", "path", "tradeoff",
     "sensitivity", "entropies", "proposal",

@@ -297,7 +297,8 @@ def test_numbers_with_suffixes_and_names_like_missing_ones_are_read():
             "documents": [None, "3K", 10],
         }
     )
-    table = bx.read_available(given, ("plain", "null", "NA"))
+    with pytest.warns(UserWarning, match="300,000 was read as 300000"):
+        table = bx.read_available(given, ("plain", "null", "NA"))
     assert table.loc[["NA", "null", "plain"], "tokens"].tolist() == [1.2e9, 3e5, 5e7]
     assert table.loc["null", "tokens_per_document"] == 100.0
     with pytest.raises(ValueError, match="NA has tokens = many; expected a number above 0"):

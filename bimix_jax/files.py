@@ -94,6 +94,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def _begin(final: Path, path: Path) -> tuple[int, Path]:
     """Return the name of a new hidden file and its open handle, locked while the process lives."""
+    # File systems limit names to 255 bytes; a random part and the suffix are added.
     name = f".{final.name}"[:100]
     try:
         _remove_leftovers(final.parent, name)
@@ -118,6 +119,7 @@ def _remove_leftovers(folder: Path, name: str) -> None:
         if not (entry.name.startswith(f"{name}.") and PARTIAL in entry.name):
             continue
         with contextlib.suppress(OSError):
+            # A lock held by a running process raises OSError, and the file is kept.
             handle = os.open(entry.path, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

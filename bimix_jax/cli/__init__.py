@@ -63,6 +63,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _leave(code: int) -> None:
     """End the process now; a usual exit would wait for the threads of a fit or a compilation."""
+    # `os._exit` does not flush buffers.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -74,6 +74,7 @@ def profile_of_sorted(keys: np.ndarray) -> Profile:
     memory."""
     profiles, begin = [], 0
     for start in range(0, len(keys), BLOCK):
+        # Blocks overlap by one key, so that a run across their border is not split.
         block = keys[start : start + BLOCK + 1]
         ends = np.flatnonzero(block[1:] != block[:-1]) + (start + 1)
         if start + BLOCK >= len(keys):
@@ -116,8 +117,7 @@ class KeyBucket:
 
 
 class TableBucket:
-    """Counts by second token of the pairs of one first token, for pairs that exceed memory as
-    keys."""
+    """Counts by second token of the pairs of one first token, smaller than many single keys."""
 
     def __init__(self, first: int, vocabulary: int) -> None:
         self._base = np.uint32(first * vocabulary % KEYS)
@@ -218,6 +218,7 @@ def count_tokens(
         for all_tokens, last_tokens in pool.map(lambda piece: _single(piece, plan), pieces):
             tokens, lasts = _sum(tokens, all_tokens), _sum(lasts, last_tokens)
             progress(SINGLE_SHARE / len(pieces))
+        # The last token of a sequence or document does not begin a pair.
         firsts = tokens.copy()
         firsts[: len(lasts)] -= lasts
         # Types above the largest id would cost memory and ranges, without a count.

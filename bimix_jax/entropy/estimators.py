@@ -21,8 +21,7 @@ def plug_in(profile: Profile) -> float:
 
 
 def miller_madow(profile: Profile) -> float:
-    """Return the plug-in entropy plus its first-order bias, (symbols seen − 1) / 2n (Miller
-    1955)."""
+    """Return plug-in entropy plus its first-order bias, (symbols seen − 1) / 2n (Miller 1955)."""
     return plug_in(profile) + (profile.seen - 1) / (2 * profile.total)
 
 
@@ -45,6 +44,7 @@ def chao_shen(profile: Profile) -> float:
     """
     total = float(profile.total)
     share = coverage(profile) * profile.counts / total
+    # A single symbol has the share 1, whose logarithm is of 0 here; its result is exact.
     with np.errstate(divide="ignore"):
         included = -np.expm1(total * np.log1p(-share))
     return max(float(-np.sum(profile.types * share * np.log(share) / included)), 0.0)

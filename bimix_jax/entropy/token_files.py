@@ -57,6 +57,7 @@ def described(path: Path, size: int) -> FileStream | None:
     if header is None:
         return None
     wanted = header.size + header.tokens * header.dtype.itemsize
+    # A truncated file would give plausible entropies of a part of the domain.
     if size != wanted:
         raise ValueError(
             f"{path}: its header ({header.writer}) says {header.tokens} ids of "

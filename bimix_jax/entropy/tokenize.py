@@ -154,6 +154,7 @@ def _kept(
     done = _done_before(record, work.made_from, target)
     if done is None:
         reader = Reader(work.field)
+        # The record is removed first and written last, so that a crash leaves no valid one.
         record.unlink(missing_ok=True)
         starts = _write(target, _encoded(work, reader, progress), dtype)
         with atomic_path(starts_file) as beside:

@@ -135,7 +135,7 @@ def von_neumann_entropy(
 
     Raises:
         ValueError: if the shape is wrong, a number is not finite, no vector is left, or the kernel
-            gives no matrix of similarities.
+            does not return a matrix of similarities.
 
     >>> round(von_neumann_entropy(np.eye(3)), 4)  # three unlike samples: ln 3
     1.0986

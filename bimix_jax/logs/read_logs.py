@@ -123,10 +123,12 @@ def read_logs(
         asked = asked._replace(prefix=None)
     logged = Logged(list(pd.unique(rows[RUN])), every)
     table = mixtures_of(runs, logged, run_key, asked)
+    # An average has no mixture of its own, and would count the losses it averages twice.
     targets, averages = without_averages(rows, every, names_of(table.shares))
     points, doubled = one_row_a_budget(
         rows[[RUN, BUDGET, *targets]].dropna(subset=targets, how="all")
     )
+    # Runs without a mixture must not decide the common budgets, so they are dropped first.
     points, unmatched = _matched(points, table, drop_unmatched, read.alike)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
     frame = _joined(points, table, targets, unit)

@@ -16,7 +16,7 @@ def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
         mixtures: one row per mixture, one column per domain.
 
     Returns:
-        One tuple of names a relation, from the null space of the mixtures in echelon form, so that
+        One tuple of names per relation, of the null space of the mixtures in echelon form, so that
         each names as few domains as it can; none where all can be told apart.
 
     >>> share = np.array([0.1, 0.2, 0.4])

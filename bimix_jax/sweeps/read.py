@@ -94,7 +94,7 @@ def read_sweep(
     - long: `domain` (or `target`), `proportion` and `loss`, one row per run, budget and domain; or
       `target` and `loss` beside wide `r_<domain>`;
     - a pair of files, proportions in one and losses in the other, joined on a key, names without
-      what all columns share: `train_the_pile_github` meets `metric/the_pile_github_val_loss`.
+      their shared parts: `train_the_pile_github` meets `metric/the_pile_github_val_loss`.
 
     Args:
         source: a path (.csv, .csv.gz, .parquet, .jsonl, .ndjson) or a DataFrame.
@@ -130,6 +130,7 @@ def read_sweep(
         table = read_table(source, names)
         kept = _kept_with(table, name_of(source))
         given = metadata_of(metadata)
+        # A unit stated twice differently would convert losses wrongly without a sign of it.
         given.check_like(kept.metadata, "metadata=", name_of(source))
         stated = kept.metadata.and_stated(given)
         if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
@@ -572,6 +573,7 @@ def _checked(
         budget, wrong_budget = checks.check_budgets(rest[budget_column], rows)
     run = rest[run_column].astype(str).to_numpy(object)
     repeats = _repeats(parts, run_column, budget_column, budget, mixture)
+    # All findings are raised at once, so that a table is mended in one go.
     raise_findings(
         [
             *(sizes or repeats),  # runs of several sizes share their labels
@@ -596,6 +598,7 @@ def _repeats(
     parts: _Table, run: str, budget_column: str | None, budget: np.ndarray, mixture: np.ndarray
 ) -> list[Finding]:
     """Return findings of repeated points, by their cause where it is plain."""
+    # Missing budgets or a restarted counter also repeat points, so these causes come first.
     twice = parts.repeats or check_repeats(parts.rest[run], budget, mixture, parts.rows)
     if budget_column is not None:
         return check_counter(parts.rest, run, budget_column, parts.rows) or twice

@@ -108,6 +108,7 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     several = ends > begins
     first, last = (sweep.loss[order[at[several]]][:, columns] for at in (begins, ends))
     found = {}
+    # Most targets fall, and this quick test spares them the trend test.
     for i in np.flatnonzero(_may_rise(first, last)).tolist():
         values = sweep.loss[order, columns[i]]
         there = np.isfinite(values)
@@ -140,10 +141,9 @@ class _Curves:
         self.begins = np.cumsum(self.counts) - self.counts
 
     def rising(self) -> int:
-        """Return the number of runs that rise, if they are most runs and it is more than noise;
-        else 0.
+        """Return the number of rising runs, or 0 if they are few or within the noise.
 
-        By the trend test of Mann and Kendall, summed over the runs.
+        This is the trend test of Mann and Kendall, summed over the runs.
         """
         counts = self.counts
         rise = self.values[self.begins + counts - 1] / self.values[self.begins] - 1
@@ -154,6 +154,7 @@ class _Curves:
             alike = np.flatnonzero(counts == count)
             trend[alike] = _trend(self.values[self.begins[alike, None] + np.arange(count)])
         rising = int(np.sum((trend > 0) & (rise > 0)))
+        # Without a trend, the statistic of n points has the variance n (n − 1)(2n + 5) / 18.
         spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
         clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
         return rising if 2 * rising > len(counts) and clear else 0

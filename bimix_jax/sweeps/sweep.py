@@ -112,8 +112,9 @@ class Sweep:
     def last_common_budget(self) -> float:
         """Return the largest budget that at least 90 % of the runs have; the commonest if none is.
 
-        Runs that end early, or few runs that went on, are normal.
+        A few runs may end earlier than the others, or continue longer.
         """
+        # A run counts once per budget, even if a point is repeated.
         pairs = {(run, budget) for run, budget in zip(self.run, self.budget, strict=True)}
         budgets, counts = np.unique([budget for _, budget in pairs], return_counts=True)
         common = counts >= min(COMMON_SHARE * len(self.runs), counts.max())

@@ -27,6 +27,7 @@ class _Stopped(BaseException):
 
 def main() -> None:
     """Run `bimix`; an error ends in one paragraph and exit code 2, a signal in 128 + its number."""
+    # The option may stand anywhere, also behind the command, where typer would refuse it.
     arguments = [each for each in sys.argv[1:] if each != DEBUG]
     debug = len(arguments) < len(sys.argv) - 1
     before = {number: signal.signal(number, _stop) for number in SIGNALS}

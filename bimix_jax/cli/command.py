@@ -56,6 +56,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         }
         return function(**built, **given)
 
+    # typer reads the signature and the annotations, not the code.
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {n: one.annotation for n, one in signature.parameters.items()}
     return run

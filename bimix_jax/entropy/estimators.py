@@ -44,7 +44,7 @@ def chao_shen(profile: Profile) -> float:
     """
     total = float(profile.total)
     share = coverage(profile) * profile.counts / total
-    # A single symbol has the share 1, whose logarithm is of 0 here; its result is exact.
+    # A single symbol has share 1, so log1p is −inf, and `included` is then exactly 1.
     with np.errstate(divide="ignore"):
         included = -np.expm1(total * np.log1p(-share))
     return max(float(-np.sum(profile.types * share * np.log(share) / included)), 0.0)

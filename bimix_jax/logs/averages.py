@@ -43,6 +43,7 @@ def without_averages(
     found = dict[str, str]()
     losses = {target: rows[target].to_numpy(float) for target in targets}
     for target in targets:
+        # Without averages found before, two equal averages do not exclude each other.
         others = [t for t in targets if t != target and t not in found]
         why = None if spelling(target) in known else _average_of(losses, target, others)
         if why is not None:

@@ -81,6 +81,7 @@ def _aligned(
     grid = np.unique(np.asarray(budgets, float)) if budgets is not None else None
     if grid is None:
         grid = _best_grid(codes, budget, tolerance)
+        # Pieces of one evaluation lie at neighbouring steps, of which the grid keeps one.
         grid = _thinned(grid, tolerance) if _in_pieces(points, tolerance) else grid
     if align == "interpolate":
         return _interpolated(points, grid)

@@ -175,6 +175,7 @@ class _Amounts:
 
 def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
     ways = _ways(list(amounts.values), targets)
+    # Strict conditions come first, because wrong columns meet loose ones more easily.
     for holds, exact in (
         (partial(amounts.are_whole, tolerance=EXACT), True),
         (amounts.sum_alike, True),
@@ -184,6 +185,7 @@ def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
     ):
         for way in ways:
             found = _choice(amounts, way, holds, exact)
+            # A guess between several sets could give wrong mixtures without a sign of it.
             if len(found) > 1:
                 raise _undecided(amounts, way, name)
             if found:

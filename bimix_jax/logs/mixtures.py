@@ -73,6 +73,7 @@ def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Aske
         notes += said
         unit, used = long.amount.lower() if long.amount.lower() in UNITS else None, {*long}
     notes += _lonely(wide)
+    # A long or sparse table names only the domains that a run has, so the others are 0.
     shares, said = _as_shares(wide.fillna(0.0) if runs.sparse or long else wide, unit, runs.name)
     first = table.drop_duplicates(run).set_index(run)
     return Mixtures(shares, unit, first.drop(columns=list(used)), [*notes, *said])

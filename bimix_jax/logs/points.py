@@ -100,6 +100,7 @@ def with_budgets(
     if asked.unit != "steps" and asked.tokens_per_step is not None:
         return _tokens_by_steps(rows, asked.tokens_per_step, column)
     if asked.unit != "steps" and column is not None:
+        # Tokens are often logged beside the training loss alone, so all rows are needed.
         budget, notes = tokens_of(everything, column, targets, text)
         return rows.assign(**{BUDGET: budget[measured]}), "tokens", notes
     if asked.unit == "tokens":

@@ -192,6 +192,7 @@ def _rows_of(
     """Return the rows of the first form that holds losses."""
     first = None
     ways = (True, False) if len(found) > 1 else (False,)
+    # All forms are tried with the exact separators before any is tried without.
     for exact, one in product(ways, found):
         form = FORMS[one.form]
         files, labels = _as_listed(one.files, [] if runs is None else run_lists(runs))

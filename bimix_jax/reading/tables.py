@@ -203,7 +203,7 @@ def _tidy(table: pd.DataFrame, name: str, names: Set[str]) -> pd.DataFrame:
     if not len(table.columns):
         raise SweepError(f"{name} is empty; expected a table of runs.")
     _check_once(list(table.columns), name)
-    kept_with(table.attrs, name)
+    kept_with(table.attrs, name)  # raises an error if the entry is damaged
     changed, notes = _cells(table, names)
     table = table.assign(**changed) if changed else table
     add_notes(table, notes)

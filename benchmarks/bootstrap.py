@@ -4,7 +4,7 @@
 
 A synthetic sweep of 66 runs at 10 budgets, 7 domains that are targets too, 1 % noise; the runs are
 resampled 1 000 and 10 000 times. Seconds are medians of five calls with different seeds. The
-excess says how far the sums of squares of 50 resamples lie above those of the plain loop.
+excess is that of the sums of squares of 50 resamples over those of the plain loop.
 """
 
 import os

@@ -11,7 +11,7 @@ Every row is a way to make intervals, all from the same resamples:
 - percentile: the 5 % and 95 % points of the resamples;
 - expanded: those of `bx.bootstrap`;
 - fixed mixture: expanded, of the gain that resamples predict for the recommended mixture, instead
-  of `Certainty.possible_gains`, which knows that an optimum promises too much;
+  of `Certainty.possible_gains`, which corrects for the winner's curse;
 - jackknife: ± Student's quantile times the standard error from leaving runs out.
 """
 

@@ -8,7 +8,7 @@ rest, all their budgets, and refit. Three numbers are followed: `error`, the mea
 the held-out mixtures; `choice`, the measured regret of the held-out run that the fit calls best, in
 % of the mean loss; `decision`, the regret of the recommended mixture by a fit of the law to every
 run of the sweep, in % too. A number is reached at the first size from which on it stays within the
-goal: 1.1 × the median error of all runs that are not held out, or a regret of .1 %.
+goal: 1.1 × the median error of all runs that are not held out, or a regret of 0.1 %.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def fit_rows(
         settled = stage.settled(new[0], ended)
         if found is not None:
             old = jax.tree.map(lambda leaf, at=left: leaf[at], found)
-            # The plain loop's verdict counts, unless the lean search knows a lower end.
+            # The plain loop's verdict counts, unless the kernel found a lower end.
             further = stage.starts is not None
             better = is_better(old[0], new[0]) if further else ~is_lower(new[0], old[0])
             new = chosen(better | ~known[left], old, new)

@@ -40,7 +40,7 @@ def estimate_noise(
     With e the residuals, Q = I − J(JᵀJ + Λ)⁻¹Jᵀ and Z the membership of points in runs,
     E eᵀe = σ² tr Q + τ² tr K and E eᵀAe = σ² tr AQ + τ² tr(N⁻¹KK), with K = ZᵀQZ, N = ZᵀZ and
     A = Z N⁻¹ Zᵀ (Henderson 1953, method of fitting constants). A target counts its own forms and,
-    with the same weight, the mean over targets, since few runs say little about each.
+    with the same weight, the mean over targets, since few runs hold little information on each.
 
     Args:
         slopes: (targets, points, parameters) derivatives of the log losses, 0 where not counted.

@@ -50,6 +50,7 @@ class Ended(NamedTuple):
 
 def in_doubt(found: Any) -> np.ndarray:
     """True where a fit is searched again: its code is in doubt, or its residual is `POOR`."""
+    # The objective is ½ Σ ρ², so this compares the root mean square with `POOR`.
     poor = np.asarray(found.objective) > POOR**2 / 2 * np.asarray(found.points)
     return np.isin(found.code, IN_DOUBT) | poor
 

@@ -26,7 +26,7 @@ class ArrayFit(NamedTuple):
     code: Array
     """() int, see `Code`"""
     sum_of_squares: Array
-    """() Σ w ρ² (twice the Huber penalty where Huber is asked for)"""
+    """() Σ w ρ² (twice the Huber penalty with `huber`)"""
     points: Array
     """() int, points used"""
     steps: Array
@@ -75,17 +75,17 @@ def fit_arrays(
         budget_scale: () that divides budgets, one for fits to be compared; default the largest.
         residual: "relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y.
         huber: residuals beyond this count linearly; None for plain squares.
-        tied: names of exponents that are one number for all targets.
+        tied: names of exponents that all targets share.
         optimizer: any optax transformation; default damped Gauss-Newton.
         starts: (starts, exponents) or (targets, starts, exponents); default of the law.
-        max_steps: most evaluations from a start; default 100, 300 where exponents are one number
-            for all targets, 5000 for an optimizer passed in.
+        max_steps: largest number of evaluations per start; default 100, 300 where targets share
+            exponents, 5000 for an optimizer passed in.
         tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         shrinkage: () strength ≥ 0 of `Law.shrinkage`; default none, unless folds are given. An
             infinite one becomes the largest finite one where a loss refutes the simpler law.
         fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.
         folds: how many folds there are; static under jit.
-        size: (points,) parameters of the model, for laws that know sizes.
+        size: (points,) parameters of the model, for laws with a size.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two. Its derivatives follow from
@@ -120,6 +120,7 @@ def fit_arrays(
     )
     data = _data(law, used, membership, starts, tolerance)
     refuted = _refuted(law, shares, membership, used.weight)
+    # A strength that folds choose is constant under differentiation.
     chosen = strength
     if chosen is None:
         chosen = _chosen_strength(problem, data, fold, folds, refuted)
@@ -132,6 +133,7 @@ def fit_arrays(
 def _array_fit(
     parts: "_Parts", points: Points, bad: Array, own: Array, scale: Array, strength: Array
 ) -> ArrayFit:
+    # A broken row makes every other code meaningless.
     count = jnp.sum(points.weight > 0, axis=1)
     code = jnp.where(bad | (count == 0), int(Code.BAD_DATA), parts.code)
     scales, strengths = (jnp.broadcast_to(x, count.shape) for x in (scale, strength))
@@ -209,7 +211,7 @@ def usable_points(
         mixture = jnp.where(valued[:, None], mixture, 1.0 / mixture.shape[1])
         budget = jnp.where(valued, budget, 1.0)
     features = features_of(law, mixture, own, budget, size)
-    # Of a target that is no domain even the harmless mixture may have no finite features.
+    # A target that is not a domain may have infinite features even at the harmless mixture.
     finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), features)
     return (
         Points(finite, jnp.where(valued, loss, 1.0), jnp.where(valued & weighed, weight, 0.0)),
@@ -279,6 +281,7 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     at_bound = _at_bound(problem, exponents, dead | data.fixed)
     at_zero = jnp.any((amplitudes <= 0) & ~problem.law.is_signed, axis=1)
     named = len(problem.law.exponent_names)
+    # An exponent can be dead only because its amplitude is 0; that is a boundary, not a gap.
     blind = dead & ~_would_matter(problem, data.points, exponents, amplitudes)
     unidentified = found.singular | jnp.any(blind[:, :named], axis=1) | found.deficient
     verdicts = [
@@ -288,6 +291,7 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
         (at_bound | at_zero, Code.BOUNDARY),
     ]
     code = jnp.full(found.values.shape, int(Code.CONVERGED))
+    # Reversed, so that the first condition that holds has the last word.
     for condition, verdict in reversed(verdicts):
         code = jnp.where(condition, int(verdict), code)
     steps, agreement, objective = (

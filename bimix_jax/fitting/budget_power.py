@@ -37,6 +37,7 @@ def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
     if budget_power == 0:
         return ()
     note = f"Points count by the power {budget_power:g} of their budget, as asked."
+    # Relative to equal weights, because mixtures may have different numbers of points anyway.
     even, late = (_mixtures_in_effect(sweep, power) for power in (0.0, budget_power))
     if late >= FEWER * even:
         return (note,)

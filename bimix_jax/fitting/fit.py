@@ -156,6 +156,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
 def _coefficients(result: ArrayFit) -> Coefficients:
     """Convert to float64; nan where the fit failed, so that nothing is predicted from it."""
     found = jax.tree.map(lambda leaf: np.asarray(leaf, float), result.coefficients)
+    # One nan amplitude makes every prediction of the target nan.
     failed = np.isin(result.code, FAILED)
     return found._replace(amplitudes=np.where(failed[:, None], np.nan, found.amplitudes))
 

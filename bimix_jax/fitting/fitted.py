@@ -91,7 +91,7 @@ class Fit:
         Args:
             mixtures: a DataFrame, Series or mapping naming every domain, or an array ordered as
                 `domains`.
-            budget: one number, or one a mixture, in the fit's unit; default the sweep's largest.
+            budget: one number, or one per mixture, in the fit's unit; default the sweep's largest.
 
         Returns:
             DataFrame (mixtures, targets) with the index of `mixtures`; a Series over targets for
@@ -99,7 +99,7 @@ class Fit:
 
         Raises:
             ValueError: if names do not match, a mixture does not sum to 1, a budget is not
-                positive, budgets are not one a mixture, the sweep had a single budget and
+                positive, budgets are not one per mixture, the sweep had a single budget and
                 another is asked for, or the law has no value at a mixture (`check_values`).
         """
         values, labels = align_mixtures(mixtures, self.domains)
@@ -119,7 +119,7 @@ class Fit:
         """Return the fit for models of `size` parameters; its law must have a size.
 
         Raises:
-            ValueError: if the law knows none, or the size is not positive and finite.
+            ValueError: if the law has no size, or the size is not positive and finite.
         """
         if not self.law.needs_size:
             raise ValueError(
@@ -181,6 +181,7 @@ class Fit:
         values = numbers_of(largest if budget is None else budget, "budget", expected)
         if not (np.all(values > 0) and np.all(np.isfinite(values))):
             raise ValueError(f"budget is {budget}; expected {expected}.")
+        # A single budget does not identify β, so losses at other budgets are unknown.
         if least == largest and not np.allclose(values, largest, rtol=1e-9):
             raise ValueError(
                 f"budget is {budget}, but the sweep has the single budget {largest:g} {self.unit}: "

@@ -49,6 +49,7 @@ def runs(sweep: Sweep, counted: np.ndarray) -> Folds | None:
 def later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
     """One fold, the later half of the budgets, of all mixtures."""
     budgets = np.unique(sweep.budget[counted])
+    # The early half must still determine the curve, which has `CURVE` coefficients.
     early = len(budgets) - len(budgets) // 2
     if early < CURVE:
         return None

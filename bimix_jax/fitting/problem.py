@@ -60,6 +60,7 @@ class Problem:
     def most_steps(self) -> int:
         """Largest number of evaluations per start; more for tied targets, which wait for others."""
         default = 300 if self.tied else 100
+        # Other optimizers use slopes only and need many more evaluations.
         return self.max_steps or (default if self.optimizer is DEFAULT_OPTIMIZER else 5000)
 
     @property
@@ -70,6 +71,7 @@ class Problem:
     @property
     def projected_residual(self) -> Residual:
         """The residual of the search over exponents alone, linear in the amplitudes."""
+        # For small residuals ln ŷ − ln y ≈ (ŷ − y)/y, so it is close enough to start from.
         return "relative" if self.residual == "log" else self.residual
 
     @property

@@ -48,6 +48,7 @@ def constrained_minimum(normal_matrix: Array, moments: Array, signed: Array) -> 
     diagonal = jnp.diag(normal_matrix)
     root = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1.0)), 0.0)
     # Of columns of length 1, pivots and slopes can be measured against rounding.
+    # With x = root·y the diagonal becomes 1; columns of length 0 stay 0.
     matrix, right = normal_matrix * root[:, None] * root, moments * root
     none = jnp.zeros(len(right), bool)
     zero = jnp.zeros((), jnp.int32)
@@ -73,6 +74,7 @@ def _solved(state: _State, matrix: Array, right: Array, signed: Array) -> _State
     falls = jnp.where(negative, state.point, 0.0) > 0
     fall = jnp.where(falls, state.point - wanted, 1.0)
     ratio = jnp.where(falls, state.point / fall, jnp.inf)
+    # The first amplitude to reach 0 on the way limits the step, as in Lawson and Hanson.
     part = jnp.where(refuse, 0.0, jnp.minimum(jnp.min(ratio), 1.0))
     point = jnp.where(part == 1, wanted, state.point + part * (wanted - state.point))
     dropped = jnp.where(refuse, newest, negative & ((point <= 0) | (index == jnp.argmin(ratio))))

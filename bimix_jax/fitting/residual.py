@@ -107,6 +107,7 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
 
     Source: Golub & Pereyra 1973; the curvature is Kaufman's, JᵀJ with the amplitudes eliminated.
     """
+    # Σ w ((ŷ − y)/scale)² = ‖root·ŷ − root·y‖²: plain least squares in root·basis.
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target = root * points.loss
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
@@ -186,6 +187,7 @@ def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) ->
     root = jnp.sqrt(points.weight) / points.loss
     basis = [root * c for c in basis_columns(law, exponents, points.features)]
     slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
+    # All amplitudes count as free, so that what remains is not explained by any of them.
     everything = Projection(amplitudes, jnp.ones(len(basis), bool), jnp.array(False))
     terms = _eliminated(gram([*slopes, *basis, root]), len(slopes), everything, jnp.zeros(()))
     return jnp.diag(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature

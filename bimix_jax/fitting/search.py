@@ -81,6 +81,7 @@ def gauss_newton(
 def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
     diagonal = jnp.diag(hessian)
     step = -positive_definite_solve(hessian + jnp.diag(damping * diagonal), gradient)
+    # A zero step is rejected or accepted harmlessly, where nan would destroy the anchor.
     return jnp.where(jnp.isfinite(step), step, 0.0)
 
 
@@ -155,6 +156,8 @@ def minimize(
 
     def unfinished(carry: tuple[Array, Any, Minimum]) -> Array:
         best = carry[2]
+        # An infinite value at the start never improves by damping, so the loop would run to its
+        # end.
         hopeless = (best.steps > 0) & ~jnp.isfinite(best.evaluation.value)
         return ~(best.evaluation.measure <= tolerance) & ~hopeless & (best.steps < max_steps)
 
@@ -174,6 +177,7 @@ def _better(best: Minimum, params: Array, now: Evaluation) -> Minimum:
     slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(best.evaluation.value)
     lower = now.value < best.evaluation.value - slack
     equal = now.value <= best.evaluation.value + slack
+    # Among values equal to rounding, the flatter point is closer to the optimum.
     lower |= equal & (now.measure <= best.evaluation.measure)
     params, evaluation = jax.tree.map(
         lambda new, old: jnp.where(lower, new, old),

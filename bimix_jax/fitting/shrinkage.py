@@ -60,6 +60,7 @@ def strength_index(everywhere: Array, shared: Array, refuted: ArrayLike = False)
     The first strength is that of the simpler law; `shared` are the errors where it has a value.
     Where the simpler law is `refuted` () bool, it is not chosen.
     """
+    # Without the simpler law, which is compared below on the points where it has a value.
     mean = jnp.nanmean(everywhere[1:], axis=1)
     best = 1 + jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
     loss, spread = jax.vmap(_mean_and_standard_error)(everywhere - everywhere[best])

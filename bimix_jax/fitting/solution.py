@@ -198,6 +198,7 @@ def _within_bounds(
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
     held = ~(diagonal > 1000 * epsilon * terms.curvature) | outward
     gradient = jnp.where(held, 0.0, total.gradient)
+    # Identity rows keep the matrix positive definite and leave held parameters at rest.
     identity = jnp.eye(len(params), dtype=params.dtype)
     hessian = jnp.where(held[:, None] | held, identity, total.hessian)
     # Rounding of a sum of n terms grows as the root of n.
@@ -217,6 +218,7 @@ def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Arr
         return terms
     count = problem.unknown_count
     distance = problem.exponents(params[:count]) - data.centre
+    # In units of the sum of squares, so that a strength means the same for every target.
     pull = data.pull * jnp.atleast_1d(each.power)[:, None]
     slope, curvature = problem.collected(pull * distance), problem.collected(pull)
     rest = (0, len(params) - count)
@@ -279,6 +281,7 @@ def _implicit_derivative(problem: Problem, primals: tuple, tangents: tuple) -> t
 
     hessian = jax.hessian(lambda x: _objective(problem, data, x))(found.params)
     mixed = jax.jvp(gradient_at, (data,), (tangents[0],))[1]
+    # ∇f(x(d), d) = 0 along the solution, so H·dx = −(∂∇f/∂d)·dd on the free parameters.
     change = -_masked_solve(hessian, mixed, held)
     values = jax.jvp(lambda moved: _values(problem, moved, found.params), (data,), (tangents[0],))
     still = jax.tree.map(_zero_tangent, found)
@@ -318,6 +321,7 @@ def _masked_solve(hessian: Array, right: Array, held: Array) -> Array:
     """
     identity = jnp.eye(len(held), dtype=hessian.dtype)
     free = jnp.where(held[:, None] | held, identity, hessian)
+    # A unit diagonal makes the cut-off of the pseudo-inverse independent of units.
     scale = 1 / jnp.sqrt(jnp.abs(jnp.diag(free)))
     inverse = jnp.linalg.pinv(free * scale[:, None] * scale, hermitian=True)
     solution = inverse @ (jnp.where(held, 0.0, right) * scale)

@@ -69,6 +69,7 @@ def fit_digest(fitted: Fit) -> str:
 
 def _text(fitted: Fit) -> str:
     document = _to_document(fitted)
+    # Over everything else, so it must be the last entry.
     document[DIGEST] = _digest(document)
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

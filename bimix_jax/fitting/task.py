@@ -73,6 +73,8 @@ class FitTask:
         chosen, notes = choose_targets(sweep, law, targets)
         columns = [sweep.targets.index(target) for target in chosen]
         weights = _weights(sweep, columns, weight)
+        # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
+        # sweep's.
         late = budget_weight(sweep.budget, sweep.largest_budget, options.budget_power)
         bound = law_for_sweep(law, sweep, scale)
         return cls(sweep, bound, options, tuple(chosen), weights * late[:, None], scale, notes)

@@ -57,7 +57,7 @@ def compare(
     Args:
         sweep: what was measured.
         laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
-            has several. Of laws as good as each other the one of fewest coefficients is trusted.
+            has several. Of equally good laws the one with the fewest coefficients is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
         repeats: draws of mixtures; runs and budgets: shares held out, of the later budgets fewer

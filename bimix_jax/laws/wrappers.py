@@ -221,7 +221,7 @@ class WithWarmUp(WrappedLaw):
         """Basis of the base at s'."""
         of_base, mixture, own, budget = features
         moved = self.base.features(mixture, own, effective_budget(budget, exponents[0]))
-        # Where there is no value a fit has put a harmless one, which has to stay.
+        # A fit replaces missing values by harmless ones, which have to stay.
         kept = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), moved, of_base)
         return self.base.basis(exponents[1:], kept)
 

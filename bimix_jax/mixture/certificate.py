@@ -62,6 +62,7 @@ def _certificate(
     # A multiplier of an inactive constraint is 0 at the optimum (complementary slackness).
     ends = [np.eye(len(gradient))[:count][side] for side in
             (mixture - lower < closeness, upper - mixture < closeness)]  # fmt: skip
+    # A free multiplier of an equation is the difference of two that are ≥ 0.
     free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
     columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
     found = nonnegative_least_squares(columns.T, -gradient)
@@ -75,6 +76,7 @@ def _certificate(
     slopes = (gradient + multipliers @ jacobian)[:count]
     signed = found[third : third + len(free)] - found[third + len(free) :]
     slopes = slopes + signed[1:] @ exact
+    # f(r) minus the bound of `certify`, in which f(r) cancels.
     gap = slopes @ mixture - least_over_simplex(slopes, lower, upper) - multipliers @ rows
     at_lower, at_upper = np.zeros(count), np.zeros(count)
     at_lower[mixture - lower < closeness] = found[first:second]
@@ -146,4 +148,5 @@ def binding_table(
         {"bound": [r[1] for r in kept], "multiplier": [float(r[2]) for r in kept]},
         index=pd.Index([r[0] for r in kept], name="constraint"), dtype=float,
     )  # fmt: skip
+    # A multiplier is the slope of the optimum in its bound.
     return table.assign(gain=0.01 * table["bound"] * table["multiplier"])

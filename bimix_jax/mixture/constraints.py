@@ -129,7 +129,7 @@ class Constraints:
         """Number of tokens of the run that the mixture is for.
 
         Raises:
-            ValueError: if budgets are no tokens, and neither tokens nor tokens_per_step is given.
+            ValueError: if budgets are not tokens, and neither tokens nor tokens_per_step is given.
         """
         if self.tokens_per_step not in (None, 1) and (unit == TOKENS or self.tokens is not None):
             why = "budgets are tokens" if unit == TOKENS else "tokens is given, too"
@@ -178,7 +178,7 @@ class Constraints:
         default uniform.
 
         Raises:
-            InfeasibleError: if there is no such mixture, naming what conflicts.
+            InfeasibleError: if there is no such mixture, with the conflicting constraints.
             ValueError: on unknown names, negative tokens or proportions, or mixtures that do not
                 sum to 1.
         """
@@ -190,6 +190,7 @@ class Constraints:
         guard_limit = asked.guards(fitted)[0]
         kl_to = mixture_of("kl_to", asked.kl_to, domains, beside)
         if asked.kl:
+            # KL(r ‖ q) is infinite where q = 0 < r.
             upper = np.where(kl_to > 0, upper, 0.0)
         found = feasible_set(
             lower, upper, np.reshape(members, (len(members), len(domains))),
@@ -248,7 +249,7 @@ class Constraints:
         """Largest loss increases (targets,), a fraction, and notes on targets that are not guarded.
 
         Raises:
-            ValueError: if a target that is named has a fit that knows nothing of the mixture.
+            ValueError: if the mixture's effect on a named target is not identified.
         """
         if self.guardrail is None:
             return None, ()

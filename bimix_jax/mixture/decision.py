@@ -225,6 +225,7 @@ class Decision:
             return ValueError("no finite optimum: a counted target has no finite loss in the set.")
         if self.fitted.law.is_power_of_own:
             self._refuse_floors()
+        # Ratio of each loss to its limit: minimising the worst shows which cannot be kept.
         limit = np.where(limited, guarded * (1 + np.where(limited, feasible.guard_limit, 0)), 1)
         free = dataclasses.replace(
             feasible, guard_limit=None, guard_reference=None, kl=None, kl_to=None
@@ -341,6 +342,7 @@ def _solved(
         )  # fmt: skip
         every = jnp.concatenate([mixture[None], others])
         losses = predict_losses(problem.law, one, every, budget)
+        # A failed target stays nan, so that it is not mistaken for an infinite loss.
         known = has_values(problem.law, one, every) | jnp.isnan(losses)
         losses = jnp.where(known, losses, jnp.inf)
         values = jax.vmap(lambda each: problem.of_losses(each, counting))(losses)

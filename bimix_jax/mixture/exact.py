@@ -43,6 +43,7 @@ def decreasing_root(
         value, slope = jax.jvp(lambda x: function(x, fixed), (x,), (ones,))
         low, high = jnp.where(value > 0, x, low), jnp.where(value > 0, high, x)
         newton = -value / slope
+        # Newton alone may cycle or leave the bracket; halving steps bound the number of steps.
         inside = (x + newton >= low) & (x + newton <= high) & (jnp.abs(newton) <= 0.5 * last)
         change = jnp.where(inside, newton, (low + high) / 2 - x)
         change = jnp.where(value == 0, 0.0, change)
@@ -131,6 +132,8 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
     def floors(level: Array, arguments: tuple) -> Array:
         log_scale, alpha, _ = arguments
+        # K r^−α ≤ e^level is r ≥ (K/e^level)^(1/α); capped, as a floor above 1 is infeasible
+        # anyway.
         log_floor = jnp.minimum((log_scale - level) / alpha, 1.0)
         return jnp.where(present, jnp.exp(log_floor), 0.0)
 
@@ -221,6 +224,7 @@ def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
         jnp.min(jnp.where(inside, low, jnp.inf), axis=1),
         jnp.max(jnp.where(inside, high, -jnp.inf), axis=1),
     )
+    # Clipping is exact for sums inside their bounds, so inequality marks those that left.
     leaves = (sums != wanted).astype(lower.dtype)
     own = groups.T @ leaves
     return multiplier * (1 - own) + groups.T @ (leaves * jnp.where(leaves > 0, found, 0.0))

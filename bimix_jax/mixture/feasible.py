@@ -150,6 +150,7 @@ def _with_interior(
 
 def _between_bounds(polytope: _Polytope) -> tuple[_Polytope, np.ndarray]:
     lower, width = polytope.lower, polytope.upper - polytope.lower
+    # Every domain gets the same share of its width, so the start touches no bound.
     room = 1 - lower.sum()
     share = 0.0 if width.sum() <= 0 else float(np.clip(room / width.sum(), 0.0, 1.0))
     start = lower + share * width
@@ -226,9 +227,10 @@ def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
     exact = polytope.most <= polytope.least
     rows = np.vstack([np.ones(len(fixed)), polytope.groups[exact]])
     rest = np.append(1.0, polytope.least[exact]) - rows[:, fixed] @ polytope.lower[fixed]
+    # Singular vectors are orthonormal, so dependent group equations drop out.
     left, sizes, right = np.linalg.svd(np.where(fixed, 0.0, rows), full_matrices=False)
     kept = sizes > 1e-9
-    # As many rows whatever holds, so that sets of one form share compilations.
+    # A constant number of rows, so that sets of one form share compilations.
     equal, equal_to = np.zeros((len(polytope.groups) + 1, len(fixed))), np.zeros(len(exact) + 1)
     equal[: kept.sum()] = right[kept]
     equal_to[: kept.sum()] = (left.T @ rest)[kept] / sizes[kept]

@@ -105,6 +105,7 @@ def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVE
     left = candidates[np.all(np.isfinite(candidates), axis=1)]
     chosen = [best]
     for _ in range(min(count, len(left))):
+        # Farthest-point selection: the next one maximises its distance to the nearest chosen.
         distance = np.min([np.abs(left - c).sum(axis=1) for c in chosen], axis=0)
         chosen.append(left[np.argmax(distance)])
     return np.array(chosen[1:]).reshape(-1, len(best))

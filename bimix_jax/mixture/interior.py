@@ -115,6 +115,7 @@ def _unit(problem: Problem, arguments: Any, start: Array) -> Array:
 
 def _first(problem: Problem, arguments: Any, box: _Box, start: Array) -> _State:
     rows = problem.rows(start, arguments)
+    # Slacks start positive even where a row is violated; the search closes the difference.
     slack = jnp.maximum(-rows, 0.01)
     barrier = jnp.asarray(0.01, start.dtype)
     to_lower, to_upper = _distances(box, start)
@@ -185,6 +186,7 @@ def _step(
         better = error(moved(primal))[0] <= 0.9 * error(state)[0]
         length = jnp.where(better, primal, found)
     end = moved(length)
+    # Steps this small cannot lower the error further in this precision.
     still = jnp.max(jnp.abs(change)) <= 0.1 * least
     return _next_barrier(least, end, *error(end), still)
 
@@ -199,6 +201,7 @@ def _curvature(
 
     to_lower, to_upper = _distances(box, state.x)
     bounds = state.at_lower / to_lower + state.at_upper / to_upper
+    # The eliminated slacks and bound multipliers leave terms multiplier/distance.
     hessian = jax.hessian(lagrangian)(state.x)
     return hessian + (jacobian.T * (state.rows / state.slack)) @ jacobian + jnp.diag(bounds)
 

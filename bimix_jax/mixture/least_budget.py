@@ -97,7 +97,7 @@ def least_budget(
 
     Raises:
         InfeasibleError: a ValueError, if no budget reaches the goals within the constraints.
-        ValueError: as `optimize_mixture`, or on goals that are no losses above 0.
+        ValueError: as `optimize_mixture`, or on goals that are not losses above 0.
 
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
@@ -139,6 +139,7 @@ def _reaching_all(decision: Decision) -> float:
             "goals: no budget reaches all of them, even without end, with any mixture allowed; "
             + UNREACHED
         )
+    # A lower bound: fewer available tokens can only make the goals harder.
     least = float(fitted.check_budget(float(found.budget)))
     if not asked.available:
         return least

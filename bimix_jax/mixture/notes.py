@@ -80,6 +80,7 @@ def gain_note(
             "depends on a share of 0: no gain over it can be given.",
         )
     gain = 1 - value / reference_value
+    # Both are fractions, and the gain is a difference of two predictions of this error.
     error = _mean(fitted.error, weights)
     if not gain < error:
         return ()

@@ -136,6 +136,7 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
     """(targets,) excess of guarded losses over their limit, as a fraction of it."""
     feasible = arguments.feasible
     both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
+    # At an exact 0 derivatives of powers would be infinite or nan.
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
     losses, guarded = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
     bounded = jnp.isfinite(feasible.guard_limit)

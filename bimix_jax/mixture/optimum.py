@@ -323,5 +323,6 @@ def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
     if not first:
         return float("nan")
     before, after = values[first - 1], values[first]
+    # Linear in the value, geometric in the factor, as the grid is.
     part = (before - goal) / (before - after)
     return float(factors[first - 1] * (factors[first] / factors[first - 1]) ** part)

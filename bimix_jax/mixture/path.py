@@ -158,5 +158,6 @@ def _bands(
             f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
         )
     drawn = np.stack([s.over(bootstrap.resampled.coefficients).mixture for s in steps], axis=-2)
+    # A resample without a weighted target optimises something else.
     lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)
     return bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)

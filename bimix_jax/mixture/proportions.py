@@ -87,6 +87,7 @@ def optimal_proportions(
     if resolve_method(law, method, shared, allowed, objective) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
         if objective == "mean":
+            # The weighted mean: only the KL term depends on this scale.
             scale = scale / jnp.sum(weights)
         floors = _guard_by_domain(law, coefficients, budget, allowed)
         return exact_proportions(scale, exponent, floors, allowed, objective)
@@ -98,6 +99,7 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
     mixture = found.variables[: len(found.variables) - problem.extra]
     if arguments.feasible.guard_limit is None:
         return mixture
+    # The search may stop at an infeasible point if no feasible one exists.
     worst = jnp.max(guarded_rows(problem.law, mixture, arguments))
     return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
 

@@ -190,6 +190,7 @@ def _about_front(
             f"{fitted.law.label} is not convex in the mixture: dents of the front are missing."
         )
     means = [losses[:, [fitted.targets.index(t) for t in group]].mean(axis=1) for group in groups]
+    # Along the front the first mean must rise and the second fall.
     back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))
     if back > ROUGH:
         notes.append(

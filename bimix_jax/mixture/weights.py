@@ -23,7 +23,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
     """(targets,) bool: True for requested targets that are not identified; and a note per reason.
 
     Raises:
-        ValueError: if more is better in one of those asked for.
+        ValueError: if a requested target is a score, where more is better.
     """
     named = [t for t, wanted in zip(fitted.targets, asked, strict=True) if wanted]
     refuse_scores_by_name(named, fitted.domains, fitted.metadata)

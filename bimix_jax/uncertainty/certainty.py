@@ -195,7 +195,7 @@ class Certainty:
     def notes(self) -> list[str]:
         """Notes on the numbers."""
         doubt = self.optimum.gain_notes
-        # What the fit's error alone says of the gain gives way to the verdict.
+        # The verdict replaces the note on the gain that uses the fit's error alone.
         others = [note for note in self.optimum.notes if note not in doubt or np.isnan(
             self.probability)]  # fmt: skip
         return list(dict.fromkeys([*others, *self.bootstrap.notes, CONDITIONAL]))
@@ -227,7 +227,7 @@ def certainty(
         level: share of the sweeps in which an interval is to cover the truth.
 
     Returns:
-        A `Certainty`. Its `influence` has one row a run, the most influential first: how far the
+        A `Certainty`. Its `influence` has one row per run, the most influential first: how far the
         optimum moves without it (`moved`, total variation distance, the share of the tokens that
         change their domain), the `domain` whose share changes most and its `change`, and the
         `gain` predicted without the run for the optimum found without it.

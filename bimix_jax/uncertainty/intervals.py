@@ -29,7 +29,7 @@ def mixtures_and_coefficients(
         fitted: the fit.
         mixture: (units, domains), one a unit.
         budget: one in the middle of the sweep.
-        size: (units,) of the model, for laws that know it.
+        size: (units,) of the model, for laws with a size.
         count: (units, targets) points that were fitted.
 
     The coefficients are those of the mixture beyond the level of the loss: the trace of the map

@@ -197,7 +197,7 @@ def fit_in_kernel(
 
     Returns:
         An `ArrayFit` without leading axes, the mean relative error (), and settled () bool. Where
-        that is False the fit is no result, and `fit_arrays` has to be asked.
+        that is False the fit is invalid, and `fit_arrays` has to be used.
     """
     shares, budgets, losses, weights, scale, sizes = one_float_type(
         mixture, budget, loss, weight, budget_scale, size

@@ -346,7 +346,7 @@ class Collapsed(NamedTuple):
         weight, x, logs = (
             leaf.reshape(-1, levels) for leaf in (points.weight, points.features[0], log_loss)
         )
-        # Sums that are not asked for together with others go to slower loops.
+        # Sums that are not requested together with others go to slower loops.
         total, *sums = sum_together([weight, weight * x, weight * logs])
         mean_x, mean_log = (part / jnp.where(total > 0, total, 1.0) for part in sums)
         dx, dlog = x - mean_x, logs - mean_log

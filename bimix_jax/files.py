@@ -143,7 +143,7 @@ def _is_about(error: OSError, beside: Path) -> bool:
 
 def _unwritable(error: OSError, path: Path) -> OSError:
     if error.errno is None:
-        return error  # says already what it is about
+        return error  # its message names the cause
     reason = error.strerror or str(error)
     return type(error)(f"{path} cannot be written: {reason}. Nothing was changed.")
 

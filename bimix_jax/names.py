@@ -107,7 +107,7 @@ def note_of_spelling(renamed: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _as_told_apart(found: str, name: str) -> str:
-    show = _shown if _written(found) == _written(name) else repr  # print shows no difference
+    show = _shown if _written(found) == _written(name) else repr  # print shows them alike
     return f"{show(found)} is {show(name)}"
 
 

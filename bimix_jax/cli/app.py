@@ -26,7 +26,7 @@ class _Commands(UserDict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         file = super().__getitem__(name)
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        gc.disable()  # imports leave no garbage, and much to look at
+        gc.disable()  # imports leave no garbage, but slow the collector
         try:
             function = getattr(import_module(f"bimix_jax.cli.{file}"), file)
             alone.command(name)(command(function))

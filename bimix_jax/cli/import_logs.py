@@ -105,7 +105,7 @@ def import_logs(
 
     Example: `bimix import wandb/ --mixtures runs.csv --tokens-per-step 524288 -o sweep.parquet`
     """
-    gc.freeze()  # else the collector looks at every import again, every few files
+    gc.freeze()  # else the collector scans all imports every few files
     asked = dataclasses.asdict(columns) | dataclasses.asdict(joining)
     asked["domains"] = asked.pop("domain") or None
     asked["budgets"] = asked.pop("budget") or None

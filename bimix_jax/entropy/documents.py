@@ -65,7 +65,7 @@ def _are_ids(value: Any) -> bool:
 
 def _form(path: Path) -> Form:
     form = form_of(path)
-    assert form is not None  # others are left out where files are looked for
+    assert form is not None  # `data_files` leaves other files out
     return form
 
 

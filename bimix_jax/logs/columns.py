@@ -208,7 +208,7 @@ def _arrow_json(text: bytes) -> pyarrow.Table | None:
         options = pyarrow.json.ReadOptions(use_threads=len(text) > LARGE)
         table = _flattened(pyarrow.json.read_json(pyarrow.BufferReader(text), options))
         return table if table.column_names else None
-    except (pyarrow.ArrowException, UnicodeDecodeError):  # of cells, of names
+    except (pyarrow.ArrowException, UnicodeDecodeError):  # of cells and of names
         return None
 
 

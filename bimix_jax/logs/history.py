@@ -135,7 +135,7 @@ def assembled(
     for i, each in enumerate(found.values()):
         values[:, i] = each.values
     measured = ~np.isnan(values).all(axis=1)
-    steps = step._replace(text=step.text & measured)  # rows of something else may say anything
+    steps = step._replace(text=step.text & measured)  # rows without a metric do not matter
     every = {STEP: steps, **found}
     first = {name: int(np.argmax(n.text)) for name, n in every.items() if n.text.any()}
     text = {name: (run[row], every[name].cells[row]) for name, row in first.items()}

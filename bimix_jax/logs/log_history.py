@@ -295,7 +295,7 @@ def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
                 column_types={"name": names, "value": pyarrow.float64()}, null_values=[]
             ),
         )
-    except (pyarrow.ArrowInvalid, OverflowError):  # the latter of more than 2 GB
+    except (pyarrow.ArrowInvalid, OverflowError):  # OverflowError: above 2 GB
         return None
     values = table["value"].to_numpy()
     # Arrow reads nan and inf in spellings that JSON refuses.

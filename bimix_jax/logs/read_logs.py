@@ -79,13 +79,13 @@ def read_logs(
         unit: of budgets, "tokens" or "steps"; default tokens where they are known.
         mixture_prefix: prefix of the columns of proportions.
         domains: the columns of the table of runs that are domains, with or without that
-            beginning; default those with it, else the columns of numbers that are called like
-            targets, and what else makes their amounts sum alike.
-        align, budgets, tolerance: how runs that were logged at different budgets are put on common
+            beginning; default those with it, else the columns of numbers that are named like
+            targets, with the others that complete their sums.
+        align, budgets, tolerance: how runs logged at different budgets are moved to common
             ones, see `on_common_budgets`.
         drop_unmatched: leave out runs without a mixture and mixtures without a run, which is an
             error otherwise.
-        select, model_size, meaning, endpoints_only: as in `read_sweep`.
+        select, model_size, metadata, endpoints_only: as in `read_sweep`.
         progress: called with the name and the bytes of every file that has been read.
 
     Returns:

@@ -103,7 +103,7 @@ def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: S
         exact = exactly[column]
         matched = exact if exact or whole else len(same_runs(logged, labels))
         if column not in usual and 2 * matched < len(known):
-            exact = matched = 0  # some numbers are like some names
+            exact = matched = 0  # a few numbers match by chance
         place = -usual.index(column) if column in usual else -len(lists)
         return exact, matched, len(set(labels)) == len(labels), place
 

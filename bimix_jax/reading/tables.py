@@ -136,7 +136,7 @@ def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame
 
     Returns:
         The table; its index says where each row stands in the source, counted from 0, as rows
-        without any cell are left out. `kept.notes_of` says what was assumed or left out.
+        without any cell are left out. `attributes.notes_of` lists assumptions and omissions.
 
     Raises:
         SweepError: if it cannot be read; the message names the file, and where and how it is

@@ -75,7 +75,7 @@ def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
 def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
     """Return floats, or None if a cell is not a number; Arrow's nan and inf count as numbers."""
     try:
-        cells[:SAMPLE].cast(pyarrow.float64())  # it takes long to fail at every cell
+        cells[:SAMPLE].cast(pyarrow.float64())  # a cast that fails late is slow
         return _own(cells.cast(pyarrow.float64()))
     except pyarrow.ArrowInvalid:
         return None

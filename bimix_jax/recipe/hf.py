@@ -61,7 +61,7 @@ def _stopping(recipe: "Recipe") -> tuple[str, str]:
             "all_exhausted: a source that runs out starts again, so that the mixture holds until "
             "every source has been seen; how often that is needed is not known."
         )
-    used = epochs[recipe.weights > 0].fillna(np.inf)  # what is not known may run out
+    used = epochs[recipe.weights > 0].fillna(np.inf)  # a domain of unknown size may run out
     if used.max() <= 1:
         return "first_exhausted", (
             "first_exhausted: no source runs out before the planned tokens; stop training there."

@@ -306,7 +306,7 @@ class _Long:
         """Return one row per group (0, 1, … or in `order`), one column per name that has values."""
         cells = table[[self.target, value]].assign(**{ROW: rows, "\0group": group})
         cells = cells.dropna(subset=[self.target]).drop_duplicates(["\0group", self.target])
-        if value == "proportion":  # a target without proportions is no domain
+        if value == "proportion":  # a target without proportions is not a domain
             cells = cells.dropna(subset=[value])
         if cells.empty:
             raise SweepError(f"columns {self.target} and {value}: no row has both; fill them in.")
@@ -678,7 +678,7 @@ def _with_size(metadata: Metadata, extra: pd.DataFrame) -> Metadata:
     for column in names_of(extra):
         if metadata.model_size is None and column.lower() == "model_size":
             for size in extra[column].dropna().unique():
-                with contextlib.suppress(ValueError):  # a name, "large", says nothing here
+                with contextlib.suppress(ValueError):  # a name like "large" is not a size
                     return dataclasses.replace(metadata, model_size=number_of_parameters(size))
     return metadata
 

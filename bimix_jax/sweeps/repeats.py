@@ -47,7 +47,7 @@ def _first_of_each(run: np.ndarray, whole: np.ndarray) -> np.ndarray:
     values."""
     found = np.zeros(run.max(initial=-1) + 1, int)
     backwards = np.flatnonzero(whole)[::-1]
-    found[run[backwards]] = backwards  # of several the last stands, which comes first
+    found[run[backwards]] = backwards  # the last assignment wins: the first point
     return found[run]
 
 

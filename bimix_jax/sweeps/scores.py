@@ -126,7 +126,7 @@ def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
     Both are losses, (runs, targets).
     """
-    falls = last <= first  # not where one is nan
+    falls = last <= first  # False where one is nan
     return 2 * np.sum(falls, axis=0) < len(falls)
 
 

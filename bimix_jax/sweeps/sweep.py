@@ -94,7 +94,7 @@ class Sweep:
         All points of a run share one, too: the mixture of a run is that of its first point.
         """
         first = np.unique(self.run_number, return_index=True)[1]
-        by_name = np.argsort(self.domains)  # numbers must not hang on column order
+        by_name = np.argsort(self.domains)  # numbers must not depend on column order
         rounded = np.round(self.mixture[first][:, by_name] / SAME_MIXTURE + ASIDE) + 0.0
         return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[self.run_number]
 

@@ -47,6 +47,7 @@ def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int 
     for _ in range(EXCHANGES * len(lower)):
         one, step = rng.integers(len(lower), size=count), rng.integers(1, len(lower), size=count)
         other = (one + step) % len(lower)
+        # An exchange keeps the sum of the pair, and so the mixture on the simplex.
         both = mixture[rows, one] + mixture[rows, other]
         least = np.maximum(lower[one], both - upper[other])
         most = np.minimum(upper[one], both - lower[other])
@@ -100,7 +101,9 @@ def regret_curvature(
     known = jnp.all(jnp.isfinite(moved), axis=1) & jnp.all(jnp.isfinite(change), axis=1)
     moved, change = (jnp.where(known[:, None], x, 0.0) for x in (moved, change))
     spread = change.T @ change
+    # Least squares of moved = −B·change over the draws; the sum of slopes is centred away.
     toward = -jnp.linalg.pinv(spread, hermitian=True, rtol=1e-6) @ (change.T @ moved)
+    # A regret is never negative, so B is projected to the positive semidefinite matrices.
     return _positive(_centred((toward + toward.T) / 2)), _mixed(law, coefficients, aim, best)
 
 
@@ -178,6 +181,7 @@ def pick_runs(
 
     def at_random(key: Array) -> Array:
         noise = jnp.where(allowed, jax.random.uniform(key, allowed.shape), jnp.inf)
+        # Information of independent runs adds up.
         known = precision + jnp.cumsum(gains[jnp.argsort(noise)[:count]], axis=0)
         return jax.vmap(lambda p: expected_regret(cost, p))(known)
 

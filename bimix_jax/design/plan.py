@@ -82,6 +82,7 @@ def _inverse(matrix: Array) -> Array:
 
 def _solve(seen: Array, expected: Array) -> Array:
     """Solve for the variances from the forms of all points and of run means, with one guess."""
+    # The difference is the form within runs, which does not depend on τ² but for the fit.
     within = jnp.stack([seen[0] - seen[1], seen[1]])
     system = jnp.stack([expected[0] - expected[1], expected[1]])
     prior = jnp.eye(2, dtype=seen.dtype)
@@ -100,6 +101,7 @@ def log_slopes(law: Law, target: Coefficients, mixture: Array, budget: Array) ->
         return predict(law, *split_parameters(law, params), features)
 
     params = jnp.concatenate([target.exponents, target.amplitudes])
+    # d log L = dL / L.
     slopes = jax.jacfwd(loss)(params) / loss(params)[:, None]
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, target.own)
     return jnp.where(usable[:, None] & jnp.isfinite(slopes), slopes, 0.0)
@@ -115,6 +117,7 @@ def information(slopes: Array, counted: Array, run: Array, runs: int, noise: Noi
     def of_target(slopes: Array, counted: Array, within: Array, between: Array) -> Array:
         by_run = jax.ops.segment_sum(slopes, run, runs)
         count = jax.ops.segment_sum(counted.astype(slopes.dtype), run, runs)
+        # Sherman-Morrison: V⁻¹ = (I − τ²/(σ² + n τ²)·11ᵀ)/σ² for a run of n points.
         shared = between / (within + count * between)
         return (slopes.T @ slopes - (by_run.T * shared) @ by_run) / within
 
@@ -183,6 +186,7 @@ def prior_precision(unknowns: Unknowns, slopes: Array) -> Array:
     total = jax.vmap(jnp.diag)(unknowns.collected(diagonal(squares)))
     count = jax.vmap(jnp.diag)(unknowns.collected(diagonal(jnp.ones_like(squares))))
     mean = total / jnp.maximum(count, 1.0)
+    # A coefficient of precision p has spread 1/√p and moves log losses by slope/√p.
     return diagonal(jnp.where(mean > 0, mean / PRIOR**2, 1.0))
 
 
@@ -194,6 +198,7 @@ def draw_coefficients(
     law = unknowns.law
     factor = jnp.linalg.cholesky(precision)
     normal = jax.random.normal(key, (count, *precision.shape[:2]), precision.dtype)
+    # x ~ N(0, P⁻¹) with P = LLᵀ is x = L⁻ᵀ z.
     solve = jax.vmap(lambda low, z: jax.scipy.linalg.solve_triangular(low.T, z, lower=False))
     change = jax.vmap(lambda z: unknowns.spread(solve(factor, z)))(normal)
     change = jnp.where(free, change, 0.0)
@@ -274,6 +279,7 @@ def plan_runs(
     ridge = pull * jnp.sum(counted, axis=1)[:, None]
     noise = estimate_noise(slopes, errors, counted, measured.run, runs, ridge)
     seen = information(slopes, counted, measured.run, runs, noise)
+    # The pull is in units of the noise variance, so divided by it, it is a precision.
     shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
 
     def gain(mixture: Array) -> Array:

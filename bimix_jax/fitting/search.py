@@ -156,8 +156,7 @@ def minimize(
 
     def unfinished(carry: tuple[Array, Any, Minimum]) -> Array:
         best = carry[2]
-        # An infinite value at the start never improves by damping, so the loop would run to its
-        # end.
+        # Without a finite value at the start there is no step, so the loop would never move.
         hopeless = (best.steps > 0) & ~jnp.isfinite(best.evaluation.value)
         return ~(best.evaluation.measure <= tolerance) & ~hopeless & (best.steps < max_steps)
 

@@ -113,6 +113,7 @@ class Comparison:
         errors = np.where(aside, np.nan, self._mean_errors(kind))
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
+        # `fmax` ignores a nan spread, as of a single mixture.
         more, spread = np.array(apart).T
         close = (more <= np.fmax(EARNED * spread, USEFUL)) & np.isfinite(errors)
         counts = np.asarray(self.coefficients or np.zeros(len(self.laws)))
@@ -194,6 +195,7 @@ class Comparison:
 
     def _by_target(self, kind: str, error: np.ndarray) -> np.ndarray:
         """(laws, targets) mean over repetitions of an error like `error`."""
+        # First over points, then over splits, so that every split counts the same.
         each = _nanmean(error[:, self._splits(kind)], axis=2)
         return _nanmean(each, axis=1)
 
@@ -234,6 +236,7 @@ class Comparison:
         splits, apart = self._splits(kind), (self.error[law] - self.error[other])[None]
         mean = float(_nanmean(self._by_target(kind, apart), axis=1)[0])
         of_points = _nanmean(apart[0, splits], axis=2)
+        # By mixture: points of one mixture share their error and are not independent units.
         units = [_nanmean(of_points[:, self.group == g], axis=None) for g in np.unique(self.group)]
         known = np.array(units)[np.isfinite(units)]
         spread = np.std(known, ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan
@@ -257,6 +260,7 @@ class Comparison:
         r2, rho = ([score(*pair) for pair in pairs] for score in (r_squared, spearman))
         complete = scored.all(axis=1)
         total, guess = measured[complete].mean(axis=1), predicted[complete].mean(axis=1)
+        # Only rows with every target scored, so that means compare like with like.
         regret = total[np.argmin(guess)] - total.min() if len(total) > 1 else np.nan
         return float(_nanmean(r2, axis=0)), float(_nanmean(rho, axis=0)), float(regret)
 
@@ -264,6 +268,7 @@ class Comparison:
         """Select the common points at the largest budget that most of their mixtures have."""
         rows = np.flatnonzero(those & self.common[split].any(axis=1))
         budgets, counts = np.unique(self.budget[rows], return_counts=True)
+        # Most mixtures, and not all, because a single short run would lower the budget for all.
         at = budgets[counts >= 0.9 * counts.max()].max() if len(budgets) else np.nan
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
 

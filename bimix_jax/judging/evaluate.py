@@ -144,6 +144,7 @@ def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float:
     """
     if len(measured) < 3:
         return np.nan
+    # On logs, because the laws are fitted to relative residuals.
     y = np.log(measured)
     total = np.sum((y - y.mean()) ** 2)
     return float(1 - np.sum((y - np.log(predicted)) ** 2) / total) if total > 0 else np.nan
@@ -153,6 +154,7 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Rank correlation, ties sharing their mean rank; nan with fewer than 3 points or all tied."""
     if len(measured) < 3:
         return np.nan
+    # Pearson's correlation of ranks is Spearman's, ties included.
     ranks = pd.DataFrame({"y": measured, "p": predicted}).rank()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -60,6 +60,7 @@ class Flatness(NamedTuple):
 
     def holds(self, terms: Terms, i: int, left: Array) -> Array:
         """() bool: the slope of one parameter is flat, if a step leaves the part `left` of it."""
+        # A step that follows without an evaluation may leave only a part of the slope.
         left = left if self.ahead else jnp.ones_like(left)
         epsilon = (16 + self.points**0.5) * jnp.finfo(left.dtype).eps
         asked = self.tolerance * terms.norm * jnp.sqrt(jnp.abs(terms.hessian[i][i]))
@@ -82,6 +83,7 @@ def search(
         better = _better(state, tried, terms_at(tried, state.terms.amplitudes))
         return _judged(better, bounds, flatness)
 
+    # The search keeps to the bounds, so it has to start within them.
     first = [jnp.clip(x, a, b) for x, a, b in zip(start, *bounds, strict=True)]
     damped, count = jnp.full_like(flatness.power, damping), jnp.ones((), jnp.int32)
     before = jnp.full_like(damped, slope)
@@ -126,6 +128,7 @@ def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
     change = [new - old for new, old in zip(further, state.params, strict=True)]
     amplitudes = further[-len(terms.amplitudes) :]
     if terms.following:
+        # To first order, amplitudes that were eliminated follow the exponents.
         moved = [weighted_sum(change, slopes) for slopes in terms.following]
         amplitudes = [a + m for a, m in zip(terms.amplitudes, moved, strict=True)]
     whole = every(
@@ -134,6 +137,7 @@ def ahead(state: State, bounds: Bounds) -> tuple[Scalars, Scalars, Array]:
     whole &= every(
         [(new >= 0) | (old <= 0) for new, old in zip(amplitudes, terms.amplitudes, strict=True)]
     )
+    # A full Newton step lowers ½‖ρ‖² by −½·g·step, so ‖ρ‖² changes by g·step.
     norm = norm_of(terms.norm**2 + weighted_sum(change, terms.gradient))
     return jax.tree.map(
         lambda new, old: jnp.where(whole, new, old),

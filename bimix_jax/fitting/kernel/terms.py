@@ -39,6 +39,7 @@ def change_from(normal_matrix: Entries, slopes: Scalars, near: Scalars) -> Scala
     For more, the most negative one is dropped repeatedly; one dropped wrongly has a slope that is
     not flat, and is left to the plain loop.
     """
+    # Solving for the change instead of the amplitudes keeps digits where `near` is close.
     change = [-s for s in solve_entries(normal_matrix, slopes)]
     size = range(len(near))
     found = [n + c for n, c in zip(near, change, strict=True)]
@@ -113,6 +114,7 @@ class Scaled(NamedTuple):
     @classmethod
     def of(cls, points: Points, residual: Residual) -> "Scaled":
         """Scale by the weights; logarithmic residuals start as relative ones."""
+        # To first order ln ŷ − ln y is the relative residual.
         linear: Residual = "relative" if residual == "log" else residual
         root = jnp.sqrt(points.weight) / scale_of(linear, points.loss)
         return cls(points.features, root, root * points.loss)
@@ -148,6 +150,7 @@ def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars,
         normal = [[entry[max(i, j), min(i, j)] for j in range(count)] for i in range(count)]
         moments = sums[len(columns) * len(pairs) + k * count :][:count]
         amplitudes.append(nonnegative(normal, moments))
+        # At the best amplitudes c the squares are ‖y‖² − c·moments, so the largest wins.
         explained.append(weighted_sum(amplitudes[-1], moments))
     best = jnp.argmax(jnp.nan_to_num(jnp.stack(explained), nan=-jnp.inf))
     return list(starts[best]), list(jnp.stack([jnp.stack(a) for a in amplitudes])[best]), power
@@ -174,6 +177,7 @@ def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -
     parts: list[_Part] = [{i: one} for i in size]
     for j in range(len(slopes)):
         parts.append({len(columns) + at: amplitudes[k] for at, (i, k) in enumerate(kept) if i == j})
+    # residual at the best amplitudes = residual at `near` + Σ change·column.
     parts.append({**dict(enumerate(change)), last: one})
     return eliminated(_products_of(parts, products), amplitudes, products[last][last])
 

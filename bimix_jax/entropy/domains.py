@@ -204,6 +204,7 @@ def _estimates(counts: Counts) -> dict[tuple[str, str], float]:
     found = dict[tuple[str, str], float]()
     for label, estimate in ESTIMATORS.items():
         joint = estimate(counts.pairs)
+        # Bias corrections and rounding can make the difference negative.
         conditional = max(joint - estimate(firsts), 0.0)
         values = {"SE": estimate(tokens), "CE": conditional, "JE": joint}
         found |= {(label, proxy): values[proxy] for proxy in PROXIES}

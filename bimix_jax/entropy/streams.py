@@ -103,6 +103,7 @@ def sampled(
     Samples of one seed are nested: a smaller one is part of a larger one.
     """
     whole = [len(stream) // sequence_length for stream in streams]
+    # Samples are the first sequences of one permutation, and therefore nested.
     order = np.random.default_rng(seed).permutation(sum(whole))
     chosen = np.sort(order[: max(round(tokens / sequence_length), 1)])
     ends = np.cumsum(whole)

@@ -262,6 +262,7 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
     total = values.sum(axis=1)
     shares = pd.DataFrame(values, index=wide.index, columns=[str(c) for c in wide.columns])
     for whole in (1.0, 100.0):
+        # The median decides, so that a single wrong run is reported and not rescaled.
         if abs(np.median(total) / whole - 1) <= SUM_TOLERANCE:
             _check_sums(wide.index, total, whole, name)
             return shares, []  # read_sweep normalises them

@@ -43,6 +43,7 @@ SPLIT_TITLES = {
 def plot_predicted(evaluation: "Evaluation") -> Figure:
     """Draw predicted against measured losses of held-out runs, one panel per target."""
     errors = evaluation.table()["mre"].to_dict()
+    # A no-break space keeps a number and its sign on one line.
     hard = "\N{NO-BREAK SPACE}"
     titles = [f"{picture_text(t)} {100 * errors[t]:.2f}{hard}%" for t in evaluation.targets]
     figure, panels = panels_of(titles, "measured loss (nats)", "predicted loss (nats)", 2.9)

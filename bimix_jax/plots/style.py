@@ -58,6 +58,7 @@ def name_colors(names: Iterable[object]) -> dict[str, str]:
 
 def luminance(color: str) -> float:
     """Return the luminance of a colour, from 0 to 1."""
+    # Weights of red, green and blue in the luma of ITU-R BT.601.
     return float(np.dot(to_rgb(color), (0.3, 0.59, 0.11)))
 
 

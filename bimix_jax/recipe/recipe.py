@@ -198,6 +198,7 @@ def _repeated(
     if planned is None or available is None or limited:
         return ()
     epochs = weights * planned / available[TOKENS]
+    # A smaller excess would be shown as once.
     often = [f"{domain} {count:.3g} times" for domain, count in epochs.items() if count > 1.005]
     if not often:
         return ()

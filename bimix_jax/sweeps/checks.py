@@ -146,6 +146,7 @@ def _normalised(
     values: np.ndarray, rows: np.ndarray, notes: list[str]
 ) -> tuple[np.ndarray, list[Finding]]:
     total = _sums(values)
+    # The median decides, so that a single wrong row is reported and not rescaled.
     percent = bool(abs(np.median(total) - 100) <= 100 * SUM_TOLERANCE)
     expected = 100.0 if percent else 1.0
     wrong = np.abs(total / expected - 1) > SUM_TOLERANCE

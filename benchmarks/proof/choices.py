@@ -16,7 +16,7 @@ SHARED = 0.005
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A mixture that somebody might train."""
+    """A mixture that a user might train."""
 
     name: str
     mixture: tuple[float, ...]
@@ -44,7 +44,7 @@ class Choices:
     """budgets at which choices are compared, as multiples of the sweep's last"""
 
     def trained(self) -> list[Choice]:
-        """Those that have runs of their own."""
+        """Choices with runs of their own."""
         return [choice for choice in self.choices if choice.trained_as == choice.name]
 
     def budgets(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How good each choice turned out: means and standard errors over seeds, regret, tokens needed."""
+"""Result of each choice: means and standard errors over seeds, regret, tokens needed."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What each law recommends from a sweep alone, what it predicts of that, and which one to trust."""
+"""Recommendations of the laws from a sweep alone, their predictions, and the judge's law."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

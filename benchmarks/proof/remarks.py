@@ -1,4 +1,4 @@
-"""What has to be said beside the numbers: runs that are missing, and if training was the same."""
+"""Notes beside the numbers: missing runs, and differences of the training."""
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ def missing_runs(losses: pd.DataFrame, choices: Choices, seeds: int) -> list[str
 
 
 def repeated_run(losses: pd.DataFrame, sweep: Sweep) -> list[str]:
-    """How far the uniform run of seed 0 is from the sweep's, which has the same settings."""
+    """Distance of the uniform run of seed 0 from the sweep's, which has the same settings."""
     columns = [f"loss_{target}" for target in sweep.targets]
     known, again = (
         table[table["run"] == REFERENCE].set_index("tokens")[columns]

@@ -1,4 +1,4 @@
-"""Which sequences a run trains on at which step: a table, so that a run can go on anywhere.
+"""Sequences that a run trains on at each step: a table, so that a run can go on anywhere.
 
 The domain of every sequence comes from one point a step that moves by the golden ratio, with the
 batch spread evenly after it, laid on the line of the proportions. So every stretch of training

@@ -14,7 +14,7 @@ from bimix_jax.files import atomic_path
 
 
 class Checkpoint(NamedTuple):
-    """Where training stands."""
+    """State of the training."""
 
     step: int
     """steps that are done"""
@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, made_by: dict[str, Any])
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before lies."""
+    """Path of the previous checkpoint."""
     return path.with_suffix(".previous.npz")
 
 

@@ -12,7 +12,7 @@ from benchmarks.proxy_sweep.training import TrainingConfig, checkpoint_steps
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What all runs of a sweep have in common."""
+    """Settings that all runs of a sweep share."""
 
     tokens: Tokens
     model: ModelConfig

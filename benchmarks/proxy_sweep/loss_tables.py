@@ -14,7 +14,7 @@ TABLES = {"constant": "losses.csv", "decay": "decay.csv"}
 
 
 def loss_table(found: dict[Group, np.ndarray], setting: Setting, schedule: str) -> pd.DataFrame:
-    """One row a run and checkpoint: names, seed, budget, proportions r_* and losses loss_*.
+    """One row per run and checkpoint: names, seed, budget, proportions r_* and losses loss_*.
 
     Args:
         found: group → (checkpoints so far, runs, targets) nats per token.

@@ -1,4 +1,4 @@
-"""What a person sets of training: options of a command, and the setting they come to."""
+"""Options of the training command, and the settings they result in."""
 
 import argparse
 from pathlib import Path
@@ -81,7 +81,7 @@ def _tokenizer(arguments: argparse.Namespace, corpus: Path) -> Tokenizer:
 
 
 def _configs(arguments: argparse.Namespace, vocabulary: int) -> tuple[ModelConfig, TrainingConfig]:
-    """What was given, else the smoke setting's, else the defaults."""
+    """Given values, else the smoke setting's, else the defaults."""
     given = SMOKE if arguments.smoke else {}
     given = given | {name: value for name, value in vars(arguments).items() if value is not None}
     model = {name: given[name] for name in MODEL if name in given}

@@ -62,7 +62,7 @@ def _run(command: list[str], folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Which files of which packages are a domain, and how they become text."""
+    """Files and packages of a domain, and their conversion to text."""
 
     packages: tuple[str, ...]
     """names, as regular expressions"""
@@ -104,7 +104,7 @@ def entries(text: str) -> Iterator[str]:
 
 
 def text_of_html(text: str) -> Iterator[str]:
-    """What a reader sees of a page; empty lines in a row become one."""
+    """Visible text of a page; empty lines in a row become one."""
     page = _Page()
     page.feed(text)
     page.close()

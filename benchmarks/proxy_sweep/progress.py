@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a bar on a terminal, a line a checkpoint elsewhere."""
+"""Progress of a sweep: a bar on a terminal, a line per checkpoint elsewhere."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How fast training is, in tokens a second and against the machine's own matrix products."""
+"""Speed of training, in tokens per second and against the machine's own matrix products."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a sweep's tables say of its own numbers: seeds, schedules, and other machines.
+"""Summary of a sweep's tables: seeds, schedules, and other machines.
 
     python -m benchmarks.proxy_sweep.summary sweep
     python -m benchmarks.proxy_sweep.summary sweep --beside other
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def seeds(losses: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row a mixture that has several: standard deviation of the mean loss and of a target's."""
+    """One row per mixture that has several: standard deviation of the mean loss and of a target's."""
     last = losses[losses["tokens"] == losses["tokens"].max()]
     for mixture, rows in last.groupby("mixture", sort=False):
         each = rows.filter(regex=LOSSES)
@@ -54,7 +54,7 @@ def seeds(losses: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def schedules(losses: pd.DataFrame, decay: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row a run that decays: its end, and the checkpoint there of the same run without."""
+    """One row per run that decays: its end, and the checkpoint there of the same run without."""
     for _, run in decay[decay["tokens"] == decay["length"]].iterrows():
         same = (losses["run"] == run["mixture"]) & (losses["tokens"] == run["tokens"])
         constant = losses[same].filter(regex=LOSSES).to_numpy().mean()

@@ -19,7 +19,7 @@ SCHEDULES = ("constant", "decay")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a run is trained: AdamW, warm-up, then a constant rate unless it decays.
+    """Settings of a run's training: AdamW, warm-up, then a constant rate unless it decays.
 
     Raises:
         ValueError: if a number is out of range, or the schedule unknown.
@@ -81,7 +81,7 @@ def checkpoint_steps(config: TrainingConfig) -> list[int]:
 
 
 class TrainingState(NamedTuple):
-    """What the next step needs, of several models: every array has a leading axis of models."""
+    """State for the next step of several models: every array has a leading axis of models."""
 
     parameters: Parameters
     optimizer: Any

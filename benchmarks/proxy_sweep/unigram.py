@@ -1,4 +1,4 @@
-"""What a model reaches that knows how frequent tokens are and nothing else: the least to beat."""
+"""Loss of a model of token frequencies alone: the least to beat."""
 
 import numpy as np
 

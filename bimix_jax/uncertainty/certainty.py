@@ -303,6 +303,7 @@ def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.Data
     rows = np.arange(len(runs))
     table = pd.DataFrame(
         {
+            # Half the sum of absolute changes is the total variation distance of two mixtures.
             "moved": np.abs(change).sum(axis=1) / 2,
             "domain": best.mixture.index.to_numpy()[most],
             "change": change[rows, most],

@@ -43,6 +43,7 @@ def mixtures_and_coefficients(
     lower, upper = np.asarray(fitted.law.bounds(len(fitted.domains)), float).T
     lower = np.maximum(lower, jax.vmap(fitted.law.least)(jnp.asarray(fitted.coefficients.own)))
     exponents = np.asarray(fitted.coefficients.exponents)
+    # An exponent on a bound does not move with the losses, so it costs no degree of freedom.
     free = fitted.identified & (exponents > lower) & (exponents < upper)
     traces = [
         _trace(slopes[t], _pulled(pull[t], fitted.shrinkage[t]), free[t], count[:, t])
@@ -53,6 +54,7 @@ def mixtures_and_coefficients(
 
 def _pulled(pull: np.ndarray, strength: float) -> np.ndarray:
     """Pulls (exponents,) at a strength, which may be infinite."""
+    # 0 · ∞ would be nan: an exponent without a pull stays free at any strength.
     return np.multiply(pull, strength, out=np.zeros_like(pull), where=pull > 0)
 
 
@@ -84,6 +86,8 @@ def _trace(slopes: np.ndarray, pull: np.ndarray, free: np.ndarray, count: np.nda
     stacked = np.concatenate([rows, np.diag(np.sqrt(ridge * count.sum()))])
     left, size, _ = np.linalg.svd(stacked / np.maximum(np.linalg.norm(stacked, axis=0), 1e-300),
                                   full_matrices=False)  # fmt: skip
+    # The trace of the hat matrix is the squared norm of the data rows of an orthonormal basis of
+    # the stacked columns, where the ridge is further rows.
     basis = left[: len(rows), size > SMALL * size.max(initial=0.0)]
     return float(np.sum(basis**2))
 
@@ -176,6 +180,7 @@ def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) ->
     known = values[~np.isnan(values)]
     if len(known) < LEAST_KNOWN * len(values) or not freedom.enough:
         return float("nan")
+    # Ties count half, and 0.5 of 1 more resample keeps the share away from 0 and 1.
     above = np.sum(known > threshold) + np.sum(known == threshold) / 2
     share = (above + 0.5) / (len(known) + 1)
     return float(stdtr(freedom.left, ndtri(share) / freedom.inflation))

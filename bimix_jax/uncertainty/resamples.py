@@ -40,6 +40,7 @@ def draw(kind: Resampling, seed: int, resamples: int, units: int) -> np.ndarray:
     """
     if kind not in RESAMPLINGS:
         raise ValueError(f"resampling is {kind!r}; expected one of {', '.join(RESAMPLINGS)}.")
+    # One generator per resample, so that its draw does not depend on their number.
     generators = (np.random.default_rng([seed, number]) for number in range(resamples))
     return np.stack([_one(kind, generator, units) for generator in generators])
 
@@ -49,6 +50,7 @@ def _one(kind: Resampling, generator: np.random.Generator, units: int) -> np.nda
         return generator.standard_normal(units)
     if kind == "weights":
         weight = generator.standard_exponential(units)
+        # Exponentials divided by their sum are uniform on the simplex (Dirichlet with all 1).
         return weight / weight.mean()
     return np.bincount(generator.integers(units, size=units), minlength=units).astype(float)
 
@@ -146,6 +148,7 @@ def _run(
 ) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
     """Fit (resamples, targets, …), and tell which are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
+    # Whole chunks of one size, so that one program is compiled; the padding is cut off below.
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
     method = Method(fitted.law, fitted.options.static, of_residuals, kernel)
     coefficients = fitted.coefficients

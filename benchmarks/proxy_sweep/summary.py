@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def seeds(losses: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """One row per mixture that has several: standard deviation of the mean loss and of a target's."""
+    """One row per mixture that has several: standard deviation of the mean loss and of a target."""
     last = losses[losses["tokens"] == losses["tokens"].max()]
     for mixture, rows in last.groupby("mixture", sort=False):
         each = rows.filter(regex=LOSSES)

@@ -74,7 +74,7 @@ def _of(found: pd.DataFrame, name: str) -> pd.Series:
 
 
 def standard_error(values: pd.Series) -> float:
-    """Of a mean; nan of a single value."""
+    """Standard error of a mean; nan for a single value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 

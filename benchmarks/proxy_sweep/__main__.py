@@ -96,7 +96,7 @@ def _runs(arguments: argparse.Namespace, tokens: Tokens, training: TrainingConfi
 
 
 def _description(setting: Setting, runs: list[Run]) -> str:
-    """How the tables are made, for people."""
+    """Describe for a reader how the tables were made."""
     tokens = setting.tokens
     document = {
         "model": dataclasses.asdict(setting.model),
@@ -112,7 +112,7 @@ def _description(setting: Setting, runs: list[Run]) -> str:
 
 
 def _against_unigrams(losses: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    """What the uniform run reached beside what the frequencies of tokens alone would."""
+    """Compare the losses of the uniform run with those of token frequencies alone."""
     domains = list(setting.tokens.domains)
     reached = losses[losses["run"] == "uniform"].iloc[-1]
     unigram = unigram_losses(setting.tokens, setting.held_out, setting.model.sequence)

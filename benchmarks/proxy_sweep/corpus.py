@@ -91,7 +91,7 @@ def split_documents(
 
 
 def _digest(text: str) -> str:
-    """Of the words alone, so that copies with other white space count as copies."""
+    """Hash the words alone, so that copies with other white space count as copies."""
     return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
 
 

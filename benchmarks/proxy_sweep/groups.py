@@ -29,13 +29,13 @@ class Group(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of its file."""
         first, *others = (run.name for run in self.runs)
         return f"{first}-and-{len(others)}-more" if others else first
 
     @property
     def training(self) -> TrainingConfig:
-        """How all of them are trained."""
+        """Settings of the training of all its runs."""
         return self.runs[0].training
 
     @property

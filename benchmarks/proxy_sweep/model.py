@@ -136,7 +136,7 @@ def _attended(stream: Array, weights: Parameters, shape: tuple[int, ...], heads:
 
 
 def _product(stream: Array, weights: Array) -> Array:
-    """Of the stream's type."""
+    """Multiply in the floating type of the stream."""
     return stream @ weights.astype(stream.dtype)
 
 

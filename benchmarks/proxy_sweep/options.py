@@ -40,7 +40,7 @@ def add_training_options(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def setting_of(arguments: argparse.Namespace) -> tuple[Setting, TrainingConfig]:
-    """What all runs have in common, and how one is trained; makes the folder to work in.
+    """Build the common setting of all runs and the training of one; make the working folder.
 
     Raises:
         ValueError: if there is no corpus, or a setting is out of range.

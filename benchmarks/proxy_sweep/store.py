@@ -65,7 +65,7 @@ class Store:
         return self._start(group)._replace(state=state)
 
     def standing(self, group: Group) -> Checkpoint:
-        """Checkpoint that `resume` would return, without the state and without touching any file."""
+        """Checkpoint that `resume` would return, without the state and any change of files."""
         for path in self._candidates(group):
             try:
                 return load_checkpoint(path, None, self._made_by(group))

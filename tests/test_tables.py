@@ -143,6 +143,12 @@ def test_rows_longer_than_the_header_do_not_shift_the_columns(tmp_path):
     assert "more cells than the header" in error(tmp_path / "a.csv", content)
 
 
+def test_an_object_that_goes_on_in_the_next_line_is_damage(tmp_path):
+    whole = write(wide_frame(), tmp_path / "whole.jsonl").read_bytes()
+    broken = whole.replace(b',"', b'\n,"', 1)
+    assert "line 1 is not complete JSON" in error(tmp_path / "broken.jsonl", broken)
+
+
 def test_columns_of_one_name_are_an_error_in_a_file(tmp_path):
     text = error(tmp_path / "a.csv", b"run,tokens,r_a,r_b,r_a,loss_a\nx,1,.5,.2,.3,2\n")
     assert "the columns r_a stand there twice; rename them" in text

@@ -11,6 +11,8 @@ import warnings
 from types import FrameType
 
 DEBUG = "--debug"
+RENAMED = {"--meaning": "--metadata"}
+"""Options that scripts know by an older name."""
 FAILED = 2
 """Exit code of all failures."""
 NEW_LINE = "\n"
@@ -28,7 +30,7 @@ class _Stopped(BaseException):
 def main() -> None:
     """Run `bimix`; an error ends in one paragraph and exit code 2, a signal in 128 + its number."""
     # The option may stand anywhere, also behind the command, where typer would refuse it.
-    arguments = [each for each in sys.argv[1:] if each != DEBUG]
+    arguments = [RENAMED.get(each, each) for each in sys.argv[1:] if each != DEBUG]
     debug = len(arguments) < len(sys.argv) - 1
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:

@@ -22,7 +22,7 @@ from bimix_jax.entropy.forms import (
     form_of,
     opened,
 )
-from bimix_jax.reading.nested import parse_json
+from bimix_jax.reading.nested import once, parse_json
 
 BLOCK = 1 << 20
 PROBED = 100
@@ -163,9 +163,9 @@ class Reader:
             head = _head(path, unpacked).removeprefix(UTF8_MARK).lstrip()
             found: Iterator[tuple[int, Any]]
             if head.startswith(b"["):
-                found = enumerate(parse_json(unpacked.read(), str(path)))
+                found = enumerate(parse_json(unpacked.read(), str(path), unique=True))
             elif _form(path).suffix == ".json" and _spans_lines(head):
-                found = iter([(0, parse_json(unpacked.read(), str(path)))])
+                found = iter([(0, parse_json(unpacked.read(), str(path), unique=True))])
             else:
                 found = self._lines(raw, unpacked, tally)
             for line, record in found:
@@ -183,7 +183,8 @@ class Reader:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line.removeprefix(UTF8_MARK).decode())
+                text = line.removeprefix(UTF8_MARK).decode()
+                yield number, json.loads(text, object_pairs_hook=once)
             except UnicodeDecodeError:
                 tally.read += 1
                 tally.undecodable += 1

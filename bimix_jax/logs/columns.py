@@ -16,7 +16,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.nested import check_nesting, decoded, parse_json
+from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
 LARGEST_BLOCK = 2**31 - 1
@@ -183,7 +183,7 @@ def _json_lines(path: Path) -> Columns:
         if not _is_flat(text):
             check_nesting(text, str(path))
         table = _arrow_json(text)
-        if table is not None and _is_tidy(table):
+        if table is not None and _is_tidy(table) and is_row_per_line(text, table.num_rows):
             return _of_arrow(table)
         lines = enumerate(StringIO(decoded(text, str(path))), 1)
         rows = [_object(line, f"{path}, line {i}") for i, line in lines if line.strip()]

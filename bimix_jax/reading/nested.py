@@ -68,7 +68,7 @@ def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
     text = decoded(text, where) if isinstance(text, bytes) else text
     check_nesting(text, where)
     try:
-        return json.loads(text, object_pairs_hook=_once if unique else None)
+        return json.loads(text, object_pairs_hook=once if unique else None)
     except ValueError as error:
         raise ValueError(f"{where} is not complete JSON: {error}.") from error
 
@@ -129,7 +129,20 @@ def _too_deep(where: str) -> ValueError:
     )
 
 
-def _once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+def is_row_per_line(text: str | bytes, rows: int) -> bool:
+    """True where the text has as many lines as rows, blank lines at its end aside.
+
+    Arrow reads an object that continues on the next line, which a damaged file may hold.
+
+    >>> is_row_per_line('{"a": 1}\\n{"a": 2}\\n', 2), is_row_per_line('{"a": 1\\n0}\\n', 1)
+    (True, False)
+    """
+    body = text.rstrip()
+    return bool(body) and body.count("\n" if isinstance(body, str) else b"\n") + 1 == rows
+
+
+def once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON of its entries; raise ValueError where one is named twice."""
     found = dict(entries)
     if len(found) < len(entries):
         name = Counter(name for name, _ in entries).most_common(1)[0][0]

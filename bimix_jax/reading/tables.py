@@ -20,7 +20,7 @@ from bimix_jax.reading.attributes import ATTRIBUTES, add_notes, kept_with
 from bimix_jax.reading.csv_tables import read_csv
 from bimix_jax.reading.decimal_marks import may_have_marks, with_decimal_points
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.nested import check_nesting, decoded, parse_json
+from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.written_numbers import text_of, typed
 
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
@@ -82,7 +82,9 @@ def _read_json_lines(path: str, names: Set[str]) -> pd.DataFrame:
     text = decoded(Path(path).read_bytes(), "it")
     check_nesting(text, "it")
     table = arrow_json_lines(path)
-    return _line_by_line(text) if table is None else table.to_pandas()
+    if table is None or not is_row_per_line(text, table.num_rows):
+        return _line_by_line(text)
+    return table.to_pandas()
 
 
 def arrow_json_lines(path: str | Path) -> pyarrow.Table | None:

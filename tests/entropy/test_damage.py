@@ -163,3 +163,11 @@ def test_what_is_kept_is_whole_or_made_again(tmp_path):
     assert read(tmp_path / "a.jsonl", **call).estimates.equals(whole)
     (tmp_path / "cache" / "a.starts.npy").unlink()
     assert read(tmp_path / "a.jsonl", **call).estimates.equals(whole)
+
+
+def test_a_document_that_names_an_entry_twice_is_left_out_with_a_note(tmp_path):
+    lines = ['{"text": "one two", "id": 1}', '{"text": "three", "id": 2, "id": 3}'] * 3
+    (tmp_path / "web.jsonl").write_text("\n".join(lines) + "\n")
+    found = bx.corpus_entropies([tmp_path / "web.jsonl"], tokenizer="bytes", curve=False)
+    assert "web: skipped 3 lines that are not JSON objects." in found.notes
+    assert found.table().loc["web", "tokens"] == 3 * len("one two")

@@ -137,8 +137,8 @@ def is_row_per_line(text: str | bytes, rows: int) -> bool:
     >>> is_row_per_line('{"a": 1}\\n{"a": 2}\\n', 2), is_row_per_line('{"a": 1\\n0}\\n', 1)
     (True, False)
     """
-    body = text.rstrip()
-    return bool(body) and body.count("\n" if isinstance(body, str) else b"\n") + 1 == rows
+    body: Any = text.rstrip()
+    return bool(body) and body.count("\n" if isinstance(text, str) else b"\n") + 1 == rows
 
 
 def once(entries: list[tuple[str, Any]]) -> dict[str, Any]:

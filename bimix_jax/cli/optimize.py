@@ -93,7 +93,7 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
     if best.saved == best.saved:
         more = "less" if best.saved >= 0 else "more"
         show_line(
-            f"By its prediction as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
+            f"Predicted to be as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
         )
     if len(best.binding):
         unit = "" if best.objective_name == "budget" else ", nats"

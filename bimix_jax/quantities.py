@@ -13,7 +13,9 @@ WRITTEN = re.compile(
     re.I | re.ASCII,
 )
 SUFFIXES = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
-SUFFIX = re.compile(r"\s*([kmbgt%]?)", re.I)
+BLANKS = " \t\xa0\u2009\u202f"
+"""Characters that may stand around a number; others, U+2028 or control characters, are damage."""
+SUFFIX = re.compile(rf"[{BLANKS}]*([kmbgt%]?)", re.I)
 
 
 def number_of(value: Any, where: str, expected: str = "a number", percent: bool = False) -> float:
@@ -114,7 +116,7 @@ def _plain(value: Any) -> float | None:
 
 
 def _parsed(text: str, percent: bool) -> float | None:
-    stripped = text.strip()
+    stripped = text.strip(BLANKS + "\r\n")
     written = WRITTEN.match(stripped)
     if written is None:
         return None

@@ -58,3 +58,10 @@ def test_every_number_is_read_as_python_prints_it(value):
 @given(st.integers(-(10**15), 10**15))
 def test_grouped_digits_are_those_without_groups(value):
     assert number_of(f"{value:,}", "tokens") == number_of(f"{value:_}", "tokens") == value
+
+
+@pytest.mark.parametrize("invisible", ["\x1e", "\u2028", "\x85", "\x0b"])
+def test_an_invisible_character_beside_a_number_is_damage(invisible):
+    assert number_of("\xa01200 ", "tokens") == 1200
+    with pytest.raises(ValueError, match="tokens is"):
+        number_of(f"1200{invisible}", "tokens")

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute as pc
 
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import BLANKS, number_of
 
 MISSING_WORDS = ("", "nan", "na", "n/a", "none", "null", "-nan")
 """Texts of an empty cell in a column of numbers, in any case."""
@@ -59,7 +59,7 @@ def text_of(column: pd.Series) -> pyarrow.Array:
     cells = pyarrow.array(written, pyarrow.string(), from_pandas=True)
     # A column that pandas concatenated from several has as many chunks.
     whole = cells.combine_chunks() if isinstance(cells, pyarrow.ChunkedArray) else cells
-    return pc.utf8_trim_whitespace(whole)
+    return pc.utf8_trim(whole, BLANKS)
 
 
 def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def typed(cells: pyarrow.Array) -> pyarrow.Array:
     """
     values, written = _as_floats(cells), cells
     if values is None:
-        written = pc.utf8_trim_whitespace(cells)
+        written = pc.utf8_trim(cells, BLANKS)
         written = pc.if_else(_is_missing(written), None, written)
         values = _as_floats(written)
     if values is None:

@@ -76,7 +76,8 @@ def _amount(name: str, domain: object, value: object, column: str) -> float:
     except ValueError:
         amount = 0.0
     if amount <= 0:
-        raise ValueError(f"{name}: {domain} has {column} = {value}; expected a number above 0.")
+        shown = value if str(value).isprintable() else repr(value)
+        raise ValueError(f"{name}: {domain} has {column} = {shown}; expected a number above 0.")
     return amount
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.files import check_readable
+from bimix_jax.quantities import BLANKS
 from bimix_jax.reading.attributes import ATTRIBUTES, add_notes, kept_with
 from bimix_jax.reading.csv_tables import read_csv
 from bimix_jax.reading.decimal_marks import may_have_marks, with_decimal_points
@@ -232,7 +233,7 @@ def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], 
     for name in written_as_text:
         kind = pd.api.types.infer_dtype(table[name], skipna=True)
         if kind == "string":
-            blank = table[name].str.strip() == ""
+            blank = table[name].str.strip(BLANKS + "\r\n") == ""
             changed |= {name: table[name].mask(blank)} if blank.any() else {}
         elif kind not in ("empty", "boolean", "integer", "floating"):
             changed |= _without_objects(table[name], notes)

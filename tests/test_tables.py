@@ -149,6 +149,15 @@ def test_an_object_that_goes_on_in_the_next_line_is_damage(tmp_path):
     assert "line 1 is not complete JSON" in error(tmp_path / "broken.jsonl", broken)
 
 
+def test_a_parquet_file_whose_metadata_rename_a_column_is_damaged(tmp_path):
+    path = tmp_path / "sweep.parquet"
+    wide_frame().to_parquet(path, write_page_checksum=True)
+    content = path.read_bytes()
+    assert content.count(b'"name": "loss_web"') == 1
+    text = error(path, content.replace(b'"name": "loss_web"', b'"name": "loss_wab"'))
+    assert "its metadata name a column 'loss_wab' that it does not hold" in text
+
+
 def test_columns_of_one_name_are_an_error_in_a_file(tmp_path):
     text = error(tmp_path / "a.csv", b"run,tokens,r_a,r_b,r_a,loss_a\nx,1,.5,.2,.3,2\n")
     assert "the columns r_a stand there twice; rename them" in text

@@ -74,6 +74,10 @@ def _read_parquet(path: str, names: Set[str]) -> pd.DataFrame:
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         stored = file.read()
     table = stored.to_pandas()
+    # The metadata of pandas, which no checksum covers, may call a column otherwise.
+    renamed = [str(name) for name in table.columns if str(name) not in stored.column_names]
+    if renamed:
+        raise ValueError(f"its metadata name a column {renamed[0]!r} that it does not hold")
     attrs = (stored.schema.metadata or {}).get(b"PANDAS_ATTRS")
     table.attrs = json.loads(attrs) if attrs else {}
     return _with_index(table)

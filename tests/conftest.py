@@ -55,7 +55,7 @@ def compiled_programs_are_released():
 
 
 def memory():
-    """What this process holds, in MB; 0 where the system does not say."""
+    """Memory of this process in MB; 0 where the system does not say."""
     if not MEMORY_PAGES.exists():
         return 0.0
     return int(MEMORY_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

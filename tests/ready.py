@@ -70,7 +70,7 @@ class Ready:
         return pd.DataFrame(values, columns=self.domains)
 
     def sweep(self) -> bx.Sweep:
-        """What was fitted: measured is what the fit predicts, to a percent."""
+        """Sweep whose losses are those that the fit predicts, to a percent."""
         mixture = np.repeat(self.mixture, BUDGETS, axis=0)
         budget = np.tile(self.budgets, RUNS)
         loss = self.fitted.predict_points(mixture, budget)
@@ -81,11 +81,11 @@ class Ready:
         return bx.read_sweep(pd.DataFrame(columns))
 
     def evaluation(self) -> bx.Evaluation:
-        """Of the fit on that sweep."""
+        """Evaluation of the fit on that sweep."""
         return bx.evaluate(self.fitted, self.sweep())
 
     def comparison(self) -> bx.Comparison:
-        """Of three laws on two kinds of splits."""
+        """Comparison of three laws on two kinds of splits."""
         laws = ("BiMix", "TransferBiMix", "DataMixingLawPlus")
         measured = np.exp(self.rng.normal(1, 0.2, (RUNS * 2, len(self.domains))))
         noise = self.rng.normal(0, 0.02, (len(laws), 4, *measured.shape))
@@ -132,7 +132,7 @@ class Ready:
         return best
 
     def certainty(self) -> Certainty:
-        """Of that optimum, from random resamples."""
+        """Certainty of that optimum, from random resamples."""
         fitted, best = self.fitted, self.optimum(bound=False)
         draws = self.rng.dirichlet(best.mixture.to_numpy() * 200 + 0.01, DRAWS)
         gains = self.rng.normal(0.004, 0.002, (3, DRAWS))
@@ -146,7 +146,7 @@ class Ready:
         )
 
     def between_laws(self) -> BetweenLaws:
-        """Of three laws."""
+        """Optima of three laws."""
         laws = ["BiMix", "TransferBiMix", "DataMixingLawPlus"]
         mixtures = self.shares(3, laws).T.rename_axis("domain")
         spread = {"least": mixtures.min(axis=1), "largest": mixtures.max(axis=1)}

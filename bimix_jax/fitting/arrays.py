@@ -65,6 +65,8 @@ def fit_arrays(
 ) -> ArrayFit:
     """Fit a law to one target, or to several at once; pure, so jit, vmap and grad apply.
 
+    Call it within `jax.jit`: outside, every call compiles its loops anew.
+
     Args:
         law: which law; static under jit.
         mixture: (points, domains) proportions.

@@ -29,7 +29,7 @@ def width(request, monkeypatch):
 
 
 def lines_of(capsys, width):
-    """What was printed, none of it wider than the tables may be."""
+    """Printed text, none of it wider than the tables may be."""
     lines = capsys.readouterr().out.splitlines()
     assert not [line for line in lines if "…" in line]
     after = [i for i, line in enumerate(lines) if line.startswith("─")]

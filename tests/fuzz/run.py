@@ -22,7 +22,7 @@ PATIENCE = 20
 
 @dataclasses.dataclass
 class Findings:
-    """What was found; nothing but counts where all is well."""
+    """Counts of outcomes, and the faults; none where all is well."""
 
     counts: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
     """of each reader, outcomes"""
@@ -69,7 +69,7 @@ def _sound(reader: Reader, folder: Path) -> tuple[bytes, Any, tuple[str, ...]]:
 
 
 def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str, str]:
-    """What became of a damaged file, and the fault if that is one."""
+    """Outcome of reading a damaged file, and the fault if it is one."""
     path = placed(reader, folder)
     path.write_bytes(data)
     begin = time.monotonic()

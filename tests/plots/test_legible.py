@@ -37,7 +37,7 @@ def boxes(figure):
 
 
 def hidden_texts(figure):
-    """Those of spare panels and of ticks beyond the limits, which are there but not drawn."""
+    """Texts of spare panels and of ticks beyond the limits, which are there but not drawn."""
     hidden = set()
     for axes in figure.axes:
         if not axes.get_visible():

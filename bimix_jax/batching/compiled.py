@@ -103,21 +103,42 @@ class Method:
         """Fit one sweep, without the leading axis, by the plain loop from starts."""
         asked = self.options
         return fit_arrays(
-            self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep), own=sweep.own,
-            budget_scale=sweep.scale, residual=asked.residual, huber=asked.huber, tied=asked.tied,
-            starts=starts, max_steps=asked.max_steps, size=sweep.size, fold=sweep.fold,
-            folds=self.folds, shrinkage=self.strength,
-        )  # fmt: skip
+            self.law,
+            sweep.mixture,
+            sweep.budget,
+            sweep.loss,
+            self.weight(sweep),
+            own=sweep.own,
+            budget_scale=sweep.scale,
+            residual=asked.residual,
+            huber=asked.huber,
+            tied=asked.tied,
+            starts=starts,
+            max_steps=asked.max_steps,
+            size=sweep.size,
+            fold=sweep.fold,
+            folds=self.folds,
+            shrinkage=self.strength,
+        )
 
     def fit_in_kernel(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
         """Fit all sweeps by the kernel; also return their errors, and which targets are settled."""
 
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
             return fit_in_kernel(
-                self.law, sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep),
-                own=sweep.own, budget_scale=sweep.scale, residual=self.options.residual,
-                huber=self.options.huber, size=sweep.size, steps=steps, levels=self.levels,
-            )  # fmt: skip
+                self.law,
+                sweep.mixture,
+                sweep.budget,
+                sweep.loss,
+                self.weight(sweep),
+                own=sweep.own,
+                budget_scale=sweep.scale,
+                residual=self.options.residual,
+                huber=self.options.huber,
+                size=sweep.size,
+                steps=steps,
+                levels=self.levels,
+            )
 
         of_target = Chunk(None, None, 2, 1, None, None, None)
         return jax.vmap(jax.vmap(one), in_axes=(of_target,), out_axes=1)(chunk)
@@ -126,9 +147,14 @@ class Method:
         """(targets,) mean relative error of a fit."""
         own = found.coefficients.own
         points, _ = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
-            self.law, sweep.mixture, sweep.budget / sweep.scale, sweep.size, sweep.loss,
-            jnp.ones_like(sweep.loss), own,
-        )  # fmt: skip
+            self.law,
+            sweep.mixture,
+            sweep.budget / sweep.scale,
+            sweep.size,
+            sweep.loss,
+            jnp.ones_like(sweep.loss),
+            own,
+        )
 
         errors = jax.vmap(functools.partial(mean_relative_error, self.law))
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
@@ -217,9 +243,12 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along, everywhere = PartitionSpec(None, "sweeps"), PartitionSpec()
     each = jax.shard_map(
-        every, mesh=mesh, in_specs=(along, everywhere, everywhere), out_specs=along,
+        every,
+        mesh=mesh,
+        in_specs=(along, everywhere, everywhere),
+        out_specs=along,
         check_vma=False,
-    )  # fmt: skip
+    )
     kind = REASSOCIATED if kernel else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
     return OnceCompiled(jax.jit(each, compiler_options=options))

@@ -165,11 +165,14 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
     scale[...] = 1.0
     scale.reshape(-1)[: len(held)] = rows.scale[held]
     chunk = Chunk(
-        spread(rows.mixture[points], 1 / len(rows.domains)), spread(rows.budget[points], 1.0),
-        spread(loss, np.nan), own, scale,
+        spread(rows.mixture[points], 1 / len(rows.domains)),
+        spread(rows.budget[points], 1.0),
+        spread(loss, np.nan),
+        own,
+        scale,
         None if rows.size is None else spread(rows.size[points], 1.0),
         None if rows.fold is None else spread(rows.fold[points], 1, "int64"),
-    )  # fmt: skip
+    )
     return Filled(chunk, 0 if window is None else int(sweeps[0]) - window, lent)
 
 

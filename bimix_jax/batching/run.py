@@ -98,9 +98,11 @@ def fit_rows(
             better = is_better(old[0], new[0]) if further else ~is_lower(new[0], old[0])
             new = chosen(better | ~known[left], old, new)
         known[left] |= ended
-        found = new if found is None else jax.tree.map(
-            lambda old, better, at=left: replaced(old, at, better), found, new
-        )  # fmt: skip
+        found = (
+            new
+            if found is None
+            else jax.tree.map(lambda old, better, at=left: replaced(old, at, better), found, new)
+        )
         left = left[~settled.all(axis=1)]
         if not len(left):
             break
@@ -119,9 +121,13 @@ def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list
 
 
 def parts_of(
-    rows: Rows, sweeps: np.ndarray, method: Method, devices: tuple[jax.Device, ...], kernel: bool,
+    rows: Rows,
+    sweeps: np.ndarray,
+    method: Method,
+    devices: tuple[jax.Device, ...],
+    kernel: bool,
     fewer: int = 1,
-) -> list[Part]:  # fmt: skip
+) -> list[Part]:
     """Split into chunks of similar numbers of blocks, so that no processor waits long."""
     parts, most, workers = list[Part](), chunk_blocks(devices, kernel), _workers(devices)
     by_budget = kernel and method.sums_by_budget(len(rows.domains))
@@ -138,9 +144,13 @@ def parts_of(
 
 
 def _fit_stage(
-    rows: Rows, method: Method, devices: tuple[jax.Device, ...], stage: _Stage, sweeps: np.ndarray,
+    rows: Rows,
+    method: Method,
+    devices: tuple[jax.Device, ...],
+    stage: _Stage,
+    sweeps: np.ndarray,
     progress: Progress | None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Fit some sweeps in their order; also return their errors, and which ended well."""
     parts = parts_of(rows, sweeps, method, devices, stage.kernel, stage.fewer)
     begin = stage.begin(method.law, len(rows.domains))

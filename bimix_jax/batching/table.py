@@ -99,8 +99,14 @@ class _WideTable:
             unsound = [~((loss > 0) & (loss < np.inf)) & ~np.isnan(loss) for loss in losses]
         no_budget = ~(np.isfinite(self.budget) & (self.budget > 0))
         run, first, again = self.runs(number)
-        wrong = [off, *(~(share >= 0) for share in shares), *unsound, no_budget,
-                 pd.isna(self.run), again]  # fmt: skip
+        wrong = [
+            off,
+            *(~(share >= 0) for share in shares),
+            *unsound,
+            no_budget,
+            pd.isna(self.run),
+            again,
+        ]
         if len(first) < len(run):
             wrong += [np.abs(share - share[first][run]) > checks.CHANGED for share in shares]
         sound = np.bincount(number[_any_of(wrong)], minlength=number[-1] + 1) == 0

@@ -13,10 +13,24 @@ from bimix_jax.cli.command import command
 FILES = {"import": "import_logs"} | {
     name: name
     for name in (
-        "check", "fit", "predict", "evaluate", "compare", "optimize", "certainty", "path",
-        "tradeoff", "sensitivity", "propose", "batch", "bench", "entropy", "demo", "guide",
+        "check",
+        "fit",
+        "predict",
+        "evaluate",
+        "compare",
+        "optimize",
+        "certainty",
+        "path",
+        "tradeoff",
+        "sensitivity",
+        "propose",
+        "batch",
+        "bench",
+        "entropy",
+        "demo",
+        "guide",
     )
-}  # fmt: skip
+}
 """Command → its file, and the function in it."""
 
 

@@ -16,8 +16,11 @@ def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, floa
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True,
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
         disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
+    ) as bar:
         task = bar.add_task(what, total=size() if console.is_terminal else None)
         yield lambda name, done: bar.update(task, description=name, advance=done)

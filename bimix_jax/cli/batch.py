@@ -95,11 +95,15 @@ def batch(
     if output.json:
         show_json(
             {
-                "written": report.written, "there": report.there, "sweeps": found.sweeps,
-                "failed_sweeps": found.failed, "codes": found.codes, "failed": failed,
+                "written": report.written,
+                "there": report.there,
+                "sweeps": found.sweeps,
+                "failed_sweeps": found.failed,
+                "codes": found.codes,
+                "failed": failed,
                 "notes": notes,
             }
-        )  # fmt: skip
+        )
     else:
         show_table(found.table(), f"{folder}: {found.sweeps} sweeps in {found.parts} parts")
         show_line(f"{report.written} parts written, {report.there} were there.")
@@ -124,9 +128,13 @@ def _progress_bar(files: list[Path]) -> Iterator[batches.Progress]:
     expected = [expected_rows(path) for path in files]
     total = None if None in expected else sum(n or 0 for n in expected)
     bar = Progress(
-        TextColumn("{task.percentage:>3.0f} %"), BarColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-    )  # fmt: skip
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
     with bar:
         task = bar.add_task("", total=total, rate="")
         done = 0

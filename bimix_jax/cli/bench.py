@@ -10,14 +10,20 @@ from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import number, percent, quantity, show_json, show_line, show_table
 
 CASES = (
-    Case(), Case(dtype="float32"), Case("log"), Case(huber=0.02), Case(points=200),
+    Case(),
+    Case(dtype="float32"),
+    Case("log"),
+    Case(huber=0.02),
+    Case(points=200),
     Case(dtype="float32", fits=100_000),
-)  # fmt: skip
+)
 MANY = 1 << 20
 LARGE_CASES = (
-    Case(fits=MANY), Case(dtype="float32", fits=MANY), Case("log", fits=MANY),
+    Case(fits=MANY),
+    Case(dtype="float32", fits=MANY),
+    Case("log", fits=MANY),
     Case(huber=0.02, fits=MANY),
-)  # fmt: skip
+)
 """Cases for devices that run hundreds of thousands of fits at once, and compile for longer."""
 
 COLUMNS = {

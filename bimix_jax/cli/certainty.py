@@ -110,14 +110,16 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
     show_mixture(best, reference)
     show_table(
         sure.influence.head(SHOWN),
-        f"Runs without which it would move most (of {len(sure.influence)})", INFLUENCE,
+        f"Runs without which it would move most (of {len(sure.influence)})",
+        INFLUENCE,
         below="Moved: the share of all tokens that would change their domain.",
-    )  # fmt: skip
+    )
     if others is not None:
         show_table(others.mixtures, "Optimal mixture by law", form=share)
         show_table(
             others.gains.rename_axis(columns="mixture of"),
-            f"Gain over {reference}, %, of the mixture of the law in the heading", form=percent,
-        )  # fmt: skip
+            f"Gain over {reference}, %, of the mixture of the law in the heading",
+            form=percent,
+        )
     show_line(sure.verdict())
     show_notes(sure.notes())

@@ -34,10 +34,14 @@ def check(sweep: SweepOptions, output: Json) -> None:
     measured = sweep.read()
     found = bx.diagnose(measured)
     if output.json:
-        show_json({
-            "summary": measured.summary(), "stated": measured.metadata.stated(), **found.document(),
-            "notes": measured.notes,
-        })  # fmt: skip
+        show_json(
+            {
+                "summary": measured.summary(),
+                "stated": measured.metadata.stated(),
+                **found.document(),
+                "notes": measured.notes,
+            }
+        )
     else:
         show_line(f"{sweep.file}: {measured.summary()}")
         if measured.metadata.stated():
@@ -45,9 +49,11 @@ def check(sweep: SweepOptions, output: Json) -> None:
         for seen in found.observations:
             show_lines(seen.severity.name.lower(), f"{seen.what}.", seen.advice)
         show_table(
-            found.domains, "Proportions over the mixtures",
-            {"zeros": ("mixtures without it", number)}, share,
-        )  # fmt: skip
+            found.domains,
+            "Proportions over the mixtures",
+            {"zeros": ("mixtures without it", number)},
+            share,
+        )
         domains, condition = len(found.domains), f"{found.condition:.3g}"
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
         have = f"{len(np.unique(measured.mixture_group))} mixtures, "

@@ -69,12 +69,15 @@ def compare(
     output.draw(lambda plots: plots.plot_comparison(judged))
     tables = {kind: judged.table_of(kind) for kind in judged.kinds}
     if output.json:
-        return show_json({
-            "verdict": judged.verdict(), "best": judged.called_in(judged.decisive, judged.best),
-            "splits": tables,
-            "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
-            "notes": judged.notes,
-        })  # fmt: skip
+        return show_json(
+            {
+                "verdict": judged.verdict(),
+                "best": judged.called_in(judged.decisive, judged.best),
+                "splits": tables,
+                "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
+                "notes": judged.notes,
+            }
+        )
     show_line(f"{sweep.file}: {measured.summary()}")
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []

@@ -81,8 +81,10 @@ class Reading:
         given = self.text_field or []
         own = {
             name: item.removeprefix(f"{name}=")
-            for name in names for item in given if item.startswith(f"{name}=")
-        }  # fmt: skip
+            for name in names
+            for item in given
+            if item.startswith(f"{name}=")
+        }
         all_of_them = [item for item in given if not any(item.startswith(f"{n}=") for n in own)]
         if len(all_of_them) > 1:
             raise ValueError(
@@ -211,9 +213,12 @@ def _document(found: Entropies, mixture: pd.Series, proxy: str, mixing: Mixing) 
 
 def _show(found: Entropies, mixtures: pd.DataFrame, proxy: str, estimator: str) -> None:
     corrected = found.estimates.xs("CE", axis=1, level=1)
-    table = found.table().assign(**{
-        "CE Miller-Madow": corrected["miller-madow"], "CE Chao-Shen": corrected["chao-shen"],
-    })  # fmt: skip
+    table = found.table().assign(
+        **{
+            "CE Miller-Madow": corrected["miller-madow"],
+            "CE Chao-Shen": corrected["chao-shen"],
+        }
+    )
     if not found.equal.empty:
         table["CE at equal tokens"] = found.equal["CE"]
     shown = table.drop(columns=["pairs", "pair_types"])

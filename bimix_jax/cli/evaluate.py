@@ -34,8 +34,11 @@ def evaluate(
             continue
         fitted = fit_train_part(measured, split, chosen, held_out.budget_power, **settings.settings)
         results[name] = bx.evaluate(fitted, measured.take(split.test))
-        said = (*note_of_budget_power(measured.take(split.train), fitted.options.budget_power),
-                *results[name].notes, *fitted.messages())  # fmt: skip
+        said = (
+            *note_of_budget_power(measured.take(split.train), fitted.options.budget_power),
+            *results[name].notes,
+            *fitted.messages(),
+        )
         notes += [f"{name}: {note}" for note in said]
     output.draw(lambda plots: plots.plot_predicted(next(iter(results.values()))))
     if output.json:
@@ -65,9 +68,11 @@ def _splits(measured: Sweep, asked: HeldOut, least: int) -> dict[str, Split | No
 def show_evaluation(result: bx.Evaluation, title: str) -> None:
     """Print the errors of every target."""
     columns = {
-        "mre": ("mean error, %", percent), "worst": ("worst error, %", percent),
-        "r2": ("R²", number), "r2_mixtures": ("R² of mixtures", number),
+        "mre": ("mean error, %", percent),
+        "worst": ("worst error, %", percent),
+        "r2": ("R²", number),
+        "r2_mixtures": ("R² of mixtures", number),
         "spearman": ("rank correlation", number),
-    }  # fmt: skip
+    }
     last = "R² of mixtures and the rank correlation are across mixtures at one budget, the last."
     show_table(result.table(), title, columns, below=last)

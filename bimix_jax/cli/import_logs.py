@@ -117,10 +117,17 @@ def import_logs(
     sweep.save(written)
     notes = [*sweep.notes, *sweep.metadata.note_of_absent()]
     if output.json:
-        return show_json({
-            "runs": len(sweep.runs), "domains": sweep.domains, "targets": sweep.targets,
-            "unit": sweep.unit, "points": len(sweep.budget), "notes": notes, "file": str(written),
-        })  # fmt: skip
+        return show_json(
+            {
+                "runs": len(sweep.runs),
+                "domains": sweep.domains,
+                "targets": sweep.targets,
+                "unit": sweep.unit,
+                "points": len(sweep.budget),
+                "notes": notes,
+                "file": str(written),
+            }
+        )
     show_line(sweep.summary())
     show_notes(notes)
     return show_line(f"Written: {written}; next: bimix check {written}")

@@ -72,8 +72,10 @@ def optimize(
 
 def _refuse_beside_goals(budget: float | None, weight: list[str] | None, objective: str) -> None:
     given = {
-        "--budget": budget is not None, "--weight": bool(weight), "--objective": objective != "mean"
-    }  # fmt: skip
+        "--budget": budget is not None,
+        "--weight": bool(weight),
+        "--objective": objective != "mean",
+    }
     for option in (option for option, there in given.items() if there):
         raise ValueError(
             f"{option} does nothing with --goal, which finds the least budget that reaches every "
@@ -99,9 +101,10 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
         unit = "" if best.objective_name == "budget" else ", nats"
         room = f"gain of 1 % more room{unit}"
         show_table(
-            best.binding[["gain"]], "What holds it",
+            best.binding[["gain"]],
+            "What holds it",
             {"gain": (room, amount)},
-        )  # fmt: skip
+        )
     if len(best.alternatives):
         names = [f"mixture {i + 1}" for i in range(len(best.alternatives))]
         shown = best.alternatives.set_axis(names).rename_axis(columns="domain").T

@@ -66,10 +66,13 @@ class Emission:
         if not of_tokens and available is None and self.emit is None:
             return None
         return bx.make_recipe(
-            best, fitted, available, digits=DIGITS if self.digits is None else self.digits,
+            best,
+            fitted,
+            available,
+            digits=DIGITS if self.digits is None else self.digits,
             fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
             command=shlex.join(["bimix", *sys.argv[1:]]),
-        )  # fmt: skip
+        )
 
     def write(self, recipe: bx.Recipe, notes: Iterable[str]) -> list[Path]:
         """Write the file; without a name, print it alone, and the rest to standard error.
@@ -106,17 +109,25 @@ def _show_tokens(recipe: bx.Recipe) -> None:
     """Print a recipe's tokens and epochs, and those of its rounded weights if they differ
     visibly."""
     table = recipe.table()
-    emitted = {"rounded": ("share", 1.0), "rounded_tokens": ("tokens", recipe.tokens or 1.0),
-               "rounded_epochs": ("epochs", 1.0)}  # fmt: skip
+    emitted = {
+        "rounded": ("share", 1.0),
+        "rounded_tokens": ("tokens", recipe.tokens or 1.0),
+        "rounded_epochs": ("epochs", 1.0),
+    }
     same = [
-        name for name, (exact, whole) in emitted.items() if name in table
+        name
+        for name, (exact, whole) in emitted.items()
+        if name in table
         and np.allclose(table[name], table[exact], 5e-4, 5e-5 * whole, equal_nan=True)
-    ]  # fmt: skip
+    ]
     table = table.drop(columns=same)
     columns = {
-        "share": ("share of tokens", share), "tokens": ("tokens", quantity),
-        "available": ("tokens there are", quantity), "epochs": ("epochs", amount),
-        "rounded": ("weight emitted", share), "rounded_tokens": ("its tokens", quantity),
+        "share": ("share of tokens", share),
+        "tokens": ("tokens", quantity),
+        "available": ("tokens there are", quantity),
+        "epochs": ("epochs", amount),
+        "rounded": ("weight emitted", share),
+        "rounded_tokens": ("its tokens", quantity),
         "rounded_epochs": ("its epochs", amount),
-    }  # fmt: skip
+    }
     show_table(table, f"What that takes, of {quantity(recipe.tokens)} tokens", columns)

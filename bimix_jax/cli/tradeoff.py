@@ -49,10 +49,11 @@ def tradeoff(
         show_line(f"The {name} group: {targets}.")
     title = f"Mean losses of both groups at {quantity(found.budget)} {found.unit}"
     show_table(
-        table.iloc[rows, :3].rename_axis("weight of the second"), title,
+        table.iloc[rows, :3].rename_axis("weight of the second"),
+        title,
         {"first": ("first, nats", number), "second": ("second, nats", number)},
         below="Price: the nats that the second group loses per nat that the first one gains.",
-    )  # fmt: skip
+    )
     mixtures = table.iloc[rows, 3:].rename_axis(index="weight of the second", columns="domain")
     show_table(mixtures, "Mixtures along the front", form=share)
     return show_notes(found.notes)

@@ -191,9 +191,13 @@ def prior_precision(unknowns: Unknowns, slopes: Array) -> Array:
 
 
 def draw_coefficients(
-    unknowns: Unknowns, coefficients: Coefficients, precision: Array, free: Array, key: Array,
+    unknowns: Unknowns,
+    coefficients: Coefficients,
+    precision: Array,
+    free: Array,
+    key: Array,
     count: int,
-) -> Coefficients:  # fmt: skip
+) -> Coefficients:
     """Draw `count` coefficients of the posterior, axes (draws, targets), clipped to the bounds."""
     law = unknowns.law
     factor = jnp.linalg.cholesky(precision)
@@ -247,9 +251,16 @@ class Candidates(NamedTuple):
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
 def plan_runs(
-    unknowns: Unknowns, runs: int, count: int, coefficients: Coefficients, shrinkage: Array,
-    measured: Measured, candidates: Candidates, aim: Aim, key: Array,
-) -> tuple[Picks, Noise]:  # fmt: skip
+    unknowns: Unknowns,
+    runs: int,
+    count: int,
+    coefficients: Coefficients,
+    shrinkage: Array,
+    measured: Measured,
+    candidates: Candidates,
+    aim: Aim,
+    key: Array,
+) -> tuple[Picks, Noise]:
     """Pick the `count` candidates that lower the expected regret of the decision most.
 
     Args:

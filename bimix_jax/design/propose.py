@@ -124,10 +124,16 @@ def propose_runs(
     )
     with jax.enable_x64(True):
         picks, noise = plan_runs(
-            unknowns, len(sweep.runs), n, fitted.coefficients, np.asarray(fitted.shrinkage),
-            _measured(fitted, sweep, weight), _padded(candidates, np.unique(sweep.budget)),
-            Aim(np.asarray(at), decision.weights), jax.random.key(seed),
-        )  # fmt: skip
+            unknowns,
+            len(sweep.runs),
+            n,
+            fitted.coefficients,
+            np.asarray(fitted.shrinkage),
+            _measured(fitted, sweep, weight),
+            _padded(candidates, np.unique(sweep.budget)),
+            Aim(np.asarray(at), decision.weights),
+            jax.random.key(seed),
+        )
         order, regret, random = (np.asarray(x) for x in picks)
     nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
     rows = nameless if labels is None else labels[order]
@@ -141,10 +147,13 @@ def propose_runs(
         budget=at,
         unit=fitted.unit,
         notes=(
-            *_scope(fitted), *_certain(float(regret[0])), *fitted.notes_on_budget(at),
-            *decision.notes, *fitted.messages(),
+            *_scope(fitted),
+            *_certain(float(regret[0])),
+            *fitted.notes_on_budget(at),
+            *decision.notes,
+            *fitted.messages(),
         ),
-    )  # fmt: skip
+    )
 
 
 def _certain(regret: float) -> tuple[str, ...]:

@@ -63,9 +63,13 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
     verdict = "determined" if not short else "held by its shrinkage" if held else "undetermined"
     mixtures, budgets = _needs(law, sweep, able[0])
     return {
-        "coefficients": count, "determined": known, "targets": len(able),
-        "needs_mixtures": mixtures, "needs_budgets": budgets, "verdict": verdict,
-    }  # fmt: skip
+        "coefficients": count,
+        "determined": known,
+        "targets": len(able),
+        "needs_mixtures": mixtures,
+        "needs_budgets": budgets,
+        "verdict": verdict,
+    }
 
 
 def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:

@@ -304,9 +304,7 @@ def _empty(sweep: Sweep) -> Iterator[Observation]:
     if not gone.any():
         return
     share = gone.mean(axis=0)
-    worst = [
-        f"{t} {100 * s:.0f} %" for t, s in zip(sweep.targets, share, strict=True) if s > 0
-    ]  # fmt: skip
+    worst = [f"{t} {100 * s:.0f} %" for t, s in zip(sweep.targets, share, strict=True) if s > 0]
     yield Observation(
         Severity.WARNING if share.max() > MANY_EMPTY else Severity.NOTE,
         f"{gone.sum()} of {gone.size} loss cells are empty ({some_of(worst)})",

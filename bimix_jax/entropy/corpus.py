@@ -92,17 +92,26 @@ def corpus_entropies(
         streams = dict[str, list[Stream]]()
         for name, domain in found.items():
             read, said = read_domain(
-                domain, vocabulary, loaded, folder, dtype=dtype,
+                domain,
+                vocabulary,
+                loaded,
+                folder,
+                dtype=dtype,
                 progress=lambda size, name=name: progress(name, size),  # type: ignore[misc]
-            )  # fmt: skip
+            )
             streams[name] = list(read)
             notes += said
         notes += _unused(found, vocabulary, loaded, dtype)
         entropies = token_entropies(
-            streams, _vocabulary(vocabulary, loaded), sequence_length,
-            end_of_document=end_of_document, curve=curve, workers=workers, device=device,
+            streams,
+            _vocabulary(vocabulary, loaded),
+            sequence_length,
+            end_of_document=end_of_document,
+            curve=curve,
+            workers=workers,
+            device=device,
             progress=lambda name, share: progress(name, share * found[name].bytes),
-        )  # fmt: skip
+        )
         spectra = _von_neumann(found, embeddings, word_vectors)
     return dataclasses.replace(
         entropies, von_neumann=spectra, notes=(*entropies.notes, *dict.fromkeys(notes))

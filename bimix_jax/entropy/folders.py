@@ -89,12 +89,18 @@ class Skipped:
             (self.masked, *_both("token id@ that attention_mask marks as padding")),
         ]
         changed = [
-            (self.surrogates, "document with half of a surrogate pair, read as '?'",
-             "documents with half of a surrogate pair, read as '?'"),
+            (
+                self.surrogates,
+                "document with half of a surrogate pair, read as '?'",
+                "documents with half of a surrogate pair, read as '?'",
+            ),
             (self.line_ends, *_both("line end@ of Windows (CRLF), read as LF")),
-            (self.unfinished, "arrow stream without the mark of its end, which may be incomplete",
-             "arrow streams without the mark of their end, which may be incomplete"),
-        ]  # fmt: skip
+            (
+                self.unfinished,
+                "arrow stream without the mark of its end, which may be incomplete",
+                "arrow streams without the mark of their end, which may be incomplete",
+            ),
+        ]
         return [
             f"{verb} {count} {one if count == 1 else many}."
             for verb, each in (("skipped", left_out), ("found", changed))

@@ -39,9 +39,11 @@ MAGIC = {
 }
 """First bytes → true kind of a file whose name suggests another."""
 MARKS = {
-    b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
-}  # fmt: skip
+}
 UTF8_MARK = b"\xef\xbb\xbf"
 
 

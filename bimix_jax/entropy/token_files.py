@@ -170,9 +170,14 @@ def _datatrove(path: Path, size: int) -> FileStream | None:
 
 
 DTYPES = {
-    "uint8": "u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "int16": "<i2",
-    "int32": "<i4", "int64": "<i8",
-}  # fmt: skip
+    "uint8": "u1",
+    "uint16": "<u2",
+    "uint32": "<u4",
+    "uint64": "<u8",
+    "int16": "<i2",
+    "int32": "<i4",
+    "int64": "<i8",
+}
 GUESSED = ("uint16", "uint32", "uint64")
 """Dtypes that are tried without a given one, narrowest first; ids have no sign."""
 PROBED = 1 << 20

@@ -114,9 +114,16 @@ def fit_arrays(
     place = jnp.broadcast_to(jnp.asarray(own), (targets,))
     membership = jax.nn.one_hot(place, domains, dtype=losses.dtype)
     problem = Problem(
-        law, domains, targets if tied else 1, tied, residual, huber,
-        optimizer or DEFAULT_OPTIMIZER, max_steps, law.shrinkage(membership[0]) is not None,
-    )  # fmt: skip
+        law,
+        domains,
+        targets if tied else 1,
+        tied,
+        residual,
+        huber,
+        optimizer or DEFAULT_OPTIMIZER,
+        max_steps,
+        law.shrinkage(membership[0]) is not None,
+    )
     used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
@@ -141,9 +148,16 @@ def _array_fit(
     scales, strengths = (jnp.broadcast_to(x, count.shape) for x in (scale, strength))
     coefficients = Coefficients(parts.exponents, parts.amplitudes, own, scales)
     return ArrayFit(
-        coefficients, code, 2 * parts.values, count, parts.steps, parts.identified,
-        parts.agreement, strengths, parts.objective,
-    )  # fmt: skip
+        coefficients,
+        code,
+        2 * parts.values,
+        count,
+        parts.steps,
+        parts.identified,
+        parts.agreement,
+        strengths,
+        parts.objective,
+    )
 
 
 def _largest(budget: Array) -> Array:
@@ -223,7 +237,7 @@ def usable_points(
 
 def _data(
     law: Law, points: Points, own: Array, starts: ArrayLike | None, tolerance: ArrayLike | None
-) -> Data:  # fmt: skip
+) -> Data:
     """Data of targets with `own` (targets, domains), at the shrinkage of strength 1."""
     (targets, domains), dtype = own.shape, own.dtype
     given = jnp.asarray(law.starts(domains) if starts is None else starts, dtype)

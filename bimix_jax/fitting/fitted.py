@@ -25,13 +25,21 @@ FAR = 2.0
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
-        "coefficients", "code", "identified", "points", "sum_of_squares", "error",
-        "observed_proportions", "observed_budgets", "shrinkage", "agreement",
+        "coefficients",
+        "code",
+        "identified",
+        "points",
+        "sum_of_squares",
+        "error",
+        "observed_proportions",
+        "observed_budgets",
+        "shrinkage",
+        "agreement",
         "observed_mixtures",
     ],
     meta_fields=["law", "domains", "targets", "unit", "options"],
     drop_fields=["notes", "sweep_digest", "metadata"],
-)  # fmt: skip
+)
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A fitted law: arrays over targets, and the names that go with them.

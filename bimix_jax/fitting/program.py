@@ -21,8 +21,14 @@ def solve_task(task: FitTask, optimizer: optax.GradientTransformation | None = N
     options, sweep = task.options, task.sweep
     number, parts = (None, 0) if task.folds is None else task.folds
     numbers = (
-        sweep.mixture, sweep.budget, task.loss, task.weight, task.scale, task.strength, sweep.size
-    )  # fmt: skip
+        sweep.mixture,
+        sweep.budget,
+        task.loss,
+        task.weight,
+        task.scale,
+        task.strength,
+        sweep.size,
+    )
     typed = [None if given is None else np.asarray(given, options.dtype) for given in numbers]
     run = compiled(task.law, options.static, optimizer, parts)
 
@@ -41,14 +47,35 @@ def compiled(
     """`fit_arrays` with its static arguments bound, one compilation for each set of them."""
 
     def run(
-        mixture: Any, budget: Any, loss: Any, weight: Any, scale: Any, shrinkage: Any, size: Any,
-        own: Any, fold: Any, starts: Any,
-    ) -> ArrayFit:  # fmt: skip
+        mixture: Any,
+        budget: Any,
+        loss: Any,
+        weight: Any,
+        scale: Any,
+        shrinkage: Any,
+        size: Any,
+        own: Any,
+        fold: Any,
+        starts: Any,
+    ) -> ArrayFit:
         return fit_arrays(
-            law, mixture, budget, loss, weight, own=own, budget_scale=scale,
-            residual=options.residual, huber=options.huber, tied=options.tied,
-            optimizer=optimizer, max_steps=options.max_steps, shrinkage=shrinkage, fold=fold,
-            folds=folds, size=size, starts=starts,
-        )  # fmt: skip
+            law,
+            mixture,
+            budget,
+            loss,
+            weight,
+            own=own,
+            budget_scale=scale,
+            residual=options.residual,
+            huber=options.huber,
+            tied=options.tied,
+            optimizer=optimizer,
+            max_steps=options.max_steps,
+            shrinkage=shrinkage,
+            fold=fold,
+            folds=folds,
+            size=size,
+            starts=starts,
+        )
 
     return jit(run)

@@ -149,9 +149,14 @@ def minimize(
         now = objective(params)
         best = _better(best, params, now)
         change, state = extended.update(
-            now.gradient, state, params,
-            value=now.value, grad=now.gradient, value_fn=value_of, hessian=now.hessian,
-        )  # fmt: skip
+            now.gradient,
+            state,
+            params,
+            value=now.value,
+            grad=now.gradient,
+            value_fn=value_of,
+            hessian=now.hessian,
+        )
         return jnp.clip(params + change, lower, upper), state, best
 
     def unfinished(carry: tuple[Array, Any, Minimum]) -> Array:

@@ -156,9 +156,16 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
 def _found(params: Array, end: Minimum, steps: Array, dead: Array, singular: Array) -> Found:
     now = end.evaluation
     return Found(
-        params, jnp.atleast_1d(now.extra.each.value), now.value, now.measure, steps, dead,
-        now.extra.deficient, singular, jnp.ones_like(now.value),
-    )  # fmt: skip
+        params,
+        jnp.atleast_1d(now.extra.each.value),
+        now.value,
+        now.measure,
+        steps,
+        dead,
+        now.extra.deficient,
+        singular,
+        jnp.ones_like(now.value),
+    )
 
 
 class _Seen(NamedTuple):
@@ -182,9 +189,14 @@ def _minimize(
 
 
 def _within_bounds(
-    problem: Problem, data: Data, terms: Terms, each: Terms, params: Array, lower: Array,
+    problem: Problem,
+    data: Data,
+    terms: Terms,
+    each: Terms,
+    params: Array,
+    lower: Array,
     upper: Array,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Hold parameters at bounds and undetermined ones; measure the gradient of the others.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient

@@ -30,22 +30,51 @@ KIND = "bimix_jax fit"
 DIGEST = "digest"
 """Entry with the hash of the others, which detects changes."""
 ENTRIES = {
-    "kind", "format", "version", "law", "domains", "targets", "unit", "loss", "huber", "tied",
-    "emphasis", "options", "observed_proportions", "observed_budgets", "observed_mixtures", "fits",
-    "notes", "sweep_digest", "meaning",
-}  # fmt: skip
+    "kind",
+    "format",
+    "version",
+    "law",
+    "domains",
+    "targets",
+    "unit",
+    "loss",
+    "huber",
+    "tied",
+    "emphasis",
+    "options",
+    "observed_proportions",
+    "observed_budgets",
+    "observed_mixtures",
+    "fits",
+    "notes",
+    "sweep_digest",
+    "meaning",
+}
 TARGET_ENTRIES = {
-    "target", "exponents", "identified", "amplitudes", "budget_scale", "code", "points",
-    "sum_of_squares", "error", "restraint", "agreement",
-}  # fmt: skip
+    "target",
+    "exponents",
+    "identified",
+    "amplitudes",
+    "budget_scale",
+    "code",
+    "points",
+    "sum_of_squares",
+    "error",
+    "restraint",
+    "agreement",
+}
 FURTHER = {"shrinkage", "max_steps", "dtype"}
 """Options in files since format 4, written where they are not the defaults."""
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 """Numbers that JSON lacks; files hold their names."""
 CALLED = {
-    int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
     dict: "names with values",
-}  # fmt: skip
+}
 """Names of the JSON types in messages."""
 
 

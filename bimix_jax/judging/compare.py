@@ -30,9 +30,13 @@ from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 JUDGED: tuple[Law, ...] = (
-    BiMix(), TransferBiMix(), SubstitutionBiMix(), WithWarmUp(SubstitutionBiMix()),
-    SplitSubstitutionBiMix(), AdditiveLaw(),
-)  # fmt: skip
+    BiMix(),
+    TransferBiMix(),
+    SubstitutionBiMix(),
+    WithWarmUp(SubstitutionBiMix()),
+    SplitSubstitutionBiMix(),
+    AdditiveLaw(),
+)
 """Laws that are compared by default."""
 AGREE = 0.5
 AT_ONCE = 2
@@ -110,13 +114,17 @@ def compare(
         group=sweep.mixture_group,
         noise=noise.result(),
         notes=(
-            *sweep.notes, *unable, *notes, *_about_fits(sweep, chosen, parts, found),
+            *sweep.notes,
+            *unable,
+            *notes,
+            *_about_fits(sweep, chosen, parts, found),
             *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_collinear(sweep, chosen), *_note_of_budget_power(sweep, parts, budget_power),
+            *about_collinear(sweep, chosen),
+            *_note_of_budget_power(sweep, parts, budget_power),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),
         size=sweep.size,
-    )  # fmt: skip
+    )
     _check_scored(comparison)
     said = (*_about_lost(comparison, chosen), *_about_reduced(comparison))
     return dataclasses.replace(comparison, notes=(*comparison.notes, *said))
@@ -215,10 +223,14 @@ def _about_budgets(
         return []
     held = len(np.unique(sweep.budget[later[0].test]))
     wanted = max(1, round(asked * count))
-    notes = [] if held >= wanted else [
-        f"Of {count} budgets the last {held} is held out, not {wanted}, so that the curves of "
-        f"budget of all laws can be fitted to the others."
-    ]  # fmt: skip
+    notes = (
+        []
+        if held >= wanted
+        else [
+            f"Of {count} budgets the last {held} is held out, not {wanted}, so that the curves of "
+            f"budget of all laws can be fitted to the others."
+        ]
+    )
     short = [law.label for law in laws if law.curve > count - held]
     return notes + [
         f"{name} cannot be judged on later budgets here: {count - held} are left to fit, and its "

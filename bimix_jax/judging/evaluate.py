@@ -53,10 +53,12 @@ class Evaluation:
         measured, predicted = self.measured[usable, target], self.predicted[usable, target]
         size = np.zeros(len(usable)) if self.size is None else self.size
         same = [
-            (self.measured[at_common & (size == one), target],
-             self.predicted[at_common & (size == one), target])
+            (
+                self.measured[at_common & (size == one), target],
+                self.predicted[at_common & (size == one), target],
+            )
             for one in np.unique(size)
-        ]  # fmt: skip
+        ]
         return {
             "mre": mean_relative_error(measured, predicted),
             "worst": worst_relative_error(measured, predicted),
@@ -103,10 +105,15 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
     measured = sweep.loss[:, [sweep.targets.index(t) for t in targets]]
     usable = np.isfinite(predicted)
     return Evaluation(
-        targets, sweep.run, sweep.budget, np.where(usable, measured, np.nan), predicted,
-        sweep.last_common_budget(), _left_out(targets, np.isfinite(measured) & ~usable, fitted),
+        targets,
+        sweep.run,
+        sweep.budget,
+        np.where(usable, measured, np.nan),
+        predicted,
+        sweep.last_common_budget(),
+        _left_out(targets, np.isfinite(measured) & ~usable, fitted),
         sweep.size,
-    )  # fmt: skip
+    )
 
 
 def _left_out(targets: tuple[str, ...], lost: np.ndarray, fitted: Fit) -> tuple[str, ...]:

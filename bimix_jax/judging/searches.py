@@ -106,9 +106,9 @@ class Searches:
         """(points, targets) values of a method of the law at every mixture and own domain."""
         of_targets = jax.vmap(stated, in_axes=(None, 0))
         with jax.enable_x64(True):
-            return np.asarray(jax.vmap(of_targets, in_axes=(0, None))(
-                self.points[0], self._membership()
-            ))  # fmt: skip
+            return np.asarray(
+                jax.vmap(of_targets, in_axes=(0, None))(self.points[0], self._membership())
+            )
 
     def __call__(
         self, weight: np.ndarray, starts: np.ndarray, strength: np.ndarray, tolerance: float
@@ -127,26 +127,49 @@ class Searches:
         for first in range(0, count, MOST):
             places = np.arange(first, first + MOST).clip(max=count - 1)
             with jax.enable_x64(True):
-                parts.append(program(
-                    *self.points, weight[places], starts[places], strength[places], tolerance,
-                    min(count - first, MOST),
-                ))  # fmt: skip
+                parts.append(
+                    program(
+                        *self.points,
+                        weight[places],
+                        starts[places],
+                        strength[places],
+                        tolerance,
+                        min(count - first, MOST),
+                    )
+                )
         return Ends(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(law: Law, residual: Residual) -> Any:
     def run(
-        mixture: Array, budget: Array, loss: Array, own: Array, size: Array | None,
-        weight: Array, starts: Array, strength: Array, tolerance: Array, used: Array,
-    ) -> tuple[Array, ...]:  # fmt: skip
+        mixture: Array,
+        budget: Array,
+        loss: Array,
+        own: Array,
+        size: Array | None,
+        weight: Array,
+        starts: Array,
+        strength: Array,
+        tolerance: Array,
+        used: Array,
+    ) -> tuple[Array, ...]:
         def one(weight: Array, start: Array, strength: Array) -> tuple[Array, ...]:
             def fitted(loss: Array, own: Array, start: Array) -> ArrayFit:
                 return fit_arrays(
-                    law, mixture, budget, loss, weight, own=own, budget_scale=jnp.max(budget),
-                    residual=residual, starts=start, shrinkage=strength, size=size,
+                    law,
+                    mixture,
+                    budget,
+                    loss,
+                    weight,
+                    own=own,
+                    budget_scale=jnp.max(budget),
+                    residual=residual,
+                    starts=start,
+                    shrinkage=strength,
+                    size=size,
                     tolerance=tolerance,
-                )  # fmt: skip
+                )
 
             if law.ties(()):
                 found = fitted(loss, own, start[:, None])
@@ -165,10 +188,12 @@ def _compiled(law: Law, residual: Residual) -> Any:
 
         points, targets = loss.shape
         nothing = (
-            jnp.zeros_like(starts), jnp.zeros((MOST, points, targets)),
-            jnp.zeros((MOST, targets), jnp.int32), jnp.zeros((MOST, targets)),
+            jnp.zeros_like(starts),
+            jnp.zeros((MOST, points, targets)),
+            jnp.zeros((MOST, targets), jnp.int32),
+            jnp.zeros((MOST, targets)),
             jnp.zeros((MOST, targets), int),
-        )  # fmt: skip
+        )
         return jax.lax.fori_loop(0, used, next_one, nothing)
 
     return jit(run)
@@ -252,18 +277,24 @@ def _best_of(
     count, fits, targets = len(starts), len(weight), len(search.own)
     each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
     found = search(
-        np.tile(weight, (count, 1)), each.reshape(count * fits, targets, -1),
-        np.tile(strength, count), EXACT,
-    )  # fmt: skip
+        np.tile(weight, (count, 1)),
+        each.reshape(count * fits, targets, -1),
+        np.tile(strength, count),
+        EXACT,
+    )
     ends = Ends(*(leaf.reshape(count, fits, *leaf.shape[1:]) for leaf in found))
     reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
     least, rounding = reached.min(axis=0), 16 * np.finfo(float).eps * weight.sum(axis=1)
     agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
     best = reached.argmin(axis=0), *np.indices((fits, targets))
     return _Best(
-        np.moveaxis(ends.predicted, 3, 2)[best], ends.exponents[best], ends.code[best],
-        ends.objective[best], ends.points[best], agreement,
-    )  # fmt: skip
+        np.moveaxis(ends.predicted, 3, 2)[best],
+        ends.exponents[best],
+        ends.code[best],
+        ends.objective[best],
+        ends.points[best],
+        agreement,
+    )
 
 
 def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list[int]]]:
@@ -305,9 +336,13 @@ def fit_train_part(
     """
     power = budget_power if later_held_out(sweep, split) else 0.0
     return fit(
-        sweep.take(split.train), law, budget_power=power, shrinkage=purpose_of(sweep, split),
-        budget_scale=sweep.largest_budget, **options,
-    )  # fmt: skip
+        sweep.take(split.train),
+        law,
+        budget_power=power,
+        shrinkage=purpose_of(sweep, split),
+        budget_scale=sweep.largest_budget,
+        **options,
+    )
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:

@@ -17,10 +17,18 @@ from bimix_jax.laws.wrappers import WithRepetition, WithWarmUp, WrappedLaw
 LAWS: dict[str, type[Law]] = {
     law.name: law
     for law in (
-        BiMix, TransferBiMix, SplitTransferBiMix, SubstitutionBiMix, SplitSubstitutionBiMix,
-        CrossBiMix, DataMixingLaw, DataMixingLawPlus, AdditiveLaw, LogLinear,
+        BiMix,
+        TransferBiMix,
+        SplitTransferBiMix,
+        SubstitutionBiMix,
+        SplitSubstitutionBiMix,
+        CrossBiMix,
+        DataMixingLaw,
+        DataMixingLawPlus,
+        AdditiveLaw,
+        LogLinear,
     )
-}  # fmt: skip
+}
 """Laws of the package by name."""
 WRAPPERS: dict[str, type[WrappedLaw]] = {
     law.name: law for law in (WithModelSize, WithRepetition, WithWarmUp)

@@ -82,10 +82,14 @@ class WithModelSize(WrappedLaw):
         """Assumption that δ is the only effect of a larger model."""
         how = "divides the loss by" if self.form == "multiplicative" else "takes off the loss"
         what = "one factor" if self.form == "multiplicative" else "one number of nats"
-        far = () if self.size is None or self.reference is None else (
-            f"For a model of {self.size:g} parameters, {self.size / self.reference:.3g} × the "
-            "largest that was fitted.",
-        )  # fmt: skip
+        far = (
+            ()
+            if self.size is None or self.reference is None
+            else (
+                f"For a model of {self.size:g} parameters, {self.size / self.reference:.3g} × the "
+                "largest that was fitted.",
+            )
+        )
         return (
             *self.base.assumptions(),
             *far,

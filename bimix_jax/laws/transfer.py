@@ -268,8 +268,12 @@ class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
 
     name: ClassVar[str] = "SplitSubstitutionBiMix"
     exponent_names: ClassVar[tuple[str, ...]] = (
-        "alpha", "beta", "shift", "substitution", "substitution_of_others",
-    )  # fmt: skip
+        "alpha",
+        "beta",
+        "shift",
+        "substitution",
+        "substitution_of_others",
+    )
     further: ClassVar[tuple[Further, ...]] = (SHIFT, SUBSTITUTION, OF_OTHERS)
 
     def fixed(self, own: Array) -> Array:

@@ -20,11 +20,24 @@ OTHER_STEP = re.compile(
 LOGGER_STEP = "_step"
 """W&B's own counter: it counts calls of the logger, several or none per step."""
 TOKENS = (
-    "tokens", "num_input_tokens_seen", "tokens_seen", "num_tokens", "consumed_tokens",
-    "total_tokens", "num_tokens_seen", "input_tokens_seen", "seen_tokens", "tokens_consumed",
-    "tokens_processed", "tokens_trained", "trained_tokens", "train_tokens", "n_tokens",
-    "cumulative_tokens", "token",
-)  # fmt: skip
+    "tokens",
+    "num_input_tokens_seen",
+    "tokens_seen",
+    "num_tokens",
+    "consumed_tokens",
+    "total_tokens",
+    "num_tokens_seen",
+    "input_tokens_seen",
+    "seen_tokens",
+    "tokens_consumed",
+    "tokens_processed",
+    "tokens_trained",
+    "trained_tokens",
+    "train_tokens",
+    "n_tokens",
+    "cumulative_tokens",
+    "token",
+)
 """Names of token columns in usual loggers, the likeliest first."""
 TOKEN = re.compile(rf"{WHERE}({'|'.join(TOKENS)})", re.I)
 TIME = re.compile(r".*time.*|_?(?:timestamp|runtime|duration|date|created_?at)", re.I)

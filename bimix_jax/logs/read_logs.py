@@ -136,9 +136,13 @@ def read_logs(
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     try:
         return read_sweep(
-            frame, run="run", select=select, model_size=model_size,
-            metadata=_metadata(metadata, table), endpoints_only=endpoints_only,
-        )  # fmt: skip
+            frame,
+            run="run",
+            select=select,
+            model_size=model_size,
+            metadata=_metadata(metadata, table),
+            endpoints_only=endpoints_only,
+        )
     except SweepError as error:
         where = f"The logs {logs}" if isinstance(logs, (str, Path)) else "The logs"
         raise SweepError(str(error).replace("The DataFrame", where, 1)) from error

@@ -20,9 +20,19 @@ from bimix_jax.reading.tables import Source, listed, names_of, read_table
 
 NAMES = ("name", "domain", "source", "dataset", "id")
 AMOUNTS = (
-    "proportion", "share", "ratio", "weight", "percent", "percentage", "tokens", "num_tokens",
-    "documents", "samples", "count", "amount",
-)  # fmt: skip
+    "proportion",
+    "share",
+    "ratio",
+    "weight",
+    "percent",
+    "percentage",
+    "tokens",
+    "num_tokens",
+    "documents",
+    "samples",
+    "count",
+    "amount",
+)
 """Names of an amount beside the name of its domain."""
 EXPECTED = "the mixtures of the runs"
 

@@ -50,9 +50,12 @@ def certify(
 
 
 def _certificate(
-    problem: MixtureProblem, mixture: np.ndarray, arguments: MixtureArguments,
-    derivatives: list[np.ndarray], closeness: float,
-) -> Certificate:  # fmt: skip
+    problem: MixtureProblem,
+    mixture: np.ndarray,
+    arguments: MixtureArguments,
+    derivatives: list[np.ndarray],
+    closeness: float,
+) -> Certificate:
     set_, count = arguments.feasible, len(mixture)
     gradient, rows, jacobian = derivatives
     gradient, jacobian = (np.where(np.isfinite(v), v, 0.0) for v in (gradient, jacobian))
@@ -60,8 +63,10 @@ def _certificate(
     exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
     near = rows >= -closeness
     # A multiplier of an inactive constraint is 0 at the optimum (complementary slackness).
-    ends = [np.eye(len(gradient))[:count][side] for side in
-            (mixture - lower < closeness, upper - mixture < closeness)]  # fmt: skip
+    ends = [
+        np.eye(len(gradient))[:count][side]
+        for side in (mixture - lower < closeness, upper - mixture < closeness)
+    ]
     # A free multiplier of an equation is the difference of two that are ≥ 0.
     free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
     columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
@@ -146,7 +151,8 @@ def binding_table(
     kept = [r for r in rows if r[1] > 0 and r[2] > 1e-7 * max(1.0, scale)]
     table = pd.DataFrame(
         {"bound": [r[1] for r in kept], "multiplier": [float(r[2]) for r in kept]},
-        index=pd.Index([r[0] for r in kept], name="constraint"), dtype=float,
-    )  # fmt: skip
+        index=pd.Index([r[0] for r in kept], name="constraint"),
+        dtype=float,
+    )
     # A multiplier is the slope of the optimum in its bound.
     return table.assign(gain=0.01 * table["bound"] * table["multiplier"])

@@ -193,10 +193,14 @@ class Constraints:
             # KL(r ‖ q) is infinite where q = 0 < r.
             upper = np.where(kl_to > 0, upper, 0.0)
         found = feasible_set(
-            lower, upper, np.reshape(members, (len(members), len(domains))),
-            np.array([g.least for g in asked.groups]), np.array([g.most for g in asked.groups]),
-            labels, [g.name for g in asked.groups],
-        )  # fmt: skip
+            lower,
+            upper,
+            np.reshape(members, (len(members), len(domains))),
+            np.array([g.least for g in asked.groups]),
+            np.array([g.most for g in asked.groups]),
+            labels,
+            [g.name for g in asked.groups],
+        )
         return dataclasses.replace(
             found,
             kl=np.array(asked.kl) if asked.kl else None,

@@ -76,10 +76,16 @@ class Decision:
 
     @classmethod
     def of(
-        cls, fitted: Fit, budget: float | None = None, weights: Any = None,
-        constraints: Constraints | None = None, *, reference: Any = None,
-        objective: Objective = "mean", method: Method = "auto",
-    ) -> "Decision":  # fmt: skip
+        cls,
+        fitted: Fit,
+        budget: float | None = None,
+        weights: Any = None,
+        constraints: Constraints | None = None,
+        *,
+        reference: Any = None,
+        objective: Objective = "mean",
+        method: Method = "auto",
+    ) -> "Decision":
         """Check the arguments of `optimize_mixture` and bring them into the order of the fit.
 
         Raises:
@@ -93,11 +99,17 @@ class Decision:
         counting, uncounted = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
         return cls(
-            fitted, asked, at, counting, beside, asked.resolve(fitted, at, beside),
-            objective, method,
+            fitted,
+            asked,
+            at,
+            counting,
+            beside,
+            asked.resolve(fitted, at, beside),
+            objective,
+            method,
             left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
             notes=(*uncounted, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
-        )  # fmt: skip
+        )
 
     def at(self, budget: float) -> "Decision":
         """Return the decision at another budget, on which the allowed mixtures may depend."""
@@ -157,10 +169,20 @@ class Decision:
             others = np.stack([self.reference, self._guarded])
         weights = self.weights if weights is None else weights
         with jax.enable_x64(True):
-            return Solution(*map(np.asarray, _solved(
-                self.problem, self.method, coefficients, np.asarray(self.budget), weights,
-                self.feasible, others,
-            )))  # fmt: skip
+            return Solution(
+                *map(
+                    np.asarray,
+                    _solved(
+                        self.problem,
+                        self.method,
+                        coefficients,
+                        np.asarray(self.budget),
+                        weights,
+                        self.feasible,
+                        others,
+                    ),
+                )
+            )
 
     def along(self, weights: np.ndarray) -> Solution:
         """Find the best mixtures for weights (points, targets), with checks."""
@@ -173,9 +195,9 @@ class Decision:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""
         budgets = np.broadcast_to(np.asarray(budgets, float), (len(mixtures),))
         with jax.enable_x64(True):
-            return np.asarray(_valued(
-                self.problem, self.fitted.coefficients, mixtures, budgets, self.weights
-            ))  # fmt: skip
+            return np.asarray(
+                _valued(self.problem, self.fitted.coefficients, mixtures, budgets, self.weights)
+            )
 
     @property
     def _guarded(self) -> np.ndarray:
@@ -231,14 +253,18 @@ class Decision:
             feasible, guard_limit=None, guard_reference=None, kl=None, kl_to=None
         )
         closest = dataclasses.replace(
-            self, weights=np.where(limited, 1 / limit, 0.0), feasible=free, objective="worst",
+            self,
+            weights=np.where(limited, 1 / limit, 0.0),
+            feasible=free,
+            objective="worst",
             asked_method="gradient",
-        ).over(self.fitted.coefficients)  # fmt: skip
+        ).over(self.fitted.coefficients)
         above = np.where(limited, closest.losses[0] / limit - 1, -1.0)
         broken = [
             f"{target} {100 * by:.2g} %"
-            for target, by in zip(self.fitted.targets, above, strict=True) if by > GUARD_TOLERANCE
-        ]  # fmt: skip
+            for target, by in zip(self.fitted.targets, above, strict=True)
+            if by > GUARD_TOLERANCE
+        ]
         return InfeasibleError(
             "guardrail: no mixture within the other constraints keeps them all; the closest "
             f"exceeds what is allowed of {', '.join(broken)}. Allow more, or relax the other "
@@ -332,14 +358,24 @@ def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _solved(
-    problem: MixtureProblem, method: Method, coefficients: Coefficients, budget: Array,
-    weights: Array, feasible: FeasibleSet, others: Array,
-) -> Solution:  # fmt: skip
+    problem: MixtureProblem,
+    method: Method,
+    coefficients: Coefficients,
+    budget: Array,
+    weights: Array,
+    feasible: FeasibleSet,
+    others: Array,
+) -> Solution:
     def best(one: Coefficients, counting: Array) -> Solution:
         mixture = optimal_proportions(
-            problem.law, one, budget, counting, method=method, constraints=feasible,
+            problem.law,
+            one,
+            budget,
+            counting,
+            method=method,
+            constraints=feasible,
             objective=problem.objective,
-        )  # fmt: skip
+        )
         every = jnp.concatenate([mixture[None], others])
         losses = predict_losses(problem.law, one, every, budget)
         # A failed target stays nan, so that it is not mistaken for an infinite loss.
@@ -370,9 +406,12 @@ def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
 
 @functools.partial(jit, static_argnums=0)
 def _valued(
-    problem: MixtureProblem, coefficients: Coefficients, mixtures: Array, budgets: Array,
+    problem: MixtureProblem,
+    coefficients: Coefficients,
+    mixtures: Array,
+    budgets: Array,
     weights: Array,
-) -> Array:  # fmt: skip
+) -> Array:
     losses = predict_losses(problem.law, coefficients, mixtures, budgets)
     return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
 

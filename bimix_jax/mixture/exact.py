@@ -193,8 +193,10 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     low, high = _brackets(terms, lower, upper, room)
     multiplier = decreasing_root(
         lambda x, a: jnp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
-        arguments, jnp.min(low), jnp.max(high),
-    )  # fmt: skip
+        arguments,
+        jnp.min(low),
+        jnp.max(high),
+    )
     if len(groups):
         multiplier = _with_groups(multiplier, arguments, groups)
     proportions = _between(multiplier, terms, lower, upper)

@@ -24,11 +24,21 @@ class InfeasibleError(ValueError):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
-        "lower", "upper", "groups", "least", "most", "equal", "equal_to", "start", "kl",
-        "kl_to", "guard_limit", "guard_reference",
+        "lower",
+        "upper",
+        "groups",
+        "least",
+        "most",
+        "equal",
+        "equal_to",
+        "start",
+        "kl",
+        "kl_to",
+        "guard_limit",
+        "guard_reference",
     ],
     meta_fields=["disjoint"],
-)  # fmt: skip
+)
 @dataclasses.dataclass(frozen=True)
 class FeasibleSet:
     """Mixtures between bounds, with group sums between bounds, a KL term and guardrails.
@@ -107,10 +117,16 @@ def feasible_set(
     tight, start = _with_interior(polytope, names, group_names)
     equal, equal_to = _equations(tight)
     return FeasibleSet(
-        lower=tight.lower, upper=tight.upper, groups=groups, least=tight.least, most=tight.most,
-        equal=equal, equal_to=equal_to, start=start,
+        lower=tight.lower,
+        upper=tight.upper,
+        groups=groups,
+        least=tight.least,
+        most=tight.most,
+        equal=equal,
+        equal_to=equal_to,
+        start=start,
         disjoint=bool(np.all(groups.sum(axis=0) <= 1)),
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass
@@ -206,19 +222,30 @@ def _with_equalities(polytope: _Polytope, tight: np.ndarray, start: np.ndarray) 
     sums = polytope.groups @ start
     return dataclasses.replace(
         polytope,
-        lower=np.where(fixed, start, polytope.lower), upper=np.where(fixed, start, polytope.upper),
-        least=np.where(exact, sums, polytope.least), most=np.where(exact, sums, polytope.most),
-    )  # fmt: skip
+        lower=np.where(fixed, start, polytope.lower),
+        upper=np.where(fixed, start, polytope.upper),
+        least=np.where(exact, sums, polytope.least),
+        most=np.where(exact, sums, polytope.most),
+    )
 
 
 def _linear_programme(
-    cost: np.ndarray, rows: np.ndarray, limits: np.ndarray, equal: np.ndarray,
-    equal_to: np.ndarray, bounds: Sequence[tuple[float, float | None]],
-) -> OptimizeResult:  # fmt: skip
+    cost: np.ndarray,
+    rows: np.ndarray,
+    limits: np.ndarray,
+    equal: np.ndarray,
+    equal_to: np.ndarray,
+    bounds: Sequence[tuple[float, float | None]],
+) -> OptimizeResult:
     return linprog(
-        cost, rows, limits, equal, equal_to, bounds,
+        cost,
+        rows,
+        limits,
+        equal,
+        equal_to,
+        bounds,
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )  # fmt: skip
+    )
 
 
 def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
@@ -263,9 +290,14 @@ def _check_bounds(lower: np.ndarray, upper: np.ndarray, names: list[str]) -> Non
 
 
 def _check_groups(
-    lower: np.ndarray, upper: np.ndarray, groups: np.ndarray, least: np.ndarray,
-    most: np.ndarray, names: list[str], group_names: list[str],
-) -> None:  # fmt: skip
+    lower: np.ndarray,
+    upper: np.ndarray,
+    groups: np.ndarray,
+    least: np.ndarray,
+    most: np.ndarray,
+    names: list[str],
+    group_names: list[str],
+) -> None:
     for name, members, low, high in zip(group_names, groups > 0, least, most, strict=True):
         inside = [n for n, member in zip(names, members, strict=True) if member]
         if not (low >= 0 and low <= high + ROUNDING):
@@ -306,9 +338,10 @@ def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[st
         *(f"{n} ≥ {v:.4g}" for n, v in zip(group_names, polytope.least, strict=True)),
     ]
     involved = [
-        what for what, price in zip(said, found.ineqlin.marginals, strict=True)
+        what
+        for what, price in zip(said, found.ineqlin.marginals, strict=True)
         if price < -1e-9 and not what.endswith((" ≥ 0", " ≤ 1"))
-    ]  # fmt: skip
+    ]
     raise InfeasibleError(
         f"no mixture that sums to 1 has {', '.join(involved)} together; relax one of them."
     )

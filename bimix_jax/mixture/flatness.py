@@ -50,8 +50,9 @@ class NearOptimal:
     def rows(self, variables: Array, arguments: NearOptimalArguments) -> Array:
         """Rows of the problem, and its objective below the limit."""
         limit, inner = arguments.limit, arguments.inner
-        rows = self.inner.rows(jnp.append(variables, limit)[: len(variables) + self.inner.extra],
-                               inner)  # fmt: skip
+        rows = self.inner.rows(
+            jnp.append(variables, limit)[: len(variables) + self.inner.extra], inner
+        )
         if self.inner.extra:
             return rows
         return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))

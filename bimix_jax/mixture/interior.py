@@ -120,9 +120,15 @@ def _first(problem: Problem, arguments: Any, box: _Box, start: Array) -> _State:
     barrier = jnp.asarray(0.01, start.dtype)
     to_lower, to_upper = _distances(box, start)
     return _State(
-        start, slack, barrier / slack, barrier / to_lower, barrier / to_upper, barrier,
-        jnp.full_like(barrier, jnp.inf), jnp.zeros((), int),
-    )  # fmt: skip
+        start,
+        slack,
+        barrier / slack,
+        barrier / to_lower,
+        barrier / to_upper,
+        barrier,
+        jnp.full_like(barrier, jnp.inf),
+        jnp.zeros((), int),
+    )
 
 
 def _distances(box: _Box, x: Array) -> tuple[Array, Array]:
@@ -143,9 +149,11 @@ def _step(
     to_lower, to_upper = _distances(box, state.x)
     residual = rows + state.slack
     slope = (
-        gradient - barrier / to_lower + barrier / to_upper
+        gradient
+        - barrier / to_lower
+        + barrier / to_upper
         + (barrier / state.slack + state.rows / state.slack * residual) @ jacobian
-    )  # fmt: skip
+    )
     matrix = _curvature(problem, arguments, box, unit, state, jacobian)
     change, equations = _constrained_solve(problem, box, matrix, -slope, _missed(box, state.x))
     slack_change = -residual - jacobian @ change
@@ -153,9 +161,9 @@ def _step(
     lower_change = (barrier - state.at_lower * change) / to_lower - state.at_lower
     upper_change = (barrier + state.at_upper * change) / to_upper - state.at_upper
     primal = jnp.minimum(
-        _longest(to_lower, change), jnp.minimum(_longest(to_upper, -change),
-                                                _longest(state.slack, slack_change)),
-    )  # fmt: skip
+        _longest(to_lower, change),
+        jnp.minimum(_longest(to_upper, -change), _longest(state.slack, slack_change)),
+    )
     dual = jnp.minimum(
         _longest(state.rows, rows_change),
         jnp.minimum(_longest(state.at_lower, lower_change), _longest(state.at_upper, upper_change)),
@@ -248,22 +256,36 @@ def _longest(distance: Array, change: Array) -> Array:
 
 
 def _merit(
-    problem: Problem, arguments: Any, box: _Box, unit: Array, barrier: Array, penalty: Array,
-    x: Array, slack: Array,
-) -> Array:  # fmt: skip
+    problem: Problem,
+    arguments: Any,
+    box: _Box,
+    unit: Array,
+    barrier: Array,
+    penalty: Array,
+    x: Array,
+    slack: Array,
+) -> Array:
     to_lower, to_upper = _distances(box, x)
     bounded = [jnp.where(jnp.isfinite(d), d, 1.0) for d in (to_lower, to_upper)]
     inside = jnp.concatenate([*bounded, slack])
     missed = jnp.sum(jnp.abs(problem.rows(x, arguments) + slack))
     return (
         problem.value(x, arguments) / unit - barrier * jnp.sum(jnp.log(inside)) + penalty * missed
-    )  # fmt: skip
+    )
 
 
 def _line_search(
-    problem: Problem, arguments: Any, box: _Box, unit: Array, state: _State, longest: Array,
-    change: Array, slack_change: Array, gradient: Array, prices: Array,
-) -> Array:  # fmt: skip
+    problem: Problem,
+    arguments: Any,
+    box: _Box,
+    unit: Array,
+    state: _State,
+    longest: Array,
+    change: Array,
+    slack_change: Array,
+    gradient: Array,
+    prices: Array,
+) -> Array:
     """Find the first of the steps longest, longest/2, … that lowers the merit enough.
 
     Convex problems skip this search, because full steps converge faster there.
@@ -281,7 +303,7 @@ def _line_search(
         (gradient - state.barrier / to_lower + state.barrier / to_upper) @ change
         - state.barrier * jnp.sum(slack_change / state.slack)
         - penalty * jnp.sum(jnp.abs(problem.rows(state.x, arguments) + state.slack))
-    )  # fmt: skip
+    )
     rounding = 100 * jnp.finfo(now.dtype).eps * (1 + jnp.abs(now))
     enough = values <= now + 1e-4 * lengths * jnp.minimum(slope, 0.0) + rounding
     return jnp.where(jnp.any(enough), lengths[jnp.argmax(enough)], lengths[-1])
@@ -298,11 +320,13 @@ def _error(
     to_lower, to_upper = _distances(box, state.x)
     # Large multipliers make the residual of the slopes large by rounding alone.
     size = jnp.maximum(1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper])))
-    products = jnp.concatenate([
-        state.rows * state.slack,
-        jnp.where(jnp.isfinite(to_lower), state.at_lower * to_lower, state.barrier),
-        jnp.where(jnp.isfinite(to_upper), state.at_upper * to_upper, state.barrier),
-    ])  # fmt: skip
+    products = jnp.concatenate(
+        [
+            state.rows * state.slack,
+            jnp.where(jnp.isfinite(to_lower), state.at_lower * to_lower, state.barrier),
+            jnp.where(jnp.isfinite(to_upper), state.at_upper * to_upper, state.barrier),
+        ]
+    )
     missed = jnp.max(jnp.abs(rows + state.slack), initial=0.0)
     off = jnp.maximum(jnp.max(jnp.abs(slope)), jnp.max(jnp.abs(products - state.barrier)))
     return jnp.maximum(off / size, missed), missed
@@ -342,8 +366,10 @@ def _search_jvp(problem: Problem, primals: tuple, tangents: tuple) -> tuple[_Sta
     right = (
         end.at_lower / to_lower * jnp.where(box.free, moved.lower, 0.0)
         + end.at_upper / to_upper * jnp.where(box.free, moved.upper, 0.0)
-        - mixed - (end.rows / end.slack * of_rows) @ jacobian - matrix @ of_fixed
-    )  # fmt: skip
+        - mixed
+        - (end.rows / end.slack * of_rows) @ jacobian
+        - matrix @ of_fixed
+    )
     change = _constrained_solve(problem, box, matrix, right, moved.equal_to)[0]
     nothing = jax.tree.map(_no_change, end)
     return end, nothing._replace(x=jnp.where(box.free, change, of_fixed))

@@ -57,9 +57,14 @@ def least_budget_arrays(
 
     def best(log_budget: Array, c: Coefficients) -> Array:
         return optimal_proportions(
-            law, c, jnp.exp(log_budget), weights, method=method, constraints=constraints,
+            law,
+            c,
+            jnp.exp(log_budget),
+            weights,
+            method=method,
+            constraints=constraints,
             objective="worst",
-        )  # fmt: skip
+        )
 
     def excess(log_budget: Array, c: Coefficients) -> Array:
         allowed = simplex(c.own.shape[1]) if constraints is None else constraints
@@ -106,9 +111,14 @@ def least_budget(
     {'latex': 4.6, 'c': 5.0}
     """
     decision = Decision.of(
-        fitted, None, _weights_of(goals), constraints, reference=reference, objective="worst",
+        fitted,
+        None,
+        _weights_of(goals),
+        constraints,
+        reference=reference,
+        objective="worst",
         method=method,
-    )  # fmt: skip
+    )
     decision = decision.at(_reaching_all(decision))
     return Optimum(decision, decision.solve(), "budget")
 

@@ -24,11 +24,30 @@ from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
 
 DOCUMENTED = (
-    "mixture", "losses", "objective", "reference_objective", "gap", "proven", "budget", "unit",
-    "method", "weights", "reference", "reference_losses", "observed", "unconstrained", "binding",
-    "epochs", "saved", "flatness", "alternatives", "constraints", "notes", "objective_name",
+    "mixture",
+    "losses",
+    "objective",
+    "reference_objective",
+    "gap",
+    "proven",
+    "budget",
+    "unit",
+    "method",
+    "weights",
+    "reference",
+    "reference_losses",
+    "observed",
+    "unconstrained",
+    "binding",
+    "epochs",
+    "saved",
+    "flatness",
+    "alternatives",
+    "constraints",
+    "notes",
+    "objective_name",
     "intervals",
-)  # fmt: skip
+)
 """Names of the entries of `Optimum.document`."""
 
 
@@ -183,10 +202,14 @@ class Optimum:
         """Notes beside the number: scope, extrapolation, targets that do not count."""
         decision, fitted = self.decision, self.decision.fitted
         return (
-            *scope_notes(fitted, self.budget), *outside_note(self.mixture, self.observed),
-            *decision.notes, *self.gain_notes, *proof_note(decision.problem),
-            *flatness_note(self.flatness), *fitted.messages(),
-        )  # fmt: skip
+            *scope_notes(fitted, self.budget),
+            *outside_note(self.mixture, self.observed),
+            *decision.notes,
+            *self.gain_notes,
+            *proof_note(decision.problem),
+            *flatness_note(self.flatness),
+            *fitted.messages(),
+        )
 
     @property
     def gain_notes(self) -> tuple[str, ...]:
@@ -286,9 +309,14 @@ def optimize_mixture(
     (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 400K tokens)'])
     """
     decision = Decision.of(
-        fitted, budget, weights, constraints, reference=reference, objective=objective,
+        fitted,
+        budget,
+        weights,
+        constraints,
+        reference=reference,
+        objective=objective,
         method=method,
-    )  # fmt: skip
+    )
     return Optimum.of(decision)
 
 

@@ -116,11 +116,17 @@ def optimal_path(
         level=level,
         observed_budget=float(fitted.observed_budgets[1]),
         unit=fitted.unit,
-        notes=tuple(dict.fromkeys((
-            *scope_notes(fitted, float(at.min()), float(at.max())), *_movement(mixtures),
-            *decision.notes, *fitted.messages(),
-        ))),
-    )  # fmt: skip
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *scope_notes(fitted, float(at.min()), float(at.max())),
+                    *_movement(mixtures),
+                    *decision.notes,
+                    *fitted.messages(),
+                )
+            )
+        ),
+    )
 
 
 def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:

@@ -111,17 +111,20 @@ def sensitivity(
         budget=at,
         unit=fitted.unit,
         notes=(
-            *scope_notes(fitted, at), *_alone(shares[0], domains), *decision.notes,
+            *scope_notes(fitted, at),
+            *_alone(shares[0], domains),
+            *decision.notes,
             *fitted.messages(),
         ),
-    )  # fmt: skip
+    )
 
 
 def _alone(mixture: np.ndarray, domains: list[str]) -> tuple[str, ...]:
     return tuple(
         f"{domain} is the whole mixture, so no other domain can give to it."
-        for domain, share in zip(domains, mixture, strict=True) if share >= 1
-    )  # fmt: skip
+        for domain, share in zip(domains, mixture, strict=True)
+        if share >= 1
+    )
 
 
 def _changes(

@@ -132,11 +132,13 @@ def tradeoff(
         unit=fitted.unit,
         proven=fitted.law.convex,
         notes=(
-            *scope_notes(fitted, at), *_about_front(fitted, groups, losses, ignored),
-            *decision.notes, *_own_weights(decision),
+            *scope_notes(fitted, at),
+            *_about_front(fitted, groups, losses, ignored),
+            *decision.notes,
+            *_own_weights(decision),
             *fitted.messages(),
         ),
-    )  # fmt: skip
+    )
 
 
 def _groups(

@@ -30,8 +30,9 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
     lost = {reason: mask & asked for reason, mask in unidentified_targets(fitted).items()}
     notes = tuple(
         f"Not {what}, as {reason}: {', '.join(np.array(fitted.targets)[mask])}."
-        for reason, mask in lost.items() if mask.any()
-    )  # fmt: skip
+        for reason, mask in lost.items()
+        if mask.any()
+    )
     return np.any(list(lost.values()), axis=0), notes
 
 

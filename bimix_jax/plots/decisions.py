@@ -78,9 +78,16 @@ def _draw_path(axes: "Axes", path: "OptimalPath", colors: dict[str, str]) -> Non
     axes.set_ylim(bottom=0)
     if path.observed_budget < budgets[-1]:
         axes.axvspan(path.observed_budget, budgets[-1], color="0.95", lw=0, zorder=0)
-        axes.annotate("beyond the sweep", (budgets[-1], 1), (-4, 3), fontsize=8, color=FAINT,
-                      ha="right", xycoords=("data", "axes fraction"),
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            "beyond the sweep",
+            (budgets[-1], 1),
+            (-4, 3),
+            fontsize=8,
+            color=FAINT,
+            ha="right",
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+        )
 
 
 def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
@@ -100,8 +107,15 @@ def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
 def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     front = tradeoff.front
     equal = front[front.index == tradeoff.even].iloc[0]
-    axes.plot(front["first"], front["second"], "-", color=RECOMMENDED, lw=2, zorder=2,
-              label="best mixtures")  # fmt: skip
+    axes.plot(
+        front["first"],
+        front["second"],
+        "-",
+        color=RECOMMENDED,
+        lw=2,
+        zorder=2,
+        label="best mixtures",
+    )
     beside = f"{tradeoff.reference.name} mixture"
     marks = {"every target counts the same": equal, beside: tradeoff.reference}
     for (label, at), color in zip(marks.items(), (WORSE, FAINT), strict=True):
@@ -110,8 +124,14 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     for row in (len(front) // 4, -1 - len(front) // 4):
         at = front.iloc[row]
         axes.plot(at["first"], at["second"], "o", color=RECOMMENDED, ms=4)
-        axes.annotate(f"{prices[row]:.2g} nats up per nat left", tuple(at), (7, 5), fontsize=8,
-                      color=FAINT, textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            f"{prices[row]:.2g} nats up per nat left",
+            tuple(at),
+            (7, 5),
+            fontsize=8,
+            color=FAINT,
+            textcoords="offset points",
+        )
     axes.set_xlabel(_mean_of(tradeoff.first), fontsize=SIZE)
     axes.set_ylabel(_mean_of(tradeoff.second), fontsize=SIZE)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -132,8 +152,13 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
     weight = tradeoff.mixtures.index.to_numpy()
     odds = np.log(weight / (1 - weight))
     colors = name_colors(domains)
-    axes.stackplot(odds, tradeoff.mixtures.to_numpy().T, colors=list(colors.values()), lw=0.4,
-                   edgecolor="white")  # fmt: skip
+    axes.stackplot(
+        odds,
+        tradeoff.mixtures.to_numpy().T,
+        colors=list(colors.values()),
+        lw=0.4,
+        edgecolor="white",
+    )
     axes.axvline(np.log(tradeoff.even / (1 - tradeoff.even)), color=WORSE, lw=1.4, ls="--")
     ticks = [w for w in ODDS if weight[0] * 0.999 <= w <= weight[-1] * 1.001]
     axes.xaxis.set_major_locator(FixedLocator([np.log(w / (1 - w)) for w in ticks]))
@@ -164,8 +189,15 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
     image = axes.imshow(values, cmap="RdBu_r", norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         dark = np.isfinite(value) and abs(norm(value) - 0.5) > 0.32
-        axes.text(column, row, _points_text(value), ha="center", va="center", fontsize=8,
-                  color="white" if dark else "0.15")  # fmt: skip
+        axes.text(
+            column,
+            row,
+            _points_text(value),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "0.15",
+        )
     _name_both(axes, rows, columns, slanted)
     _signed_bar(figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40))
     headed(figure, "What one more point of a domain (row, proportion now) does to losses (column)")
@@ -176,8 +208,9 @@ def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool)
     """Label rows at the left, columns at the top."""
     turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
     axes.set_yticks(range(len(rows)), rows, fontsize=SIZE)
-    axes.set_xticks(range(len(columns)), columns, fontsize=SIZE,
-                    **turned if slanted else {"rotation": 90})  # fmt: skip
+    axes.set_xticks(
+        range(len(columns)), columns, fontsize=SIZE, **turned if slanted else {"rotation": 90}
+    )
     axes.xaxis.tick_top()
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(length=0)

@@ -125,8 +125,14 @@ def _error_dots(
     axes.scatter(error, position, s=42, c=faces, edgecolors=colors, zorder=3)
     for x, y, width in zip(error, position, spread, strict=True):
         if np.isfinite(x):
-            axes.annotate(f"{x:.2f}", (x + width, y), (5, 0), textcoords="offset points",
-                          fontsize=8, va="center")  # fmt: skip
+            axes.annotate(
+                f"{x:.2f}",
+                (x + width, y),
+                (5, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
+            )
     names_on(axes, table.index[::-1])
     ends = (error + spread)[np.isfinite(error + spread)]
     axes.set_xlim(0, 1.25 * max(ends.max(initial=0.0), 1e-3))

@@ -78,8 +78,9 @@ def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str)
     axes.barh(position + 0.17, optimum.mixture[order], 0.32, color=RECOMMENDED, label="recommended")
     axes.barh(position - 0.17, optimum.reference[order], 0.32, color=BESIDE, label=reference)
     whiskers(axes, position + 0.17, flat["flat_low"], flat["flat_high"], "as good within 0.1 %")
-    axes.hlines(position + 0.41, seen["min"], seen["max"], color=FAINT, lw=1,
-                label="range in the sweep")  # fmt: skip
+    axes.hlines(
+        position + 0.41, seen["min"], seen["max"], color=FAINT, lw=1, label="range in the sweep"
+    )
     if optimum.intervals is not None:
         band = optimum.intervals.loc[order]
         axes.hlines(position + 0.17, band["low"], band["high"], color="k", lw=1, label="interval")

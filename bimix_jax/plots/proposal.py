@@ -63,13 +63,28 @@ def _shares(axes: "Axes", proposal: "Proposal", rows: list[str]) -> None:
     colors = name_colors(proposal.mixtures.columns)
     for number, (domain, color) in enumerate(colors.items()):
         width = proposal.mixtures.iloc[:, number].to_numpy()
-        axes.barh(position, width, 0.72, left=begin, color=color, edgecolor="white", lw=0.6,
-                  label=picture_text(domain))  # fmt: skip
+        axes.barh(
+            position,
+            width,
+            0.72,
+            left=begin,
+            color=color,
+            edgecolor="white",
+            lw=0.6,
+            label=picture_text(domain),
+        )
         ink = "black" if luminance(color) > 0.6 else "white"
         for y, (x, share) in enumerate(zip(begin, width, strict=True)):
             if share >= LEGIBLE:
-                axes.text(float(x + share / 2), y, f"{share:.2f}", ha="center", va="center",
-                          fontsize=8, color=ink)  # fmt: skip
+                axes.text(
+                    float(x + share / 2),
+                    y,
+                    f"{share:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=ink,
+                )
         begin = begin + width
     names_on(axes, rows)
     axes.invert_yaxis()
@@ -81,10 +96,22 @@ def _shares(axes: "Axes", proposal: "Proposal", rows: list[str]) -> None:
 def _regret(axes: "Axes", proposal: "Proposal") -> None:
     now = 1000 * proposal.regret_now
     runs = np.arange(len(proposal.mixtures) + 1)
-    axes.plot(runs, [now, *1000 * proposal.regret_random], "o--", color=FAINT, ms=4,
-              label="runs drawn at random")  # fmt: skip
-    axes.plot(runs, [now, *1000 * proposal.regret_left], "o-", color=RECOMMENDED, ms=5,
-              label="proposed runs")  # fmt: skip
+    axes.plot(
+        runs,
+        [now, *1000 * proposal.regret_random],
+        "o--",
+        color=FAINT,
+        ms=4,
+        label="runs drawn at random",
+    )
+    axes.plot(
+        runs,
+        [now, *1000 * proposal.regret_left],
+        "o-",
+        color=RECOMMENDED,
+        ms=5,
+        label="proposed runs",
+    )
     axes.set_ylim(0, 1.25 * now)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("further runs", fontsize=SIZE)

@@ -100,9 +100,15 @@ def legend_below(figure: Figure, handles: "Mapping[str, Artist]") -> None:
     """Draw a legend below the whole figure, where it covers nothing, in as many columns as fit."""
     room = (figure.get_figwidth() - 0.4) / (width_of(handles) + 0.5)
     figure.legend(
-        handles.values(), handles.keys(), frameon=False, fontsize=SIZE, handlelength=1.4,
-        ncols=max(1, min(len(handles), int(room))), loc="outside lower center", columnspacing=1.2,
-    )  # fmt: skip
+        handles.values(),
+        handles.keys(),
+        frameon=False,
+        fontsize=SIZE,
+        handlelength=1.4,
+        ncols=max(1, min(len(handles), int(room))),
+        loc="outside lower center",
+        columnspacing=1.2,
+    )
 
 
 def handles_of(axes: "Axes") -> "dict[str, Artist]":
@@ -128,9 +134,12 @@ def whiskers(axes: "Axes", at: ArrayLike, low: ArrayLike, high: ArrayLike, label
 
 
 def label_ends(
-    axes: "Axes", ends: dict[str, tuple[float, float]], colors: dict[str, str], inches: float,
+    axes: "Axes",
+    ends: dict[str, tuple[float, float]],
+    colors: dict[str, str],
+    inches: float,
     texts: Sequence[str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write each name right of the axes at the height of its end, apart from its neighbours.
 
     A thin line joins a label to its end, because labels may be moved.
@@ -149,10 +158,16 @@ def label_ends(
     for name, place in zip(names, spread_out(at, height_of(1) / inches, (0.0, 1.0)), strict=True):
         line = {"arrowstyle": "-", "color": colors[name], "lw": 0.8, "relpos": (0.0, 0.5)}
         axes.annotate(
-            shown[name], ends[name], (1.04, place), fontsize=SIZE, color=readable(colors[name]),
-            va="center", textcoords="axes fraction", annotation_clip=False,
+            shown[name],
+            ends[name],
+            (1.04, place),
+            fontsize=SIZE,
+            color=readable(colors[name]),
+            va="center",
+            textcoords="axes fraction",
+            annotation_clip=False,
             arrowprops=line | {"shrinkA": 1.0, "shrinkB": 0.0},
-        )  # fmt: skip
+        )
 
 
 def spread_out(
@@ -189,9 +204,11 @@ def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> 
     inch = math.log10(high / low) / inches if high > low else 1.0
     for steps in ((1, 2, 5), (1, 3), (1,), (1,)):
         ticks = [
-            float(f"{step}e{decade}") for decade in decades for step in steps
+            float(f"{step}e{decade}")
+            for decade in decades
+            for step in steps
             if low * 0.999 <= float(f"{step}e{decade}") <= high * 1.001
-        ]  # fmt: skip
+        ]
         label = width_of(map(quantity_text, ticks), 8)
         need = inch * (1.6 * height_of(1, 8) if upright else label + 0.12)
         if len(ticks) < 2:
@@ -225,9 +242,12 @@ def log_bar(figure: Figure, norm: LogNorm, label: str) -> None:
     """Draw the bar of a scale of colours, beside all axes."""
     inches = min(4.0, 0.7 * figure.get_figheight())
     bar = figure.colorbar(
-        ScalarMappable(norm, GRADED), ax=figure.axes, shrink=inches / figure.get_figheight(),
-        pad=0.01, aspect=24,
-    )  # fmt: skip
+        ScalarMappable(norm, GRADED),
+        ax=figure.axes,
+        shrink=inches / figure.get_figheight(),
+        pad=0.01,
+        aspect=24,
+    )
     bar.set_label(label, fontsize=SIZE)
     bar.ax.yaxis.set_major_locator(FixedLocator(log_ticks(*ends_of(norm), inches, True)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity_text(value)))

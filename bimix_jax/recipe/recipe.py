@@ -190,9 +190,12 @@ def make_recipe(
 
 
 def _repeated(
-    best: Optimum, fitted: Fit, weights: pd.Series, planned: float | None,
+    best: Optimum,
+    fitted: Fit,
+    weights: pd.Series,
+    planned: float | None,
     available: pd.DataFrame | None,
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     """Return a note of domains that are repeated although no limit of repetition is set."""
     limited = best.constraints.available or _knows_repetition(fitted.law)
     if planned is None or available is None or limited:

@@ -132,13 +132,21 @@ def _proportions_of_one(
     wrong = (values < 0) | np.isinf(values)
     text_found = findings_at(column, text, written, rows, *TEXT_SHARES)
     missing_found = findings_at(
-        column, np.isnan(values) & ~text, written, rows, "proportions missing",
+        column,
+        np.isnan(values) & ~text,
+        written,
+        rows,
+        "proportions missing",
         "Fill them in; 0 is a value.",
-    )  # fmt: skip
+    )
     wrong_found = findings_at(
-        column, wrong, written, rows, "proportions negative or infinite",
+        column,
+        wrong,
+        written,
+        rows,
+        "proportions negative or infinite",
         "Shares of the training data lie between 0 and 1.",
-    )  # fmt: skip
+    )
     return values, text_found + missing_found + wrong_found
 
 
@@ -346,9 +354,12 @@ def warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> No
 
 
 def warn_of_near_misses(
-    domains: Sequence[str], targets: Sequence[str], unread: Sequence[str], prefix: str,
+    domains: Sequence[str],
+    targets: Sequence[str],
+    unread: Sequence[str],
+    prefix: str,
     notes: list[str],
-) -> None:  # fmt: skip
+) -> None:
     """Warn of columns that look like the losses of a domain under another name.
 
     Columns of losses are named `prefix` + domain; `unread` are the other columns of numbers.

@@ -134,9 +134,15 @@ def read_sweep(
         given.check_like(kept.metadata, "metadata=", name_of(source))
         stated = kept.metadata.and_stated(given)
         if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
-            options = {"key": key, "budget": budget, "run": run, "mixture_prefix": mixture_prefix,
-                       "loss_prefix": loss_prefix, "endpoints_only": endpoints_only,
-                       "metadata": dataclasses.replace(stated, model_size=None)}  # fmt: skip
+            options = {
+                "key": key,
+                "budget": budget,
+                "run": run,
+                "mixture_prefix": mixture_prefix,
+                "loss_prefix": loss_prefix,
+                "endpoints_only": endpoints_only,
+                "metadata": dataclasses.replace(stated, model_size=None),
+            }
             return _of_every_size(table, losses, sizes_in, select or {}, options)
         name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
         layout: _Wide | _Long
@@ -173,9 +179,14 @@ def _naming(source: Source, losses: Source | None) -> Iterator[None]:
 
 
 def _pair(
-    table: pd.DataFrame, losses: Source, key: str | None, prefixes: tuple[str | None, str | None],
-    budget: str | None, names: tuple[str | None, ...], notes: list[str],
-) -> Pair:  # fmt: skip
+    table: pd.DataFrame,
+    losses: Source,
+    key: str | None,
+    prefixes: tuple[str | None, str | None],
+    budget: str | None,
+    names: tuple[str | None, ...],
+    notes: list[str],
+) -> Pair:
     """Join proportions with the losses of another file; columns in `names` hold names."""
     second = read_table(losses, names)
     usual = [c for t in (table, second) for c in _called(BUDGET_COLUMNS, t, set())]
@@ -278,10 +289,14 @@ class _Long:
             repeats += self._unlike_first(table, rows, [run, self.target], "proportion")
         rest = table.drop(columns=list(self.used))
         return _Table(
-            mixture, loss, rest.iloc[first].reset_index(drop=True), rows[first],
-            checks.check_names(table[self.target], rows, self.target), repeats,
+            mixture,
+            loss,
+            rest.iloc[first].reset_index(drop=True),
+            rows[first],
+            checks.check_names(table[self.target], rows, self.target),
+            repeats,
             [*respelled_notes, *_varying(rest.drop(columns=by), point)],
-        )  # fmt: skip
+        )
 
     def _in_one_spelling(
         self, table: pd.DataFrame, point: np.ndarray

@@ -61,10 +61,13 @@ def without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Fin
         else ("budget= (--budget-column)")
     )
     return findings_at(
-        f"column {run}", again, table[run], rows,
+        f"column {run}",
+        again,
+        table[run],
+        rows,
         "runs have several rows, and no column is called tokens, step, steps or budget",
         f"Name the column of budgets, for example with {offered}, or keep one row per run.",
-    )  # fmt: skip
+    )
 
 
 def _tells_apart(table: pd.DataFrame, run: str, column: str) -> bool:
@@ -93,11 +96,14 @@ def check_counter(points: pd.DataFrame, run: str, budget: str, rows: np.ndarray)
         for name, at, count in zip(points[run], step, counted, strict=True)
     ]
     return findings_at(
-        f"column {budget}", falls, pd.Series(labels), rows,
+        f"column {budget}",
+        falls,
+        pd.Series(labels),
+        rows,
         f"does not rise with {steps[0]} in {_runs(points[run][falls])}",
         "A counter that starts again on resume, or counts per batch, is no budget: mend it, or use "
         f"budget={steps[0]!r} (--budget-column {steps[0]}).",
-    )  # fmt: skip
+    )
 
 
 def _runs(names: pd.Series) -> str:

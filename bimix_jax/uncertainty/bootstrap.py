@@ -192,9 +192,14 @@ def bootstrap(
     factor = factor[:, group[first]]
     resampled, left_out = _fits(fitted, points, factor, run, resampling == "residuals")
     made = Bootstrap(
-        fitted, resampled, left_out, _freedom(fitted, points, group, one_each), resampling, seed,
+        fitted,
+        resampled,
+        left_out,
+        _freedom(fitted, points, group, one_each),
+        resampling,
+        seed,
         tuple(map(str, sweep.run[first])),
-    )  # fmt: skip
+    )
     return dataclasses.replace(made, notes=(*fitted.notes, *_notes(made)))
 
 
@@ -218,9 +223,13 @@ def _fits(
             fit_resamples(fitted, points, without, run, False, begin),
         )
     both = fit_resamples(
-        fitted, points, np.concatenate([factor, without]), run, False,
+        fitted,
+        points,
+        np.concatenate([factor, without]),
+        run,
+        False,
         np.concatenate([np.full((len(factor), *begin.shape[1:]), np.nan), begin]),
-    )  # fmt: skip
+    )
     count = len(factor)
     resampled, left_out = (
         jax.tree.map(lambda leaf, part=part: leaf[part], both)
@@ -247,9 +256,12 @@ def _freedom(fitted: Fit, points: Points, group: np.ndarray, one_each: np.ndarra
     count = np.zeros((len(one_each), len(fitted.targets)))
     np.add.at(count, group, used)
     units, spent = mixtures_and_coefficients(
-        fitted, points.mixture[one_each], float(np.median(points.budget)),
-        None if points.size is None else points.size[one_each], count,
-    )  # fmt: skip
+        fitted,
+        points.mixture[one_each],
+        float(np.median(points.budget)),
+        None if points.size is None else points.size[one_each],
+        count,
+    )
     least = int(np.argmin(units - spent))
     return Freedom(int(units[least]), float(spent[least]))
 

@@ -196,8 +196,9 @@ class Certainty:
         """Notes on the numbers."""
         doubt = self.optimum.gain_notes
         # The verdict replaces the note on the gain that uses the fit's error alone.
-        others = [note for note in self.optimum.notes if note not in doubt or np.isnan(
-            self.probability)]  # fmt: skip
+        others = [
+            note for note in self.optimum.notes if note not in doubt or np.isnan(self.probability)
+        ]
         return list(dict.fromkeys([*others, *self.bootstrap.notes, CONDITIONAL]))
 
 
@@ -243,9 +244,14 @@ def certainty(
     True
     """
     decision = Decision.of(
-        bootstrap.fitted, budget, weights, constraints, reference=reference, objective=objective,
+        bootstrap.fitted,
+        budget,
+        weights,
+        constraints,
+        reference=reference,
+        objective=objective,
         method=method,
-    )  # fmt: skip
+    )
     best = Optimum.of(decision)
     if not np.isfinite(best.reference_objective):
         raise ValueError(
@@ -257,11 +263,13 @@ def certainty(
     # In one batch, so that one program finds them all.
     both = jax.tree.map(
         lambda *parts: np.concatenate(parts),
-        bootstrap.resampled.coefficients, bootstrap.left_out.coefficients,
-    )  # fmt: skip
+        bootstrap.resampled.coefficients,
+        bootstrap.left_out.coefficients,
+    )
     decided, count = _decided(decision, both, best), len(bootstrap.failed)
-    resampled, left_out = (tuple(part[rows] for part in decided)
-                           for rows in (slice(count), slice(count, None)))  # fmt: skip
+    resampled, left_out = (
+        tuple(part[rows] for part in decided) for rows in (slice(count), slice(count, None))
+    )
     failed = np.any(bootstrap.failed[:, counted], axis=1)
     mixtures, values, judged = _without(resampled, failed)
     sure = Certainty(

@@ -84,8 +84,9 @@ def _trace(slopes: np.ndarray, pull: np.ndarray, free: np.ndarray, count: np.nda
     used = (count > 0) & np.isfinite(slopes).all(axis=1)
     rows = slopes[used][:, keep] * np.sqrt(count[used])[:, None]
     stacked = np.concatenate([rows, np.diag(np.sqrt(ridge * count.sum()))])
-    left, size, _ = np.linalg.svd(stacked / np.maximum(np.linalg.norm(stacked, axis=0), 1e-300),
-                                  full_matrices=False)  # fmt: skip
+    left, size, _ = np.linalg.svd(
+        stacked / np.maximum(np.linalg.norm(stacked, axis=0), 1e-300), full_matrices=False
+    )
     # The trace of the hat matrix is the squared norm of the data rows of an orthonormal basis of
     # the stacked columns, where the ridge is further rows.
     basis = left[: len(rows), size > SMALL * size.max(initial=0.0)]

@@ -87,9 +87,13 @@ def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
 
 
 def fit_resamples(
-    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
+    fitted: Fit,
+    points: Points,
+    factor: np.ndarray,
+    unit: np.ndarray,
+    of_residuals: bool,
     starts: np.ndarray | None = None,
-) -> Fit:  # fmt: skip
+) -> Fit:
     """Fit every resample in one compiled call, and search again those that end unexpectedly.
 
     Args:
@@ -143,9 +147,14 @@ def search_all(
 
 
 def _run(
-    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool,
-    starts: np.ndarray, kernel: bool,
-) -> tuple[ArrayFit, np.ndarray]:  # fmt: skip
+    fitted: Fit,
+    points: Points,
+    factor: np.ndarray,
+    unit: np.ndarray,
+    of_residuals: bool,
+    starts: np.ndarray,
+    kernel: bool,
+) -> tuple[ArrayFit, np.ndarray]:
     """Fit (resamples, targets, …), and tell which are settled (resamples, targets)."""
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     # Whole chunks of one size, so that one program is compiled; the padding is cut off below.
@@ -155,10 +164,15 @@ def _run(
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     with jax.enable_x64(True):
         found = _compiled(method, chunk)(
-            points, np.where(np.isfinite(predicted), predicted, points.loss), factor[padded], unit,
+            points,
+            np.where(np.isfinite(predicted), predicted, points.loss),
+            factor[padded],
+            unit,
             np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
-            coefficients.budget_scale[0], np.max(fitted.shrinkage, initial=0.0), starts[padded],
-        )  # fmt: skip
+            coefficients.budget_scale[0],
+            np.max(fitted.shrinkage, initial=0.0),
+            starts[padded],
+        )
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(factor)], found)
 
 
@@ -171,9 +185,15 @@ class Method(NamedTuple):
     kernel: bool
 
     def fit(
-        self, points: Points, loss: Any, weight: Any, own: Array, scale: Array, shrinkage: Array,
+        self,
+        points: Points,
+        loss: Any,
+        weight: Any,
+        own: Array,
+        scale: Array,
+        shrinkage: Array,
         starts: Array,
-    ) -> tuple[ArrayFit, Array]:  # fmt: skip
+    ) -> tuple[ArrayFit, Array]:
         """Fit some resamples, loss and weight (resamples, points, targets), starts (resamples,
         targets, starts, exponents), and tell which are settled."""
 
@@ -181,18 +201,38 @@ class Method(NamedTuple):
 
         def kernel(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
             found, _, settled = fit_in_kernel(
-                self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-                residual=asked.residual, huber=asked.huber, starts=starts, tolerance=TOLERANCE,
+                self.law,
+                points.mixture,
+                points.budget,
+                loss,
+                weight,
+                own=own,
+                budget_scale=scale,
+                residual=asked.residual,
+                huber=asked.huber,
+                starts=starts,
+                tolerance=TOLERANCE,
                 size=points.size,
-            )  # fmt: skip
+            )
             return found, settled
 
         def plain(loss: Any, weight: Any, starts: Array) -> tuple[ArrayFit, Array]:
             found = fit_arrays(
-                self.law, points.mixture, points.budget, loss, weight, own=own, budget_scale=scale,
-                residual=asked.residual, huber=asked.huber, tied=asked.tied, starts=starts,
-                tolerance=TOLERANCE, shrinkage=shrinkage, size=points.size,
-            )  # fmt: skip
+                self.law,
+                points.mixture,
+                points.budget,
+                loss,
+                weight,
+                own=own,
+                budget_scale=scale,
+                residual=asked.residual,
+                huber=asked.huber,
+                tied=asked.tied,
+                starts=starts,
+                tolerance=TOLERANCE,
+                shrinkage=shrinkage,
+                size=points.size,
+            )
             return found, jnp.ones(found.code.shape, bool)
 
         if not self.kernel:
@@ -204,9 +244,15 @@ class Method(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def _compiled(method: Method, chunk: int) -> Any:
     def run(
-        points: Points, predicted: Array, factor: Array, unit: Array, own: Array, scale: Array,
-        shrinkage: Array, starts: Array,
-    ) -> tuple[ArrayFit, Array]:  # fmt: skip
+        points: Points,
+        predicted: Array,
+        factor: Array,
+        unit: Array,
+        own: Array,
+        scale: Array,
+        shrinkage: Array,
+        starts: Array,
+    ) -> tuple[ArrayFit, Array]:
         def resampled(of_unit: Array) -> tuple[Array, Array]:
             each = of_unit[unit][:, None]
             if method.of_residuals:

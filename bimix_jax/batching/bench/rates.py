@@ -70,13 +70,19 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     on_device = device_rate(case, rows, devices) if has_large_chunks(devices) else float("nan")
     lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
     return {
-        "method": case.name, "dtype": case.dtype, "points": case.points, "fits": case.fits,
-        "fits/s": rate, "with compile": case.fits / seconds[0], "on device": on_device,
+        "method": case.name,
+        "dtype": case.dtype,
+        "points": case.points,
+        "fits": case.fits,
+        "fits/s": rate,
+        "with compile": case.fits / seconds[0],
+        "on device": on_device,
         "failed": int(lost.sum()),
         "excess": excess(case, rows, np.asarray(found.sum_of_squares)[:, 0]),
         "bound": "arithmetic" if work > traffic else "bytes",
-        "of it": float(np.fmax(rate, on_device)) * max(work, traffic), "load": os.getloadavg()[0],
-    }  # fmt: skip
+        "of it": float(np.fmax(rate, on_device)) * max(work, traffic),
+        "load": os.getloadavg()[0],
+    }
 
 
 def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:

@@ -72,10 +72,17 @@ def suits_kernel(law: Law, domains: int) -> bool:
 
 
 def lean_fit(
-    law: Law, points: Points, starts: Array, lower: Array, upper: Array,
-    residual: Residual = "relative", huber: float | None = None, tolerance: float = 1e-7,
-    steps: ArrayLike = STEPS, within: Within | None = None,
-) -> KernelFit:  # fmt: skip
+    law: Law,
+    points: Points,
+    starts: Array,
+    lower: Array,
+    upper: Array,
+    residual: Residual = "relative",
+    huber: float | None = None,
+    tolerance: float = 1e-7,
+    steps: ArrayLike = STEPS,
+    within: Within | None = None,
+) -> KernelFit:
     """Fit the points of one target, from the best of starts (starts, exponents) within bounds.
 
     `steps` () is the largest number of evaluations of a search; a result that needs fewer does not
@@ -99,10 +106,13 @@ def lean_fit(
         params, amplitudes, norm = ahead(end, bounds)
     held = [(x <= a) | (x >= b) for x, a, b in zip(params, *bounds, strict=True)]
     return KernelFit(
-        jnp.stack(params[: len(lower)]), jnp.stack(amplitudes), norm**2 / 2,
-        begun.steps + end.steps, any_of([*held, *(a <= 0 for a in amplitudes)]),
+        jnp.stack(params[: len(lower)]),
+        jnp.stack(amplitudes),
+        norm**2 / 2,
+        begun.steps + end.steps,
+        any_of([*held, *(a <= 0 for a in amplitudes)]),
         settled(end, bounds) & begun.ended & jnp.isfinite(end.terms.norm),
-    )  # fmt: skip
+    )
 
 
 class _Begun(NamedTuple):
@@ -123,9 +133,14 @@ class _Begun(NamedTuple):
 
 
 def _begin(
-    law: Law, data: Scaled, starts: Array, bounds: Bounds, full_follows: bool, steps: ArrayLike,
+    law: Law,
+    data: Scaled,
+    starts: Array,
+    bounds: Bounds,
+    full_follows: bool,
+    steps: ArrayLike,
     within: Within | None,
-) -> _Begun:  # fmt: skip
+) -> _Begun:
     """Find the best start, and the start of the last search.
 
     A single start counts as close to the end. From several starts, the first search runs in single
@@ -245,9 +260,14 @@ def _array_fit(law: Law, found: KernelFit, count: Array, own: Array, scale: Arra
     return ArrayFit(
         Coefficients(exponents, amplitudes, own, scale),
         jnp.where(found.at_bound, int(Code.BOUNDARY), int(Code.CONVERGED)),
-        2 * found.value, count, found.steps, jnp.ones(exponents.shape, bool), nothing + jnp.nan,
-        nothing, found.value,
-    )  # fmt: skip
+        2 * found.value,
+        count,
+        found.steps,
+        jnp.ones(exponents.shape, bool),
+        nothing + jnp.nan,
+        nothing,
+        found.value,
+    )
 
 
 def replaced(old: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -69,10 +69,15 @@ class Flatness(NamedTuple):
 
 
 def search(
-    terms_at: Callable[[Scalars, Scalars], Terms], start: Scalars, amplitudes: Scalars,
-    bounds: Bounds, flatness: Flatness, steps: ArrayLike, damping: float = DAMPING,
+    terms_at: Callable[[Scalars, Scalars], Terms],
+    start: Scalars,
+    amplitudes: Scalars,
+    bounds: Bounds,
+    flatness: Flatness,
+    steps: ArrayLike,
+    damping: float = DAMPING,
     slope: ArrayLike = 0.0,
-) -> State:  # fmt: skip
+) -> State:
     """Run damped Gauss-Newton within bounds until every free slope is flat, or for `steps`.
 
     `slope` is that of a search which this one goes on from.
@@ -185,8 +190,9 @@ def _better(state: State, tried: Scalars, terms: Terms) -> State:
     most = state.terms.norm**2 + 3 * rounding * state.terms.summed
     accepted = terms.norm**2 + rounding * terms.summed <= most
     params, terms = jax.tree.map(
-        lambda new, old: jnp.where(accepted, new, old), (tried, terms),
+        lambda new, old: jnp.where(accepted, new, old),
+        (tried, terms),
         (state.params, state.terms),
-    )  # fmt: skip
+    )
     damping = state.damping * jnp.where(accepted, DECREASE, INCREASE)
     return State(params, terms, damping, state.steps + 1, state.slope, state.flat)

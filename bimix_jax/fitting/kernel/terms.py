@@ -231,9 +231,14 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
 
 
 def full_terms(
-    law: Law, data: Scaled, weight: Array, residual: Residual, huber: float | None,
-    params: Scalars, near: Scalars,
-) -> Terms:  # fmt: skip
+    law: Law,
+    data: Scaled,
+    weight: Array,
+    residual: Residual,
+    huber: float | None,
+    params: Scalars,
+    near: Scalars,
+) -> Terms:
     """Compute `residual.full_terms` in scalars; `data` are scaled without weights."""
     count = len(law.amplitude_names)
     exponents, amplitudes = params[:-count], params[-count:]

@@ -24,9 +24,8 @@ import pandas as pd
 
 from benchmarks.peers import PEERS, Sample, timed
 from benchmarks.report import RESULTS, report
-from bimix_jax.batching.bench.ceilings import measure_ceilings
-from bimix_jax.batching.bench.problems import synthetic_rows
-from bimix_jax.batching.bench.rates import Case, measure, plain_sums
+from bimix_jax.batching.ceilings import measure_ceilings
+from bimix_jax.batching.rates import Case, measure, plain_sums, synthetic_rows
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import fit_rows
 

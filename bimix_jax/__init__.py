@@ -80,9 +80,9 @@ if TYPE_CHECKING:
     from bimix_jax.recipe.available import read_available as read_available
     from bimix_jax.recipe.available import read_paths as read_paths
     from bimix_jax.recipe.recipe import Recipe as Recipe
+    from bimix_jax.recipe.recipe import document_shares as document_shares
     from bimix_jax.recipe.recipe import make_recipe as make_recipe
-    from bimix_jax.recipe.shares import document_shares as document_shares
-    from bimix_jax.recipe.shares import token_shares as token_shares
+    from bimix_jax.recipe.recipe import token_shares as token_shares
     from bimix_jax.sweeps.read import read_sweep as read_sweep
     from bimix_jax.sweeps.sizes import stack_sizes as stack_sizes
     from bimix_jax.sweeps.splits import Split as Split
@@ -149,7 +149,7 @@ _HOMES = {
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
     "diagnose": "diagnosis.diagnose",
-    "document_shares": "recipe.shares",
+    "document_shares": "recipe.recipe",
     "entropy_mixture": "entropy.domains",
     "evaluate": "judging.evaluate",
     "feasible_set": "mixture.feasible",
@@ -176,7 +176,7 @@ _HOMES = {
     "stack_sizes": "sweeps.sizes",
     "standard_splits": "sweeps.splits",
     "token_entropies": "entropy.domains",
-    "token_shares": "recipe.shares",
+    "token_shares": "recipe.recipe",
     "tradeoff": "mixture.tradeoff",
     "von_neumann_entropy": "entropy.von_neumann",
 }

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bimix_jax.batching import compiled
-from bimix_jax.batching.bench import arithmetic, ceilings, rates
-from bimix_jax.batching.bench.rates import Case, measure
+from bimix_jax.batching import ceilings, compiled, rates
+from bimix_jax.batching import ceilings as arithmetic
 from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.rates import Case, measure
 from bimix_jax.cli import bench
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions

@@ -13,11 +13,10 @@ from scipy.optimize import linprog, nnls
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
 from bimix_jax.mixture import optimum
-from bimix_jax.mixture.certificate import certify
+from bimix_jax.mixture.certificate import as_good, certify
 from bimix_jax.mixture.exact import decreasing_root
-from bimix_jax.mixture.flatness import as_good
-from bimix_jax.mixture.nonnegative import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.proportions import nearest_in_hull, nonnegative_least_squares
 from tests.fits import frame
 from tests.programs import best_mixture
 from tests.test_proportions import random_law

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bimix_jax import SweepError, read_sweep
-from bimix_jax.reading.attributes import notes_of
+from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.tables import read_table
 from tests.frames import long_frame, wide_frame
 

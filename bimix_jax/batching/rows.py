@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.batching.compiled import Chunk
-from bimix_jax.batching.memory import OF_CHUNKS
+from bimix_jax.batching.compiled import OF_CHUNKS, Chunk
 
 MOST_LEVELS = 24
 """Largest number of shared budgets for which sweeps are compiled separately."""

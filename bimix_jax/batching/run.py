@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from bimix_jax.batching.compiled import (
+    OF_CHUNKS,
     Method,
     block_length,
     chunk_blocks,
@@ -17,7 +18,6 @@ from bimix_jax.batching.compiled import (
     cores,
     has_large_chunks,
 )
-from bimix_jax.batching.memory import OF_CHUNKS
 from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
 from bimix_jax.fitting.again import chosen, in_doubt, is_better, is_lower, other_starts
 from bimix_jax.fitting.arrays import ArrayFit

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import Method, end_to_end
 from bimix_jax.batching.many import fit_many
-from bimix_jax.batching.memory import end_to_end
 from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.pieces import begins
 from bimix_jax.batching.rows import Rows

@@ -2,25 +2,51 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 import bimix_jax as bx
 from bimix_jax.batching import batch as batches
+from bimix_jax.batching.batch import join_processes, share_of_launcher
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.parts import strange_parts, summary
 from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
-from bimix_jax.batching.processes import join_processes, share_of_launcher
-from bimix_jax.cli.fit_options import LawName, WeightedByBudget
-from bimix_jax.cli.options import Json
+from bimix_jax.cli.options import Json, LawName, WeightedByBudget
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.reading.tables import listed
+
+
+@contextmanager
+def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function to call with the name of the current item and the bytes done.
+
+    The `size` of all that is to be read is asked for where it is shown, as finding it takes time.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=size() if console.is_terminal else None)
+        yield lambda name, done: bar.update(task, description=name, advance=done)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pandas as pd
 
-from bimix_jax.batching.bench.ceilings import measure_ceilings
-from bimix_jax.batching.bench.rates import Case, measure
+from bimix_jax.batching.ceilings import measure_ceilings
+from bimix_jax.batching.rates import Case, measure
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import number, percent, quantity, show_json, show_line, show_table
 

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.fit_options import HeldOut, Residual
-from bimix_jax.cli.options import Output, SweepOptions
+from bimix_jax.cli.options import HeldOut, Output, Residual, SweepOptions
 from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.splits import KINDS

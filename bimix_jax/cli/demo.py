@@ -7,8 +7,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.evaluate import show_evaluation
-from bimix_jax.cli.fit import show_fit
+from bimix_jax.cli.fit import show_evaluation, show_fit
 from bimix_jax.cli.optimize import show_optimum
 from bimix_jax.cli.show import quantity, show_line, show_notes, show_table
 from bimix_jax.sweeps.sweep import Sweep

@@ -11,7 +11,7 @@ import pandas as pd
 import typer
 
 from bimix_jax.cli import named
-from bimix_jax.cli.bar import byte_bar
+from bimix_jax.cli.batch import byte_bar
 from bimix_jax.cli.command import MAY_NAME_FILES, WRITTEN
 from bimix_jax.cli.options import Output
 from bimix_jax.cli.show import (
@@ -27,7 +27,7 @@ from bimix_jax.cli.show import (
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
 from bimix_jax.entropy.domain_files import domain_name
 from bimix_jax.entropy.domains import Entropies
-from bimix_jax.entropy.fields import TEXT_FIELD
+from bimix_jax.entropy.forms import TEXT_FIELD
 from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import write_atomically
 

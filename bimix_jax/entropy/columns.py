@@ -8,8 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.fields import ID_FIELDS, MASK, TEXT_FIELD, Field
-from bimix_jax.entropy.forms import HEAD, check_magic, damage_named, damaged
+from bimix_jax.entropy.forms import (
+    HEAD,
+    ID_FIELDS,
+    MASK,
+    TEXT_FIELD,
+    Field,
+    check_magic,
+    damage_named,
+    damaged,
+)
 
 ROWS = 4096
 """Rows of a Parquet file that are read together."""

@@ -9,15 +9,19 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bimix_jax.entropy.columns import field_of_table, has_no_end, table_ids, table_texts
-from bimix_jax.entropy.fields import ID_FIELDS, MASK, TEXT_FIELD, Field, checked_ids
 from bimix_jax.entropy.folders import Skipped, kind_of
 from bimix_jax.entropy.forms import (
     HEAD,
+    ID_FIELDS,
+    MASK,
     PLAIN,
     TABLES,
+    TEXT_FIELD,
     UTF8_MARK,
+    Field,
     Form,
     check_text,
+    checked_ids,
     damage_named,
     form_of,
     opened,

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bimix_jax.entropy.counts import CHUNK, MEMORY, Counts, Plan, count_tokens, profile_of
+from bimix_jax.entropy.counts import (
+    CHUNK,
+    ESTIMATORS,
+    MEMORY,
+    Counts,
+    Plan,
+    count_tokens,
+    coverage,
+    profile_of,
+)
 from bimix_jax.entropy.device import device_sort
-from bimix_jax.entropy.estimators import ESTIMATORS, coverage
 from bimix_jax.entropy.streams import Stream, sampled, stream_of
 
 if TYPE_CHECKING:

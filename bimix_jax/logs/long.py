@@ -1,12 +1,13 @@
-"""Long tables of logs: one row per run, step and metric, as in MLflow and databases."""
+"""Long tables: one row per metric, or one tag per file, as columns."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.amounts import Numbers, amounts, numbers_of
+from bimix_jax.logs.amounts import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import (
     RUN_KEYS,
@@ -15,14 +16,61 @@ from bimix_jax.logs.history import (
     Keep,
     Keys,
     LogFile,
+    assembled,
     find_key,
     find_run_key,
     labels,
     no_steps,
     run_of_file,
+    spread,
     step_keys,
 )
-from bimix_jax.logs.spread import spread
+from bimix_jax.reading.errors import SweepError
+
+COLUMNS = {"wall time", "step", "value"}
+RUN_TAG = re.compile(r"run[-_](?P<run>.+?)[-_]tag[-_](?P<tag>.+)", re.I)
+"""Names of TensorBoard's downloads; slashes of run and tag became underscores."""
+ENDING = re.compile(r"( ?\(\d+\))?\.(csv|tsv)(\.gz)?$", re.I)
+
+
+def is_download(columns: Columns) -> bool:
+    """True where a table has exactly the columns of a download."""
+    return {name.strip().lower() for name in columns} == COLUMNS
+
+
+def tag_history(columns: Columns, file: LogFile, keep: Keep) -> History:
+    """Return the scalars of a file.
+
+    Raises:
+        SweepError: if its name and folders do not name the run and the tag.
+    """
+    run, tag = _run_and_tag(file, keep)
+    step, value = (
+        next(cells for name, cells in columns.items() if name.strip().lower() == called)
+        for called in ("step", "value")
+    )
+    found = {tag: numbers(value)} if keep([tag]) else {}
+    return assembled(np.full(len(step), run, object), amounts(step), found, [tag], "step")
+
+
+def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
+    stem = ENDING.sub("", file.path.name)
+    named = RUN_TAG.fullmatch(stem)
+    if named:
+        return named["run"], named["tag"]
+    parts = [*file.path.parent.relative_to(file.root).parts, stem]
+    cuts = [("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts))]
+    either = [*cuts, *((tag, run) for run, tag in cuts)]
+    told = [(run, tag) for run, tag in either if keep([tag])]
+    if len(told) == 1:
+        return told[0]
+    raise SweepError(
+        f"{file.path} is a download of TensorBoard (Wall time, Step, Value) of one run and tag, "
+        f"and its place {'fits several' if told else 'tells neither'}; expected a name like "
+        "run-RUN-tag-TAG.csv, or RUN/TAG.csv with a tag that the loss pattern fits. Or give the "
+        "event files (events.out.tfevents…) themselves."
+    )
+
 
 METRICS = ("key", "metric", "metric_name", "metric_key", "tag", "variable")
 VALUES = ("value", "metric_value", "val", "scalar")
@@ -42,7 +90,7 @@ def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
     return next((called[name] for name in usual if name in called), None)
 
 
-def history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def long_history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     """Return one row per run and step, one column per metric.
 
     Raises:

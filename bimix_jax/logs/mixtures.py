@@ -14,8 +14,8 @@ from bimix_jax.logs.history import label_of
 from bimix_jax.logs.run_tables import AMOUNTS, RunTable
 from bimix_jax.logs.runs import note_of_labels, run_column, same_runs
 from bimix_jax.names import note_of_spelling, spelling, unified
-from bimix_jax.reading.attributes import notes_of
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.tables import listed, names_of
 from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
 

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.logs import olmix
-from bimix_jax.logs.averages import without_averages
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
-from bimix_jax.logs.domains import Asked
-from bimix_jax.logs.forms import FORMS, Found, find_files, found_objects
+from bimix_jax.logs.columns import NoLosses
+from bimix_jax.logs.domains import Asked, without_averages
+from bimix_jax.logs.forms import FORMS, Found, Logs, as_files, find_files, found_objects
 from bimix_jax.logs.history import RUN, Keys, LogFile
 from bimix_jax.logs.log_history import Progress, Rows, Wanted, read_rows
 from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
-from bimix_jax.logs.objects import Logs, as_files
-from bimix_jax.logs.pattern import NoLosses
 from bimix_jax.logs.points import (
     Budgets,
     finite_losses,
@@ -28,9 +26,8 @@ from bimix_jax.logs.points import (
 )
 from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
 from bimix_jax.logs.runs import as_listed, hint_of_dates, run_lists
-from bimix_jax.reading.attributes import ATTRIBUTES
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Metadata, metadata_of
+from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
 from bimix_jax.sweeps.checks import CHANGED, TWO_MIXTURES
 from bimix_jax.sweeps.pairs import match_names

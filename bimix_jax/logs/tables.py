@@ -1,6 +1,6 @@
 """Any table of runs and steps: one column per metric, or one row per metric."""
 
-from bimix_jax.logs import long, one_tag
+from bimix_jax.logs import long
 from bimix_jax.logs.columns import Columns
 from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
 from bimix_jax.reading.tables import READERS
@@ -20,8 +20,8 @@ def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     Raises:
         SweepError: if a named key is not a column, or a file does not name its run or metric.
     """
-    if one_tag.is_download(columns):
-        return one_tag.history(columns, file, keep)
+    if long.is_download(columns):
+        return long.tag_history(columns, file, keep)
     if long.is_long(columns):
-        return long.history(columns, file, keys, keep)
+        return long.long_history(columns, file, keys, keep)
     return history_of(columns, file, keys, keep)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture.nonnegative import nearest_in_hull
 from bimix_jax.mixture.objective import MixtureProblem
+from bimix_jax.mixture.proportions import nearest_in_hull
 
 SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "

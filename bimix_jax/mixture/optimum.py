@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture.certificate import Certificate, binding_table, certify
+from bimix_jax.mixture.certificate import (
+    Certificate,
+    as_good,
+    binding_table,
+    certify,
+    far_apart,
+    flat_range,
+)
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Solution
-from bimix_jax.mixture.flatness import as_good, far_apart, flat_range
 from bimix_jax.mixture.notes import (
     flatness_note,
     gain_note,

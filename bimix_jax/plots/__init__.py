@@ -8,9 +8,9 @@ from bimix_jax.plots.curves import plot_proportions as plot_proportions
 from bimix_jax.plots.decisions import plot_path as plot_path
 from bimix_jax.plots.decisions import plot_sensitivity as plot_sensitivity
 from bimix_jax.plots.decisions import plot_tradeoff as plot_tradeoff
-from bimix_jax.plots.entropies import plot_entropies as plot_entropies
 from bimix_jax.plots.judging import SPLIT_TITLES as SPLIT_TITLES
 from bimix_jax.plots.judging import plot_comparison as plot_comparison
+from bimix_jax.plots.judging import plot_entropies as plot_entropies
 from bimix_jax.plots.judging import plot_predicted as plot_predicted
 from bimix_jax.plots.mixture import plot_certainty as plot_certainty
 from bimix_jax.plots.mixture import plot_mixture as plot_mixture

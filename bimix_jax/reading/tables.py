@@ -17,10 +17,9 @@ from pyarrow import types
 
 from bimix_jax.files import check_readable
 from bimix_jax.quantities import BLANKS
-from bimix_jax.reading.attributes import ATTRIBUTES, add_notes, kept_with
-from bimix_jax.reading.csv_tables import read_csv
-from bimix_jax.reading.decimal_marks import may_have_marks, with_decimal_points
+from bimix_jax.reading.csv_tables import may_have_marks, read_csv, with_decimal_points
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import ATTRIBUTES, add_notes, kept_with
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.written_numbers import text_of, typed
 
@@ -143,7 +142,7 @@ def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame
 
     Returns:
         The table; its index says where each row stands in the source, counted from 0, as rows
-        without any cell are left out. `attributes.notes_of` lists assumptions and omissions.
+        without any cell are left out. `metadata.notes_of` lists assumptions and omissions.
 
     Raises:
         SweepError: if it cannot be read; the message names the file, and where and how it is

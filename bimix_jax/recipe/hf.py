@@ -12,7 +12,7 @@ import pandas as pd
 
 from bimix_jax.printable import json_text
 from bimix_jax.recipe.available import Where, check_paths, listed_paths
-from bimix_jax.recipe.shares import document_shares
+from bimix_jax.recipe.recipe import document_shares
 
 if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import Recipe

@@ -16,10 +16,8 @@ from bimix_jax.names import (
     unified,
     without_blanks,
 )
-from bimix_jax.reading.attributes import Kept, kept_with
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Metadata, in_nats, metadata_of
-from bimix_jax.reading.parameter_counts import number_of_parameters
+from bimix_jax.reading.metadata import Kept, Metadata, in_nats, kept_with, metadata_of
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -33,6 +31,7 @@ from bimix_jax.reading.tables import (
     prefixed,
     read_table,
 )
+from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import checks
 from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
 from bimix_jax.sweeps.pairs import Pair, join, match_names

@@ -12,8 +12,7 @@ import pandas as pd
 from bimix_jax.files import atomic_path
 from bimix_jax.names import note_of_spelling, respelled
 from bimix_jax.quantities import quantity_text
-from bimix_jax.reading.attributes import ATTRIBUTES
-from bimix_jax.reading.metadata import UNSTATED, Metadata
+from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 
 CURVE = 3
 """Number of budgets that determine a target's curve: most laws have as many budget coefficients."""

@@ -12,10 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax import BiMix
-from bimix_jax.batching.batch import Share, run_batch
+from bimix_jax.batching.batch import Share, run_batch, share_of_launcher
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.pieces import ahead, batch_files
-from bimix_jax.batching.processes import share_of_launcher
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps

@@ -8,8 +8,8 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.batching import compiled, run
 from bimix_jax.batching import rows as rows_module
-from bimix_jax.batching.bench.problems import synthetic_rows
 from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
+from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.batching.rows import Rows, filled_chunk, padded_length
 from bimix_jax.batching.table import _sweeps_of, _WideTable, fit_table
 from bimix_jax.fitting.options import FitOptions

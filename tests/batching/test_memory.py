@@ -5,9 +5,8 @@ import numpy as np
 
 import bimix_jax as bx
 from bimix_jax.batching import run
-from bimix_jax.batching.bench.problems import synthetic_rows
-from bimix_jax.batching.compiled import Method
-from bimix_jax.batching.memory import ALIGNMENT, Memory
+from bimix_jax.batching.compiled import ALIGNMENT, Memory, Method
+from bimix_jax.batching.rates import synthetic_rows
 
 
 def test_arrays_are_aligned_and_of_the_shape_and_type_asked_for():

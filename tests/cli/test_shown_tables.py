@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bimix_jax.cli import certainty, evaluate, fit, optimize, propose, recipe, show
-from bimix_jax.cli.text_table import Column, broken, text_table
+from bimix_jax.cli import decisions as certainty
+from bimix_jax.cli import fit, optimize, propose, recipe, show
+from bimix_jax.cli import fit as evaluate
+from bimix_jax.cli.show import Column, broken, text_table
 from bimix_jax.quantities import number_of, number_text, quantity_text, share_text
 from bimix_jax.recipe.recipe import Recipe
 from bimix_jax.recipe.stamp import Stamp

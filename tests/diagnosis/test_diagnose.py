@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.diagnosis.diagnose import errors_by_first_budget, observe_early
-from bimix_jax.diagnosis.laws import identifiable_laws
+from bimix_jax.diagnosis.diagnose import errors_by_first_budget, identifiable_laws, observe_early
 from bimix_jax.diagnosis.measurements import (
     Severity,
     observe_budgets,

@@ -1,4 +1,4 @@
-"""Fits per second of the batch behind `fit_many` and `bimix batch`, and their quality."""
+"""Rates of fits on a device."""
 
 import dataclasses
 import os
@@ -8,10 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from bimix_jax.batching.bench.arithmetic import bytes_moved, operations
-from bimix_jax.batching.bench.ceilings import Ceilings
-from bimix_jax.batching.bench.problems import synthetic_rows
-from bimix_jax.batching.compiled import Method, compiled_chunk, has_large_chunks
+from bimix_jax.batching.ceilings import Ceilings, bytes_moved, operations
+from bimix_jax.batching.compiled import Method, compiled_chunk, end_to_end, has_large_chunks
 from bimix_jax.batching.rows import Rows
 from bimix_jax.batching.run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.fitting.arrays import fit_arrays
@@ -19,6 +17,30 @@ from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.laws import BiMix
+
+BUDGETS = 8
+
+
+def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -> Rows:
+    """Generate sweeps of `points` losses at eight budgets over a factor of 64, shares 0.1 to 0.4.
+
+    Coefficients cover the range of real sweeps: α 0.02 to 0.4, β 0.2 to 1, floors 0.1 to 0.9 of the
+    loss. There are two domains, and the first is the target.
+
+    >>> synthetic_rows(3, 16).loss.shape
+    (48, 1)
+    """
+    rng = np.random.default_rng(seed)
+    alpha, beta = rng.uniform(0.02, 0.4, (fits, 1)), rng.uniform(0.2, 1.0, (fits, 1))
+    scale, floor = rng.uniform(1, 5, (fits, 1)), rng.uniform(0.1, 0.9, (fits, 1))
+    share = rng.uniform(0.1, 0.4, (fits, points))
+    budget = np.resize(np.geomspace(1 / 64, 1, BUDGETS), points)
+    loss = scale * share**-alpha * ((1 - floor) * budget**-beta + floor)
+    loss *= np.exp(noise * rng.standard_normal(loss.shape))
+    mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
+    columns = (end_to_end([x]) for x in (mixture, np.tile(budget, fits), loss.reshape(-1, 1)))
+    return Rows(("own", "other"), ("own",), np.full(fits, points), *columns)
+
 
 CALLS, SECONDS = 5, 1.0
 """Least number of calls, and least seconds, after the first call."""

@@ -1,0 +1,260 @@
+"""`bimix certainty`, `path`, `tradeoff` and `sensitivity`: further questions about a decision."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import typer
+
+import bimix_jax as bx
+from bimix_jax.cli import named
+from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.optimize import show_mixture
+from bimix_jax.cli.options import (
+    Budget,
+    FitFile,
+    FitSettings,
+    Output,
+    SweepOptions,
+    Weight,
+    weights_of,
+)
+from bimix_jax.cli.show import (
+    change,
+    number,
+    percent,
+    quantity,
+    share,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+)
+from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.mixture.path import STEPS
+from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.uncertainty.intervals import check_level
+
+SHOWN = 5
+INFLUENCE = {
+    "moved": ("moved", share),
+    "domain": ("most of", number),
+    "change": ("its change", change),
+    "gain": ("gain without, %", percent),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampling:
+    """The number and kind of resamples, and the level of the intervals."""
+
+    panel: ClassVar[str] = "How the runs are resampled"
+
+    resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000
+    level: Annotated[
+        float, typer.Option(parser=named.share, help="Share of the intervals that hold the truth.")
+    ] = 0.9
+    resampling: Annotated[
+        str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
+    ] = "multinomial"
+    unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture"
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
+
+    def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
+        """Fit the law to resampled runs."""
+        return bx.bootstrap(
+            sweep,
+            fitted,
+            self.resamples,
+            self.seed,
+            resampling=self.resampling,  # type: ignore[arg-type]
+            unit=self.unit,  # type: ignore[arg-type]
+        )
+
+
+def certainty(
+    sweep: SweepOptions,
+    draws: Resampling,
+    settings: FitSettings,
+    limits: Limits,
+    output: Output,
+    law: Annotated[
+        list[str] | None,
+        typer.Option(help="The law; further ones are fitted beside it. Default BiMix."),
+    ] = None,
+    budget: Budget = None,
+    weight: Weight = None,
+) -> None:
+    """Show the uncertainty of a recommended mixture, from fits to resampled runs.
+
+    Example: `bimix certainty sweep.csv --law BiMix --budget 4e10 --plot sure.png`
+    """
+    check_level(draws.level)
+    measured = sweep.read()
+    asked, beside = limits.constraints_of(measured), limits.mixture_of(measured)
+    weights = weights_of(weight, measured)
+    fits = [settings.fit(measured, bx.law_named(name)) for name in law or ["BiMix"]]
+    drawn = draws.draw(measured, fits[0])
+    sure = bx.certainty(
+        drawn, budget, weights, reference=beside, level=draws.level, constraints=asked
+    )
+    others = None
+    if len(fits) > 1:
+        others = bx.between_laws(fits, budget, weights, beside, asked)
+    output.draw(lambda plots: plots.plot_certainty(sure, limits.name))
+    if output.json:
+        by_law = {} if others is None else {"between_laws": others._asdict()}
+        return show_json({**sure.document(), "coefficients": _plain(drawn, draws.level), **by_law})
+    show_line(f"{sweep.file}: {measured.summary()}")
+    _show(sure, others, limits.name)
+    return None
+
+
+def _plain(drawn: bx.Bootstrap, level: float) -> dict[str, object]:
+    table = drawn.table(level)
+    return {target: table.loc[target] for target in drawn.fitted.targets}
+
+
+def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> None:
+    best, law = sure.optimum, sure.bootstrap.fitted.label
+    show_line(f"{law}, with {100 * sure.level:g} % intervals:")
+    show_mixture(best, reference)
+    show_table(
+        sure.influence.head(SHOWN),
+        f"Runs without which it would move most (of {len(sure.influence)})",
+        INFLUENCE,
+        below="Moved: the share of all tokens that would change their domain.",
+    )
+    if others is not None:
+        show_table(others.mixtures, "Optimal mixture by law", form=share)
+        show_table(
+            others.gains.rename_axis(columns="mixture of"),
+            f"Gain over {reference}, %, of the mixture of the law in the heading",
+            form=percent,
+        )
+    show_line(sure.verdict())
+    show_notes(sure.notes())
+
+
+def path(
+    fit: FitFile,
+    limits: Limits,
+    output: Output,
+    least: Annotated[
+        float | None,
+        typer.Option("--from", help="Least budget; default the sweep's least."),
+    ] = None,
+    largest: Annotated[
+        float | None,
+        typer.Option("--to", help="Largest; default twice the sweep's largest."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="How many budgets.")] = STEPS,
+    weight: Weight = None,
+) -> None:
+    """Find the best mixture at each of several budgets.
+
+    Example: `bimix path fit.json --to 4e11 --plot path.png`
+    """
+    fitted = bx.load_fit(fit)
+    first, last = fitted.observed_budgets
+    ends = (first if least is None else least, 2 * last if largest is None else largest)
+    fitted.check_budget(np.array(ends))
+    found = bx.optimal_path(
+        fitted,
+        np.geomspace(*ends, steps),
+        weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )
+    output.draw(lambda plots: plots.plot_path(found))
+    if output.json:
+        return show_json(found.document())
+    shares = found.mixtures.rename(index=quantity).rename_axis(index=found.unit, columns="domain")
+    show_table(shares, "Best mixture along the budget", form=share)
+    losses = found.objective.rename(index=quantity).rename_axis(found.unit).to_frame("mean loss")
+    show_table(losses.T.rename_axis(found.unit), "Its predicted mean loss, nats")
+    return show_notes(found.notes)
+
+
+POINTS_SHOWN = 9
+"""Points of the front that the table shows."""
+
+
+def tradeoff(
+    fit: FitFile,
+    first: Annotated[
+        list[str], typer.Option(help="A target of the first group; may be given several times.")
+    ],
+    limits: Limits,
+    output: Output,
+    second: Annotated[
+        list[str] | None, typer.Option(help="Likewise of the second; default all others.")
+    ] = None,
+    budget: Budget = None,
+) -> None:
+    """Show the mixtures between two groups of targets: the gain of one, and the cost to the other.
+
+    Example: `bimix tradeoff fit.json --first github --first stackexchange --plot front.png`
+    """
+    fitted = bx.load_fit(fit)
+    found = bx.tradeoff(
+        fitted,
+        first,
+        second or None,
+        budget,
+        reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )
+    output.draw(lambda plots: plots.plot_tradeoff(found))
+    if output.json:
+        return show_json(found.document())
+    table = found.table().rename(index="{:.3f}".format)
+    rows = np.linspace(0, len(table) - 1, POINTS_SHOWN).round().astype(int)
+    groups = {"first": ", ".join(found.first), "second": ", ".join(found.second)}
+    for name, targets in groups.items():
+        show_line(f"The {name} group: {targets}.")
+    title = f"Mean losses of both groups at {quantity(found.budget)} {found.unit}"
+    show_table(
+        table.iloc[rows, :3].rename_axis("weight of the second"),
+        title,
+        {"first": ("first, nats", number), "second": ("second, nats", number)},
+        below="Price: the nats that the second group loses per nat that the first one gains.",
+    )
+    mixtures = table.iloc[rows, 3:].rename_axis(index="weight of the second", columns="domain")
+    show_table(mixtures, "Mixtures along the front", form=share)
+    return show_notes(found.notes)
+
+
+def sensitivity(
+    fit: FitFile,
+    limits: Limits,
+    output: Output,
+    mixture: Annotated[
+        Path | None,
+        typer.Option(help="Where: JSON or a table of one row; default the recommended mixture."),
+    ] = None,
+    budget: Budget = None,
+    weight: Weight = None,
+) -> None:
+    """Show the effect of one more percentage point of each domain on every loss.
+
+    Example: `bimix sensitivity fit.json --mixture now.json --budget 4e10 --plot moves.png`
+    """
+    fitted = bx.load_fit(fit)
+    where = None if mixture is None else read_mixtures(mixture, fitted.domains)
+    found = bx.sensitivity(
+        fitted,
+        where,
+        budget,
+        weights_of(weight, fitted),
+        reference=limits.mixture_of(fitted),
+        constraints=limits.constraints_of(fitted),
+    )
+    output.draw(lambda plots: plots.plot_sensitivity(found))
+    if output.json:
+        return show_json(found.document())
+    title = "Change of every loss, nats, per further point of a domain"
+    table = found.table().rename_axis(columns="loss").rename(columns=str)
+    show_table(table, f"{title}, at {quantity(found.budget)} {found.unit}", form=change)
+    return show_notes(found.notes)

@@ -1,6 +1,8 @@
-"""A recipe: rounded shares of a mixture, with what a data loader needs."""
+"""A recipe: a mixture at a planned budget, in tokens, epochs and training weights."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bimix_jax import __version__
 from bimix_jax.files import check_folder, write_atomically
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.storage import fit_digest
@@ -16,8 +19,44 @@ from bimix_jax.laws.wrappers import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.names import as_expected
+from bimix_jax.printable import printable
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, Where, read_available
-from bimix_jax.recipe.stamp import Stamp, digest_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """The origin that every emitted file carries."""
+
+    fit: str
+    """SHA-256 of the file of the fit"""
+    constraints: str
+    """SHA-256 of the constraints and weights as sorted JSON, "none" without any"""
+    budget: str
+    """budget with its unit"""
+    command: str
+    """command line that wrote the file, or the Python call"""
+    version: str = __version__
+
+    def document(self) -> dict[str, str]:
+        """Return the stamp as a mapping, for JSON."""
+        return dataclasses.asdict(self)
+
+    def comment(self, mark: str = "#") -> str:
+        """Return the stamp as lines of comment."""
+        return "".join(
+            f"{mark} bimix_jax {name}: {printable(v)}\n" for name, v in self.document().items()
+        )
+
+
+def digest_of(document: Any) -> str:
+    """Return the SHA-256 of a document as sorted JSON; "none" for an empty one.
+
+    >>> digest_of({})
+    'none'
+    """
+    if not document:
+        return "none"
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def document_shares(token_shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:

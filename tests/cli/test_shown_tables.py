@@ -12,8 +12,7 @@ from bimix_jax.cli import fit, optimize, propose, recipe, show
 from bimix_jax.cli import fit as evaluate
 from bimix_jax.cli.show import Column, broken, text_table
 from bimix_jax.quantities import number_of, number_text, quantity_text, share_text
-from bimix_jax.recipe.recipe import Recipe
-from bimix_jax.recipe.stamp import Stamp
+from bimix_jax.recipe.recipe import Recipe, Stamp
 from tests.ready import COUNTS, Ready
 
 WIDTHS = (80, 120, 200)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 import bimix_jax as bx
 from bimix_jax.printable import json_text
 from bimix_jax.recipe.forms import FORMS
-from bimix_jax.recipe.recipe import rounded
-from bimix_jax.recipe.stamp import Stamp
+from bimix_jax.recipe.recipe import Stamp, rounded
 from tests.fits import DOMAINS, frame, without_web
 
 BUDGET = 2e10

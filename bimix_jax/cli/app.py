@@ -1,4 +1,4 @@
-"""The commands, one file each, imported when the command is called."""
+"""The commands, whose files are imported when they are called."""
 
 import gc
 from collections import UserDict
@@ -10,28 +10,26 @@ from typer.core import TyperGroup
 
 from bimix_jax.cli.command import command
 
-FILES = {"import": "import_logs"} | {
-    name: name
-    for name in (
-        "check",
-        "fit",
-        "predict",
-        "evaluate",
-        "compare",
-        "optimize",
-        "certainty",
-        "path",
-        "tradeoff",
-        "sensitivity",
-        "propose",
-        "batch",
-        "bench",
-        "entropy",
-        "demo",
-        "guide",
-    )
+FILES = {
+    "import": "import_logs",
+    "check": "check",
+    "fit": "fit",
+    "predict": "fit",
+    "evaluate": "fit",
+    "compare": "compare",
+    "optimize": "optimize",
+    "certainty": "decisions",
+    "path": "decisions",
+    "tradeoff": "decisions",
+    "sensitivity": "decisions",
+    "propose": "propose",
+    "batch": "batch",
+    "bench": "bench",
+    "entropy": "entropy",
+    "demo": "demo",
+    "guide": "guide",
 }
-"""Command → its file, and the function in it."""
+"""Command → its file, where the function has the command's name, or else that of the file."""
 
 
 class _Commands(UserDict[str, Any]):
@@ -42,7 +40,8 @@ class _Commands(UserDict[str, Any]):
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         gc.disable()  # imports leave no garbage, but slow the collector
         try:
-            function = getattr(import_module(f"bimix_jax.cli.{file}"), file)
+            module = import_module(f"bimix_jax.cli.{file}")
+            function = getattr(module, name, None) or getattr(module, file)
             alone.command(name)(command(function))
             return typer.main.get_command(alone)
         finally:

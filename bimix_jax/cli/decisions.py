@@ -36,7 +36,7 @@ from bimix_jax.mixture.path import STEPS
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.intervals import check_level
 
-SHOWN = 5
+RUNS_SHOWN = 5
 INFLUENCE = {
     "moved": ("moved", share),
     "domain": ("most of", number),
@@ -121,7 +121,7 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
     show_line(f"{law}, with {100 * sure.level:g} % intervals:")
     show_mixture(best, reference)
     show_table(
-        sure.influence.head(SHOWN),
+        sure.influence.head(RUNS_SHOWN),
         f"Runs without which it would move most (of {len(sure.influence)})",
         INFLUENCE,
         below="Moved: the share of all tokens that would change their domain.",

@@ -1,12 +1,23 @@
 """Fits that end on a bound or open are searched again, so that the best end is the one told."""
 
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import bimix_jax as bx
 from bimix_jax import Code
-from bimix_jax.fitting.again import Ended, in_doubt, is_better, other_starts
+from bimix_jax.fitting.again import (
+    Ended,
+    all_starts,
+    best_ends,
+    compiled_best_ends,
+    in_doubt,
+    is_better,
+)
 
 SHARES = np.repeat([0.2, 0.3, 0.45, 0.6], 4)
 
@@ -83,12 +94,12 @@ def test_what_data_leave_open_stays_open(bent):
 def test_further_searches_have_as_many_starts_and_lie_within_bounds():
     law = bx.BiMix()
     lower, upper = np.transpose(law.bounds(2))
-    for starts in other_starts(law, (), 2):
+    for starts in all_starts(law, (), 2):
         assert np.shape(starts) == np.shape(law.starts(2))
         assert np.all((lower <= starts) & (starts <= upper))
-    assert len(other_starts(law, (), 2)) > 0
-    assert not other_starts(law, ("beta",), 2)
-    assert not other_starts(bx.LogLinear(), (), 2)
+    assert len(all_starts(law, (), 2)) > 1
+    assert len(all_starts(law, ("beta",), 2)) == 1
+    assert len(all_starts(bx.LogLinear(), (), 2)) == 1
 
 
 def test_a_poor_fit_is_in_doubt_though_it_converged():
@@ -97,3 +108,25 @@ def test_a_poor_fit_is_in_doubt_though_it_converged():
     np.testing.assert_array_equal(in_doubt(first), [True, False, True])
     lower = first._replace(objective=first.objective / 2)
     np.testing.assert_array_equal(is_better(first, lower), [True, False, True])
+
+
+def test_a_compiled_search_ends_where_one_search_after_another_does():
+    objective = np.array([[4.0, 1.0, 1e-4], [2.0, 3.0, 1e-5], [1e-3, 0.5, 0.0], [1e-5, 0.1, 0.0]])
+    codes = np.where(objective < 1e-2, Code.CONVERGED, Code.BOUNDARY)
+    table = Ended(*map(jnp.asarray, (codes, objective, np.full(codes.shape, 10))))
+    law = SimpleNamespace(
+        ties=lambda tied: (),
+        starts=lambda domains: [[0.0]],
+        further_starts=lambda domains: [[[1.0]], [[2.0]], [[3.0]]],
+    )
+
+    def search(starts):
+        number = jnp.asarray(starts)[0, 0].astype(int)
+        return jax.tree.map(lambda leaf: leaf[number], table)
+
+    alone = best_ends(law, (), 2, search)
+    starts = np.array(all_starts(law, (), 2))
+    together = jax.jit(lambda starts: compiled_best_ends(search, starts))(starts)
+    # The first is in doubt until its third search, the second to the end, the last never.
+    np.testing.assert_allclose(together.objective, [1e-3, 0.1, 1e-4], rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, together, alone)

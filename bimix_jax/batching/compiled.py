@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from bimix_jax.fitting.again import compiled_best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
 from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
 from bimix_jax.fitting.options import FitOptions, budget_weight
@@ -261,12 +262,12 @@ def block_length(
     return length * count
 
 
-def chunk_blocks(devices: Sequence[jax.Device], kernel: bool) -> int:
-    """Blocks per chunk: several for the kernel on CPU, one for the plain loop.
+def chunk_blocks(devices: Sequence[jax.Device], several: bool) -> int:
+    """Blocks per chunk: several on CPU for the kernel and for small blocks, else one.
 
-    The iteration counts of the plain loop vary too much for several to wait for each other.
+    The iteration counts of the plain loop vary too much for large blocks to wait for each other.
     """
-    return 1 if has_large_chunks(devices) or not kernel else BLOCKS
+    return 1 if has_large_chunks(devices) or not several else BLOCKS
 
 
 def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
@@ -284,14 +285,15 @@ def cores() -> int:
 def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool) -> OnceCompiled:
     """Compile, once per shape, the fits of a chunk, their errors and which are settled.
 
-    The arguments are the largest number of evaluations of the kernel, or the starts (starts,
-    exponents) of the plain loop, and the range of blocks in use. Each device has its part of a
-    block, and none waits for another, because they exchange nothing.
+    The arguments are the largest number of evaluations of the kernel, or the starts (searches,
+    starts, exponents) of the plain loop, and the range of blocks in use. Each device has its part
+    of a block, and none waits for another, because they exchange nothing.
     """
 
-    def one(sweep: Chunk, starts: Array) -> tuple[ArrayFit, Array, Array]:
-        found = method.fit(sweep, starts)
-        return found, method.error(found, sweep), jnp.ones(found.code.shape, bool)
+    def plain(block: Chunk, starts: Array) -> tuple[ArrayFit, Array, Array]:
+        fit = jax.vmap(method.fit, in_axes=(0, None))
+        found = compiled_best_ends(functools.partial(fit, block), starts)
+        return found, jax.vmap(method.error)(found, block), jnp.ones(found.code.shape, bool)
 
     def every(chunk: Chunk, begin: Array, blocks: Any) -> tuple[ArrayFit, Array, Array]:
         # Measurements become single precision here, which takes less time than copies of them.
@@ -300,9 +302,7 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool
             if kernel:
                 fit = functools.partial(method.fit_in_kernel, steps=jnp.asarray(begin, int))
             else:
-                fit = jax.vmap(
-                    functools.partial(one, starts=jnp.asarray(begin, method.options.dtype))
-                )
+                fit = functools.partial(plain, starts=jnp.asarray(begin, method.options.dtype))
             return in_blocks(lambda block: fit(method.typed(block)), chunk, (first, end))
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))

@@ -19,12 +19,11 @@ from bimix_jax.batching.compiled import (
     has_large_chunks,
 )
 from bimix_jax.batching.rows import Bucket, Filled, Rows, buckets, filled_chunk
-from bimix_jax.fitting.again import chosen, in_doubt, is_better, is_lower, other_starts
+from bimix_jax.fitting.again import all_starts, chosen, in_doubt, is_lower
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.kernel import STEPS, replaced
-from bimix_jax.laws.law import Law
+from bimix_jax.fitting.kernel import STEPS
 
-FEW = 16
+FEW = 64
 """Factor by which blocks are smaller for the sweeps that the plain loop has to fit."""
 QUICK_STEPS = 5
 """Evaluations of a search after which nearly all fits are settled. A chunk waits for its slowest
@@ -41,16 +40,17 @@ class _Stage(NamedTuple):
     steps: int = STEPS
     fewer: int = 1
     """factor by which blocks are smaller"""
-    starts: Any = None
-    """(starts, exponents) of a further search, whose ends are kept where better"""
+    searches: int | None = None
+    """largest number of searches of the plain loop; None for all"""
     last: bool = False
     """True where every result is final"""
 
-    def begin(self, law: Law, domains: int) -> Any:
-        """Last argument of the compiled call: the largest number of steps, or the starts."""
+    def begin(self, method: Method, domains: int) -> Any:
+        """Argument of the compiled call: the largest number of steps, or the starts."""
         if self.kernel:
             return self.steps
-        return np.asarray(law.starts(domains) if self.starts is None else self.starts, float)
+        every = all_starts(method.law, method.options.tied, domains)
+        return np.asarray(every[: self.searches], float)
 
     def settled(self, found: ArrayFit, settled: np.ndarray) -> np.ndarray:
         """(sweeps, targets) bool: True where a fit needs no further stage."""
@@ -91,18 +91,16 @@ def fit_rows(
     for stage in _stages(rows, method, devices):
         *new, ended = _fit_stage(rows, method, devices, stage, left, progress)
         settled = stage.settled(new[0], ended)
-        if found is not None:
+        if found is None:
+            found = new
+        else:
             old = jax.tree.map(lambda leaf, at=left: leaf[at], found)
-            # The plain loop's verdict counts, unless the kernel found a lower end.
-            further = stage.starts is not None
-            better = is_better(old[0], new[0]) if further else ~is_lower(new[0], old[0])
-            new = chosen(better | ~known[left], old, new)
+            # The later verdict counts, unless the kernel found a lower end.
+            new = chosen(~is_lower(new[0], old[0]) | ~known[left], old, new)
+            # In place, as a copy of all sweeps takes longer than a few fits.
+            for whole, part in zip(*map(jax.tree.leaves, (found, new)), strict=True):
+                whole[left] = part
         known[left] |= ended
-        found = (
-            new
-            if found is None
-            else jax.tree.map(lambda old, better, at=left: replaced(old, at, better), found, new)
-        )
         left = left[~settled.all(axis=1)]
         if not len(left):
             break
@@ -111,13 +109,13 @@ def fit_rows(
 
 
 def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
-    domains = len(rows.domains)
-    kernel = [_Stage(True)] if method.kernel(domains) else []
-    quick = [_Stage(True, QUICK_STEPS)] if kernel and has_large_chunks(devices) else []
-    stages = [*quick, *kernel, _Stage(False, fewer=FEW if kernel else 1)]
-    further = other_starts(method.law, method.options.tied, domains)
-    stages += [stages[-1]._replace(starts=starts) for starts in further]
-    return [*stages[:-1], stages[-1]._replace(last=True)]
+    domains, last = len(rows.domains), _Stage(False, fewer=FEW, last=True)
+    if method.kernel(domains):
+        quick = [_Stage(True, QUICK_STEPS)] if has_large_chunks(devices) else []
+        return [*quick, _Stage(True), last]
+    first = _Stage(False, searches=1)
+    again = len(all_starts(method.law, method.options.tied, domains)) > 1
+    return [first, last] if again else [first._replace(last=True)]
 
 
 def parts_of(
@@ -129,7 +127,11 @@ def parts_of(
     fewer: int = 1,
 ) -> list[Part]:
     """Split into chunks of similar numbers of blocks, so that no processor waits long."""
-    parts, most, workers = list[Part](), chunk_blocks(devices, kernel), _workers(devices)
+    parts, most, workers = (
+        list[Part](),
+        chunk_blocks(devices, kernel or fewer > 1),
+        _workers(devices),
+    )
     by_budget = kernel and method.sums_by_budget(len(rows.domains))
     for bucket in buckets(rows, sweeps, by_budget):
         block = block_length(bucket.length, len(rows.targets), devices, len(bucket.sweeps), fewer)
@@ -153,7 +155,7 @@ def _fit_stage(
 ) -> Any:
     """Fit some sweeps in their order; also return their errors, and which ended well."""
     parts = parts_of(rows, sweeps, method, devices, stage.kernel, stage.fewer)
-    begin = stage.begin(method.law, len(rows.domains))
+    begin = stage.begin(method, len(rows.domains))
     # Not in the threads, each of which would make and compile a function of its own.
     calls = {
         levels: compiled_chunk(dataclasses.replace(method, levels=levels), devices, stage.kernel)
@@ -177,7 +179,9 @@ def _fit_stage(
             progress(int(stage.settled(fits, ended).all(axis=1).sum()))
         return fits, errors, ended
 
-    found = list(_threads(_workers(devices)).map(one, parts))
+    # Another thread would only have to wake up for a single part.
+    each = map if len(parts) == 1 else _threads(_workers(devices)).map
+    found = list(each(one, parts))
     done = np.concatenate([part.sweeps for part in parts])
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     if np.all(np.diff(done) > 0):

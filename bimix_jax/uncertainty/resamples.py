@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.again import Ended, chosen, in_doubt, is_better, other_starts
+from bimix_jax.fitting.again import Ended, all_starts, chosen, in_doubt, is_better
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
@@ -118,7 +118,7 @@ def fit_resamples(
     if len(again):
         better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
-    if other_starts(fitted.law, fitted.options.tied, len(fitted.domains)):
+    if len(all_starts(fitted.law, fitted.options.tied, len(fitted.domains))) > 1:
         ended = Ended(fitted.code, fitted.sum_of_squares / 2, fitted.points)
         alike = np.isnan(given).any(axis=2) & in_doubt(ended)
         again = np.flatnonzero((in_doubt(found) & ~alike).any(axis=1))
@@ -134,9 +134,7 @@ def search_all(
     fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
 ) -> ArrayFit:
     """Fit (resamples, targets, …) from all starts of the law."""
-    law, domains = fitted.law, len(fitted.domains)
-    further = other_starts(law, fitted.options.tied, domains)
-    starts = np.concatenate([np.asarray(law.starts(domains), float), *further])
+    starts = np.concatenate(all_starts(fitted.law, fitted.options.tied, len(fitted.domains)))
     parts = []
     for first in range(0, len(factor), TOGETHER):
         # Blocks of one length, so that one program is compiled.

@@ -22,7 +22,7 @@ import pandas as pd
 
 import bimix_jax as bx
 from benchmarks.report import report
-from bimix_jax.fitting.options import LATER
+from bimix_jax.fitting.budget_power import LATER
 from bimix_jax.judging import searches
 from bimix_jax.judging import searches as predictions
 from bimix_jax.judging.compare import JUDGED

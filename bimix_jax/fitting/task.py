@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.options import FitOptions, budget_weight
-from bimix_jax.fitting.shrinkage import STRENGTHS, Folds, choose_folds, has_shrinkage
+from bimix_jax.fitting.budget_power import budget_weight
+from bimix_jax.fitting.folds import Folds, choose_folds
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
 from bimix_jax.laws import LAWS, check_law
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.scores import refuse_scores

@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from bimix_jax.fitting.budget_power import LATER, check_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Code
 from bimix_jax.fitting.fit import about_collinear
-from bimix_jax.fitting.options import LATER, check_budget_power
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging.comparison import Comparison

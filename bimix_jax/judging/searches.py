@@ -11,18 +11,16 @@ from jax import Array
 
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.budget_power import LATER, budget_weight
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.options import LATER, budget_weight
+from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
-    Folds,
-    Purpose,
-    choose_folds,
     has_shrinkage,
     mean_where,
     relative_errors,

@@ -10,7 +10,7 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.notes import scope_notes
-from bimix_jax.mixture.objective import decision_weights
+from bimix_jax.mixture.weights import decision_weights
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

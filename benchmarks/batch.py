@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.report import report
+from bimix_jax.batching._run import fit_rows
 from bimix_jax.batching.rates import Case, synthetic_rows
-from bimix_jax.batching.run import fit_rows
 
 POINTS, GROUP = 64, 10_000
 FEW, SHARED = 2_000, 300_000
@@ -68,7 +68,7 @@ FITS = """
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 import jax
-from bimix_jax.batching.run import fit_rows
+from bimix_jax.batching._run import fit_rows
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.batching.rates import Case
 rows, devices, fitted = synthetic_rows(10_000, 64), tuple(jax.local_devices()), 0

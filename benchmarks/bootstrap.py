@@ -16,7 +16,7 @@ import pandas as pd
 
 import bimix_jax as bx
 from benchmarks.report import report
-from bimix_jax.uncertainty import resamples
+from bimix_jax.uncertainty import _resamples as resamples
 
 DOMAINS = tuple("abcdefg")
 RUNS, BUDGETS, CALLS, COMPARED = 66, 10, 5, 50

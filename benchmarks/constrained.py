@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from benchmarks.mixture import random_laws
 from benchmarks.report import report
 from bimix_jax import BiMix, Coefficients, TransferBiMix, feasible_set, optimal_proportions
-from bimix_jax.mixture.certificate import certify
+from bimix_jax.mixture._certificate import certify
 from bimix_jax.mixture.feasible import FeasibleSet
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import resolve_method

@@ -18,7 +18,7 @@ import pandas as pd
 
 from benchmarks.report import report
 from bimix_jax import token_entropies, von_neumann_entropy
-from bimix_jax.entropy.token_files import read_token_file
+from bimix_jax.entropy._token_files import read_token_file
 
 VOCABULARY = 50_277
 TOKENS = 1 << 24

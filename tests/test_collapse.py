@@ -11,12 +11,12 @@ import pytest
 from benchmarks.fit import synthetic
 from benchmarks.ill_conditioned import rows_of
 from bimix_jax import BiMix
-from bimix_jax.batching import run
+from bimix_jax.batching import _run as run
+from bimix_jax.batching._rows import MOST_LEVELS, Rows, buckets, shared_budgets
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.rates import synthetic_rows
-from bimix_jax.batching.rows import MOST_LEVELS, Rows, buckets, shared_budgets
-from bimix_jax.fitting.kernel.fit import fit_in_kernel
-from bimix_jax.fitting.kernel.terms import Collapsed
+from bimix_jax.fitting.kernel._fit import fit_in_kernel
+from bimix_jax.fitting.kernel._terms import Collapsed
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Points, full_value, summary
 from bimix_jax.xla.compilation import jit

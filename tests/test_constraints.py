@@ -13,8 +13,8 @@ from scipy.optimize import linprog, nnls
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
 from bimix_jax.mixture import optimum
-from bimix_jax.mixture.certificate import as_good, certify
-from bimix_jax.mixture.exact import decreasing_root
+from bimix_jax.mixture._certificate import as_good, certify
+from bimix_jax.mixture._exact import decreasing_root
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import nearest_in_hull, nonnegative_least_squares
 from tests.fits import frame

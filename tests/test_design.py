@@ -10,7 +10,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
-from bimix_jax.design.choice import (
+from bimix_jax.design._choice import (
     Aim,
     decide,
     mean_loss,
@@ -18,7 +18,7 @@ from bimix_jax.design.choice import (
     pick_runs,
     regret_curvature,
 )
-from bimix_jax.design.plan import Noise, estimate_noise, information, plan_runs
+from bimix_jax.design._plan import Noise, estimate_noise, information, plan_runs
 from bimix_jax.design.propose import propose_runs
 from bimix_jax.fitting.coefficients import Coefficients
 from tests.conftest import synthetic_points

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.fitting._program import compiled
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.fitting.program import compiled
 from tests.fits import (
     DOMAINS,
     Geometric,

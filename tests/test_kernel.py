@@ -11,8 +11,8 @@ import pytest
 import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
 from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
-from bimix_jax.fitting.kernel.search import State, _better
-from bimix_jax.fitting.kernel.terms import Terms
+from bimix_jax.fitting.kernel._search import State, _better
+from bimix_jax.fitting.kernel._terms import Terms
 from bimix_jax.xla.compilation import REASSOCIATED, jit
 from tests.conftest import synthetic_points
 from tests.programs import fit_points

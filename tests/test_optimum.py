@@ -12,8 +12,8 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
 from bimix_jax.mixture import optimum
+from bimix_jax.mixture._notes import SCOPE
 from bimix_jax.mixture.feasible import feasible_set
-from bimix_jax.mixture.notes import SCOPE
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 from tests.programs import best_mixture
 

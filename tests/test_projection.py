@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, nnls
 
-from bimix_jax.fitting.projection import best_amplitudes, eliminate
+from bimix_jax.fitting._projection import best_amplitudes, eliminate
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions, predict_losses
-from bimix_jax.mixture.certificate import certify
-from bimix_jax.mixture.exact import power_law_proportions, power_terms
+from bimix_jax.mixture._certificate import certify
+from bimix_jax.mixture._exact import power_law_proportions, power_terms
 from bimix_jax.mixture.feasible import simplex
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit

@@ -10,7 +10,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
 from bimix_jax.mixture import decision as decision_module
-from bimix_jax.plots.style import spread_out
+from bimix_jax.plots._style import spread_out
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
 MIXTURE = {"web": 0.2, "code": 0.3, "books": 0.5}

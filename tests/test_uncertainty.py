@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import bimix_jax as bx
-from bimix_jax.uncertainty import resamples
+from bimix_jax.uncertainty import _resamples as resamples
+from bimix_jax.uncertainty._resamples import RESAMPLINGS, draw, leave_one_out
 from bimix_jax.uncertainty.intervals import Freedom, expanded_tail, interval, probability_above
-from bimix_jax.uncertainty.resamples import RESAMPLINGS, draw, leave_one_out
 from tests.fits import DOMAINS, frame
 
 N = 60

@@ -18,7 +18,7 @@ from benchmarks.proxy_sweep.word_vectors import DIMENSIONS, WINDOW, WORDS, write
 from benchmarks.report import RESULTS, report
 from bimix_jax import corpus_entropies
 from bimix_jax.cli.show import show_notes, show_table
-from bimix_jax.entropy.documents import Reader
+from bimix_jax.entropy._documents import Reader
 from bimix_jax.entropy.domains import Entropies
 from bimix_jax.entropy.von_neumann import embed, read_word_vectors
 from bimix_jax.plots import plot_entropies, save_figure

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bimix_jax.entropy.documents import Reader
+from bimix_jax.entropy._documents import Reader
 from bimix_jax.files import atomic_path
 
 VOCABULARY = 4096

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import pyarrow as pa
 
+from bimix_jax.batching._table import fit_table
 from bimix_jax.batching.compiled import Method
 from bimix_jax.batching.parts import (
     is_done,
@@ -19,7 +20,6 @@ from bimix_jax.batching.parts import (
     write_part,
 )
 from bimix_jax.batching.pieces import ahead, pieces
-from bimix_jax.batching.table import fit_table
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 

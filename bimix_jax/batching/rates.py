@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.batching.ceilings import Ceilings, bytes_moved, operations
 from bimix_jax.batching.compiled import Method, compiled_chunk, end_to_end, has_large_chunks
-from bimix_jax.batching.rows import Rows
-from bimix_jax.batching.run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.fitting.arrays import fit_arrays
 from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions

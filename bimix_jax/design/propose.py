@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.design.choice import Aim, mixtures_within
-from bimix_jax.design.plan import Candidates, Measured, Unknowns, plan_runs
+from bimix_jax.design._choice import Aim, mixtures_within
+from bimix_jax.design._plan import Candidates, Measured, Unknowns, plan_runs
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision

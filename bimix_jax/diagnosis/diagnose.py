@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from bimix_jax.diagnosis.measurements import (
+from bimix_jax.diagnosis._measurements import (
     FEW_BUDGETS,
     Observation,
     Severity,

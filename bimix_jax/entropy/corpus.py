@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bimix_jax.entropy.documents import Reader
+from bimix_jax.entropy._documents import Reader
+from bimix_jax.entropy._tokenize import Tokenizer, load_tokenizer
 from bimix_jax.entropy.domain_files import Domain, domain_name, find_domain, read_domain
 from bimix_jax.entropy.domains import Entropies, token_entropies
 from bimix_jax.entropy.forms import PLAIN, TEXT_FIELD, form_of
 from bimix_jax.entropy.streams import EntropyWarning, Stream
-from bimix_jax.entropy.tokenize import Tokenizer, load_tokenizer
 from bimix_jax.entropy.von_neumann import (
     embed,
     read_embeddings,

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from bimix_jax.entropy.documents import field_of
-from bimix_jax.entropy.folders import data_files
+from bimix_jax.entropy._documents import field_of
+from bimix_jax.entropy._folders import data_files
+from bimix_jax.entropy._token_files import read_token_file
+from bimix_jax.entropy._tokenize import BYTES, Tokenizer, copy_ids, tokenize_files
 from bimix_jax.entropy.forms import KNOWN, TEXT_FIELD, TOKENS, form_of, stem_of
 from bimix_jax.entropy.streams import FileStream
-from bimix_jax.entropy.token_files import read_token_file
-from bimix_jax.entropy.tokenize import BYTES, Tokenizer, copy_ids, tokenize_files
 from bimix_jax.files import check_readable
 
 LONGEST_STEM = 100

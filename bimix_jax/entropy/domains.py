@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bimix_jax.entropy.counts import (
+from bimix_jax.entropy._counts import (
     CHUNK,
     ESTIMATORS,
     MEMORY,
@@ -17,7 +17,7 @@ from bimix_jax.entropy.counts import (
     coverage,
     profile_of,
 )
-from bimix_jax.entropy.device import device_sort
+from bimix_jax.entropy._device import device_sort
 from bimix_jax.entropy.streams import Stream, sampled, stream_of
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._program import solve_task
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
-from bimix_jax.fitting.program import solve_task
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law

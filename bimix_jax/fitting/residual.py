@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.fitting.projection import Projection, best_amplitudes, eliminate
+from bimix_jax.fitting._projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.small_systems import UNROLLED, gram, sum_together
 

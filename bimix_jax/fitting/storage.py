@@ -12,10 +12,10 @@ import numpy as np
 
 from bimix_jax import __version__
 from bimix_jax.files import write_atomically
+from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.fitting.storage_checks import check_fit
 from bimix_jax.laws import LAWS, WRAPPERS
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.metadata import metadata_of

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.history import RUN
+from bimix_jax.logs._history import RUN
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 from bimix_jax.sweeps.sweep import COMMON_SHARE

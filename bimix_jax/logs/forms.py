@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import check_readable
-from bimix_jax.logs import olmix, tables, tensorboard, trainer, wandb
-from bimix_jax.logs.columns import Columns, of_frame, of_records
-from bimix_jax.logs.history import LogFile, Read
-from bimix_jax.logs.runs import named
-from bimix_jax.logs.trainer import ENDINGS
+from bimix_jax.logs import _olmix as olmix
+from bimix_jax.logs import _tables as tables
+from bimix_jax.logs import _tensorboard as tensorboard
+from bimix_jax.logs import _trainer as trainer
+from bimix_jax.logs import _wandb as wandb
+from bimix_jax.logs._columns import Columns, of_frame, of_records
+from bimix_jax.logs._history import LogFile, Read
+from bimix_jax.logs._runs import named
+from bimix_jax.logs._trainer import ENDINGS
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import read_json
 from bimix_jax.reading.tables import read_table

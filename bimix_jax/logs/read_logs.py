@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs import olmix
-from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
-from bimix_jax.logs.columns import NoLosses
-from bimix_jax.logs.domains import Asked, without_averages
-from bimix_jax.logs.forms import FORMS, Found, Logs, as_files, find_files, found_objects
-from bimix_jax.logs.history import RUN, Keys, LogFile
-from bimix_jax.logs.log_history import Progress, Rows, Wanted, read_rows
-from bimix_jax.logs.mixtures import Logged, Mixtures, mixtures_of
-from bimix_jax.logs.points import (
+from bimix_jax.logs import _olmix as olmix
+from bimix_jax.logs._columns import NoLosses
+from bimix_jax.logs._domains import Asked, without_averages
+from bimix_jax.logs._history import RUN, Keys, LogFile
+from bimix_jax.logs._log_history import Progress, Rows, Wanted, read_rows
+from bimix_jax.logs._mixtures import Logged, Mixtures, mixtures_of
+from bimix_jax.logs._points import (
     Budgets,
     finite_losses,
     one_row_a_budget,
     with_budgets,
     without_untrained,
 )
-from bimix_jax.logs.run_tables import Runs, RunTable, read_runs
-from bimix_jax.logs.runs import as_listed, hint_of_dates, run_lists
+from bimix_jax.logs._run_tables import Runs, RunTable, read_runs
+from bimix_jax.logs._runs import as_listed, hint_of_dates, run_lists
+from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
+from bimix_jax.logs.forms import FORMS, Found, Logs, as_files, find_files, found_objects
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed

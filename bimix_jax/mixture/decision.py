@@ -13,6 +13,7 @@ from jax import Array
 from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.constraints import Constraints, mixture_of
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
@@ -23,7 +24,6 @@ from bimix_jax.mixture.proportions import (
     powers_of_own,
     resolve_method,
 )
-from bimix_jax.mixture.weights import decision_weights
 from bimix_jax.names import align_weights
 from bimix_jax.xla.compilation import jit
 

@@ -13,9 +13,9 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture._exact import decreasing_root
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.exact import decreasing_root
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.optimum import Optimum

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture.certificate import (
+from bimix_jax.mixture._certificate import (
     Certificate,
     as_good,
     binding_table,
@@ -16,9 +16,7 @@ from bimix_jax.mixture.certificate import (
     far_apart,
     flat_range,
 )
-from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.decision import Decision, Solution
-from bimix_jax.mixture.notes import (
+from bimix_jax.mixture._notes import (
     flatness_note,
     gain_note,
     observed_range,
@@ -26,6 +24,8 @@ from bimix_jax.mixture.notes import (
     proof_note,
     scope_notes,
 )
+from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.decision import Decision, Solution
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
 

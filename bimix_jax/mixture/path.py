@@ -8,8 +8,8 @@ import pandas as pd
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.fitted import FAR, Fit
+from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.notes import scope_notes
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.exact import exact_proportions
+from bimix_jax.mixture._exact import exact_proportions
+from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture.feasible import FeasibleSet, simplex
-from bimix_jax.mixture.interior import minimize_within
 from bimix_jax.mixture.objective import (
     OBJECTIVES,
     MixtureArguments,

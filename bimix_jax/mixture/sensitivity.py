@@ -12,8 +12,8 @@ from jax import Array
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.notes import scope_notes
 from bimix_jax.names import align_mixtures
 from bimix_jax.xla.compilation import jit
 

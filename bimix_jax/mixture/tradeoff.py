@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.mixture._notes import scope_notes
+from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.mixture.notes import scope_notes
-from bimix_jax.mixture.weights import decision_weights
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

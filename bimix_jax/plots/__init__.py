@@ -3,17 +3,17 @@
 They are matplotlib figures that change no global state; `save_figure` writes one.
 """
 
-from bimix_jax.plots.curves import plot_curves as plot_curves
-from bimix_jax.plots.curves import plot_proportions as plot_proportions
-from bimix_jax.plots.decisions import plot_path as plot_path
-from bimix_jax.plots.decisions import plot_sensitivity as plot_sensitivity
-from bimix_jax.plots.decisions import plot_tradeoff as plot_tradeoff
-from bimix_jax.plots.judging import SPLIT_TITLES as SPLIT_TITLES
-from bimix_jax.plots.judging import plot_comparison as plot_comparison
-from bimix_jax.plots.judging import plot_entropies as plot_entropies
-from bimix_jax.plots.judging import plot_predicted as plot_predicted
-from bimix_jax.plots.mixture import plot_certainty as plot_certainty
-from bimix_jax.plots.mixture import plot_mixture as plot_mixture
-from bimix_jax.plots.proposal import plot_proposal as plot_proposal
-from bimix_jax.plots.style import check_picture as check_picture
-from bimix_jax.plots.style import save_figure as save_figure
+from bimix_jax.plots._curves import plot_curves as plot_curves
+from bimix_jax.plots._curves import plot_proportions as plot_proportions
+from bimix_jax.plots._decisions import plot_path as plot_path
+from bimix_jax.plots._decisions import plot_sensitivity as plot_sensitivity
+from bimix_jax.plots._decisions import plot_tradeoff as plot_tradeoff
+from bimix_jax.plots._judging import SPLIT_TITLES as SPLIT_TITLES
+from bimix_jax.plots._judging import plot_comparison as plot_comparison
+from bimix_jax.plots._judging import plot_entropies as plot_entropies
+from bimix_jax.plots._judging import plot_predicted as plot_predicted
+from bimix_jax.plots._mixture import plot_certainty as plot_certainty
+from bimix_jax.plots._mixture import plot_mixture as plot_mixture
+from bimix_jax.plots._proposal import plot_proposal as plot_proposal
+from bimix_jax.plots._style import check_picture as check_picture
+from bimix_jax.plots._style import save_figure as save_figure

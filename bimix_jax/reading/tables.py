@@ -17,7 +17,7 @@ from pyarrow import types
 
 from bimix_jax.files import check_readable
 from bimix_jax.quantities import BLANKS
-from bimix_jax.reading.csv_tables import may_have_marks, read_csv, with_decimal_points
+from bimix_jax.reading._csv_tables import may_have_marks, read_csv, with_decimal_points
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, add_notes, kept_with
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json

@@ -33,15 +33,15 @@ from bimix_jax.reading.tables import (
 )
 from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import checks
-from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
-from bimix_jax.sweeps.pairs import Pair, join, match_names
-from bimix_jax.sweeps.repeats import (
+from bimix_jax.sweeps._repeats import (
     SAME_POINT,
     TWICE,
     check_counter,
     check_repeats,
     without_budgets,
 )
+from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
+from bimix_jax.sweeps.pairs import Pair, join, match_names
 from bimix_jax.sweeps.scores import keep_scores_named, note_of_scores, scores_among
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep

@@ -15,13 +15,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.uncertainty.intervals import (
-    LEAST_FREEDOM,
-    Freedom,
-    interval,
-    mixtures_and_coefficients,
-)
-from bimix_jax.uncertainty.resamples import (
+from bimix_jax.uncertainty._resamples import (
     TOGETHER,
     Points,
     Resampling,
@@ -30,6 +24,12 @@ from bimix_jax.uncertainty.resamples import (
     leave_one_out,
     points_of,
     search_all,
+)
+from bimix_jax.uncertainty.intervals import (
+    LEAST_FREEDOM,
+    Freedom,
+    interval,
+    mixtures_and_coefficients,
 )
 from bimix_jax.xla.compilation import jit
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import bimix_jax as bx
-from bimix_jax.batching import run
+from bimix_jax.batching import _run as run
 from bimix_jax.batching.compiled import ALIGNMENT, Memory, Method
 from bimix_jax.batching.rates import synthetic_rows
 

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.diagnosis.diagnose import errors_by_first_budget, identifiable_laws, observe_early
-from bimix_jax.diagnosis.measurements import (
+from bimix_jax.diagnosis._measurements import (
     Severity,
     observe_budgets,
     observe_losses,
@@ -17,6 +16,7 @@ from bimix_jax.diagnosis.measurements import (
     observe_targets,
     rank_and_condition,
 )
+from bimix_jax.diagnosis.diagnose import errors_by_first_budget, identifiable_laws, observe_early
 from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
 
 OBSERVERS = (observe_targets, observe_losses, observe_mixtures, observe_budgets)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.entropy._token_files import read_token_file
 from bimix_jax.entropy.corpus import corpus_bytes
-from bimix_jax.entropy.token_files import read_token_file
 
 TEXTS = ["the cat sat on the mat", "où est le chat ?", "a" * 40, "def f(x): return x"]
 
@@ -90,8 +90,8 @@ def test_a_folder_of_plain_files_is_a_domain_of_documents(tmp_path, expected):
 def test_long_plain_files_are_one_document_whatever_the_block(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a line of text\n" * 100)
     whole = bx.corpus_entropies([tmp_path / "a.txt"], tokenizer="bytes").estimates
-    monkeypatch.setattr("bimix_jax.entropy.documents.BLOCK", 50)
-    monkeypatch.setattr("bimix_jax.entropy.tokenize.BATCH", 120)
+    monkeypatch.setattr("bimix_jax.entropy._documents.BLOCK", 50)
+    monkeypatch.setattr("bimix_jax.entropy._tokenize.BATCH", 120)
     blocks = bx.corpus_entropies([tmp_path / "a.txt"], tokenizer="bytes").estimates
     pd.testing.assert_frame_equal(whole, blocks, check_exact=True)
 
@@ -131,7 +131,7 @@ def test_a_domain_is_tokenised_once_until_it_changes(tmp_path, monkeypatch):
     call = {"tokenizer": "bytes", "cache": tmp_path / "cache"}
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     read = []
-    from bimix_jax.entropy.documents import Reader
+    from bimix_jax.entropy._documents import Reader
 
     parts = Reader.parts
     monkeypatch.setattr(Reader, "parts", lambda self, path: read.append(path) or parts(self, path))

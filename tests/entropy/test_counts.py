@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.entropy.counts import (
+from bimix_jax.entropy._counts import (
     Plan,
     count_tokens,
     merged,
@@ -16,7 +16,7 @@ from bimix_jax.entropy.counts import (
     profile_of_sorted,
     split_ranges,
 )
-from bimix_jax.entropy.device import device_sort
+from bimix_jax.entropy._device import device_sort
 from bimix_jax.entropy.streams import TokenStream, sampled, stream_of
 
 
@@ -114,7 +114,7 @@ def test_runs_are_whole_across_blocks(keys, block):
     import unittest.mock
 
     keys = np.sort(np.array(keys, np.uint32))
-    with unittest.mock.patch("bimix_jax.entropy.counts.BLOCK", block):
+    with unittest.mock.patch("bimix_jax.entropy._counts.BLOCK", block):
         found = profile_of_sorted(keys)
     expected = profile_of(np.unique(keys, return_counts=True)[1])
     assert np.array_equal(found.counts, expected.counts)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bimix_jax as bx
-from bimix_jax.entropy.counts import chao_shen, miller_madow, plug_in, profile_of
+from bimix_jax.entropy._counts import chao_shen, miller_madow, plug_in, profile_of
 
 # BIMIX (arXiv 2405.14908), mixtures by SE, CE, JE of a domain a row.
 SLIMPAJAMA = """.0738 .0710 .0339|.1474 .1669 .1592|.1619 .2079 .2179|.1863 .2175 .2623

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.entropy.token_files import read_token_file
+from bimix_jax.entropy._token_files import read_token_file
 
 RNG = np.random.default_rng(3)
 ROWS = [RNG.integers(0, 60, n).tolist() for n in (40, 1, 70, 33)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.logs.domains import Asked, domains_of
+from bimix_jax.logs._domains import Asked, domains_of
 from bimix_jax.reading.errors import SweepError
 
 DOMAINS = ["north", "south", "east", "id"]

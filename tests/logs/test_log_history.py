@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bimix_jax.logs.amounts import numbers
-from bimix_jax.logs.log_history import _of_anything, _of_numbers, log_history
+from bimix_jax.logs._amounts import numbers
+from bimix_jax.logs._log_history import _of_anything, _of_numbers, log_history
 
 names = st.one_of(
     st.sampled_from(["step", "epoch", "eval_web_loss", "eval_web page_loss", " step", "step "]),

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from bimix_jax.plots.style import name_colors
+from bimix_jax.plots._style import name_colors
 from tests.ready import COUNTS, Ready
 
 TOUCH = 1.0

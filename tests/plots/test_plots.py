@@ -10,7 +10,7 @@ from PIL import Image
 
 import bimix_jax as bx
 from bimix_jax import plots
-from bimix_jax.plots.curves import BUDGETS_SHOWN, RUNS_SHOWN
+from bimix_jax.plots._curves import BUDGETS_SHOWN, RUNS_SHOWN
 from tests.fits import (
     BUDGETS,
     DOMAINS,

@@ -10,6 +10,6 @@ The kernel does not judge difficult cases (collinear columns, exponents that are
 long search): `settled` is False, and the plain loop has to fit them.
 """
 
-from bimix_jax.fitting.kernel.fit import STEPS, evaluation, fit_in_kernel, replaced, suits_kernel
+from bimix_jax.fitting.kernel._fit import STEPS, evaluation, fit_in_kernel, replaced, suits_kernel
 
 __all__ = ["STEPS", "evaluation", "fit_in_kernel", "replaced", "suits_kernel"]

@@ -10,8 +10,8 @@ import pandas as pd
 from jax import Array
 
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.interior import minimize_within
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import nonnegative_least_squares
 from bimix_jax.quantities import quantity_text

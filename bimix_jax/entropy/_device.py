@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bimix_jax.entropy.counts import Sort
+from bimix_jax.entropy._counts import Sort
 
 LARGEST = np.uint32(2**32 - 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bimix_jax.plots.style import (
+from bimix_jax.plots._style import (
     BESIDE,
     FAINT,
     INK,

@@ -1,6 +1,6 @@
 """The pair of olmix: ratios.csv and metrics.csv in one folder, with one row per run in each."""
 
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
+from bimix_jax.logs._history import History, Keep, Keys, LogFile, history_of
 
 RATIOS, METRICS = "ratios.csv", "metrics.csv"
 PATTERN = "{target}"

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from bimix_jax.plots.style import (
+from bimix_jax.plots._style import (
     BESIDE,
     FAINT,
     GRADED,

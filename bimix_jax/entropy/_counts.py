@@ -353,7 +353,7 @@ def plug_in(profile: Profile) -> float:
     """Return the entropy of the observed frequencies, H = ln n − Σ c ln c / n; it is the paper's,
     and biased downwards.
 
-    >>> from bimix_jax.entropy.counts import profile_of
+    >>> from bimix_jax.entropy._counts import profile_of
     >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
     0.6931
     """

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.budgets import BUDGET
-from bimix_jax.logs.counters import (
+from bimix_jax.logs._counters import (
     LOGGER_STEP,
     filled,
     is_global_step,
@@ -15,8 +14,9 @@ from bimix_jax.logs.counters import (
     step_columns,
     token_columns,
 )
-from bimix_jax.logs.history import RUN, STEP, History, spread
-from bimix_jax.logs.tokens import Text, tokens_column, tokens_of
+from bimix_jax.logs._history import RUN, STEP, History, spread
+from bimix_jax.logs._tokens import Text, tokens_column, tokens_of
+from bimix_jax.logs.budgets import BUDGET
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 

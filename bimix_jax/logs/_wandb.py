@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bimix_jax.logs import tables
-from bimix_jax.logs.amounts import Numbers, amounts, numbers_of
-from bimix_jax.logs.columns import Columns
-from bimix_jax.logs.counters import counted_by
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, assembled, no_steps
+from bimix_jax.logs import _tables as tables
+from bimix_jax.logs._amounts import Numbers, amounts, numbers_of
+from bimix_jax.logs._columns import Columns
+from bimix_jax.logs._counters import counted_by
+from bimix_jax.logs._history import History, Keep, Keys, LogFile, assembled, no_steps
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import READERS
 

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._run import Progress, fit_rows
 from bimix_jax.batching.compiled import Method, end_to_end
 from bimix_jax.batching.many import fit_many
 from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.pieces import begins
-from bimix_jax.batching.rows import Rows
-from bimix_jax.batching.run import Progress, fit_rows
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.tables import (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.design.choice import Aim, Picks, pick_runs, regret_curvature
+from bimix_jax.design._choice import Aim, Picks, pick_runs, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients, features_of, predict_losses
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict, split_parameters

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from bimix_jax.plots.style import GRADED, headed, log_axis, log_bar, log_norm, panels_of
+from bimix_jax.plots._style import GRADED, headed, log_axis, log_bar, log_norm, panels_of
 from bimix_jax.printable import picture_text, picture_texts
 
 if TYPE_CHECKING:

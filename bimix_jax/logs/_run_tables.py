@@ -13,7 +13,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.files import check_readable
-from bimix_jax.logs.history import label_of
+from bimix_jax.logs._history import label_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import decoded, parse_json, read_json, read_toml
 from bimix_jax.reading.tables import Source, listed, names_of, read_table

@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.arrays import ArrayFit, usable_points
 from bimix_jax.fitting.coefficients import Code, Coefficients, one_float_type
-from bimix_jax.fitting.kernel.search import DAMPING, Bounds, Flatness, ahead, search, settled
-from bimix_jax.fitting.kernel.terms import (
+from bimix_jax.fitting.kernel._search import DAMPING, Bounds, Flatness, ahead, search, settled
+from bimix_jax.fitting.kernel._terms import (
     Collapsed,
     Scalars,
     Scaled,

@@ -8,8 +8,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.columns import field_of_table, has_no_end, table_ids, table_texts
-from bimix_jax.entropy.folders import Skipped, kind_of
+from bimix_jax.entropy._columns import field_of_table, has_no_end, table_ids, table_texts
+from bimix_jax.entropy._folders import Skipped, kind_of
 from bimix_jax.entropy.forms import (
     HEAD,
     ID_FIELDS,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.documents import Part, Reader
+from bimix_jax.entropy._documents import Part, Reader
 from bimix_jax.entropy.forms import TEXT_FIELD
 from bimix_jax.entropy.streams import FileStream
 from bimix_jax.files import atomic_path, check_readable, write_atomically

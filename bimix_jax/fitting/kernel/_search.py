@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.kernel.terms import (
+from bimix_jax.fitting.kernel._terms import (
     Scalars,
     Terms,
     apart,

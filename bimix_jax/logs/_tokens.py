@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.counters import filled, rows_of_runs, token_columns
-from bimix_jax.logs.history import RUN, STEP
+from bimix_jax.logs._counters import filled, rows_of_runs, token_columns
+from bimix_jax.logs._history import RUN, STEP
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 

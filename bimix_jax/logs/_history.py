@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.amounts import Numbers, amounts, numbers, numbers_of
-from bimix_jax.logs.columns import Columns, read_columns
-from bimix_jax.logs.counters import LOGGER_STEP, step_columns
-from bimix_jax.logs.run_ids import Called, by_both, id_column
+from bimix_jax.logs._amounts import Numbers, amounts, numbers, numbers_of
+from bimix_jax.logs._columns import Columns, read_columns
+from bimix_jax.logs._counters import LOGGER_STEP, step_columns
+from bimix_jax.logs._run_ids import Called, by_both, id_column
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 

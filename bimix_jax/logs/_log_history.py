@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from bimix_jax.logs.columns import check_some_match, loosely, pattern_of, targets_in
-from bimix_jax.logs.counters import counted_by
-from bimix_jax.logs.history import RUN, STEP, History, Keys, LogFile, Read
-from bimix_jax.logs.points import Steps, in_training_steps, one_row_a_step, step_notes
-from bimix_jax.logs.run_ids import by_one
+from bimix_jax.logs._columns import check_some_match, loosely, pattern_of, targets_in
+from bimix_jax.logs._counters import counted_by
+from bimix_jax.logs._history import RUN, STEP, History, Keys, LogFile, Read
+from bimix_jax.logs._points import Steps, in_training_steps, one_row_a_step, step_notes
+from bimix_jax.logs._run_ids import by_one
 from bimix_jax.names import without_blanks
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import parse_json

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.counters import counted_by
+from bimix_jax.logs._counters import counted_by
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.sweeps import checks

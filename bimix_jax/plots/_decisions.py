@@ -8,7 +8,7 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from bimix_jax.plots.style import (
+from bimix_jax.plots._style import (
     FAINT,
     RECOMMENDED,
     SIZE,

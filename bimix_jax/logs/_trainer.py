@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bimix_jax.logs.amounts import amounts
-from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
-from bimix_jax.logs.log_history import LogHistory, log_history
+from bimix_jax.logs._amounts import amounts
+from bimix_jax.logs._history import Cells, History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs._log_history import LogHistory, log_history
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bimix_jax.logs.history import Cells, History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs._history import Cells, History, Keep, Keys, LogFile, history_of_cells
 from bimix_jax.reading.errors import SweepError
 
 PATTERN = "eval/{target}/loss"

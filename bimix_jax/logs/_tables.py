@@ -1,8 +1,8 @@
 """Any table of runs and steps: one column per metric, or one row per metric."""
 
-from bimix_jax.logs import long
-from bimix_jax.logs.columns import Columns
-from bimix_jax.logs.history import History, Keep, Keys, LogFile, history_of
+from bimix_jax.logs import _long as long
+from bimix_jax.logs._columns import Columns
+from bimix_jax.logs._history import History, Keep, Keys, LogFile, history_of
 from bimix_jax.reading.tables import READERS
 
 ENDINGS = tuple(READERS)

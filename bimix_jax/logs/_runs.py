@@ -7,8 +7,8 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-from bimix_jax.logs.history import RUN_KEYS, LogFile
-from bimix_jax.logs.run_tables import RunTable
+from bimix_jax.logs._history import RUN_KEYS, LogFile
+from bimix_jax.logs._run_tables import RunTable
 from bimix_jax.names import spelling
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import RUN_COLUMNS, listed

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.amounts import Numbers, amounts, numbers, numbers_of
-from bimix_jax.logs.columns import Columns
-from bimix_jax.logs.history import (
+from bimix_jax.logs._amounts import Numbers, amounts, numbers, numbers_of
+from bimix_jax.logs._columns import Columns
+from bimix_jax.logs._history import (
     RUN_KEYS,
     STEP,
     History,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.amounts import amounts_of, are_amounts
-from bimix_jax.logs.history import RUN_KEYS
+from bimix_jax.logs._amounts import amounts_of, are_amounts
+from bimix_jax.logs._history import RUN_KEYS
 from bimix_jax.names import spelling
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (

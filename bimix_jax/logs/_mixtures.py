@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs.amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
-from bimix_jax.logs.domains import Asked, domains_of
-from bimix_jax.logs.history import label_of
-from bimix_jax.logs.run_tables import AMOUNTS, RunTable
-from bimix_jax.logs.runs import note_of_labels, run_column, same_runs
+from bimix_jax.logs._amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
+from bimix_jax.logs._domains import Asked, domains_of
+from bimix_jax.logs._history import label_of
+from bimix_jax.logs._run_tables import AMOUNTS, RunTable
+from bimix_jax.logs._runs import note_of_labels, run_column, same_runs
 from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import notes_of

@@ -155,14 +155,25 @@ def _length(node: ast.FunctionDef) -> int:
     return whole - (((first.end_lineno or 0) - first.lineno + 1) if documented else 0)
 
 
-def definitions(texts: dict[Path, str]) -> int:
-    """Public functions and classes at the top level of modules."""
+def definitions(texts: dict[Path, str], private: set[str]) -> int:
+    """Functions and classes without underscore at the top level of modules that are not private."""
     kinds = (ast.FunctionDef, ast.ClassDef)
     return sum(
         isinstance(node, kinds) and not node.name.startswith("_")
-        for text in texts.values()
+        for path, text in texts.items()
+        if not path.name.startswith("_") and room_of(path) not in private
         for node in ast.parse(text).body
     )
+
+
+def private_rooms(tree: Path) -> set[str]:
+    """Rooms whose docstring begins with "Private": other rooms use them, users do not."""
+    faces = (tree / PACKAGE).glob("*/__init__.py")
+    return {face.parent.name for face in faces if _doc(face).startswith("Private")}
+
+
+def _doc(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
 
 
 def comment_share(texts: dict[Path, str]) -> float:
@@ -218,7 +229,7 @@ def measure(tree: Path) -> dict[str, Any]:
         "arrows": sum(map(len, graph.values())),
         "arrows up": len(arrows_up(graph)),
         "circles": len(circles(graph)),
-        "public top-level definitions": definitions(texts),
+        "public top-level definitions": definitions(texts, private_rooms(tree)),
         f"functions with {MANY} parameters or more": int((made["parameters"] >= MANY).sum()),
         "parameters of a function (most)": int(made["parameters"].max()),
         "lines of a function (median)": int(made["lines"].median()),

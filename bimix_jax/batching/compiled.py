@@ -57,7 +57,7 @@ class Memory:
             if spare:
                 self.kept -= spare[-1].nbytes
                 return spare.pop()
-        return aligned(shape, dtype)
+        return _aligned(shape, dtype)
 
     def give(self, arrays: Iterable[np.ndarray]) -> None:
         """Return arrays that nothing reads any more; beyond `most` others are dropped."""
@@ -71,7 +71,7 @@ class Memory:
                     self.kept += array.nbytes
 
 
-def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array of any values that starts at a multiple of `ALIGNMENT` bytes."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
@@ -85,7 +85,7 @@ def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
     >>> end_to_end([np.ones(2), np.zeros(1)])
     array([1., 1., 0.])
     """
-    found = aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), "float64")
+    found = _aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), "float64")
     return np.concatenate(arrays, out=found)
 
 
@@ -227,7 +227,7 @@ class Method:
         return errors(points, found.coefficients.exponents, found.coefficients.amplitudes)
 
 
-def in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, Array]) -> Any:
+def _in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, Array]) -> Any:
     """Apply `fit` to a range of blocks of a chunk, one after another; 0 for the others."""
 
     def block(k: Any) -> Chunk:
@@ -304,7 +304,7 @@ def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool
                 fit = functools.partial(method.fit_in_kernel, steps=jnp.asarray(begin, int))
             else:
                 fit = functools.partial(plain, starts=jnp.asarray(begin, method.options.dtype))
-            return in_blocks(lambda block: fit(method.typed(block)), chunk, (first, end))
+            return _in_blocks(lambda block: fit(method.typed(block)), chunk, (first, end))
 
     mesh = Mesh(np.asarray(devices), ("sweeps",))
     along, everywhere = PartitionSpec(None, "sweeps"), PartitionSpec()

@@ -89,7 +89,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     evaluated = operations(case.method, bucket.levels or case.points)
     work = evaluated * float(found.steps.mean()) / ceilings.flops
     traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
-    on_device = device_rate(case, rows, devices) if has_large_chunks(devices) else float("nan")
+    on_device = _device_rate(case, rows, devices) if has_large_chunks(devices) else float("nan")
     lost = ~np.isin(found.code, [Code.CONVERGED, Code.BOUNDARY])
     return {
         "method": case.name,
@@ -107,7 +107,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     }
 
 
-def device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:
+def _device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:
     """Measure fits per second that the compiled call settles, of a chunk on the device.
 
     The chunk has the floating type of the fit. The call takes the steps of the first call of a

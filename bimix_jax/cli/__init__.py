@@ -1,4 +1,4 @@
-"""The command line: it parses, calls the package and prints, without logic of its own.
+"""Private: commands that parse, call the package and print, without logic of their own.
 
 `main` is the one boundary between the commands and a person: every error of a command ends there as
 one paragraph and an exit code.

@@ -61,7 +61,7 @@ class FileStream:
 
 
 @dataclasses.dataclass(frozen=True)
-class SampledStream:
+class _SampledStream:
     """Some whole sequences of another stream."""
 
     source: "Stream"
@@ -92,7 +92,7 @@ class SampledStream:
         return np.concatenate([self.source.read(r * length, (r + 1) * length) for r in rows])
 
 
-Stream = TokenStream | FileStream | SampledStream
+Stream = TokenStream | FileStream | _SampledStream
 
 
 def sampled(
@@ -111,7 +111,7 @@ def sampled(
     for stream, count, end in zip(streams, whole, ends, strict=True):
         rows = chosen[(chosen >= end - count) & (chosen < end)] - (end - count)
         if len(rows):
-            found.append(SampledStream(stream, rows, sequence_length))
+            found.append(_SampledStream(stream, rows, sequence_length))
     return found
 
 

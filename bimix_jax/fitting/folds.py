@@ -35,7 +35,7 @@ def choose_folds(sweep: Sweep, counted: np.ndarray, purpose: Purpose) -> Folds |
     >>> later.parts, int(np.sum(later.number == 0))
     (1, 80)
     """
-    later = later_budgets(sweep, counted) if purpose == "budgets" else None
+    later = _later_budgets(sweep, counted) if purpose == "budgets" else None
     return later if later is not None else runs(sweep, counted)
 
 
@@ -46,7 +46,7 @@ def runs(sweep: Sweep, counted: np.ndarray) -> Folds | None:
     return Folds(number, count) if count >= LEAST else None
 
 
-def later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
+def _later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
     """One fold, the later half of the budgets, of all mixtures."""
     budgets = np.unique(sweep.budget[counted])
     # The early half must still determine the curve, which has `CURVE` coefficients.

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from bimix_jax.xla.small_systems import positive_definite_solve
 
 
-class GaussNewtonState(NamedTuple):
+class _GaussNewtonState(NamedTuple):
     """The best point so far with its model of the objective, and the damping of that model."""
 
     anchor: Array
@@ -43,9 +43,9 @@ def gauss_newton(
     [0.]
     """
 
-    def init(params: Array) -> GaussNewtonState:
+    def init(params: Array) -> _GaussNewtonState:
         size = params.shape[0]
-        return GaussNewtonState(
+        return _GaussNewtonState(
             anchor=params,
             value=jnp.full((), jnp.inf, params.dtype),
             gradient=jnp.zeros_like(params),
@@ -56,16 +56,16 @@ def gauss_newton(
 
     def update(
         updates: Array,
-        state: GaussNewtonState,
+        state: _GaussNewtonState,
         params: Array,
         *,
         value: Array,
         hessian: Array,
         **unused: Any,
-    ) -> tuple[Array, GaussNewtonState]:
+    ) -> tuple[Array, _GaussNewtonState]:
         slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(state.value)
         accepted = value <= state.value + slack
-        state = GaussNewtonState(
+        state = _GaussNewtonState(
             anchor=jnp.where(accepted, params, state.anchor),
             value=jnp.where(accepted, value, state.value),
             gradient=jnp.where(accepted, updates, state.gradient),

@@ -53,13 +53,13 @@ class Ends(NamedTuple):
     """(searches, targets) int, number of counted points"""
 
 
-class Searches:
+class _Searches:
     """A law, a sweep and its targets (columns), for many searches.
 
     >>> import numpy as np
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> search = Searches(sweep, bx.BiMix(), [0, 1], "relative")
+    >>> search = _Searches(sweep, bx.BiMix(), [0, 1], "relative")
     >>> start = np.broadcast_to(search.starts()[0], (3, 2, 2))
     >>> ends = search(np.ones((3, len(sweep.budget))), start, np.zeros(3), 1e-7)
     >>> ends.predicted.shape == (3, len(sweep.budget), 2)
@@ -231,11 +231,11 @@ def predict_splits(
 
     As in `fit`, the shrinkage is chosen within each train part, for the purpose of the split, and
     the fit is searched from all starts of the law. So no held-out loss affects a fit. Points are
-    weighted by their budget where later budgets are held out, see `weights_of`.
+    weighted by their budget where later budgets are held out, see `_weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
-    search = Searches(sweep, law, columns, residual)
-    weight = np.stack([weights_of(sweep, split, budget_power) for split in splits])
+    search = _Searches(sweep, law, columns, residual)
+    weight = np.stack([_weights_of(sweep, split, budget_power) for split in splits])
     strength = np.full(len(splits), STRENGTHS[0])
     for folds, those in _alike(sweep, splits) if has_shrinkage(law, len(sweep.domains)) else ():
         with jax.enable_x64(True):
@@ -261,7 +261,7 @@ class _Best(NamedTuple):
     """(fits, targets) share of the starts that reach the end"""
 
 
-def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _Best:
+def _best_ends(search: _Searches, weight: np.ndarray, strength: np.ndarray) -> _Best:
     """Find the best ends of fits of weight (fits, points) at strengths (fits,), as `fit` does."""
 
     def from_starts(starts: Any) -> _Best:
@@ -271,7 +271,7 @@ def _best_ends(search: Searches, weight: np.ndarray, strength: np.ndarray) -> _B
 
 
 def _best_of(
-    search: Searches, weight: np.ndarray, strength: np.ndarray, starts: np.ndarray
+    search: _Searches, weight: np.ndarray, strength: np.ndarray, starts: np.ndarray
 ) -> _Best:
     """Find the best end from these starts (starts, exponents)."""
     count, fits, targets = len(starts), len(weight), len(search.own)
@@ -356,13 +356,13 @@ def later_held_out(sweep: Sweep, split: Split) -> bool:
     return bool(sweep.budget[split.test].min() > sweep.budget[split.train].max())
 
 
-def weights_of(sweep: Sweep, split: Split, budget_power: float) -> np.ndarray:
+def _weights_of(sweep: Sweep, split: Split, budget_power: float) -> np.ndarray:
     """(points,) 0 outside the train part; by budget where later ones are held out, else 1."""
     power = budget_power if later_held_out(sweep, split) else 0.0
     return split.train * budget_weight(sweep.budget, sweep.largest_budget, power)
 
 
-def _chosen_strengths(search: Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _chosen_strengths(search: _Searches, weight: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(splits,) strength with the least error on folds of each train part.
 
     As in `choose_strength`, searches begin at the first start of the law, and then at the end of

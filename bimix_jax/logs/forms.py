@@ -39,7 +39,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
     ['a']
     """
     if isinstance(logs, (str, Path)):
-        return as_files(_document(Path(logs))) if is_document(Path(logs)) else None
+        return as_files(_document(Path(logs))) if _is_document(Path(logs)) else None
     if isinstance(logs, Mapping):
         return [
             _file(_columns(table, f"logs of run {run}"), str(run)) for run, table in logs.items()
@@ -54,7 +54,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
     return [_file(_columns(part, f"logs[{i}]"), "") for i, part in enumerate(parts)]
 
 
-def is_document(path: Path) -> bool:
+def _is_document(path: Path) -> bool:
     """True where a file is JSON of run → rows, or of rows; a trainer's state is another form."""
     return path.suffix.lower() == ".json" and path.is_file() and not path.name.endswith(ENDINGS)
 
@@ -102,7 +102,7 @@ def _called(value: Any) -> str:
     return f"{text if len(text) <= 60 else f'{text[:57]}...'} ({type(value).__name__})"
 
 
-class Form(NamedTuple):
+class _Form(NamedTuple):
     """A form of logs: the names of its files, its loss pattern, and its reader."""
 
     fits: Callable[[Path], bool]
@@ -112,17 +112,17 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "tensorboard": Form(
+    "tensorboard": _Form(
         lambda p: tensorboard.MARK in p.name, tensorboard.PATTERN, tensorboard.read
     ),
-    "trainer": Form(lambda p: p.name.endswith(trainer.ENDINGS), trainer.PATTERN, trainer.read),
-    "olmix": Form(
+    "trainer": _Form(lambda p: p.name.endswith(trainer.ENDINGS), trainer.PATTERN, trainer.read),
+    "olmix": _Form(
         lambda p: p.name == olmix.METRICS and (p.parent / olmix.RATIOS).is_file(),
         olmix.PATTERN,
         olmix.read,
     ),
-    "wandb": Form(lambda p: p.name.lower().endswith(wandb.ENDINGS), wandb.PATTERN, wandb.read),
-    "table": Form(lambda p: p.name.lower().endswith(tables.ENDINGS), tables.PATTERN, tables.read),
+    "wandb": _Form(lambda p: p.name.lower().endswith(wandb.ENDINGS), wandb.PATTERN, wandb.read),
+    "table": _Form(lambda p: p.name.lower().endswith(tables.ENDINGS), tables.PATTERN, tables.read),
 }
 """Forms in the order in which they are tried; other files are taken for W&B's."""
 
@@ -226,6 +226,6 @@ def _files_of(source: Path) -> list[LogFile]:
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
     """Return the size of all files that would be read, for the length of a progress bar."""
-    if len(sources) == 1 and is_document(Path(sources[0])):
+    if len(sources) == 1 and _is_document(Path(sources[0])):
         return Path(sources[0]).stat().st_size
     return sum(file.bytes for file in find_files(sources, form)[0].files)

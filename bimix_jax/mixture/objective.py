@@ -106,12 +106,12 @@ class MixtureProblem:
         """() objective of the mixture and the further variable, with the KL term."""
         mixture = variables[: len(variables) - self.extra]
         own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
-        return own + pull_of(mixture, arguments.feasible)
+        return own + _kl_of(mixture, arguments.feasible)
 
     def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
         """Rows that must be at most 0: group sums, guarded losses, losses below the worst one."""
         mixture = variables[: len(variables) - self.extra]
-        rows = [*group_rows(mixture, arguments.feasible)]
+        rows = [*_group_rows(mixture, arguments.feasible)]
         if arguments.feasible.guard_limit is not None:
             rows.append(guarded_rows(self.law, mixture, arguments))
         if self.extra:
@@ -121,7 +121,7 @@ class MixtureProblem:
         return jnp.concatenate(rows)
 
 
-def group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
+def _group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
     """(groups,) each: excess of the sums above their most, and shortfall below their least.
 
     A group with one possible sum is an equation of the set; its rows are −1.
@@ -144,7 +144,7 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
     return jnp.where(bounded, losses / limit - 1, -1.0)
 
 
-def pull_of(mixture: Array, feasible: FeasibleSet) -> Array:
+def _kl_of(mixture: Array, feasible: FeasibleSet) -> Array:
     """() κ · KL(mixture ‖ `kl_to`); 0 without a KL term."""
     if feasible.kl is None:
         return jnp.zeros((), mixture.dtype)

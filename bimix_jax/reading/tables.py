@@ -44,14 +44,14 @@ def _read_csv(path: str, names: Set[str]) -> pd.DataFrame:
     header = [_called(column, i) for i, column in enumerate(csv.header)]
     _check_once(header, path)
     cells = dict(zip(header, csv.columns, strict=True))
-    columns, notes = typed_columns(cells, names)
+    columns, notes = _typed_columns(cells, names)
     table = pyarrow.table(columns).to_pandas()
     table.index = pd.Index(csv.rows)
     add_notes(table, [*csv.notes, *notes])
     return table
 
 
-def typed_columns(
+def _typed_columns(
     cells: Mapping[str, pyarrow.Array], names: Set[str]
 ) -> tuple[dict[str, pyarrow.Array], list[str]]:
     """Return columns of text as numbers and truth values, except columns of names; and notes."""
@@ -85,13 +85,13 @@ def _read_parquet(path: str, names: Set[str]) -> pd.DataFrame:
 def _read_json_lines(path: str, names: Set[str]) -> pd.DataFrame:
     text = decoded(Path(path).read_bytes(), "it")
     check_nesting(text, "it")
-    table = arrow_json_lines(path)
+    table = _arrow_json_lines(path)
     if table is None or not is_row_per_line(text, table.num_rows):
         return _line_by_line(text)
     return table.to_pandas()
 
 
-def arrow_json_lines(path: str | Path) -> pyarrow.Table | None:
+def _arrow_json_lines(path: str | Path) -> pyarrow.Table | None:
     """Read JSON lines with Arrow, four times as fast as line by line.
 
     None where Arrow does not keep every cell as it is written: NaN, dates, or damage.

@@ -16,11 +16,11 @@ WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 """Names that some readers take for truth values or null."""
 
 
-def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a mapping of mappings, lists of mappings and scalars; scalars as in JSON.
 
     >>> document = {"data": {"sources": [{"name": "a", "paths": ["x"]}]}, "mix": {"on": 0.5}}
-    >>> print("".join(yaml_lines(document)), end="")
+    >>> print("".join(_yaml_lines(document)), end="")
     data:
       sources:
         - name: "a"
@@ -34,18 +34,18 @@ def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
         label = name if plain else json_text(name)
         if isinstance(value, Mapping):
             yield f"{label}:\n"
-            yield from ("  " + line for line in yaml_lines(value))
+            yield from ("  " + line for line in _yaml_lines(value))
         elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
             yield f"{label}:\n"
             for item in value:
-                first, *others = yaml_lines(item)
+                first, *others = _yaml_lines(item)
                 yield f"  - {first}"
                 yield from ("    " + line for line in others)
         else:
             yield f"{label}: {json_text(value)}\n"
 
 
-def json_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _json_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render {"mixture", "tokens", "epochs", "paths", "stamp"}."""
     epochs = recipe.epochs
     document = {
@@ -62,7 +62,7 @@ def json_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
 
 # The file is split at white space, so comments are impossible. Megatron-LM refuses weights of 0,
 # so sources without a share are left out.
-def megatron_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _megatron_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render one line per prefix; the weight of a domain is divided evenly between its prefixes."""
     known = check_paths(paths, "megatron")
     lines = []
@@ -81,7 +81,7 @@ SEED = 0
 # `interleave_datasets` draws examples, not tokens, so shares of tokens are divided by the tokens
 # per document. It never ends if a dataset of probability 0 must be exhausted, so sources without
 # a share are left out.
-def hf_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _hf_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render {"domains", "paths", "interleave_datasets": {…}, "why": […], "stamp"}."""
     known = check_paths(paths, "hf")
     shares, per_example = _shares_of_examples(recipe)
@@ -141,14 +141,14 @@ def _stopping(recipe: Recipe) -> tuple[str, str]:
 
 # A proportion counts samples. In pretraining they are packed to one length, so shares of samples
 # are shares of tokens.
-def streaming_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _streaming_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render streams: name → remote, local, proportion."""
     known = check_paths(paths, "streaming")
     streams: dict[str, dict[str, Any]] = {}
     for domain, weight in recipe.sources().items():
         streams |= _streams(domain, weight, known[domain], known)
     why = "# Proportions are of samples, taken to be packed to one length.\n"
-    return recipe.stamp.comment() + why + "".join(yaml_lines({"streams": streams}))
+    return recipe.stamp.comment() + why + "".join(_yaml_lines({"streams": streams}))
 
 
 def _streams(
@@ -174,7 +174,7 @@ def _kind(path: str) -> str:
     return "remote" if "://" in path else "local"
 
 
-def olmix_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _olmix_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render `data` and `mix` of a launch configuration, with the repetition that the weights
     need."""
     epochs = recipe.epochs
@@ -183,15 +183,15 @@ def olmix_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
         times = 1.0 if epochs is None else max(1.0, float(epochs.fillna(1.0)[domain]))
         mix[domain] = {"weight": weight, "repetition_factor": times}
     document: dict[str, Any] = {"mix": mix}
-    lines = "".join(yaml_lines(document))
+    lines = "".join(_yaml_lines(document))
     if paths is not None:
         sources = [{"name": d, "paths": list(listed_paths(paths, d, "olmix"))} for d in mix]
-        lines = "".join(yaml_lines({"data": {"sources": sources}})) + lines
+        lines = "".join(_yaml_lines({"data": {"sources": sources}})) + lines
     return recipe.stamp.comment() + lines
 
 
 # A name that two blanks as column separator would break is quoted, as in JSON.
-def text_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
+def _text_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render weight, domain, and tokens and epochs where they are known."""
     lines = [recipe.stamp.comment(), "# weight  domain  tokens  epochs\n"]
     epochs = recipe.epochs
@@ -208,7 +208,7 @@ def _cell(name: str) -> str:
     return name if plain else json_text(name)
 
 
-class Form(NamedTuple):
+class _Form(NamedTuple):
     """The renderer of a form, and the place of its stamp."""
 
     render: Callable[[Recipe, dict[str, Where] | None], str]
@@ -217,16 +217,16 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "json": Form(json_form),
-    "megatron": Form(megatron_form, carries_stamp=False),
-    "hf": Form(hf_form),
-    "streaming": Form(streaming_form),
-    "olmix": Form(olmix_form),
-    "text": Form(text_form),
+    "json": _Form(_json_form),
+    "megatron": _Form(_megatron_form, carries_stamp=False),
+    "hf": _Form(_hf_form),
+    "streaming": _Form(_streaming_form),
+    "olmix": _Form(_olmix_form),
+    "text": _Form(_text_form),
 }
 
 
-def form_named(name: str) -> Form:
+def form_named(name: str) -> _Form:
     """Return a form by its name; ValueError if it is unknown."""
     if name not in FORMS:
         raise ValueError(f"form is {name!r}; expected one of {', '.join(FORMS)} (--emit).")

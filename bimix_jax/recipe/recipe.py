@@ -48,10 +48,10 @@ class Stamp:
         )
 
 
-def digest_of(document: Any) -> str:
+def _digest_of(document: Any) -> str:
     """Return the SHA-256 of a document as sorted JSON; "none" for an empty one.
 
-    >>> digest_of({})
+    >>> _digest_of({})
     'none'
     """
     if not document:
@@ -272,7 +272,7 @@ def make_recipe(
         available=table,
         stamp=Stamp(
             fit=fit_hash or fit_digest(fitted),
-            constraints=digest_of(_asked(best)),
+            constraints=_digest_of(_asked(best)),
             budget=f"{best.budget:g} {best.unit}",
             command=command,
         ),

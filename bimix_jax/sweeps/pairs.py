@@ -120,8 +120,8 @@ def join(
     """
     key = _join_key(mixtures, losses, key)
     mixtures, losses = _same_type(mixtures, losses, key)
-    domains = measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
-    targets = measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
+    domains = _measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
+    targets = _measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
     targets = keep_scores_named(targets, prefixes[1] or "")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
@@ -176,7 +176,7 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
         )
 
 
-def measurements(
+def _measurements(
     table: pd.DataFrame, known: set[str], prefix: str | None, default: str, what: str
 ) -> dict[str, str]:
     """Return the columns of proportions or losses: those with the prefix, else all numbers."""

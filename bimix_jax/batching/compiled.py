@@ -236,6 +236,8 @@ def _in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, A
     count = len(chunk.scale)
     if count == 1:
         return jax.tree.map(lambda leaf: leaf[None], fit(block(0)))
+    # Traced once, for its shapes and for the loop.
+    fit = jax.jit(fit)
     none = jax.tree.map(
         lambda one: jnp.zeros((count, *one.shape), one.dtype), jax.eval_shape(fit, block(0))
     )

@@ -52,6 +52,8 @@ def compiled_best_ends(search: Callable[[Array], Any], starts: Array) -> Any:
 
     All fits go on to the next search while any of them is in doubt, so there should be few.
     """
+    # Traced once, for its shapes and for the loop.
+    search = jax.jit(search)
     blank = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(search, starts[0])
     )

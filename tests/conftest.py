@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 import bimix_jax as bx
+from bimix_jax.xla import compilation
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)
@@ -33,6 +34,28 @@ def pytest_configure(config):
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compile_plainly()
+
+
+PLAINLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+"""Flags of XLA by which the same operations compile in a third of the time, not optimised."""
+
+
+def compile_plainly():
+    """Compile what tests call as `PLAINLY`, and commands that they start as users have them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {PLAINLY}")
+        jax.devices()
+    plain_options()
+
+
+def plain_options():
+    """The same for programs with options of their own.
+
+    The kernel over batches keeps some optimisation, as its reassociated sums change numbers.
+    """
+    compilation.QUICKLY_COMPILED["xla_backend_optimization_level"] = 0
+    compilation.REASSOCIATED["xla_backend_optimization_level"] = 1
 
 
 def programs_folder(root):

@@ -177,6 +177,7 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
     np.testing.assert_allclose(errors, same, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_narrow_valleys_and_bounds_end_where_all_points_do(monkeypatch, seed):
     rows = rows_of(synthetic(5_000, (0.05, 1.0), 10.0, seed))

@@ -17,6 +17,7 @@ from bimix_jax.mixture._certificate import as_good, certify
 from bimix_jax.mixture._exact import decreasing_root
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import nearest_in_hull, nonnegative_least_squares
+from bimix_jax.xla.compilation import jit
 from tests.fits import frame
 from tests.programs import best_mixture
 from tests.test_proportions import random_law
@@ -33,6 +34,9 @@ def solver(method, objective):
             BiMix(), c, 2.0, w, method=method, constraints=s, objective=objective
         )
     )
+
+
+objective_of = jit(MixtureProblem.objective_of, static_argnums=0)
 
 
 def random_set(seed, kl=False):
@@ -69,7 +73,7 @@ def test_exact_and_gradient_agree_are_feasible_and_proven(seed, objective):
     )
     assert violation(exact, allowed) < 1e-12
     assert violation(gradient, allowed) < 1e-9
-    one, other = (float(problem.objective_of(r, arguments)) for r in (exact, gradient))
+    one, other = (float(objective_of(problem, r, arguments)) for r in (exact, gradient))
     assert other == pytest.approx(one, rel=1e-7)
     assert abs(certify(problem, exact, arguments).gap) < 1e-8 * one
 

@@ -202,6 +202,7 @@ def test_another_method_does_not_mix_with_what_is_there(source, whole):
         )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "bimix_jax.cli", "batch", str(source), "-o", str(output)]

@@ -8,10 +8,13 @@ import numpy as np
 
 import bimix_jax as bx
 from tests.batching.tables import table_of_sweeps
+from tests.conftest import PLAINLY
 
 PROGRAM = """
 import json, sys, jax, bimix_jax as bx
 from tests.batching.tables import table_of_sweeps
+from tests.conftest import plain_options
+plain_options()
 if len(sys.argv) > 2:
     jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))
 table = table_of_sweeps(11)
@@ -26,7 +29,7 @@ json.dump([len(jax.local_devices()), found], open(sys.argv[1], "w"))
 
 
 def started(path, *more, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {PLAINLY}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), *more], env=environment)
 

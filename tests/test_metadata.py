@@ -43,7 +43,7 @@ def test_perplexities_of_one_or_less_are_none():
         ({"loss_unit": "dits"}, "loss_unit is 'dits'; expected one of nats, bits"),
         ({"share_unit": "bytes"}, "share_unit is 'bytes'"),
         ({"model_size": "large"}, "model size is 'large'"),
-        ({"vocabulary": 3}, "vocabulary is no entry; expected some of tokenizer"),
+        ({"vocabulary": 3}, "vocabulary is not an entry; expected some of tokenizer"),
     ],
 )
 def test_what_is_no_entry_is_refused(metadata, words):

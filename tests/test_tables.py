@@ -123,7 +123,7 @@ def test_a_truncated_json_line_is_named_by_its_number(tmp_path):
 
 
 def test_a_json_line_that_is_no_object_is_named(tmp_path):
-    assert "line 1 is no JSON object, but [1, 2]" in error(tmp_path / "a.jsonl", b"[1, 2]\n")
+    assert "line 1 is not a JSON object, but [1, 2]" in error(tmp_path / "a.jsonl", b"[1, 2]\n")
 
 
 def test_a_cut_or_damaged_archive_is_an_error(tmp_path):
@@ -160,14 +160,14 @@ def test_a_parquet_file_whose_metadata_rename_a_column_is_damaged(tmp_path):
 
 def test_columns_of_one_name_are_an_error_in_a_file(tmp_path):
     text = error(tmp_path / "a.csv", b"run,tokens,r_a,r_b,r_a,loss_a\nx,1,.5,.2,.3,2\n")
-    assert "the columns r_a stand there twice; rename them" in text
+    assert "the columns r_a appear twice; rename them" in text
 
 
 def test_columns_of_one_name_are_an_error_in_a_frame():
     frame = wide_frame()
-    with pytest.raises(SweepError, match="the columns loss_web stand there twice"):
+    with pytest.raises(SweepError, match="the columns loss_web appear twice"):
         read_sweep(pd.concat([frame, frame[["loss_web"]]], axis=1))
-    with pytest.raises(SweepError, match="the columns run stand there twice"):
+    with pytest.raises(SweepError, match="the columns run appear twice"):
         read_sweep(frame.set_index("run", drop=False))
 
 

@@ -6,16 +6,15 @@ DEBIAN = {"1.3M": "debian_1_3m.csv", "11.5M": "debian_11_5m.csv"}
 
 
 def debian_sweep(model: str = "1.3M") -> Path:
-    """Return the path of one of two sweeps of the same 32 mixtures, at two model sizes; a wide
-    table.
+    """Return the path of one of two sweeps of the same 32 mixtures at two model sizes: wide tables.
 
     Seven text domains of Debian packages (C, database documentation, a dictionary, an essay, German
     and Perl manuals, Python), 2.7 to 4.1 million tokens each; byte-level BPE of 4 096 types. The
     mixtures are the uniform one, those of four entropies and 27 scattered over the simplex, every
-    proportion 1 % or more; the uniform one and scattered-01 have three seeds. Losses are in nats
+    proportion at least 1 %; the uniform one and scattered-01 have three seeds. Losses are in nats
     per token of held-out text, at 12 checkpoints that are even in log budget, from twice the
     warm-up on, at a constant rate. Decoder-only transformers of four layers, contexts of 128
-    tokens, AdamW, trained on one H100 GPU.
+    tokens, AdamW; trained on one H100 GPU.
 
     - "1.3M": width 128, four heads, batches of 16 × 128 tokens, rate 2e-3, warm-up of 64 steps, up
       to 2.95 million tokens, at most 0.56 of a domain's text; products of TF32
@@ -25,7 +24,7 @@ def debian_sweep(model: str = "1.3M") -> Path:
       bfloat16 (the same with `--width 448 --heads 7 --batch 32 --steps 5741 --warm-up 128
       --learning-rate 1e-3 --products bfloat16 --no-decay`).
 
-    SHA-256 of the corpus' files are in benchmarks/results/proxy_corpus.json.
+    The SHA-256 of the corpus' files are in benchmarks/results/proxy_corpus.json.
 
     Raises:
         ValueError: if there is no such size.
@@ -43,11 +42,11 @@ def debian_sweep(model: str = "1.3M") -> Path:
 
 
 def proxy_sweep() -> Path:
-    """Return the path of the embedded sweep: a long table (run, step, tokens, domain, proportion,
-    loss).
+    """Return the path of the smallest embedded sweep, a long table.
 
-    16 runs of a 1.3 M-parameter transformer (4 layers, width 128, byte-level BPE of 4 096 types)
-    on 7 text domains, 11 checkpoints each up to 2.87 M tokens; Dirichlet mixtures with a floor of
+    Its columns are run, step, tokens, domain, proportion and loss. It holds 16 runs of a 1.3
+    M-parameter transformer (4 layers, width 128, byte-level BPE of 4 096 types) on 7 text domains,
+    11 checkpoints each up to 2.87 M tokens; Dirichlet mixtures with a floor of
     about 1 %, the uniform one with two seeds, which differ by 0.2-1.1 %.
 
     >>> proxy_sweep().name

@@ -12,9 +12,13 @@ import pyarrow.csv
 
 Mark = Literal[",", "."]
 """The decimal mark; the other character separates thousands."""
+# Blanks and no-break spaces are French and SI usage, apostrophes Swiss; RE2 writes code points as
+# \x{…}.
 SPACES = r"[ \x{a0}\x{202f}'’]"
 """Characters that can only separate thousands."""
+# An exponent, then the sign of a percentage or a suffix of a magnitude (1.2B).
 END = r"([eE][+-]?\d+)?\s?[%KMBGTkmbgt]?$"
+# Thousands in groups of three need 1 to 3 digits before them, so the comma of 1234,567 is decimal.
 NUMBER = (
     rf"^[+-]?((\d+|\d{{1,3}}([.,]\d{{3}})+|\d{{1,3}}({SPACES}\d{{3}})+)([.,]\d*)?|[.,]\d+){END}"
 )
@@ -22,7 +26,11 @@ NUMBER = (
 
 def _only_by(mark: str, other: str) -> str:
     """Return a pattern of numbers that are valid only if `mark` is the decimal mark."""
+    # A group and then the mark (1.234,5), or two groups of the other character (1.234.567): no
+    # number has two decimal marks.
     groups = rf"\d{{1,3}}({other}\d{{3}})"
+    # A mark that no thousands separator can be, as it stands after no digit, after a leading zero,
+    # after four digits or after groups by spaces, or before other than three digits.
     unlike_groups = (
         rf"(0*|0\d+|[1-9]\d{{3,}}|\d+{SPACES}\d{{3}}){mark}\d+|\d*{mark}(\d{{1,2}}|\d{{4,}})"
     )
@@ -30,6 +38,7 @@ def _only_by(mark: str, other: str) -> str:
 
 
 ONLY_BY: dict[Mark, str] = {",": _only_by(",", r"\."), ".": _only_by(r"\.", ",")}
+# A quick test that most tables fail, so that they are spared the slower patterns.
 MARKED = rf"\d?,\d|\d\.\d{{3}}\.|\d{SPACES}\d"
 MOSTLY = 0.5
 """Smallest share of the written cells that must be numbers; below it a column stays text."""
@@ -67,6 +76,8 @@ def with_decimal_points(
     changed, notes = {}, []
     for name, cells in columns.items():
         marks = said[name] or table
+        # Cells that contradict each other, or a table in which all are ambiguous, leave no safe
+        # reading.
         if len(marks) != 1:
             continue
         (mark,) = marks
@@ -105,6 +116,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 STATED = re.compile(rb"sep=([,;\t|])\r?\n", re.I)
 """First line in which a spreadsheet states the separator of the cells."""
 ENCODINGS = {
+    # UTF-32 is tried first, because its mark begins with the mark of UTF-16.
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -127,6 +139,7 @@ OTHERS = {
 BLOCK, LARGEST_BLOCK = 2**21, 2**31 - 1
 """Bytes per block that Arrow reads: the quickest number, and the most; Arrow numbers the rows of
 a single block only."""
+# Arrow's default; other quote characters are part of the cell.
 QUOTE = b'"'
 
 
@@ -156,8 +169,10 @@ def read_csv(path: str) -> CsvTable:
     if not re.search(rb"\S", text):
         raise ValueError("it is empty")
     stated = STATED.match(text)
+    # A blank first line would be taken for the header.
     begin = re.compile(rb"[\r\n]*").match(text, stated.end() if stated else 0)
     text = text[begin.end() :] if begin and begin.end() else text
+    # The check of quotes looks at the byte after each closing one.
     text = text if text.endswith((b"\n", b"\r")) else text + b"\n"
     usual = "\t" if re.search(r"\.tsv(\.gz)?$", path, re.I) else ","
     tried = [stated[1].decode()] if stated else _separators_of(_first_record(text), usual)
@@ -177,6 +192,7 @@ def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
         end -= 1
     last = text[text.rfind(b"\n", 0, end) + 1 : end]
     cells = last.count(separator.encode()) + 1
+    # Separators within quotes do not end cells, so a row with quotes cannot be counted like this.
     if QUOTE in last or cells >= columns or not last.strip():
         return []
     return [
@@ -202,6 +218,7 @@ def _content(path: str) -> bytes:
 def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
     """Return the text as UTF-8 without a byte-order mark, and a note if the encoding was
     another."""
+    # Text in UTF-16 without its mark may be ASCII, with a NUL beside every letter.
     if content.isascii() and b"\0" not in content:  # fast: most files are
         return content, []
     encoding = next((e for mark, e in ENCODINGS.items() if content.startswith(mark)), "utf-8")
@@ -218,6 +235,7 @@ def _as_utf8(content: bytes) -> tuple[bytes, list[str]]:
         raise ValueError(f"line {line} holds a NUL byte, so it is damaged or not UTF-8")
     if encoding == "utf-8":
         return content, []
+    # UTF-8 with a byte-order mark is the usual encoding, so it needs no note.
     read_as = [f"The file was read as {encoding.upper()}."] * encoding.startswith(
         ("utf-16", "utf-32")
     )
@@ -237,6 +255,7 @@ def _first_record(text: bytes) -> bytes:
 
 def _separators_of(header: bytes, usual: str) -> list[str]:
     """Return the separators in the header, the most frequent first, or the usual one."""
+    # Names in quotes may hold separators.
     plain = re.sub(rb'"[^"]*"', b"", header).decode()
     there = [s for s in SEPARATORS if s in plain]
     return sorted(there, key=lambda s: (-plain.count(s), s != usual)) or [usual]
@@ -251,6 +270,7 @@ def _by_one_of(separators: list[str], text: bytes) -> tuple[str, pyarrow.Table, 
             return separator, *_parsed(text, separator)
         except ValueError as error:
             failed.append(error)
+    # The most frequent separator is most likely the one meant, so its error says most.
     raise failed[0]
 
 
@@ -270,7 +290,9 @@ def _regular_rows(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarra
     wrong: list[pyarrow.csv.InvalidRow] = []
 
     def of_other_length(row: pyarrow.csv.InvalidRow) -> str:
+        # Spreadsheets write blank rows as separators alone, some with empty quotes.
         if not row.text.strip(' \t\r\n"' + separator):
+            # Arrow counts rows from 1.
             blank.append(row.number - 1)
             return "skip"
         wrong.append(row)
@@ -291,6 +313,7 @@ def _regular_rows(text: bytes, separator: str) -> tuple[pyarrow.Table, np.ndarra
 def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> bytes | None:
     """Return the text with its last row filled up to the header's length, if only that row is
     short."""
+    # A log is often copied while its last row is being written.
     missing = row.expected_columns - row.actual_columns
     whole = text.rstrip(b"\r\n")
     if missing <= 0 or row.number == 1 or not whole.endswith(b"\n" + row.text.encode()):
@@ -301,20 +324,27 @@ def _filled_up(text: bytes, row: pyarrow.csv.InvalidRow, separator: str) -> byte
 def _cells(
     text: bytes, separator: str, of_other_length: Callable[..., str] | None = None
 ) -> pyarrow.Table:
-    """Return columns of text. Rows of other lengths are reported from a single block, because
-    Arrow numbers no rows of several blocks."""
+    """Return columns of text; `of_other_length` decides on rows of other lengths than the header.
+
+    Such rows are reported from a single block, because Arrow numbers no rows of several blocks.
+    """
+    # Separators within quotes make this too large, which is harmless: names without a column are
+    # ignored.
     most = _first_record(text).count(separator.encode()) + 1
     block = BLOCK if of_other_length is None else LARGEST_BLOCK
     return pyarrow.csv.read_csv(
         pyarrow.BufferReader(text),
         pyarrow.csv.ReadOptions(
             use_threads=False,
+            # The header is read as a row: repeated and empty names then get an error that names
+            # them.
             autogenerate_column_names=True,
             block_size=min(len(text) + 1, block),
         ),
         pyarrow.csv.ParseOptions(
             delimiter=separator,
             newlines_in_values=True,
+            # Skipped lines would shift the numbers of the rows.
             ignore_empty_lines=False,
             invalid_row_handler=of_other_length,
         ),
@@ -341,6 +371,7 @@ def _check_quotes(text: bytes, separator: str) -> None:
         return
     codes = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(codes == ord(QUOTE))
+    # A doubled quote within a cell closes and opens again, so quotes stand beside quotes.
     beside = np.frombuffer(f'{separator}\r\n"'.encode(), np.uint8)
     opens, closes = quotes[::2], quotes[1::2]
     begun = (opens == 0) | np.isin(codes[opens - 1], beside)

@@ -24,7 +24,9 @@ MEASURED_WITH = tuple(entry for entry in NAMES if entry != "lower_is_better")
 SHARE_UNITS = ("tokens", "documents", "samples")
 LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "nats": ("nats", lambda loss: loss),
+    # 1 bit is ln 2 nats.
     "bits": ("nats", lambda loss: loss * np.log(2)),
+    # Perplexity is exp(loss per token).
     "perplexity": ("nats", np.log),
     "nats per byte": ("nats per byte", lambda loss: loss),
     "bits per byte": ("nats per byte", lambda loss: loss * np.log(2)),
@@ -66,6 +68,7 @@ class Metadata:
         _check_one_of("loss_unit", self.loss_unit, tuple(LOSS_UNITS))
         _check_one_of("share_unit", self.share_unit, SHARE_UNITS)
         if self.model_size is not None:
+            # The class is frozen, so a field is set around its guard.
             object.__setattr__(self, "model_size", number_of_parameters(self.model_size))
         if self.lower_is_better is not None:
             object.__setattr__(self, "lower_is_better", _names(self.lower_is_better))
@@ -88,6 +91,7 @@ class Metadata:
     def and_stated(self, other: "Metadata") -> "Metadata":
         """Return the entries of both; where both state one, `other` wins, except that the names
         in `lower_is_better` are joined."""
+        # Exemptions of several sources do not contradict each other.
         both = (*(self.lower_is_better or ()), *(other.lower_is_better or ()))
         less = {"lower_is_better": tuple(dict.fromkeys(both))} if both else {}
         return Metadata(**self.stated() | other.stated() | less)
@@ -142,7 +146,7 @@ def metadata_of(given: "Metadata | Mapping[str, Any] | None") -> Metadata:
     unknown = sorted(set(entries) - set(NAMES))
     if unknown:
         raise ValueError(
-            f"metadata: {unknown[0]} is no entry; expected some of {', '.join(NAMES)}."
+            f"metadata: {unknown[0]} is not an entry; expected some of {', '.join(NAMES)}."
         )
     return Metadata(**entries)
 
@@ -205,6 +209,7 @@ def _checked(kept: dict[str, Any]) -> Kept:
             raise TypeError(f"the {what} is {value!r}, which is not text")
     if isinstance(notes, str) or not all(isinstance(note, str) for note in notes):
         raise TypeError(f"the notes are {notes!r}, which are not a list of text")
+    # The key in files has its first name, so that saved sweeps keep loading.
     return Kept(unit, metadata_of(kept.get("meaning")), tuple(notes), size)
 
 

@@ -16,10 +16,13 @@ DEEPEST = 100
 thousand; files of the supported kinds need fewer than ten."""
 MARKS = {0xFF: "utf-16", 0xFE: "utf-16", 0xEF: "utf-8-sig"}
 """First byte of a byte-order mark → encoding; no text in UTF-8 begins with one of these bytes."""
+# Longer delimiters come first: three quotes also match as an empty text and a quote.
 TOML_TEXT = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
 )
+# A dotted key nests one level per dot, without any bracket.
 DOTTED = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
+# Bytes that neither change the depth nor quote text.
 OTHERS = bytes(set(range(256)) - set(b'[{]}"'))
 STEPS = np.array([{"[": 1, "{": 1, "]": -1, "}": -1}.get(chr(byte), 0) for byte in range(256)])
 """Byte → change of the depth."""
@@ -40,6 +43,8 @@ def read_json(path: str | Path, expected: str) -> Any:
 def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
     """Read a TOML file, with the errors of `read_json`."""
     text = _text(path, expected)
+    # Brackets in texts and comments do not nest. A text leaves a letter, as it may be a part of a
+    # dotted key.
     bare = TOML_TEXT.sub(lambda found: "" if found[0].startswith("#") else "s", text)
     check_nesting(bare, str(path))
     if DOTTED.search(bare):
@@ -56,7 +61,7 @@ def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
     Args:
         text: bytes may begin with a byte-order mark.
         where: for messages.
-        unique: refuse an object that names an entry twice, of which the last would stand.
+        unique: refuse an object that names an entry twice; JSON readers keep the last one.
 
     Raises:
         ValueError: if it is not JSON, is cut off, or is nested too deep.
@@ -75,25 +80,30 @@ def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
 
 def check_nesting(text: str | bytes, where: str) -> None:
     """Raise ValueError if JSON or JSON lines are nested so deep that readers could crash."""
+    # A str may hold lone surrogates, which UTF-8 refuses by default; only brackets matter here.
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    # Counting brackets is quick and settles nearly every file.
     if data.count(b"[") + data.count(b"{") > DEEPEST and nesting(data) > DEEPEST:
         raise _too_deep(where)
 
 
 def nesting(text: bytes) -> int:
-    r"""Return the largest number of brackets and braces of a JSON text that are open at once; text
-    in quotes is ignored. Text that is not JSON has such a number, too.
+    r"""Return the largest number of brackets and braces of a JSON text that are open at once.
+
+    Text in quotes is ignored. Text that is not JSON has such a number, too.
 
     >>> nesting(b'{"a": [1, [2]], "b": "[[[[\\"[["}')
     3
     """
     if b"\\" in text:
+        # Escaped backslashes go first, because a quote after one is not escaped itself.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     deepest, depth, quotes = 0, 0, 0
     for begin in range(0, len(text), PIECE):
         # Text without brackets leaves two quotes side by side, and most text has none.
         left = text[begin : begin + PIECE].translate(None, OTHERS).replace(b'""', b"")
         marks = np.frombuffer(left, np.uint8)
+        # Within quotes the number of quotes so far is odd.
         counted = quotes + np.cumsum(marks == ord('"'))
         depths = depth + np.cumsum(np.where(counted % 2 == 1, 0, STEPS[marks]))
         deepest = max(deepest, int(np.max(depths, initial=0)))
@@ -125,7 +135,7 @@ def _text(path: str | Path, expected: str) -> str:
 def _too_deep(where: str) -> ValueError:
     return ValueError(
         f"{where} is nested deeper than {DEEPEST} levels; expected lists and objects a few levels "
-        "deep. It is damaged, or no file of this kind."
+        "deep. It is damaged, or not a file of this kind."
     )
 
 

@@ -41,11 +41,13 @@ Source = str | Path | pd.DataFrame
 def _read_csv(path: str, names: Set[str]) -> pd.DataFrame:
     """Read a CSV file; a column gets a type where this loses nothing, and names stay as written."""
     csv = read_csv(path)
+    # Empty names get a number as in pandas, so that both ways of reading agree.
     header = [_called(column, i) for i, column in enumerate(csv.header)]
     _check_once(header, path)
     cells = dict(zip(header, csv.columns, strict=True))
     columns, notes = _typed_columns(cells, names)
     table = pyarrow.table(columns).to_pandas()
+    # Blank lines were skipped, so the index keeps the rows' places for messages.
     table.index = pd.Index(csv.rows)
     add_notes(table, [*csv.notes, *notes])
     return table
@@ -59,6 +61,7 @@ def _typed_columns(
     found = {**cells, **{c: typed(column) for c, column in measured.items()}}
     if not any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
         return found, []
+    # All columns decide together, because a column may be ambiguous by itself.
     changed, notes = with_decimal_points(measured)
     return found | {c: typed(column) for c, column in changed.items()}, notes
 
@@ -73,7 +76,7 @@ def _read_parquet(path: str, names: Set[str]) -> pd.DataFrame:
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         stored = file.read()
     table = stored.to_pandas()
-    # The metadata of pandas, which no checksum covers, may call a column otherwise.
+    # The metadata of pandas, which no checksum covers, may name a column differently.
     renamed = [str(name) for name in table.columns if str(name) not in stored.column_names]
     if renamed:
         raise ValueError(f"its metadata name a column {renamed[0]!r} that it does not hold")
@@ -87,6 +90,7 @@ def _read_json_lines(path: str, names: Set[str]) -> pd.DataFrame:
     check_nesting(text, "it")
     table = _arrow_json_lines(path)
     if table is None or not is_row_per_line(text, table.num_rows):
+        # Slower, but it names the line of the damage and refuses entries named twice.
         return _line_by_line(text)
     return table.to_pandas()
 
@@ -117,7 +121,7 @@ def _line_by_line(text: str) -> pd.DataFrame:
 def _json_object(line: str, number: int) -> dict[str, object]:
     row = parse_json(line, f"line {number}", unique=True)
     if not isinstance(row, dict):
-        raise ValueError(f"line {number} is no JSON object, but {line.strip()[:40]}")
+        raise ValueError(f"line {number} is not a JSON object, but {line.strip()[:40]}")
     return row
 
 
@@ -194,7 +198,7 @@ def _with_index(table: pd.DataFrame) -> pd.DataFrame:
     if table.columns.nlevels > 1:
         raise SweepError(
             f"The DataFrame has columns of {table.columns.nlevels} levels, the first "
-            f"{table.columns[0]}; expected one name a column. Join the levels to one."
+            f"{table.columns[0]}; expected one name per column. Join the levels to one."
         )
     unnamed = all(level is None for level in table.index.names)
     attrs, table = table.attrs, pd.DataFrame(table)  # pandas copies attrs, of which some cannot be
@@ -223,7 +227,7 @@ def _called(column: object, place: int) -> str:
 def _check_once(columns: Sequence[str], name: str) -> None:
     twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
-        raise SweepError(f"{name}: the columns {listed(twice)} stand there twice; rename them.")
+        raise SweepError(f"{name}: the columns {listed(twice)} appear twice; rename them.")
 
 
 def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], list[str]]:
@@ -254,13 +258,16 @@ def _without_objects(column: pd.Series, notes: list[str]) -> dict[str, pd.Series
     nested = column.map(lambda cell: isinstance(cell, (dict, list, tuple, set, np.ndarray)))
     if not nested.any():
         return {}
-    notes.append(f"Column {column.name} holds lists or mappings, in {nested.sum()} rows: as text.")
+    notes.append(
+        f"Column {column.name} holds lists or mappings in {nested.sum()} rows; read as text."
+    )
     return {str(column.name): column.where(~nested, column[nested].map(str))}
 
 
 def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
     """Drop rows without any cell, and columns that have neither a name nor a cell."""
     empty = table.isna()
+    # A separator at the end of every line makes a column without a name.
     spare = [c for c in names_of(table) if c.startswith(UNNAMED) and empty[c].all()]
     blank = empty.all(axis=1).to_numpy(bool)
     if blank.any() and not blank.all():
@@ -268,6 +275,7 @@ def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
         add_notes(table, [f"{rows} without any cell left out."])
         table = table[~blank]
     table = table.drop(columns=spare)
+    # A column of numbers without a name may hold measurements, so it is not passed over in silence.
     nameless = [
         c for c in names_of(table) if c.startswith(UNNAMED) and _holds_unread_numbers(table[c])
     ]
@@ -284,6 +292,7 @@ def _holds_unread_numbers(column: pd.Series) -> bool:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     if np.isnan(numbers).any() or not len(numbers):
         return False
+    # pandas writes the index of a table as a first column without a name.
     is_an_index = column.name == f"{UNNAMED}0" and np.all(numbers % 1 == 0)
     return not is_an_index
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from bimix_jax.quantities import BLANKS, number_of
 
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-SIZE = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([KMBGT]?)\s*", re.I)
+SIZE = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([KMBGT]?)\s*", re.I)
 
 
 def number_of_parameters(size: float | str) -> float:
@@ -32,10 +32,13 @@ def number_of_parameters(size: float | str) -> float:
 
 MISSING_WORDS = ("", "nan", "na", "n/a", "none", "null", "-nan")
 """Texts of an empty cell in a column of numbers, in any case."""
+# Only ASCII digits, as RE2 has it, and no underscores, which Python's float accepts.
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?((?i)inf|infinity)$"
 WHOLE_WITH_EXPONENT = r"^[+-]?\d+[eE]\d+$"
 """Form of 12e45678, which may be a number or a label, like 007."""
+# Digits and signs have codes up to that of 9, the letters of exponents larger ones.
 PLUS, MINUS, POINT, ZERO, NINE = b"+-.09"
+# Cells that are tried first, because a cast of a long column that fails at its end is slow.
 SAMPLE = 50
 EXACT_INTEGERS = 2**53
 """Smallest size at which floats skip some whole numbers."""
@@ -61,6 +64,7 @@ def numbers(
     [0.25, 0.0]
     """
     types = pd.api.types
+    # pandas counts truth values and complex numbers as numeric, so its broader test is not used.
     if types.is_float_dtype(column) or types.is_integer_dtype(column):
         return column.to_numpy(float, na_value=np.nan), np.zeros(len(column), bool)
     cells = text_of(column)
@@ -74,6 +78,7 @@ def text_of(column: pd.Series) -> pyarrow.Array:
     """Return cells as they are written, without spaces around them; null where a cell is empty."""
     written = column
     if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
+        # Arrow refuses columns of mixed types, so each cell is written first.
         written = pd.Series([str(cell) for cell in column], dtype=object).where(
             column.notna().to_numpy(), None
         )
@@ -96,7 +101,7 @@ def _plain(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray]:
 def _as_floats(cells: pyarrow.Array) -> np.ndarray | None:
     """Return floats, or None if a cell is not a number; Arrow's nan and inf count as numbers."""
     try:
-        cells[:SAMPLE].cast(pyarrow.float64())  # a cast that fails late is slow
+        cells[:SAMPLE].cast(pyarrow.float64())
         return _own(cells.cast(pyarrow.float64()))
     except pyarrow.ArrowInvalid:
         return None
@@ -127,6 +132,7 @@ def _marked(
         with contextlib.suppress(ValueError):
             values[i] = number_of(cells[int(i)].as_py(), "", percent=percent)
             text[i] = False
+    # 0.5 beside 20 % may be a half or half a percent; 0 is 0 either way.
     bare = ~np.isnan(values) & (values != 0) & ~share & np.any(share & ~text)
     return np.where(bare, np.nan, values), text | bare
 
@@ -157,6 +163,7 @@ def typed(cells: pyarrow.Array) -> pyarrow.Array:
 def _any_like_a_label(cells: pyarrow.Array, values: np.ndarray) -> bool:
     """True where a cell has a leading zero, or is whole with an exponent; all cells are numbers."""
     codes, begins, ends = _codes(cells)
+    # Empty cells begin where the next one does, perhaps at the end, which clipping allows.
     first = codes.take(begins, mode="clip")
     signed = (first == PLUS) | (first == MINUS)
     some = np.flatnonzero(signed | (first == ZERO))
@@ -174,6 +181,8 @@ def _any_like_a_label(cells: pyarrow.Array, values: np.ndarray) -> bool:
 def _codes(cells: pyarrow.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the bytes of all cells, and where each begins and ends; regular expressions are
     slower."""
+    # A slice shares the buffers of its whole, so its offset is skipped; offsets are int32 for
+    # pyarrow.string().
     _, offsets, content = cells.buffers()
     places = np.frombuffer(offsets, np.int32)[cells.offset :][: len(cells) + 1]
     codes = np.frombuffer(content, np.uint8)[places[0] : places[-1]]
@@ -196,6 +205,7 @@ def _whole_numbers(
     written: pyarrow.Array, there: np.ndarray, cells: pyarrow.Array
 ) -> pyarrow.Array:
     """Return integers, or floats if some cells are missing, or text if that loses digits."""
+    # int64 ends at 2⁶³ − 1; pandas has floats for columns with gaps, exact up to 2⁵³.
     if not written.null_count and np.abs(there).max() < 2.0**63:
         return pc.utf8_ltrim(written, "+").cast(pyarrow.int64())
     exact = np.abs(there).max() < EXACT_INTEGERS

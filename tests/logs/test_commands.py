@@ -154,7 +154,7 @@ BAD = {
     "no Parquet": (["import", "logs", "--mixtures", "runs.csv", "-o", "x.csv"], ".parquet"),
     "an entry that is none": (
         ["import", "logs", "--mixtures", "runs.csv", "--metadata", "vocab=3", "-o", "x.parquet"],
-        "vocab is no entry",
+        "vocab is not an entry",
     ),
     "a path map that misses a domain": (
         ["optimize", "fit.json", "--emit", "megatron", "--paths", "short.toml"],

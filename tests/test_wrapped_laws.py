@@ -106,7 +106,7 @@ def test_sweeps_of_several_sizes_go_together_by_name():
         stack_sizes({"70M": first})
     with pytest.raises(ValueError, match="model size is 'large'"):
         number_of_parameters("large")
-    with pytest.raises(ValueError, match="model size is '1.2.3M'; expected parameters"):
+    with pytest.raises(ValueError, match=r"model size is '1\.2\.3M'; expected parameters"):
         number_of_parameters("1.2.3M")
 
 

@@ -397,6 +397,55 @@ def test_perplexities_are_warned_of():
     assert "take the logarithm" in said
 
 
+def test_perplexities_of_one_target_are_warned_of_by_name():
+    frame = wide_frame()
+    _, (said,) = warned(frame.assign(loss_code=np.exp(frame["loss_code"] + 3)))
+    assert said.startswith("The median loss of code is ")
+    assert "looks like perplexities" in said
+
+
+@pytest.mark.parametrize("factor", [12, 1000, 0.1])
+def test_a_loss_whose_decimal_point_is_lost_is_warned_of_with_its_place(factor):
+    frame = with_cell(wide_frame(), 2, "loss_code", factor * wide_frame()["loss_code"][2])
+    _, said = warned(frame)
+    (far,) = [each for each in said if "lost decimal points" in each]
+    run, budget = frame["run"].iloc[1], frame["tokens"].iloc[1]
+    assert far.startswith(f"1 loss is more than 8 times above or below the median of the target "
+                          f"(code in run {run} at {budget:g}: ")  # fmt: skip
+
+
+@pytest.mark.parametrize("digits", [3, 12])
+def test_a_row_of_means_is_no_run(digits):
+    frame = wide_frame()
+    means = frame.mean(numeric_only=True).round(digits).to_dict()
+    found = only_finding(pd.concat([frame, pd.DataFrame([{"run": "x", **means}])]))
+    assert found.startswith(f"rows: a row that holds the means of all others (row {len(frame) + 1}")
+
+
+@pytest.mark.parametrize("name", ["Mean", " average", "TOTAL"])
+def test_a_run_labelled_like_a_summary_is_warned_of(name):
+    _, said = warned(wide_frame().replace({"run": {"b": name}}))
+    assert f"Run {name.strip()} is labelled like a summary of other rows" in said[-1]
+
+
+@pytest.mark.parametrize("other", ["A", "a\u200b"])
+def test_labels_that_differ_in_case_or_invisible_characters_are_warned_of(other):
+    _, (said,) = warned(with_cell(wide_frame(), 0, "run", other))
+    assert said.startswith("Runs ")
+    assert "differ only in case, blanks or Unicode form" in said
+
+
+def test_two_targets_with_one_loss_everywhere_are_warned_of():
+    frame = wide_frame()
+    _, (said,) = warned(frame.assign(loss_code_x=frame["loss_code"]))
+    assert said.startswith("Targets code, code_x have the same loss in every row")
+
+
+def test_a_unit_behind_a_name_is_pointed_at():
+    _, (said,) = warned(wide_frame().rename(columns={"loss_code": "loss_code (nats)"}))
+    assert "Target code (nats) is not a domain; if it measures code, call it code" in said
+
+
 def test_losses_that_rise_along_a_run_are_warned_of_by_name():
     frame = wide_frame()
     rising = with_cell(frame, 6, "loss_code", 1.05 * frame["loss_code"][4]).astype(

@@ -10,8 +10,9 @@ import pandas as pd
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.laws import LAWS
 from bimix_jax.logs.budgets import MOSTLY, common_points
-from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES, PERPLEXITY, RISE, near_misses
+from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES
 from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
+from bimix_jax.sweeps.doubts import RISE, near_misses, perplexities
 from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
 from bimix_jax.sweeps.sweep import COMMON_SHARE, Sweep
 
@@ -271,11 +272,13 @@ def observe_losses(sweep: Sweep) -> Iterator[Observation]:
 
 
 def _unit(sweep: Sweep) -> Iterator[Observation]:
-    middle = float(np.nanmedian(sweep.loss))
-    if middle > PERPLEXITY and sweep.metadata.loss_unit is None:
+    scores = scores_among(sweep, sweep.targets)
+    high = perplexities(sweep, [t for t in sweep.targets if t not in scores])
+    if high:
         yield Observation(
             Severity.ERROR,
-            f"The median loss is {middle:.3g}, which looks like perplexities",
+            f"The median loss of {some_of(list(high))} is {np.median(list(high.values())):.3g}, "
+            "which looks like perplexities",
             "State the unit, --metadata loss_unit=perplexity, and losses are converted.",
         )
     away = _away_from_others(sweep, np.log(sweep.loss))

@@ -1,10 +1,8 @@
 """Checks of a table of runs; all findings are reported at once, each with its remedy."""
 
 import dataclasses
-import difflib
-import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,25 +10,20 @@ import pandas as pd
 from bimix_jax.reading.errors import SweepError, SweepWarning
 from bimix_jax.reading.written_numbers import numbers
 from bimix_jax.sweeps.scores import says_score
-from bimix_jax.sweeps.sweep import Sweep
 
 SUM_TOLERANCE = 0.02
 """Largest distance from 1 of a row of proportions that is normalised; larger is an error."""
 SILENT_TOLERANCE = 1e-5
 """Largest distance from 1 that is rounding in the last digit and needs no warning."""
-PERPLEXITY = 20.0
-"""Median loss, in nats, above which losses are taken for perplexities."""
-RISE = 0.02
-"""Relative distance of the last loss above the least from which a curve is said to rise."""
 EXACT = 1e-12
 """Largest distance from 1 at which a sum of a row counts as 1."""
 CHANGED = 1e-4
 """Largest difference of a proportion between two points of one run."""
 EXAMPLES = 3
-NEAR = 0.85
-"""Share of letters in order beyond which two names may be the same one misspelled."""
 SAME = 1e-6
 """Largest difference of proportions between mixtures that count as one."""
+ROUNDED = 6e-4
+"""Largest difference of a mean from what is written with three decimals."""
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 NOT_FINITE = "losses that are not finite left out"
@@ -237,8 +230,9 @@ def check_losses(
         return values, findings or [
             Finding("losses", "no loss is measured", "Fill in the loss columns.")
         ]
-    if not findings:
-        _describe_losses(values, notes, unit)
+    empty = int(np.isnan(values).sum())
+    if empty and not findings:
+        notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
     return values, findings
 
 
@@ -260,20 +254,6 @@ def note_of_nan(cells: Cells, run: np.ndarray) -> list[str]:
     runs = [str(r) for r in dict.fromkeys(run[stated.any(axis=1)])]
     more = f" and {len(runs) - EXAMPLES} more" if len(runs) > EXAMPLES else ""
     return [f"{stated.sum()} {NOT_FINITE} ({', '.join(runs[:EXAMPLES])}{more})."]
-
-
-def _describe_losses(values: np.ndarray, notes: list[str], unit: str | None) -> None:
-    empty = int(np.isnan(values).sum())
-    if empty:
-        notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
-    high = np.nanmax(values) > PERPLEXITY  # fast: a median takes long
-    if unit is None and high and np.nanmedian(values) > PERPLEXITY:
-        warn(
-            f"The median loss is {np.nanmedian(values):.3g}: this looks like perplexities. The "
-            "laws are for mean cross-entropy in nats per token; take the logarithm, or state the "
-            "unit (loss_unit).",
-            notes,
-        )
 
 
 def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
@@ -321,6 +301,31 @@ def are_named(column: pd.Series) -> np.ndarray:
     return ~(column.isna().to_numpy(bool) | blank)
 
 
+def check_summary_rows(
+    names: pd.Series, mixture: np.ndarray, loss: np.ndarray, rows: np.ndarray
+) -> list[Finding]:
+    """Find a row that holds the means of all others, as spreadsheets and `describe` add it."""
+    values = np.column_stack([mixture, loss])
+    there = np.isfinite(values)
+    others = there.sum(axis=0) - there
+    if len(values) < 4 or not np.isfinite(mixture).all() or not others.all():
+        return []
+    known = np.where(there, values, 0.0)
+    off = np.abs((known.sum(axis=0) - known) / others - values)
+    summary = (np.nanmax(off, axis=1) < ROUNDED) & np.isfinite(loss).any(axis=1)
+    # Where all losses are nearly one, every row is nearly the mean.
+    if not summary.any() or np.nanstd(loss, axis=0).max() < 20 * ROUNDED:
+        return []
+    return findings_at(
+        "rows",
+        summary,
+        names,
+        rows,
+        "a row that holds the means of all others",
+        "Remove it: it is no run.",
+    )
+
+
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     """Find a sweep of a single mixture, from which no law can be fitted; rows with nan may
     differ."""
@@ -333,68 +338,3 @@ def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
             "Add runs on other mixtures.",
         )
     ]
-
-
-def warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
-    """Warn of curves whose last loss is clearly above their least."""
-    order = np.lexsort((sweep.budget, sweep.run_number))
-    columns = [sweep.targets.index(target) for target in targets]
-    table = pd.DataFrame(sweep.loss[order][:, columns]).groupby(sweep.run_number[order])
-    last, least = table.last(), table.min()
-    rising = (last > (1 + RISE) * least).to_numpy()
-    found = np.argwhere(rising)
-    if len(found):
-        shown = [f"{targets[t]} in run {sweep.runs[r]}" for r, t in found[:EXAMPLES]]
-        more = ", …" if len(found) > EXAMPLES else ""
-        warn(
-            f"{len(found)} of {rising.size} curves end more than {100 * RISE:g} % above their "
-            f"least loss ({', '.join(shown)}{more}): look for diverged runs.",
-            notes,
-        )
-
-
-def warn_of_near_misses(
-    domains: Sequence[str],
-    targets: Sequence[str],
-    unread: Sequence[str],
-    prefix: str,
-    notes: list[str],
-) -> None:
-    """Warn of columns that look like the losses of a domain under another name.
-
-    Columns of losses are named `prefix` + domain; `unread` are the other columns of numbers.
-    """
-    for target, domain in near_misses(domains, targets):
-        warn(f"Target {target} is not a domain; if it measures {domain}, call it {domain}.", notes)
-    for domain in [domain for domain in domains if domain not in targets]:
-        wanted = f"{prefix}{domain}"
-        for column in _close(wanted, unread):
-            warn(f"Column {column} is not read; if it holds losses, call it {wanted}.", notes)
-
-
-def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair targets that are not a domain with a domain without losses of nearly the same name.
-
-    Names are compared by their letters or, where no target is a domain, as words of the target's
-    name.
-
-    >>> near_misses(["web", "python"], ["web", "pythn"])
-    [('pythn', 'python')]
-    """
-    without = [domain for domain in domains if domain not in targets]
-    strangers = [target for target in targets if target not in domains]
-    found = [(name, domain) for domain in without for name in _close(domain, strangers)]
-    if len(without) < len(domains):
-        return found
-    inside = [(t, d) for d in without for t in strangers if _is_word_of(d, t)]
-    return list(dict.fromkeys([*found, *inside]))
-
-
-def _is_word_of(name: str, longer: str) -> bool:
-    return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", longer, re.I) is not None
-
-
-def _close(name: str, others: Iterable[str]) -> list[str]:
-    """Return at most one of the others, whose letters are nearly those of the name."""
-    by_lower = {other.lower(): other for other in others}
-    return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, 1, NEAR)]

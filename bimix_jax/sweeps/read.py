@@ -41,18 +41,14 @@ from bimix_jax.sweeps._repeats import (
     without_budgets,
 )
 from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
+from bimix_jax.sweeps.doubts import with_doubts
 from bimix_jax.sweeps.pairs import Pair, join, match_names
-from bimix_jax.sweeps.scores import keep_scores_named, note_of_scores, scores_among
+from bimix_jax.sweeps.scores import keep_scores_named
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
 ROW = "\0row"
 """Temporary column with the row that each value came from; no file has such a name."""
-
-NO_OWN = (
-    "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
-    "a coefficient per domain can."
-)
 
 
 @dataclasses.dataclass
@@ -597,6 +593,7 @@ def _checked(
             *wrong_loss,
             *wrong_budget,
             *checks.check_mixtures_differ(mixture),
+            *checks.check_summary_rows(rest[run_column], mixture, loss, rows),
         ],
         name,
     )
@@ -605,7 +602,7 @@ def _checked(
     loss, metadata, converted = in_nats(loss, metadata)
     notes += converted
     sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, metadata)
-    return _with_doubts(sweep)
+    return with_doubts(sweep)
 
 
 def _repeats(
@@ -620,22 +617,6 @@ def _repeats(
         return twice
     others = [finding for finding in twice if finding.problem != SAME_POINT]
     return without_budgets(parts.rest, run, parts.rows) + others
-
-
-def _with_doubts(sweep: Sweep) -> Sweep:
-    """Warn of unusual names and curves, and keep the warnings as notes."""
-    notes = list(sweep.notes)
-    scores = scores_among(sweep, sweep.targets)
-    if scores:
-        checks.warn(note_of_scores(scores), notes)
-    names = [target for target in sweep.targets if target not in scores]
-    checks.warn_of_rising(sweep, names, notes)
-    unread = names_of(sweep.extra.select_dtypes("number"))
-    checks.warn_of_near_misses(sweep.domains, names, unread, LOSS_PREFIX, notes)
-    if not set(sweep.domains) & set(sweep.targets):
-        notes.append(NO_OWN)
-    # A table that was saved carries some of these notes already.
-    return dataclasses.replace(sweep, notes=tuple(dict.fromkeys(notes)))
 
 
 def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:

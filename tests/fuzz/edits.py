@@ -1,8 +1,9 @@
-"""Edits of tables as people, spreadsheets and scripts make them; damage by disks is in mutations."""
+"""Edits of tables as people, spreadsheets and scripts make them."""
 
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import random
 import re
@@ -137,9 +138,7 @@ def _units_below_the_header(table: Table, rng: random.Random) -> Table:
 
 def _merged_cells(table: Table, rng: random.Random) -> Table | None:
     """The first of equal cells below each other, and blanks."""
-    columns = [
-        i for i in range(len(table[0])) if any(a[i] == b[i] for a, b in _pairs(table))
-    ]
+    columns = [i for i in range(len(table[0])) if any(a[i] == b[i] for a, b in _pairs(table))]
     if not columns:
         return None
     i = rng.choice(columns)
@@ -148,7 +147,7 @@ def _merged_cells(table: Table, rng: random.Random) -> Table | None:
 
 
 def _pairs(table: Table) -> list[tuple[list[Any], list[Any]]]:
-    return list(zip(table[1:], table[2:], strict=False))
+    return list(itertools.pairwise(table[1:]))
 
 
 # ---- cells ---------------------------------------------------------------------------------------
@@ -228,7 +227,9 @@ def _dates(table: Table, rng: random.Random) -> Table | None:
     if _is_plain(table, 0):
         return None
     form = rng.choice(["2024-03-{:02d}", "{:02d}.03.2024", "{}-Mar", "2024-03-01T10:{:02d}:00"])
-    names = {name: form.format(i + 1) for i, name in enumerate(dict.fromkeys(r[0] for r in table[1:]))}
+    names = {
+        name: form.format(i + 1) for i, name in enumerate(dict.fromkeys(r[0] for r in table[1:]))
+    }
     return [table[0], *(_with(row, 0, names[row[0]]) for row in table[1:])]
 
 

@@ -1,0 +1,203 @@
+"""Warnings of what is unusual in a sweep that can be read: curves, levels of losses, names."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.names import spelling
+from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
+from bimix_jax.sweeps.checks import EXAMPLES, warn
+from bimix_jax.sweeps.scores import note_of_scores, scores_among
+from bimix_jax.sweeps.sweep import Sweep
+
+RISE = 0.02
+"""Relative distance of the last loss above the least from which a curve is said to rise."""
+FAR = 8.0
+"""Ratio of a loss to the median of its target from which it is said to be far from it: a decimal
+point that is lost makes it 10 or more, the first steps of a run at most 5 or so."""
+PERPLEXITY = 20.0
+"""Median loss of a target, in nats, above which its losses are taken for perplexities."""
+NEAR = 0.85
+"""Share of letters in order beyond which two names may be the same one misspelled."""
+IN_BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
+"""End of a name that states a unit: (nats), [%]."""
+SUMMARIES = {
+    "all", "average", "averages", "avg", "grand total", "max", "maximum", "mean", "means", "median",
+    "min", "minimum", "overall", "std", "sum", "total", "totals",
+}  # fmt: skip
+"""Labels of rows that summarise others."""
+NO_OWN = (
+    "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
+    "a coefficient per domain can."
+)
+
+
+def with_doubts(sweep: Sweep) -> Sweep:
+    """Warn of unusual names, losses and curves, and keep the warnings as notes."""
+    notes = list(sweep.notes)
+    scores = scores_among(sweep, sweep.targets)
+    if scores:
+        warn(note_of_scores(scores), notes)
+    names = [target for target in sweep.targets if target not in scores]
+    _warn_of_perplexities(sweep, names, notes)
+    _warn_of_far_losses(sweep, names, notes)
+    _warn_of_rising(sweep, names, notes)
+    _warn_of_copies(sweep, notes)
+    _warn_of_labels(sweep, notes)
+    unread = names_of(sweep.extra.select_dtypes("number"))
+    _warn_of_near_misses(sweep.domains, names, unread, notes)
+    if not set(sweep.domains) & set(sweep.targets):
+        notes.append(NO_OWN)
+    # A table that was saved carries some of these notes already.
+    return dataclasses.replace(sweep, notes=tuple(dict.fromkeys(notes)))
+
+
+def perplexities(sweep: Sweep, targets: Sequence[str]) -> dict[str, float]:
+    """Return the median of each target that looks like perplexities: far above losses in nats."""
+    if sweep.metadata.loss_unit is not None or not np.nanmax(sweep.loss, initial=0.0) > PERPLEXITY:
+        return {}  # fast: a median takes long
+    medians = {t: float(np.nanmedian(sweep.loss[:, sweep.targets.index(t)])) for t in targets}
+    usual = float(np.median(list(medians.values()) or [0.0]))
+    least = PERPLEXITY if usual > PERPLEXITY else max(PERPLEXITY, FAR * usual)
+    return {target: median for target, median in medians.items() if median > least}
+
+
+def _warn_of_perplexities(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
+    found = perplexities(sweep, targets)
+    if found:
+        warn(
+            f"The median loss of {listed(found)} is {np.median(list(found.values())):.3g}: this "
+            "looks like perplexities. The laws are for mean cross-entropy in nats per token; take "
+            "the logarithm, or state the unit (loss_unit).",
+            notes,
+        )
+
+
+def _warn_of_far_losses(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
+    """Warn of losses that are many times the usual one of their target, or a small part of it."""
+    found = [
+        f"{target} in run {sweep.run[i]} at {sweep.budget[i]:g}: {column[i]:g}"
+        for target in targets
+        for column in [sweep.loss[:, sweep.targets.index(target)]]
+        for i in np.flatnonzero(_is_far(column))
+    ]
+    if found:
+        more = ", …" if len(found) > EXAMPLES else ""
+        losses = "1 loss is" if len(found) == 1 else f"{len(found)} losses are"
+        warn(
+            f"{losses} more than {FAR:g} times above or below the median of the target "
+            f"({', '.join(found[:EXAMPLES])}{more}): look for lost decimal points, other units and "
+            "diverged runs.",
+            notes,
+        )
+
+
+def _is_far(losses: np.ndarray) -> np.ndarray:
+    if np.nanmax(losses) <= FAR * np.nanmin(losses):  # fast: a median takes long
+        return np.zeros(len(losses), bool)
+    return np.abs(np.log(losses / np.nanmedian(losses))) > np.log(FAR)
+
+
+def _warn_of_copies(sweep: Sweep, notes: list[str]) -> None:
+    """Warn of targets that have the same loss everywhere, as a join of tables leaves them."""
+    alike: dict[bytes, list[str]] = {}
+    for target, column in zip(sweep.targets, sweep.loss.T, strict=True):
+        alike.setdefault(column.tobytes(), []).append(target)
+    for copies in alike.values():
+        if len(copies) > 1:
+            warn(
+                f"Targets {listed(copies)} have the same loss in every row; if these are copies of "
+                "one, leave out the others.",
+                notes,
+            )
+
+
+def _warn_of_labels(sweep: Sweep, notes: list[str]) -> None:
+    """Warn of labels that may be of one run, or of none."""
+    alike: dict[str, list[str]] = {}
+    for run in sweep.runs:
+        alike.setdefault(spelling(run), []).append(run)
+    for runs in alike.values():
+        if len(runs) > 1:
+            warn(
+                f"Runs {listed(map(repr, runs))} differ only in case, blanks or Unicode form, and "
+                "are kept apart; if they are one, label all its rows alike.",
+                notes,
+            )
+    for name in SUMMARIES & alike.keys():
+        warn(
+            f"Run {listed(alike[name])} is labelled like a summary of other rows; if it is one, "
+            "remove it.",
+            notes,
+        )
+
+
+def _warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
+    """Warn of curves whose last loss is clearly above their least."""
+    order = np.lexsort((sweep.budget, sweep.run_number))
+    columns = [sweep.targets.index(target) for target in targets]
+    table = pd.DataFrame(sweep.loss[order][:, columns]).groupby(sweep.run_number[order])
+    last, least = table.last(), table.min()
+    rising = (last > (1 + RISE) * least).to_numpy()
+    found = np.argwhere(rising)
+    if len(found):
+        shown = [f"{targets[t]} in run {sweep.runs[r]}" for r, t in found[:EXAMPLES]]
+        more = ", …" if len(found) > EXAMPLES else ""
+        warn(
+            f"{len(found)} of {rising.size} curves end more than {100 * RISE:g} % above their "
+            f"least loss ({', '.join(shown)}{more}): look for diverged runs.",
+            notes,
+        )
+
+
+def _warn_of_near_misses(
+    domains: Sequence[str],
+    targets: Sequence[str],
+    unread: Sequence[str],
+    notes: list[str],
+) -> None:
+    """Warn of columns that look like the losses of a domain under another name; `unread` are the
+    columns of numbers that are neither losses nor proportions.
+    """
+    for target, domain in near_misses(domains, targets):
+        warn(f"Target {target} is not a domain; if it measures {domain}, call it {domain}.", notes)
+    for domain in [domain for domain in domains if domain not in targets]:
+        wanted = f"{LOSS_PREFIX}{domain}"
+        for column in _close(wanted, unread):
+            warn(f"Column {column} is not read; if it holds losses, call it {wanted}.", notes)
+
+
+def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair targets that are not a domain with a domain without losses of nearly the same name.
+
+    Names are compared by their letters or, where no target is a domain, as words of the target's
+    name.
+
+    >>> near_misses(["web", "python"], ["web", "pythn"])
+    [('pythn', 'python')]
+    """
+    without = [domain for domain in domains if domain not in targets]
+    strangers = [target for target in targets if target not in domains]
+    found = [(name, domain) for domain in without for name in _close(domain, strangers)]
+    if len(without) < len(domains):
+        return found
+    inside = [(t, d) for d in without for t in strangers if _is_word_of(d, t)]
+    return sorted({*found, *inside}, key=lambda pair: strangers.index(pair[0]))
+
+
+def _is_word_of(name: str, longer: str) -> bool:
+    return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", longer, re.I) is not None
+
+
+def _close(name: str, others: Iterable[str]) -> list[str]:
+    """Return at most one of the others, whose letters are nearly those of the name, units aside."""
+    by_letters = {_letters(other): other for other in others}
+    return [by_letters[n] for n in difflib.get_close_matches(_letters(name), by_letters, 1, NEAR)]
+
+
+def _letters(name: str) -> str:
+    return IN_BRACKETS.sub("", name).lower()

@@ -428,11 +428,11 @@ def test_a_run_labelled_like_a_summary_is_warned_of(name):
     assert f"Run {name.strip()} is labelled like a summary of other rows" in said[-1]
 
 
-@pytest.mark.parametrize("other", ["A", "a\u200b"])
-def test_labels_that_differ_in_case_or_invisible_characters_are_warned_of(other):
+@pytest.mark.parametrize("other", ["A", "a\u200b", "'a", '"A"'])
+def test_labels_that_differ_in_case_quotes_or_invisible_characters_are_warned_of(other):
     _, (said,) = warned(with_cell(wide_frame(), 0, "run", other))
     assert said.startswith("Runs ")
-    assert "differ only in case, blanks or Unicode form" in said
+    assert "differ only in case, blanks, quotes or Unicode form" in said
 
 
 def test_two_targets_with_one_loss_everywhere_are_warned_of():

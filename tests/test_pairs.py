@@ -107,9 +107,25 @@ def test_runs_in_one_table_only_are_left_out_with_a_warning():
     with pytest.warns(SweepWarning) as caught:
         sweep = read_sweep(mixtures, losses.assign(index=losses["index"] + 1))
     said = [str(w.message) for w in caught]
-    assert said == ["1 runs without losses left out: 1.", "1 runs without a mixture left out: 5."]
+    assert said == ["1 run without losses left out: 1.", "1 run without a mixture left out: 5."]
     assert sweep.runs == ("2", "3", "4")
     assert set(said) <= set(sweep.notes)
+
+
+@pytest.mark.parametrize("label", ["RUN 2", "run 2 ", "run\u00a02"])
+def test_labels_that_differ_in_case_or_blanks_join_with_a_note(label):
+    mixtures, losses = (t.assign(index=[f"run {i}" for i in t["index"]]) for t in pair())
+    expected = read_sweep(mixtures, losses)
+    sweep = read_sweep(mixtures, losses.replace({"index": {"run 2": label}}))
+    assert sweep.digest() == expected.digest()
+    assert f"{label!r} is 'run 2'" in " ".join(sweep.notes)
+
+
+def test_two_labels_of_the_losses_for_one_mixture_are_an_error():
+    mixtures, losses = (t.assign(index=[f"run {i}" for i in t["index"]]) for t in pair())
+    losses["index"] = losses["index"].replace({"run 1": "Run 1", "run 2": "RUN 1"})
+    with pytest.raises(SweepError, match=r"'RUN 1' and 'Run 1' may be 'run 1'"):
+        read_sweep(mixtures, losses)
 
 
 def test_no_key_in_common_values_shows_both():

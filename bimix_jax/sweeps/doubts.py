@@ -25,10 +25,11 @@ NEAR = 0.85
 """Share of letters in order beyond which two names may be the same one misspelled."""
 IN_BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 """End of a name that states a unit: (nats), [%]."""
-SUMMARIES = {
-    "all", "average", "averages", "avg", "grand total", "max", "maximum", "mean", "means", "median",
-    "min", "minimum", "overall", "std", "sum", "total", "totals",
-}  # fmt: skip
+QUOTES = "'\"`´‘’“” "
+"""Marks around a label that spreadsheets and exports leave."""
+SUMMARY = re.compile(
+    r"all|averages?|avg|max(imum)?|means?|median|min(imum)?|overall|std|sum|(grand )?totals?"
+)
 """Labels of rows that summarise others."""
 NO_OWN = (
     "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
@@ -120,15 +121,15 @@ def _warn_of_labels(sweep: Sweep, notes: list[str]) -> None:
     """Warn of labels that may be of one run, or of none."""
     alike: dict[str, list[str]] = {}
     for run in sweep.runs:
-        alike.setdefault(spelling(run), []).append(run)
+        alike.setdefault(spelling(run.strip(QUOTES)), []).append(run)
     for runs in alike.values():
         if len(runs) > 1:
             warn(
-                f"Runs {listed(map(repr, runs))} differ only in case, blanks or Unicode form, and "
-                "are kept apart; if they are one, label all its rows alike.",
+                f"Runs {listed(map(repr, runs))} differ only in case, blanks, quotes or Unicode form, "
+                "and are kept apart; if they are one, label all its rows alike.",
                 notes,
             )
-    for name in SUMMARIES & alike.keys():
+    for name in filter(SUMMARY.fullmatch, alike):
         warn(
             f"Run {listed(alike[name])} is labelled like a summary of other rows; if it is one, "
             "remove it.",

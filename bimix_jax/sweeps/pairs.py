@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import spelling
+from bimix_jax.names import note_of_spelling, respelled, spelling, without_blanks
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -120,6 +120,8 @@ def join(
     """
     key = _join_key(mixtures, losses, key)
     mixtures, losses = _same_type(mixtures, losses, key)
+    mixtures, losses = (runs_without_blanks(table, key, notes) for table in (mixtures, losses))
+    losses = _labelled_as(mixtures, losses, key, notes)
     domains = _measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
     targets = _measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
     targets = keep_scores_named(targets, prefixes[1] or "")
@@ -157,6 +159,27 @@ def _same_type(
         return tables
     as_text = [t.assign(**{key: t[key].astype("string").astype(object)}) for t in tables]
     return as_text[0], as_text[1]
+
+
+def runs_without_blanks(table: pd.DataFrame, key: str, notes: list[str]) -> pd.DataFrame:
+    """Strip blanks from run labels: a reader of the table cannot tell "run1 " from "run1"."""
+    renamed, said = without_blanks(table[key].unique())
+    notes += said
+    return table.assign(**{key: table[key].replace(renamed)}) if renamed else table
+
+
+def _labelled_as(
+    mixtures: pd.DataFrame, losses: pd.DataFrame, key: str, notes: list[str]
+) -> pd.DataFrame:
+    """Return the losses with labels spelled as in the mixtures: case and inner blanks do not
+    count."""
+    labels = [label for label in losses[key].unique() if isinstance(label, str)]
+    try:
+        renamed = respelled(f"key {key}", labels, mixtures[key].dropna().astype(str))
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    notes += note_of_spelling(renamed)
+    return losses.assign(**{key: losses[key].replace(renamed)}) if renamed else losses
 
 
 def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
@@ -262,4 +285,5 @@ def _note_unmatched(
     for what, one, other in (("losses", mixtures, losses), ("a mixture", losses, mixtures)):
         missing = one.loc[~one[key].isin(other[key]), key].astype(str).unique()
         if len(missing):
-            checks.warn(f"{len(missing)} runs without {what} left out: {listed(missing)}.", notes)
+            runs = "1 run" if len(missing) == 1 else f"{len(missing)} runs"
+            checks.warn(f"{runs} without {what} left out: {listed(missing)}.", notes)

@@ -14,7 +14,6 @@ from bimix_jax.names import (
     respelled,
     spelling,
     unified,
-    without_blanks,
 )
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Kept, Metadata, in_nats, kept_with, metadata_of
@@ -42,7 +41,7 @@ from bimix_jax.sweeps._repeats import (
 )
 from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
 from bimix_jax.sweeps.doubts import with_doubts
-from bimix_jax.sweeps.pairs import Pair, join, match_names
+from bimix_jax.sweeps.pairs import Pair, join, match_names, runs_without_blanks
 from bimix_jax.sweeps.scores import keep_scores_named
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
@@ -153,7 +152,7 @@ def read_sweep(
         table, rows = _select(table, select or {}, notes)
         budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
         run_column = _run_column(table, run, layout, notes)
-        table = _runs_without_blanks(table, run_column, notes)
+        table = runs_without_blanks(table, run_column, notes)
         used = {*layout.used, run_column, budget_column} - {None}
         sizes = _several_model_sizes(table.drop(columns=list(used)))
         parts = layout.take_apart(table, rows, run_column, budget_column)
@@ -531,13 +530,6 @@ def _run_column(
         "No run column: every mixture" + (" and seed" if "seed" in by else "") + " is a run."
     )
     return "run"
-
-
-def _runs_without_blanks(table: pd.DataFrame, run: str, notes: list[str]) -> pd.DataFrame:
-    """Strip blanks from run labels: a reader of the table cannot tell "run1 " from "run1"."""
-    renamed, said = without_blanks(table[run].unique())
-    notes += said
-    return table.assign(**{run: table[run].replace(renamed)}) if renamed else table
 
 
 def _called(names: tuple[str, ...], table: pd.DataFrame, used: set[str]) -> list[str]:

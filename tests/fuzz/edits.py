@@ -1,14 +1,14 @@
 """Edits of tables as people, spreadsheets and scripts make them."""
 
 import csv
-import dataclasses
+import enum
 import io
 import itertools
 import json
 import random
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 Table = list[list[Any]]
 """header, then rows of cells: text from CSV, any value from JSON lines"""
@@ -25,17 +25,23 @@ CSV_FORMS = [("utf-8", ",", "\n", csv.QUOTE_MINIMAL)] * 3 + [
 """Encoding, separator, line end and quotes of a written file."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Edit:
-    """A change of a table."""
+class Right(enum.Enum):
+    """What a reader may make of a changed file, if it does not refuse it."""
+
+    SAME = "the content of the sound file, with a note or without"
+    SAID = "that content, or another with a note"
+    WRITTEN = "what the independent reader finds, or another content with a note"
+
+
+class Edit(NamedTuple):
+    """A change of a table; None where it would change nothing."""
 
     change: Callable[[Table, random.Random], Table | None]
-    keeps: bool = True
-    """the file still says the same: a reader has the sound content, or refuses the file"""
+    right: Right = Right.SAME
 
 
-def edited(data: bytes, rng: random.Random) -> tuple[bytes, str, bool] | None:
-    """The data after an edit, what it is called and whether the content is the same.
+def edited(data: bytes, rng: random.Random) -> tuple[bytes, str, Right] | None:
+    """The data after an edit, what the edit is called and what is right then.
 
     None where the data are not a table, or the edit has nothing to change in it.
     """
@@ -44,7 +50,7 @@ def edited(data: bytes, rng: random.Random) -> tuple[bytes, str, bool] | None:
     changed = edit.change(table, rng) if len(table) > 2 else None
     if changed is None:
         return None
-    return (_as_json(changed) if is_json else _as_csv(changed, rng)), name, edit.keeps
+    return (_as_json(changed) if is_json else _as_csv(changed, rng)), name, edit.right
 
 
 def _table_of(data: bytes) -> tuple[Table, bool]:
@@ -267,15 +273,15 @@ EDITS = {
     "index column": Edit(_index_column),
     "empty columns": Edit(_empty_column),
     "empty rows": Edit(_empty_rows),
-    "header again": Edit(_header_again),
-    "file twice": Edit(_file_twice),
-    "parts of another order": Edit(_parts_of_another_order),
-    "summary row": Edit(_summary_row),
+    "header again": Edit(_header_again, Right.SAID),
+    "file twice": Edit(_file_twice, Right.SAID),
+    "parts of another order": Edit(_parts_of_another_order, Right.SAID),
+    "summary row": Edit(_summary_row, Right.SAID),
     "title": Edit(_title),
-    "units below the header": Edit(_units_below_the_header),
+    "units below the header": Edit(_units_below_the_header, Right.SAID),
     "merged cells": Edit(_merged_cells),
     "percent": Edit(_numbers(_percent)),
-    "percent without sign": Edit(_numbers(lambda cell: _percent(cell).rstrip("%"))),
+    "percent without sign": Edit(_numbers(lambda cell: _percent(cell).rstrip("%")), Right.SAID),
     "thousands by comma": Edit(_numbers(_grouped(","))),
     "thousands by space": Edit(_numbers(_grouped(" "))),
     "thousands by narrow space": Edit(_numbers(_grouped("\u202f"))),
@@ -299,20 +305,22 @@ EDITS = {
     "wide digits": Edit(_numbers(lambda cell: cell.translate(WIDE_DIGITS))),
     "arabic digits": Edit(_numbers(lambda cell: cell.translate(ARABIC_DIGITS))),
     "letter O": Edit(_numbers(lambda cell: cell.replace("0", "O"))),
-    "dashes": Edit(_numbers(lambda cell: "-"), keeps=False),
-    "spreadsheet errors": Edit(_numbers(lambda cell: "#DIV/0!"), keeps=False),
-    "zeros": Edit(_numbers(lambda cell: "0"), keeps=False),
-    "words": Edit(_numbers(lambda cell: "diverged"), keeps=False),
+    "dashes": Edit(_numbers(lambda cell: "-"), Right.WRITTEN),
+    "spreadsheet errors": Edit(_numbers(lambda cell: "#DIV/0!"), Right.WRITTEN),
+    "zeros": Edit(_numbers(lambda cell: "0"), Right.WRITTEN),
+    "words": Edit(_numbers(lambda cell: "diverged"), Right.WRITTEN),
     "blanks behind labels": Edit(_labels(lambda cell, rng: cell + rng.choice(" \u00a0"))),
-    "labels in capitals": Edit(_labels(lambda cell, rng: cell.upper())),
-    "labels with apostrophe": Edit(_labels(lambda cell, rng: f"'{cell}"), keeps=False),
-    "dates for labels": Edit(_dates, keeps=False),
-    "header in capitals": Edit(_header(lambda name, rng: name.upper())),
-    "header with blanks": Edit(_header(lambda name, rng: f" {name} ")),
-    "header with units": Edit(_header(lambda name, rng: f"{name} ({rng.choice(['nats', '%'])})")),
-    "header with spaces": Edit(_header(lambda name, rng: name.replace("_", " "))),
-    "column twice": Edit(_column_twice),
-    "without a column": Edit(_without_a_column, keeps=False),
-    "swapped header": Edit(_swapped_header, keeps=False),
-}  # fmt: skip
+    "labels in capitals": Edit(_labels(lambda cell, rng: cell.upper()), Right.WRITTEN),
+    "labels with apostrophe": Edit(_labels(lambda cell, rng: f"'{cell}"), Right.WRITTEN),
+    "dates for labels": Edit(_dates, Right.WRITTEN),
+    "header in capitals": Edit(_header(lambda name, rng: name.upper()), Right.SAID),
+    "header with blanks": Edit(_header(lambda name, rng: f" {name} "), Right.SAID),
+    "header with units": Edit(
+        _header(lambda name, rng: name + rng.choice([" (nats)", " [%]"])), Right.SAID
+    ),
+    "header with spaces": Edit(_header(lambda name, rng: name.replace("_", " ")), Right.SAID),
+    "column twice": Edit(_column_twice, Right.SAID),
+    "without a column": Edit(_without_a_column, Right.WRITTEN),
+    "swapped header": Edit(_swapped_header, Right.WRITTEN),
+}
 """What people do to tables, by name."""

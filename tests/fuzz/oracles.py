@@ -11,7 +11,7 @@ from typing import Any
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MISSING = {"", "nan", "NaN", "NA", "null", "None", "N/A", "n/a", "NULL", "<NA>", "#N/A"}
 """Cells that a table of numbers calls missing."""
-SUFFIXES = {"K": 1e3, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 BLANKS = " \t\xa0"
 DOMAINS = ("web", "code", "books")
 Content = Any
@@ -35,7 +35,7 @@ def amount(cell: str) -> float:
     """A number, or one with a suffix such as 1.2B."""
     if re.fullmatch(r"\d{1,3}([_ ]\d{3})+", cell):
         cell = re.sub("[_ ]", "", cell)
-    size = SUFFIXES.get(cell[-1:])
+    size = SUFFIXES.get(cell[-1:].upper())
     return number(cell) if size is None else number(cell[:-1]) * size
 
 

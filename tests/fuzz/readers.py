@@ -35,6 +35,8 @@ class Reader:
     """content, by the independent reader; Doubt where it is not sure"""
     beside: Callable[[Path], None] = lambda folder: None
     """writes what else the reader needs into the folder"""
+    edited: bool = False
+    """a table that people edit, and so do edits"""
 
 
 def table(seed: int = 0) -> pd.DataFrame:
@@ -463,16 +465,18 @@ def _oracle_of_bin(data: bytes) -> Any:
 READERS = [
     Reader("wide", "sweep.csv", lambda: table().to_csv(index=False).encode(),
            lambda p: _of_sweep(bx.read_sweep(p)),
-           lambda d: oracles.sweep_of(oracles.rows_of_csv(d))),
+           lambda d: oracles.sweep_of(oracles.rows_of_csv(d)), edited=True),
     Reader("lines", "sweep.jsonl", _json_lines, lambda p: _of_sweep(bx.read_sweep(p)),
-           _oracle_of_lines),
-    Reader("long", "sweep.csv", _long, lambda p: _of_sweep(bx.read_sweep(p)), _oracle_of_long),
+           _oracle_of_lines, edited=True),
+    Reader("long", "sweep.csv", _long, lambda p: _of_sweep(bx.read_sweep(p)), _oracle_of_long,
+           edited=True),
     Reader("pair", "losses.csv", _pair_losses,
            lambda p: _of_sweep(bx.read_sweep(p.parent / "mixtures.csv", p)), _oracle_of_pair,
-           _pair_mixtures),
+           _pair_mixtures, edited=True),
     Reader("parquet", "sweep.parquet", _parquet, lambda p: _of_sweep(bx.read_sweep(p)),
            _oracle_of_parquet),
-    Reader("history", "logs/mix0.jsonl", _first_history, _read_logs, _oracle_of_history, _runs),
+    Reader("history", "logs/mix0.jsonl", _first_history, _read_logs, _oracle_of_history, _runs,
+           edited=True),
     Reader("trainer", "logs/mix0/trainer_state.json", _trainer_state, _read_states,
            _oracle_of_state, _states),
     Reader("fit", "fit.json", lambda: _fit_file(True), _read_fit,
@@ -483,7 +487,7 @@ READERS = [
            _oracle_of_constraints),
     Reader("paths", "paths.toml", lambda: PATHS, _read_paths, _oracle_of_paths),
     Reader("available", "available.csv", lambda: AVAILABLE, _read_available,
-           _oracle_of_available),
+           _oracle_of_available, edited=True),
     Reader("documents", "web.jsonl", _documents, lambda p: _read_corpus(p, tokenizer="bytes"),
            _oracle_of_documents),
     Reader("npy", "web.npy", _npy, lambda p: _read_corpus(p, vocabulary=500), _oracle_of_npy),

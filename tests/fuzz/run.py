@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import random
 import signal
 import tempfile
 import time
@@ -12,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.edits import Right, edited
 from tests.fuzz.mutations import mutated
 from tests.fuzz.oracles import Doubt, same
 from tests.fuzz.readers import READERS, Reader, placed, rng_of
 
+EDITS = 0.4
+"""Part of the mutations of tables that are edits, not damage."""
 PATIENCE = 20
 """Seconds after which a reader hangs."""
 
@@ -48,12 +52,21 @@ def fuzz(count: int, seed: int) -> Findings:
         sound = {reader.name: _sound(reader, Path(folder) / "sound") for reader in READERS}
         for number in range(count):
             reader = READERS[number % len(READERS)]
-            data = mutated(sound[reader.name][0], rng_of(seed, number))
-            outcome, what = _outcome(reader, data, sound[reader.name], Path(folder) / "mutated")
+            data, name, right = changed(reader, sound[reader.name][0], rng_of(seed, number))
+            place = Path(folder) / "mutated"
+            outcome, what = _outcome(reader, data, right, sound[reader.name], place)
             findings.counts.setdefault(reader.name, collections.Counter())[outcome] += 1
             if what:
-                findings.faults.append(f"{reader.name}, seed {seed}, number {number}: {what}")
+                findings.faults.append(
+                    f"{reader.name}, seed {seed}, number {number}, {name}: {what}"
+                )
     return findings
+
+
+def changed(reader: Reader, data: bytes, rng: random.Random) -> tuple[bytes, str, Right]:
+    """A damaged or edited file, what was done to it, and what is right."""
+    found = edited(data, rng) if reader.edited and rng.random() < EDITS else None
+    return found or (mutated(data, rng), "damage", Right.WRITTEN)
 
 
 def _sound(reader: Reader, folder: Path) -> tuple[bytes, Any, tuple[str, ...]]:
@@ -68,8 +81,10 @@ def _sound(reader: Reader, folder: Path) -> tuple[bytes, Any, tuple[str, ...]]:
     return data, content, notes
 
 
-def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str, str]:
-    """Outcome of reading a damaged file, and the fault if it is one."""
+def _outcome(
+    reader: Reader, data: bytes, right: Right, sound: Any, folder: Path
+) -> tuple[str, str]:
+    """Outcome of reading a changed file, and the fault if it is one."""
     path = placed(reader, folder)
     path.write_bytes(data)
     begin = time.monotonic()
@@ -87,12 +102,17 @@ def _outcome(reader: Reader, data: bytes, sound: Any, folder: Path) -> tuple[str
         ) + f" after {time.monotonic() - begin:.1f} s: {error}"
     notes = (*notes, *(str(each.message) for each in warned))
     said = [note for note in notes if note not in sound[2]]
+    as_sound = same(content, sound[1])
+    if right is Right.SAME and not as_sound:
+        return "SILENT", f"read as {str(content)[:300]}, which the edit did not say; notes: {said}"
     if said:
         return "read, with a note", ""
+    if right is not Right.WRITTEN:
+        return ("read as if sound", "") if as_sound else ("SILENT", f"read as {str(content)[:300]}")
     try:
         expected = reader.oracle(data)
     except Doubt as doubt:
-        if same(content, sound[1]):
+        if as_sound:
             return "read as if sound", ""
         return "SILENT", f"read without a note where the oracle is in doubt ({doubt})"
     if same(content, expected):

@@ -125,8 +125,8 @@ def _warn_of_labels(sweep: Sweep, notes: list[str]) -> None:
     for runs in alike.values():
         if len(runs) > 1:
             warn(
-                f"Runs {listed(map(repr, runs))} differ only in case, blanks, quotes or Unicode form, "
-                "and are kept apart; if they are one, label all its rows alike.",
+                f"Runs {listed(map(repr, runs))} differ only in case, blanks, quotes or Unicode "
+                "form, and are kept apart; if they are one, label all its rows alike.",
                 notes,
             )
     for name in filter(SUMMARY.fullmatch, alike):

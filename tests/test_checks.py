@@ -435,6 +435,19 @@ def test_labels_that_differ_in_case_quotes_or_invisible_characters_are_warned_of
     assert "differ only in case, blanks, quotes or Unicode form" in said
 
 
+@pytest.mark.parametrize("kind", ["loss_", "r_"])
+def test_columns_of_one_name_in_two_spellings_are_one_where_no_row_has_both(kind):
+    frame = wide_frame()
+    rows = frame.to_dict("records")
+    rows[2][f"{kind}Code "] = rows[2].pop(f"{kind}code")
+    sweep = read_sweep(pd.DataFrame(rows))
+    assert sweep.digest() == read_sweep(frame).digest()
+    assert "'Code' is 'code'" in sweep.notes[0]
+    rows[2][f"{kind}code"] = 0.1
+    if kind == "loss_":
+        assert set(read_sweep(pd.DataFrame(rows)).targets) == {"web", "code", "Code"}
+
+
 def test_two_targets_with_one_loss_everywhere_are_warned_of():
     frame = wide_frame()
     _, (said,) = warned(frame.assign(loss_code_x=frame["loss_code"]))

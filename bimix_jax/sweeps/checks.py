@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError, SweepWarning
 from bimix_jax.reading.written_numbers import numbers
 from bimix_jax.sweeps.scores import says_score
@@ -179,6 +180,25 @@ def _sums(values: np.ndarray) -> np.ndarray:
     """
     total = np.sort(values, axis=1).sum(axis=1)
     return np.where(np.abs(total - 1) <= EXACT, 1.0, total)
+
+
+def in_one_spelling(cells: Cells, notes: list[str]) -> Cells:
+    """Return cells in which columns whose names differ in spelling alone are one, unless a row has
+    several of them; a note names the others."""
+    columns, there = list(cells.values.columns), cells.values.notna().to_numpy(bool)
+    if len({spelling(name) for name in columns}) == len(columns):  # fast: most tables
+        return cells
+    row, column = np.nonzero(there)
+    first = unified([columns[i] for i in column], row.tolist())
+    values, rows = cells.values.copy(), cells.rows.copy()
+    for name, kept in first.items():
+        i, k = columns.index(name), columns.index(kept)
+        values[kept] = values[kept].where(~there[:, i], values[name])
+        rows[there[:, i], k] = rows[there[:, i], i]
+    notes += note_of_spelling(first)
+    left = [i for i, name in enumerate(columns) if name not in first]
+    kept_columns = tuple(cells.columns[i] for i in left)
+    return Cells(values.iloc[:, left], kept_columns, rows[:, left])
 
 
 def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:

@@ -566,6 +566,9 @@ def _checked(
     """Run all checks, raise all findings in one error, or return the Sweep."""
     rows, rest = parts.rows, parts.rest
     notes += parts.notes
+    parts.mixture, parts.loss = (
+        checks.in_one_spelling(cells, notes) for cells in (parts.mixture, parts.loss)
+    )
     parts.loss = _spelled_as_domains(parts, name, notes)
     parts.loss = checks.without_empty_columns(parts.loss, notes)
     mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)

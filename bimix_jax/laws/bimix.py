@@ -43,10 +43,13 @@ class BiMix(Law):
         The loss falls in both; at α = 0 it would be undefined at r = 0, at β = 0 the basis is
         singular.
         """
+        # At the upper bounds twice the share would divide the loss by 32, and twice the budget its
+        # term by 1024: steeper than any training run.
         return [(1e-9, 5.0), (1e-3, 10.0)]
 
     def starts(self, domains: int) -> Any:
         """Starts of slow and fast saturation in budget, a factor of 3 apart; any α will do."""
+        # log L is linear in α, whereas β bends a curve: only β needs several starts.
         return [(0.1, 0.3), (0.1, 0.9), (0.1, 0.1), (0.1, 2.7)]
 
     def further_starts(self, domains: int) -> Any:
@@ -93,9 +96,10 @@ class BiMix(Law):
         alpha, beta = exponents[..., 0], exponents[..., 1]
         # Budgets are fitted in scales s/s_max, so at s_max the loss at r = 1 is A·B + A·C = A.
         loss_at_scale = np.sum(amplitudes, axis=-1)
+        # A target whose amplitudes are both 0 has no shares of the loss.
         whole = np.where(loss_at_scale == 0, np.nan, loss_at_scale)
         reducible, floor = amplitudes[..., 0] / whole, amplitudes[..., 1] / whole
-        # Without β (a single budget) the split of the loss is not known either.
+        # Without β (a single budget) the split of the loss into B and C is not identified either.
         open_ = np.isnan(beta) & (reducible > 0)
         at_one = np.where(reducible > 0, reducible * budget_scale**beta, reducible)
         return {
@@ -135,6 +139,7 @@ class CrossBiMix(Law):
 
     def least(self, own: Array) -> Array:
         """α_ii ≥ 0, as in BiMix."""
+        # Less of its own domain never lowers a loss; of the others some do.
         return jnp.concatenate([super().least(own)[:1], jnp.where(own > 0, 0.0, -jnp.inf)])
 
     def starts(self, domains: int) -> Any:
@@ -164,5 +169,6 @@ class CrossBiMix(Law):
 
     def shrinkage(self, own: Array) -> tuple[Array, Array]:
         """Centre and weight that shrink the law to BiMix: α_ij = 0 for all but the own domain."""
+        # β is not shrunk: what the budget does is measured by every run.
         nothing = jnp.zeros(1)
         return jnp.zeros(1 + own.shape[0]), jnp.concatenate([nothing, 1.0 - own])

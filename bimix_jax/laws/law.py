@@ -135,6 +135,7 @@ class Law(abc.ABC):
 
     def fixed(self, own: Array) -> Array:
         """(exponents,) bool: True for exponents that stay at their start; none by default."""
+        # By the shape of `own`, which a law has inside compiled programs, where names are absent.
         further = len(self.domain_exponent_names) * own.shape[0]
         return jnp.zeros(len(self.exponent_names) + further, bool)
 
@@ -219,6 +220,8 @@ class Law(abc.ABC):
 
     def _states(self, name: str, *of: str) -> bool:
         """True where the class that sets `name` is, or extends, those that define `of`."""
+        # A flag that a class inherits is about the methods it inherited; a subclass that replaced
+        # one of them has to repeat the flag.
         stated, *those = (
             next(kind for kind in type(self).__mro__ if each in vars(kind)) for each in (name, *of)
         )

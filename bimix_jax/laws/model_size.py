@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrappers import WrappedLaw
 
+# Beyond a loss at one size the multiplicative form has δ alone, the additive one δ and K.
 FORMS = {"multiplicative": 2, "additive": 3}
 """Form → number of model sizes that determine its coefficients."""
 
@@ -75,6 +76,7 @@ class WithModelSize(WrappedLaw):
                 f"and the sweep has {len(sizes) or 'none'}. Read it with model_size= naming their "
                 "column, or stack_sizes several sweeps."
             )
+        # At N₀ the size term is 1, so that the base's amplitudes are those of the largest model.
         base = self.base.for_sweep(sweep, budget_scale)
         return dataclasses.replace(self, base=base, reference=float(sizes[-1]))
 
@@ -99,10 +101,12 @@ class WithModelSize(WrappedLaw):
 
     def bounds(self, domains: int) -> Any:
         """0 ≤ δ ≤ 2, then the bounds of the base."""
+        # δ ≥ 0, as a larger model is not worse; at 2 a tenfold size would divide a loss by 100.
         return [(0.0, 2.0), *self.base.bounds(domains)]
 
     def starts(self, domains: int) -> Any:
         """δ = 0.1 before each start of the base."""
+        # 10^0.1 = 1.26: a tenfold size takes a fifth off a loss.
         return [[0.1, *start] for start in self.base.starts(domains)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
@@ -142,6 +146,7 @@ class WithModelSize(WrappedLaw):
     @property
     def is_power_of_own(self) -> bool:
         """True where the base has this form and the size multiplies it."""
+        # A summand K·(N/N₀)^−δ beside K r^−α would not be a power of r any more.
         return self.form == "multiplicative" and self.base.is_power_of_own
 
     def report(

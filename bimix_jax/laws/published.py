@@ -51,6 +51,8 @@ class DataMixingLaw(Law):
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """(budget term, budget term · e^(t·r))."""
         mixture, log_budget = features
+        # ω is an exponent, because the product (c + k e^(t·r))(ω s^−β + 1 − ω) is linear in (c, k)
+        # only once ω is given.
         beta, reducible = exponents[:2]
         of_budget = reducible * jnp.exp(-beta * log_budget) + 1 - reducible
         return of_budget, of_budget * jnp.exp(jnp.sum(exponents[2:] * mixture))
@@ -114,6 +116,7 @@ def _slope_bounds(domains: int) -> list[tuple[float, float]]:
 
 
 def _slopes(domains: int) -> list[list[float]]:
+    # e^−2: all of a domain instead of nothing divides the exponential by 7.
     return [[-2.0 if i == j else 0.0 for j in range(domains)] for i in range(domains)]
 
 
@@ -126,7 +129,7 @@ def _centred(exponents: Array, amplitudes: Array, named: int) -> tuple[Array, Ar
 
 UNSEEN = 1e-15
 """Constant added to the sum over domains, so that the law is finite at mixtures of domains with c =
-0."""
+0; beside the largest c of 1 it is rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +156,8 @@ class AdditiveLaw(Law):
 
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, 0 ≤ c ≤ 1000, 0.01 ≤ γ ≤ 3."""
+        # Only ratios of c matter, so that its upper bound is no limit but of ratios. At γ = 0 every
+        # share above 0 would count the same.
         return [(1e-3, 10.0), *[(0.0, 1000.0)] * domains, *[(0.01, 3.0)] * domains]
 
     def starts(self, domains: int) -> Any:
@@ -172,6 +177,7 @@ class AdditiveLaw(Law):
         """(1, 1/Σ_j c_j r_j^γ_j, s^−β)."""
         mixture, log_mixture, log_budget = features
         weights, powers = jnp.split(exponents[1:], 2)
+        # The features hold log 1 at a proportion of 0, so its term r^0 has to be masked here.
         terms = jnp.where(mixture > 0, weights * jnp.exp(powers * log_mixture), 0.0)
         return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
 
@@ -217,10 +223,11 @@ class LogLinear(Law):
 
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, |t| ≤ 30."""
-        return [(1e-3, 10.0), *[(-STEEPEST, STEEPEST)] * domains]
+        return [(1e-3, 10.0), *_slope_bounds(domains)]
 
     def starts(self, domains: int) -> Any:
         """Starts of slow and fast saturation in budget; the slopes start at 0."""
+        # Slopes of 0 are the centre of the shrinkage, and log L is linear in them.
         return [[beta, *[0.0] * domains] for beta in (0.5, 1.5, 0.1, 4.0)]
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:

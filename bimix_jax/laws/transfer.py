@@ -58,6 +58,7 @@ class TransferBiMix(Law):
         With α and the further coefficients both free, extremes of either match a few runs.
         """
         alpha, beta = BiMix().bounds(domains)
+        # Only ratios of t to the own t, 1, or to the largest matter: 100 is far beyond both starts.
         alpha = (alpha[0], 0.5) if self.further else alpha
         return [alpha, beta, *(each.bounds for each in self.further), *[(0.0, 100.0)] * domains]
 
@@ -96,17 +97,21 @@ class TransferBiMix(Law):
 
         Further coefficients shrink to 1.
         """
+        # One vector for both: α and β have weight 0, so that their centre does not matter, and the
+        # further coefficients have centre 1 and weight 1.
         further = jnp.zeros(len(self.exponent_names)).at[2:].set(1.0)
         centre = jnp.broadcast_to(jnp.where(jnp.any(own > 0), 0.0, 1.0), own.shape)
         return jnp.concatenate([further, centre]), jnp.concatenate([further, 1.0 - own])
 
     def refutes_centre(self, mixture: Array, own: Array) -> Array:
         """True where the own proportion is 0: a finite loss there proves that others count."""
+        # Without an own domain the centre is "all domains alike", which is finite everywhere.
         return jnp.any(own > 0) & (own @ mixture == 0)
 
     def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
         """True where the mixture has a positive proportion of a domain whose t is above 0."""
         transfer = jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :])
+        # Not > 0: a t below the `UNSEEN` that is added to it is no finding.
         return jnp.sum(transfer * mixture) > UNSEEN
 
     def unusable_reason(self) -> str:
@@ -144,6 +149,7 @@ class TransferBiMix(Law):
 
     def at_worth(self, exponents: Array, worth: Array) -> Array:
         """Factor of the amplitudes at a worth q ()."""
+        # (q·worth)^−α = q^−α · worth^−α, in both terms of the basis.
         return worth ** -exponents[0]
 
     def report(
@@ -153,9 +159,11 @@ class TransferBiMix(Law):
         return BiMix().report(exponents[..., :2], amplitudes, budget_scale)
 
     def _transfer(self, exponents: Array, own: Array) -> Array:
+        # Added, not a maximum, so that the derivative by t is 1 at t = 0, too.
         return jnp.where(own > 0, 1.0, exponents[len(self.exponent_names) :] + UNSEEN)
 
 
+# Up to 20 times the exponent, for targets whose floor hardly depends on the mixture.
 SHIFT = Further(bounds=(0.0, 20.0), starts=(1.0,))
 
 
@@ -196,6 +204,8 @@ class SplitTransferBiMix(TransferBiMix):
         return common | {"gamma": exponents[..., 2] * exponents[..., 0]}
 
 
+# Above 1 the worth q is convex in the mixture, so that q^−α need not be. At 0 the power 1/ρ is
+# infinite; at 0.05 it is 20.
 SUBSTITUTION = Further(bounds=(0.05, 1.0), starts=(0.9, 0.5))
 OF_OTHERS = SUBSTITUTION._replace(starts=(0.7,))
 
@@ -236,6 +246,7 @@ class SubstitutionBiMix(TransferBiMix):
 
     def worth_of_scale(self, exponents: Array, own: Array, scale: Array) -> Array:
         """() factor by which q grows when all t grow by `scale`."""
+        # q = (Σ t r^ρ)^(1/ρ): the factor of all t comes out of the sum with the power 1/ρ.
         return scale ** (1 / self._powers(exponents, own)[0])
 
     def report(
@@ -292,6 +303,7 @@ class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
         return super().canonical(exponents.at[3].set(whole), amplitudes, own)
 
     def _powers(self, exponents: Array, own: Array) -> tuple[Array, Array]:
+        # Without an own domain q^−α = (Σ t r^σ)^(−α/ρ) shows α/ρ alone: ρ = σ settles α.
         of_own, of_others = exponents[3], exponents[4]
         whole = jnp.where(jnp.any(own > 0), of_own, of_others)
         return whole, jnp.where(own > 0, of_own, of_others)

@@ -29,6 +29,8 @@ class WrappedLaw(Law):
                 f"law: {self.name} is around {self.base!r}; expected an instance of a law, "
                 f"{self.name}(BiMix()) for example."
             )
+        # Only the outermost law is given a size, and a warm-up acts on the budget that repetition
+        # leaves.
         if isinstance(self.base, WrappedLaw) and self.base.layer >= self.layer:
             raise ValueError(
                 f"law: {self.name} is around {self.base.label}; expected {self.base.name} only once"
@@ -157,6 +159,9 @@ class WrappedLaw(Law):
 LONGEST = 0.1
 """Largest cost of the warm-up, as a share of the sweep's largest budget."""
 START = 0.02
+"""Cost of the warm-up from which a search starts, as a share of the largest budget."""
+# log s' − log s is about −w/s, −1e-4 at a hundredth of the largest budget; a log loss moves by at
+# most β times that.
 NOTHING = 1e-6
 """Cost of a warm-up, as a share of the largest budget, that counts as 0: it moves no loss by
 1e-4."""
@@ -210,6 +215,7 @@ class WithWarmUp(WrappedLaw):
 
     def reduced(self, exponents: np.ndarray, own: np.ndarray) -> Law:
         """The reduced base, wrapped only where w is above 0."""
+        # w is shared, so that one target speaks for all.
         around: Any = super().reduced(exponents, own)
         return around if np.any(exponents[:, 0] > NOTHING) else around.base
 
@@ -305,6 +311,7 @@ class WithRepetition(WrappedLaw):
 
         known = as_expected("law: available", dict(self.available), sweep.domains)
         capacities = tuple(known.get(d, np.inf) / budget_scale for d in sweep.domains)
+        # In budget scales, like the budgets that reach a law.
         base = self.base.for_sweep(sweep, budget_scale)
         return dataclasses.replace(self, base=base, capacities=capacities)
 
@@ -331,6 +338,7 @@ class WithRepetition(WrappedLaw):
             raise ValueError("law: WithRepetition has no capacities; fit it, or set capacities=.")
         capacities = jnp.asarray(self.capacities, mixture.dtype)
         effective = effective_tokens(mixture * budget, capacities, self.decay)
+        # Shares and budget both shrink: repeated tokens cost training, but teach less.
         total = jnp.sum(effective)
         return self.base.features(effective / total, own, total)
 
@@ -355,5 +363,6 @@ def effective_tokens(seen: Array, capacity: Array, decay: float) -> Array:
     offered = jnp.where(finite, capacity, 1.0)
     # Clipped at 0, so that the untaken branch of `where` below has finite derivatives, too.
     repeated = jnp.maximum(seen / offered - 1, 0.0)
+    # −expm1(−x) is 1 − e^−x without cancellation just beyond the first epoch, where x is small.
     worth = offered * (1 + decay * -jnp.expm1(-repeated / decay))
     return jnp.where(finite & (seen > offered), worth, seen)

@@ -47,6 +47,7 @@ def cpu_options(*wanted: Options, platform: str | None = None) -> dict[str, Any]
 @functools.cache
 def _is_known(name: str, value: bool | int | str) -> bool:
     """Check whether the installed XLA has an option; they come and go with its releases."""
+    # Only a compilation tells: `jax.jit` itself takes any name.
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
@@ -88,6 +89,7 @@ class OnceCompiled:
 
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
+        # What tells programs apart; a lock for every call would make threads wait for each other.
         shapes = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(args))
         if shapes in self.known:
             return self.jitted(*args)

@@ -10,6 +10,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 FRACTION_BITS = 52
+"""Bits of the fraction of a float64, below those of its exponent."""
+# |z| ≤ (√2 − 1)/(√2 + 1) = 0.172, so that the first term left out is 0.0295^12/25 = 2e-20 of the
+# sum.
 TERMS = 11
 """Degree of the series in z², which is at most 0.0295, so that the remainder is below rounding."""
 SMALLEST = float(np.finfo(np.float64).tiny)
@@ -39,6 +42,7 @@ def _log(x: Array) -> Array:
     fraction = jax.lax.bitcast_convert_type(bits - (exponent << FRACTION_BITS), jnp.float64)
     z = (fraction - 1) / (fraction + 1)
     square, series = z * z, jnp.full_like(z, 1 / (2 * TERMS + 1))
+    # Horner's rule, from the smallest term on.
     for n in reversed(range(TERMS)):
         series = series * square + 1 / (2 * n + 1)
     found = exponent.astype(jnp.float64) * math.log(2) + 2 * z * series
@@ -52,4 +56,5 @@ def _beyond(x: Array) -> Array:
 
 @_log.defjvp
 def _log_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    # Stated, because a cast of bits has no derivative.
     return _log(*primals), tangents[0] / primals[0]

@@ -62,12 +62,15 @@ def positive_definite_solve(matrix: Array, right: Array) -> Array:
     if len(size) <= UNROLLED:
         entries = [[matrix[i, j] for j in size] for i in size]
         return jnp.stack(solve_entries(entries, [right[i] for i in size]))
+    # The same floor for LAPACK, which would return nan for a matrix that is singular by rounding.
     ridge = 4 * jnp.finfo(matrix.dtype).eps * jnp.diag(jnp.diag(matrix))
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix + ridge), True), right)
 
 
 def solve_entries(matrix: Entries, right: list[Array]) -> list[Array]:
     """`positive_definite_solve` by L·D·Lᵀ elimination of scalars, without square roots."""
+    # Positive definite matrices need no exchange of rows. A pivot that cancels to less than a few
+    # roundings of its diagonal entry is rounding itself; raised, it leaves the solution finite.
     size = len(right)
     smallest = 4 * jnp.finfo(matrix[0][0].dtype).eps
     lower: dict[tuple[int, int], Array] = {}
@@ -93,10 +96,13 @@ def pivots(matrix: Array) -> Array:
     A pivot is the part of a column that the columns before it do not span; about 0 where they span
     it.
     """
+    # Wider than in `solve_entries`: here a pivot is judged, and the sums of many points behind it
+    # carry more than one rounding.
     smallest = 64 * jnp.finfo(matrix.dtype).eps * jnp.diag(matrix)
 
     def eliminate(j: Any, rest: Array) -> Array:
         column = rest[:, j]
+        # A pivot that counts as 0 has ∞ as its divisor, so that its column takes nothing away.
         taken = column / jnp.where(rest[j, j] > smallest[j], rest[j, j], jnp.inf)
         below = (jnp.arange(len(rest)) > j)[:, None]
         return jnp.where(below, rest - jnp.outer(taken, column), rest)

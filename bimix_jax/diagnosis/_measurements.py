@@ -17,6 +17,7 @@ from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
 from bimix_jax.sweeps.sweep import COMMON_SHARE, Sweep
 
 SHOWN = 6
+"""Number of names that an observation lists before it counts the rest."""
 
 
 class Severity(enum.IntEnum):
@@ -52,8 +53,10 @@ def some_of(names: Iterable[object]) -> str:
     return ", ".join(every[:SHOWN]) + more
 
 
+# B s^−β + C has three coefficients: three budgets are met exactly by whatever noise they have.
 FEW_BUDGETS = 4
 """Number of budgets below which a curve of three coefficients leaves no residuals."""
+# Over a factor of 4 a term s^−0.5 falls to a half.
 SPAN = 4.0
 """Least ratio of the last budget to the first that identifies an exponent."""
 
@@ -92,6 +95,7 @@ def _shared(sweep: Sweep) -> Iterator[Observation]:
         )
     ends = pd.Series(sweep.budget).groupby(sweep.run).max()
     early = [str(run) for run in ends.index if ends[run] < sweep.last_common_budget()]
+    # Where many runs end early, that is the design and not a crash.
     if early and len(early) <= (1 - COMMON_SHARE) * len(ends):
         yield Observation(
             Severity.NOTE,
@@ -122,6 +126,7 @@ def _unmeasured(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
     ]
     if not without:
         return
+    # A domain without a target and a target without a domain of nearly one name are often the same.
     near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses) if d in without]
     strangers = [t for t in sweep.targets if t not in sweep.domains]
     yield Observation(
@@ -181,6 +186,7 @@ def rank_and_condition(sweep: Sweep) -> tuple[int, float]:
     """
     mixtures = distinct_mixtures(sweep)
     used = mixtures.loc[:, mixtures.max() > 0]
+    # A domain that no run was trained on has a column of zeros, of which `_zeros` tells already.
     singular = np.linalg.svd(used.to_numpy(float), compute_uv=False)
     rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
     return rank, float(singular[0] / singular[-1]) if rank == used.shape[1] else float("inf")
@@ -188,6 +194,7 @@ def rank_and_condition(sweep: Sweep) -> tuple[int, float]:
 
 def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:
     runs, domains = mixtures.shape
+    # A law with a coefficient per domain and a level has domains + 1 unknowns in the mixtures.
     if runs <= domains:
         yield Observation(
             Severity.WARNING,
@@ -217,6 +224,7 @@ def _zeros(mixtures: pd.DataFrame) -> Iterator[Observation]:
 
 def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
     ends = zip(mixtures, mixtures.min(), mixtures.max(), strict=True)
+    # A share of 0 in some run is a range without end, and noted above.
     ranges = [f"{d} {low:.3g}-{high:.3g}" for d, low, high in ends if 0 < high < NARROW * low]
     if ranges:
         yield Observation(
@@ -240,6 +248,7 @@ def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
         return
     values = used.to_numpy(float)
     _, singular, directions = np.linalg.svd(values, full_matrices=False)
+    # The last right singular vector is the combination of shares that varies least.
     if singular[0] > ILL_CONDITIONED * singular[-1]:
         weak = np.abs(directions[-1])
         names = [str(d) for d, w in zip(used, weak, strict=True) if w > INVOLVED * weak.max()]
@@ -253,12 +262,14 @@ def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
 
 
 MANY_EMPTY = 0.1
+"""Share of empty cells of a target from which on the observation is a warning."""
 OTHER_UNIT = 0.3
 """Log ratio to the other runs beyond which losses have another unit: ln 1.44 is 0.37."""
 JUMP, BEYOND = 0.05, 10.0
 """Difference from the step of the other runs that counts as a jump: more than 5 %, and more than
 ten times the usual difference between runs at that budget."""
 RUNS_TO_COMPARE = 4
+"""Least number of runs at a budget whose median one bad run cannot move far."""
 
 
 def observe_losses(sweep: Sweep) -> Iterator[Observation]:
@@ -281,6 +292,7 @@ def _unit(sweep: Sweep) -> Iterator[Observation]:
             "which looks like perplexities",
             "State the unit, --metadata loss_unit=perplexity, and losses are converted.",
         )
+    # In logarithms another unit is a shift, the same for every target and budget of a run.
     away = _away_from_others(sweep, np.log(sweep.loss))
     level = pd.DataFrame(away).median(axis=1).groupby(sweep.run).median()
     other = [f"{run} ({np.exp(v):.2f} ×)" for run, v in level.items() if abs(v) > OTHER_UNIT]
@@ -319,7 +331,7 @@ def _rising(sweep: Sweep) -> Iterator[Observation]:
     order = np.argsort(sweep.budget, kind="stable")
     curves = pd.DataFrame(sweep.loss[order], columns=list(sweep.targets)).groupby(sweep.run[order])
     last, least = curves.last(), curves.min()
-    scores = scores_among(sweep, sweep.targets)  # of which more is said
+    scores = scores_among(sweep, sweep.targets)  # another observation is about them
     high = (last > (1 + RISE) * least) & ~last.columns.isin(list(scores))
     rising = np.argwhere(high.to_numpy())
     if len(rising):
@@ -345,7 +357,7 @@ def _jumps(sweep: Sweep) -> Iterator[Observation]:
     middle = table.groupby(level=0).transform("median")
     several = pd.Series(at).groupby(at).transform("size").to_numpy() >= RUNS_TO_COMPARE
     away = (table - middle).abs().to_numpy()
-    # What is usual differs along training: early on, mixtures part.
+    # The usual difference changes along training: early on, mixtures part.
     usual = pd.DataFrame(away).median(axis=1).groupby(at).transform("median").to_numpy()
     unlike = (away > np.maximum(JUMP, BEYOND * usual)[:, None]) & several[:, None]
     # A curve may well fall at another time than the others; it does not rise, or halve.
@@ -381,4 +393,5 @@ def _away_from_others(sweep: Sweep, values: np.ndarray) -> np.ndarray:
     groups = table.groupby(sweep.budget)
     away = (table - groups.transform("median")).to_numpy()
     few = groups[0].transform("size").to_numpy() < RUNS_TO_COMPARE
+    # Of few runs the median is one of them, and "far from the others" has no meaning.
     return np.where(few[:, None], 0.0, away)

@@ -29,6 +29,8 @@ from bimix_jax.sweeps.scores import scores_among
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
+# Derivatives are exact to 1e-16, and no measurement shows a coefficient that moves losses by 1e-7
+# of what another does.
 NEGLIGIBLE = 1e-7
 """Share of the largest singular value of the scaled Jacobian below which others count as 0."""
 UNEVEN = 0.7, 1.3
@@ -43,8 +45,8 @@ def identifiable_laws(sweep: Sweep) -> pd.DataFrame:
     """Table with a row per law of the package.
 
     Columns: coefficients per target; determined, the number that the mixtures and budgets of the
-    sweep determine for the worst target that the law can express; targets, the number determined
-    completely; needs_mixtures and needs_budgets, the fewest that determine all coefficients of a
+    sweep determine for the worst target that the law can express; targets, the number that it can
+    express; needs_mixtures and needs_budgets, the fewest that determine all coefficients of a
     target where there are many of the other (0 where none do); verdict. They follow from the rank
     of the law's Jacobian at the start of a fit, so they tell what no precision of the losses could
     mend, not how large the errors are.
@@ -71,6 +73,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
             "verdict": "no target is a domain",
         }
     found = {_determined(law, sweep, target) for target in _unlike(sweep, able)}
+    # The worst target decides; where all are determined, any of them stands for the rest.
     short = [(known, count) for known, count in found if known < count]
     known, count = min(short or found, key=lambda pair: pair[0] - pair[1])
     held = law.shrinkage(jnp.zeros(len(sweep.domains))) is not None
@@ -89,6 +92,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
 def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
     """Fewest mixtures, and fewest budgets, of designs that determine all coefficients."""
     own = _own(sweep, target)
+    # Random mixtures are in general position, so that none is spanned by others by chance.
     shares = np.random.default_rng(0).dirichlet(np.ones(len(own)), MANY_MIXTURES)
     times = np.geomspace(0.03, 1.0, MANY_BUDGETS)
 
@@ -106,6 +110,7 @@ def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
 
 def _least(holds: Callable[[int], bool], most: int) -> int:
     """Least number up to `most` from which on something holds; 0 for none."""
+    # Bisection, as more mixtures or budgets do not lower a rank.
     least, enough = 1, most
     if not holds(most):
         return 0
@@ -141,6 +146,7 @@ def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) ->
     """Number of coefficients that the points determine, and number in all."""
     with jax.enable_x64(True):
         jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
+    # Columns of unit length, so that units of the coefficients do not decide the rank.
     scale = np.linalg.norm(jacobian, axis=0)
     scaled = jacobian / np.where(scale > 0, scale, 1.0)
     singular = np.linalg.svd(scaled, compute_uv=False)
@@ -156,6 +162,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     points = np.column_stack([sweep.mixture, sweep.budget / sweep.largest_budget])[measured]
     unlike = np.unique(points, axis=0)
+    # Sorted by `unique`, the first points would all be of a few mixtures.
     if len(unlike) > MOST_POINTS:
         unlike = np.random.default_rng(0).permutation(unlike)
     chosen = _filled(unlike)
@@ -165,6 +172,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 @functools.partial(jit, static_argnums=0)
 def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
     """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed; and the number free."""
+    # An even mixture takes the place of unusable ones; their rows are set to 0 below.
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     inside = jnp.where(usable[:, None], mixture, 1.0 / mixture.shape[1])
     features = jax.vmap(law.features, in_axes=(0, None, 0))(inside, own, budget)
@@ -179,6 +187,7 @@ def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Arra
     jacobian = jnp.concatenate([free, of_amplitudes], axis=1)
     there = usable & jnp.all(jnp.isfinite(jacobian), axis=1)  # r = 0 is a corner of some laws
     jacobian = jnp.where(there[:, None], jacobian, 0.0)
+    # A gauge is a direction that no data can determine, so that its coefficient is not counted.
     count = jnp.sum(~fixed) + len(amplitudes) - law.gauges(own)
     return jacobian, count
 
@@ -198,6 +207,7 @@ def observe_early(sweep: Sweep) -> Iterator[Observation]:
     cuts, errors = errors_by_first_budget(sweep)
     if not len(errors):
         return
+    # The earliest cut that is about as good, as every cut loses points.
     best = int(np.argmax(errors <= CLOSE * errors.min()))
     if errors[0] < GAIN * errors[best] or errors[0] - errors[best] < LEAST_GAIN:
         return
@@ -221,6 +231,7 @@ def errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     law = _law(sweep)
     able = [t for t in sweep.targets if not law.needs_own or t in sweep.domains]
     targets = [t for t in able if t not in scores]
+    # At least the later half stays, on which all are judged, and enough budgets for a fit.
     most = min(len(budgets) // 2, len(budgets) - FEW_BUDGETS)
     if most < 1 or not targets or sweep.size is not None:
         return np.zeros(0), np.zeros(0)
@@ -241,6 +252,7 @@ def _error(sweep: Sweep, law: Law, targets: list[str], cut: float, later: np.nda
     measured = sweep.loss[:, [sweep.targets.index(t) for t in targets]][later]
     errors = np.abs(fitted.predict_points(sweep.mixture, sweep.budget)[later] / measured - 1)
     known = np.isfinite(errors)
+    # A fit without any prediction is the worst one, not a missing one.
     return float(errors[known].mean()) if known.any() else np.inf
 
 

@@ -11,10 +11,12 @@ import pandas as pd
 
 from bimix_jax.quantities import number_of, numbers_of
 
+# Shares of four domains rounded to whole per cents are off by up to 4 · 0.005.
 SUM_TOLERANCE = 0.02
 """Largest distance from 1 of a mixture's sum; closer sums are normalised."""
 SHOWN = 5
 """Number of labels that a note lists before it counts the rest."""
+# Twenty shares of six decimals are off by up to 20 · 5e-7.
 SILENT_TOLERANCE = 1e-5
 """Largest distance from 1 that is rounding in the last digit and needs no warning."""
 
@@ -28,6 +30,7 @@ def spelling(name: object) -> str:
     >>> spelling(" Wiki\N{NO-BREAK SPACE}FR") == spelling("wiki fr")
     True
     """
+    # Folding a composed letter may leave one that composes anew, hence both forms (Unicode 3.13).
     return _written(unicodedata.normalize("NFD", _written(name)).casefold())
 
 
@@ -142,6 +145,7 @@ def unified(names: Sequence[str], place: Sequence[Any]) -> dict[str, str]:
         there.setdefault(name, set()).add(where)
     renamed: dict[str, str] = {}
     for group in _by_form(spelling, there).values():
+        # The places of all spellings are disjoint if their numbers add up to that of their union.
         if len(group) > 1 and sum(len(there[n]) for n in group) == len(
             set.union(*(there[n] for n in group))
         ):
@@ -262,6 +266,7 @@ def check_names(argument: str, found: Iterable[object], expected: Sequence[str])
 def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
     """Raise ValueError if any name is unknown; the message lists what is expected."""
     if unknown:
+        # The first in order of the alphabet, so that a message does not depend on hashes.
         near = difflib.get_close_matches(min(unknown), expected, 1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(
@@ -299,6 +304,7 @@ def _on_simplex(values: np.ndarray) -> np.ndarray:
             f"mixtures: row {row} is {np.round(values[row], 4).tolist()} and sums to "
             f"{total[row]:.6g}; expected proportions ≥ 0 that sum to 1. Divide the row by its sum."
         )
+    # Normalised all the same, but only sums that somebody could see deserve a warning.
     rounded = int(np.sum(np.abs(total - 1) > SILENT_TOLERANCE))
     if rounded:
         message = f"mixtures: {rounded} of {len(total)} did not sum to 1 and were normalised."

@@ -15,6 +15,7 @@ UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 """Categories of control characters, of line and paragraph separators, and of surrogates."""
 TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 """Marks that reverse the direction of the text after them, so that it reads as something else."""
+# A whole number before the exponent: the look-behind excludes the last digits of 1.25e-05.
 EXPONENT = re.compile(r"(?<![\d.])(-?\d+)(e[-+]\d+)")
 
 
@@ -33,6 +34,7 @@ def picture_text(name: object) -> str:
     >>> print(picture_text("$x^2$"), repr(picture_text("_web")))
     \$x^2\$ ' _web'
     """
+    # Matplotlib leaves labels that begin with an underscore out of its legends.
     text = printable(name).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
@@ -49,6 +51,7 @@ def json_text(document: Any, indent: int | None = None) -> str:
     >>> print(json_text({"a\u2028b": 1e-5, "x": "1e-5"}))
     {"a\u2028b": 1.0e-05, "x": "1e-5"}
     """
+    # Split at strings, which stand at odd places: numbers are changed outside of them alone.
     text = json.dumps(document, indent=indent, ensure_ascii=False)
     pieces = re.split(r'("(?:[^"\\]|\\.)*")', text)
     pieces[::2] = [EXPONENT.sub(r"\1.0\2", piece) for piece in pieces[::2]]
@@ -59,6 +62,7 @@ def json_text(document: Any, indent: int | None = None) -> str:
 
 
 def _is_shown(character: str) -> bool:
+    # Nearly every character is of this range, for which no category has to be looked up.
     if " " <= character <= "~":
         return True
     return unicodedata.category(character) not in UNSHOWN and character not in TURNING

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+# G for giga and B for billion are one power; lower case, as SUFFIX ignores case.
 THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+# Groups are complete or absent: 1,200 but not 1,20, which may be a decimal comma.
 WRITTEN = re.compile(
     r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:_\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)"
     r"(?:e[+-]?\d+)?",
@@ -73,6 +75,7 @@ def quantity_text(value: float) -> str:
     >>> [quantity_text(value) for value in (573_440, 2_949_120, 4e11, 1200, 0.05)]
     ['573.4K', '2.949M', '400B', '1200', '0.05']
     """
+    # Rounded first, so that 9999.9 is written as the 10K that it looks like.
     rounded = float(f"{value:.4g}")
     for suffix, power in SUFFIXES.items():
         if power <= abs(rounded) < 1000 * power and abs(rounded) >= 1e4:
@@ -106,6 +109,7 @@ def share_text(share: float) -> str:
 
 
 def _plain(value: Any) -> float | None:
+    # float() would take truth values for 0 and 1, and bytes for their digits.
     truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
     if truth or isinstance(value, (bytes, bytearray, complex)) or np.ndim(value):
         return None

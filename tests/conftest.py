@@ -34,28 +34,32 @@ def pytest_configure(config):
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compile_plainly()
+    compile_plainly(kernel=config.getoption("markexpr") == "not slow")
+    # Tracing makes many objects, most of which stay: looking for garbage took a fifth of its time.
+    gc.set_threshold(100_000, 50, 100)
 
 
 PLAINLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 """Flags of XLA by which the same operations compile in a third of the time, not optimised."""
 
 
-def compile_plainly():
+def compile_plainly(kernel):
     """Compile what tests call as `PLAINLY`, and commands that they start as users have them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {PLAINLY}")
         jax.devices()
-    plain_options()
+    plain_options(kernel)
 
 
-def plain_options():
+def plain_options(kernel):
     """The same for programs with options of their own.
 
-    The kernel over batches keeps some optimisation, as its reassociated sums change numbers.
+    The `kernel` over batches, whose sums are reassociated, is compiled as users have it where the
+    slow proofs run.
     """
     compilation.QUICKLY_COMPILED["xla_backend_optimization_level"] = 0
-    compilation.REASSOCIATED["xla_backend_optimization_level"] = 1
+    compilation.REASSOCIATED["xla_backend_optimization_level"] = 0 if kernel else 3
+    compilation.REASSOCIATED["xla_cpu_use_fusion_emitters"] = not kernel
 
 
 def programs_folder(root):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import bimix_jax as bx
 from tests.batching.tables import table_of_sweeps
@@ -14,7 +15,7 @@ PROGRAM = """
 import json, sys, jax, bimix_jax as bx
 from tests.batching.tables import table_of_sweeps
 from tests.conftest import plain_options
-plain_options()
+plain_options(kernel=False)
 if len(sys.argv) > 2:
     jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))
 table = table_of_sweeps(11)
@@ -34,6 +35,7 @@ def started(path, *more, devices=1):
     return subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), *more], env=environment)
 
 
+@pytest.mark.slow
 def test_eight_devices_or_two_processes_give_the_same_numbers(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

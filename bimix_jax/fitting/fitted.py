@@ -20,6 +20,8 @@ from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
 """Multiple of the largest observed budget beyond which a budget is flagged."""
+FEW, MANY = 16, 4096
+"""Numbers of points between which predictions are compiled for powers of two only."""
 
 
 @functools.partial(
@@ -146,7 +148,8 @@ class Fit:
         """
         with jax.enable_x64(True):
             budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-            return np.asarray(_predict(self.law, self.coefficients, mixture, budgets, size))
+            points = (_filled(mixture), _filled(budgets), None if size is None else _filled(size))
+            return np.asarray(_predict(self.law, self.coefficients, *points))[: len(mixture)]
 
     def known_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
         """Predict as `predict_points`, but inf where the law is undefined (`Law.has_value`).
@@ -155,8 +158,8 @@ class Fit:
         showed any transfer; that value is not a prediction.
         """
         with jax.enable_x64(True):
-            known = np.asarray(_has_value(self.law, self.coefficients, mixture))
-        losses = self.predict_points(mixture, budget)
+            known = np.asarray(_has_value(self.law, self.coefficients, _filled(mixture)))
+        losses, known = self.predict_points(mixture, budget), known[: len(mixture)]
         return np.where(known | np.isnan(losses), losses, np.inf)
 
     def check_values(self, losses: np.ndarray, mixture: np.ndarray, labels: Any = None) -> None:
@@ -279,6 +282,14 @@ class Fit:
 
 
 _predict = jit(predict_losses, static_argnums=0)
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Repeat the rows of a few points up to a power of two, so that few numbers are compiled."""
+    count = len(values)
+    if count > MANY:
+        return values
+    return np.resize(values, (max(FEW, 1 << (count - 1).bit_length()), *np.shape(values)[1:]))
 
 
 def has_values(law: Law, coefficients: Coefficients, mixture: Array) -> Array:

@@ -11,7 +11,8 @@ import numpy as np
 
 from bimix_jax.batching.compiled import Method
 from bimix_jax.fitting.kernel import evaluation
-from bimix_jax.fitting.residual import Points, needs_full
+from bimix_jax.fitting.problem import Settings
+from bimix_jax.fitting.residual import Points
 from bimix_jax.xla.compilation import REASSOCIATED, cpu_options
 
 TRANSCENDENTAL = 20
@@ -38,9 +39,9 @@ def _operations(method: Method, points: int) -> float:
     row: Any = jax.eval_shape(method.law.features, jnp.ones(2), own, jnp.ones(()))
     features = jax.tree.map(lambda leaf: jnp.ones((points, *leaf.shape)), row)
     data = Points(features, jnp.ones(points), jnp.ones(points))
-    full = needs_full(asked.residual, asked.huber)
-    count = len(method.law.exponent_names) + full * len(method.law.amplitude_names)
-    run = functools.partial(evaluation, method.law, asked.residual, asked.huber)
+    problem = Settings(residual=asked.residual, huber=asked.huber).problem(method.law, 2, 1)
+    count = len(method.law.exponent_names) + problem.needs_full * len(method.law.amplitude_names)
+    run = functools.partial(evaluation, problem)
     cost = jax.jit(run).lower(data, jnp.ones(count)).cost_analysis() or {}
     return float(cost.get("flops", np.nan) + TRANSCENDENTAL * cost.get("transcendentals", 0.0))
 

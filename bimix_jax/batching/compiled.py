@@ -168,25 +168,24 @@ class Method:
 
     def fit(self, sweep: Chunk, starts: Array) -> ArrayFit:
         """Fit one sweep, without the leading axis, by the plain loop from starts."""
-        asked = self.options
         return fit_arrays(
             self.law,
-            sweep.mixture,
-            sweep.budget,
-            sweep.loss,
-            self.weight(sweep),
-            own=sweep.own,
-            budget_scale=sweep.scale,
-            residual=asked.residual,
-            huber=asked.huber,
-            tied=asked.tied,
+            *self._points(sweep),
+            **self._further(sweep),
             starts=starts,
-            max_steps=asked.max_steps,
-            size=sweep.size,
             fold=sweep.fold,
             folds=self.folds,
             shrinkage=self.strength,
+            **self.options.settings,
         )
+
+    def _points(self, sweep: Chunk) -> tuple[Array, Array, Array, Array]:
+        """Arguments of a fit of a sweep, by their place."""
+        return sweep.mixture, sweep.budget, sweep.loss, self.weight(sweep)
+
+    def _further(self, sweep: Chunk) -> dict[str, Any]:
+        """Arguments of a fit of a sweep, by their names."""
+        return {"own": sweep.own, "budget_scale": sweep.scale, "size": sweep.size}
 
     def fit_in_kernel(self, chunk: Chunk, steps: Array) -> tuple[ArrayFit, Array, Array]:
         """Fit all sweeps by the kernel; also return their errors, and which targets are settled."""
@@ -194,17 +193,11 @@ class Method:
         def one(sweep: Chunk) -> tuple[ArrayFit, Array, Array]:
             return fit_in_kernel(
                 self.law,
-                sweep.mixture,
-                sweep.budget,
-                sweep.loss,
-                self.weight(sweep),
-                own=sweep.own,
-                budget_scale=sweep.scale,
-                residual=self.options.residual,
-                huber=self.options.huber,
-                size=sweep.size,
+                *self._points(sweep),
+                **self._further(sweep),
                 steps=steps,
                 levels=self.levels,
+                **self.options.settings,
             )
 
         of_target = Chunk(None, None, 2, 1, None, None, None)

@@ -20,21 +20,21 @@ def solve_task(task: FitTask, optimizer: optax.GradientTransformation | None = N
     """The best fit of a task as numpy arrays, an `ArrayFit` with a leading axis (targets,)."""
     options, sweep = task.options, task.sweep
     number, parts = (None, 0) if task.folds is None else task.folds
-    numbers = (
-        sweep.mixture,
-        sweep.budget,
-        task.loss,
-        task.weight,
-        task.scale,
-        task.strength,
-        sweep.size,
-    )
-    typed = [None if given is None else np.asarray(given, options.dtype) for given in numbers]
+    given = {
+        "mixture": sweep.mixture,
+        "budget": sweep.budget,
+        "loss": task.loss,
+        "weight": task.weight,
+        "budget_scale": task.scale,
+        "shrinkage": task.strength,
+        "size": sweep.size,
+    }
+    typed = {n: None if x is None else np.asarray(x, options.dtype) for n, x in given.items()}
     run = compiled(task.law, options.static, optimizer, parts)
 
     def search(starts: ArrayLike) -> ArrayFit:
-        found = run(*typed, task.own, number, np.asarray(starts, options.dtype))
-        return jax.tree.map(np.asarray, found)
+        begin = np.asarray(starts, options.dtype)
+        return jax.tree.map(np.asarray, run(typed | {"starts": begin}, task.own, number))
 
     with jax.enable_x64(options.dtype == "float64"):
         return best_ends(task.law, options.tied, len(sweep.domains), search)
@@ -44,38 +44,13 @@ def solve_task(task: FitTask, optimizer: optax.GradientTransformation | None = N
 def compiled(
     law: Law, options: FitOptions, optimizer: optax.GradientTransformation | None, folds: int
 ) -> Any:
-    """`fit_arrays` with its static arguments bound, one compilation for each set of them."""
+    """`fit_arrays` with its static arguments bound, one compilation for each set of them.
 
-    def run(
-        mixture: Any,
-        budget: Any,
-        loss: Any,
-        weight: Any,
-        scale: Any,
-        shrinkage: Any,
-        size: Any,
-        own: Any,
-        fold: Any,
-        starts: Any,
-    ) -> ArrayFit:
-        return fit_arrays(
-            law,
-            mixture,
-            budget,
-            loss,
-            weight,
-            own=own,
-            budget_scale=scale,
-            residual=options.residual,
-            huber=options.huber,
-            tied=options.tied,
-            optimizer=optimizer,
-            max_steps=options.max_steps,
-            shrinkage=shrinkage,
-            fold=fold,
-            folds=folds,
-            size=size,
-            starts=starts,
-        )
+    The function takes the arrays of `fit_arrays` by name, and the integers own and fold.
+    """
+
+    def run(given: dict[str, Any], own: Any, fold: Any) -> ArrayFit:
+        settings = options.settings | {"optimizer": optimizer}
+        return fit_arrays(law, **given, own=own, fold=fold, folds=folds, **settings)
 
     return jit(run)

@@ -1,21 +1,19 @@
 """The pure core: from arrays of points to arrays of coefficients, under jit, vmap and grad."""
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import Code, Coefficients, features_of, one_float_type
-from bimix_jax.fitting.problem import Problem, default_tolerance
-from bimix_jax.fitting.residual import RESIDUALS, Points, Residual, determined
-from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
+from bimix_jax.fitting.problem import Asked, Problem, Settings, default_tolerance
+from bimix_jax.fitting.residual import Points, determined
 from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.fitting.solution import Data, by_problem, settled, solve
-from bimix_jax.laws.law import Law, check_law
+from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision
 
 
@@ -51,17 +49,12 @@ def fit_arrays(
     *,
     own: ArrayLike,
     budget_scale: ArrayLike | None = None,
-    residual: Residual = "relative",
-    huber: float | None = None,
-    tied: tuple[str, ...] = (),
-    optimizer: optax.GradientTransformation | None = None,
+    size: ArrayLike | None = None,
     starts: ArrayLike | None = None,
-    max_steps: int | None = None,
-    tolerance: ArrayLike | None = None,
     shrinkage: ArrayLike | None = None,
     fold: ArrayLike | None = None,
     folds: int = 0,
-    size: ArrayLike | None = None,
+    **settings: Unpack[Asked],
 ) -> ArrayFit:
     """Fit a law to one target, or to several at once; pure, so jit, vmap and grad apply.
 
@@ -75,19 +68,21 @@ def fit_arrays(
         weight: like `loss` or (points,); ≥ 0, default 1. Resampling is a matter of weights.
         own: int or (targets,) ints, the column of each target's own domain, or −1 for none.
         budget_scale: () that divides budgets, one for fits to be compared; default the largest.
-        residual: "relative" (ŷ−y)/y, "log" ln ŷ − ln y, or "absolute" ŷ−y.
-        huber: residuals beyond this count linearly; None for plain squares.
-        tied: names of exponents that all targets share.
-        optimizer: any optax transformation; default damped Gauss-Newton.
+        size: (points,) parameters of the model, for laws with a size.
         starts: (starts, exponents) or (targets, starts, exponents); default of the law.
-        max_steps: largest number of evaluations per start; default 100, 300 where targets share
-            exponents, 5000 for an optimizer passed in.
-        tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
         shrinkage: () strength ≥ 0 of `Law.shrinkage`; default none, unless folds are given. An
             infinite one becomes the largest finite one where a loss refutes the simpler law.
         fold: (points,) ints in 0 … folds − 1, or −1 for none: then `choose_strength` by them.
         folds: how many folds there are; static under jit.
-        size: (points,) parameters of the model, for laws with a size.
+        settings: how the search goes; static under jit, except for the tolerance.
+
+            - residual: "relative" (ŷ−y)/y (default), "log" ln ŷ − ln y, or "absolute" ŷ−y.
+            - huber: residuals beyond this count linearly; default None for plain squares.
+            - tied: names of exponents that all targets share; default none.
+            - optimizer: any optax transformation; default damped Gauss-Newton.
+            - max_steps: largest number of evaluations per start; default 100, 300 where targets
+              share exponents, 5000 for an optimizer passed in.
+            - tolerance: () on the scaled gradient; default 1e-7 in float64 and 1e-4 in float32.
 
     Returns:
         An `ArrayFit`; with a leading axis (targets,) when loss has two. Its derivatives follow from
@@ -95,6 +90,7 @@ def fit_arrays(
 
     Raises:
         ValueError: on an unknown residual or tied name, or shapes that do not fit together.
+        TypeError: on a setting that does not exist.
 
     >>> from bimix_jax.laws import BiMix
     >>> share, budget = jnp.array([0.2, 0.5, 0.8] * 4), jnp.repeat(jnp.array([1.0, 2, 4, 8]), 3)
@@ -108,26 +104,16 @@ def fit_arrays(
     )
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
-    tied = _checked_ties(law, residual, huber, tied, max_steps, tolerance)
+    asked = Settings(**settings)
     domains, targets = shares.shape[1], losses.shape[1]
+    problem = asked.problem(law, domains, targets)
     scale = _largest(budgets) if scale is None else scale
     place = jnp.broadcast_to(jnp.asarray(own), (targets,))
     membership = jax.nn.one_hot(place, domains, dtype=losses.dtype)
-    problem = Problem(
-        law,
-        domains,
-        targets if tied else 1,
-        tied,
-        residual,
-        huber,
-        optimizer or DEFAULT_OPTIMIZER,
-        max_steps,
-        law.shrinkage(membership[0]) is not None,
-    )
     used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )
-    data = _data(law, used, membership, starts, tolerance)
+    data = _data(law, used, membership, starts, asked.tolerance)
     refuted = _refuted(law, shares, membership, used.weight)
     # A strength that folds choose is constant under differentiation.
     chosen = strength
@@ -170,33 +156,6 @@ def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
             "together: expected (points, domains), (points,) and (points,) or (points, targets)."
         )
-
-
-def _checked_ties(
-    law: Law,
-    residual: str,
-    huber: float | None,
-    tied: tuple[str, ...],
-    max_steps: int | None,
-    tolerance: ArrayLike | None,
-) -> tuple[str, ...]:
-    """Check all options, and return the exponents that all targets share."""
-    check_law(law)
-    if residual not in RESIDUALS:
-        raise ValueError(f"residual is {residual!r}; expected one of {', '.join(RESIDUALS)}.")
-    above_zero = {"huber": huber, "max_steps": max_steps, "tolerance": tolerance}
-    for name, value in above_zero.items():
-        # Under jit a tolerance may have no value yet.
-        if isinstance(value, float | int) and not value > 0:
-            raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
-    tied = (tied,) if isinstance(tied, str) else tuple(tied)
-    unknown = sorted(set(tied) - set(law.exponent_names))
-    if unknown:
-        raise ValueError(
-            f"tied names {', '.join(unknown)}, but the exponents of {law.label} are "
-            f"{', '.join(law.exponent_names)}."
-        )
-    return law.ties(tied)
 
 
 def _like(weight: Array, losses: Array) -> Array:

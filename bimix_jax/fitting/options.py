@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from bimix_jax.fitting.budget_power import check_budget_power
 from bimix_jax.fitting.folds import PURPOSES, Purpose
+from bimix_jax.fitting.problem import Asked
 from bimix_jax.fitting.residual import RESIDUALS, Residual
 
 DTYPES = ("float64", "float32")
@@ -87,6 +88,17 @@ class FitOptions:
         True
         """
         return dataclasses.replace(self, budget_power=0.0, shrinkage="mixtures")
+
+    @property
+    def settings(self) -> Asked:
+        """Return the options that the search itself takes, for `fit_arrays`.
+
+        >>> sorted(FitOptions().settings)
+        ['huber', 'max_steps', 'residual', 'tied']
+        """
+        return Asked(
+            residual=self.residual, huber=self.huber, tied=self.tied, max_steps=self.max_steps
+        )
 
     @property
     def is_plain(self) -> bool:

@@ -1,16 +1,80 @@
 """The static part of a fit, and the map from the unknowns of the search to the coefficients."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
-from bimix_jax.fitting.residual import Residual, needs_full
+from bimix_jax.fitting.residual import RESIDUALS, Residual, needs_full
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
-from bimix_jax.laws.law import Law
+from bimix_jax.laws.law import Law, check_law
+
+
+class Asked(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments."""
+
+    residual: Residual
+    huber: float | None
+    tied: str | tuple[str, ...]
+    optimizer: optax.GradientTransformation | None
+    max_steps: int | None
+    tolerance: ArrayLike | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a search, static under jit except for the tolerance."""
+
+    residual: Residual = "relative"
+    huber: float | None = None
+    tied: str | tuple[str, ...] = ()
+    optimizer: optax.GradientTransformation | None = None
+    max_steps: int | None = None
+    tolerance: ArrayLike | None = None
+
+    def problem(self, law: Law, domains: int, targets: int) -> "Problem":
+        """Check everything, and return the problem of a law: that of one target unless tied.
+
+        Raises:
+            ValueError: on a value that a setting cannot have, or a tied name that is no exponent.
+        """
+        tied = self._ties_of(law)
+        return Problem(
+            law,
+            domains,
+            targets if tied else 1,
+            tied,
+            self.residual,
+            self.huber,
+            self.optimizer or DEFAULT_OPTIMIZER,
+            self.max_steps,
+            law.shrinkage(jnp.zeros(domains)) is not None,
+        )
+
+    def _ties_of(self, law: Law) -> tuple[str, ...]:
+        """Check all settings, and return the exponents that all targets share."""
+        check_law(law)
+        if self.residual not in RESIDUALS:
+            raise ValueError(
+                f"residual is {self.residual!r}; expected one of {', '.join(RESIDUALS)}."
+            )
+        for name in ("huber", "max_steps", "tolerance"):
+            value = getattr(self, name)
+            # Under jit a tolerance may have no value yet.
+            if isinstance(value, float | int) and not value > 0:
+                raise ValueError(f"{name} is {value}; expected a number above 0, or None.")
+        tied = (self.tied,) if isinstance(self.tied, str) else tuple(self.tied)
+        unknown = sorted(set(tied) - set(law.exponent_names))
+        if unknown:
+            raise ValueError(
+                f"tied names {', '.join(unknown)}, but the exponents of {law.label} are "
+                f"{', '.join(law.exponent_names)}."
+            )
+        return law.ties(tied)
 
 
 def default_tolerance(dtype: Any) -> float:

@@ -41,15 +41,15 @@ last of them ends; but in one call, because calls of one each spend most of thei
 class Ends(NamedTuple):
     """Results of searches."""
 
-    exponents: np.ndarray
+    exponents: Any
     """(searches, targets, exponents)"""
-    predicted: np.ndarray
+    predicted: Any
     """(searches, points, targets) losses, also of points without weight; nan where a fit failed"""
-    code: np.ndarray
+    code: Any
     """(searches, targets) int, see `Code`"""
-    objective: np.ndarray
+    objective: Any
     """(searches, targets) minimised value, shrinkage included"""
-    points: np.ndarray
+    points: Any
     """(searches, targets) int, number of counted points"""
 
 
@@ -71,7 +71,12 @@ class _Searches:
         self.residual: Residual = residual
         self.own = sweep.own_index()[columns]
         self.domains = len(sweep.domains)
-        self.points: Any = sweep.mixture, sweep.budget, sweep.loss[:, columns], self.own, sweep.size
+        self.loss = sweep.loss[:, columns]
+        self.points: dict[str, Any] = {
+            "mixture": sweep.mixture,
+            "budget": sweep.budget,
+            "size": sweep.size,
+        }
 
     def starts(self) -> np.ndarray:
         """(starts, exponents) of the law."""
@@ -84,7 +89,7 @@ class _Searches:
 
     def usable(self) -> np.ndarray:
         """(points, targets) bool: measured, and the law has a value there."""
-        return np.isfinite(self.points[2]) & self.valued
+        return np.isfinite(self.loss) & self.valued
 
     def refuted(self, weight: np.ndarray) -> np.ndarray:
         """(fits,) bool: a loss that counts refutes the simpler law, of weight (fits, points)."""
@@ -107,7 +112,7 @@ class _Searches:
         of_targets = jax.vmap(stated, in_axes=(None, 0))
         with jax.enable_x64(True):
             return np.asarray(
-                jax.vmap(of_targets, in_axes=(0, None))(self.points[0], self._membership())
+                jax.vmap(of_targets, in_axes=(0, None))(self.points["mixture"], self._membership())
             )
 
     def __call__(
@@ -129,10 +134,9 @@ class _Searches:
             with jax.enable_x64(True):
                 parts.append(
                     program(
-                        *self.points,
-                        weight[places],
-                        starts[places],
-                        strength[places],
+                        self.points,
+                        _Targets(self.loss, self.own),
+                        _Rows(weight[places], starts[places], strength[places]),
                         tolerance,
                         min(count - first, MOST),
                     )
@@ -140,60 +144,70 @@ class _Searches:
         return Ends(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
 
 
+class _Targets(NamedTuple):
+    """What differs between the targets of a search."""
+
+    loss: Any
+    """(points, targets)"""
+    own: Any
+    """(targets,) int"""
+
+
+class _Rows(NamedTuple):
+    """What differs between the searches of a call."""
+
+    weight: Any
+    """(searches, points)"""
+    starts: Any
+    """(searches, targets, exponents)"""
+    strength: Any
+    """(searches,)"""
+
+
 @functools.lru_cache(maxsize=64)
 def _compiled(law: Law, residual: Residual) -> Any:
     def run(
-        mixture: Array,
-        budget: Array,
-        loss: Array,
-        own: Array,
-        size: Array | None,
-        weight: Array,
-        starts: Array,
-        strength: Array,
-        tolerance: Array,
-        used: Array,
-    ) -> tuple[Array, ...]:
-        def one(weight: Array, start: Array, strength: Array) -> tuple[Array, ...]:
+        points: dict[str, Any], targets: _Targets, rows: _Rows, tolerance: Array, used: Array
+    ) -> Ends:
+        scale = jnp.max(points["budget"])
+
+        def one(row: _Rows) -> Ends:
             def fitted(loss: Array, own: Array, start: Array) -> ArrayFit:
                 return fit_arrays(
                     law,
-                    mixture,
-                    budget,
-                    loss,
-                    weight,
+                    loss=loss,
+                    weight=row.weight,
                     own=own,
-                    budget_scale=jnp.max(budget),
-                    residual=residual,
+                    budget_scale=scale,
                     starts=start,
-                    shrinkage=strength,
-                    size=size,
+                    shrinkage=row.strength,
+                    residual=residual,
                     tolerance=tolerance,
+                    **points,
                 )
 
+            starts = row.starts[:, None]
             if law.ties(()):
-                found = fitted(loss, own, start[:, None])
+                found = fitted(*targets, starts)
             else:
                 # Side by side, all targets would go on until the last of them ends.
-                each = loss.T, own, start[:, None]
+                each = targets.loss.T, targets.own, starts
                 found = jax.lax.map(lambda target: fitted(*target), each)
-            losses = predict_losses(law, found.coefficients, mixture, budget, size)
+            losses = predict_losses(law, found.coefficients, **points)
             predicted = jnp.where(jnp.isin(found.code, jnp.array(FAILED)), jnp.nan, losses)
             exponents = found.coefficients.exponents
-            return exponents, predicted, found.code, found.objective, found.points
+            return Ends(exponents, predicted, found.code, found.objective, found.points)
 
-        def next_one(number: Array, ends: tuple[Array, ...]) -> tuple[Array, ...]:
-            found = one(weight[number], starts[number], strength[number])
-            return jax.tree.map(lambda all_, new: all_.at[number].set(new), ends, found)
+        def row_of(number: Any) -> _Rows:
+            return jax.tree.map(lambda leaf: leaf[number], rows)
 
-        points, targets = loss.shape
-        nothing = (
-            jnp.zeros_like(starts),
-            jnp.zeros((MOST, points, targets)),
-            jnp.zeros((MOST, targets), jnp.int32),
-            jnp.zeros((MOST, targets)),
-            jnp.zeros((MOST, targets), int),
-        )
+        def next_one(number: Array, ends: Ends) -> Ends:
+            return jax.tree.map(
+                lambda all_, new: all_.at[number].set(new), ends, one(row_of(number))
+            )
+
+        shapes = jax.eval_shape(one, row_of(0))
+        nothing = jax.tree.map(lambda leaf: jnp.zeros((MOST, *leaf.shape), leaf.dtype), shapes)
         return jax.lax.fori_loop(0, used, next_one, nothing)
 
     return jit(run)
@@ -387,7 +401,7 @@ def _chosen_strengths(search: _Searches, weight: np.ndarray, inside: np.ndarray)
             valued = np.isfinite(predicted)
         else:
             begin = ends.exponents
-        each.append(_errors(predicted, search.points[2], counted, counted & valued))
+        each.append(_errors(predicted, search.loss, counted, counted & valued))
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
     return np.asarray(STRENGTHS)[_indices(everywhere, shared, search.refuted(weight))]
 

@@ -157,24 +157,46 @@ def _run(
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     # Whole chunks of one size, so that one program is compiled; the padding is cut off below.
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
-    method = Method(fitted.law, fitted.options.static, of_residuals, kernel)
+    method = _Method(fitted.law, fitted.options.static, of_residuals, kernel)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
+    shared = _Shared(
+        points,
+        np.where(np.isfinite(predicted), predicted, points.loss),
+        unit,
+        np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
+        coefficients.budget_scale[0],
+        np.max(fitted.shrinkage, initial=0.0),
+    )
     with jax.enable_x64(True):
-        found = _compiled(method, chunk)(
-            points,
-            np.where(np.isfinite(predicted), predicted, points.loss),
-            factor[padded],
-            unit,
-            np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
-            coefficients.budget_scale[0],
-            np.max(fitted.shrinkage, initial=0.0),
-            starts[padded],
-        )
+        found = _compiled(method, chunk)(shared, factor[padded], starts[padded])
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(factor)], found)
 
 
-class Method(NamedTuple):
+class _Shared(NamedTuple):
+    """Arrays that all resamples share."""
+
+    points: Points
+    predicted: Any
+    """(points, targets) losses by the fit to the whole sweep, as measured where it has none"""
+    unit: Any
+    """(points,) int"""
+    own: Any
+    """(targets,) int, the column of each target's own domain, −1 for none"""
+    scale: Any
+    """() budget at which the gauge is fixed"""
+    shrinkage: Any
+    """() strength"""
+
+    def drawn(self, factor: Array, of_residuals: bool) -> tuple[Array, Array]:
+        """Losses and weights (points, targets) of a resample with factors (units,)."""
+        points, each = self.points, factor[self.unit][:, None]
+        if of_residuals:
+            return self.predicted + each * (points.loss - self.predicted), points.weight
+        return points.loss, each * points.weight
+
+
+class _Method(NamedTuple):
     """Settings of every resample's fit; static, so that equal ones share a compilation."""
 
     law: Law
@@ -183,84 +205,43 @@ class Method(NamedTuple):
     kernel: bool
 
     def fit(
-        self,
-        points: Points,
-        loss: Any,
-        weight: Any,
-        own: Array,
-        scale: Array,
-        shrinkage: Array,
-        starts: Array,
+        self, shared: _Shared, loss: Array, weight: Array, starts: Array
     ) -> tuple[ArrayFit, Array]:
         """Fit some resamples, loss and weight (resamples, points, targets), starts (resamples,
         targets, starts, exponents), and tell which are settled."""
+        points = shared.points
+        alike: dict[str, Any] = {
+            "budget_scale": shared.scale,
+            "size": points.size,
+            "tolerance": TOLERANCE,
+            **self.options.settings,
+        }
 
-        asked = self.options
-
-        def kernel(loss: Any, weight: Any, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
-            found, _, settled = fit_in_kernel(
-                self.law,
-                points.mixture,
-                points.budget,
-                loss,
-                weight,
-                own=own,
-                budget_scale=scale,
-                residual=asked.residual,
-                huber=asked.huber,
-                starts=starts,
-                tolerance=TOLERANCE,
-                size=points.size,
-            )
+        def kernel(loss: Array, weight: Array, own: Array, starts: Array) -> tuple[ArrayFit, Array]:
+            measured = points.mixture, points.budget, loss, weight
+            found, _, settled = fit_in_kernel(self.law, *measured, own=own, starts=starts, **alike)
             return found, settled
 
-        def plain(loss: Any, weight: Any, starts: Array) -> tuple[ArrayFit, Array]:
-            found = fit_arrays(
-                self.law,
-                points.mixture,
-                points.budget,
-                loss,
-                weight,
-                own=own,
-                budget_scale=scale,
-                residual=asked.residual,
-                huber=asked.huber,
-                tied=asked.tied,
-                starts=starts,
-                tolerance=TOLERANCE,
-                shrinkage=shrinkage,
-                size=points.size,
-            )
+        def plain(loss: Array, weight: Array, starts: Array) -> tuple[ArrayFit, Array]:
+            measured = points.mixture, points.budget, loss, weight
+            further = {"starts": starts, "shrinkage": shared.shrinkage, **alike}
+            found = fit_arrays(self.law, *measured, own=shared.own, **further)
             return found, jnp.ones(found.code.shape, bool)
 
         if not self.kernel:
             return jax.vmap(plain)(loss, weight, starts)
         resampled = jax.vmap(kernel, in_axes=(0, 0, None, 0))
-        return jax.vmap(resampled, in_axes=(2, 2, 0, 1), out_axes=1)(loss, weight, own, starts)
+        by_target = jax.vmap(resampled, in_axes=(2, 2, 0, 1), out_axes=1)
+        return by_target(loss, weight, shared.own, starts)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(method: Method, chunk: int) -> Any:
-    def run(
-        points: Points,
-        predicted: Array,
-        factor: Array,
-        unit: Array,
-        own: Array,
-        scale: Array,
-        shrinkage: Array,
-        starts: Array,
-    ) -> tuple[ArrayFit, Array]:
-        def resampled(of_unit: Array) -> tuple[Array, Array]:
-            each = of_unit[unit][:, None]
-            if method.of_residuals:
-                return predicted + each * (points.loss - predicted), points.weight
-            return points.loss, each * points.weight
-
+def _compiled(method: _Method, chunk: int) -> Any:
+    def run(shared: _Shared, factor: Array, starts: Array) -> tuple[ArrayFit, Array]:
         def some(of_chunk: tuple[Array, Array]) -> tuple[ArrayFit, Array]:
             factors, begin = of_chunk
-            loss, weight = jax.vmap(resampled)(factors)
-            return method.fit(points, loss, weight, own, scale, shrinkage, begin)
+            draw_one = functools.partial(shared.drawn, of_residuals=method.of_residuals)
+            return method.fit(shared, *jax.vmap(draw_one)(factors), begin)
 
         chunks = [leaf.reshape(-1, chunk, *leaf.shape[1:]) for leaf in (factor, starts)]
         found = jax.lax.map(some, tuple(chunks))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,8 @@ from bimix_jax.fitting.kernel._terms import (
     full_terms,
     projected_terms,
 )
-from bimix_jax.fitting.problem import Problem, default_tolerance
-from bimix_jax.fitting.residual import Points, Residual, needs_full, summary
+from bimix_jax.fitting.problem import Asked, Problem, Settings, default_tolerance
+from bimix_jax.fitting.residual import Points, summary
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision
 from bimix_jax.xla.logarithm import log
@@ -71,14 +71,10 @@ def suits_kernel(law: Law, domains: int) -> bool:
     return few and free and not law.signed and not law.domain_exponent_names and not law.shared
 
 
-def lean_fit(
-    law: Law,
+def search_target(
+    problem: Problem,
     points: Points,
     starts: Array,
-    lower: Array,
-    upper: Array,
-    residual: Residual = "relative",
-    huber: float | None = None,
     tolerance: float = 1e-7,
     steps: ArrayLike = STEPS,
     within: Within | None = None,
@@ -88,16 +84,18 @@ def lean_fit(
     `steps` () is the largest number of evaluations of a search; a result that needs fewer does not
     depend on it. `within` is the part of the squares that averaged points leave out.
     """
-    data, bounds = Scaled.of(points, residual), (list(lower), list(upper))
-    begun = _begin(law, data, starts, bounds, needs_full(residual, huber), steps, within)
+    data, law = Scaled.of(points, problem.residual), problem.law
+    lower, upper = problem.bounds(points.loss.dtype)
+    bounds = list(lower), list(upper)
+    begun = _begin(problem, data, starts, bounds, steps, within)
     # In single precision a step near the end is mostly rounding, and is not taken unseen.
     unseen = data.target.dtype == jnp.float64
     flatness = Flatness(begun.power, len(data.target), tolerance, unseen)
-    if needs_full(residual, huber):
+    if problem.needs_full:
         bounds[0].extend([jnp.zeros_like(a) for a in begun.near])
         bounds[1].extend([jnp.full_like(a, jnp.inf) for a in begun.near])
         start = [*begun.start, *begun.near]
-        terms_at = _with(within, _full(law, points, residual, huber))
+        terms_at = _with(within, _full(problem, points))
     else:
         start, terms_at = begun.start, functools.partial(projected_terms, law, data)
     end = search(terms_at, start, begun.near, bounds, flatness, steps, begun.damping, begun.slope)
@@ -133,11 +131,10 @@ class _Begun(NamedTuple):
 
 
 def _begin(
-    law: Law,
+    problem: Problem,
     data: Scaled,
     starts: Array,
     bounds: Bounds,
-    full_follows: bool,
     steps: ArrayLike,
     within: Within | None,
 ) -> _Begun:
@@ -146,13 +143,13 @@ def _begin(
     A single start counts as close to the end. From several starts, the first search runs in single
     precision, whose evaluations take less time.
     """
-    wide = data.target.dtype
+    law, wide = problem.law, data.target.dtype
     rough = data.astype(jnp.float32 if len(starts) > 1 else wide)
     start, near, power = best_start(law, rough, starts.astype(rough.target.dtype))
     damping = NEAR if len(starts) == 1 else DAMPING
     none = jnp.zeros_like(power)
     begun = _Begun(start, near, power, none.astype(int), jnp.array(True), damping, none)
-    if full_follows or rough.target.dtype != wide:
+    if problem.needs_full or rough.target.dtype != wide:
         edges = jax.tree.map(lambda edge: edge.astype(rough.target.dtype), bounds)
         roughly = jax.tree.map(lambda sums: sums.astype(rough.target.dtype), within)
         terms_at = _with(roughly, functools.partial(projected_terms, law, rough))
@@ -170,19 +167,17 @@ def _with(within: Within | None, terms_at: TermsAt) -> TermsAt:
     return lambda params, near: within.added(terms_at(params, near), params[0])
 
 
-def _full(law: Law, points: Points, residual: Residual, huber: float | None) -> Any:
-    data = Scaled.without_weights(points, residual)
-    return functools.partial(full_terms, law, data, points.weight, residual, huber)
+def _full(problem: Problem, points: Points) -> Any:
+    data = Scaled.without_weights(points, problem.residual)
+    return functools.partial(full_terms, problem, data, points.weight)
 
 
-def evaluation(
-    law: Law, residual: Residual, huber: float | None, points: Points, params: Array
-) -> Any:
+def evaluation(problem: Problem, points: Points, params: Array) -> Any:
     """Compute one evaluation of the last stage; for counts of its operations."""
-    near = [params[0]] * len(law.amplitude_names)
-    if needs_full(residual, huber):
-        return _full(law, points, residual, huber)(list(params), near)
-    return projected_terms(law, Scaled.of(points, residual), list(params), near)
+    near = [params[0]] * len(problem.law.amplitude_names)
+    if problem.needs_full:
+        return _full(problem, points)(list(params), near)
+    return projected_terms(problem.law, Scaled.of(points, problem.residual), list(params), near)
 
 
 @full_precision
@@ -195,20 +190,18 @@ def fit_in_kernel(
     *,
     own: ArrayLike,
     budget_scale: ArrayLike,
-    residual: Residual = "relative",
-    huber: float | None = None,
-    starts: ArrayLike | None = None,
-    tolerance: float | None = None,
     size: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
     steps: ArrayLike = STEPS,
     levels: int = 0,
+    **settings: Unpack[Asked],
 ) -> tuple[ArrayFit, Array, Array]:
     """Fit a law to one target; also return its error, and whether `fit_arrays` agrees.
 
     A batch should be the inner of two `vmap`, targets the outer: processors work on neighbours.
 
     Args as those of `fit_arrays`, where loss and weight are (points,), own () and starts
-    (starts, exponents); `steps` () is the most evaluations.
+    (starts, exponents); `steps` () is the most evaluations, `levels` as `Collapsed` takes it.
 
     Returns:
         An `ArrayFit` without leading axes, the mean relative error (), and settled () bool. Where
@@ -228,16 +221,17 @@ def fit_in_kernel(
 
     points, bad, logs = _computed_once(prepared, jnp.asarray(steps) >= 0)
     given = jnp.asarray(law.starts(domains) if starts is None else starts, losses.dtype)
-    lower, upper = Problem(law, domains).bounds(losses.dtype)
-    flat = tolerance or default_tolerance(losses.dtype)
+    asked = Settings(**settings)
+    problem = asked.problem(law, domains, 1)
+    flat: Any = asked.tolerance or default_tolerance(losses.dtype)
     collapsed = Collapsed.of(points, logs, levels) if levels else None
     searched, within = collapsed[:2] if collapsed else (points, None)
-    found = lean_fit(law, searched, given, lower, upper, residual, huber, flat, steps, within)
+    found = search_target(problem, searched, given, flat, steps, within)
     if collapsed:
         said = collapsed.summary(law, found.exponents, found.amplitudes)
     else:
-        said = summary(law, points, residual, found.exponents, found.amplitudes)
-    if collapsed or not needs_full(residual, huber):
+        said = summary(law, points, problem.residual, found.exponents, found.amplitudes)
+    if collapsed or not problem.needs_full:
         # More exact than the search's own, which adds up what little the amplitudes changed.
         found = found._replace(value=said.square / 2)
     fitted = _array_fit(law, found, said.points, membership, scale)

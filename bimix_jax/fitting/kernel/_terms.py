@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.jaxpr_dependence import dependences
+from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,
     Residual,
@@ -231,15 +232,10 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
 
 
 def full_terms(
-    law: Law,
-    data: Scaled,
-    weight: Array,
-    residual: Residual,
-    huber: float | None,
-    params: Scalars,
-    near: Scalars,
+    problem: Problem, data: Scaled, weight: Array, params: Scalars, near: Scalars
 ) -> Terms:
     """Compute `residual.full_terms` in scalars; `data` are scaled without weights."""
+    law, residual, huber = problem.law, problem.residual, problem.huber
     count = len(law.amplitude_names)
     exponents, amplitudes = params[:-count], params[-count:]
     columns = _columns(law, data, jnp.stack(exponents))

@@ -198,7 +198,7 @@ def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
         if name.endswith(".parquet"):
             with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
                 return _flattened(file.read())
-    except (pyarrow.ArrowException, OSError, EOFError, zlib.error):
+    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeError):
         pass
     return None
 

@@ -124,6 +124,31 @@ def _pair_mixtures(folder: Path) -> None:
     mixtures.to_csv(folder / "mixtures.csv", index=False)
 
 
+def _mixtures() -> bytes:
+    return (
+        table()[["run", *(f"r_{d}" for d in DOMAINS)]]
+        .drop_duplicates()
+        .to_csv(index=False)
+        .encode()
+    )
+
+
+def _beside_mixtures(folder: Path) -> None:
+    (folder / "losses.csv").write_bytes(_pair_losses())
+
+
+def _oracle_of_mixtures(data: bytes) -> Any:
+    """Shares of another table beside the sound losses, all runs once."""
+    rows = oracles.rows_of_csv(data)
+    named = {row.get("run", ""): row for row in rows}
+    wide = table().astype(str).to_dict("records")
+    if len(named) < len(rows) or named.keys() != {row["run"] for row in wide}:
+        raise Doubt("runs")
+    shares = lambda row: {k: v for k, v in named[row["run"]].items() if k != "run"}  # noqa: E731
+    rest = lambda row: {k: v for k, v in row.items() if not k.startswith("r_")}  # noqa: E731
+    return oracles.sweep_of([rest(row) | shares(row) for row in wide])
+
+
 def _oracle_of_pair(data: bytes) -> Any:
     shares = {row.run: row for row in table().itertuples()}
     rows = oracles.rows_of_csv(data)
@@ -196,6 +221,37 @@ def _oracle_of_history(data: bytes) -> Any:
         )  # fmt: skip
     others = oracles.rows_of_csv(wide[wide.run != "mix0"].to_csv(index=False).encode())
     return oracles.sweep_of([*points, *others])
+
+
+def _logs_beside(folder: Path) -> None:
+    (folder / "logs").mkdir()
+    _runs(folder)
+    (folder / "logs" / "mix0.jsonl").write_bytes(_first_history())
+
+
+def _oracle_of_runs(data: bytes) -> Any:
+    header, end, rest = data.partition(b"\n")
+    names = oracles.rows_of_csv(header + b"\n" + header)[0]
+    if "run" not in names or not {*names} - {"run"} <= {*DOMAINS}:
+        raise Doubt("columns")
+    prefixed = ",".join(name if name == "run" else f"r_{name}" for name in names)
+    return _oracle_of_mixtures(prefixed.encode() + end + rest)
+
+
+def _csv_log(rows: pd.DataFrame) -> bytes:
+    lines = [json.loads(line) for line in _history(rows).splitlines()]
+    return pd.DataFrame(lines).to_csv(index=False).encode()
+
+
+def _csv_logs(folder: Path) -> None:
+    _runs(folder)
+    for path in (folder / "logs").glob("*.jsonl"):
+        path.with_suffix(".csv").write_bytes(_csv_log(table().query(f"run == '{path.stem}'")))
+        path.unlink()
+
+
+def _oracle_of_csv_log(data: bytes) -> Any:
+    return _oracle_of_history("\n".join(map(json.dumps, oracles.rows_of_csv(data))).encode())
 
 
 def _read_logs(path: Path) -> Any:
@@ -473,10 +529,18 @@ READERS = [
     Reader("pair", "losses.csv", _pair_losses,
            lambda p: _of_sweep(bx.read_sweep(p.parent / "mixtures.csv", p)), _oracle_of_pair,
            _pair_mixtures, edited=True),
+    Reader("mixtures", "mixtures.csv", _mixtures,
+           lambda p: _of_sweep(bx.read_sweep(p, p.parent / "losses.csv")), _oracle_of_mixtures,
+           _beside_mixtures, edited=True),
     Reader("parquet", "sweep.parquet", _parquet, lambda p: _of_sweep(bx.read_sweep(p)),
            _oracle_of_parquet),
     Reader("history", "logs/mix0.jsonl", _first_history, _read_logs, _oracle_of_history, _runs,
            edited=True),
+    Reader("csv log", "logs/mix0.csv", lambda: _csv_log(table().query("run == 'mix0'")),
+           _read_logs, _oracle_of_csv_log, _csv_logs, edited=True),
+    Reader("run table", "runs.csv", lambda: _mixtures().replace(b"r_", b""),
+           lambda p: _of_sweep(bx.read_logs(p.parent / "logs", p, tokens_per_step=1e6)),
+           _oracle_of_runs, _logs_beside, edited=True),
     Reader("trainer", "logs/mix0/trainer_state.json", _trainer_state, _read_states,
            _oracle_of_state, _states),
     Reader("fit", "fit.json", lambda: _fit_file(True), _read_fit,

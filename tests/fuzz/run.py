@@ -35,9 +35,9 @@ class Findings:
     def table(self) -> str:
         """A line per reader."""
         names = sorted({name for counts in self.counts.values() for name in counts})
-        lines = [f"{'reader':12}" + "".join(f"{name:>22}" for name in names)]
+        lines = [f"{'reader':14}" + "".join(f"{name:>22}" for name in names)]
         for reader, counts in self.counts.items():
-            lines.append(f"{reader:12}" + "".join(f"{counts[name]:>22}" for name in names))
+            lines.append(f"{reader:14}" + "".join(f"{counts[name]:>22}" for name in names))
         return "\n".join(lines)
 
 

@@ -261,3 +261,17 @@ def test_runs_that_alignment_empties_are_named(tmp_path):
         "1 of 3 runs have no point at a common budget and were left out: elk" in n
         for n in sweep.notes
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_log_from_a_spreadsheet_is_read_in_its_encoding(tmp_path, encoding):
+    for folder, written in ("plain", "utf-8"), ("sheet", encoding):
+        (tmp_path / folder).mkdir()
+        for run in RUNS:
+            path = tmp_path / folder / f"{run}.csv"
+            log(run, step=STEPS).to_csv(path, index=False, encoding=written)
+    plain, sheet = (
+        bx.read_logs(tmp_path / folder, MIXTURES, tokens_per_step=2)
+        for folder in ("plain", "sheet")
+    )
+    assert sheet.digest() == plain.digest()

@@ -97,6 +97,15 @@ def number_text(value: float) -> str:
     return f"{value:.{max(0, 3 - math.floor(math.log10(size)))}f}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun; the plural has an s unless `many` says otherwise.
+
+    >>> counted(1, "loss", "losses"), counted(0, "run"), counted(1200, "run")
+    ('1 loss', '0 runs', '1200 runs')
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def share_text(share: float) -> str:
     """Return a share with 4 decimals; a smaller share above 0 is too small to be trained on.
 

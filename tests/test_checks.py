@@ -167,7 +167,7 @@ def test_rows_close_to_1_are_normalised_with_one_warning_that_counts_them():
     frame = wide_frame()
     frame.loc[frame["run"] == "a", "r_web"] = 0.21
     sweep, said = warned(frame)
-    assert said == ["3 of 9 rows of proportions summed to 1-1.01 and were normalised to 1."]
+    assert said == ["The proportions of 1 of 3 mixtures summed to 1.01 and were normalised to 1."]
     np.testing.assert_allclose(sweep.mixture[0], [0.21 / 1.01, 0.8 / 1.01], rtol=1e-15)
     np.testing.assert_allclose(sweep.mixture.sum(axis=1), 1, rtol=1e-15)
 

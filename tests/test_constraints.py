@@ -207,7 +207,7 @@ CONFLICTS = [
                     Group(("web", "books"), most=0.6)]},
         "no mixture .* web . code ≤ 0.6, code . books ≤ 0.6, web . books ≤ 0.6 together",
     ),
-    ({"guardrail": 0.0, "lower": {"web": 0.5}}, "guardrails come to, floors sum to 1.16"),
+    ({"guardrail": 0.0, "lower": {"web": 0.5}}, "guardrails require web .*: floors sum to 1.16"),
 ]  # fmt: skip
 
 

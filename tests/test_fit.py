@@ -181,9 +181,11 @@ def test_an_emphasis_is_a_weight_that_grows_with_the_budget(noisy):
     found = bx.fit(noisy, budget_power=1.5, weight=twice)
     assert_same_coefficients(found, bx.fit(noisy, weight=twice * weight), 1e-9)
     assert found.options.budget_power == 1.5
-    assert any("count by the power 1.5 of their budget" in note for note in found.notes)
+    assert any(
+        "weighted by budget^1.5, so the largest budgets count most" in note for note in found.notes
+    )
     assert bx.fit(noisy).options.budget_power == 0
-    assert not any("power" in note for note in bx.fit(noisy).notes)
+    assert not any("weighted by" in note for note in bx.fit(noisy).notes)
 
 
 def test_runs_that_end_early_count_for_little_and_that_is_said(noisy):

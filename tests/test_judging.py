@@ -67,7 +67,7 @@ def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):
     verdict = judged.verdict()
     assert verdict.startswith("BiMix is off by")
     assert "later budgets of unseen mixtures" in verdict
-    assert "less than LogLinear, the next: enough to tell." in verdict
+    assert "below LogLinear's, a clear difference." in verdict
 
 
 def test_the_notes_say_how_points_counted_where_later_budgets_are_held_out(sweep, judged):
@@ -95,27 +95,30 @@ def test_paired_differences_and_their_standard_errors():
     row = judged.table_of("mixtures").loc["other"]
     assert row["difference"] == pytest.approx(extra.mean())
     assert row["se"] == pytest.approx(extra.std(ddof=1) / np.sqrt(8))
-    assert "enough to tell" in judged.verdict()
+    assert "a clear difference" in judged.verdict()
     assert "noise is unknown" in judged.verdict()
 
 
 def test_laws_that_cannot_be_told_apart_are_named():
     first = np.linspace(0.01, 0.02, 8)
     judged = hand_made([first, first[::-1] + 0.0002])
-    assert "not enough to tell it from other (+0.02 ±" in judged.verdict()
+    assert "does not separate one from other (+0.02 ±" in judged.verdict()
 
 
 def test_of_laws_that_predict_the_same_the_first_is_best():
     judged = hand_made([np.full(8, 0.01), np.full(8, 0.01 - 1e-9)])
     assert judged.best == "one"
     assert "other predicts the same here." in judged.verdict()
-    assert "tell it from" not in judged.verdict()
+    assert "separate" not in judged.verdict()
 
 
 def test_a_flexible_law_has_to_win_by_half_a_standard_error():
     first = np.linspace(0.01, 0.02, 8)
     assert hand_made([first, first[::-1] - 0.0002]).best == "one"
-    assert "tell it from other (-0.02 ±" in hand_made([first, first[::-1] - 0.0002]).verdict()
+    assert (
+        "does not separate one from other (-0.02 ±"
+        in hand_made([first, first[::-1] - 0.0002]).verdict()
+    )
     assert hand_made([first, first - 0.0002 * np.arange(8)]).best == "other"
     lead = np.linspace(-1, 1, 8)
     spread = lead.std(ddof=1) / np.sqrt(8)
@@ -173,7 +176,7 @@ def test_of_four_budgets_the_last_is_held_out_and_three_are_not_judged():
     judged = bx.compare(four, [BiMix()], ["mixtures", "budgets"], repeats=1)
     (split,) = standard_splits(four, "budgets", least=3)
     assert len(np.unique(four.budget[split.test])) == 1
-    assert any("Of 4 budgets the last 1 is held out, not 2" in note for note in judged.notes)
+    assert any("The last 1 of 4 budgets is held out, not 2" in note for note in judged.notes)
     assert not judged.vague.any()
     three = bx.read_sweep(table[table["tokens"] >= last[-3]])
     assert {split.kind for split in standard_splits(three)} == {"mixtures"}
@@ -185,7 +188,7 @@ def test_what_matters_little_is_no_lead():
     first = np.linspace(0.01, 0.02, 8)
     judged = hand_made([first, first - 5e-5])
     assert judged.best == "one"
-    assert "other differs by 0.01 % at most, too little to matter." in judged.verdict()
+    assert "other differs by at most 0.01 points, too little to matter." in judged.verdict()
 
 
 def test_noise_of_curves_and_of_replicates():
@@ -287,7 +290,7 @@ def test_the_verdict_says_which_better_law_is_passed_over():
     verdict = hand_made(errors, vague=[False, True]).verdict()
     assert verdict.startswith("one is off by 2.00 %")
     assert "other has a 1.00-point lower error but was excluded: in most training" in verdict
-    assert "tell it from" not in verdict
+    assert "separate" not in verdict
 
 
 def test_the_simplest_of_equal_laws_is_trusted_whatever_their_order(sweep):

@@ -20,6 +20,7 @@ from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
+from bimix_jax.quantities import counted
 
 LABELS = np.array([code.label for code in sorted(Code)], object)
 SWEEP = "sweep"
@@ -267,5 +268,5 @@ def summary(folder: Path, parts: Iterable[str]) -> Summary:
         ]
     found.codes = dict(codes)
     if found.failed > SHOWN:
-        found.reasons.append(f"… and {found.failed - SHOWN} sweeps more")
+        found.reasons.append(f"… and {counted(found.failed - SHOWN, 'further sweep')}")
     return found

@@ -27,6 +27,7 @@ from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_
 from bimix_jax.cli.options import Json, LawName, WeightedByBudget
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.quantities import counted
 from bimix_jax.reading.tables import listed
 
 
@@ -131,8 +132,11 @@ def batch(
             }
         )
     else:
-        show_table(found.table(), f"{folder}: {found.sweeps} sweeps in {found.parts} parts")
-        show_line(f"{report.written} parts written, {report.there} were there.")
+        show_table(
+            found.table(),
+            f"{folder}: {counted(found.sweeps, 'sweep')} in {counted(found.parts, 'part')}",
+        )
+        show_line(f"{counted(report.written, 'part')} written, {report.there} already there.")
         show_notes(notes)
         show_notes(failed, "Failed")
     if report.failed or found.failed:
@@ -144,8 +148,8 @@ def _note_of_others(output: Path, parts: set[str]) -> list[str]:
     if not others:
         return []
     return [
-        f"{output} also holds {len(others)} files of other inputs, which are not counted here: "
-        f"{listed(others)}. Whoever reads the whole folder reads them, too."
+        f"{output} also holds {counted(len(others), 'file')} of other inputs, not counted here: "
+        f"{listed(others)}. Readers of the whole folder read them, too."
     ]
 
 

@@ -14,6 +14,7 @@ from bimix_jax.cli.show import (
     show_notes,
     show_table,
 )
+from bimix_jax.quantities import counted
 
 LAWS = {
     "coefficients": ("coefficients of a target", number),
@@ -56,8 +57,8 @@ def check(sweep: SweepOptions, output: Json) -> None:
         )
         domains, condition = len(found.domains), f"{found.condition:.3g}"
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
-        have = f"{len(np.unique(measured.mixture_group))} mixtures, "
-        have += f"{len(np.unique(measured.budget))} budgets"
+        have = f"{counted(len(np.unique(measured.mixture_group)), 'mixture')} and "
+        have += counted(len(np.unique(measured.budget)), "budget")
         show_table(found.laws, f"Laws that the points of this sweep determine; it has {have}", LAWS)
         show_notes(measured.notes, "Notes from reading")
     raise typer.Exit(int(found.severity))

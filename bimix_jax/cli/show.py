@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -271,24 +272,37 @@ def show_notes(notes: Iterable[str], title: str = "Notes") -> None:
     if listed:
         _show_title(title)
     for note in listed:
-        show_line(f"  - {note}")
+        show_line(f"  - {note}", "    ")
 
 
-def show_line(text: str) -> None:
-    """Print one line as it is; a terminal breaks it between words."""
-    _print(Text(printable(text)))
+def show_line(text: str, indent: str = "") -> None:
+    """Print a text, broken between words where there is a width; `indent` begins further lines."""
+    for line in _wrapped(text, indent):
+        _print(Text(line))
 
 
 def show_lines(label: str, what: str, advice: str) -> None:
     """Print a finding and, below it, the advice."""
     style = {"error": "bold red", "warning": "bold yellow"}.get(label, "bold")
-    _print(Text.assemble((label, style), f"  {printable(what)}"))
-    _print(Text(f"    {printable(advice)}"))
+    first, *further = _wrapped(f"{label}  {what}", " " * (len(label) + 2))
+    _print(Text.assemble((label, style), first.removeprefix(label)))
+    for line in further:
+        _print(Text(line))
+    show_line(f"    {advice}", "    ")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    width = _width()
+    if math.isinf(width):
+        return [printable(text)]
+    keep = {"break_long_words": False, "break_on_hyphens": False}
+    return wrap(printable(text), int(width), subsequent_indent=indent, **keep) or [""]
 
 
 def _show_title(title: str) -> None:
     _print(Text())
-    _print(Text(printable(title), "bold"))
+    for line in _wrapped(title, ""):
+        _print(Text(line, "bold"))
 
 
 def _print(text: Text) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.laws import LAWS
 from bimix_jax.logs.budgets import MOSTLY, common_points
+from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES
 from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
 from bimix_jax.sweeps.doubts import RISE, near_misses, perplexities
@@ -67,13 +68,14 @@ def observe_budgets(sweep: Sweep) -> Iterator[Observation]:
     if len(budgets) == 1:
         yield Observation(
             Severity.WARNING,
-            f"A single budget ({budgets[0]:g} {sweep.unit})",
+            f"A single budget ({quantity_text(budgets[0])} {sweep.unit})",
             "Nothing is known of other budgets; log losses along the runs to extrapolate.",
         )
     elif len(budgets) < FEW_BUDGETS or budgets[-1] < SPAN * budgets[0]:
         yield Observation(
             Severity.WARNING,
-            f"{len(budgets)} budgets, {budgets[0]:g}-{budgets[-1]:g} {sweep.unit}",
+            f"{len(budgets)} budgets, {quantity_text(budgets[0])} to {quantity_text(budgets[-1])} "
+            f"{sweep.unit}",
             f"Exponents of the budget will be vague; log {FEW_BUDGETS} or more over a factor of "
             f"{SPAN:g}.",
         )
@@ -99,7 +101,8 @@ def _shared(sweep: Sweep) -> Iterator[Observation]:
     if early and len(early) <= (1 - COMMON_SHARE) * len(ends):
         yield Observation(
             Severity.NOTE,
-            f"Runs that end before the others ({sweep.last_common_budget():g} {sweep.unit}): "
+            f"Runs that end before the others ({quantity_text(sweep.last_common_budget())} "
+            f"{sweep.unit}): "
             f"{some_of(early)}",
             "Make sure that they did not diverge.",
         )
@@ -198,7 +201,7 @@ def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:
     if runs <= domains:
         yield Observation(
             Severity.WARNING,
-            f"{runs} mixtures of {domains} domains",
+            f"{counted(runs, 'mixture')} of {counted(domains, 'domain')}",
             f"Measure {domains + 1 - runs} more mixtures at least, or fit BiMix alone, which looks "
             "at one domain at a time.",
         )
@@ -225,7 +228,7 @@ def _zeros(mixtures: pd.DataFrame) -> Iterator[Observation]:
 def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
     ends = zip(mixtures, mixtures.min(), mixtures.max(), strict=True)
     # A share of 0 in some run is a range without end, and noted above.
-    ranges = [f"{d} {low:.3g}-{high:.3g}" for d, low, high in ends if 0 < high < NARROW * low]
+    ranges = [f"{d} {low:.3g} to {high:.3g}" for d, low, high in ends if 0 < high < NARROW * low]
     if ranges:
         yield Observation(
             Severity.WARNING,
@@ -363,10 +366,13 @@ def _jumps(sweep: Sweep) -> Iterator[Observation]:
     # A curve may well fall at another time than the others; it does not rise, or halve.
     jumps = np.argwhere(unlike & ((steps > 0) | (away > OTHER_UNIT)))
     if len(jumps):
-        names = [f"{sweep.targets[t]} in {run[1:][same][r]} at {at[r]:g}" for r, t in jumps]
+        names = [
+            f"{sweep.targets[t]} in {run[1:][same][r]} at {quantity_text(at[r])}" for r, t in jumps
+        ]
         yield Observation(
             Severity.WARNING,
-            f"{len(names)} losses jump where those of other runs do not: {some_of(names)}",
+            f"{counted(len(names), 'loss jumps', 'losses jump')} where those of other runs do "
+            f"not: {some_of(names)}",
             "Look for loss spikes, restarts, or a changed evaluation set.",
         )
 

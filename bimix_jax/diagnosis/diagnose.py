@@ -25,6 +25,7 @@ from bimix_jax.diagnosis._measurements import (
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS, BiMix, Law, LogLinear
+from bimix_jax.quantities import quantity_text
 from bimix_jax.sweeps.scores import scores_among
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
@@ -214,7 +215,8 @@ def observe_early(sweep: Sweep) -> Iterator[Observation]:
     law = _law(sweep).label
     yield Observation(
         Severity.WARNING,
-        f"Budgets before {cuts[best]:g} {sweep.unit} do not follow the law: without them {law} is "
+        f"Budgets before {quantity_text(cuts[best])} {sweep.unit} do not follow the law: without "
+        f"them {law} is "
         f"off by {100 * errors[best]:.2f} % at the later budgets, with them by "
         f"{100 * errors[0]:.2f} %",
         f"Checkpoints inside the warm-up follow no law; leave them out with --from-budget "
@@ -303,7 +305,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
     >>> import bimix_jax as bx
     >>> found = diagnose(bx.read_sweep(bx.datasets.proxy_sweep()))
     >>> found.severity.name, found.observations[0].what.split(" do not")[0]
-    ('WARNING', 'Budgets before 573440 tokens')
+    ('WARNING', 'Budgets before 573.4K tokens')
     """
     laws = identifiable_laws(sweep)
     seen = [

@@ -36,7 +36,7 @@ def note_of_budget_power(sweep: Sweep, budget_power: float) -> tuple[str, ...]:
     """Note on the weights of the points; none at a power of 0."""
     if budget_power == 0:
         return ()
-    note = f"Points count by the power {budget_power:g} of their budget, as asked."
+    note = f"Points are weighted by budget^{budget_power:g}, so the largest budgets count most."
     # Relative to equal weights, because mixtures may have different numbers of points anyway.
     even, late = (_mixtures_in_effect(sweep, power) for power in (0.0, budget_power))
     if late >= FEWER * even:

@@ -195,7 +195,8 @@ class Fit:
         # A single budget does not identify β, so losses at other budgets are unknown.
         if least == largest and not np.allclose(values, largest, rtol=1e-9):
             raise ValueError(
-                f"budget is {budget}, but the sweep has the single budget {largest:g} {self.unit}: "
+                f"budget is {budget}, but the sweep has the single budget "
+                f"{quantity_text(largest)} {self.unit}: "
                 "how losses change with budget is unknown. Leave budget out, or measure more."
             )
         return values

@@ -215,8 +215,8 @@ def _about_budgets(
     count = len(np.unique(sweep.budget))
     if named and 1 < count <= CURVE:
         return [
-            f"Later budgets are not judged: the sweep has {count} budgets, and a curve of budget "
-            f"takes {CURVE} beside those held out."
+            f"Later budgets are not judged: the sweep has {count} budgets, and a curve along the "
+            f"budget needs {CURVE} beside those held out."
         ]
     later = [part for part in parts if part.kind in ("budgets", "both")]
     if not later:
@@ -227,8 +227,8 @@ def _about_budgets(
         []
         if held >= wanted
         else [
-            f"Of {count} budgets the last {held} is held out, not {wanted}, so that the curves of "
-            f"budget of all laws can be fitted to the others."
+            f"The last {held} of {count} budgets {'is' if held == 1 else 'are'} held out, not "
+            f"{wanted}, so that all laws can be fitted to the others."
         ]
     )
     short = [law.label for law in laws if law.curve > count - held]
@@ -296,8 +296,8 @@ def _note_of_budget_power(sweep: Sweep, parts: Sequence[Split], budget_power: fl
     if budget_power == 0 or not any(later_held_out(sweep, part) for part in parts):
         return []
     return [
-        f"Where later budgets are held out, points count by the power {budget_power:g} of their "
-        f"budget; fit with budget_power={budget_power:g} for budgets beyond the sweep's."
+        f"Where later budgets are held out, points are weighted by budget^{budget_power:g} in the "
+        f"fits; fit with budget_power={budget_power:g} for budgets beyond the sweep's."
     ]
 
 

@@ -163,15 +163,15 @@ class Comparison:
             others = others.drop(names)
         same = others["difference"].abs() < SAME
         if same.any():
-            sentences.append(f"{', '.join(others.index[same])} predicts the same here.")
+            sentences.append(f"{_names(others.index[same], 'predict')} the same here.")
         little = ~same & _matters_little(others)
         if little.any():
             sentences.append(
-                f"{', '.join(others.index[little])} differs by {_percent(USEFUL)} at most, too "
+                f"{_names(others.index[little], 'differ')} by at most {100 * USEFUL:g} points, too "
                 "little to matter."
             )
         if not (same | little).all():
-            sentences.append(_against(others[~(same | little)]))
+            sentences.append(_against(called, others[~(same | little)]))
         return " ".join([*sentences, *self._about_noise(error)])
 
     def on_common(self, kind: str) -> bool:
@@ -185,9 +185,9 @@ class Comparison:
     def _about_noise(self, error: float) -> list[str]:
         floor = self.noise.least()
         if not np.isfinite(floor):
-            return ["The noise is unknown: no replicates, and too few budgets for curves."]
+            return ["The noise is unknown: there are no replicates and too few budgets for curves."]
         if error < 1.5 * floor:
-            return [f"That is about the noise, {_percent(floor)}: no law could do much better."]
+            return [f"The noise is {_percent(floor)}, so no law could do much better."]
         return [f"The noise is {_percent(floor)}, so the law still misses something."]
 
     def _splits(self, kind: str) -> np.ndarray:
@@ -273,18 +273,26 @@ class Comparison:
         return rows[np.isclose(self.budget[rows], at, rtol=1e-9)]
 
 
-def _against(others: pd.DataFrame) -> str:
+def _names(laws: "pd.Index[str]", verb: str) -> str:
+    """Names of laws and a verb that agrees with their number."""
+    return f"{', '.join(laws)} {verb}{'s' if len(laws) == 1 else ''}"
+
+
+def _against(best: str, others: pd.DataFrame) -> str:
     """Conclusion from the paired differences of the other laws, best first."""
     differences = others[["difference", "se"]].to_numpy()
     close = ~(others["difference"] > CERTAIN * others["se"]).to_numpy()
     if not close.any():
         least = " ± ".join(map(_points, differences[0]))
-        return f"That is {least} points less than {others.index[0]}, the next: enough to tell."
+        return f"{best}'s error is {least} points below {others.index[0]}'s, a clear difference."
     apart = [f"{100 * more:+.2f} ± {_points(spread)}" for more, spread in differences]
     names = ", ".join(
         f"{law} ({d})" for law, d, c in zip(others.index, apart, close, strict=True) if c
     )
-    return f"This sweep is not enough to tell it from {names} points; measure more mixtures."
+    return (
+        f"The sweep does not separate {best} from {names}, in points of error; measure more "
+        "mixtures."
+    )
 
 
 def _matters_little(others: pd.DataFrame) -> pd.Series:
@@ -296,10 +304,11 @@ def _matters_little(others: pd.DataFrame) -> pd.Series:
 
 def _open(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
     """Sentence on a law that is excluded."""
-    than = "lower" if row["difference"] < 0 else "higher"
+    size, than = _points(abs(row["difference"])), "lower" if row["difference"] < 0 else "higher"
+    error = "the same error" if size == _points(0.0) else f"a {size}-point {than} error"
     return (
-        f"{law} has a {_points(abs(row['difference']))}-point {than} error but was excluded: in "
-        "most training splits its coefficients are not identified."
+        f"{law} has {error} but was excluded: in most training splits its coefficients are not "
+        "identified."
     )
 
 
@@ -307,8 +316,9 @@ def _no_value(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
     """Sentence on a law that is excluded because it has no value at some held-out losses."""
     lost = int(best["scored"] - row["scored"])
     return (
-        f"{law} has no value at {lost} of {int(best['scored'])} held-out losses and is not picked; "
-        f"on the others it differs by {100 * row['difference']:+.2f} ± {_points(row['se'])} points."
+        f"{law} was excluded: it has no value at {lost} of {int(best['scored'])} held-out losses. "
+        f"On the others its error differs by {100 * row['difference']:+.2f} ± "
+        f"{_points(row['se'])} points."
     )
 
 

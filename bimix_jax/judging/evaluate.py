@@ -8,6 +8,7 @@ import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.names import check_names
+from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.sweeps.sweep import Sweep
 
 
@@ -118,7 +119,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
 
 def _left_out(targets: tuple[str, ...], lost: np.ndarray, fitted: Fit) -> tuple[str, ...]:
     return tuple(
-        f"{target}: {count} points not scored: {fitted.law.unusable_reason()}"
+        f"{target}: {counted(count, 'point')} not scored: {fitted.law.unusable_reason()}"
         for target, count in zip(targets, lost.sum(axis=0), strict=True)
         if count
     )
@@ -181,7 +182,8 @@ def best_measured(sweep: Sweep) -> str:
     if not complete.any():
         raise ValueError(
             "sweep: no run has every loss measured at the last common budget "
-            f"{sweep.last_common_budget():g} {sweep.unit}, so none can be called the best."
+            f"{quantity_text(sweep.last_common_budget())} {sweep.unit}, so none can be called "
+            "the best."
         )
     rows = np.flatnonzero(complete)
     return str(sweep.run[rows[np.argmin(sweep.loss[rows].mean(axis=1))]])

@@ -68,22 +68,18 @@ def without_averages(
     left = [target for target in targets if target not in found]
     if not found or not left:
         return list(targets), []
-    said = "; ".join(f"{target}, {why}" for target, why in found.items())
-    count = (
-        "1 target that is an average was"
-        if len(found) == 1
-        else (f"{len(found)} targets that are averages were")
-    )
-    return left, [f"{count} left out, as their parts are targets themselves: {said}."]
+    said = "; ".join(f"{target} ({why})" for target, why in found.items())
+    what = "an average" if len(found) == 1 else "averages"
+    return left, [f"Left out as {what} of other targets: {said}."]
 
 
 def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
     """Return why a target is an average, or None."""
     inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
     if inner:
-        return f"whose name begins those of {listed(inner)}"
+        return f"its name begins those of {listed(inner)}"
     if others and AVERAGE.fullmatch(NESTED.split(target)[-1]):
-        return "by its name"
+        return "its name says so"
     beside = [t for t in others if t.startswith(f"{target}_")]
     for parts in (beside, others):
         if len(parts) > 1 and _is_mean(losses, target, parts):

@@ -20,6 +20,7 @@ from bimix_jax.logs._history import RUN, STEP, History, Keys, LogFile, Read
 from bimix_jax.logs._points import Steps, in_training_steps, one_row_a_step, step_notes
 from bimix_jax.logs._run_ids import by_one
 from bimix_jax.names import without_blanks
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import parse_json
 from bimix_jax.reading.tables import listed
@@ -56,10 +57,13 @@ def files_notes(
         for file, part in zip(files, parts, strict=True)
         if not any(metric in targets for metric in part.metrics)
     ]
-    counted = f"{len(gone)} files" if len(gone) > 1 else "1 file"
-    notes = [f"{counted} without losses left out: {listed(gone)}."] if gone else []
+    notes = (
+        [f"{counted(len(gone), 'file')} without losses left out: {listed(gone)}."] if gone else []
+    )
     if several:
-        notes.append(f"The logs of {len(several)} runs are in several files: {listed(several)}.")
+        notes.append(
+            f"The logs of {counted(len(several), 'run')} are in several files: {listed(several)}."
+        )
     return notes
 
 
@@ -194,7 +198,9 @@ def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None
             )
     gone = sum(int(pd.isna(part.run).sum()) for part in parts)
     if gone:
-        raise SweepError(f"run_key: {gone} rows name no run; fill them in.")
+        raise SweepError(
+            f"run_key: {counted(gone, 'row names', 'rows name')} no run; fill in the names."
+        )
 
 
 def _written_notes(parts: Sequence[History]) -> list[str]:

@@ -17,6 +17,7 @@ from bimix_jax.logs._counters import (
 from bimix_jax.logs._history import RUN, STEP, History, spread
 from bimix_jax.logs._tokens import Text, tokens_column, tokens_of
 from bimix_jax.logs.budgets import BUDGET
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
@@ -111,7 +112,8 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
     lacking = [h.run[0] for h in histories if len(h.run) and _has_only_the_loggers(h)]
     if replaced and lacking:
         raise SweepError(
-            f"step_key: {len(lacking)} files of logs have only {LOGGER_STEP}, which counts "
+            f"step_key: {counted(len(lacking), 'file of logs has', 'files of logs have')} only "
+            f"{LOGGER_STEP}, which counts "
             f"otherwise than {replaced[0].key} in the others: those of the runs {listed(lacking)}. "
             f"Export {replaced[0].key} of all runs, or choose with step_key= (--step-key)."
         )
@@ -122,7 +124,7 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
         notes.append(
             f"Steps are {key}, not {other}, which counts otherwise: run {run} has {here:g} where "
             f"{other} is {there:g}. Choose with step_key= (--step-key)."
-            + f" The {key} of {gaps} rows follows from those around them."
+            + f" In {counted(gaps, 'row')} {key} was filled in from the rows around."
             * bool(gaps)
         )
     return notes
@@ -181,7 +183,10 @@ def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFra
     finite = pd.DataFrame(np.where(infinite, np.nan, values), rows.index, list(losses))
     lost = int(infinite.sum())
     runs = pd.unique(rows[RUN].to_numpy()[infinite.any(axis=1)])
-    note = f"{lost} losses that are not finite left out ({listed(runs)}): look for diverged runs."
+    note = (
+        f"{counted(lost, 'loss that is', 'losses that are')} not finite left out "
+        f"({listed(runs)}): look for diverged runs."
+    )
     return pd.concat([rows.drop(columns=list(losses)), finite], axis=1), [note] * bool(lost)
 
 
@@ -259,13 +264,14 @@ def _tokens_by_steps(
         )
     _check_steps(rows, "tokens_per_step")
     tokens = rows[STEP].to_numpy(float) * rate
-    notes = [f"Tokens are steps times {rate:g}."]
+    notes = [f"Tokens are steps times {rate:,.10g} tokens per step."]
     stated = rows[column].to_numpy(float) if column is not None else np.full(len(rows), np.nan)
     apart = np.flatnonzero(np.isfinite(stated) & (abs(stated - tokens) > APART * tokens))
     if len(apart):
         row = apart[0]
         notes.append(
-            f"Column {column} says otherwise in {len(apart)} rows: run {rows[RUN].iloc[row]} has "
+            f"Column {column} says otherwise in {counted(len(apart), 'row')}: run "
+            f"{rows[RUN].iloc[row]} has "
             f"{stated[row]:g} tokens at step {rows[STEP].iloc[row]:g}, not {tokens[row]:g}. Leave "
             "out tokens_per_step= (--tokens-per-step) to go by it."
         )
@@ -276,7 +282,9 @@ def _check_steps(rows: pd.DataFrame, what: str) -> None:
     gone = ~np.isfinite(rows[STEP].to_numpy(float))
     if gone.any():
         raise SweepError(
-            f"{what}: {gone.sum()} rows with losses have no step, the first of run "
+            f"{what}: {counted(gone.sum(), 'row')} with losses "
+            f"{'has' if gone.sum() == 1 else 'have'} no step, the first of "
+            "run "
             f"{rows[RUN][gone].iloc[0]}; name the column of steps with step_key= (--step-key)."
         )
 
@@ -285,7 +293,9 @@ def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows after step 0, because a law does not hold for an untrained model."""
     trained = (rows[BUDGET] > 0).to_numpy(bool)
     untrained = int(np.sum(~trained))
-    notes = [f"{untrained} rows of untrained models (step 0) left out."] * bool(untrained)
+    notes = [f"{counted(untrained, 'row')} of untrained models (step 0) left out."] * bool(
+        untrained
+    )
     return rows[trained].reset_index(drop=True), notes
 
 
@@ -307,7 +317,7 @@ def one_row_a_budget(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if again.any():
         runs = counts.index.get_level_values(0)[again].unique()
         notes = [
-            f"{again.sum()} steps of {len(runs)} runs were logged more than once, of which the "
-            f"last stands: {listed(runs)}."
+            f"Logged more than once: {counted(again.sum(), 'step')} of "
+            f"{counted(len(runs), 'run')} ({listed(runs)}). The last value was kept."
         ]
     return merged.sort_values([RUN, BUDGET], kind="stable").reset_index(drop=True), notes

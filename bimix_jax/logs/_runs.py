@@ -10,6 +10,7 @@ from pathlib import Path
 from bimix_jax.logs._history import RUN_KEYS, LogFile
 from bimix_jax.logs._run_tables import RunTable
 from bimix_jax.names import spelling
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import RUN_COLUMNS, listed
 from bimix_jax.sweeps.pairs import shortened
@@ -132,7 +133,8 @@ def note_of_labels(same: dict[str, str]) -> list[str]:
     if not unlike:
         return []
     return [
-        f"{len(unlike)} runs are written differently in the table of mixtures and in the logs: "
+        f"{counted(len(unlike), 'run is', 'runs are')} written differently in the table of "
+        "mixtures and in the logs: "
         f"{listed(unlike)}."
     ]
 

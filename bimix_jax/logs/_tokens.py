@@ -7,6 +7,7 @@ import pandas as pd
 
 from bimix_jax.logs._counters import filled, rows_of_runs, token_columns
 from bimix_jax.logs._history import RUN, STEP
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
@@ -68,7 +69,7 @@ def tokens_of(
         )
     _check_moves(rows, whole, targets, column)
     return whole, [
-        f"Tokens of {gone.sum()} rows follow from their steps and those around them."
+        f"In {counted(gone.sum(), 'row')} tokens were filled in from the steps and the rows around."
     ] * bool(gone.any())
 
 
@@ -88,7 +89,7 @@ def _check_rise(
     if falling:
         run, (before, after) = next(iter(falling.items()))
         raise SweepError(
-            f"tokens: column {column} falls while steps rise in {len(falling)} runs: "
+            f"tokens: column {column} falls while steps rise in {counted(len(falling), 'run')}: "
             f"{listed(falling)}; in run {run} from {tokens[before]:g} at step {step[before]:g} to "
             f"{tokens[after]:g} at step {step[after]:g}. Expected all tokens since the start, but "
             f"the counter was restarted, or counts a batch. {WAYS_OUT}"
@@ -108,7 +109,8 @@ def _check_moves(
         if stuck.any():
             runs = pd.unique(run[there][stuck])
             raise SweepError(
-                f"tokens: column {column} stands still in {len(runs)} runs, {listed(runs)}: run "
+                f"tokens: column {column} stands still in {counted(len(runs), 'run')}, "
+                f"{listed(runs)}: run "
                 f"{runs[0]} has several losses of {target} at {tokens[there][stuck][0]:g} tokens. "
                 f"Expected all tokens since the start. {WAYS_OUT}"
             )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.logs._history import RUN
+from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 from bimix_jax.sweeps.sweep import COMMON_SHARE
@@ -63,10 +64,11 @@ def _ends(points: pd.DataFrame) -> list[str]:
     early = ends[ends < common * (1 - EARLY)]
     if not len(early) or (ends >= common * (1 - EARLY)).sum() < MOSTLY * len(ends):
         return []
-    said = [f"{run} ({end:g})" for run, end in early.items()]
+    said = [f"{run} ({quantity_text(end)})" for run, end in early.items()]
     ending = "ends" if len(early) == 1 else "end"
     return [
-        f"{len(early)} of {len(ends)} runs {ending} before the {common:g} that the others reach: "
+        f"{len(early)} of {len(ends)} runs {ending} before the {quantity_text(common)} that the "
+        "others reach: "
         f"{listed(said)}."
     ]
 

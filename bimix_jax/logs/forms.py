@@ -18,6 +18,7 @@ from bimix_jax.logs._columns import Columns, of_frame, of_records
 from bimix_jax.logs._history import LogFile, Read
 from bimix_jax.logs._runs import named
 from bimix_jax.logs._trainer import ENDINGS
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import read_json
 from bimix_jax.reading.tables import read_table
@@ -197,7 +198,7 @@ def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:
     if not others or one.form == "olmix":
         return ()
     return (
-        f"Read as {one.form}: {len(one.files)} files. Not read: {', '.join(others)} "
+        f"Read as {one.form}: {counted(len(one.files), 'file')}. Not read: {', '.join(others)} "
         "(form= or --form chooses).",
     )
 

@@ -110,6 +110,6 @@ def flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:
     if not len(unknown):
         return ()
     return (
-        f"How far these can go within .1 % was not found, as its search did not converge: "
+        "The search for the range of equal objective (within 0.1 %) did not converge for "
         f"{', '.join(unknown)}.",
     )

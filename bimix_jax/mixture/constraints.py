@@ -12,7 +12,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._weights import said_of
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
 from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import counted, number_of
 from bimix_jax.reading.nested import read_json, read_toml
 
 NEAR = 0.01
@@ -298,7 +298,7 @@ def mixture_of(
     except ValueError as error:
         raise ValueError(f"{argument}: {error}") from error
     if len(values) != 1:
-        raise ValueError(f"{argument} holds {len(values)} mixtures; expected one.")
+        raise ValueError(f"{argument} holds {counted(len(values), 'mixture')}; expected one.")
     return values[0]
 
 

@@ -286,8 +286,9 @@ class Decision:
         try:
             self.asked.tightened(floors).resolve(fitted, self.budget, self.reference)
         except InfeasibleError as error:
+            required = ", ".join(f"{target} ≥ {floor:.4g}" for target, floor in floors.items())
             raise InfeasibleError(
-                f"with the floors that the guardrails come to, {error}"
+                f"the guardrails require {required}, which the other constraints exclude: {error}"
             ) from error
 
     def refuse_unmeasured(self, mixture: np.ndarray | None = None) -> None:

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.fitted import FAR, Fit
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision
+from bimix_jax.quantities import quantity_text
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -133,7 +134,8 @@ def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
     least, largest = fitted.observed_budgets
     if least == largest and budgets is None:
         raise ValueError(
-            f"fitted: the sweep has the single budget {largest:g} {fitted.unit}, so how the best "
+            f"fitted: the sweep has the single budget {quantity_text(largest)} {fitted.unit}, so "
+            "how the best "
             "mixture moves with it is unknown. Measure at two budgets or more."
         )
     if budgets is None:

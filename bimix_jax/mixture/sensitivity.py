@@ -95,7 +95,7 @@ def sensitivity(
         mixture = decision.solve().mixture
     shares = align_mixtures(mixture, fitted.domains)[0]
     if len(shares) != 1:
-        raise ValueError(f"mixture holds {len(shares)} mixtures; expected one.")
+        raise ValueError(f"mixture holds {counted(len(shares), 'mixture')}; expected one.")
     with jax.enable_x64(True):
         losses, changes = _slopes(fitted.law, fitted.coefficients, shares[0], np.asarray(at))
     targets, domains = list(fitted.targets), list(fitted.domains)

@@ -105,12 +105,12 @@ def _shares_of_examples(recipe: Recipe) -> tuple[pd.Series, str]:
     lengths = recipe.tokens_per_document
     if lengths is None:
         return recipe.weights, (
-            "Probabilities are shares of tokens, right where all examples are packed to one "
-            "length; for documents give their mean tokens (tokens_per_document)."
+            "Probabilities are shares of tokens, which is right where all examples have one "
+            "length. For documents give a table with a column documents (--available FILE)."
         )
     return document_shares(recipe.weights, lengths), (
-        "Probabilities are of examples, one a document: shares of tokens divided by the mean "
-        "tokens of a document."
+        "Probabilities are shares of documents: shares of tokens divided by the mean tokens of a "
+        "document."
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.names import note_of_spelling, spelling, unified
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError, SweepWarning
 from bimix_jax.reading.written_numbers import numbers
 from bimix_jax.sweeps.scores import says_score
@@ -15,7 +16,11 @@ from bimix_jax.sweeps.scores import says_score
 SUM_TOLERANCE = 0.02
 """Largest distance from 1 of a row of proportions that is normalised; larger is an error."""
 SILENT_TOLERANCE = 1e-5
-"""Largest distance from 1 that is rounding in the last digit and needs no warning."""
+"""Largest distance from 1 that needs no note."""
+FEW_DECIMALS = 1e-3
+"""The same where shares are written with few decimals, whose rounding explains it."""
+DECIMALS = 3, 4, 5
+"""Numbers of decimals at which shares are seen to be rounded."""
 EXACT = 1e-12
 """Largest distance from 1 at which a sum of a row counts as 1."""
 CHANGED = 1e-4
@@ -27,7 +32,7 @@ ROUNDED = 6e-4
 """Largest difference of a mean from what is written with three decimals."""
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
-NOT_FINITE = "losses that are not finite left out"
+NOT_FINITE = "not finite left out"
 NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 
@@ -84,9 +89,9 @@ def span(values: np.ndarray) -> str:
     """Return the range of numbers for a message, or one number if both ends are written alike.
 
     >>> span(np.array([1e6, 1e6 + 1])), span(np.array([0.5, 2.0]))
-    ('1e+06', '0.5-2')
+    ('1e+06', '0.5 to 2')
     """
-    return "-".join(dict.fromkeys(f"{end:.4g}" for end in (values.min(), values.max())))
+    return " to ".join(dict.fromkeys(f"{end:.5g}" for end in (values.min(), values.max())))
 
 
 def findings_at(
@@ -162,14 +167,26 @@ def _normalised(
     )
     if percent and not findings:
         warn(PERCENTAGES, notes)
-    rounded = np.abs(total / expected - 1) > SILENT_TOLERANCE
-    if rounded.any() and not findings:
+    off = np.abs(total / expected - 1) > SILENT_TOLERANCE
+    off[off] = ~_are_rounded(values[off] / expected)
+    if off.any() and not findings:
+        changed, all_of_them = (len(np.unique(each, axis=0)) for each in (values[off], values))
         warn(
-            f"{rounded.sum()} of {len(total)} rows of proportions summed to "
-            f"{span(total)} and were normalised to 1.",
+            f"The proportions of {changed} of {all_of_them} mixtures summed to {span(total[off])} "
+            "and were normalised to 1.",
             notes,
         )
     return values / np.where(wrong, np.nan, total)[:, None] + 0.0, findings
+
+
+def _are_rounded(shares: np.ndarray) -> np.ndarray:
+    """(rows,) bool: half a unit of the last decimal per share explains the distance from 1."""
+    allowed = np.zeros(len(shares))
+    for decimals in reversed(DECIMALS):
+        scaled = shares * 10.0**decimals
+        whole = np.all(np.abs(scaled - scaled.round()) < SAME, axis=1)
+        allowed = np.where(whole, shares.shape[1] * 0.5 * 10.0**-decimals, allowed)
+    return np.abs(shares.sum(axis=1) - 1) <= np.minimum(allowed + EXACT, FEW_DECIMALS)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
@@ -273,7 +290,8 @@ def note_of_nan(cells: Cells, run: np.ndarray) -> list[str]:
         return []
     runs = [str(r) for r in dict.fromkeys(run[stated.any(axis=1)])]
     more = f" and {len(runs) - EXAMPLES} more" if len(runs) > EXAMPLES else ""
-    return [f"{stated.sum()} {NOT_FINITE} ({', '.join(runs[:EXAMPLES])}{more})."]
+    lost = counted(stated.sum(), "loss that is", "losses that are")
+    return [f"{lost} {NOT_FINITE} ({', '.join(runs[:EXAMPLES])}{more})."]
 
 
 def check_budgets(column: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:

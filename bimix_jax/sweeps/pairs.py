@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.names import note_of_spelling, respelled, spelling, without_blanks
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -285,5 +286,6 @@ def _note_unmatched(
     for what, one, other in (("losses", mixtures, losses), ("a mixture", losses, mixtures)):
         missing = one.loc[~one[key].isin(other[key]), key].astype(str).unique()
         if len(missing):
-            runs = "1 run" if len(missing) == 1 else f"{len(missing)} runs"
-            checks.warn(f"{runs} without {what} left out: {listed(missing)}.", notes)
+            checks.warn(
+                f"{counted(len(missing), 'run')} without {what} left out: {listed(missing)}.", notes
+            )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bimix_jax.files import atomic_path
 from bimix_jax.names import note_of_spelling, respelled
-from bimix_jax.quantities import quantity_text
+from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 
 CURVE = 3
@@ -156,7 +156,7 @@ class Sweep:
         """
         cut = self.budget_cut(fraction)
         later = self.budget >= cut
-        what = f"budgets from {cut:g} {self.unit} on held out"
+        what = f"budgets from {quantity_text(cut)} {self.unit} on held out"
         return self.take(~later, f"train part: {what}"), self.take(later, f"test part: {what}")
 
     def folds(self, most: int, counted: np.ndarray | None = None) -> np.ndarray:
@@ -217,10 +217,15 @@ class Sweep:
         keep = self.budget >= least * (1 - 1e-9)
         if not keep.any():
             raise ValueError(
-                f"from_budget: least is {least:g} {self.unit}, but the largest budget is "
-                f"{self.largest_budget:g}; expected a smaller number."
+                f"from_budget: least is {quantity_text(least)} {self.unit}, but the largest "
+                "budget is "
+                f"{quantity_text(self.largest_budget)}; expected a smaller number."
             )
-        return self.take(keep, f"{np.sum(~keep)} points before {least:g} {self.unit} left out.")
+        return self.take(
+            keep,
+            f"{counted(np.sum(~keep), 'point')} before {quantity_text(least)} {self.unit} left "
+            "out.",
+        )
 
     def endpoints(self) -> "Sweep":
         """Return the last point of each run.
@@ -234,7 +239,9 @@ class Sweep:
         """
         last = pd.Series(self.budget).groupby(self.run).transform("max").to_numpy()
         keep = self.budget == last
-        return self.take(keep, f"{np.sum(~keep)} points before the ends of their runs left out.")
+        return self.take(
+            keep, f"{counted(np.sum(~keep), 'point')} before the ends of their runs left out."
+        )
 
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
         """Return the points of a mask or index (points,), with a note that gives the reason."""
@@ -332,11 +339,12 @@ class Sweep:
         mixtures = len(np.unique(self.mixture_group))
         empty = int(np.isnan(self.loss).sum())
         return (
-            f"{len(self.runs)} runs of {mixtures} mixtures at {len(np.unique(self.budget))} "
-            f"budgets up to {quantity_text(self.largest_budget)} {self.unit}: "
-            f"{len(self.budget)} points, "
-            f"{len(self.domains)} domains, {len(self.targets)} targets"
-            + (f", {empty} empty losses" if empty else "")
+            f"{counted(len(self.runs), 'run')} of {counted(mixtures, 'mixture')} at "
+            f"{counted(len(np.unique(self.budget)), 'budget')} up to "
+            f"{quantity_text(self.largest_budget)} {self.unit}: "
+            f"{counted(len(self.budget), 'point')}, {counted(len(self.domains), 'domain')}, "
+            f"{counted(len(self.targets), 'target')}"
+            + (f", {counted(empty, 'empty loss', 'empty losses')}" if empty else "")
         )
 
 

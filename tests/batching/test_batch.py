@@ -234,7 +234,7 @@ def test_the_rest_is_done_and_what_failed_is_listed(source, tmp_path):
     assert list(written(output)) == ["d.parquet-00000.parquet", "e.parquet-00000.parquet"]
     table.to_parquet(folder / "a.parquet")
     again = CliRunner().invoke(app, ["batch", str(folder), "-o", str(output)])
-    assert "1 parts written, 2 were there" in again.output
+    assert "1 part written, 2 already there" in again.output
 
 
 def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_path, monkeypatch):

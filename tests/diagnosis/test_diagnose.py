@@ -120,7 +120,7 @@ def test_what_each_law_needs_is_said():
 def test_losses_stated_as_nan_are_a_warning():
     table = frame(noise=0.002).astype({"loss_web": object})
     table.loc[7, "loss_web"] = "NaN"
-    assert finds(table, "1 losses that are not finite left out (run00)")
+    assert finds(table, "1 loss that is not finite left out (run00)")
 
 
 def test_one_target_measured_at_a_point_is_no_trouble(recwarn):

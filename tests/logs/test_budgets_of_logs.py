@@ -74,13 +74,13 @@ def test_gaps_of_the_counter_follow_from_that_of_the_logger(tmp_path):
         pd.concat([others, evals]).sort_values("_step").to_csv(tmp_path / f"{run}.csv", index=False)
     sweep = bx.read_logs(tmp_path, MIXTURES)
     np.testing.assert_allclose(sweep.budget[:4], [100, 200, 400, 800])
-    assert "The global_step of 12 rows follows from those around them." in sweep.notes[0]
+    assert "In 12 rows global_step was filled in from the rows around." in sweep.notes[0]
 
 
 def test_runs_with_the_loggers_counter_alone_are_named(tmp_path):
     write(tmp_path, _step=[0, 1, 2, 3], **{"train/global_step": STEPS})
     log("owl", _step=[0, 1, 2, 3]).to_csv(tmp_path / "owl.csv", index=False)
-    with pytest.raises(SweepError, match=r"1 files of logs have only _step.*those of the runs owl"):
+    with pytest.raises(SweepError, match=r"1 file of logs has only _step.*those of the runs owl"):
         bx.read_logs(tmp_path, MIXTURES)
 
 
@@ -90,9 +90,9 @@ def test_runs_with_the_loggers_counter_alone_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [
-        ([1e6, 2e6, 1e6, 2e6], r"falls while steps rise in 1 runs: owl.*from 2e\+06 at step 200"),
-        ([4e3, 4e3, 4e3, 4e3], "stands still in 1 runs, owl: run owl has several losses of"),
-        ([1e6, 2e6, 2e6, 2e6], "stands still in 1 runs, owl"),
+        ([1e6, 2e6, 1e6, 2e6], r"falls while steps rise in 1 run: owl.*from 2e\+06 at step 200"),
+        ([4e3, 4e3, 4e3, 4e3], "stands still in 1 run, owl: run owl has several losses of"),
+        ([1e6, 2e6, 2e6, 2e6], "stands still in 1 run, owl"),
         ([1e6, "n.a", 4e6, 8e6], "column tokens of run owl holds 'n.a'"),
     ],
 )  # fmt: skip
@@ -136,7 +136,7 @@ def test_steps_written_as_text_are_read_or_named(tmp_path):
 def test_a_rate_that_contradicts_the_tokens_logged_is_said(tmp_path):
     write(tmp_path, _step=STEPS, tokens=[1e6, 2e6, 4e6, 8e6])
     assert bx.read_logs(tmp_path, MIXTURES, tokens_per_step=1e4).notes == (
-        "Tokens are steps times 10000.",
+        "Tokens are steps times 10,000 tokens per step.",
     )
     sweep = bx.read_logs(tmp_path, MIXTURES, tokens_per_step=5)
     assert "run elk has 1e+06 tokens at step 100, not 500" in sweep.notes[1]

@@ -80,7 +80,7 @@ def test_import_counts_what_was_logged_twice_and_what_was_left_out(call, tmp_pat
     options = ("--mixtures", "more.csv", "--drop-unmatched", "--json")
     notes = json.loads(call("import", "twice", *options, "-o", out)[1])["notes"]
     assert notes[:2] == [
-        "2 steps of 1 runs were logged more than once, of which the last stands: uniform.",
+        "Logged more than once: 2 steps of 1 run (uniform). The last value was kept.",
         "Left out: 1 mixture without a run: ghost.",
     ]
     np.testing.assert_array_equal(bx.read_sweep(out).loss, exports.measured().loss)

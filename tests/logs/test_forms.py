@@ -33,4 +33,4 @@ def test_every_form_gives_the_same_sweep(measured, tmp_path, form):
         tmp_path, exports.mixtures(measured), tokens_per_step=exports.PER_STEP, **options
     )
     assert_same(found, measured)
-    assert found.notes == ("Tokens are steps times 4096.",)
+    assert found.notes == ("Tokens are steps times 4,096 tokens per step.",)

@@ -74,7 +74,7 @@ def test_a_total_of_tokens_is_no_domain(folder):
     tokens = pd.DataFrame(SHARES * VARYING, columns=list(DOMAINS)).assign(run=RUNS)
     sweep = bx.read_logs(folder, tokens.assign(everything=VARYING))
     assert_right(sweep, notes=[others("everything"), sweep.notes[1]])
-    assert "that sum to 1e+09-5e+09 a run" in sweep.notes[1]
+    assert "that sum to 1e+09 to 5e+09 a run" in sweep.notes[1]
 
 
 def test_where_values_do_not_tell_the_domains_they_are_asked_for(folder):
@@ -87,7 +87,7 @@ def test_where_values_do_not_tell_the_domains_they_are_asked_for(folder):
     )
     assert "--domain" in str(caught.value)
     assert_right(bx.read_logs(folder, doubtful, domains=DOMAINS), notes=[
-        "Mixtures given as weights that sum to 1e+09-5e+09 a run were divided by their sums."
+        "Mixtures given as weights that sum to 1e+09 to 5e+09 a run were divided by their sums."
     ])  # fmt: skip
     with pytest.raises(SweepError, match="has no column maths"):
         bx.read_logs(folder, doubtful, domains=["news", "maths"])

@@ -107,9 +107,7 @@ def test_of_a_step_logged_twice_the_last_stands_and_is_counted(folder):
     sweep = bx.read_logs(folder, MIXTURES)
     assert sweep.digest() == bx.read_logs(folder, MIXTURES).digest()
     np.testing.assert_array_equal(sweep.loss[:4, 0], log("a")["eval/web/loss"])
-    assert sweep.notes == (
-        "1 steps of 1 runs were logged more than once, of which the last stands: a.",
-    )
+    assert sweep.notes == ("Logged more than once: 1 step of 1 run (a). The last value was kept.",)
 
 
 def test_metrics_on_rows_of_their_own_are_no_doubles(folder):
@@ -128,7 +126,7 @@ def test_untrained_models_and_diverged_losses_are_left_out_and_counted(folder):
     assert np.isnan(sweep.loss[:4, 1]).tolist() == [False, True, True, False]
     assert sweep.notes == (
         "2 losses that are not finite left out (a): look for diverged runs.",
-        "1 rows of untrained models (step 0) left out.",
+        "1 row of untrained models (step 0) left out.",
         "2 of 32 loss cells are empty and were left out.",
     )
 
@@ -140,7 +138,7 @@ def test_tokens_come_from_a_column_even_on_other_rows(folder):
     sweep = bx.read_logs(folder, MIXTURES)
     assert sweep.unit == "tokens"
     np.testing.assert_allclose(sweep.budget[:4], np.array(STEPS) * 1e4)
-    assert sweep.notes == ("Tokens of 16 rows follow from their steps and those around them.",)
+    assert sweep.notes == ("In 16 rows tokens were filled in from the steps and the rows around.",)
     in_steps = bx.read_logs(folder, MIXTURES, unit="steps")
     assert (in_steps.unit, in_steps.budget[:4].tolist()) == ("steps", list(STEPS))
 
@@ -354,9 +352,7 @@ def test_a_trainer_that_was_resumed_says_its_steps_twice(tmp_path):
     sweep = bx.read_logs(tmp_path, MIXTURES)
     expected = pd.concat([log(run) for run in RUNS])[["eval/web/loss", "eval/code/loss"]]
     np.testing.assert_array_equal(sweep.loss, expected)
-    assert sweep.notes == (
-        "1 steps of 1 runs were logged more than once, of which the last stands: c.",
-    )
+    assert sweep.notes == ("Logged more than once: 1 step of 1 run (c). The last value was kept.",)
 
 
 @pytest.mark.parametrize("names", [("2024-01-02", "2024-01-03"), ("007", "8"), ("1.50", "2")])

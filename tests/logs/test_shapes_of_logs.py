@@ -126,12 +126,12 @@ def test_json_a_thousand_levels_deep_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "why"),
     [
-        ({"eval/macro_avg/loss": [1.0, 1.1, 1.2, 1.3]}, "macro_avg, by its name"),
-        ({"eval/overall/loss": [1.0, 1.1, 1.2, 1.3]}, "overall, by its name"),
-        ({"eval/val/loss": "mean"}, "val, the mean of law, med"),
+        ({"eval/macro_avg/loss": [1.0, 1.1, 1.2, 1.3]}, "macro_avg (its name says so)"),
+        ({"eval/overall/loss": [1.0, 1.1, 1.2, 1.3]}, "overall (its name says so)"),
+        ({"eval/val/loss": "mean"}, "val (the mean of law, med)"),
         (
             {"eval/suite/loss": [1.0] * 4, "eval/suite/a/loss": [1.0] * 4},
-            "suite, whose name begins those of suite/a",
+            "suite (its name begins those of suite/a)",
         ),
     ],
 )

@@ -8,7 +8,11 @@ import functools
 import numpy as np
 
 import bimix_jax as bx
+from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.xla.compilation import jit
+
+NUMBERS = ("tolerance", "shrinkage", "starts", "budget_scale", "size")
+"""Arguments of `fit_arrays` that change no program."""
 
 
 @functools.cache
@@ -16,10 +20,15 @@ def _fit(law, **options):
     return jit(functools.partial(bx.fit_arrays, law, **options))
 
 
-def fit_points(law, mixture, budget, loss, weight=None, own=0, size=None, **options):
-    """`fit_arrays`; the options have to be hashable."""
+def fit_points(law, mixture, budget, loss, weight=None, own=0, fold=None, **options):
+    """`fit_arrays` by one program for each law and shape, and for options other than numbers."""
+    options = {"tolerance": default_tolerance(loss.dtype)} | options
+    if fold is None:
+        options = {"shrinkage": 0.0} | options
+    numbers = {n: np.asarray(options.pop(n), loss.dtype) for n in NUMBERS if n in options}
     weight = np.ones(len(loss), loss.dtype) if weight is None else weight
-    return _fit(law, **options)(mixture, budget, loss, weight, own=np.asarray(own), size=size)
+    fit = _fit(law, **options)
+    return fit(mixture, budget, loss, weight, own=np.asarray(own), fold=fold, **numbers)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from tests.test_transfer import transfer_points
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN, FOLDS = np.arange(3), 4
+fit = functools.partial(fit_points, TransferBiMix(), own=OWN)
 
 
 def index_of(errors):
@@ -27,17 +28,15 @@ def index_of(errors):
 def test_the_chosen_strength_is_that_of_a_plain_loop():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
     loss, fold = loss[:, :3], np.repeat(np.arange(10) % FOLDS, 8)
-    fit = jit(functools.partial(fit_arrays, TransferBiMix()))
     errors = np.full((len(STRENGTHS), FOLDS), np.nan)
     for i, strength in enumerate(STRENGTHS):
         for k in range(FOLDS):
             out = fold == k
-            found = fit(mixture, budget, loss, (~out).astype(float), own=OWN, shrinkage=strength)
+            found = fit(mixture, budget, loss, (~out).astype(float), shrinkage=strength)
             predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
             errors[i, k] = np.mean(np.abs(predicted / loss - 1)[out])
     expected = STRENGTHS[index_of(errors)]
-    chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=FOLDS))
-    found = chosen(mixture, budget, loss, own=OWN, fold=fold)
+    found = fit(mixture, budget, loss, fold=fold, folds=FOLDS)
     assert float(found.shrinkage[0]) == expected
     assert 0 < expected < np.inf
 
@@ -45,14 +44,12 @@ def test_the_chosen_strength_is_that_of_a_plain_loop():
 def test_of_later_budgets_left_out_the_strength_of_the_least_error_is_chosen():
     mixture, budget, loss, _ = transfer_points(noise=0.02, runs=10)
     loss, late = loss[:, :3], budget > np.median(budget)
-    fit = jit(functools.partial(fit_arrays, TransferBiMix()))
     errors = []
     for strength in STRENGTHS:
-        found = fit(mixture, budget, loss, (~late).astype(float), own=OWN, shrinkage=strength)
+        found = fit(mixture, budget, loss, (~late).astype(float), shrinkage=strength)
         predicted = predicted_losses(TransferBiMix(), found.coefficients, mixture, budget)
         errors.append(np.mean(np.abs(predicted / loss - 1)[late]))
-    chosen = jit(functools.partial(fit_arrays, TransferBiMix(), folds=1))
-    found = chosen(mixture, budget, loss, own=OWN, fold=np.where(late, 0, -1))
+    found = fit(mixture, budget, loss, fold=np.where(late, 0, -1), folds=1)
     assert float(found.shrinkage[0]) == STRENGTHS[int(np.argmin(errors))]
     assert float(found.shrinkage[0]) < np.inf
 

@@ -1,7 +1,5 @@
 """Laws in which domains substitute for each other imperfectly, against their formulas."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +12,10 @@ from bimix_jax import (
     SplitSubstitutionBiMix,
     SubstitutionBiMix,
     TransferBiMix,
-    fit_arrays,
 )
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
-from tests.programs import predicted_losses
+from tests.programs import fit_points, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.array([0, 1, 2, -1])
@@ -64,7 +61,7 @@ def world(law, zeros=0):
 @pytest.mark.parametrize("zeros", [0, 9])
 def test_known_coefficients_are_recovered_with_zeros_and_without_an_own_domain(law, zeros):
     mixture, budget, loss = world(law, zeros)
-    found = jit(functools.partial(fit_arrays, law))(mixture, budget, loss, own=OWN)
+    found = fit_points(law, mixture, budget, loss, own=OWN)
     np.testing.assert_array_equal(found.code, Code.CONVERGED)
     np.testing.assert_array_equal(found.points, len(budget))
     np.testing.assert_allclose(found.coefficients.exponents, exponents_of(law), atol=1e-5)

@@ -15,7 +15,7 @@ from tests.programs import fit_points, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.arange(3)
-fit_transfer = jit(functools.partial(fit_arrays, TransferBiMix()))
+fit_transfer = functools.partial(fit_points, TransferBiMix(), own=np.array([0, 1, 2, -1]))
 
 
 def transfer_points(noise=0.0, runs=30, zeros=0):
@@ -37,7 +37,7 @@ def transfer_points(noise=0.0, runs=30, zeros=0):
 
 def test_known_coefficients_are_recovered_also_without_an_own_domain():
     mixture, budget, loss, exponents = transfer_points()
-    found = fit_transfer(mixture, budget, loss, own=np.array([0, 1, 2, -1]))
+    found = fit_transfer(mixture, budget, loss)
     np.testing.assert_array_equal(found.code, Code.CONVERGED)
     np.testing.assert_allclose(found.coefficients.exponents, exponents, atol=1e-6)
 
@@ -69,7 +69,7 @@ def test_without_transfer_it_is_bimix_to_1e_10():
 
 def test_sum_of_squares_is_that_of_scipys_best():
     mixture, budget, loss, _ = transfer_points(noise=0.01)
-    found = fit_transfer(mixture, budget, loss[:, :3], own=OWN)
+    found = fit_transfer(mixture, budget, loss)
     relative, rng = budget / budget.max(), np.random.default_rng(0)
     for target in OWN:
         others = np.delete(np.arange(3), target)
@@ -91,7 +91,7 @@ def test_sum_of_squares_is_that_of_scipys_best():
 
 def test_zeros_are_used_and_change_nothing_in_what_is_true():
     mixture, budget, loss, exponents = transfer_points(zeros=9)
-    found = fit_transfer(mixture, budget, loss, own=np.array([0, 1, 2, -1]))
+    found = fit_transfer(mixture, budget, loss)
     lost = np.isinf(loss).sum(axis=0)
     np.testing.assert_array_equal(found.points, len(budget) - lost)
     np.testing.assert_allclose(found.coefficients.exponents, exponents, atol=1e-5)
@@ -99,10 +99,10 @@ def test_zeros_are_used_and_change_nothing_in_what_is_true():
 
 def test_permuting_domains_permutes_the_weights():
     mixture, budget, loss, _ = transfer_points(noise=0.005)
-    order = np.array([2, 0, 1])
-    plain = fit_transfer(mixture, budget, loss[:, :3], own=OWN)
-    mixed = fit_transfer(mixture[:, order], budget, loss[:, order], own=OWN)
-    expected = plain.coefficients.exponents[order][:, np.concatenate([[0, 1], 2 + order])]
+    order, of_targets = np.array([2, 0, 1]), np.array([2, 0, 1, 3])
+    plain = fit_transfer(mixture, budget, loss)
+    mixed = fit_transfer(mixture[:, order], budget, loss[:, of_targets])
+    expected = plain.coefficients.exponents[of_targets][:, np.concatenate([[0, 1], 2 + order])]
     np.testing.assert_allclose(mixed.coefficients.exponents, expected, atol=1e-5)
 
 

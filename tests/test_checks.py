@@ -296,8 +296,8 @@ def test_a_target_in_common_that_was_never_measured_does_not_count():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("wweb", "essay"), ["wweb is not a domain; if it measures web"]),
-        (("held-out web", "code (val)"), ["measures web", "measures code"]),
+        (("wweb", "essay"), ["Domain web has no loss, and target wweb is not a domain"]),
+        (("held-out web", "code (val)"), ["target held-out web is", "target code (val) is"]),
         (("cobweb", "decode"), []),
     ],
 )
@@ -487,11 +487,24 @@ def test_losses_that_rise_within_the_noise_are_not():
     assert not warned(noisy)[1]
 
 
+def test_losses_of_one_run_under_a_misspelled_name_are_pointed_at():
+    table = wide_frame().rename(columns={"loss_code": "loss_codes"})
+    there = table["run"] == "a"
+    split = table.assign(
+        loss_cods=table["loss_codes"].where(there), loss_codes=table["loss_codes"].mask(there)
+    )
+    with pytest.warns(SweepWarning, match="Target cods has losses only where codes has none"):
+        read_sweep(split)
+    both = split.assign(loss_codes=table["loss_codes"])
+    assert not any("only where" in note for note in read_sweep(both).notes)
+
+
 def test_losses_under_a_misspelled_name_are_pointed_at():
     table = wide_frame()
     for name, message in (
         ("los_web", "Column los_web is not read; if it holds losses, call it loss_web"),
-        ("loss_weeb", "Target weeb is not a domain; if it measures web, call it web"),
+        ("loss_weeb", "Domain web has no loss, and target weeb is not a domain: if they are one"),
+        ("loss_wbe", "Domain web has no loss, and target wbe is not a domain: if they are one"),
     ):
         with pytest.warns(SweepWarning, match=message):
             sweep = read_sweep(table.rename(columns={"loss_web": name}))

@@ -37,6 +37,20 @@ def test_runs_and_mixtures_are_in_order_of_appearance():
     }
 
 
+def test_runs_can_be_left_out_by_name():
+    sweep = read_sweep(wide_frame())
+    fewer = sweep.without_runs(["b"])
+    assert fewer.runs == ("a", "c")
+    assert fewer.notes[-1] == f"Runs left out, with {(sweep.run == 'b').sum()} points: b."
+    assert sweep.without_runs("b").loss.tolist() == fewer.loss.tolist()
+    with pytest.raises(ValueError, match=r"there is no run mix-9; the runs are a, b, c\."):
+        sweep.without_runs(["mix-9"])
+    with pytest.raises(ValueError, match=r"no run run31; the runs are run0, .*, …\. Did you mean"):
+        replicated().without_runs(["run31"])
+    with pytest.raises(ValueError, match="names every run"):
+        sweep.without_runs(["a", "b", "c"])
+
+
 def test_points_of_one_mixture_share_a_group():
     sweep = replicated()
     same = sweep.mixture_group[:, None] == sweep.mixture_group[None, :]

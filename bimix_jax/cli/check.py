@@ -1,6 +1,7 @@
 """`bimix check`."""
 
 import numpy as np
+import pandas as pd
 import typer
 
 import bimix_jax as bx
@@ -59,6 +60,18 @@ def check(sweep: SweepOptions, output: Json) -> None:
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
         have = f"{counted(len(np.unique(measured.mixture_group)), 'mixture')} and "
         have += counted(len(np.unique(measured.budget)), "budget")
-        show_table(found.laws, f"Laws that the points of this sweep determine; it has {have}", LAWS)
+        show_table(
+            found.laws.drop(columns="least_for"),
+            f"Laws that the points of this sweep determine; it has {have}",
+            LAWS,
+            below=f"{_worst_targets(found.laws)}Needed: the fewest mixtures where there are many "
+            "budgets, and the fewest budgets with so many mixtures.",
+        )
         show_notes(measured.notes, "Notes from reading")
     raise typer.Exit(int(found.severity))
+
+
+def _worst_targets(laws: pd.DataFrame) -> str:
+    """Sentence that names the targets of which laws determine the least."""
+    names = [name for name in dict.fromkeys(laws["least_for"]) if name]
+    return f"Determined: for the target with the fewest, {', '.join(names)}. " if names else ""

@@ -180,6 +180,10 @@ class SweepOptions:
         str | None, typer.Option(help="Column of budgets: tokens, step, …")
     ] = None
     select: Select = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="Leave out a run, e.g. a diverged one; several times."),
+    ] = None
     run_column: Annotated[str | None, typer.Option(help="Column that names the runs.")] = None
     mixture_prefix: MixturePrefix = None
     loss_prefix: Annotated[str | None, typer.Option(help="What loss columns begin with.")] = None
@@ -204,6 +208,8 @@ class SweepOptions:
             metadata=pairs("--metadata", self.metadata),
             endpoints_only=self.endpoints_only,
         )
+        if self.exclude:
+            measured = measured.without_runs(self.exclude)
         return measured if self.from_budget is None else measured.from_budget(self.from_budget)
 
 

@@ -13,7 +13,7 @@ from bimix_jax.logs.budgets import MOSTLY, common_points
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES
 from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
-from bimix_jax.sweeps.doubts import RISE, near_misses, perplexities
+from bimix_jax.sweeps.doubts import RISE, near_misses, perplexities, split_targets
 from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
 from bimix_jax.sweeps.sweep import COMMON_SHARE, Sweep
 
@@ -116,6 +116,14 @@ def observe_targets(sweep: Sweep) -> Iterator[Observation]:
         yield from _unmeasured(sweep, losses)
     else:
         yield from _none_a_domain(sweep, losses)
+    split = [f"{target} may be {other}" for target, other in split_targets(sweep, losses)]
+    if split:
+        yield Observation(
+            Severity.WARNING,
+            "Targets with losses only where another of nearly the same name has none: "
+            + some_of(split),
+            "If they are one, correct the name of the loss column, and import again.",
+        )
     if scores:
         yield Observation(
             Severity.ERROR, note_of_scores(scores).rstrip("."), what_to_do(scores).rstrip(".")
@@ -313,7 +321,7 @@ def _not_finite(sweep: Sweep) -> Iterator[Observation]:
             yield Observation(
                 Severity.WARNING,
                 note.rstrip("."),
-                "Look whether these runs diverged, and leave out their points from there on.",
+                "Look whether these runs diverged; --exclude RUN leaves one out.",
             )
 
 
@@ -343,8 +351,8 @@ def _rising(sweep: Sweep) -> Iterator[Observation]:
             Severity.WARNING,
             f"{len(names)} of {last.size} curves end more than {100 * RISE:g} % above their least "
             f"loss: {some_of(names)}",
-            "No law here lets a loss rise; look for diverged or overfitted runs, and leave them "
-            "out.",
+            "No law here lets a loss rise; look for diverged or overfitted runs, and leave each "
+            "out by --exclude RUN.",
         )
 
 
@@ -373,7 +381,8 @@ def _jumps(sweep: Sweep) -> Iterator[Observation]:
             Severity.WARNING,
             f"{counted(len(names), 'loss jumps', 'losses jump')} where those of other runs do "
             f"not: {some_of(names)}",
-            "Look for loss spikes, restarts, or a changed evaluation set.",
+            "Look for loss spikes, restarts, or a changed evaluation set; leave a run out by "
+            "--exclude RUN, or fit with --huber 2%, so that such points count less.",
         )
 
 

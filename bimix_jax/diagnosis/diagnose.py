@@ -37,7 +37,7 @@ NEGLIGIBLE = 1e-7
 UNEVEN = 0.7, 1.3
 """Factors that make starts uneven: even ones make some laws look degenerate that are not."""
 MANY_MIXTURES, MANY_BUDGETS = 100, 10
-"""Number of mixtures, or of budgets, in designs that search for the least number of the other."""
+"""Largest number of mixtures, and of budgets, in designs that search for the least."""
 MOST_POINTS = 1000
 """Number of points beyond which a design adds no information; more are subsampled."""
 
@@ -46,11 +46,12 @@ def identifiable_laws(sweep: Sweep) -> pd.DataFrame:
     """Table with a row per law of the package.
 
     Columns: coefficients per target; determined, the number that the mixtures and budgets of the
-    sweep determine for the worst target that the law can express; targets, the number that it can
-    express; needs_mixtures and needs_budgets, the fewest that determine all coefficients of a
-    target where there are many of the other (0 where none do); verdict. They follow from the rank
-    of the law's Jacobian at the start of a fit, so they tell what no precision of the losses could
-    mend, not how large the errors are.
+    sweep determine for the worst target that the law can express; targets, the number that the law
+    can express; least_for, the worst target where not all are determined; needs_mixtures, the
+    fewest that determine all coefficients of a target where there are many budgets, and
+    needs_budgets, the fewest that do with so many mixtures (0 where none do); verdict. They follow
+    from the rank of the law's Jacobian at the start of a fit, so they tell what no precision of the
+    losses could mend, not how large the errors are.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> table = identifiable_laws(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
@@ -69,14 +70,15 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
             "coefficients": 0,
             "determined": 0,
             "targets": 0,
+            "least_for": "",
             "needs_mixtures": 0,
             "needs_budgets": 0,
             "verdict": "no target is a domain",
         }
-    found = {_determined(law, sweep, target) for target in _unlike(sweep, able)}
+    found = [(*_determined(law, sweep, t), sweep.targets[t]) for t in _unlike(sweep, able)]
     # The worst target decides; where all are determined, any of them stands for the rest.
-    short = [(known, count) for known, count in found if known < count]
-    known, count = min(short or found, key=lambda pair: pair[0] - pair[1])
+    short = [each for each in found if each[0] < each[1]]
+    known, count, worst = min(short or found, key=lambda each: each[0] - each[1])
     held = law.shrinkage(jnp.zeros(len(sweep.domains))) is not None
     verdict = "determined" if not short else "held by its shrinkage" if held else "undetermined"
     mixtures, budgets = _needs(law, sweep, able[0])
@@ -84,6 +86,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
         "coefficients": count,
         "determined": known,
         "targets": len(able),
+        "least_for": worst if short else "",
         "needs_mixtures": mixtures,
         "needs_budgets": budgets,
         "verdict": verdict,
@@ -91,7 +94,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
 
 
 def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
-    """Fewest mixtures, and fewest budgets, of designs that determine all coefficients."""
+    """Fewest mixtures, and fewest budgets with these, that determine all coefficients."""
     own = _own(sweep, target)
     # Random mixtures are in general position, so that none is spanned by others by chance.
     shares = np.random.default_rng(0).dirichlet(np.ones(len(own)), MANY_MIXTURES)
@@ -103,10 +106,8 @@ def _needs(law: Law, sweep: Sweep, target: int) -> tuple[int, int]:
         known, count = _rank(law, _filled(mixture), _filled(np.tile(at, mixtures)), own)
         return known == count
 
-    return (
-        _least(lambda n: determined(n, MANY_BUDGETS), MANY_MIXTURES),
-        _least(lambda n: determined(MANY_MIXTURES, n), MANY_BUDGETS),
-    )
+    mixtures = _least(lambda n: determined(n, MANY_BUDGETS), MANY_MIXTURES)
+    return mixtures, _least(lambda n: determined(mixtures or MANY_MIXTURES, n), MANY_BUDGETS)
 
 
 def _least(holds: Callable[[int], bool], most: int) -> int:
@@ -324,7 +325,10 @@ def _about_laws(laws: pd.DataFrame) -> list[Observation]:
     short = laws[laws["verdict"] == "undetermined"]
     if short.empty:
         return []
-    names = [f"{n} ({r['determined']} of {r['coefficients']})" for n, r in short.iterrows()]
+    names = [
+        f"{n} ({r['determined']} of {r['coefficients']} for {r['least_for']})"
+        for n, r in short.iterrows()
+    ]
     return [
         Observation(
             Severity.NOTE,

@@ -50,7 +50,7 @@ def with_doubts(sweep: Sweep) -> Sweep:
     _warn_of_copies(sweep, notes)
     _warn_of_labels(sweep, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
-    _warn_of_near_misses(sweep.domains, names, unread, notes)
+    _warn_of_near_misses(sweep, names, unread, notes)
     if not set(sweep.domains) & set(sweep.targets):
         notes.append(NO_OWN)
     # A table that was saved carries some of these notes already.
@@ -156,17 +156,25 @@ def _warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> N
 
 
 def _warn_of_near_misses(
-    domains: Sequence[str],
-    targets: Sequence[str],
-    unread: Sequence[str],
-    notes: list[str],
+    sweep: Sweep, targets: Sequence[str], unread: Sequence[str], notes: list[str]
 ) -> None:
-    """Warn of columns that look like the losses of a domain under another name; `unread` are the
-    columns of numbers that are neither losses nor proportions.
+    """Warn of columns that look like the losses of a domain, or of a target, under another name.
+
+    `unread` are the columns of numbers that are neither losses nor proportions.
     """
-    for target, domain in near_misses(domains, targets):
-        warn(f"Target {target} is not a domain; if it measures {domain}, call it {domain}.", notes)
-    for domain in [domain for domain in domains if domain not in targets]:
+    for target, domain in near_misses(sweep.domains, targets):
+        warn(
+            f"Domain {domain} has no loss, and target {target} is not a domain: if they are one, "
+            "name both alike.",
+            notes,
+        )
+    for target, other in split_targets(sweep, targets):
+        warn(
+            f"Target {target} has losses only where {other} has none: if they are one, name both "
+            "alike.",
+            notes,
+        )
+    for domain in [domain for domain in sweep.domains if domain not in targets]:
         wanted = f"{LOSS_PREFIX}{domain}"
         for column in _close(wanted, unread):
             warn(f"Column {column} is not read; if it holds losses, call it {wanted}.", notes)
@@ -190,14 +198,34 @@ def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[st
     return sorted({*found, *inside}, key=lambda pair: strangers.index(pair[0]))
 
 
+def split_targets(sweep: Sweep, targets: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair targets with another of nearly the same name that is measured only at other points."""
+    there = np.isfinite(sweep.loss)
+    if there.all():
+        return []
+    known = {target: there[:, sweep.targets.index(target)] for target in targets}
+    found = []
+    for target in (t for t in targets if t not in sweep.domains):
+        others = [
+            other
+            for other in targets
+            if known[other].sum() > known[target].sum() and not (known[other] & known[target]).any()
+        ]
+        found += [(target, other) for other in _close(target, others)]
+    return found
+
+
 def _is_word_of(name: str, longer: str) -> bool:
     return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", longer, re.I) is not None
 
 
 def _close(name: str, others: Iterable[str]) -> list[str]:
     """Return at most one of the others, whose letters are nearly those of the name, units aside."""
-    by_letters = {_letters(other): other for other in others}
-    return [by_letters[n] for n in difflib.get_close_matches(_letters(name), by_letters, 1, NEAR)]
+    by_letters, letters = {_letters(other): other for other in others}, _letters(name)
+    # Two letters in the wrong order are far apart for difflib in a short name.
+    swapped = [n for n in by_letters if sorted(n) == sorted(letters)]
+    near = swapped[:1] or difflib.get_close_matches(letters, by_letters, 1, NEAR)
+    return [by_letters[n] for n in near]
 
 
 def _letters(name: str) -> str:

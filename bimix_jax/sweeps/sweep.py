@@ -1,16 +1,17 @@
 """Sweep: the measurements, checked once, keyed by name."""
 
 import dataclasses
+import difflib
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
-from bimix_jax.names import note_of_spelling, respelled
+from bimix_jax.names import SHOWN, note_of_spelling, respelled
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 
@@ -242,6 +243,26 @@ class Sweep:
         return self.take(
             keep, f"{counted(np.sum(~keep), 'point')} before the ends of their runs left out."
         )
+
+    def without_runs(self, runs: Sequence[str]) -> "Sweep":
+        """Return the sweep without these runs, such as diverged ones; a note counts them.
+
+        Raises:
+            ValueError: if a run is unknown, or no other is left.
+        """
+        asked = [runs] if isinstance(runs, str) else list(map(str, runs))
+        known = list(map(str, self.runs))
+        for run in asked:
+            if run not in known:
+                near = difflib.get_close_matches(run, known, 1)
+                meant = f" Did you mean {near[0]}?" if near else ""
+                shown = ", ".join(known[:SHOWN]) + (", …" if len(known) > SHOWN else "")
+                raise ValueError(f"exclude: there is no run {run}; the runs are {shown}.{meant}")
+        keep = ~np.isin(self.run.astype(str), asked)
+        if not keep.any():
+            raise ValueError("exclude names every run; expected some to be left.")
+        names = ", ".join(dict.fromkeys(asked))
+        return self.take(keep, f"Runs left out, with {counted(np.sum(~keep), 'point')}: {names}.")
 
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
         """Return the points of a mask or index (points,), with a note that gives the reason."""

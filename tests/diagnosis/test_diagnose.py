@@ -117,6 +117,26 @@ def test_what_each_law_needs_is_said():
     assert (laws["needs_mixtures"] <= laws["coefficients"]).all()
 
 
+def test_a_target_that_is_split_by_a_misspelling_is_named_as_the_cause():
+    table = frame(noise=0.002)
+    there = table["run"] == table["run"].iloc[0]
+    table = table.assign(
+        loss_boks=table["loss_books"].where(there), loss_books=table["loss_books"].mask(there)
+    )
+    found = bx.diagnose(sweep_of(table))
+    assert any("boks may be books" in o.what for o in found.observations)
+    assert found.laws.loc["AdditiveLaw", "least_for"] == "boks"
+    assert any("for boks)" in o.what for o in found.observations)
+
+
+def test_a_sweep_with_all_that_a_law_needs_determines_it():
+    table = frame(noise=0.002)
+    last = table[table["tokens"] >= np.sort(table["tokens"].unique())[-2]]
+    laws = identifiable_laws(sweep_of(last))
+    enough = (laws["needs_mixtures"] <= RUNS) & (laws["needs_budgets"] <= 2)
+    assert (laws["determined"] == laws["coefficients"])[enough].all()
+
+
 def test_losses_stated_as_nan_are_a_warning():
     table = frame(noise=0.002).astype({"loss_web": object})
     table.loc[7, "loss_web"] = "NaN"

@@ -14,7 +14,7 @@ COLUMNS = {
     "mre": ("mean error, %", percent),
     "mre_common": ("mean error of what all can use, %", percent),
     "scored": ("losses scored", number),
-    "difference": ("more than the best, points", percent),
+    "difference": ("more than the chosen law, points", percent),
     "se": ("± standard error", percent),
     "worst_target": ("worst target", number),
     "worst": ("its error, %", percent),

@@ -231,11 +231,11 @@ def _about_budgets(
             f"{wanted}, so that all laws can be fitted to the others."
         ]
     )
-    short = [law.label for law in laws if law.curve > count - held]
+    short = [law for law in laws if law.curve > count - held]
     return notes + [
-        f"{name} cannot be judged on later budgets here: {count - held} are left to fit, and its "
-        f"curve takes more."
-        for name in short
+        f"{law.label}: its errors on later budgets are those of fits that are not identified, as "
+        f"{count - held} budgets are left to fit and its curve takes {law.curve}."
+        for law in short
     ]
 
 
@@ -319,7 +319,7 @@ def _about_fits(
             why = "the runs being too few or too alike for its coefficients"
             if single[vague.any(axis=1)].all():
                 why = "as one budget does not show how losses change with it"
-            notes.append(f"{name}: {100 * vague.mean():.0f} % of the fits are unidentified, {why}.")
+            notes.append(f"{name}: {_by_kind(vague, parts)} of the fits are unidentified, {why}.")
         if held_out.agreement.min() < AGREE:
             notes.append(
                 f"{name}: {100 * held_out.agreement.min():.0f} to "
@@ -327,3 +327,12 @@ def _about_fits(
                 "a target."
             )
     return notes
+
+
+def _by_kind(those: np.ndarray, parts: Sequence[Split]) -> str:
+    """Percentages of fits (splits, targets), by kind of split where there are several."""
+    kinds = np.array([part.kind for part in parts])
+    each = {kind: 100 * those[kinds == kind].mean() for kind in dict.fromkeys(kinds)}
+    if len(each) == 1:
+        return f"{100 * those.mean():.0f} %"
+    return ", ".join(f"{share:.0f} % ({kind})" for kind, share in each.items())

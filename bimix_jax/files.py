@@ -12,6 +12,9 @@ try:
 except ImportError:  # Windows has none; leftovers of killed runs then stay
     fcntl = None  # type: ignore[assignment]
 
+FIT_KIND = "bimix_jax fit"
+"""Entry kind of a saved fit."""
+TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".ndjson", ".tsv", ".tsv.gz")
 PARTIAL = ".partial"
 """Part of the name of a file that is being written."""
 

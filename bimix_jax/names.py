@@ -205,7 +205,8 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
         values, labels = np.array([[_share(d, named[d]) for d in domains]]), None
     else:
         values, labels = _ordered(mixtures, len(domains))
-    return _on_simplex(values), labels
+    shown = labels if isinstance(mixtures, pd.DataFrame) else None
+    return _on_simplex(values, shown), labels
 
 
 def align_weights(weights: Any, targets: Sequence[str]) -> np.ndarray:
@@ -295,13 +296,14 @@ def _ordered(mixtures: Any, count: int) -> tuple[np.ndarray, pd.Index | None]:
     return values, None if single else pd.RangeIndex(len(values))
 
 
-def _on_simplex(values: np.ndarray) -> np.ndarray:
+def _on_simplex(values: np.ndarray, labels: pd.Index | None) -> np.ndarray:
     total = values.sum(axis=1)
     wrong = ~(np.all(values >= 0, axis=1) & (np.abs(total - 1) <= SUM_TOLERANCE))
     if np.any(wrong):
         row = int(np.argmax(wrong))
+        which = f"mixtures: row {row}" if labels is None else f"mixture {labels[row]}"
         raise ValueError(
-            f"mixtures: row {row} is {np.round(values[row], 4).tolist()} and sums to "
+            f"{which} is {np.round(values[row], 4).tolist()} and sums to "
             f"{total[row]:.6g}; expected proportions ≥ 0 that sum to 1. Divide the row by its sum."
         )
     # Normalised all the same, but only sums that somebody could see deserve a warning.

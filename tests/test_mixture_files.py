@@ -35,3 +35,25 @@ def test_damage_is_named(tmp_path, text, words):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_mixtures(tmp_path / "m.json", tuple(SHARES))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Run,WEB,Code, books\nx,50%,30%,20%\n", "'WEB' is 'web', 'Code' is 'code'"),
+        ("run,r_web,r_code,r_books\nx,50,30,20\n", "Percentages were divided by their sums"),
+        ("name,web,code,books\nx,5B,3B,2B\n", "Amounts were divided by their sums"),
+    ],
+)
+def test_mixtures_are_read_as_the_table_of_runs_is(tmp_path, text, words):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.warns(UserWarning, match=words):
+        found = read_mixtures(tmp_path / "m.csv", tuple(SHARES))
+    assert found.loc["x"].to_dict() == pytest.approx(SHARES)
+
+
+@pytest.mark.parametrize("row", ["0.5,0.3,0.4", "3,2,1", "-50,100,50", "0.5,,0.5"])
+def test_a_sum_that_is_no_percentage_names_the_file_and_the_row(tmp_path, row):
+    (tmp_path / "m.csv").write_text(f"web,code,books\n0.5,0.3,0.2\n{row}\n")
+    with pytest.raises(ValueError, match=r"m\.csv: mixture 2 is \[.*sums to"):
+        read_mixtures(tmp_path / "m.csv", tuple(SHARES))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bimix_jax import __version__
-from bimix_jax.files import write_atomically
+from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, write_atomically
 from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
@@ -26,7 +26,6 @@ FORMAT = 4
 WEIGHTED, EVEN = 3, 2
 """Versions of files with a budget power but no further options, and of files with neither; their
 readers know no more."""
-KIND = "bimix_jax fit"
 DIGEST = "digest"
 """Entry with the hash of the others, which detects changes."""
 ENTRIES = {
@@ -145,8 +144,16 @@ def _why(error: Exception) -> str:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    document = read_json(path, "a fit written by `bimix fit`")
-    if not isinstance(document, dict) or document.get("kind") != KIND:
+    try:
+        document = read_json(path, "a fit written by `bimix fit`")
+    except ValueError as error:
+        if not path.name.lower().endswith(TABLE_ENDINGS):
+            raise
+        raise ValueError(
+            f"{path} is a table, not a fit; fit the sweep first (bimix fit {path} -o fit.json), "
+            "and give the file of the fit."
+        ) from error
+    if not isinstance(document, dict) or document.get("kind") != FIT_KIND:
         raise ValueError(f"{path} is JSON but not a fit; expected a file written by `bimix fit`.")
     if type(document.get("format")) is not int or document["format"] < 1:
         raise ValueError(
@@ -164,7 +171,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _to_document(fitted: Fit) -> dict[str, Any]:
     return {
-        "kind": KIND,
+        "kind": FIT_KIND,
         "format": _format(fitted.options),
         "version": __version__,
         "law": _law_document(fitted.law),

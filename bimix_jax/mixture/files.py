@@ -1,14 +1,26 @@
 """Files of mixtures: a JSON object of one mixture, or a table with a row per mixture."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bimix_jax.names import (
+    SUM_TOLERANCE,
+    align_mixtures,
+    note_of_spelling,
+    respelled,
+    spelling,
+)
 from bimix_jax.quantities import numbers_of
+from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import read_json
-from bimix_jax.reading.tables import MIXTURE_PREFIX, RUN_COLUMNS, read_table
+from bimix_jax.reading.tables import MIXTURE_PREFIX, RUN_COLUMNS, names_of, read_table
+
+LEAST_AMOUNT = 10.0
+"""Least sum of a row of amounts; rows with a smaller sum, other than 1, are damaged shares."""
 
 
 def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
@@ -17,7 +29,8 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
     A .json file holds {"domain": proportion, …}, or that under "mixture", as `bimix optimize
     --json` prints it, or [{"domain": …, "weight": …}, …], as olmix does. A table (.csv, .parquet,
     .jsonl) has a column per domain, `<domain>` or `r_<domain>`, and may name its rows in a column
-    run or name.
+    run or name. Names may differ from the domains in case or blanks. Percentages, and amounts such
+    as tokens, whose sums are far above 1, become shares, with a warning.
 
     Raises:
         ValueError: if the file cannot be read, is empty, holds text where a proportion should be,
@@ -26,6 +39,10 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
     path = Path(path)
     table = _from_json(path) if path.suffix == ".json" else read_table(path)
     table = table.rename(columns={MIXTURE_PREFIX + d: d for d in domains if d not in table})
+    renamed = respelled(str(path), names_of(table), domains)
+    for note in (*note_of_spelling(renamed), *notes_of(table)):
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    table = table.rename(columns=renamed)
     missing = [d for d in domains if d not in table]
     if missing:
         raise ValueError(
@@ -34,9 +51,34 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
         )
     if table.empty:
         raise ValueError(f"{path} holds no mixture; expected one a row.")
-    label = next((c for c in ("name", *RUN_COLUMNS) if c in table and c not in domains), None)
-    index = None if label is None else pd.Index(table[label].astype(str), name="mixture")
-    return _numbers(path, table[list(domains)]).set_axis(table.index if index is None else index)
+    by_spelling = {spelling(c): c for c in names_of(table) if c not in domains}
+    label = next((by_spelling[c] for c in ("name", *RUN_COLUMNS) if c in by_spelling), None)
+    index = (
+        pd.RangeIndex(1, len(table) + 1)  # as rows are counted in messages on tables
+        if label is None
+        else pd.Index(table[label].astype(str), name="mixture")
+    )
+    return _shares(path, _numbers(path, table[list(domains)]).set_axis(index))
+
+
+def _shares(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Convert percentages and amounts to shares; raises ValueError for sums that are neither."""
+    totals = table.sum(axis=1)
+    kind = (
+        "Percentages"
+        if ((totals - 100).abs() <= 100 * SUM_TOLERANCE).all()
+        else "Amounts"
+        if (totals >= LEAST_AMOUNT).all()
+        else None
+    )
+    if kind is not None:
+        warnings.warn(f"{path}: {kind} were divided by their sums.", stacklevel=3)
+        table = table.div(totals, axis=0)
+    try:
+        values = align_mixtures(table, list(table.columns))[0]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return pd.DataFrame(values, table.index, table.columns)
 
 
 def _numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:

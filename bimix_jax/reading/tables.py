@@ -15,12 +15,18 @@ import pyarrow.json
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.files import check_readable
+from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, check_readable
 from bimix_jax.quantities import BLANKS
 from bimix_jax.reading._csv_tables import may_have_marks, read_csv, with_decimal_points
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, add_notes, kept_with
-from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
+from bimix_jax.reading.nested import (
+    check_nesting,
+    decoded,
+    is_row_per_line,
+    parse_json,
+    read_json,
+)
 from bimix_jax.reading.written_numbers import text_of, typed
 
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
@@ -126,13 +132,10 @@ def _json_object(line: str, number: int) -> dict[str, object]:
 
 
 READERS: dict[str, Callable[[str, Set[str]], pd.DataFrame]] = {
-    ".csv": _read_csv,
-    ".csv.gz": _read_csv,
+    **dict.fromkeys(TABLE_ENDINGS, _read_csv),
     ".parquet": _read_parquet,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
-    ".tsv": _read_csv,
-    ".tsv.gz": _read_csv,
 }
 
 
@@ -178,12 +181,26 @@ def _file(source: str | Path) -> tuple[Path, Callable[[str, Set[str]], pd.DataFr
     except OSError as error:
         raise SweepError(str(error)) from None
     reader = next((r for ending, r in READERS.items() if path.name.lower().endswith(ending)), None)
+    if reader is None and _is_fit(path):
+        raise SweepError(
+            f"{path} is a fit, not a table of runs; give the sweep that it was fitted to."
+        )
     if reader is None:
         raise SweepError(
             f"{path}: unknown extension; expected one of {', '.join(READERS)}. Rename the file to "
             "what it holds."
         )
     return path, reader
+
+
+def _is_fit(path: Path) -> bool:
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        document = read_json(path, "a fit")
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("kind") == FIT_KIND
 
 
 def _reason(error: Exception) -> str:

@@ -200,7 +200,10 @@ CONFLICTS = [
     ({"lower": {"web": 0.6, "code": 0.53}}, "floors sum to 1.13 .web 0.6, code 0.53"),
     ({"upper": {"web": 0.1, "code": 0.2, "books": 0.3}}, "ceilings sum to 0.6"),
     ({"lower": {"web": 0.5}, "upper": {"web": 0.4}}, "web: the floor 0.5 is above the ceiling 0.4"),
-    ({"fixed": {"web": 0.5}, "available": {"web": 1e9}}, "by its available tokens.: the floor"),
+    (
+        {"fixed": {"web": 0.5}, "available": {"web": 1e9}, "epochs": 1},
+        "by its available tokens.: the floor",
+    ),
     ({"groups": [Group(("web", "code"), most=0.2)], "lower": {"web": 0.3}}, "web . code: floors"),
     (
         {"groups": [Group(("web", "code"), most=0.6), Group(("code", "books"), most=0.6),
@@ -259,7 +262,9 @@ def test_tokens_need_to_be_known_where_budgets_are_steps():
     table = frame().rename(columns={"tokens": "steps"})
     fitted = bx.fit(bx.read_sweep(table))
     with pytest.raises(ValueError, match=r"budgets are steps.*tokens_per_step"):
-        bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}))
+        bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}, epochs=1))
+    shown = bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}))
+    assert shown.epochs is None
     given = Constraints(available={"web": 2e8}, epochs=2, tokens_per_step=0.5)
     assert given.ceilings(fitted, 1e9) == {"web": pytest.approx(0.8)}
 
@@ -282,14 +287,57 @@ def test_files_and_dictionaries_hold_everything(tmp_path):
         bx.read_constraints(tmp_path / "bad.toml")
 
 
-def test_what_holds_an_optimum_gains_what_relaxing_it_gives(fitted):
-    given = Constraints(upper={"web": 0.2})
-    best = bx.optimize_mixture(fitted, constraints=given)
-    wider = bx.optimize_mixture(fitted, constraints=Constraints(upper={"web": 0.2 * 1.01}))
+HELD = [
+    ({"upper": {"web": 0.2}}, "web ≤ 0.2", {"upper": {"web": 0.2 * 1.01}}),
+    ({"lower": {"web": 0.6}}, "web ≥ 0.6", {"lower": {"web": 0.6 * 0.99}}),
+    ({"fixed": {"web": 0.2}}, "web ≤ 0.2", {"lower": {"web": 0.2}, "upper": {"web": 0.2 * 1.01}}),
+    (
+        {"available": {"web": 4e8}, "epochs": 2, "tokens": 4e9},
+        "web ≤ 0.2 (2 epochs of 400M tokens)",
+        {"available": {"web": 4.04e8}, "epochs": 2, "tokens": 4e9},
+    ),
+    ({"groups": [Group(("web", "code"), most=0.5)]}, "web + code ≤ 0.5",
+     {"groups": [Group(("web", "code"), most=0.5 * 1.01)]}),
+    ({"guardrail": {"books": 0.0}, "kl": 0.01}, "loss of books ≤ 1 × uniform's",
+     {"guardrail": {"books": 0.01}, "kl": 0.01}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "held", "relaxed"), HELD)
+def test_what_holds_an_optimum_gains_what_relaxing_it_gives(fitted, given, held, relaxed):
+    def value(best):
+        kl = np.sum(best.mixture * np.log(best.mixture * len(best.mixture)))
+        return best.objective + best.constraints.kl * kl
+
+    best = bx.optimize_mixture(fitted, constraints=Constraints(**given))
+    wider = bx.optimize_mixture(fitted, constraints=Constraints(**relaxed))
+    gain = best.binding["gain"]
+    assert held in gain.index
+    assert gain[held] == pytest.approx(value(best) - value(wider), rel=1e-6)
+    assert 0 < gain[held] <= value(best) - bx.optimize_mixture(fitted).objective
+
+
+def test_a_loose_guardrail_gains_no_more_than_its_absence(fitted):
+    free = bx.optimize_mixture(fitted)
+    most = float((free.losses / free.reference_losses).max()) - 1
+    best = bx.optimize_mixture(fitted, constraints=Constraints(guardrail=0.99 * most))
+    gain = best.binding["gain"].sum()
+    assert gain == pytest.approx(best.objective - free.objective, rel=1e-6)
+    assert best.binding["multiplier"].sum() * 0.01 > 10 * gain
+
+
+def test_goals_are_held_by_limits_that_cost_budget(fitted):
+    goals = dict(zip(fitted.targets, fitted.predict(best_of(fitted), 3e9), strict=True))
+    most = 0.9 * best_of(fitted)["web"]
+    best, wider = (
+        bx.least_budget(fitted, goals, constraints=Constraints(upper={"web": most * room}))
+        for room in (1.0, 1.01)
+    )
     (gain,) = best.binding["gain"]
-    assert best.binding.index.tolist() == ["web ≤ 0.2"]
-    assert best.objective - wider.objective == pytest.approx(gain, rel=0.02)
-    assert best.unconstrained["web"] > 0.2
+    assert gain == pytest.approx(best.budget - wider.budget, rel=0.02)
+    alone = bx.least_budget(fitted, {"web": goals["web"]})
+    assert len(alone.binding) == 0
+    assert any("without a goal" in note and "code, books" in note for note in alone.notes)
 
 
 def test_flat_ranges_and_alternatives_are_as_good(fitted):

@@ -1,5 +1,7 @@
 """Options whose names hold the option's own marks."""
 
+import types
+
 import pytest
 import typer
 
@@ -71,8 +73,11 @@ def test_an_option_of_numbers_takes_them_as_people_write_them():
 def test_a_table_may_have_a_mark_in_its_name(tmp_path):
     path = tmp_path / "data=1.csv"
     path.write_text("domain,tokens\nf,1B\n")
-    assert Limits(available=[str(path)]).tokens_of(("f",)) == ({"f": 1e9}, str(path))
-    assert Limits(available=["f=1.5M"]).tokens_of(("f",)) == ({"f": 1.5e6}, {"f": 1.5e6})
+    fitted = types.SimpleNamespace(domains=("f",), targets=("f",))
+    for given, tokens, table in ((str(path), 1e9, str(path)), ("f=1.5M", 1.5e6, None)):
+        limits = Limits(available=[given])
+        assert limits.constraints_of(fitted, shown=True).available == {"f": tokens}
+        assert limits.table_of_tokens(("f",)) == table
 
 
 def test_a_law_by_name_has_no_tokens_to_repeat():

@@ -117,6 +117,22 @@ def test_a_pull_ends_nearer_to_the_reference(best):
     assert held < 0.01
 
 
+def test_options_override_a_file_per_domain_and_target(best, inputs):
+    (inputs / "both.toml").write_text(
+        "kl = 0.1\nguardrail = 0.2\n[lower]\nweb = 0.3\ncode = 0.1\n"
+        '[[groups]]\ndomains = ["web", "code"]\nleast = 0.5\n'
+    )
+    asked = best(
+        "--constraints", "both.toml", "--lower", "code=0.25", "--kl", 0, "--guardrail", "web=10",
+        "--group", "code+web=:0.9", "--group", "books+web=:0.9",
+    )["constraints"]  # fmt: skip
+    assert asked["lower"] == {"web": 0.3, "code": 0.25}
+    assert asked["kl"] == 0
+    assert asked["guardrail"] == {"web": 0.1, "code": 0.2, "books": 0.2}
+    groups = [(g["domains"], g["least"], g["most"]) for g in asked["groups"]]
+    assert groups == [(["code", "web"], 0, 0.9), (["books", "web"], 0, 0.9)]
+
+
 def test_objectives(best):
     mean, worst = best(), best("--objective", "worst")
     assert max(worst["losses"].values()) < max(mean["losses"].values())
@@ -152,6 +168,22 @@ def test_epochs_times_available_is_the_tokens_used_and_epochs_limit_them(best, g
             assert row["epochs"] * row["available"] == pytest.approx(row["tokens"], rel=1e-12)
             assert row["tokens"] == pytest.approx(document["mixture"][domain] * BUDGET)
     assert max(row["epochs"] or 0 for row in limited["recipe"].values()) <= 1 + 1e-9
+
+
+def test_tokens_without_epochs_limit_nothing_as_option_file_and_in_python(best, inputs):
+    fitted, free = bx.load_fit(inputs / "fit.json"), best()["mixture"]
+    few = bx.Constraints(available={"web": 1e8})
+    (inputs / "few.toml").write_text("[available]\nweb = 1e8\n")
+    for found in (
+        best("--available", "web=100M"),
+        best("--constraints", "few.toml"),
+        bx.optimize_mixture(fitted, BUDGET, constraints=few).document(),
+    ):
+        assert found["mixture"] == pytest.approx(free, rel=1e-12)
+        assert found["constraints"]["available"] == {"web": 1e8}
+        assert found["epochs"]["web"] == pytest.approx(free["web"] * BUDGET / 1e8)
+        assert any("available tokens limit nothing" in note for note in found["notes"])
+    assert best("--constraints", "few.toml", "--epochs", 2)["mixture"]["web"] == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("options", [("--tokens", 1e10), ("--tokens-per-step", 1e6)])
@@ -237,7 +269,7 @@ BAD = {
     "epochs of 0": (["--available", "web=1e9", "--epochs", "0"], "epochs is 0.0"),
     "too few tokens": (["--available", "there.csv", "--epochs", "0.01"], "by its available tokens"),
     "unknown source": (["--available", "wiki=1e9"], "wiki is unknown"),
-    "no tokens": (["--available", "web=-1"], "web has tokens = -1"),
+    "no tokens": (["--available", "web=-1"], "available: web is -1.0; expected tokens"),
     "no table": (["--available", "gone.csv"], "gone.csv does not exist"),
     "steps without tokens": (["--available", "there.csv", "--epochs", "1"], "tokens_per_step"),
     "guardrail in words": (["--guardrail", "web=little"], "--guardrail web is 'little'"),

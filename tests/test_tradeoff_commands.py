@@ -87,6 +87,7 @@ def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
     [
         (("tradeoff", "fit.json", "--first", "mail"), "first is mail; expected some of"),
         (("path", "fit.json", "--from", -1.0), "expected tokens above 0"),
+        (("path", "fit.json", "--to", 1.0), "is not below --to 1 tokens; expected a range"),
         (("propose", "sweep.csv", "--bound", "web=1"), "expected LEAST:MOST"),
         (("propose", "sweep.csv", "--bound", "mail=0:1"), "bounds: mail is unknown"),
         (("sensitivity", "fit.json", "--weight", "web=much"), "expected one number"),

@@ -1,6 +1,7 @@
 """Sensitivities, paths along the budget and fronts between groups of targets."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
 from bimix_jax.mixture import decision as decision_module
+from bimix_jax.mixture._notes import hull_note
 from bimix_jax.plots._style import spread_out
 from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
 
@@ -179,6 +181,37 @@ def test_groups_of_a_front_are_checked(fitted):
         bx.tradeoff(failed, ["web"])
     notes = bx.tradeoff(failed, ["code"], ["books"]).notes
     assert any("In neither group, so that they do not count: web" in note for note in notes)
+
+
+def test_mixtures_outside_the_sweep_are_counted(fitted):
+    least, most = fitted.observed_proportions
+    held = bx.Constraints(lower={"web": most[0] + 0.05})
+    path = bx.optimal_path(fitted, [1e9, 4e9], constraints=held)
+    front = bx.tradeoff(fitted, ["web"])
+    here = bx.sensitivity(fitted, {"web": 0.98, "code": 0.01, "books": 0.01})
+    ends = front.mixtures["web"]
+    outside = (front.mixtures < least - 1e-9) | (front.mixtures > most + 1e-9)
+    count = outside.any(axis=1).sum()
+    for notes, words in (
+        (path.notes, "in 2 of 2 mixtures: "),
+        (path.notes, f"web {most[0] + 0.05:.3f} to {most[0] + 0.05:.3f} ({least[0]:.3f}-"),
+        (front.notes, f"in {count} of 41 mixtures: web {ends.min():.3f} to {ends.max():.3f} ("),
+        (here.notes, f"web 0.980 ({least[0]:.3f}-{most[0]:.3f} observed)"),
+    ):
+        assert any(words in n for n in notes if n.startswith("Outside the range the sweep covered"))
+    assert 0 < count < 41
+    assert fitted.notes_on_mixtures(fitted.observed_mixtures) == ()
+
+
+def test_mixtures_that_no_blend_of_runs_gives_are_counted():
+    def note(shares):
+        return hull_note(fitted, pd.DataFrame(shares, columns=list("abc")))
+
+    runs = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
+    ends = np.stack([runs.min(axis=0), runs.max(axis=0)])
+    fitted = types.SimpleNamespace(observed_proportions=ends, observed_mixtures=runs[:2])
+    assert note([[0.3, 0.5, 0.2], [0.7, 0.1, 0.2]]) == ()
+    assert note([[0.3, 0.4, 0.3], [0.3, 0.5, 0.2]])[0].startswith("1 of 2 mixtures keep the range")
 
 
 # ---- pictures ------------------------------------------------------------------------------------

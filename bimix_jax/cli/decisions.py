@@ -160,6 +160,11 @@ def path(
     first, last = fitted.observed_budgets
     ends = (first if least is None else least, 2 * last if largest is None else largest)
     fitted.check_budget(np.array(ends))
+    if ends[0] >= ends[1]:
+        raise ValueError(
+            f"--from {quantity(ends[0])} is not below --to {quantity(ends[1])} {fitted.unit}; "
+            f"expected a range of budgets (the sweep has {quantity(first)} to {quantity(last)})."
+        )
     found = bx.optimal_path(
         fitted,
         np.geomspace(*ends, steps),

@@ -96,12 +96,17 @@ def predict(
     Example: `bimix predict fit.json mixtures.csv --budget 4e10`
     """
     fitted = bx.load_fit(fit)
-    losses = pd.DataFrame(fitted.predict(read_mixtures(mixtures, fitted.domains), budget))
+    given = read_mixtures(mixtures, fitted.domains)
+    losses = pd.DataFrame(fitted.predict(given, budget))
     at = float(fitted.check_budget(budget))
     if written:
         with atomic_path(written) as beside:
             losses.to_csv(beside)
-    notes = [*fitted.notes_on_budget(at), *fitted.messages()]
+    notes = [
+        *fitted.notes_on_budget(at),
+        *fitted.notes_on_mixtures(given.to_numpy()),
+        *fitted.messages(),
+    ]
     if output.json:
         return show_json({"budget": at, "unit": fitted.unit, "losses": losses, "notes": notes})
     shown = losses.rename_axis(columns="target")

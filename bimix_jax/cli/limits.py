@@ -27,7 +27,8 @@ class Limits:
         Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
     ] = None
     constraints: Annotated[
-        Path | None, typer.Option(help="TOML or JSON of what follows; options come on top.")
+        Path | None,
+        typer.Option(help="TOML or JSON of what follows; options override it, per domain."),
     ] = None
     lower: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At least.")] = None
     upper: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At most.")] = None
@@ -37,12 +38,12 @@ class Limits:
         typer.Option(
             metavar="DOMAIN=TOKENS|FILE",
             help="What exists, by domain, or a table of domain, tokens and, if known, documents. A "
-            "limit with --epochs or --constraints.",
+            "limit with --epochs.",
         ),
         MAY_NAME_FILES,
     ] = None
     epochs: Annotated[
-        float | None, typer.Option(help="How often a token may be seen; default no limit.")
+        float | None, typer.Option(help="How often a token may be seen; default any number.")
     ] = None
     tokens: Annotated[
         float | None, typer.Option(help="Planned tokens, where budgets are not in tokens.")
@@ -68,7 +69,7 @@ class Limits:
     ] = None
 
     def constraints_of(self, of: bx.Fit | Sweep, shown: bool = False) -> bx.Constraints:
-        """Return the constraints of the file; options override them.
+        """Return the constraints of the file; options override them, per domain and target.
 
         Args:
             of: the fit or sweep with the domains and targets.
@@ -77,14 +78,13 @@ class Limits:
         Raises:
             ValueError: on unknown names, or options without an effect.
         """
-        given = self._given(of)
-        file = self.constraints
-        asked = bx.Constraints() if file is None else bx.read_constraints(file)
-        both = dataclasses.replace(
-            asked, **{k: v for k, v in given.items() if v is not None and v not in ({}, [])}
-        )
+        names = of.domains, of.targets
+        given = {k: v for k, v in self._given(of).items() if v is not None and v not in ({}, [])}
+        both = bx.Constraints(**given).spelled_as(*names)
+        if self.constraints is not None:
+            file = bx.read_constraints(self.constraints).spelled_as(*names)
+            both = file.overridden(both, list(given), of.targets)
         self._refuse_idle(both, shown)
-        _check_shares_of_tokens(both, of)
         return both
 
     def mixture_of(self, of: bx.Fit | Sweep) -> Any:
@@ -96,24 +96,25 @@ class Limits:
         """Name of the reference."""
         return "uniform" if self.reference is None else self.reference.stem
 
-    def tokens_of(self, domains: tuple[str, ...]) -> tuple[dict[str, float], Any]:
-        """Return existing tokens by domain, and the argument of a recipe: the same, or the
-        table."""
-        if self.available and len(self.available) == 1 and _is_table(self.available[0], domains):
-            (file,) = self.available
-            table = bx.read_available(file, domains)
-            return {str(domain): float(n) for domain, n in table[TOKENS].items()}, file
-        tokens = named.values("--available", self.available, domains)
-        return tokens, tokens or None
+    def table_of_tokens(self, domains: tuple[str, ...]) -> str | None:
+        """Return the file of existing tokens and documents, if --available names one."""
+        given = self.available or []
+        return given[0] if len(given) == 1 and _is_table(given[0], domains) else None
+
+    def _tokens(self, domains: tuple[str, ...]) -> dict[str, float]:
+        file = self.table_of_tokens(domains)
+        if file is None:
+            return named.values("--available", self.available, domains)
+        table = bx.read_available(file, domains)
+        return {str(domain): float(n) for domain, n in table[TOKENS].items()}
 
     def _given(self, of: bx.Fit | Sweep) -> dict[str, Any]:
         domains = of.domains
-        limited = self.epochs is not None or self.constraints is not None
         return {
             "lower": named.values("--lower", self.lower, domains, named.share_of),
             "upper": named.values("--upper", self.upper, domains, named.share_of),
             "fixed": named.values("--fix", self.fix, domains, named.share_of),
-            "available": self.tokens_of(domains)[0] if limited else {},
+            "available": self._tokens(domains),
             "epochs": self.epochs,
             "tokens": self.tokens,
             "tokens_per_step": self.tokens_per_step,
@@ -128,7 +129,7 @@ class Limits:
                 "--epochs limits how often tokens that exist are seen; give them by --available, "
                 "or leave it out."
             )
-        if self.available and not both.available and not shown:
+        if self.available and both.epochs is None and not shown:
             raise ValueError(
                 "--available limits nothing without --epochs, how often a token may be seen; give "
                 "that, too, or leave it out."
@@ -140,17 +141,6 @@ def _is_table(text: str, domains: Sequence[str]) -> bool:
     return "=" not in text or (
         Path(text).is_file() and not any(text.startswith(f"{d}=") for d in domains)
     )
-
-
-def _check_shares_of_tokens(asked: bx.Constraints, of: bx.Fit | Sweep) -> None:
-    """Raise ValueError where existing tokens would limit shares of something else."""
-    unit = of.metadata.share_unit
-    if asked.available and unit not in (None, TOKENS):
-        raise ValueError(
-            f"--available with a limit: the fit's shares are of {unit}, and tokens limit shares of "
-            "tokens. Leave --epochs out to see the epochs, or fit shares of tokens "
-            "(bimix_jax.token_shares)."
-        )
 
 
 def _group(text: str, domains: Sequence[str]) -> bx.Group:

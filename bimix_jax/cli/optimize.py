@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 
@@ -59,7 +60,7 @@ def optimize(
     else:
         weights = weights_of(weight, fitted)
         best = bx.optimize_mixture(fitted, budget, weights, objective=objective, **how)  # type: ignore[arg-type]
-    made = emission.recipe_of(best, fitted, fit, limits.tokens_of(fitted.domains)[1])
+    made = emission.recipe_of(best, fitted, fit, limits.table_of_tokens(fitted.domains))
     written = emission.write(made, best.notes) if made else []
     output.draw(lambda plots: plots.plot_mixture(best, limits.name))
     if output.json:
@@ -86,24 +87,31 @@ def _refuse_beside_goals(budget: float | None, weight: list[str] | None, objecti
 def show_optimum(best: bx.Optimum, name: str) -> None:
     """Print an optimum beside its reference, with its notes."""
     show_mixture(best, name)
-    form = quantity if best.objective_name == "budget" else number
+    goals = best.objective_name == "budget"
+    form = quantity if goals else number
     what = {"mean": "Mean loss", "worst": "Worst loss", "budget": "Least budget"}
+    beside = form(best.reference_objective)
+    if goals and np.isnan(best.reference_objective):
+        beside = "needs more than a factor of 1000 of that"
     show_line(
         f"{what.get(best.objective_name, best.objective_name)} {form(best.objective)}, {name} "
-        f"{form(best.reference_objective)}; {_proof(best)} ({best.method})."
+        f"{beside}; {_proof(best)} ({best.method})."
     )
     if best.saved == best.saved:
-        more = "less" if best.saved >= 0 else "more"
+        more = f"{100 * abs(best.saved):.1f} % {'less' if best.saved >= 0 else 'more'} budget"
         show_line(
-            f"Predicted to be as good as {name} with {100 * abs(best.saved):.1f} % {more} budget."
+            f"Predicted to reach the goals with {more} than {name}."
+            if goals
+            else f"Predicted to be as good as {name} with {more}."
         )
     if len(best.binding):
-        unit = "" if best.objective_name == "budget" else ", nats"
-        room = f"gain of 1 % more room{unit}"
+        saved, form = (f"{best.unit} saved", quantity) if goals else ("gain, nats,", amount)
         show_table(
             best.binding[["gain"]],
             "What holds it",
-            {"gain": (room, amount)},
+            {"gain": (f"{saved} if relaxed by 1 %", form)},
+            below="Each limit alone is relaxed by 1 % of itself: of the share, of the tokens, or "
+            "of the loss that it allows.",
         )
     if len(best.alternatives):
         names = [f"mixture {i + 1}" for i in range(len(best.alternatives))]

@@ -63,7 +63,8 @@ class Emission:
         None if no file is requested and shares of documents cannot be converted to tokens.
         """
         of_tokens = fitted.metadata.share_unit in (None, "tokens")
-        if not of_tokens and available is None and self.emit is None:
+        known = available is not None or best.constraints.available
+        if not (of_tokens or known or self.emit):
             return None
         return bx.make_recipe(
             best,

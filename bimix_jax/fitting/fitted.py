@@ -217,6 +217,23 @@ class Fit:
             f"({quantity_text(largest)} {self.unit}); beyond {FAR:g} × a prediction is a guess.",
         )
 
+    def notes_on_mixtures(self, mixtures: np.ndarray) -> tuple[str, ...]:
+        """Note on the proportions of mixtures (mixtures, domains) outside the observed range."""
+        least, most = self.observed_proportions
+        off = (mixtures < least - 1e-9) | (mixtures > most + 1e-9)
+        if not off.any():
+            return ()
+        several = len(mixtures) > 1
+        parts = []
+        for i in np.flatnonzero(off.any(axis=0)):
+            to = f" to {mixtures[:, i].max():.3f}" if several else ""
+            parts.append(
+                f"{self.domains[i]} {mixtures[:, i].min():.3f}{to} "
+                f"({least[i]:.3f}-{most[i]:.3f} observed)"
+            )
+        some = f", in {off.any(axis=1).sum()} of {len(mixtures)} mixtures" if several else ""
+        return (f"Outside the range the sweep covered{some}: " + ", ".join(parts) + ".",)
+
     def table(self) -> pd.DataFrame:
         """Table with a row per target: coefficients, result code, points used and mean error.
 

@@ -1,6 +1,7 @@
 """The certificate of an optimum: duality gap, binding constraints and flatness."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jax import Array
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.feasible import FeasibleSet
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import nonnegative_least_squares
 from bimix_jax.quantities import quantity_text
@@ -20,6 +22,10 @@ from bimix_jax.xla.compilation import jit
 ACTIVE = (1e-6, 1e-8, 1e-4)
 """Distances to equality within which a constraint may have a multiplier; the one with the smallest
 gap is used."""
+
+ROOM = 0.01
+"""Part of itself by which a limit is relaxed for its gain."""
+LARGEST_GUARDRAIL = 1 - 1e-12
 
 
 class Certificate(NamedTuple):
@@ -122,42 +128,106 @@ def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) ->
 _derivatives_at = jit(_at, static_argnums=0)
 
 
+class Limit(NamedTuple):
+    """A constraint, and the constraints with it relaxed by `ROOM` of itself."""
+
+    name: str
+    bound: float
+    multiplier: float
+    relaxed: Constraints
+
+
 def binding_table(
     fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate
 ) -> pd.DataFrame:
-    """List constraints with a multiplier: bound, multiplier, and gain by 1 % more of the bound."""
-    feasible, budget = arguments.feasible, float(arguments.budget)
-    rows: list[tuple[str, float, float]] = []
-    ceilings = asked.ceilings(fitted, budget)
+    """List the constraints with a multiplier: bound, multiplier, and the constraints relaxed."""
+    limits = [
+        *_bounds(fitted, asked, arguments, proof),
+        *_sums(asked, arguments.feasible, proof),
+        *_guards(fitted, asked, arguments.feasible, proof),
+    ]
+    scale = max((abs(limit.multiplier) for limit in limits), default=0.0)
+    kept = [x for x in limits if x.bound > 0 and x.multiplier > 1e-7 * max(1.0, scale)]
+    index = pd.Index([limit.name for limit in kept], name="constraint")
+    return pd.DataFrame(kept, index=index, columns=Limit._fields).drop(columns="name")
+
+
+def _bounds(
+    fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate
+) -> Iterator[Limit]:
+    ceilings = asked.ceilings(fitted, float(arguments.budget))
     for i, domain in enumerate(fitted.domains):
-        low, high = float(feasible.lower[i]), float(feasible.upper[i])
-        rows.append((f"{domain} ≥ {low:.4g}", low, proof.at_lower[i]))
-        tokens = domain in ceilings and ceilings[domain] <= high * (1 + 1e-9)
-        supply = (
-            f" ({asked.epochs:g} epochs of {quantity_text(asked.available[domain])} tokens)"
-            if tokens
-            else ""
+        low, high = float(arguments.feasible.lower[i]), float(arguments.feasible.upper[i])
+        fixed = {d: share for d, share in asked.fixed.items() if d != domain}
+        both = (
+            {"fixed": fixed, "lower": {**asked.lower, domain: low}}
+            | {"upper": {**asked.upper, domain: high}}
+            if domain in asked.fixed
+            else {}
         )
-        rows.append((f"{domain} ≤ {high:.4g}{supply}", high, proof.at_upper[i]))
+        less = both | {"lower": {**asked.lower, domain: low * (1 - ROOM)}}
+        yield Limit(
+            f"{domain} ≥ {low:.4g}",
+            low,
+            float(proof.at_lower[i]),
+            dataclasses.replace(asked, **less),
+        )
+        if high >= 1:  # no limit, but the whole mixture
+            continue
+        supply, more = "", both | {"upper": {**asked.upper, domain: min(high * (1 + ROOM), 1.0)}}
+        if asked.epochs is not None and ceilings.get(domain, 2.0) <= high * (1 + 1e-9):
+            count = asked.available[domain]
+            supply = f" ({asked.epochs:g} epochs of {quantity_text(count)} tokens)"
+            more = {"available": {**asked.available, domain: count * (1 + ROOM)}}
+        yield Limit(
+            f"{domain} ≤ {high:.4g}{supply}",
+            high,
+            float(proof.at_upper[i]),
+            dataclasses.replace(asked, **more),
+        )
+
+
+def _sums(asked: Constraints, feasible: FeasibleSet, proof: Certificate) -> Iterator[Limit]:
     count = len(asked.groups)
     for i, group in enumerate(asked.groups):
         most, least = float(feasible.most[i]), float(feasible.least[i])
-        rows.append((f"{group.name} ≤ {most:.4g}", most, proof.rows[i]))
-        rows.append((f"{group.name} ≥ {least:.4g}", least, proof.rows[count + i]))
-    if feasible.guard_limit is not None:
-        for target, more, price in zip(
-            fitted.targets, feasible.guard_limit, proof.rows[2 * count :], strict=False
-        ):
-            rows.append((f"loss of {target} ≤ {1 + more:.4g} × guarded", 1.0, price))
-    scale = max(abs(float(p)) for _, _, p in rows)
-    kept = [r for r in rows if r[1] > 0 and r[2] > 1e-7 * max(1.0, scale)]
-    table = pd.DataFrame(
-        {"bound": [r[1] for r in kept], "multiplier": [float(r[2]) for r in kept]},
-        index=pd.Index([r[0] for r in kept], name="constraint"),
-        dtype=float,
-    )
-    # A multiplier is the slope of the optimum in its bound.
-    return table.assign(gain=0.01 * table["bound"] * table["multiplier"])
+        wider = {"most": min(most * (1 + ROOM), 1.0)}, {"least": least * (1 - ROOM)}
+        relaxed = [
+            dataclasses.replace(
+                asked,
+                groups=[
+                    *asked.groups[:i],
+                    dataclasses.replace(group, **end),
+                    *asked.groups[i + 1 :],
+                ],
+            )
+            for end in wider
+        ]
+        yield Limit(f"{group.name} ≤ {most:.4g}", most, float(proof.rows[i]), relaxed[0])
+        yield Limit(f"{group.name} ≥ {least:.4g}", least, float(proof.rows[count + i]), relaxed[1])
+
+
+def _guards(
+    fitted: Fit, asked: Constraints, feasible: FeasibleSet, proof: Certificate
+) -> Iterator[Limit]:
+    if feasible.guard_limit is None:
+        return
+    pairs = zip(fitted.targets, map(float, feasible.guard_limit), strict=True)
+    limits = {target: limit for target, limit in pairs if np.isfinite(limit)}
+    at = np.asarray(feasible.guard_reference)
+    whose = "uniform's" if np.allclose(at, 1 / len(at), atol=1e-12) else "the reference's"
+    if asked.guarded is not None:
+        whose = "that of `guarded`"
+    for i, target in enumerate(fitted.targets):
+        if target not in limits:
+            continue
+        more = min((1 + limits[target]) * (1 + ROOM) - 1, LARGEST_GUARDRAIL)
+        yield Limit(
+            f"loss of {target} ≤ {1 + limits[target]:.4g} × {whose}",
+            1.0,
+            float(proof.rows[2 * len(asked.groups) + i]),
+            dataclasses.replace(asked, guardrail={**limits, target: more}),
+        )
 
 
 TOLERANCE = 1e-3

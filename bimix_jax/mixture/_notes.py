@@ -60,14 +60,17 @@ def _mean(losses: Any, weights: Any) -> float:
     return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
 
 
-def outside_note(mixture: pd.Series, observed: pd.DataFrame) -> tuple[str, ...]:
-    """Note on the proportions that leave the range that the sweep covered."""
-    flags = outside(mixture, observed)
-    parts = [
-        f"{d} {mixture[d]:.3f} ({observed['min'][d]:.3f}-{observed['max'][d]:.3f} observed)"
-        for d in mixture.index[flags != ""]
-    ]
-    return ("Outside the range the sweep covered: " + ", ".join(parts) + ".",) if parts else ()
+def hull_note(fitted: Fit, mixtures: pd.DataFrame) -> tuple[str, ...]:
+    """Note on the mixtures inside the range of the sweep that no blend of its mixtures equals."""
+    least, most = fitted.observed_proportions
+    inside = ((mixtures >= least - 1e-9) & (mixtures <= most + 1e-9)).all(axis=1)
+    off = [outside_hull(row, fitted.observed_mixtures).any() for row in mixtures[inside].to_numpy()]
+    if not any(off):
+        return ()
+    return (
+        f"{sum(off)} of {len(mixtures)} mixtures keep the range of every domain, but no blend of "
+        "the sweep's mixtures has their proportions together.",
+    )
 
 
 def gain_note(

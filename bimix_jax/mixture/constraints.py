@@ -19,6 +19,8 @@ NEAR = 0.01
 """Relative distance below which planned tokens count as equal to the budget."""
 GROUP = ("domains", "least", "most")
 """Entries of a group in a file."""
+BY_DOMAIN = {"lower", "upper", "fixed", "available"}
+"""Fields with a number by domain."""
 TOKENS = "tokens"
 
 
@@ -67,9 +69,9 @@ class Constraints:
     fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """proportion by domain"""
     available: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """available tokens by domain; with `epochs`, r · planned tokens ≤ epochs · available"""
-    epochs: float = 1.0
-    """largest number of times a token may be seen"""
+    """existing tokens by domain; with `epochs`, r · planned tokens ≤ epochs · available"""
+    epochs: float | None = None
+    """largest number of times an existing token may be seen; None for no limit"""
     tokens: float | None = None
     """planned tokens of the run; default the budget, or budget · `tokens_per_step`"""
     tokens_per_step: float | None = None
@@ -147,6 +149,26 @@ class Constraints:
             )
         return budget
 
+    def overridden(
+        self, other: "Constraints", fields: Sequence[str], targets: Sequence[str]
+    ) -> "Constraints":
+        """Return the constraints with these `fields` of another on top, per domain and target.
+
+        Both spell names alike (`spelled_as`). A group of the same domains is replaced, and a
+        guardrail by target keeps those of the other targets.
+        """
+        given: dict[str, Any] = {field: getattr(other, field) for field in fields}
+        for field in BY_DOMAIN & given.keys():
+            given[field] = {**getattr(self, field), **given[field]}
+        if "groups" in given:
+            groups = {frozenset(g.domains): g for g in (*self.groups, *other.groups)}
+            given["groups"] = tuple(groups.values())
+        if isinstance(other.guardrail, Mapping) and self.guardrail is not None:
+            mine = self.guardrail
+            every = mine if isinstance(mine, Mapping) else dict.fromkeys(targets, mine)
+            given["guardrail"] = {**every, **other.guardrail}
+        return dataclasses.replace(self, **given)
+
     def tightened(self, lower: Mapping[str, float]) -> "Constraints":
         """Return the constraints with every floor at least as high as these."""
         higher = {d: max(v, self.lower.get(d, 0.0)) for d, v in lower.items()}
@@ -159,8 +181,7 @@ class Constraints:
             ValueError: if a name is unknown.
         """
         of_domains: dict[str, Any] = {
-            field: as_expected(field, getattr(self, field), domains)
-            for field in ("lower", "upper", "fixed", "available")
+            field: as_expected(field, getattr(self, field), domains) for field in BY_DOMAIN
         }
         groups = [
             dataclasses.replace(g, domains=_names("groups", g.domains, domains))
@@ -214,8 +235,13 @@ class Constraints:
     def idle(self, unit: str, budget: float) -> tuple[str, ...]:
         """Notes on constraints that have no effect, or a different one from what they suggest."""
         notes = []
-        if self.epochs != 1 and not self.available:
+        if self.epochs is not None and not self.available:
             notes.append("epochs limits nothing, as no available tokens are given.")
+        if self.epochs is None and any(self.available.values()):
+            notes.append(
+                "The available tokens limit nothing, as epochs, how often one may be seen, is not "
+                "given."
+            )
         if self.kl_to is not None and not self.kl:
             notes.append("kl_to does nothing, as the KL term is 0.")
         if self.guarded is not None and self.guardrail is None:
@@ -229,12 +255,32 @@ class Constraints:
         return tuple(notes)
 
     def ceilings(self, fitted: Fit, budget: float) -> dict[str, float]:
-        """Largest proportion of each domain in `available`: epochs · available / planned."""
-        if not self.available:
-            return {}
+        """Largest proportion of each domain in `available`: epochs · available / planned.
+
+        Raises:
+            ValueError: if planned tokens are unknown, or the fit's shares are not of tokens.
+        """
         available = as_expected("available", self.available, fitted.domains)
+        if not available or self.epochs is None:
+            # No limit of repetition makes tokens that do not exist trainable.
+            return {d: 0.0 for d, count in available.items() if count == 0}
+        if not _of_tokens(fitted):
+            raise ValueError(
+                f"available and epochs: the fit's shares are of {fitted.metadata.share_unit}, and "
+                "tokens limit shares of tokens. Leave epochs out to see the epochs, or fit shares "
+                "of tokens (bimix_jax.token_shares)."
+            )
         planned = self.planned_tokens(fitted.unit, budget)
         return {d: self.epochs * count / planned for d, count in available.items()}
+
+    def repeats(self, fitted: Fit, budget: float, mixture: pd.Series) -> pd.Series | None:
+        """Times each token is seen, by domain, nan where unknown; None where none is known."""
+        planned_known = fitted.unit == TOKENS or (self.tokens or self.tokens_per_step) is not None
+        if not (self.available and planned_known and _of_tokens(fitted)):
+            return None
+        known = pd.Series(self.available, dtype=float).reindex(mixture.index)
+        planned = self.planned_tokens(fitted.unit, budget)
+        return (mixture * planned / known.where(known > 0)).rename("epochs")
 
     def _bounds(self, fitted: Fit, budget: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
         domains = fitted.domains
@@ -300,6 +346,10 @@ def mixture_of(
     if len(values) != 1:
         raise ValueError(f"{argument} holds {counted(len(values), 'mixture')}; expected one.")
     return values[0]
+
+
+def _of_tokens(fitted: Fit) -> bool:
+    return fitted.metadata.share_unit in (None, TOKENS)
 
 
 def _named(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from bimix_jax.laws.law import Law
 from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.constraints import Constraints, mixture_of
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective, kl_of
 from bimix_jax.mixture.proportions import (
     GUARD_TOLERANCE,
     Method,
@@ -190,6 +190,13 @@ class Decision:
         for i, counting in enumerate(weights):
             self.counting(counting)._check(Solution(*(part[i] for part in found)))
         return found
+
+    def least_value(self, solution: Solution) -> float:
+        """Minimised value of one of its solutions: the objective, with the KL term."""
+        if self.feasible.kl is None:
+            return float(solution.values[0])
+        with jax.enable_x64(True):
+            return float(solution.values[0] + kl_of(jnp.asarray(solution.mixture), self.feasible))
 
     def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""

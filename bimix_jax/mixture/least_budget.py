@@ -120,6 +120,10 @@ def least_budget(
         method=method,
     )
     decision = decision.at(_reaching_all(decision))
+    if decision.left_out:
+        free = ", ".join(decision.left_out)
+        note = f"Targets without a goal, whose losses may rise: {free}; a guardrail limits them."
+        decision = dataclasses.replace(decision, notes=(note, *decision.notes))
     return Optimum(decision, decision.solve(), "budget")
 
 

@@ -106,7 +106,7 @@ class MixtureProblem:
         """() objective of the mixture and the further variable, with the KL term."""
         mixture = variables[: len(variables) - self.extra]
         own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
-        return own + _kl_of(mixture, arguments.feasible)
+        return own + kl_of(mixture, arguments.feasible)
 
     def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
         """Rows that must be at most 0: group sums, guarded losses, losses below the worst one."""
@@ -144,7 +144,7 @@ def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array
     return jnp.where(bounded, losses / limit - 1, -1.0)
 
 
-def _kl_of(mixture: Array, feasible: FeasibleSet) -> Array:
+def kl_of(mixture: Array, feasible: FeasibleSet) -> Array:
     """() κ · KL(mixture ‖ `kl_to`); 0 without a KL term."""
     if feasible.kl is None:
         return jnp.zeros((), mixture.dtype)

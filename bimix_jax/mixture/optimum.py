@@ -20,7 +20,6 @@ from bimix_jax.mixture._notes import (
     flatness_note,
     gain_note,
     observed_range,
-    outside_note,
     proof_note,
     scope_notes,
 )
@@ -168,15 +167,28 @@ class Optimum:
     def binding(self) -> pd.DataFrame:
         """Constraints that limit the optimum: bound, multiplier and gain.
 
-        The gain is the decrease of the objective if the bound were relaxed by 1 % of itself.
+        The multiplier is the slope of the optimum in the bound. The gain is the decrease of the
+        objective (the KL term included) if that limit alone were relaxed by 1 % of itself: the
+        share, the existing tokens, or the loss that a guardrail allows.
         """
         at = self.decision
-        return binding_table(at.fitted, at.asked, at.arguments, self.certificate)
+        table = binding_table(at.fitted, at.asked, at.arguments, self.certificate)
+        gain = [self._gain_of(asked) for asked in table.pop("relaxed")]
+        return table.assign(gain=np.array(gain, float))
+
+    def _gain_of(self, relaxed: Constraints) -> float:
+        """Decrease of the objective within other constraints."""
+        wider = self.decision.within(relaxed)
+        found = wider.over(wider.fitted.coefficients)
+        if self._of_goals:
+            beside = dataclasses.replace(wider, reference=self.solution.mixture)
+            return self.budget * budget_saving(beside, found.mixture, to_goals=True)
+        return self.decision.least_value(self.solution) - wider.least_value(found)
 
     @functools.cached_property
     def epochs(self) -> pd.Series | None:
         """Times each token is seen, by domain with known tokens; or None."""
-        return _epochs(self.decision.fitted, self.constraints, self.budget, self.mixture)
+        return self.constraints.repeats(self.decision.fitted, self.budget, self.mixture)
 
     @functools.cached_property
     def saved(self) -> float:
@@ -209,7 +221,7 @@ class Optimum:
         decision, fitted = self.decision, self.decision.fitted
         return (
             *scope_notes(fitted, self.budget),
-            *outside_note(self.mixture, self.observed),
+            *fitted.notes_on_mixtures(self.solution.mixture[None]),
             *decision.notes,
             *self.gain_notes,
             *proof_note(decision.problem),
@@ -324,14 +336,6 @@ def optimize_mixture(
         method=method,
     )
     return Optimum.of(decision)
-
-
-def _epochs(fitted: Fit, asked: Constraints, budget: float, mixture: pd.Series) -> pd.Series | None:
-    if not asked.available:
-        return None
-    planned = asked.planned_tokens(fitted.unit, budget)
-    known = pd.Series(asked.available, dtype=float).reindex(mixture.index)
-    return (mixture * planned / known.where(known > 0)).rename("epochs")
 
 
 def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:

@@ -8,7 +8,7 @@ import pandas as pd
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.fitted import FAR, Fit
-from bimix_jax.mixture._notes import scope_notes
+from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.quantities import quantity_text
 
@@ -121,6 +121,8 @@ def optimal_path(
             dict.fromkeys(
                 (
                     *scope_notes(fitted, float(at.min()), float(at.max())),
+                    *fitted.notes_on_mixtures(mixtures.to_numpy()),
+                    *hull_note(fitted, mixtures),
                     *_movement(mixtures),
                     *decision.notes,
                     *fitted.messages(),

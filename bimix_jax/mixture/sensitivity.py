@@ -112,6 +112,7 @@ def sensitivity(
         unit=fitted.unit,
         notes=(
             *scope_notes(fitted, at),
+            *fitted.notes_on_mixtures(shares),
             *_alone(shares[0], domains),
             *decision.notes,
             *fitted.messages(),

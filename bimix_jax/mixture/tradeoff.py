@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture._notes import scope_notes
+from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.decision import Decision
 
@@ -118,11 +118,12 @@ def tradeoff(
     beside = pd.Series(found.losses[0, 1], index=list(fitted.targets))
     means = [float(beside[list(group)].mean()) for group in groups]
     called = "uniform" if reference is None else "reference"
+    mixtures = pd.DataFrame(found.mixture, index=index, columns=list(fitted.domains))
     ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     return Tradeoff(
         first=groups[0],
         second=groups[1],
-        mixtures=pd.DataFrame(found.mixture, index=index, columns=list(fitted.domains)),
+        mixtures=mixtures,
         losses=pd.DataFrame(losses, index=index, columns=list(fitted.targets)),
         reference=pd.Series(means, index=["first", "second"], name=called),
         measured=pd.DataFrame(
@@ -133,6 +134,8 @@ def tradeoff(
         proven=fitted.law.convex,
         notes=(
             *scope_notes(fitted, at),
+            *fitted.notes_on_mixtures(mixtures.to_numpy()),
+            *hull_note(fitted, mixtures),
             *_about_front(fitted, groups, losses, ignored),
             *decision.notes,
             *_own_weights(decision),

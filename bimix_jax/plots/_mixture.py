@@ -68,7 +68,7 @@ def _held(optimum: "Optimum") -> tuple[str, ...]:
     if not len(optimum.binding):
         return ()
     held = [f"{picture_text(name)} ({gain:.2g})" for name, gain in optimum.binding["gain"].items()]
-    return ("Held by (what 1 % more room gains): " + "; ".join(held),)
+    return ("Held by (gain if relaxed by 1 %): " + "; ".join(held),)
 
 
 def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str) -> None:

@@ -293,7 +293,7 @@ def _repeated(
     available: pd.DataFrame | None,
 ) -> tuple[str, ...]:
     """Return a note of domains that are repeated although no limit of repetition is set."""
-    limited = best.constraints.available or _knows_repetition(fitted.law)
+    limited = best.constraints.epochs is not None or _knows_repetition(fitted.law)
     if planned is None or available is None or limited:
         return ()
     epochs = weights * planned / available[TOKENS]

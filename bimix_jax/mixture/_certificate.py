@@ -158,13 +158,13 @@ def _bounds(
     ceilings = asked.ceilings(fitted, float(arguments.budget))
     for i, domain in enumerate(fitted.domains):
         low, high = float(arguments.feasible.lower[i]), float(arguments.feasible.upper[i])
-        fixed = {d: share for d, share in asked.fixed.items() if d != domain}
-        both = (
-            {"fixed": fixed, "lower": {**asked.lower, domain: low}}
-            | {"upper": {**asked.upper, domain: high}}
-            if domain in asked.fixed
-            else {}
-        )
+        both: dict[str, Any] = {}
+        if domain in asked.fixed:
+            both = {
+                "fixed": {d: share for d, share in asked.fixed.items() if d != domain},
+                "lower": {**asked.lower, domain: low},
+                "upper": {**asked.upper, domain: high},
+            }
         less = both | {"lower": {**asked.lower, domain: low * (1 - ROOM)}}
         yield Limit(
             f"{domain} ≥ {low:.4g}",
@@ -191,7 +191,7 @@ def _sums(asked: Constraints, feasible: FeasibleSet, proof: Certificate) -> Iter
     count = len(asked.groups)
     for i, group in enumerate(asked.groups):
         most, least = float(feasible.most[i]), float(feasible.least[i])
-        wider = {"most": min(most * (1 + ROOM), 1.0)}, {"least": least * (1 - ROOM)}
+        wider: Any = {"most": min(most * (1 + ROOM), 1.0)}, {"least": least * (1 - ROOM)}
         relaxed = [
             dataclasses.replace(
                 asked,

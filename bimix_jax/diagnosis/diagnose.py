@@ -30,7 +30,7 @@ from bimix_jax.sweeps.scores import scores_among
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
 
-# Derivatives are exact to 1e-16, and what points determine has 1e-3 or so, but no measurement shows a
+# Derivatives are exact to 1e-16, and what points determine has 1e-3 or so; no measurement shows a
 # coefficient that moves losses by 1e-7 of what another does.
 NEGLIGIBLE = 1e-6
 """Share of the largest singular value of the scaled Jacobian below which others count as 0."""

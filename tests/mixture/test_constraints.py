@@ -19,8 +19,8 @@ from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame
+from tests.mixture.test_proportions import random_law
 from tests.programs import best_mixture
-from tests.test_proportions import random_law
 
 DOMAINS = 5
 GROUPS = np.array([[1.0, 1, 0, 0, 0], [0, 0, 1, 1, 0]])

@@ -13,8 +13,8 @@ from bimix_jax.fitting.folds import choose_folds
 from bimix_jax.fitting.shrinkage import STRENGTHS, strength_index
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame, without_web
+from tests.laws.test_transfer import transfer_points
 from tests.programs import fit_points, predicted_losses
-from tests.test_transfer import transfer_points
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN, FOLDS = np.arange(3), 4

@@ -286,7 +286,7 @@ def test_demo_goes_the_whole_way(demo):
 
 def test_readme_shows_what_demo_prints(demo):
     shown = " ".join(demo[0].split())
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     for part in re.search(r"```text\n(.*?)```", readme, re.S)[1].split("\n  - "):
         for piece in part.split("\n\n"):
             assert " ".join(piece.split()) in shown

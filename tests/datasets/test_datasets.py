@@ -12,7 +12,7 @@ from benchmarks import transfer
 from benchmarks.proxy_sweep.mixtures import FLOOR, entropy_mixtures, sweep_mixtures
 from benchmarks.proxy_sweep.summary import seeds
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = " ".join((BENCHMARKS.parent / "README.md").read_text(encoding="utf-8").split())
 CLAIMS = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 PROSE = " ".join(CLAIMS.split())

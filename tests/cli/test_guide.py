@@ -13,7 +13,7 @@ import bimix_jax as bx
 from bimix_jax.cli.app import app
 from bimix_jax.cli.guide import COLUMNS, PAGES, title_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOPICS = {page.stem: page for page in sorted(PAGES.glob("*.md"))}
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *TOPICS.values()]
 

@@ -122,13 +122,12 @@ Objective = Callable[[Array], Evaluation]
 def minimize(
     objective: Objective,
     start: Array,
-    lower: Array,
-    upper: Array,
+    bounds: tuple[Array, Array],
     optimizer: optax.GradientTransformation,
     tolerance: ArrayLike,
     max_steps: int,
 ) -> Minimum:
-    """Minimise from `start` (parameters,) within [lower, upper] until `measure` ≤ tolerance.
+    """Minimise from `start` (parameters,) within bounds (lower, upper) until `measure` ≤ tolerance.
 
     `optimizer` is any optax transformation; it receives value, grad, value_fn and hessian as extra
     arguments. The search also ends when the objective is not finite at the start, or after
@@ -157,7 +156,7 @@ def minimize(
             value_fn=value_of,
             hessian=now.hessian,
         )
-        return jnp.clip(params + change, lower, upper), state, best
+        return jnp.clip(params + change, *bounds), state, best
 
     def unfinished(carry: tuple[Array, Any, Minimum]) -> Array:
         best = carry[2]
@@ -165,7 +164,7 @@ def minimize(
         hopeless = (best.steps > 0) & ~jnp.isfinite(best.evaluation.value)
         return ~(best.evaluation.measure <= tolerance) & ~hopeless & (best.steps < max_steps)
 
-    start = jnp.clip(start, lower, upper)
+    start = jnp.clip(start, *bounds)
     first = (start, extended.init(start), _nothing_yet(objective, start))
     return jax.lax.while_loop(unfinished, step, first)[2]
 

@@ -134,7 +134,7 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     lower, upper = problem.unknown_bounds(data.least)
     held = problem.fixed_unknowns(data.fixed)
     lower, upper = jnp.where(held, start, lower), jnp.where(held, start, upper)
-    first = _minimize(problem, data, _projected, start, lower, upper)
+    first = _minimize(problem, data, _projected, start, (lower, upper))
     seen = first.evaluation.extra
     dead = seen.dead & ~held
     amplitudes = seen.each.projection.amplitudes.ravel()
@@ -148,7 +148,7 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     asleep = dead & ~jnp.any((amplitudes <= least) & ~gone)
     low = jnp.concatenate([jnp.where(asleep, first.params, lower), least])
     high = jnp.concatenate([jnp.where(asleep, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
-    second = _minimize(problem, data, _full, params, low, high)
+    second = _minimize(problem, data, _full, params, (low, high))
     dead &= asleep | second.evaluation.extra.dead[: len(dead)]
     return _found(second.params, second, first.steps + second.steps, dead, singular)
 
@@ -177,31 +177,26 @@ class _Seen(NamedTuple):
 
 
 def _minimize(
-    problem: Problem, data: Data, terms_at: Any, start: Array, lower: Array, upper: Array
+    problem: Problem, data: Data, terms_at: Any, start: Array, bounds: tuple[Array, Array]
 ) -> Minimum:
     def objective(params: Array) -> Evaluation:
-        total, each = terms_at(problem, data.points, params)
-        return _within_bounds(problem, data, total, each, params, lower, upper)
+        return _within_bounds(problem, data, terms_at, params, bounds)
 
     return minimize(
-        objective, start, lower, upper, problem.optimizer, data.tolerance[0], problem.most_steps
+        objective, start, bounds, problem.optimizer, data.tolerance[0], problem.most_steps
     )
 
 
 def _within_bounds(
-    problem: Problem,
-    data: Data,
-    terms: Terms,
-    each: Terms,
-    params: Array,
-    lower: Array,
-    upper: Array,
+    problem: Problem, data: Data, terms_at: Any, params: Array, bounds: tuple[Array, Array]
 ) -> Evaluation:
     """Hold parameters at bounds and undetermined ones; measure the gradient of the others.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient
     as small as rounding leaves it counts as 0.
     """
+    terms, each = terms_at(problem, data.points, params)
+    lower, upper = bounds
     epsilon = jnp.finfo(params.dtype).eps
     dead = ~(jnp.diag(terms.hessian) > 1000 * epsilon * terms.curvature)
     total = _shrunk(problem, data, terms, each, params)

@@ -86,22 +86,30 @@ def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
     return Points(sweep.mixture, sweep.budget, task.loss, task.weight, sweep.size)
 
 
+class Drawn(NamedTuple):
+    """Resamples of the units of a sweep."""
+
+    factor: np.ndarray
+    """(resamples, units), of the weights of a unit's points, or of their residuals"""
+    unit: np.ndarray
+    """(points,) int, the unit of every point"""
+    of_residuals: bool = False
+    """True where losses are ŷ + factor·(y − ŷ), instead of weights being scaled"""
+
+    def take(self, rows: np.ndarray) -> "Drawn":
+        """Select resamples."""
+        return self._replace(factor=self.factor[rows])
+
+
 def fit_resamples(
-    fitted: Fit,
-    points: Points,
-    factor: np.ndarray,
-    unit: np.ndarray,
-    of_residuals: bool,
-    starts: np.ndarray | None = None,
+    fitted: Fit, points: Points, drawn: Drawn, starts: np.ndarray | None = None
 ) -> Fit:
     """Fit every resample in one compiled call, and search again those that end unexpectedly.
 
     Args:
         fitted: the fit to the whole sweep, whose shrinkage and budget scale all resamples share.
         points: what it was fitted to.
-        factor: (resamples, units), of the weights of a unit's points, or of their residuals.
-        unit: (points,) int, the unit of every point.
-        of_residuals: whether losses are ŷ + factor·(y − ŷ), instead of weights being scaled.
+        drawn: the resamples.
         starts: (resamples, targets, exponents); default where the fit to the whole sweep ended, and
             nan likewise. Of other starts any end on a bound or open is searched again, of that one
             those where the fit to the whole sweep ended otherwise.
@@ -110,13 +118,13 @@ def fit_resamples(
         A `Fit` all of whose arrays have a leading axis (resamples,).
     """
     whole = fitted.coefficients.exponents
-    given = np.full((len(factor), *whole.shape), np.nan) if starts is None else starts
+    given = np.full((len(drawn.factor), *whole.shape), np.nan) if starts is None else starts
     begin = np.where(np.isnan(given), whole, given)[:, :, None]
     kernel = suits_kernel(fitted.law, len(fitted.domains)) and not fitted.options.tied
-    found, settled = _run(fitted, points, factor, unit, of_residuals, begin, kernel)
+    found, settled = _run(fitted, points, drawn, begin, kernel)
     again = np.flatnonzero(~settled.all(axis=1))
     if len(again):
-        better, _ = _run(fitted, points, factor[again], unit, of_residuals, begin[again], False)
+        better, _ = _run(fitted, points, drawn.take(again), begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
     if len(all_starts(fitted.law, fitted.options.tied, len(fitted.domains))) > 1:
         ended = Ended(fitted.code, fitted.sum_of_squares / 2, fitted.points)
@@ -124,46 +132,39 @@ def fit_resamples(
         again = np.flatnonzero((in_doubt(found) & ~alike).any(axis=1))
         if len(again):
             old = jax.tree.map(lambda leaf: leaf[again], found)
-            new = search_all(fitted, points, factor[again], unit, of_residuals)
+            new = search_all(fitted, points, drawn.take(again))
             better = chosen(is_better(old, new), old, new)
             found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
     return _as_fit(fitted, found)
 
 
-def search_all(
-    fitted: Fit, points: Points, factor: np.ndarray, unit: np.ndarray, of_residuals: bool
-) -> ArrayFit:
+def search_all(fitted: Fit, points: Points, drawn: Drawn) -> ArrayFit:
     """Fit (resamples, targets, …) from all starts of the law."""
     starts = np.concatenate(all_starts(fitted.law, fitted.options.tied, len(fitted.domains)))
-    parts = []
-    for first in range(0, len(factor), TOGETHER):
+    parts, count = [], len(drawn.factor)
+    for first in range(0, count, TOGETHER):
         # Blocks of one length, so that one program is compiled.
-        rows = factor[np.arange(first, first + TOGETHER).clip(max=len(factor) - 1)]
+        rows = drawn.take(np.arange(first, first + TOGETHER).clip(max=count - 1))
         begin = np.broadcast_to(starts, (TOGETHER, len(fitted.targets), *starts.shape))
-        parts.append(_run(fitted, points, rows, unit, of_residuals, begin, False)[0])
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(factor)], *parts)
+        parts.append(_run(fitted, points, rows, begin, False)[0])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
 def _run(
-    fitted: Fit,
-    points: Points,
-    factor: np.ndarray,
-    unit: np.ndarray,
-    of_residuals: bool,
-    starts: np.ndarray,
-    kernel: bool,
+    fitted: Fit, points: Points, drawn: Drawn, starts: np.ndarray, kernel: bool
 ) -> tuple[ArrayFit, np.ndarray]:
     """Fit (resamples, targets, …), and tell which are settled (resamples, targets)."""
+    factor = drawn.factor
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     # Whole chunks of one size, so that one program is compiled; the padding is cut off below.
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
-    method = _Method(fitted.law, fitted.options.static, of_residuals, kernel)
+    method = _Method(fitted.law, fitted.options.static, drawn.of_residuals, kernel)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     shared = _Shared(
         points,
         np.where(np.isfinite(predicted), predicted, points.loss),
-        unit,
+        drawn.unit,
         np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
         coefficients.budget_scale[0],
         np.max(fitted.shrinkage, initial=0.0),

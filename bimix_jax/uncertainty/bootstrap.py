@@ -17,6 +17,7 @@ from bimix_jax.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import (
     TOGETHER,
+    Drawn,
     Points,
     Resampling,
     draw,
@@ -190,7 +191,7 @@ def bootstrap(
     factor = np.ones((n, len(one_each)))
     factor[:, used] = draw(resampling, seed, n, len(used))
     factor = factor[:, group[first]]
-    resampled, left_out = _fits(fitted, points, factor, run, resampling == "residuals")
+    resampled, left_out = _fits(fitted, points, Drawn(factor, run, resampling == "residuals"))
     made = Bootstrap(
         fitted,
         resampled,
@@ -209,28 +210,24 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbers.reshape(-1), first
 
 
-def _fits(
-    fitted: Fit, points: Points, factor: np.ndarray, run: np.ndarray, of_residuals: bool
-) -> tuple[Fit, Fit]:
+def _fits(fitted: Fit, points: Points, drawn: Drawn) -> tuple[Fit, Fit]:
     """Fit the resamples and all but one run, in one call where both are given by weights."""
     # To choose the strength of the shrinkage takes some fifty fits, so that of the whole sweep
     # serves the fits without a run too: they show what a run does at that strength, not to it.
-    without = leave_one_out(factor.shape[1])
-    begin = _starts_without(fitted, points, run)
-    if of_residuals:
+    without = Drawn(leave_one_out(drawn.factor.shape[1]), drawn.unit)
+    begin = _starts_without(fitted, points, drawn.unit)
+    if drawn.of_residuals:
         return (
-            fit_resamples(fitted, points, factor, run, True),
-            fit_resamples(fitted, points, without, run, False, begin),
+            fit_resamples(fitted, points, drawn),
+            fit_resamples(fitted, points, without, begin),
         )
+    count = len(drawn.factor)
     both = fit_resamples(
         fitted,
         points,
-        np.concatenate([factor, without]),
-        run,
-        False,
-        np.concatenate([np.full((len(factor), *begin.shape[1:]), np.nan), begin]),
+        drawn._replace(factor=np.concatenate([drawn.factor, without.factor])),
+        np.concatenate([np.full((count, *begin.shape[1:]), np.nan), begin]),
     )
-    count = len(factor)
     resampled, left_out = (
         jax.tree.map(lambda leaf, part=part: leaf[part], both)
         for part in (slice(count), slice(count, None))
@@ -246,7 +243,7 @@ def _starts_without(fitted: Fit, points: Points, run: np.ndarray) -> np.ndarray:
     """
     part = np.arange(run.max() + 1) % min(TOGETHER, run.max() + 1)
     without = (part != np.unique(part)[:, None]).astype(float)
-    found = search_all(fitted, points, without, run, False)
+    found = search_all(fitted, points, Drawn(without, run))
     return np.asarray(found.coefficients.exponents)[part]
 
 

@@ -190,7 +190,9 @@ def test_residuals_that_stay_leave_the_fit_where_it_is(sweep, drawn):
     points = resamples.points_of(sweep, drawn.fitted, None)
     run = np.unique(sweep.run, return_inverse=True)[1]
     factor = np.array([np.ones(12), np.zeros(12)])
-    found = resamples.fit_resamples(drawn.fitted, points, factor, run, of_residuals=True)
+    found = resamples.fit_resamples(
+        drawn.fitted, points, resamples.Drawn(factor, run, of_residuals=True)
+    )
     expected = drawn.fitted.coefficients.exponents
     np.testing.assert_allclose(found.coefficients.exponents, [expected] * 2, rtol=1e-4)
     np.testing.assert_allclose(found.sum_of_squares[1], 0.0, atol=1e-9)

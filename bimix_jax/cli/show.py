@@ -295,7 +295,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
     width = _width()
     if math.isinf(width):
         return [printable(text)]
-    keep = {"break_long_words": False, "break_on_hyphens": False}
+    keep: Any = {"break_long_words": False, "break_on_hyphens": False}
     return wrap(printable(text), int(width), subsequent_indent=indent, **keep) or [""]
 
 

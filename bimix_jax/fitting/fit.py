@@ -7,6 +7,7 @@ from typing import Unpack
 import jax
 import numpy as np
 import optax
+import pandas as pd
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting._program import solve_task
@@ -71,16 +72,16 @@ def fit(
 
 def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]:
     """Notes for the reader of a fit, about the points that were `used`."""
-    sweep, law = task.sweep, task.law
+    sweep, law, power = task.sweep, task.law, task.options.budget_power
     return (
         *sweep.notes,
         *task.notes,
         *_rows_left_out(task, np.asarray(result.points), used),
         *law.assumptions(),
-        *note_of_budget_power(sweep, task.options.budget_power),
+        *(note_of_budget_power(sweep, power) if power else ()),
         *sweep.metadata.note_of_absent(() if sweep.size is None else ("model_size",)),
         *_note_of_shrinkage(task, float(result.shrinkage[0])),
-        *about_collinear(sweep, [law]),
+        *about_collinear(sweep.mixtures, [law]),
     )
 
 
@@ -114,10 +115,10 @@ def called(fitted: Fit) -> Fit:
     return dataclasses.replace(fitted, notes=(*fitted.notes, said))
 
 
-def about_collinear(sweep: Sweep, laws: Sequence[Law]) -> tuple[str, ...]:
+def about_collinear(mixtures: pd.DataFrame, laws: Sequence[Law]) -> tuple[str, ...]:
     """Note on domains whose effects the mixtures cannot tell apart, if a law has such effects."""
     names = dict.fromkeys(name for law in laws for name in law.domain_exponent_names)
-    groups = collinear_domains(sweep.mixtures) if names else []
+    groups = collinear_domains(mixtures) if names else []
     if not groups:
         return ()
     return (

@@ -31,6 +31,8 @@ class FitTask:
     """(points, targets) ≥ 0, the power of the budget included"""
     scale: float
     """budget at which the gauge of the coefficients is fixed"""
+    own: np.ndarray
+    """(targets,) int, the column of each target's own domain, −1 for none"""
     notes: tuple[str, ...] = ()
     """on targets that the law cannot express"""
 
@@ -69,15 +71,16 @@ class FitTask:
         check_law(law)
         if budget_scale is not None and not 0 < budget_scale < np.inf:
             raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
-        scale = float(sweep.largest_budget if budget_scale is None else budget_scale)
         chosen, notes = choose_targets(sweep, law, targets)
+        largest, own = sweep.largest_budget, sweep.own_index()
         columns = [sweep.targets.index(target) for target in chosen]
         weights = _weights(sweep, columns, weight)
+        scale = float(largest if budget_scale is None else budget_scale)
+        bound = law_for_sweep(law, sweep, scale)
         # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
         # sweep's.
-        late = budget_weight(sweep.budget, sweep.largest_budget, options.budget_power)
-        bound = law_for_sweep(law, sweep, scale)
-        return cls(sweep, bound, options, tuple(chosen), weights * late[:, None], scale, notes)
+        late = budget_weight(sweep.budget, largest, options.budget_power)[:, None]
+        return cls(sweep, bound, options, tuple(chosen), weights * late, scale, own[columns], notes)
 
     @functools.cached_property
     def columns(self) -> list[int]:
@@ -88,11 +91,6 @@ class FitTask:
     def loss(self) -> np.ndarray:
         """(points, targets) as measured, nan where nothing was measured."""
         return self.sweep.loss[:, self.columns]
-
-    @property
-    def own(self) -> np.ndarray:
-        """(targets,) int, the column of each target's own domain, −1 for none."""
-        return self.sweep.own_index()[self.columns]
 
     @functools.cached_property
     def has_shrinkage(self) -> bool:

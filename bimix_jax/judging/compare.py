@@ -119,7 +119,7 @@ def compare(
             *notes,
             *_about_fits(sweep, chosen, parts, found),
             *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_collinear(sweep, chosen),
+            *about_collinear(sweep.mixtures, chosen),
             *_note_of_budget_power(sweep, parts, budget_power),
         ),
         coefficients=tuple(_count(sweep, law) for law in chosen),

@@ -15,6 +15,7 @@ from bimix_jax.laws.law import Law
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.names import align_mixtures
+from bimix_jax.quantities import counted
 from bimix_jax.xla.compilation import jit
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def sensitivity(
     True
     """
     decision = Decision.of(fitted, budget, weights, constraints, reference=reference)
-    at, counted = decision.budget, decision.weights
+    at, decision_weights = decision.budget, decision.weights
     if mixture is None:
         mixture = decision.solve().mixture
     shares = align_mixtures(mixture, fitted.domains)[0]
@@ -100,11 +101,13 @@ def sensitivity(
         losses, changes = _slopes(fitted.law, fitted.coefficients, shares[0], np.asarray(at))
     targets, domains = list(fitted.targets), list(fitted.domains)
     nats = pd.DataFrame(np.asarray(changes), index=domains, columns=targets)
-    named = [t for t, w in zip(targets, counted, strict=True) if w > 0]
+    named = [t for t, w in zip(targets, decision_weights, strict=True) if w > 0]
     return Sensitivity(
         nats=nats,
         mean=pd.Series(
-            np.average(nats[named], axis=1, weights=counted[counted > 0]), domains, name="mean"
+            np.average(nats[named], axis=1, weights=decision_weights[decision_weights > 0]),
+            domains,
+            name="mean",
         ),
         losses=pd.Series(np.asarray(losses), targets, name="loss"),
         mixture=pd.Series(shares[0], domains, name="proportion"),

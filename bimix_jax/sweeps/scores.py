@@ -82,7 +82,8 @@ def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
     """Map targets in which more is better to the evidence."""
     asked = tuple(targets)
     found = _by_name(asked, sweep.domains, sweep.metadata)
-    rest = [t for t in asked if t not in found and t not in (sweep.metadata.lower_is_better or ())]
+    exempt = {*found, *(sweep.metadata.lower_is_better or ())}
+    rest = [t for t in asked if t not in exempt]
     return found | _by_values(sweep, rest)
 
 
@@ -101,16 +102,17 @@ def _by_name(targets: Iterable[str], domains: Iterable[str], metadata: Metadata)
 
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     """Find targets within 0 to 1, or 0 to 100, that rise along most runs."""
-    order = np.lexsort((sweep.budget, sweep.run_number))
-    run, columns = sweep.run_number[order], [sweep.targets.index(t) for t in targets]
+    numbers, losses, names = sweep.run_number, sweep.loss, sweep.targets
+    order = np.lexsort((sweep.budget, numbers))
+    run, columns = numbers[order], [names.index(t) for t in targets]
     begins = np.flatnonzero(np.diff(run, prepend=-1))
     ends = np.append(begins[1:], len(order)) - 1
     several = ends > begins
-    first, last = (sweep.loss[order[at[several]]][:, columns] for at in (begins, ends))
+    first, last = (losses[order[at[several]]][:, columns] for at in (begins, ends))
     found = {}
     # Most targets fall, and this quick test spares them the trend test.
     for i in np.flatnonzero(_may_rise(first, last)).tolist():
-        values = sweep.loss[order, columns[i]]
+        values = losses[order, columns[i]]
         there = np.isfinite(values)
         curves = _Curves(values[there], run[there])
         limit = next((limit for limit in RANGES if curves.values.max(initial=0) <= limit), None)

@@ -222,11 +222,9 @@ class Sweep:
                 "budget is "
                 f"{quantity_text(self.largest_budget)}; expected a smaller number."
             )
-        return self.take(
-            keep,
-            f"{counted(np.sum(~keep), 'point')} before {quantity_text(least)} {self.unit} left "
-            "out.",
-        )
+        left_out = counted(int(np.sum(~keep)), "point")
+        note = f"{left_out} before {quantity_text(least)} {self.unit} left out."
+        return self.take(keep, note)
 
     def endpoints(self) -> "Sweep":
         """Return the last point of each run.
@@ -241,7 +239,7 @@ class Sweep:
         last = pd.Series(self.budget).groupby(self.run).transform("max").to_numpy()
         keep = self.budget == last
         return self.take(
-            keep, f"{counted(np.sum(~keep), 'point')} before the ends of their runs left out."
+            keep, f"{counted(int(np.sum(~keep)), 'point')} before the ends of their runs left out."
         )
 
     def without_runs(self, runs: Sequence[str]) -> "Sweep":
@@ -262,7 +260,9 @@ class Sweep:
         if not keep.any():
             raise ValueError("exclude names every run; expected some to be left.")
         names = ", ".join(dict.fromkeys(asked))
-        return self.take(keep, f"Runs left out, with {counted(np.sum(~keep), 'point')}: {names}.")
+        return self.take(
+            keep, f"Runs left out, with {counted(int(np.sum(~keep)), 'point')}: {names}."
+        )
 
     def take(self, points: np.ndarray, note: str | None = None) -> "Sweep":
         """Return the points of a mask or index (points,), with a note that gives the reason."""

@@ -18,9 +18,9 @@ from bimix_jax.cli.show import (
 from bimix_jax.quantities import counted
 
 LAWS = {
-    "coefficients": ("coefficients of a target", number),
-    "determined": ("of these determined", number),
-    "targets": ("targets it can express", number),
+    "coefficients": ("coefficients per target", number),
+    "determined": ("determined", number),
+    "targets": ("targets expressed", number),
     "needs_mixtures": ("mixtures needed", number),
     "needs_budgets": ("budgets needed", number),
 }

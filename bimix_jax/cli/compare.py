@@ -1,21 +1,28 @@
 """`bimix compare`."""
 
+import math
 from typing import Annotated
 
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli.options import HeldOut, Output, Residual, SweepOptions
-from bimix_jax.cli.show import number, percent, show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import change, number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.splits import KINDS
+
+
+def _points(value: float) -> str:
+    """Format a fraction in points, to 4 decimals as its difference."""
+    return "–" if math.isnan(value) else f"{100 * value:.4f}" if value >= 5e-7 else "0"
+
 
 COLUMNS = {
     "mre": ("mean error, %", percent),
     "mre_common": ("mean error of what all can use, %", percent),
     "scored": ("losses scored", number),
-    "difference": ("more than the chosen law, points", percent),
-    "se": ("± standard error", percent),
+    "difference": ("more than the chosen law, points", lambda value: change(100 * value)),
+    "se": ("± standard error", _points),
     "worst_target": ("worst target", number),
     "worst": ("its error, %", percent),
     "r2_mixtures": ("R² of mixtures", number),
@@ -23,8 +30,8 @@ COLUMNS = {
     "regret": ("regret, nats", number),
 }
 EXPLAINED = (
-    "The best is the law to trust. Regret: the mean loss of the held-out mixture that a law ranks "
-    "first, above the best one there."
+    "Regret: the mean loss of the held-out mixture that a law ranks first, above the best one "
+    "there."
 )
 
 
@@ -81,6 +88,8 @@ def compare(
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []
         held = bx.plots.SPLIT_TITLES.get(kind, kind)
-        show_table(table.drop(columns=same), f"Held out: {held}", COLUMNS, below=EXPLAINED)
+        show_table(table.drop(columns=same), f"Held out: {held}", COLUMNS)
+    show_line(EXPLAINED)
+    show_line("")
     show_line(judged.verdict())
     return show_notes(judged.notes)

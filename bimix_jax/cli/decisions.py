@@ -33,10 +33,12 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.mixture.path import STEPS
+from bimix_jax.quantities import counted
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.intervals import check_level
 
 RUNS_SHOWN = 5
+LOSS = "predicted mean loss, nats"
 INFLUENCE = {
     "moved": ("moved", share),
     "domain": ("most of", number),
@@ -175,15 +177,34 @@ def path(
     output.draw(lambda plots: plots.plot_path(found))
     if output.json:
         return show_json(found.document())
-    shares = found.mixtures.rename(index=quantity).rename_axis(index=found.unit, columns="domain")
-    show_table(shares, "Best mixture along the budget", form=share)
-    losses = found.objective.rename(index=quantity).rename_axis(found.unit).to_frame("mean loss")
-    show_table(losses.T.rename_axis(found.unit), "Its predicted mean loss, nats")
+    show_path(found)
     return show_notes(found.notes)
 
 
 POINTS_SHOWN = 9
-"""Points of the front that the table shows."""
+"""Rows of a table of points along the budget or a front, which JSON and pictures hold in full."""
+
+
+def show_path(found: bx.OptimalPath) -> None:
+    """Print the best mixture and its loss at some of the budgets, the first and the last "
+    "included."""
+    table = found.mixtures.rename(index=quantity)
+    table[LOSS] = found.objective.to_numpy()
+    rows = _spread(len(table))
+    left_out = len(table) - len(rows)
+    show_table(
+        table.iloc[rows].rename_axis(found.unit),
+        "Best mixture along the budget",
+        {LOSS: (LOSS, number)},
+        form=share,
+        below=f"{counted(left_out, 'budget')} between these not shown." if left_out else "",
+    )
+
+
+def _spread(count: int) -> list[int]:
+    """Numbers of at most POINTS_SHOWN rows, evenly spread, the first and the last included."""
+    rows = np.linspace(0, count - 1, min(count, POINTS_SHOWN)).round().astype(int)
+    return [int(row) for row in rows]
 
 
 def tradeoff(
@@ -215,7 +236,7 @@ def tradeoff(
     if output.json:
         return show_json(found.document())
     table = found.table().rename(index="{:.3f}".format)
-    rows = np.linspace(0, len(table) - 1, POINTS_SHOWN).round().astype(int)
+    rows = _spread(len(table))
     groups = {"first": ", ".join(found.first), "second": ", ".join(found.second)}
     for name, targets in groups.items():
         show_line(f"The {name} group: {targets}.")

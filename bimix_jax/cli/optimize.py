@@ -24,6 +24,8 @@ from bimix_jax.cli.show import (
     span,
 )
 
+EXACT = 1e-9
+"""Gap below which an optimum is exact: far below any digit that is shown."""
 HULL = "no blend of runs"
 OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull": HULL}
 """Texts for a proportion outside the sweep."""
@@ -152,6 +154,8 @@ def _blend(outside: pd.Series) -> str:
 
 def _proof(best: bx.Optimum) -> str:
     gap = f"{max(best.gap, 0.0):.1g}"
+    if best.proven and best.gap < EXACT:
+        return "proven optimal"
     if best.proven:
-        return f"no mixture is better by more than {gap}"
+        return f"proven optimal to {gap}"
     return f"a local optimum, stationary to {gap}; the law does not exclude a better one elsewhere"

@@ -19,7 +19,7 @@ from bimix_jax.cli.options import (
     weights_of,
 )
 from bimix_jax.cli.show import (
-    amount,
+    number,
     quantity,
     share,
     show_json,
@@ -35,19 +35,21 @@ def propose(
     sweep: SweepOptions,
     settings: FitSettings,
     output: Output,
-    runs: Annotated[int, typer.Option("-n", "--runs", min=1, help="How many runs.")] = 4,
+    runs: Annotated[int, typer.Option("-n", "--count", min=1, help="How many runs.")] = 4,
     pool: Annotated[
         Path | None, typer.Option(help="Table of mixtures to choose from; default any.")
     ] = None,
     bound: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DOMAIN=LEAST:MOST", help="Without a pool; default the range in the sweep."
+            metavar="DOMAIN=LEAST:MOST",
+            help="Range of a proportion in the proposed runs, without a pool; default that in the "
+            "sweep. The decision that the runs serve takes no limits.",
         ),
     ] = None,
     budget: Budget = None,
     weight: Weight = None,
-    seed: Annotated[int, typer.Option(help="Of the mixtures that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the mixtures that are drawn.")] = 0,
     law: LawName = "BiMix",
     written: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the mixtures as CSV."), WRITTEN
@@ -90,5 +92,5 @@ def show_proposal(found: bx.Proposal) -> None:
         show_line(f"With another seed: {', '.join(again)}.")
     regret = pd.DataFrame({"proposed": found.regret_left, "drawn at random": found.regret_random})
     title = "Expected regret of the decision, nats"
-    below = f"Now it is {amount(found.regret_now)} nats."
-    show_table(regret.rename_axis("after run"), title, form=amount, below=below)
+    below = f"Now it is {number(found.regret_now)} nats."
+    show_table(regret.rename_axis("after run"), title, form=number, below=below)

@@ -131,4 +131,4 @@ def _show_tokens(recipe: bx.Recipe) -> None:
         "rounded_tokens": ("its tokens", quantity),
         "rounded_epochs": ("its epochs", amount),
     }
-    show_table(table, f"What that takes, of {quantity(recipe.tokens)} tokens", columns)
+    show_table(table, f"Tokens needed, {quantity(recipe.tokens)} in all", columns)

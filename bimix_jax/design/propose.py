@@ -22,6 +22,8 @@ CANDIDATES = 1024
 """Number of mixtures that are drawn without a pool."""
 NOTHING = 1e-9
 """Nats of expected regret below which it counts as 0."""
+SMALL = 1e-4
+"""The same below which it is not worth a run: losses are quoted with three decimals."""
 LEAST_POOL = 64
 """Size to which smaller pools are padded."""
 
@@ -157,8 +159,13 @@ def propose_runs(
 
 
 def _certain(regret: float) -> tuple[str, ...]:
-    if regret > NOTHING:
+    if regret > SMALL:
         return ()
+    if regret > NOTHING:
+        return (
+            f"The expected regret is {regret:.1g} nats now, below what losses are quoted with: as "
+            "far as this law goes, further runs are not worth their cost for this decision.",
+        )
     return (
         "Whatever the coefficients are within their uncertainty, the best mixture is the same: as "
         "far as this law goes, no further run would change the decision.",

@@ -131,7 +131,7 @@ def test_tokens_and_epochs_are_shown_whole(ready, width, capsys):
     made = Recipe(share, share.round(2), 4e11, there, Stamp("", "", "", ""))
     recipe.show_recipe(made, [])
     lines = lines_of(capsys, width)
-    assert "What that takes, of 400B tokens" in lines
+    assert "Tokens needed, 400B in all" in lines
     table = made.table()
     for domain, row in table.iterrows():
         cells = [show.quantity(row["tokens"]), "3.865B", show.amount(row["epochs"])]

@@ -112,7 +112,7 @@ def test_emitted_files_carry_the_command_and_print_alone(call, inputs, tmp_path)
     code, printed, _ = call("optimize", "fit.json", "--available", "there.csv", "--emit", "json",
                             "--digits", 3, "-o", out)  # fmt: skip
     assert code == 0
-    assert "epochs" in printed.partition("What that takes")[2]
+    assert "epochs" in printed.partition("Tokens needed")[2]
     assert f"Written: {out}" in printed.replace("\n", "")
     code, _, _ = call("optimize", "fit.json", "--reference", out)
     assert code == 0

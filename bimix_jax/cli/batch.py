@@ -57,13 +57,13 @@ class Processes:
     panel: ClassVar[str] = "Several processes"
 
     rank: Annotated[
-        int | None, typer.Option(help="Which of --processes this is; default as the launcher says.")
+        int | None, typer.Option(help="Number of this process, from 0; default from the launcher.")
     ] = None
     processes: Annotated[
-        int | None, typer.Option(help="How many processes share the input.", min=1)
+        int | None, typer.Option(help="Number of processes that share the input.", min=1)
     ] = None
     distributed: Annotated[
-        bool, typer.Option("--distributed", help="Meet the others by jax.distributed.")
+        bool, typer.Option("--distributed", help="Find the other processes with jax.distributed.")
     ] = False
 
     def share(self) -> batches.Share:
@@ -83,16 +83,17 @@ def batch(
         ),
     ],
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of parts, Parquet.", show_default=False)
+        Path,
+        typer.Option("-o", "--output", help="Folder for the parts, Parquet.", show_default=False),
     ],
     settings: WeightedByBudget,
     among: Processes,
     output: Json,
     law: LawName = "BiMix",
     dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64",
-    rows: Annotated[int, typer.Option(help="Rows in memory at a time, about.", min=1)] = (
-        batches.ROWS
-    ),
+    rows: Annotated[
+        int, typer.Option(help="Approximate number of rows in memory at a time.", min=1)
+    ] = (batches.ROWS),
     cache: Annotated[
         Path | None,
         typer.Option(

@@ -60,8 +60,9 @@ def check(sweep: SweepOptions, output: Json) -> None:
         show_line(f"Rank {found.rank} of {domains} domains, condition number {condition}.")
         have = f"{counted(len(np.unique(measured.mixture_group)), 'mixture')} and "
         have += counted(len(np.unique(measured.budget)), "budget")
+        same = [] if (found.laws["verdict"] != "determined").any() else ["verdict"]
         show_table(
-            found.laws.drop(columns="least_for"),
+            found.laws.drop(columns=["least_for", *same]),
             f"Laws that the points of this sweep determine; it has {have}",
             LAWS,
             below=f"{_worst_targets(found.laws)}Needed: the fewest mixtures where there are many "

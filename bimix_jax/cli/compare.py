@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.options import HeldOut, Output, Residual, SweepOptions
+from bimix_jax.cli.options import LAWS_HELP, HeldOut, Output, Residual, SweepOptions
 from bimix_jax.cli.show import change, number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.splits import KINDS
@@ -42,20 +42,23 @@ def compare(
     law: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Judge this law; several times. Default {', '.join(j.label for j in JUDGED)}."
+            help=f"Judge this law; several times. Default {', '.join(j.label for j in JUDGED)}. "
+            f"Known: {LAWS_HELP}"
         ),
     ] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(help=f"{', '.join(KINDS)}; several times. Default all the sweep allows."),
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Draws of held-out mixtures.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Number of draws of held-out mixtures.")] = 5,
     target: Annotated[
         list[str] | None, typer.Option(help="Judge on this target; several times. Default all.")
     ] = None,
-    loss: Residual = "relative",
+    residual: Residual = "relative",
 ) -> None:
     """Show which law the sweep supports, and whether the evidence is sufficient.
+
+    Shrinkage is chosen for each kind of split; `bimix evaluate` judges one law with other settings.
 
     Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
     """
@@ -66,7 +69,7 @@ def compare(
         split or None,
         repeats=repeats,
         targets=target,
-        residual=loss,  # type: ignore[arg-type]
+        residual=residual,  # type: ignore[arg-type]
         runs=held_out.runs,
         budgets=held_out.budgets,
         seed=held_out.seed,

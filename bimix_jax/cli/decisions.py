@@ -12,6 +12,7 @@ from bimix_jax.cli import named
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.optimize import show_mixture
 from bimix_jax.cli.options import (
+    LAWS_HELP,
     Budget,
     FitFile,
     FitSettings,
@@ -53,15 +54,13 @@ class Resampling:
 
     panel: ClassVar[str] = "How the runs are resampled"
 
-    resamples: Annotated[int, typer.Option(help="How often the runs are drawn anew.")] = 1000
-    level: Annotated[
-        float, typer.Option(parser=named.share, help="Share of the intervals that hold the truth.")
-    ] = 0.9
+    resamples: Annotated[int, typer.Option(help="Number of resamples.")] = 1000
+    level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9
     resampling: Annotated[
         str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
     ] = "multinomial"
-    unit: Annotated[str, typer.Option(help="What is drawn: mixture or run.")] = "mixture"
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
+    unit: Annotated[str, typer.Option(help="Unit that is drawn: mixture or run.")] = "mixture"
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0
 
     def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
         """Fit the law to resampled runs."""
@@ -83,7 +82,9 @@ def certainty(
     output: Output,
     law: Annotated[
         list[str] | None,
-        typer.Option(help="The law; further ones are fitted beside it. Default BiMix."),
+        typer.Option(
+            help=f"The law; further ones are fitted beside it. Default BiMix. Known: {LAWS_HELP}"
+        ),
     ] = None,
     budget: Budget = None,
     weight: Weight = None,
@@ -124,9 +125,9 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
     show_mixture(best, reference)
     show_table(
         sure.influence.head(RUNS_SHOWN),
-        f"Runs without which it would move most (of {len(sure.influence)})",
+        f"Runs whose omission moves the mixture most (of {len(sure.influence)})",
         INFLUENCE,
-        below="Moved: the share of all tokens that would change their domain.",
+        below="Moved: the share of all tokens that change their domain.",
     )
     if others is not None:
         show_table(others.mixtures, "Optimal mixture by law", form=share)
@@ -149,9 +150,9 @@ def path(
     ] = None,
     largest: Annotated[
         float | None,
-        typer.Option("--to", help="Largest; default twice the sweep's largest."),
+        typer.Option("--to", help="Largest budget; default twice the sweep's largest."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="How many budgets.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=2, help="Number of budgets.")] = STEPS,
     weight: Weight = None,
 ) -> None:
     """Find the best mixture at each of several budgets.
@@ -215,7 +216,7 @@ def tradeoff(
     limits: Limits,
     output: Output,
     second: Annotated[
-        list[str] | None, typer.Option(help="Likewise of the second; default all others.")
+        list[str] | None, typer.Option(help="A target of the second group; default all others.")
     ] = None,
     budget: Budget = None,
 ) -> None:
@@ -258,7 +259,9 @@ def sensitivity(
     output: Output,
     mixture: Annotated[
         Path | None,
-        typer.Option(help="Where: JSON or a table of one row; default the recommended mixture."),
+        typer.Option(
+            help="Mixture to start from, JSON or a table of one row; default the recommended one."
+        ),
     ] = None,
     budget: Budget = None,
     weight: Weight = None,

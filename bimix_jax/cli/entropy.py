@@ -51,7 +51,9 @@ class Reading:
     tokenizer: Annotated[
         str | None, typer.Option(help="tokenizer.json for text, or 'bytes'."), MAY_NAME_FILES
     ] = None
-    vocabulary: Annotated[int | None, typer.Option(help="Token types, for token ids.")] = None
+    vocabulary: Annotated[
+        int | None, typer.Option(help="Size of the vocabulary, for token ids.")
+    ] = None
     sequence_length: Annotated[int, typer.Option(help="Tokens per sequence.")] = 1024
     dtype: Annotated[
         str | None,
@@ -61,7 +63,8 @@ class Reading:
         list[str] | None,
         typer.Option(
             metavar="FIELD|NAME=FIELD",
-            help="Key or column of the text or token ids, for all domains (default text) or one.",
+            help="Key or column of the text or token ids, for all domains (default text) or for "
+            "one.",
         ),
     ] = None
     end_of_document: Annotated[int | None, typer.Option(help="Token id that ends a document.")] = (
@@ -115,7 +118,9 @@ class Mixing:
     estimator: Annotated[
         str, typer.Option(help="plug-in, miller-madow, chao-shen, or equal for equal tokens.")
     ] = "plug-in"
-    temperature: Annotated[float, typer.Option(help="Above 1: nearer to uniform.")] = 1.0
+    temperature: Annotated[
+        float, typer.Option(help="Above 1, the mixture is nearer to uniform.")
+    ] = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,11 @@ from bimix_jax.cli.options import (
     FitFile,
     FitSettings,
     HeldOut,
+    HeldOutSettings,
     Json,
     LawName,
     LossesTable,
     Output,
-    Residuals,
     SweepOptions,
 )
 from bimix_jax.cli.show import (
@@ -117,7 +117,7 @@ def predict(
 def evaluate(
     sweep: SweepOptions,
     held_out: HeldOut,
-    settings: Residuals,
+    settings: HeldOutSettings,
     output: Output,
     law: LawName = "BiMix",
 ) -> None:

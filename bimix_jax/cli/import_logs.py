@@ -44,7 +44,8 @@ class LogColumns:
         float | None, typer.Option(help="Turns steps into tokens: batch × sequence length.")
     ] = None
     unit: Annotated[
-        str | None, typer.Option(help="Of budgets: tokens or steps; default tokens where known.")
+        str | None,
+        typer.Option(help="Unit of budgets: tokens or steps; default tokens where known."),
     ] = None
     mixture_prefix: MixturePrefix = None
     domain: Annotated[
@@ -67,13 +68,18 @@ class Joining:
         ),
     ] = "auto"
     budget: Annotated[
-        list[float] | None, typer.Option(help="A common budget; several times. Default: found.")
+        list[float] | None,
+        typer.Option(help="A common budget; several times. Default: chosen from the logs."),
     ] = None
     tolerance: Annotated[
-        float, typer.Option(parser=named.share, help="How far, relative, nearest may move.")
+        float,
+        typer.Option(
+            parser=named.share, help="Largest relative move of a budget with --align nearest."
+        ),
     ] = 0.01
     drop_unmatched: Annotated[
-        bool, typer.Option("--drop-unmatched", help="Leave out runs that one side lacks.")
+        bool,
+        typer.Option("--drop-unmatched", help="Leave out runs without logs or without a mixture."),
     ] = False
     select: Select = None
     endpoints_only: EndpointsOnly = False

@@ -30,14 +30,21 @@ class Limits:
         Path | None,
         typer.Option(help="TOML or JSON of what follows; options override it, per domain."),
     ] = None
-    lower: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At least.")] = None
-    upper: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="At most.")] = None
-    fix: Annotated[list[str] | None, typer.Option(metavar=SHARES, help="Exactly.")] = None
+    lower: Annotated[
+        list[str] | None, typer.Option(metavar=SHARES, help="Least proportion of a domain.")
+    ] = None
+    upper: Annotated[
+        list[str] | None, typer.Option(metavar=SHARES, help="Largest proportion of a domain.")
+    ] = None
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar=SHARES, help="Proportion of a domain, fixed.")
+    ] = None
     available: Annotated[
         list[str] | None,
         typer.Option(
             metavar="DOMAIN=TOKENS|FILE",
-            help="What exists, by domain, or a table of domain, tokens and, if known, documents. A "
+            help="Tokens that exist, by domain, or a table of domain, tokens and, if known, "
+            "documents. A "
             "limit with --epochs.",
         ),
         MAY_NAME_FILES,
@@ -46,10 +53,12 @@ class Limits:
         float | None, typer.Option(help="How often a token may be seen; default any number.")
     ] = None
     tokens: Annotated[
-        float | None, typer.Option(help="Planned tokens, where budgets are not in tokens.")
+        float | None,
+        typer.Option(help="Planned tokens of the training, where budgets are not in tokens."),
     ] = None
     tokens_per_step: Annotated[
-        float | None, typer.Option(help="Where budgets are steps, instead of --tokens.")
+        float | None,
+        typer.Option(help="Tokens per step, where budgets are steps; instead of --tokens."),
     ] = None
     group: Annotated[
         list[str] | None,
@@ -57,9 +66,10 @@ class Limits:
             metavar="A+B=LEAST:MOST", help="Bounds on a sum of shares; either may be left out."
         ),
     ] = None
-    kl: Annotated[float | None, typer.Option(help="Nats per KL divergence from the reference.")] = (
-        None
-    )
+    kl: Annotated[
+        float | None,
+        typer.Option(help="Price of the KL divergence from the reference, in nats per unit."),
+    ] = None
     guardrail: Annotated[
         list[str] | None,
         typer.Option(

@@ -110,7 +110,7 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
         saved, form = (f"{best.unit} saved", quantity) if goals else ("gain, nats,", amount)
         show_table(
             best.binding[["gain"]],
-            "What holds it",
+            "Binding constraints",
             {"gain": (f"{saved} if relaxed by 1 %", form)},
             below="Each limit alone is relaxed by 1 % of itself: of the share, of the tokens, or "
             "of the loss that it allows.",

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 PANEL = "How the law is fitted"
 
-LawName = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
-Residual = Annotated[str, typer.Option("--residual", help="Residual: relative, log or absolute.")]
+LAWS_HELP = f"{', '.join(LAWS)}; or WithWarmUp(LAW) or WithModelSize(LAW) around one."
+LawName = Annotated[str, typer.Option("--law", help=f"One of {LAWS_HELP}")]
+Residual = Annotated[str, typer.Option("--residual", help="relative, log or absolute.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +40,42 @@ class Residuals:
     huber: Annotated[
         float | None,
         typer.Option(
-            parser=named.share, help="Residuals beyond this count linearly, e.g. 0.02 or 2%."
+            parser=named.share,
+            help="Residuals beyond this are penalised linearly, e.g. 0.02 or 2%.",
         ),
     ] = None
     tied: Annotated[
-        list[str] | None, typer.Option(help="Exponent that is one for all targets, e.g. beta.")
+        list[str] | None,
+        typer.Option(help="Exponent that all targets share, e.g. beta; several times."),
     ] = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `bimix_jax.fit`."""
         return {"residual": self.residual, "huber": self.huber, "tied": tuple(self.tied or ())}
+
+
+STRENGTH = "STRENGTH|mixtures|budgets"
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutSettings(Residuals):
+    """The options of residuals, and the shrinkage of fits to the part that is not held out."""
+
+    shrinkage: Annotated[
+        str | None,
+        typer.Option(
+            metavar=STRENGTH,
+            help="How strongly further coefficients are drawn to the simpler law, as in `bimix "
+            "fit`; default chosen for what is held out.",
+        ),
+    ] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `bimix_jax.fit`."""
+        strength = {} if self.shrinkage is None else {"shrinkage": _strength(self.shrinkage)}
+        return {**super().settings, **strength}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +85,8 @@ class WeightedByBudget(Residuals):
     budget_power: Annotated[
         float,
         typer.Option(
-            help="Power of the budget by which points count: 2 for budgets beyond the sweep's, 0 "
-            "for all alike.",
+            help="Weight points by budget^POWER: 2 for budgets beyond the sweep's, 0 for equal "
+            "weights.",
         ),
     ] = 0.0
 
@@ -77,9 +103,9 @@ class FitSettings(WeightedByBudget):
     shrinkage: Annotated[
         str,
         typer.Option(
-            metavar="STRENGTH|mixtures|budgets",
+            metavar=STRENGTH,
             help="How strongly further coefficients are drawn to the simpler law: a number, or "
-            "chosen for mixtures nobody ran or for later budgets of those that were run.",
+            "chosen by leaving out mixtures or later budgets.",
         ),
     ] = "mixtures"
 
@@ -103,14 +129,15 @@ class HeldOut:
         float, typer.Option(parser=named.share, help="Share of the mixtures held out.")
     ] = 0.3
     budgets: Annotated[
-        float, typer.Option(parser=named.share, help="Share of the budgets held out, the later.")
-    ] = 0.5
-    seed: Annotated[int, typer.Option(help="Which mixtures are held out.")] = 0
-    budget_power: Annotated[
         float,
         typer.Option(
-            help="Power of the budget by which points count where later ones are held out."
+            parser=named.share, help="Share of the budgets held out, from the largest down."
         ),
+    ] = 0.5
+    seed: Annotated[int, typer.Option(help="Seed of the choice of held-out mixtures.")] = 0
+    budget_power: Annotated[
+        float,
+        typer.Option(help="Weight points by budget^POWER where later budgets are held out."),
     ] = LATER
 
 
@@ -141,14 +168,20 @@ Stated = Annotated[
 EndpointsOnly = Annotated[
     bool, typer.Option("--endpoints-only", help="Keep the last point of each run.")
 ]
-MixturePrefix = Annotated[str | None, typer.Option(help="What proportion columns begin with.")]
+MixturePrefix = Annotated[str | None, typer.Option(help="Prefix of the columns of proportions.")]
 Budget = Annotated[
     float | None,
-    typer.Option(help="In the sweep's unit; default its largest.", show_default=False),
+    typer.Option(
+        help="Budget of the decision, in the sweep's unit; default the sweep's largest.",
+        show_default=False,
+    ),
 ]
 Weight = Annotated[
     list[str] | None,
-    typer.Option(metavar="TARGET=WEIGHT", help="Targets not named count 0. Default: all count 1."),
+    typer.Option(
+        metavar="TARGET=WEIGHT",
+        help="Weight of a target's loss; targets not named get 0. Default: 1 for all.",
+    ),
 ]
 LossesTable = Annotated[
     Path | None,
@@ -186,7 +219,7 @@ class SweepOptions:
     ] = None
     run_column: Annotated[str | None, typer.Option(help="Column that names the runs.")] = None
     mixture_prefix: MixturePrefix = None
-    loss_prefix: Annotated[str | None, typer.Option(help="What loss columns begin with.")] = None
+    loss_prefix: Annotated[str | None, typer.Option(help="Prefix of the columns of losses.")] = None
     from_budget: Annotated[
         float | None,
         typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),

@@ -35,9 +35,9 @@ def propose(
     sweep: SweepOptions,
     settings: FitSettings,
     output: Output,
-    runs: Annotated[int, typer.Option("-n", "--count", min=1, help="How many runs.")] = 4,
+    runs: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of runs.")] = 4,
     pool: Annotated[
-        Path | None, typer.Option(help="Table of mixtures to choose from; default any.")
+        Path | None, typer.Option(help="Table of mixtures to choose from; default any mixture.")
     ] = None,
     bound: Annotated[
         list[str] | None,

@@ -26,7 +26,10 @@ class Emission:
     panel: ClassVar[str] = "What is written for the training stack"
 
     emit: Annotated[
-        str | None, typer.Option(metavar="FORM", help=f"One of {', '.join(FORMS)}.")
+        str | None,
+        typer.Option(
+            metavar="FORM", help=f"Form of the recipe to write, one of {', '.join(FORMS)}."
+        ),
     ] = None
     paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
         None
@@ -36,7 +39,7 @@ class Emission:
     ] = None
     emitted: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File to emit to; default what is printed, alone."),
+        typer.Option("-o", "--output", help="File to write; by default the form alone is printed."),
         WRITTEN,
     ] = None
 

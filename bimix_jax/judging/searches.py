@@ -329,8 +329,8 @@ def fit_train_part(
 ) -> Fit:
     """Fit the train part of a split as `compare` does to judge a law.
 
-    Its shrinkage is chosen for what is held out, `budget_power` counts where later budgets are, and
-    coefficients have the gauge of the whole sweep.
+    Its shrinkage is chosen for what is held out unless it is given, `budget_power` counts where
+    later budgets are, and coefficients have the gauge of the whole sweep.
 
     Args:
         sweep: what was measured.
@@ -353,9 +353,8 @@ def fit_train_part(
         sweep.take(split.train),
         law,
         budget_power=power,
-        shrinkage=purpose_of(sweep, split),
         budget_scale=sweep.largest_budget,
-        **options,
+        **{"shrinkage": purpose_of(sweep, split)} | options,
     )
 
 

@@ -82,7 +82,7 @@ CALLED = {
     "budget_column": "budget", "run_column": "run", "domain": "domains", "resamples": "n",
 }  # fmt: skip
 """Options that are singular, as they are given several times, or called otherwise in Python."""
-SAID_OTHERWISE = {("entropy", "text_field"), ("evaluate", "law")}
+SAID_OTHERWISE = {("entropy", "text_field"), ("evaluate", "law"), ("evaluate", "shrinkage")}
 """Options whose default has another form in Python: what the help names is None there."""
 
 

@@ -8,62 +8,45 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import (
-    as_expected,
-    note_of_spelling,
-    respelled,
-    spelling,
-    unified,
-)
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Kept, Metadata, in_nats, kept_with, metadata_of
+from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
-    LOSS_PREFIX,
-    MIXTURE_PREFIX,
     RUN_COLUMNS,
     SIZE_COLUMN,
     Source,
     listed,
     name_of,
     names_of,
-    prefixed,
     read_table,
 )
-from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import checks
-from bimix_jax.sweeps._repeats import (
-    SAME_POINT,
-    TWICE,
-    check_counter,
-    check_repeats,
-    without_budgets,
-)
-from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
-from bimix_jax.sweeps.doubts import with_doubts
-from bimix_jax.sweeps.pairs import Pair, join, match_names, runs_without_blanks
-from bimix_jax.sweeps.scores import keep_scores_named
+from bimix_jax.sweeps._assembled import assembled
+from bimix_jax.sweeps._layouts import Long, Wide, layout_of
+from bimix_jax.sweeps.checks import Finding
+from bimix_jax.sweeps.pairs import Pair, join, runs_without_blanks
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
-ROW = "\0row"
-"""Temporary column with the row that each value came from; no file has such a name."""
 
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The user's statements about a table, as `read_sweep` takes them."""
 
-@dataclasses.dataclass
-class _Table:
-    """A table split into its parts, one row per point, before the checks."""
+    key: str | None
+    budget: str | None
+    select: Mapping[str, Any]
+    run: str | None
+    prefixes: tuple[str | None, str | None]
+    """of the columns of proportions, and of losses"""
+    model_size: str | None
+    metadata: Metadata | Mapping[str, Any] | None
+    endpoints_only: bool
 
-    mixture: Cells
-    loss: Cells
-    rest: pd.DataFrame
-    """run, budget and every other column"""
-    rows: np.ndarray
-    """(points,) row of the file; the first row below the header is 1"""
-    findings: list[Finding] = dataclasses.field(default_factory=list)
-    repeats: list[Finding] = dataclasses.field(default_factory=list)
-    """points that occur twice; expected where several model sizes are mixed"""
-    notes: list[str] = dataclasses.field(default_factory=list)
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """Columns whose cells stay as they are written: 007 may be a run, or a value to select."""
+        return (self.run, self.key, *self.select)
 
 
 def read_sweep(
@@ -117,47 +100,80 @@ def read_sweep(
     >>> sweep.domains, sweep.unit, sweep.mixtures.loc["b", "code"].item()
     (('code', 'text'), 'tokens', 0.6)
     """
+    asked = _Asked(
+        key=key,
+        budget=budget,
+        select=select or {},
+        run=run,
+        prefixes=(mixture_prefix, loss_prefix),
+        model_size=model_size,
+        metadata=metadata,
+        endpoints_only=endpoints_only,
+    )
+    return _read(source, losses, asked)
+
+
+def _read(source: Source, losses: Source | None, asked: _Asked) -> Sweep:
     with _naming(source, losses):
-        if not isinstance(select or {}, Mapping):
-            raise SweepError(f"select: is {select!r}; expected a mapping of a column to its value.")
-        names = (run, key, *(select or {}))
-        table = read_table(source, names)
+        if not isinstance(asked.select, Mapping):
+            raise SweepError(
+                f"select is {asked.select!r}; expected a mapping of a column to its value."
+            )
+        table = read_table(source, asked.names)
         kept = _kept_with(table, name_of(source))
-        given = metadata_of(metadata)
+        given = metadata_of(asked.metadata)
         # A unit stated twice differently would convert losses wrongly without a sign of it.
         given.check_like(kept.metadata, "metadata=", name_of(source))
-        stated = kept.metadata.and_stated(given)
-        if (sizes_in := model_size or kept.size) and kept.size not in (select or {}):
-            options = {
-                "key": key,
-                "budget": budget,
-                "run": run,
-                "mixture_prefix": mixture_prefix,
-                "loss_prefix": loss_prefix,
-                "endpoints_only": endpoints_only,
-                "metadata": dataclasses.replace(stated, model_size=None),
-            }
-            return _of_every_size(table, losses, sizes_in, select or {}, options)
-        name, notes, prefixes = name_of(source), list(kept.notes), (mixture_prefix, loss_prefix)
-        layout: _Wide | _Long
-        if losses is None:
-            layout = _layout(table, prefixes, name)
-        else:
-            name = f"{name} with {name_of(losses)}"
-            pair = _pair(table, losses, key, prefixes, budget, names, notes)
-            table, run = pair.table, run or pair.key
-            layout = _Wide(pair.domains, pair.targets, pair.file_rows)
-        if not len(table):
-            raise SweepError(f"{name} has no rows; expected one a run and budget.")
-        table, rows = _select(table, select or {}, notes)
-        budget_column = _budget_column(table, budget or kept.unit, layout.used, notes)
-        run_column = _run_column(table, run, layout, notes)
-        table = runs_without_blanks(table, run_column, notes)
-        used = {*layout.used, run_column, budget_column} - {None}
-        sizes = _several_model_sizes(table.drop(columns=list(used)))
-        parts = layout.take_apart(table, rows, run_column, budget_column)
-        sweep = _checked(parts, name, run_column, budget_column, sizes, notes, stated)
-        return sweep.endpoints() if endpoints_only else sweep
+        asked = dataclasses.replace(asked, metadata=kept.metadata.and_stated(given))
+        sizes_in = asked.model_size or kept.size
+        # Once a size is selected, a saved sweep of several sizes is a sweep of one.
+        if sizes_in and kept.size not in asked.select:
+            return _of_every_size(table, losses, sizes_in, asked)
+        sweep = _of_one_size(table, losses, kept, asked, name_of(source))
+        return sweep.endpoints() if asked.endpoints_only else sweep
+
+
+def _of_every_size(table: pd.DataFrame, losses: Source | None, column: str, asked: _Asked) -> Sweep:
+    """Read the rows of each model size, and stack the sweeps."""
+    if column not in table:
+        raise SweepError(
+            f"model_size: there is no column {column}; expected one of {listed(table.columns)}."
+        )
+    # A stated size is that of one model, and here each part has its own.
+    stated = dataclasses.replace(metadata_of(asked.metadata), model_size=None)
+    parts = {}
+    for size in table[column].dropna().unique():
+        one = dataclasses.replace(
+            asked, select={**asked.select, column: size}, model_size=None, metadata=stated
+        )
+        part = _read(table, losses, one)
+        # All sizes are read, so the note of rows left out by size would be wrong.
+        kept = tuple(n for n in part.notes if not n.endswith(f"selected by {column} = {size}."))
+        parts[size] = dataclasses.replace(part, notes=kept)
+    return stack_sizes(parts)
+
+
+def _of_one_size(
+    table: pd.DataFrame, losses: Source | None, kept: Kept, asked: _Asked, name: str
+) -> Sweep:
+    notes = list(kept.notes)
+    layout: Wide | Long
+    if losses is None:
+        layout = layout_of(table, asked.prefixes, name)
+    else:
+        name = f"{name} with {name_of(losses)}"
+        pair = _pair(table, losses, asked, notes)
+        table, asked = pair.table, dataclasses.replace(asked, run=asked.run or pair.key)
+        layout = Wide(pair.domains, pair.targets, pair.file_rows)
+    if not len(table):
+        raise SweepError(f"{name} has no rows; expected one per run and budget.")
+    table, rows = _select(table, asked.select, notes)
+    budget = _budget_column(table, asked.budget or kept.unit, layout.used, notes)
+    run = _run_column(table, asked.run, layout, notes)
+    table = runs_without_blanks(table, run, notes)
+    sizes = _several_model_sizes(table.drop(columns=list({*layout.used, run, budget} - {None})))
+    parts = layout.take_apart(table, rows, run, budget)
+    return assembled(parts, name, sizes, notes, metadata_of(asked.metadata))
 
 
 @contextlib.contextmanager
@@ -172,278 +188,20 @@ def _naming(source: Source, losses: Source | None) -> Iterator[None]:
         raise SweepError(f"{' with '.join(names)}: {error}") from error
 
 
-def _pair(
-    table: pd.DataFrame,
-    losses: Source,
-    key: str | None,
-    prefixes: tuple[str | None, str | None],
-    budget: str | None,
-    names: tuple[str | None, ...],
-    notes: list[str],
-) -> Pair:
-    """Join proportions with the losses of another file; columns in `names` hold names."""
-    second = read_table(losses, names)
+def _pair(table: pd.DataFrame, losses: Source, asked: _Asked, notes: list[str]) -> Pair:
+    """Join proportions with the losses of another file."""
+    second = read_table(losses, asked.names)
     usual = [c for t in (table, second) for c in _called(BUDGET_COLUMNS, t, set())]
-    known = {c for c in (budget, *names, *usual) if c is not None}
-    return join(table, second, key, prefixes, known, notes)
+    known = {c for c in (asked.budget, *asked.names, *usual) if c is not None}
+    return join(table, second, asked.key, asked.prefixes, known, notes)
 
 
 def _kept_with(table: pd.DataFrame, name: str) -> Kept:
     """Return the unit, size and notes from the table's attrs, if their columns exist."""
     kept = kept_with(table.attrs, name)
+    # Another program may have dropped or renamed columns and kept the attrs.
     unit = kept.unit if kept.unit in table and kept.unit != "run" else None
     return kept._replace(unit=unit, size=kept.size if kept.size in table else None)
-
-
-def _of_every_size(
-    table: pd.DataFrame,
-    losses: Source | None,
-    column: str,
-    select: Mapping[str, Any],
-    options: dict[str, Any],
-) -> Sweep:
-    if column not in table:
-        raise SweepError(
-            f"model_size: there is no column {column}; expected one of {listed(table.columns)}."
-        )
-    parts = {}
-    for size in table[column].dropna().unique():
-        part = read_sweep(table, losses, select={**select, column: size}, **options)
-        # All sizes are read, so the note of rows left out by size would be wrong.
-        kept = tuple(n for n in part.notes if not n.endswith(f"selected by {column} = {size}."))
-        parts[size] = dataclasses.replace(part, notes=kept)
-    return stack_sizes(parts)
-
-
-# ---- layouts -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class _Wide:
-    """A wide table: column of the file → domain or target."""
-
-    domains: dict[str, str]
-    targets: dict[str, str]
-    file_rows: tuple[np.ndarray, np.ndarray] | None = None
-    """for a joined pair: the row of each table that every joined row came from"""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def used(self) -> set[str]:
-        return {*self.domains, *self.targets}
-
-    def take_apart(
-        self, table: pd.DataFrame, rows: np.ndarray, run: str, budget: str | None
-    ) -> _Table:
-        mixture_rows, loss_rows = (
-            (rows, rows) if self.file_rows is None else (r[rows - 1] for r in self.file_rows)
-        )
-        return _Table(
-            mixture=_columns(table, self.domains, mixture_rows),
-            loss=_columns(table, self.targets, loss_rows),
-            rest=table.drop(columns=list(self.used)),
-            rows=loss_rows,
-            notes=list(self.notes),
-        )
-
-
-def _columns(table: pd.DataFrame, names: Mapping[str, str], rows: np.ndarray) -> Cells:
-    values = table[list(names)].rename(columns=names)
-    return Cells(values, tuple(names), np.repeat(rows[:, None], len(names), axis=1))
-
-
-@dataclasses.dataclass
-class _Long:
-    """A long table, one row per run, budget and target; proportions in a column of their own or
-    wide."""
-
-    target: str
-    domains: dict[str, str]
-
-    @property
-    def used(self) -> set[str]:
-        return {self.target, "loss", *(self.domains or ["proportion"])}
-
-    def take_apart(
-        self, table: pd.DataFrame, rows: np.ndarray, run: str, budget: str | None
-    ) -> _Table:
-        by = [run] if budget is None else [run, budget]
-        point = table.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
-        table, respelled_notes = self._in_one_spelling(table, point)
-        first = np.flatnonzero(~pd.Series(point).duplicated())
-        loss = self._spread(table, rows, point, "loss")
-        if self.domains:
-            mixture = _columns(table.iloc[first], self.domains, rows[first])
-            repeats = self._points_twice(table, rows, by)
-            repeats += [f for c in self.domains for f in self._unlike_first(table, rows, by, c)]
-        else:
-            whose = table.groupby(run, sort=False, dropna=False).ngroup().to_numpy()
-            mixture = self._spread(table, rows, whose, "proportion", whose[first])
-            repeats = self._points_twice(table, rows, by)
-            repeats += self._unlike_first(table, rows, [run, self.target], "proportion")
-        rest = table.drop(columns=list(self.used))
-        return _Table(
-            mixture,
-            loss,
-            rest.iloc[first].reset_index(drop=True),
-            rows[first],
-            checks.check_names(table[self.target], rows, self.target),
-            repeats,
-            [*respelled_notes, *_varying(rest.drop(columns=by), point)],
-        )
-
-    def _in_one_spelling(
-        self, table: pd.DataFrame, point: np.ndarray
-    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Merge names that differ in spelling alone, unless one point has both."""
-        there = table[self.target].notna().to_numpy(bool)
-        names = table[self.target][there].astype(str)
-        renamed = unified(names.tolist(), point[there].tolist())
-        if not renamed:
-            return table, ()
-        column = table[self.target].map(lambda name: renamed.get(str(name), name))
-        return table.assign(**{self.target: column}), note_of_spelling(renamed)
-
-    def _spread(
-        self,
-        table: pd.DataFrame,
-        rows: np.ndarray,
-        group: np.ndarray,
-        value: str,
-        order: np.ndarray | None = None,
-    ) -> Cells:
-        """Return one row per group (0, 1, … or in `order`), one column per name that has values."""
-        cells = table[[self.target, value]].assign(**{ROW: rows, "\0group": group})
-        cells = cells.dropna(subset=[self.target]).drop_duplicates(["\0group", self.target])
-        if value == "proportion":  # a target without proportions is not a domain
-            cells = cells.dropna(subset=[value])
-        if cells.empty:
-            raise SweepError(f"columns {self.target} and {value}: no row has both; fill them in.")
-        names, groups = pd.unique(cells[self.target]), np.arange(group.max() + 1)
-        wide, where = (
-            cells.pivot(index="\0group", columns=self.target, values=column)
-            .reindex(index=groups, columns=names)
-            .iloc[groups if order is None else order]
-            .reset_index(drop=True)
-            for column in (value, ROW)
-        )
-        wide.columns = pd.Index([str(n) for n in names])
-        first = pd.Series(rows).groupby(group).first().to_numpy()
-        first = first if order is None else first[order]
-        written_at = where.to_numpy(float)
-        written_at = np.where(np.isnan(written_at), first[:, None], written_at).astype(int)
-        return Cells(wide, tuple(f"{value} of {n}" for n in names), written_at)
-
-    def _points_twice(
-        self, table: pd.DataFrame, rows: np.ndarray, point: list[str]
-    ) -> list[Finding]:
-        key = [*point, self.target]
-        twice = (table.duplicated(key) & table[key].notna().all(axis=1)).to_numpy(bool)
-        return checks.findings_at(
-            ", ".join(key),
-            twice,
-            _labels(table[key], twice),
-            rows,
-            SAME_POINT,
-            TWICE,
-        )
-
-    def _unlike_first(
-        self, table: pd.DataFrame, rows: np.ndarray, by: list[str], column: str
-    ) -> list[Finding]:
-        """Find proportions that differ from those of an earlier row and would be ignored."""
-        values, text = checks.numbers(table[column])
-        shares = pd.Series(values, table.index)
-        first = shares.groupby([table[c] for c in by], sort=False).transform("first")
-        changed = ((shares - first).abs() > checks.CHANGED).to_numpy(bool)
-        text &= table.duplicated(by).to_numpy(bool) & first.notna().to_numpy(bool)
-        labels = _labels(table[[*by, column]], changed | text)
-        name, problem = f"column {column}", "a run with two mixtures"
-        return [
-            *checks.findings_at(name, changed, labels, rows, problem, checks.TWO_MIXTURES),
-            *checks.findings_at(name, text, labels, rows, *checks.TEXT_SHARES),
-        ]
-
-
-def _labels(table: pd.DataFrame, where: np.ndarray) -> pd.Series:
-    """Return the cells of each wanted row as one string."""
-    labels = np.full(len(table), "", object)
-    labels[where] = [" ".join(map(str, row)) for row in table[where].itertuples(index=False)]
-    return pd.Series(labels)
-
-
-def _varying(rest: pd.DataFrame, point: np.ndarray) -> list[str]:
-    """Return a note of columns that vary within a point, where a table of points has one value."""
-    several = [c for c in rest if rest[c].groupby(point).nunique(dropna=False).max() > 1]
-    if not several:
-        return []
-    return [f"Columns that differ within a point, of which the first is kept: {listed(several)}."]
-
-
-def _layout(
-    table: pd.DataFrame, prefixes: tuple[str | None, str | None], name: str
-) -> _Wide | _Long:
-    r, y = prefixes[0] or MIXTURE_PREFIX, prefixes[1] or LOSS_PREFIX
-    domains, targets = _prefixed_apart(table, r, y)
-    if domains and targets:
-        return _wide(domains, targets, any(prefixes))
-    target = next((c for c in ("target", "domain") if c in table), None)
-    if target and "loss" in table and (domains or "proportion" in table):
-        if not domains:
-            _check_one_name_a_row(table, name)
-        return _Long(target, domains)
-    raise SweepError(
-        f"{name}: found the columns {listed(table.columns)}. Expected {r}<domain> with "
-        f"{y}<target> (other beginnings: mixture_prefix=, loss_prefix=), or domain, proportion "
-        "and loss in long form, or a second file with the losses (losses=)."
-    )
-
-
-def _wide(domains: dict[str, str], targets: dict[str, str], own_prefixes: bool) -> _Wide:
-    """Return names as they stand or, where none is in both, without the parts all of a kind
-    share."""
-    matched = match_names(domains, targets)
-    if own_prefixes:
-        return _Wide(*matched)
-    there, cut = (_in_common(*names) for names in ((domains, targets), matched))
-    if there or len(cut) < 2:  # a single name shares all of itself with all others of its kind
-        return _Wide(domains, targets)
-    column, loss = (next(c for c, n in kind.items() if spelling(n) in cut) for kind in matched)
-    note = (
-        f"No target is called as a domain; without what all columns share they are: {column} and "
-        f"{loss} are {matched[0][column]}."
-    )
-    return _Wide(*matched, notes=(note,))
-
-
-def _in_common(domains: dict[str, str], targets: dict[str, str]) -> set[str]:
-    return {*map(spelling, domains.values())} & {*map(spelling, targets.values())}
-
-
-def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return columns of proportions and of losses; where both prefixes fit, the longer one
-    counts."""
-    domains, targets = prefixed(table, r), keep_scores_named(prefixed(table, y), y)
-    both = domains.keys() & targets.keys()
-    without = [{c: n for c, n in kind.items() if c not in both} for kind in (domains, targets)]
-    return (
-        domains if len(r) > len(y) else without[0],
-        targets if len(y) > len(r) else without[1],
-    )
-
-
-def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:
-    """Raise SweepError where the proportion and the loss of one row belong to different names."""
-    if "target" not in table or "domain" not in table:
-        return
-    differ = (table["target"].map(spelling) != table["domain"].map(spelling)).to_numpy()
-    if differ.any():
-        row = int(np.argmax(differ))
-        raise SweepError(
-            f"{name}: a long table has one name a row for proportion and loss, but row {row + 1} "
-            f"has domain {table['domain'].iloc[row]} and target {table['target'].iloc[row]}. Write "
-            "the proportions wide, as r_<domain>, or keep one of the two columns."
-        )
 
 
 # ---- rows and columns ----------------------------------------------------------------------------
@@ -472,6 +230,7 @@ def _select(
         raise SweepError(f"select: no row has {said} together; select less.")
     if select:
         notes.append(f"{keep.sum()} of {len(keep)} rows selected by {said}.")
+    # The index of a table that was read holds the places of its rows, counted from 0.
     return table[keep].reset_index(drop=True), table.index.to_numpy()[keep] + 1
 
 
@@ -479,6 +238,7 @@ def _equals(column: pd.Series, value: Any) -> np.ndarray:
     """Compare as text, or else as numbers if this matches one text only, not both 07 and 7.0."""
     same_text = (column.astype("string") == str(value)).fillna(False).to_numpy(bool)
     numeric = pd.api.types.is_numeric_dtype(column)
+    # In a column of text 7 means the cell 7 first, and 7.0 only if there is none.
     if same_text.any() and not numeric:
         return same_text
     same_number = checks.numbers(column)[0] == checks.numbers(pd.Series([str(value)]))[0]
@@ -492,7 +252,7 @@ def _budget_column(
     if budget is not None:
         if budget not in table or budget in used:
             raise SweepError(
-                f"budget: there is no column {budget} to measure budgets by; expected one of "
+                f"budget: there is no column {budget} to take budgets from; expected one of "
                 f"{listed([c for c in table if c not in used])}."
             )
         return budget
@@ -506,9 +266,7 @@ def _budget_column(
     return there[0]
 
 
-def _run_column(
-    table: pd.DataFrame, run: str | None, layout: _Wide | _Long, notes: list[str]
-) -> str:
+def _run_column(table: pd.DataFrame, run: str | None, layout: Wide | Long, notes: list[str]) -> str:
     """Return the column of run labels; without one, make it from the mixtures (and seeds)."""
     if run is not None:
         if run not in table or run in layout.used:
@@ -518,12 +276,14 @@ def _run_column(
             )
         return run
     named = _called(RUN_COLUMNS, table, layout.used)
+    # Exports often have an empty column of names beside a filled one.
     filled = [c for c in named if checks.are_named(table[c]).any()]
     notes += [f"Column {c} is empty, so it names no run." for c in named if c not in filled]
     if filled:
         return filled[0]
     if not layout.domains:
         raise SweepError("run: a long table needs a column that names the runs; pass run=.")
+    # Runs of one mixture differ by their seeds, and by nothing else that a table usually states.
     by = [*layout.domains, *(c for c in ("seed",) if c in table)]
     table["run"] = "run" + table.groupby(by, sort=False, dropna=False).ngroup().astype(str)
     notes.append(
@@ -542,6 +302,7 @@ def _several_model_sizes(rest: pd.DataFrame) -> list[Finding]:
     for column in names_of(rest):
         values: Any = rest[column].dropna().unique() if SIZE_COLUMN.fullmatch(column) else []
         if len(values) > 1:
+            # repr of a NumPy number is np.float64(…), which users would have to take apart.
             example = values[0].item() if isinstance(values[0], np.generic) else values[0]
             return [
                 Finding(
@@ -552,129 +313,3 @@ def _several_model_sizes(rest: pd.DataFrame) -> list[Finding]:
                 )
             ]
     return []
-
-
-def _checked(
-    parts: _Table,
-    name: str,
-    run_column: str,
-    budget_column: str | None,
-    sizes: list[Finding],
-    notes: list[str],
-    metadata: Metadata,
-) -> Sweep:
-    """Run all checks, raise all findings in one error, or return the Sweep."""
-    rows, rest = parts.rows, parts.rest
-    notes += parts.notes
-    parts.mixture, parts.loss = (
-        checks.in_one_spelling(cells, notes) for cells in (parts.mixture, parts.loss)
-    )
-    parts.loss = _spelled_as_domains(parts, name, notes)
-    parts.loss = checks.without_empty_columns(parts.loss, notes)
-    mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
-    loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit)
-    budget, wrong_budget = np.ones(len(rows)), list[Finding]()
-    if budget_column is not None:
-        budget, wrong_budget = checks.check_budgets(rest[budget_column], rows)
-    run = rest[run_column].astype(str).to_numpy(object)
-    repeats = _repeats(parts, run_column, budget_column, budget, mixture)
-    # All findings are raised at once, so that a table is mended in one go.
-    raise_findings(
-        [
-            *(sizes or repeats),  # runs of several sizes share their labels
-            *parts.findings,
-            *checks.check_names(rest[run_column], rows, "run"),
-            *wrong_mixture,
-            *wrong_loss,
-            *wrong_budget,
-            *checks.check_mixtures_differ(mixture),
-            *checks.check_summary_rows(rest[run_column], mixture, loss, rows),
-        ],
-        name,
-    )
-    notes += checks.note_of_nan(parts.loss, run)
-    metadata = _of_targets(metadata, list(parts.loss.values.columns))
-    loss, metadata, converted = in_nats(loss, metadata)
-    notes += converted
-    sweep = _sweep(parts, mixture, budget, loss, run, run_column, budget_column, notes, metadata)
-    return with_doubts(sweep)
-
-
-def _repeats(
-    parts: _Table, run: str, budget_column: str | None, budget: np.ndarray, mixture: np.ndarray
-) -> list[Finding]:
-    """Return findings of repeated points, by their cause where it is plain."""
-    # Missing budgets or a restarted counter also repeat points, so these causes come first.
-    twice = parts.repeats or check_repeats(parts.rest[run], budget, mixture, parts.rows)
-    if budget_column is not None:
-        return check_counter(parts.rest, run, budget_column, parts.rows) or twice
-    if not any(finding.problem == SAME_POINT for finding in twice):
-        return twice
-    others = [finding for finding in twice if finding.problem != SAME_POINT]
-    return without_budgets(parts.rest, run, parts.rows) + others
-
-
-def _spelled_as_domains(parts: _Table, name: str, notes: list[str]) -> Cells:
-    """Return the losses; a target that differs from a domain in spelling alone gets its name."""
-    loss = parts.loss
-    try:
-        renamed = respelled(f"{name}: targets", loss.values.columns, parts.mixture.values.columns)
-    except ValueError as error:
-        raise SweepError(str(error)) from error
-    notes += note_of_spelling(renamed)
-    return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
-
-
-def _of_targets(metadata: Metadata, targets: list[str]) -> Metadata:
-    """Return metadata whose names of targets are spelled as in the sweep."""
-    if metadata.lower_is_better is None:
-        return metadata
-    known = as_expected("lower_is_better", dict.fromkeys(metadata.lower_is_better), targets)
-    return dataclasses.replace(metadata, lower_is_better=tuple(known))
-
-
-def _sweep(
-    parts: _Table,
-    mixture: np.ndarray,
-    budget: np.ndarray,
-    loss: np.ndarray,
-    run: np.ndarray,
-    run_column: str,
-    budget_column: str | None,
-    notes: list[str],
-    metadata: Metadata,
-) -> Sweep:
-    domains, targets = parts.mixture.values.columns, parts.loss.values.columns
-    unused = [d for d, top in zip(domains, mixture.max(axis=0), strict=True) if not top]
-    if unused:
-        notes.append(f"Domains that no run was trained on: {', '.join(unused)}.")
-    extra = parts.rest.drop(columns=[run_column, *([budget_column] if budget_column else [])])
-    return Sweep(
-        domains=tuple(domains),
-        targets=tuple(targets),
-        mixture=mixture,
-        budget=budget,
-        loss=loss,
-        run=run,
-        unit=_unit(budget_column),
-        extra=extra.reset_index(drop=True),
-        notes=tuple(notes),
-        metadata=_with_size(metadata, extra),
-    )
-
-
-def _with_size(metadata: Metadata, extra: pd.DataFrame) -> Metadata:
-    """Take the model size from a column of model sizes, unless it is stated."""
-    for column in names_of(extra):
-        if metadata.model_size is None and column.lower() == "model_size":
-            for size in extra[column].dropna().unique():
-                with contextlib.suppress(ValueError):  # a name like "large" is not a size
-                    return dataclasses.replace(metadata, model_size=number_of_parameters(size))
-    return metadata
-
-
-def _unit(budget_column: str | None) -> str:
-    if budget_column is None:
-        return "run"
-    name = budget_column.lower()
-    return "steps" if name == "step" else name if name in BUDGET_COLUMNS else budget_column

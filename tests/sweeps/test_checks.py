@@ -316,7 +316,7 @@ def test_names_meet_without_what_all_columns_share_and_it_is_said(r, y):
     sweep = read_sweep(wide_frame().rename(columns=names))
     assert sweep.digest() == read_sweep(wide_frame()).digest()
     assert sweep.notes == (
-        "No target is called as a domain; without what all columns share they are: "
+        "No target has a domain's name until the parts that all columns share are cut: "
         f"r_{r}web and loss_{y}web are web.",
     )
 

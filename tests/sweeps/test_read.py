@@ -282,7 +282,7 @@ def test_a_budget_in_capitals_is_no_target_of_a_pair():
 
 
 def test_an_unknown_budget_lists_the_columns():
-    with pytest.raises(SweepError, match=r"no column flops to measure budgets by; .* run, tokens"):
+    with pytest.raises(SweepError, match=r"no column flops to take budgets from; .* run, tokens"):
         read_sweep(wide_frame(), budget="flops")
 
 

@@ -1,0 +1,154 @@
+"""The parts of a table, checked together, as a Sweep."""
+
+import contextlib
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.names import as_expected, note_of_spelling, respelled
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import Metadata, in_nats
+from bimix_jax.reading.tables import BUDGET_COLUMNS, names_of
+from bimix_jax.reading.written_numbers import number_of_parameters
+from bimix_jax.sweeps import checks
+from bimix_jax.sweeps._layouts import Parts
+from bimix_jax.sweeps._repeats import SAME_POINT, check_counter, check_repeats, without_budgets
+from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
+from bimix_jax.sweeps.doubts import with_doubts
+from bimix_jax.sweeps.sweep import Sweep
+
+
+def assembled(
+    parts: Parts, name: str, sizes: list[Finding], notes: list[str], metadata: Metadata
+) -> Sweep:
+    """Return the checked parts of the table called `name` as a Sweep.
+
+    Args:
+        parts: of the table; names of its losses may change here.
+        name: begins messages.
+        sizes: findings of several model sizes, which explain repeated points.
+        notes: of what was read so far.
+        metadata: of the losses as they are written.
+
+    Raises:
+        SweepError: with all findings.
+    """
+    notes += parts.notes
+    # Names are made alike first, because near misses of names are sought among the rest.
+    parts.mixture, parts.loss = (
+        checks.in_one_spelling(cells, notes) for cells in (parts.mixture, parts.loss)
+    )
+    parts.loss = _spelled_as_domains(parts, name, notes)
+    parts.loss = checks.without_empty_columns(parts.loss, notes)
+    mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
+    loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit)
+    budget, wrong_budget = np.ones(len(parts.rows)), list[Finding]()
+    if parts.budget is not None:
+        budget, wrong_budget = checks.check_budgets(parts.rest[parts.budget], parts.rows)
+    run = parts.rest[parts.run].astype(str).to_numpy(object)
+    repeats = _repeats(parts, budget, mixture)
+    # All findings are raised at once, so that a table is mended in one go.
+    raise_findings(
+        [
+            *(sizes or repeats),  # runs of several sizes share their labels
+            *parts.findings,
+            *checks.check_names(parts.rest[parts.run], parts.rows, "run"),
+            *wrong_mixture,
+            *wrong_loss,
+            *wrong_budget,
+            *checks.check_mixtures_differ(mixture),
+            *checks.check_summary_rows(parts.rest[parts.run], mixture, loss, parts.rows),
+        ],
+        name,
+    )
+    notes += checks.note_of_nan(parts.loss, run)
+    metadata = _of_targets(metadata, list(parts.loss.values.columns))
+    # Findings quote losses as they are written, so the unit changes only now.
+    loss, metadata, converted = in_nats(loss, metadata)
+    notes += converted
+    measured = _Measured(mixture, budget, loss, run)
+    return with_doubts(_sweep(parts, measured, notes, metadata))
+
+
+def _repeats(parts: Parts, budget: np.ndarray, mixture: np.ndarray) -> list[Finding]:
+    """Return findings of repeated points, by their cause where it is plain."""
+    # Missing budgets or a restarted counter also repeat points, so these causes come first.
+    twice = parts.repeats or check_repeats(parts.rest[parts.run], budget, mixture, parts.rows)
+    if parts.budget is not None:
+        return check_counter(parts.rest, parts.run, parts.budget, parts.rows) or twice
+    if not any(finding.problem == SAME_POINT for finding in twice):
+        return twice
+    others = [finding for finding in twice if finding.problem != SAME_POINT]
+    return without_budgets(parts.rest, parts.run, parts.rows) + others
+
+
+def _spelled_as_domains(parts: Parts, name: str, notes: list[str]) -> Cells:
+    """Return the losses; a target that differs from a domain in spelling alone gets its name."""
+    loss = parts.loss
+    try:
+        renamed = respelled(f"{name}: targets", loss.values.columns, parts.mixture.values.columns)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    notes += note_of_spelling(renamed)
+    return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
+
+
+def _of_targets(metadata: Metadata, targets: list[str]) -> Metadata:
+    """Return metadata whose names of targets are spelled as in the sweep."""
+    if metadata.lower_is_better is None:
+        return metadata
+    known = as_expected("lower_is_better", dict.fromkeys(metadata.lower_is_better), targets)
+    return dataclasses.replace(metadata, lower_is_better=tuple(known))
+
+
+class _Measured(NamedTuple):
+    """The checked arrays of a sweep, one row per point."""
+
+    mixture: np.ndarray
+    """(points, domains)"""
+    budget: np.ndarray
+    """(points,)"""
+    loss: np.ndarray
+    """(points, targets)"""
+    run: np.ndarray
+    """(points,) labels"""
+
+
+def _sweep(parts: Parts, measured: _Measured, notes: list[str], metadata: Metadata) -> Sweep:
+    domains, targets = parts.mixture.values.columns, parts.loss.values.columns
+    unused = [d for d, top in zip(domains, measured.mixture.max(axis=0), strict=True) if not top]
+    if unused:
+        notes.append(f"Domains that no run was trained on: {', '.join(unused)}.")
+    extra = parts.rest.drop(columns=[c for c in (parts.run, parts.budget) if c is not None])
+    return Sweep(
+        domains=tuple(domains),
+        targets=tuple(targets),
+        mixture=measured.mixture,
+        budget=measured.budget,
+        loss=measured.loss,
+        run=measured.run,
+        unit=_unit(parts.budget),
+        extra=extra.reset_index(drop=True),
+        notes=tuple(notes),
+        metadata=_with_size(metadata, extra),
+    )
+
+
+def _with_size(metadata: Metadata, extra: pd.DataFrame) -> Metadata:
+    """Take the model size from a column of model sizes, unless it is stated."""
+    for column in names_of(extra):
+        if metadata.model_size is None and column.lower() == "model_size":
+            for size in extra[column].dropna().unique():
+                with contextlib.suppress(ValueError):  # a name like "large" is not a size
+                    return dataclasses.replace(metadata, model_size=number_of_parameters(size))
+    return metadata
+
+
+def _unit(budget_column: str | None) -> str:
+    if budget_column is None:
+        return "run"
+    name = budget_column.lower()
+    # Usual names become one spelling, so that sweeps of several files have the same unit.
+    return "steps" if name == "step" else name if name in BUDGET_COLUMNS else budget_column

@@ -33,7 +33,7 @@ ROUNDED = 6e-4
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
 NOT_FINITE = "not finite left out"
-NO_SCORE = " Leave out the column of a score, in which more is better: it is no loss."
+NO_SCORE = " Leave out the column of a score, in which more is better: it is not a loss."
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 
 
@@ -101,6 +101,7 @@ def findings_at(
     set."""
     if not mask.any():
         return []
+    # A row of a long table, or of a table that was joined, may stand for several points.
     found, first = np.unique(rows[mask], return_index=True)
     shown = tuple(values[mask].iloc[i] for i in first[:EXAMPLES])
     return [Finding(column, problem, remedy, tuple(int(row) for row in found), shown)]
@@ -118,6 +119,7 @@ def check_proportions(cells: Cells, notes: list[str]) -> tuple[np.ndarray, list[
     values[~whole] = np.nan
     if not whole.any():
         return values, findings
+    # The proportions of one point may come from several rows of a long table.
     rows = cells.rows.min(axis=1)
     values[whole], wrong_sums = _normalised(values[whole], rows[whole], notes)
     return values, findings + wrong_sums
@@ -176,6 +178,7 @@ def _normalised(
             "and were normalised to 1.",
             notes,
         )
+    # Adding 0 turns −0 into 0, so that digests do not depend on how 0 was written.
     return values / np.where(wrong, np.nan, total)[:, None] + 0.0, findings
 
 
@@ -250,7 +253,9 @@ def check_losses(
             "losses that are text",
             "Write numbers, or leave the cell empty.",
         )
+        # Laws are fitted to the logarithm of perplexities, which must be above 0.
         wrong = (values[:, i] <= least) | np.isinf(values[:, i])
+        # A loss of exactly 0 does not occur in training; a score of 0 does.
         zeros = np.any(values[:, i] == 0) and not np.any(values[:, i] < 0)
         zero = NO_SCORE if zeros or says_score(str(name)) else ""
         findings += findings_at(
@@ -263,6 +268,7 @@ def check_losses(
             else "perplexities that are not above 1 and finite",
             f"Leave the cell of a diverged run empty, or remove the run.{zero}",
         )
+    # A table without any loss has nothing else to report, unless its cells were refused above.
     if not values.size or np.isnan(values).all():
         return values, findings or [
             Finding("losses", "no loss is measured", "Fill in the loss columns.")
@@ -367,6 +373,7 @@ def check_summary_rows(
 def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     """Find a sweep of a single mixture, from which no law can be fitted; rows with nan may
     differ."""
+    # A mixture with a bad cell has a finding of its own, and may be the other one.
     if np.isnan(mixture).any() or max(map(np.ptp, mixture.T)) > SAME:
         return []
     return [

@@ -25,7 +25,9 @@ def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
     [('web', 'code')]
     """
     values = mixtures.to_numpy(float)
+    # A vector v with mixtures @ v = 0 is a relation; the last rows of Vᵀ span all of them.
     _, singular, rows = np.linalg.svd(values, full_matrices=True)
+    # Shares sum to 1, so the largest singular value is never 0 and can be the scale.
     rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
     names = list(mixtures.columns)
     return [

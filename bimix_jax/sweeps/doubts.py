@@ -43,6 +43,7 @@ def with_doubts(sweep: Sweep) -> Sweep:
     scores = scores_among(sweep, sweep.targets)
     if scores:
         warn(note_of_scores(scores), notes)
+    # Scores rise by nature, and are not near misses of losses.
     names = [target for target in sweep.targets if target not in scores]
     _warn_of_perplexities(sweep, names, notes)
     _warn_of_far_losses(sweep, names, notes)
@@ -142,6 +143,7 @@ def _warn_of_rising(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> N
     order = np.lexsort((sweep.budget, sweep.run_number))
     columns = [sweep.targets.index(target) for target in targets]
     table = pd.DataFrame(sweep.loss[order][:, columns]).groupby(sweep.run_number[order])
+    # groupby skips nan, so a gap at the end leaves the last measured loss.
     last, least = table.last(), table.min()
     rising = (last > (1 + RISE) * least).to_numpy()
     found = np.argwhere(rising)
@@ -192,6 +194,8 @@ def near_misses(domains: Sequence[str], targets: Sequence[str]) -> list[tuple[st
     without = [domain for domain in domains if domain not in targets]
     strangers = [target for target in targets if target not in domains]
     found = [(name, domain) for domain in without for name in _close(domain, strangers)]
+    # Where targets are called as domains, one that contains a domain's name as a word is another
+    # test.
     if len(without) < len(domains):
         return found
     inside = [(t, d) for d in without for t in strangers if _is_word_of(d, t)]

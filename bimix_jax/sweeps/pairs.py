@@ -60,6 +60,7 @@ def match_names(
         cut = _cut(domains, cuts[0]).values(), _cut(targets, cuts[1]).values()
         shared = set(map(spelling, cut[0])) & set(map(spelling, cut[1]))
         length = sum(cuts[0] + cuts[1])
+        # The longest cut, because a part that all names share says nothing.
         return len(shared), length == 0, length
 
     kept = [cut for cut in _cuts(targets) if not _takes_score(targets, cut)]
@@ -92,6 +93,7 @@ def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:
         [0, *(i + 1 for i, c in enumerate(_shared_beginning(n)) if c in SEPARATORS)]
         for n in (names, mirrored)
     )
+    # Front and back together must leave a letter of the shortest name.
     longest = min(map(len, names)) - 1
     return [cut for cut in itertools.product(front, back) if sum(cut) <= longest]
 
@@ -128,9 +130,11 @@ def join(
     targets = keep_scores_named(targets, prefixes[1] or "")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
+    # A repeated key in the losses is normal: a run has a row per budget.
     _check_key(mixtures, losses, key)
     mixtures = mixtures.assign(**{MIXTURE_ROW: mixtures.index.to_numpy() + 1})
     losses = losses.assign(**{LOSS_ROW: losses.index.to_numpy() + 1})
+    # An inner join: runs in one table alone are named in a warning.
     table = mixtures.merge(losses, on=key, how="inner")
     _note_unmatched(mixtures, losses, key, notes)
     file_rows = table.pop(MIXTURE_ROW).to_numpy(), table.pop(LOSS_ROW).to_numpy()
@@ -139,6 +143,7 @@ def join(
 
 def _join_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str | None) -> str:
     shared = [c for c in names_of(mixtures) if c in losses]
+    # Tables of one experiment also share other columns, such as seeds.
     if key is None and len(shared) > 1:
         shared = [c for c in shared if c in RUN_COLUMNS] or shared
     chosen = [key] if key is not None else shared
@@ -194,9 +199,9 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
     twice = mixtures[key].duplicated().to_numpy(bool)
     if twice.any():
         raise SweepError(
-            f"key {key}: {listed(mixtures.loc[twice, key].unique())} stands more than once in the "
-            f"table of mixtures, row {listed(mixtures.index[twice] + 1)}; expected one row a run. "
-            "Remove the others, or name another column with key=."
+            f"key {key}: {listed(mixtures.loc[twice, key].unique())} appears more than once in the "
+            f"table of mixtures, row {listed(mixtures.index[twice] + 1)}; expected one row per "
+            "run. Remove the others, or name another column with key=."
         )
 
 
@@ -206,6 +211,7 @@ def _measurements(
     """Return the columns of proportions or losses: those with the prefix, else all numbers."""
     named = prefixed(table, prefix or default)
     if prefix is None and not named:
+        # Without a prefix every number counts, so usual labels and counters are excluded by name.
         known = {*known, "seed", *BUDGET_COLUMNS, *RUN_COLUMNS}
         free = [
             c
@@ -216,7 +222,7 @@ def _measurements(
     if not named:
         raise SweepError(
             f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
-            f"columns that begin with {prefix or default!r}. Name another beginning with "
+            f"columns that begin with {prefix or default!r}. Name another prefix with "
             "mixture_prefix= or loss_prefix=."
         )
     return named
@@ -232,6 +238,7 @@ def _measured(table: pd.DataFrame) -> list[str]:
     if not numeric:
         return []
     shared = _shared_beginning(numeric) if len(numeric) > 1 else ""
+    # A beginning ends at a separator: code and cpp do not share a prefix c.
     beginning = shared[: max(shared.rfind(mark) for mark in SEPARATORS) + 1]
     first, last = columns.index(numeric[0]), columns.index(numeric[-1])
     among = {c for c in columns[first:last] if table[c].notna().any()}
@@ -259,6 +266,7 @@ def _told_apart(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Rename columns that are in both tables, in one of them."""
     shared = [c for c in names_of(mixtures) if c in losses and c != key]
+    # Measurements of both kinds may be called alike, as web and web; each is needed.
     measured = {c: f"{c} (losses)" for c in shared if c in domains or c in targets}
     others = {c: f"{c}{COPY}" for c in shared if c not in measured}
     renamed = {measured.get(c, c): target for c, target in targets.items()}

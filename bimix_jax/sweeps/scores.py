@@ -22,6 +22,7 @@ LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity
 NAMED = "by a word of the name"
 LOSS_PREFIX = "loss_"
 """Prefix of every target in wide tables, whether it is a loss or a score."""
+# F1 is the only word with a digit, unless it begins a longer number, as in f16.
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 RISE = 0.02
@@ -38,6 +39,7 @@ def says_score(name: str) -> bool:
     >>> [says_score(name) for name in ("mmlu_acc", "pass@1", "F1", "compass", "accès", "acc_loss")]
     [True, True, True, False, False, False]
     """
+    # Composed letters, because a combining accent would cut a word in two.
     parts = WORD.findall(unicodedata.normalize("NFC", name))
     words = [word.casefold() for part in parts for word in CAMEL.split(part)]
     more = any(map(SCORES.fullmatch, words)) or bool(SCORE_PAIRS & {*itertools.pairwise(words)})
@@ -105,6 +107,7 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     numbers, losses, names = sweep.run_number, sweep.loss, sweep.targets
     order = np.lexsort((sweep.budget, numbers))
     run, columns = numbers[order], [names.index(t) for t in targets]
+    # Sorted by run, so a run begins where the number changes.
     begins = np.flatnonzero(np.diff(run, prepend=-1))
     ends = np.append(begins[1:], len(order)) - 1
     several = ends > begins
@@ -129,6 +132,7 @@ def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     Both are losses, (runs, targets).
     """
     falls = last <= first  # False where one is nan
+    # Most runs must rise in the end; half of them falling rules this out.
     return 2 * np.sum(falls, axis=0) < len(falls)
 
 
@@ -152,12 +156,14 @@ class _Curves:
         if 2 * np.sum(rise > 0) <= len(counts):
             return 0
         trend = np.empty(len(counts))
+        # Runs of one length are compared at once; a sweep has few lengths.
         for count in np.unique(counts):
             alike = np.flatnonzero(counts == count)
             trend[alike] = _trend(self.values[self.begins[alike, None] + np.arange(count)])
         rising = int(np.sum((trend > 0) & (rise > 0)))
         # Without a trend, the statistic of n points has the variance n (n − 1)(2n + 5) / 18.
         spread = np.sqrt(np.sum(counts * (counts - 1) * (2 * counts + 5) / 18))
+        # A large rise is beyond the noise of a loss; a small one needs the statistic.
         clear = np.median(rise) > RISE or np.sum(trend) > SURE * spread
         return rising if 2 * rising > len(counts) and clear else 0
 

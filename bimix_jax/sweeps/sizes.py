@@ -34,6 +34,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
     if len(parts) < 2:
         raise ValueError(f"sweeps holds {len(parts)} model sizes; expected two or more.")
     first = next(iter(parts.values()))
+    # The same domain may be spelled differently in the files of two sizes.
     parts = {n: s.spelled_as(first.domains, first.targets) for n, s in parts.items()}
     targets = [t for t in first.targets if all(t in s.targets for s in parts.values())]
     if not targets:
@@ -49,6 +50,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
             first.metadata, f"size {size:g}", "the first", but=("model_size",)
         )
     labels = [label for sweep in parts.values() for label in sweep.runs]
+    # Runs are told apart by their labels, and those of two sizes must not become one.
     shared = len(set(labels)) < len(labels)
     lost = [t for s in parts.values() for t in s.targets if t not in targets]
     note = f"Targets not measured at every model size, left out: {', '.join(dict.fromkeys(lost))}."

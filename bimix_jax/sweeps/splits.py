@@ -76,6 +76,8 @@ def standard_splits(
         for draw in range(repeats):
             unseen = sweep.draw_mixtures(runs, seed + draw)
             cut = later if kind == "both" else everything
+            # Unseen mixtures at early budgets and seen ones at later budgets are in neither part,
+            # because each would tell a law half of the answer.
             train = ~unseen & ~later if kind == "both" else ~unseen
             found.append(Split(kind, train, unseen & cut))
     check_splits(sweep, found)

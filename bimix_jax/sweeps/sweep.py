@@ -175,6 +175,7 @@ class Sweep:
         inside = everything if counted is None else counted
         dealt = np.zeros(len(self.budget), int)
         number = np.unique(self.mixture_group[inside], return_inverse=True)[1]
+        # In turn by number, so that folds differ by at most one mixture.
         dealt[inside] = number.reshape(-1) % most
         return dealt
 
@@ -215,6 +216,7 @@ class Sweep:
         Raises:
             ValueError: if no point is left.
         """
+        # A budget computed from steps may miss the stated one in the last digits.
         keep = self.budget >= least * (1 - 1e-9)
         if not keep.any():
             raise ValueError(
@@ -317,6 +319,7 @@ class Sweep:
         table = pd.concat([pd.DataFrame(columns), rest], axis=1)
         table.attrs[ATTRIBUTES] = {
             "unit": self.unit,
+            # The first name of metadata; files that were saved before have it, too.
             "meaning": self.metadata.stated(),
             "notes": list(self.notes),
             **({} if self.size is None else {"size": MODEL_SIZE}),
@@ -348,6 +351,7 @@ class Sweep:
             [self.budget, *sizes, self.mixture[:, by_domain], self.loss[:, by_target]]
         )
         values[np.isnan(values)] = np.nan  # one bit pattern, wherever the gap came from
+        # Rows sort by label and value, so their order in the file does not count.
         lines = sorted(
             run.encode() + row.tobytes() for run, row in zip(self.run.tolist(), values, strict=True)
         )

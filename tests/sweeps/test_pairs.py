@@ -136,7 +136,7 @@ def test_no_key_in_common_values_shows_both():
 
 def test_a_key_twice_in_the_mixtures_is_shown_with_its_row():
     mixtures, losses = pair()
-    with pytest.raises(SweepError, match=r"key index: 3 stands more than once.*row 4"):
+    with pytest.raises(SweepError, match=r"key index: 3 appears more than once.*row 4"):
         read_sweep(mixtures.assign(index=[1, 2, 3, 3]), losses)
 
 

@@ -179,7 +179,7 @@ def test_a_table_of_no_layout_shows_its_columns_and_what_was_expected():
 
 
 def test_no_rows_are_an_error():
-    with pytest.raises(SweepError, match="has no rows; expected one a run and budget"):
+    with pytest.raises(SweepError, match="has no rows; expected one per run and budget"):
         read_sweep(wide_frame().iloc[:0])
     with pytest.raises(SweepError, match="has no rows"):
         read_sweep(long_frame().iloc[:0])

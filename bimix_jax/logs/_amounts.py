@@ -13,6 +13,7 @@ from bimix_jax.quantities import number_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.sweeps import checks
 
+# Commas and underscores are left to number_of, which reads them already.
 GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")
 """Numbers like 32 768 000, 32'768'000 and 32.768.000; a single 32.768 may be a fraction."""
 
@@ -37,10 +38,12 @@ def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
     array([ 1., nan, inf, nan])
     """
     if not isinstance(cells, np.ndarray):
+        # Exact types, because a truth value is an int to isinstance and not a number here.
         cells = np.array(cells, float if set(map(type, cells)) <= {int, float} else object)
     if cells.dtype.kind in "fiu":
         return Numbers(cells, cells.astype(float), np.zeros(len(cells), bool))
     values, text = checks.numbers(pd.Series(cells, dtype=object))
+    # A logged nan marks a run that diverged, an empty cell a metric that was not evaluated then.
     gone = np.flatnonzero(np.isnan(values) & ~text)
     values[[i for i in gone if str(cells[i]).strip().lower() == "nan"]] = np.inf
     return Numbers(cells, values, text)
@@ -71,6 +74,7 @@ def _ungrouped(cell: object) -> object:
 
 def numbers_of(name: str, cells: Sequence[Any] | np.ndarray) -> Numbers:
     """Return cells of a column: amounts if it is a counter, else numbers."""
+    # A loss with a suffix is damage, but counters are often written with one.
     return amounts(cells) if counted_by(name) in ("steps", "tokens") else numbers(cells)
 
 
@@ -94,15 +98,14 @@ def amounts_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def are_amounts(column: pd.Series) -> bool:
-    """True where at least half of the written cells are amounts, so a stray word becomes an
-    error."""
+    """True where at least half of the written cells are amounts; a stray word is then an error."""
     values, wrong = amounts_of(column)
     known = int(np.sum(~np.isnan(values)))
     return known > 0 and known >= int(np.sum(wrong))
 
 
 def checked_amounts(column: pd.Series, name: str) -> np.ndarray:
-    """Return (runs,) the amounts of a domain; the index names the runs.
+    """Return the amounts of a domain, (runs,); the index of the column names the runs.
 
     Raises:
         SweepError: on an empty cell, a word, or a number below 0 or beyond range.

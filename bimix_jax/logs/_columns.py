@@ -54,6 +54,8 @@ def loosely(pattern: str) -> re.Pattern[str]:
     >>> loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
     'web'
     """
+    # Exports rename metrics: W&B nests at dots, the Trainer joins with underscores, TensorBoard
+    # with slashes.
     before, after = (BETWEEN_PARTS.sub("[/._]", re.escape(part)) for part in pattern.split(MARK))
     return re.compile(f"{before}(?P<target>.+){after}")
 
@@ -72,7 +74,7 @@ def check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: s
     raise NoLosses(
         f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
         f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
-        "stands (--loss-pattern)."
+        "is (--loss-pattern)."
     )
 
 
@@ -83,6 +85,7 @@ LARGE = 2**24
 BETWEEN = "."
 """Separator between the names of nested objects, as in W&B's exports."""
 MOSTLY = 0.5
+"""Share of nan in a column above which nan is the mark of an empty cell."""
 JSON_LINES = (".jsonl", ".ndjson")
 
 Columns = Mapping[str, np.ndarray]
@@ -103,6 +106,7 @@ def read_columns(path: Path, run: str | None = None) -> Columns:
     name = path.name.lower()
     if name.endswith(JSON_LINES):
         return _json_lines(path)
+    # Arrow is many times faster; what it may have changed is read again by the reader of tables.
     table = _by_arrow(path, run)
     if table is not None and _is_tidy(table):
         return _of_arrow(table)
@@ -153,6 +157,7 @@ def _is_tidy(table: pyarrow.Table) -> bool:
     A table of one column may be one with another separator than a comma.
     """
     names = table.column_names
+    # Blanks around names, repeated and empty names are mended by the reader of tables.
     if len(names) < 2 or sorted({name.strip() for name in names} - {""}) != sorted(names):
         return False
     if is_plain(table):
@@ -171,6 +176,7 @@ def _cells(column: pyarrow.ChunkedArray) -> np.ndarray:
     cells = column.to_numpy()
     if not types.is_floating(column.type):
         return cells
+    # Arrow turns both into nan, but counts as null the empty cells alone.
     nan = np.isnan(cells)
     stated = np.count_nonzero(nan) - column.null_count
     if not stated or (not column.null_count and _is_gap(nan)):
@@ -196,6 +202,7 @@ def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
             content = gzip.decompress(path.read_bytes())
             return _arrow_csv(content, len(content), run)
         if name.endswith(".parquet"):
+            # Without this, a damaged page is read as other numbers.
             with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
                 return _flattened(file.read())
     except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeError):
@@ -222,12 +229,14 @@ def _guessed(source: Path | bytes, size: int, texts: Sequence[str]) -> pyarrow.T
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(texts, pyarrow.string()),
             strings_can_be_null=True,
+            # Only an empty cell is missing: a logged nan must stay different from it.
             null_values=[""],
         ),
     )
 
 
 def _flattened(table: pyarrow.Table) -> pyarrow.Table:
+    # One call flattens one level.
     while any(types.is_struct(column.type) for column in table.columns):
         table = table.flatten()
     return table
@@ -237,6 +246,7 @@ def _json_lines(path: Path) -> Columns:
     """Read JSON lines, one object per line, perhaps nested."""
     try:
         text = path.read_bytes()
+        # Arrow's reader crashes on text that is nested very deep.
         if not _is_flat(text):
             check_nesting(text, str(path))
         table = _arrow_json(text)

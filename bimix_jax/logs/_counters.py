@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+# Trainers log in groups: train/ (Hugging Face), trainer/ (Lightning), throughput/ (OLMo-core).
 WHERE = r"(?:(?:train|trainer|training|time|throughput|progress|perf|optim|data)[/.])?"
 """Prefixes of a counter's name; a prefix of evaluations marks a counter of something else."""
 GLOBAL_STEP = re.compile(r"(?:.*[/._])?global_?steps?", re.I)
@@ -66,6 +67,7 @@ def counted_by(name: str) -> What | None:
 
 
 def _plain(name: str) -> str:
+    # OLMo-core writes throughput/total tokens, with a blank.
     return name.strip().replace(" ", "_")
 
 
@@ -87,6 +89,7 @@ def step_columns(columns: Iterable[str]) -> list[str]:
     ['train/global_step', 'eval/global_step', 'iter']
     """
     found = [c for c in columns if c.lower() != LOGGER_STEP and _is_step(c)]
+    # A counter of evaluations is written at evaluations only, and may count something else.
     return sorted(found, key=lambda c: (not is_global_step(c), "eval" in c.lower()))
 
 
@@ -137,6 +140,7 @@ def _line(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Interpolate linearly between the points, with their mean slope before and after them."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
+    # Batches have one size in nearly all trainings, so the mean slope continues the line best.
     rate = (y[-1] - y[0]) / (x[-1] - x[0])
     before, after = y[0] - rate * (x[0] - at), y[-1] + rate * (at - x[-1])
     return np.where(at > x[-1], after, np.where(at < x[0], before, np.interp(at, x, y)))

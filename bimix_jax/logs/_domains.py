@@ -66,6 +66,7 @@ def without_averages(
         if why is not None:
             found[target] = why
     left = [target for target in targets if target not in found]
+    # If every target looked like an average, the names would mislead, so all are kept.
     if not found or not left:
         return list(targets), []
     said = "; ".join(f"{target} ({why})" for target, why in found.items())
@@ -81,6 +82,7 @@ def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
     if others and AVERAGE.fullmatch(NESTED.split(target)[-1]):
         return "its name says so"
     beside = [t for t in others if t.startswith(f"{target}_")]
+    # A mean of a group begins the names of its parts; a mean of everything may have any name.
     for parts in (beside, others):
         if len(parts) > 1 and _is_mean(losses, target, parts):
             return f"the mean of {listed(parts)}"
@@ -107,6 +109,7 @@ EXACT = 1e-6
 """Largest relative distance from a whole at which exact amounts sum to it."""
 ROUNDED = 1e-3
 """The same for shares that are rounded to three or more digits."""
+# 2¹² subsets take a fraction of a second; each more column doubles it.
 MOST_OTHERS = 12
 """Most columns without a target's name of which every subset is tried as domains."""
 LABELS = {*RUN_COLUMNS, *RUN_KEYS, *BUDGET_COLUMNS, "seed"}
@@ -247,6 +250,7 @@ class _Amounts:
     def have_total(self, columns: Sequence[str]) -> bool:
         """True where another column is their sum, in every row."""
         sums, others = self.sums(columns), [c for c in self.values if c not in columns]
+        # A column like total, beside amounts that differ from run to run.
         return any(np.allclose(self.values[c], sums, rtol=ROUNDED, atol=0) for c in others)
 
 
@@ -267,6 +271,8 @@ def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
                 raise _undecided(amounts, way, name)
             if found:
                 return _domains(amounts, way, found[0], of_sums=True)
+    # No sum tells the domains, so names and variation must: all columns called like targets if
+    # there are no others, else all that vary if none is called so.
     alone = next(way for way in ways if all(c == n for c, n in way.names.items()))
     way = next((way for way in ways if len(way.called) > 1), alone)
     varying, plain, _ = way.pools(amounts.varying)
@@ -282,6 +288,7 @@ def _choice(amounts: _Amounts, way: _Way, holds: Holds, exact: bool) -> list[lis
     Each set holds the columns named like targets and as few others as possible; where sums are
     rounded, small others cannot be detected. Without such columns, a set is as large as possible.
     """
+    # A column of zeros fits into any sum, so it is left out of the search and added afterwards.
     zero = {c for c, cells in amounts.values.items() if not cells.any()}
     for pool in way.pools(amounts.varying):
         sets = _sets(way.called, [c for c in pool if c not in zero])
@@ -289,6 +296,7 @@ def _choice(amounts: _Amounts, way: _Way, holds: Holds, exact: bool) -> list[lis
         if found:
             size = (min if way.called else max)(map(len, found))
             return [s for s in found if len(s) == size] if exact or not way.called else found
+    # One column that is called like a target may be another quantity, such as a total.
     left = [[c for c in way.called if c != one] for one in way.called]
     return [columns for columns in left if len(columns) > 1 and holds(columns)]
 
@@ -307,6 +315,7 @@ def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) 
     empty = [c for c in plain if within and not amounts.values[c].any()]
     names = {c: n for c, n in way.names.items() if c in found or c in empty}
     others = [c for c in amounts.values if c not in names]
+    # Labels such as seed need no note where the sums prove the domains.
     told = [c for c in others if not (of_sums and _is_usual_label(c))]
     return Domains(names, tuple(told))
 
@@ -314,7 +323,7 @@ def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) 
 def _undecided(amounts: _Amounts, way: _Way, name: str) -> SweepError:
     _, plain, others = way.pools(amounts.varying)
     others = plain or others
-    told = [f"{listed(way.called)} are called like targets"] if way.called else []
+    told = [f"{listed(way.called)} are named like targets"] if way.called else []
     told += [f"{listed(others)} may be domains{', too' if way.called else ''}"] if others else []
     sums = amounts.sums([*way.called, *others])
     return SweepError(
@@ -344,6 +353,7 @@ def _ways(columns: Sequence[str], targets: Sequence[str]) -> list[_Way]:
     A name stands alone, or inside the parts that all columns of domains share, as web in
     mixture/web.
     """
+    # The naming without shared parts is always there, because `_by_values` falls back on it.
     called: dict[tuple[str, str], set[str]] = {("", ""): set()}
     for short in shortened(targets):
         known = {spelling(n) for n in short}

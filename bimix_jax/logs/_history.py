@@ -35,6 +35,8 @@ def spread(
            [ 4., nan]]))
     """
     groups = int(group.max(initial=-1)) + 1
+    # Occurrence k of a cell is in layer k. All layers lie in one flat array, in which a layer has
+    # groups · width cells, so row % groups is the row's group.
     cell = group * width + column
     layer = _times_before(cell)
     rows = groups * (int(layer.max(initial=0)) + 1)
@@ -131,6 +133,7 @@ def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histo
     """
     run = find_run_key(columns, file, keys, RUN_KEYS)
     step = find_key(columns, keys.step, step_keys(columns), "step_key", file.path)
+    # A column that the user named must name the runs by itself.
     known_by = None if keys.run is not None else id_column(columns, run)
     metrics = [c for c in keep(list(columns)) if c not in (run, step, known_by)]
     rows = len(next(iter(columns.values())))
@@ -239,6 +242,7 @@ def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, 
         return find_key(columns, keys.run, usual, "run_key", file.path)
     usually = [c for c in columns if c.lower() in usual]
     there = sorted(usually, key=lambda c: usual.index(c.lower()))
+    # The first cell suffices: a column that names runs does so in every row.
     known = [c for c in there if keys.labels & set(labels(columns[c][:1]))]
     if known or file.run in keys.labels:
         return next(iter(known), None)
@@ -254,6 +258,7 @@ def find_key(
         SweepError: if the one that was named is not there.
     """
     if given is None:
+        # Reversed, so that of several columns that differ in case alone the first is found.
         called = {c.lower(): c for c in reversed([*columns])}
         return next((called[n] for name in usual if (n := name.lower()) in called), None)
     if given not in columns:

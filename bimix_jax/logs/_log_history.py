@@ -49,7 +49,7 @@ def files_notes(
             if _differ(parts[one], parts[other]):
                 raise SweepError(
                     f"{files[one].path} and {files[other].path} are both taken for logs of run "
-                    f"{run}, but differ at the same steps. Give files or folders names of one run "
+                    f"{run}, but differ at the same steps. Name files or folders after one run "
                     "each, or name the runs in a column (--run-key)."
                 )
     gone = [
@@ -149,13 +149,14 @@ def read_rows(
         SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
             names no run.
     """
-    pattern_of(wanted.pattern)
+    pattern_of(wanted.pattern)  # raises an error before any file is read
 
     def of_file(file: LogFile) -> tuple[History, Steps | None]:
         history, steps = in_training_steps(read(file, keys, wanted.keep), keys.step is not None)
         return one_row_a_step(history), steps
 
     parts, chosen = [], []
+    # Arrow and NumPy release the interpreter's lock, so threads suffice.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for file, (history, steps) in zip(files, pool.map(of_file, files), strict=True):
             parts.append(history)
@@ -165,6 +166,7 @@ def read_rows(
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
     check_some_match(targets, seen, wanted.pattern)
     _check(parts, targets, wanted.prefix)
+    # Reversed, so that the first file's example stays.
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
     notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
     notes += [*step_notes(parts, chosen), *_written_notes(parts)]
@@ -182,7 +184,7 @@ def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None
             run, cell = part.text[column]
             raise SweepError(
                 f"column {column}: run {run} has {cell!r}; expected a proportion, a number. Take "
-                "another beginning with mixture_prefix= (--mixture-prefix), or mend the log."
+                "another prefix with mixture_prefix= (--mixture-prefix), or mend the log."
             )
         for column in [c for c in targets if c in part.text]:
             run, cell = part.text[column]
@@ -258,8 +260,8 @@ def log_history(text: bytes, where: str = "The text") -> LogHistory:
         where: begins messages.
 
     Raises:
-        ValueError: if the text is no complete JSON, or nested too deep.
-        LookupError: if it holds no log_history, or one whose entries are no objects.
+        ValueError: if the text is not complete JSON, or is nested too deep.
+        LookupError: if it holds no log_history, or one whose entries are not objects.
 
     >>> found = log_history(b'{"log_history": [{"step": 1, "loss": 3.5}, {"step": 2}]}')
     >>> found.names, found.name.tolist(), found.entry.tolist(), found.value.tolist()
@@ -282,6 +284,7 @@ def _of_anything(state: Any) -> LogHistory:
     names = list(dict.fromkeys(keys))
     place = {name: i for i, name in enumerate(names)}
     cells = list(chain.from_iterable(map(dict.values, entries)))
+    # Truth values, text and null need objects.
     kind = float if set(map(type, cells)) <= {int, float} else object
     return LogHistory(
         names,
@@ -299,6 +302,7 @@ def _of_numbers(text: bytes) -> LogHistory | None:
     included, fails one of the checks and is left to the JSON reader.
     """
     begin = BEGIN.search(text)
+    # Entries that hold lists end too early here, which the check of the rest finds.
     end = text.find(b"]", begin.end()) if begin else -1
     if begin is None or end < 0 or not _is_rest(text[: begin.end()] + text[end:]):
         return None
@@ -315,6 +319,7 @@ def _in_a_row(entries: np.ndarray) -> int:
     opens, closes = np.flatnonzero(entries == ord("{")), np.flatnonzero(entries == ord("}"))
     if len(opens) != len(closes) or not len(opens):
         return 0
+    # Equal separators prove without parsing that no brace or comma belongs to a name.
     gaps = opens[1:] - closes[:-1]
     if opens[0] != 0 or closes[-1] != len(entries) - 1 or np.any(gaps != gaps[:1]):
         return 0
@@ -328,6 +333,7 @@ def _are_json_numbers(entries: np.ndarray) -> bool:
     digit = (entries >= ord("0")) & (entries <= ord("9"))
     point, plus = (np.flatnonzero(entries == ord(mark)) for mark in ".+")
     zero = np.flatnonzero((entries[:-1] == ord("0")) & digit[1:])
+    # A zero before a digit is wrong only where the number begins, perhaps after a minus.
     before = np.where(entries[zero - 1] == ord("-"), entries[zero - 2], entries[zero - 1])
     halved = digit[point - 1] != digit[point + 1]
     signed = ~np.isin(entries[plus - 1], list(b"eE"))
@@ -353,6 +359,7 @@ def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
             pyarrow.csv.ReadOptions(
                 column_names=["name", "value"], use_threads=False, block_size=len(lines) + 1
             ),
+            # Quotes are left in the names, because JSON checks and unescapes them afterwards.
             pyarrow.csv.ParseOptions(delimiter=":", quote_char=False, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(
                 column_types={"name": names, "value": pyarrow.float64()}, null_values=[]
@@ -379,6 +386,7 @@ def _taken_apart(
     begins = first[code]
     if begins.sum() != entries or not all(isinstance(name, str) for name in found):
         return None
+    # Two spellings of a name, one with escapes, are one name.
     place = {name: i for i, name in enumerate(dict.fromkeys(found))}
     name = np.array([place[key] for key in found])[code]
     return LogHistory(list(place), name, np.cumsum(begins) - 1, value)

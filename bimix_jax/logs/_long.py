@@ -59,6 +59,7 @@ def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
     if named:
         return named["run"], named["tag"]
     parts = [*file.path.parent.relative_to(file.root).parts, stem]
+    # Loggers nest runs above tags, and some the other way; only the loss pattern can tell a tag.
     cuts = [("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts))]
     either = [*cuts, *((tag, run) for run, tag in cuts)]
     told = [(run, tag) for run, tag in either if keep([tag])]
@@ -72,8 +73,10 @@ def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
     )
 
 
+# key and value are MLflow's, tag and value TensorBoard's, variable and value those of pandas.melt.
 METRICS = ("key", "metric", "metric_name", "metric_key", "tag", "variable")
 VALUES = ("value", "metric_value", "val", "scalar")
+# run_uuid is MLflow's, dir_name that of tbparse.
 RUNS = (*RUN_KEYS, "run_uuid", "experiment", "dir_name")
 NAN = "is_nan"
 """Column of MLflow's database that marks values that are nan; the value itself is 0 there."""
@@ -86,6 +89,7 @@ def is_long(columns: Columns) -> bool:
 
 
 def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
+    # Reversed, so that of several columns that differ in case alone the first is found.
     called = {c.strip().lower(): c for c in reversed([*columns])}
     return next((called[name] for name in usual if name in called), None)
 
@@ -147,8 +151,7 @@ def _groups(runs: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def _last_of_each(group: np.ndarray) -> np.ndarray:
-    """Return one row per group; values beside the metrics of a step are the same in all its
-    rows."""
+    """Return the last row of each group; a step's counters are the same in all its rows."""
     return np.flatnonzero(~pd.Series(group).duplicated(keep="last").to_numpy())
 
 

@@ -93,11 +93,13 @@ def _turned(runs: RunTable, logged: Sequence[str]) -> tuple[RunTable, list[str]]
     """Transpose a table with a column per run to one with a row per run."""
     known = _most_known(runs, logged)
     names = next((c for c in names_of(runs.table) if not are_amounts(runs.table[c])), None)
+    # A table in which a column names most runs has a row per run already.
     if 2 * known > len(logged) or names is None:
         return runs, []
     if runs.table[names].isna().any() or runs.table[names].duplicated().any():
         return runs, []
     flat = runs.table.set_index(names).T
+    # The usual name of an index, which is looked for among the columns that name runs.
     label = "index" if "index" not in flat else "\0index"
     turned = dataclasses.replace(runs, table=flat.reset_index(names=label))
     if _most_known(turned, logged) <= known:
@@ -120,8 +122,8 @@ def _labelled(runs: RunTable, run: str, logged: Sequence[str]) -> tuple[pd.DataF
     gone = labels.isna() | (labels == "")
     if gone.any():
         raise SweepError(
-            f"{runs.name}: column {run} names no run in {_rows(runs.table.index[gone])}. Name the "
-            "run in every row, or remove the row."
+            f"{runs.name}: column {run} does not name a run in {_rows(runs.table.index[gone])}. "
+            "Name the run in every row, or remove the row."
         )
     same = same_runs(logged, map(str, labels))
     return runs.table.assign(**{run: labels.map(lambda n: same.get(n, n))}), note_of_labels(same)
@@ -165,10 +167,11 @@ def _spread(
     gone = table[domain].isna()
     if gone.any():
         raise SweepError(
-            f"{name}: column {domain} names no domain in {_rows(table.index[gone])}. Name the "
-            "domain in every row."
+            f"{name}: column {domain} does not name a domain in {_rows(table.index[gone])}. Name "
+            "the domain in every row."
         )
     names = table[domain].astype(str)
+    # The commonest spelling comes first, because it is the one that is kept.
     often = names.map(names.value_counts()).sort_values(ascending=False, kind="stable").index
     renamed = unified(names[often].tolist(), table[run][often].tolist())
     table = table.assign(**{domain: names.map(lambda n: renamed.get(n, n))})
@@ -202,6 +205,7 @@ def _wide(
         )
     wide = table.set_index(run)[list(domains)].rename(columns=domains)
     wide, notes = _once(wide, table.index, runs.name)
+    # Two spellings are one domain only if no run has a share of both.
     there = [(c, r) for c in names_of(wide) for r in wide.index[wide[c].notna() & (wide[c] != 0)]]
     renamed = unified([c for c, _ in there], [r for _, r in there])
     for name, kept in renamed.items():
@@ -216,23 +220,24 @@ def _once(wide: pd.DataFrame, rows: pd.Index, name: str) -> tuple[pd.DataFrame, 
         return wide, []
     first = wide.index[twice][0]
     if len(wide[twice].reset_index().drop_duplicates()) > wide.index[twice].nunique():
+        # A run whose rows differ is named; others may only be repeated.
         differ = wide[twice].reset_index().drop_duplicates().iloc[:, 0]
         first = differ[differ.duplicated()].iloc[0]
         raise SweepError(
-            f"{name}: run {first} stands more than once, with different mixtures, in "
-            f"{_rows(rows[wide.index == first])}; expected one row a run."
+            f"{name}: run {first} appears more than once, with different mixtures, in "
+            f"{_rows(rows[wide.index == first])}; expected one row per run."
         )
     again = int(wide.index.duplicated().sum())
     kept = wide[~wide.index.duplicated()]
     counted = f"{again} rows" if again > 1 else "1 row"
-    return kept, [f"{name}: {counted} left out that said the mixture of a run again."]
+    return kept, [f"{name}: {counted} left out that repeated the mixture of a run."]
 
 
 def _lonely(wide: pd.DataFrame) -> list[str]:
-    """Return a warning of domains that only those runs have which lack a similar domain.
+    """Return a warning of pairs of domains of which every run has exactly one.
 
-    The other domain is named by all other runs but missing in these, or its name is nearly the
-    same.
+    Such a pair may be one domain with two names. It is reported if the names are nearly the same,
+    or if a single run has one of them and other runs do not name it.
     """
     there = pd.DataFrame({d: np.nan_to_num(amounts_of(wide[d])[0]) != 0 for d in names_of(wide)})
     if len(wide) < FEWEST or there.to_numpy().all():
@@ -243,6 +248,7 @@ def _lonely(wide: pd.DataFrame) -> list[str]:
         for d in names_of(there.loc[:, (counts > 0) & (2 * counts <= len(wide))])
         for o in names_of(there.loc[:, counts == len(wide) - counts[d]])
         if not (there[d] & there[o]).any()
+        # A domain of one run alone is doubtful if the others leave it out instead of stating 0.
         and ((counts[d] == 1 and unnamed[d]) or SequenceMatcher(None, d, o).ratio() > ALIKE)
     ]
     return [
@@ -270,7 +276,7 @@ def _as_shares(wide: pd.DataFrame, unit: str | None, name: str) -> tuple[pd.Data
     if len(empty):
         raise SweepError(f"{name}: the amounts of {listed(empty)} are all 0; fill them in.")
     note = (
-        f"Mixtures given as {unit or 'weights'} that sum to {span(total)} a "
+        f"Mixtures given as {unit or 'weights'} that sum to {span(total)} per "
         "run were divided by their sums."
     )
     return shares.div(total, axis=0), [note]

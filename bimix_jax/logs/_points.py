@@ -46,11 +46,14 @@ def in_training_steps(history: History, named: bool) -> tuple[History, Steps | N
         return kept, None
     logged = history.step_key.lower() == LOGGER_STEP
     for name in names:
+        # A counter that was logged as nan or inf counts nothing there.
         counter = np.where(np.isfinite(column := _column(history, name)), column, np.nan)
         example = _differ(history, counter)
+        # A counter that never differs from the steps adds nothing.
         if example is None or (logged and not _counts(history, name, counter)):
             continue
         if not logged:
+            # A counter other than the logger's own stays; the note tells that another one differs.
             return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
         step = filled(counter, history.step, rows_of_runs(history.run).values())
         gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
@@ -91,6 +94,7 @@ def _counts(history: History, name: str, counter: np.ndarray) -> bool:
     """
     for rows in rows_of_runs(history.run).values():
         known = rows[np.isfinite(counter[rows])]
+        # Sorted by the logger's counter, which never goes back.
         along = np.diff(counter[known[np.argsort(history.step[known], kind="stable")]])
         falls = np.any(along < 0) and not is_global_step(name)
         if falls or (len(along) and not along.any()):
@@ -114,7 +118,7 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
         raise SweepError(
             f"step_key: {counted(len(lacking), 'file of logs has', 'files of logs have')} only "
             f"{LOGGER_STEP}, which counts "
-            f"otherwise than {replaced[0].key} in the others: those of the runs {listed(lacking)}. "
+            f"differently from {replaced[0].key} in the others: those of the runs {listed(lacking)}. "
             f"Export {replaced[0].key} of all runs, or choose with step_key= (--step-key)."
         )
     notes = []
@@ -122,7 +126,7 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
         run, here, there = several[0].example
         gaps = sum(steps.filled for steps in several)
         notes.append(
-            f"Steps are {key}, not {other}, which counts otherwise: run {run} has {here:g} where "
+            f"Steps are {key}, not {other}, which counts differently: run {run} has {here:g} where "
             f"{other} is {there:g}. Choose with step_key= (--step-key)."
             + f" In {counted(gaps, 'row')} {key} was filled in from the rows around."
             * bool(gaps)
@@ -167,6 +171,7 @@ def _groups(history: History) -> np.ndarray:
     )
     if token_columns(history.metrics):
         alone = np.isnan(history.step)
+        # Numbers beyond all codes, each used once.
         steps[alone] = len(steps) + np.arange(alone.sum())
     return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
 
@@ -229,10 +234,11 @@ def with_budgets(
         return rows.assign(**{BUDGET: budget[measured]}), "tokens", notes
     if asked.unit == "tokens":
         raise SweepError(
-            "unit: tokens are asked for, but no column of the logs tells them. Say how many a step "
-            "takes with tokens_per_step= (--tokens-per-step), or name the column with tokens_key= "
+            "unit is 'tokens', but no column of the logs counts them. State the tokens per step "
+            "with tokens_per_step= (--tokens-per-step), or name the column with tokens_key= "
             "(--tokens-key)."
         )
+    # One row per run without any counter: a table of final losses.
     if rows[STEP].isna().all() and not rows[RUN].duplicated().any():
         return rows.assign(**{BUDGET: 1.0}), "run", []
     _check_steps(rows, "step_key")
@@ -270,7 +276,7 @@ def _tokens_by_steps(
     if len(apart):
         row = apart[0]
         notes.append(
-            f"Column {column} says otherwise in {counted(len(apart), 'row')}: run "
+            f"Column {column} differs in {counted(len(apart), 'row')}: run "
             f"{rows[RUN].iloc[row]} has "
             f"{stated[row]:g} tokens at step {rows[STEP].iloc[row]:g}, not {tokens[row]:g}. Leave "
             "out tokens_per_step= (--tokens-per-step) to go by it."
@@ -291,6 +297,7 @@ def _check_steps(rows: pd.DataFrame, what: str) -> None:
 
 def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows after step 0, because a law does not hold for an untrained model."""
+    # Laws have powers of the budget, which are infinite at 0.
     trained = (rows[BUDGET] > 0).to_numpy(bool)
     untrained = int(np.sum(~trained))
     notes = [f"{counted(untrained, 'row')} of untrained models (step 0) left out."] * bool(
@@ -300,7 +307,7 @@ def without_untrained(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def one_row_a_budget(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Merge rows of one run and budget, sorted; of a repeated loss the last stays, with a note.
+    """Merge rows of one run and budget, sorted; the last of repeated losses is kept, with a note.
 
     Several rows are normal: loggers write each evaluation on its own.
     """

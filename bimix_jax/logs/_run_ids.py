@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax.reading.tables import listed
 
 NAMES = ("run", "run_name", "name", "display_name")
+# W&B and MLflow allow several runs of one name; their ids are unique.
 IDS = ("run_id", "id", "run_uuid")
 """Columns of ids, unique where a run's name may not be."""
 
@@ -34,6 +35,7 @@ def by_both(
     """Return (rows,) the runs by name and id, and the name and id of each; by name if ids are
     per row."""
     rows = pd.DataFrame({"name": names, "id": ids, "step": steps})
+    # Ids that differ in every row number the rows, unless a name has a step twice, as two runs do.
     each_row = len(rows) > 1 and rows["id"].is_unique
     if rows["id"].isna().any() or (each_row and not rows.duplicated(["name", "step"]).any()):
         return names, {}
@@ -50,6 +52,7 @@ def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray
         return run, []
     pairs = set(called.values())
     shared = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    # An id with several names does not stand for a run.
     several = max(Counter(known_by for _, known_by in pairs).values(), default=0) > 1
     if not shared or several:
         names = {key: each.name for key, each in called.items()}

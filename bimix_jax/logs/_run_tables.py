@@ -130,6 +130,7 @@ def _yaml(path: Path) -> Any:
         ) from None
     text = check_readable(path, EXPECTED).read_text(encoding="utf-8-sig")
     try:
+        # BaseLoader makes plain text alone, and no Python objects.
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
@@ -177,6 +178,7 @@ def _rows(document: Any) -> list[dict[str, Any]] | None:
         return None
     values = list(document.values())
     if all(isinstance(value, Mapping) for value in values):
+        # An object of one object may be a wrapper (runs: …) around all runs, or a single run.
         inner = _rows(values[0]) if len(values) == 1 else None
         return inner or [{"run": run, **amounts} for run, amounts in document.items()]
     if all(_named_amounts(value) for value in values):
@@ -184,6 +186,7 @@ def _rows(document: Any) -> list[dict[str, Any]] | None:
     if all(_is_list(value) for value in values) and len(set(map(len, values))) == 1:
         return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
     found = [rows for value in values if (rows := _rows(value)) is not None]
+    # Several lists of runs in one document are ambiguous.
     return found[0] if len(found) == 1 else None
 
 
@@ -209,10 +212,7 @@ def _shape(document: Any) -> str:
 
 
 def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop rows and unnamed columns without content, which spreadsheets leave; keep the index.
-
-    Spreadsheets leave such behind.
-    """
+    """Drop rows and unnamed columns without content, which spreadsheets leave; keep the index."""
     blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
     written = table.notna() & ~blank
     unnamed = table.columns.str.fullmatch(r"Unnamed: \d+|")

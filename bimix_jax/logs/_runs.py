@@ -17,6 +17,7 @@ from bimix_jax.sweeps.pairs import shortened
 
 USUAL = tuple(dict.fromkeys((*RUN_COLUMNS, *RUN_KEYS)))
 """Usual names of the column that names the runs."""
+# Exponents of up to six digits: Decimal accepts more, whose zeros could not be written out.
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d{1,6})?", re.I)
 MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
@@ -64,6 +65,7 @@ def _as_number(name: str) -> str | None:
     """Return the exact number that a name spells, in one form for all ways to write it."""
     if not NUMBER.fullmatch(name):
         return None
+    # Decimal is exact: 0.1 stays 0.1, and ids of 20 digits stay different.
     sign, digits, exponent = Decimal(name).as_tuple()
     written = "".join(map(str, digits))
     plain = written.strip("0")
@@ -73,6 +75,7 @@ def _as_number(name: str) -> str | None:
 
 def _by_what_differs(runs: list[str], names: list[str]) -> dict[str, str]:
     """Match labels after a prefix or suffix that all runs, or all labels, share is cut."""
+    # One name shares all of itself with itself, and parts of dates say nothing about runs.
     if len(runs) < 2 or len(names) < 2 or any(map(DATE.fullmatch, names)):
         return {}
     ways = [(short, names) for short in shortened(runs)]
@@ -151,21 +154,26 @@ def hint_of_dates(labels: Sequence[str], logged: Sequence[str]) -> str:
 
 
 ENDING = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json))?(\.(gz|bz2|xz|zst))?$", re.I)
+# history is W&B's, trainer_state the Trainer's, metrics that of Lightning's CSVLogger, events.…
+# TensorBoard's.
 SAYS_NOTHING = re.compile(
     r"(wandb[-_.]?)?(history|trainer_(state|log)|metrics|logs?|scalars|output|results|events.*)",
     re.I,
 )
 """Names of files that are the same in every run's folder."""
+# checkpoint-500 is the Trainer's, files and wandb W&B's, lightning_logs Lightning's.
 NO_RUN = re.compile(
     r"checkpoint[-_]\d+|files|logs|tensorboard|tb|runs|wandb|lightning_logs|csv_logs|trainer_state",
     re.I,
 )
 """Folders that loggers make inside a run's folder, or around those of all runs."""
+# In order: Lightning, PyTorch's SummaryWriter, Hydra's date and its time, seconds since 1970, W&B.
 ATTEMPT = re.compile(
     r"version_\d+|[A-Z][a-z]{2}\d\d_\d\d-\d\d-\d\d_.+|\d{4}-\d\d-\d\d([_T-]\d\d-\d\d-\d\d)?|"
     r"\d\d-\d\d-\d\d|\d{10}(\.\d+)?|(?:offline-)?run-\d{8}_\d{6}-(?P<id>\w+)",
 )
 """Folders that loggers make at every start of a run; they name it if nothing else does."""
+# Like part-00000-of-00004, as Spark and the Hub name them.
 PIECE = re.compile(r"(part|shard|data|train|history)?[-_]?\d+([-_]of[-_]\d+)?", re.I)
 """Names of the files of a table that was split."""
 
@@ -204,7 +212,9 @@ def _in_several_folders(files: Sequence[LogFile], stems: Sequence[str | None]) -
 def _folders(files: Sequence[LogFile]) -> list[str]:
     """Return for each file the folders that name its run, without those that all files share."""
     below = [_below(file) for file in files]
+    # A run that was started twice has two attempts, which are logs of the same run.
     telling = [[p for p in parts if not ATTEMPT.fullmatch(p)] for parts in below]
+    # Where nothing else differs, the attempts are the runs.
     if len(set(map(tuple, telling))) == 1 and (len(set(map(tuple, below))) > 1 or not telling[0]):
         telling = below
     apart = _apart(telling)
@@ -266,6 +276,7 @@ def as_listed(
     def agreeing(labels: frozenset[str]) -> int:
         return sum(not labels.isdisjoint(names) for names in places)
 
+    # max keeps the first of equals, and columns with usual names come first.
     best = max(lists, key=agreeing, default=frozenset[str]())
     if not agreeing(best):
         return list(files), frozenset().union(*lists)
@@ -290,6 +301,6 @@ def _as_listed(file: LogFile, names: list[str], labels: Collection[str]) -> LogF
     if len(found) > 1:
         raise SweepError(
             f"{file.path}: its place names {len(found)} runs of the table of mixtures: "
-            f"{listed(found)}. Give the folders and files of logs names of one run each."
+            f"{listed(found)}. Name the folders and files of logs after one run each."
         )
     return file._replace(run=found[0]) if found else file

@@ -40,7 +40,9 @@ def _scalars(file: LogFile) -> Iterator[tuple[int, str, float]]:
         ) from error
     for event in EventFileLoader(str(file.path)).Load():
         for value in event.summary.value:
+            # The loader turns the scalars of older writers into tensors, too.
             if value.HasField("tensor"):
                 number = make_ndarray(value.tensor)
+                # Histograms and images have more entries.
                 if number.size == 1:
                     yield event.step, value.tag, number.item()

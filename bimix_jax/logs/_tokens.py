@@ -36,6 +36,7 @@ def tokens_column(rows: pd.DataFrame, given: str | None, text: Text) -> str | No
 
 
 def _finite(rows: pd.DataFrame, column: str) -> np.ndarray:
+    # A counter logged as nan or inf counts nothing, so it is a gap like an empty cell.
     counted = rows[column].to_numpy(float)
     return np.where(np.isfinite(counted), counted, np.nan)
 
@@ -82,6 +83,7 @@ def _check_rise(
         known = rows[np.isfinite(tokens[rows]) & np.isfinite(step[rows])]
         if np.all(np.diff(tokens[known]) >= 0):
             continue  # the steps may have been restarted, the tokens were not
+        # By tokens within a step, so that rows logged twice do not fall.
         known = known[np.lexsort([tokens[known], step[known]])]
         falls = np.flatnonzero(np.diff(tokens[known]) < 0)
         if len(falls):
@@ -100,6 +102,7 @@ def _check_moves(
     rows: pd.DataFrame, tokens: np.ndarray, targets: Sequence[str], column: str
 ) -> None:
     """Raise SweepError if tokens stand still while steps rise."""
+    # By run, then by step: lexsort sorts by its last key first.
     order = np.lexsort([rows[STEP].to_numpy(float), pd.factorize(rows[RUN])[0]])
     run, step = rows[RUN].to_numpy()[order], rows[STEP].to_numpy(float)[order]
     tokens = tokens[order]
@@ -125,6 +128,7 @@ def _stuck(run: np.ndarray, step: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     if not still.any():
         return np.zeros(len(run), bool)
     in_a_row = np.append(still, np.zeros(STUCK, bool))
+    # STUCK points in a row are STUCK − 1 neighbours that stand still.
     several = np.all([in_a_row[i : i + len(run)] for i in range(STUCK - 1)], axis=0)
     points = np.bincount(run)
     moves = np.bincount(run[1:], ~still & (run[1:] == run[:-1]), len(points))

@@ -16,6 +16,7 @@ ENDINGS = ("trainer_state.json",)
 PATTERN = "eval_{target}_loss"
 GLOBAL_STEP = re.compile(rb'"global_step"\s*:\s*(\d+)')
 BESIDE = 1 << 16
+"""Bytes at each end of a file that are searched for its step; a history may have gigabytes."""
 NUMBER = re.compile(r"checkpoint[-_](\d+)", re.I)
 
 
@@ -23,11 +24,12 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """Read the `log_history` of a file, one row per step.
 
     Raises:
-        SweepError: if the file is no complete JSON, or holds no log_history.
+        SweepError: if the file is not complete JSON, or holds no log_history.
     """
     log = _log_history(file)
     step = keys.step or "step"
     metrics = [name for name in keep(log.names) if name != step]
+    # The step is one column more, so that all cells are placed at once.
     place = {name: i for i, name in enumerate(metrics)} | {step: len(metrics)}
     column = np.array([place.get(name, -1) for name in log.names], int)[log.name]
     is_step, is_metric = column == len(metrics), (column >= 0) & (column < len(metrics))
@@ -76,12 +78,13 @@ def _reached(file: LogFile) -> tuple[float, bool]:
     checkpoint = NUMBER.fullmatch(file.path.parent.name)
     stated = _global_step(file.path)
     if stated is None:
+        # Training saves the state in the run's own folder at its end, so without a step it is last.
         stated = float(checkpoint[1]) if checkpoint else float("inf")
     return stated, checkpoint is None
 
 
 def _global_step(path: Path) -> float | None:
-    """Return the step count of a state, which stands before or after its long history."""
+    """Return the step count of a state, which is written before or after its long history."""
     try:
         with path.open("rb") as file:
             begin = file.read(BESIDE)

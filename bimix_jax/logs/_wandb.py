@@ -36,6 +36,7 @@ def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histor
     """Return `<run> - <metric>` columns beside steps or tokens as rows of run and step."""
     axis, *others = columns
     counts = _axis(axis, file, keys)
+    # From the right: names of runs are free, and those of metrics rarely hold the separator.
     curves = [name.rsplit(SEPARATOR, 1) for name in others if not name.endswith(SPREAD)]
     runs, seen = (list(dict.fromkeys(part)) for part in zip(*curves, strict=True))
     along = amounts(columns[axis])

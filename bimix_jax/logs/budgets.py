@@ -60,6 +60,7 @@ def on_common_budgets(
 def _ends(points: pd.DataFrame) -> list[str]:
     """Return a note of the runs that end before the budget that most runs reach."""
     ends = points.groupby(RUN, sort=False)[BUDGET].max()
+    # Of several commonest ends the latest, because ending early is what the note is about.
     common = ends.mode().max()
     early = ends[ends < common * (1 - EARLY)]
     if not len(early) or (ends >= common * (1 - EARLY)).sum() < MOSTLY * len(ends):
@@ -118,6 +119,7 @@ def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
     """
     ends = np.sort(pd.Series(budget).groupby(runs).max().to_numpy())
     values, counts = np.unique(budget, return_counts=True)
+    # A budget need not be shared by runs that end before it.
     reaching = len(ends) - np.searchsorted(ends, values)
     return int(counts[counts >= COMMON_SHARE * reaching].sum())
 
@@ -129,6 +131,8 @@ def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarra
     [ 0  0 -1]
     """
     logs, marks = np.log(budget), np.log(grid)
+    # By ratio, the border between two marks is their geometric mean: the middle of their
+    # logarithms.
     index = np.searchsorted((marks[1:] + marks[:-1]) / 2, logs)
     near = np.abs(logs - marks[index]) <= np.log1p(tolerance)
     return np.where(near, index, -1)
@@ -141,6 +145,7 @@ def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.nda
 
     def merit(grid: tuple[float, ...]) -> tuple[int, int]:
         index = nearest(budget, np.array(grid), tolerance)
+        # Two points of a run at one budget are one point there.
         once = pd.DataFrame({"run": runs, "index": index})[index >= 0].drop_duplicates()
         at = np.array(grid)[once["index"]]
         return common_points(once["run"].to_numpy(), at) if len(once) else 0, -len(grid)
@@ -182,6 +187,7 @@ def _moved(
         )
     target = grid[index[near]]
     away = np.abs(np.log(budget[near] / target))
+    # Sorted so that the nearest comes last.
     kept = points[near].assign(**{BUDGET: target}).iloc[np.argsort(-away, kind="stable")]
     # The last present value of a group is the nearest one, target by target.
     aligned = kept.groupby([RUN, BUDGET], sort=False).last().reset_index()

@@ -79,6 +79,8 @@ def _is_records(value: Any) -> bool:
 
 def _columns(table: Any, where: str) -> Columns:
     if _is_table(table):
+        # Tables of Arrow, Polars and others have to_pandas, and none of these packages is needed
+        # for it.
         frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
         return of_frame(read_table(frame))
     if isinstance(table, Mapping) and table and all(map(_is_list, table.values())):
@@ -150,7 +152,7 @@ def found_objects(files: list[LogFile], form: str | None) -> list[Found]:
 def find_files(
     sources: Sequence[str | Path], form: str | None, besides: Sequence[Path] = ()
 ) -> list[Found]:
-    """Find the files of each form in the sources, the form that is tried first first.
+    """Find the files of each form in the sources, in the order in which forms are tried.
 
     Hidden files, and the files in `besides`, are not logs.
 
@@ -176,6 +178,7 @@ def find_files(
 
 def _is_one_of(path: Path, others: Sequence[os.stat_result]) -> bool:
     """True where a file is one of the others, under any name."""
+    # The table of mixtures often lies among the logs, perhaps given by a link.
     return bool(others) and any(os.path.samestat(path.stat(), other) for other in others)
 
 
@@ -221,6 +224,7 @@ def _files_of(source: Path) -> list[LogFile]:
     return [
         LogFile(path, source)
         for path in paths
+        # Hidden folders hold checkpoints of notebooks and caches, copies of logs among them.
         if not any(part.startswith(".") for part in path.relative_to(source).parts)
     ]
 

@@ -1,7 +1,8 @@
 """Read logs and the table of runs as a Sweep."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def read_logs(
         form: "wandb" (history as CSV, JSON lines or Parquet, or the CSV of a chart), "trainer"
             (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv) or "table";
             default by the names of the files.
-        loss_pattern: which metrics are losses, {target} where the target's name stands; default
+        loss_pattern: which metrics are losses, {target} where the target's name is; default
             eval/{target}/loss, eval_{target}_loss for trainer, loss_{target} for table.
         run_key, step_key, tokens_key: their columns, where they have no usual name.
         tokens_per_step: turns steps into tokens.
@@ -103,35 +104,23 @@ def read_logs(
     """
     found = _found(logs, mixtures, form)
     runs = _run_table(mixtures, found[0], run_key)
-    asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
-    wanted = Wanted(loss_pattern or "", tokens_key, prefix)
-    keys = Keys(
-        run_key,
-        step_key,
-        tokens=tokens_key,
-        run_elsewhere=runs is not None and run_key in runs.table,
-    )
-    read = _rows_of(found, runs, keys, wanted, progress)
-    every = list(read.targets.values())
+    keys = Keys(run_key, step_key, tokens=tokens_key)
+    read = _rows_of(found, runs, keys, Wanted(loss_pattern or "", tokens_key, prefix), progress)
     rows, unit, notes = _with_budgets(read, Budgets(unit, tokens_per_step, tokens_key))
     if runs is None:
-        runs = _own_mixtures(rows, prefix)
-        asked = asked._replace(prefix=None)
-    logged = Logged(list(pd.unique(rows[RUN])), every)
+        runs, mixture_prefix = _own_mixtures(rows, prefix), None
+    logged = Logged(list(pd.unique(rows[RUN])), list(read.targets.values()))
+    asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
     table = mixtures_of(runs, logged, run_key, asked)
-    # An average has no mixture of its own, and would count the losses it averages twice.
-    targets, averages = without_averages(rows, every, names_of(table.shares))
-    points, doubled = one_row_a_budget(
-        rows[[RUN, BUDGET, *targets]].dropna(subset=targets, how="all")
-    )
+    points, merged = _points_of(rows, logged, table)
     # Runs without a mixture must not decide the common budgets, so they are dropped first.
     points, unmatched = _matched(points, table, drop_unmatched, read.alike)
     points, moved = on_common_budgets(points, align, budgets, tolerance)
-    frame = _joined(points, table, targets, unit)
-    said = [*notes, *averages, *doubled, *table.notes, *unmatched, *moved]
+    frame = _joined(points, table, unit)
+    said = [*notes, *merged, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
-    try:
+    with _naming(logs):
         return read_sweep(
             frame,
             run="run",
@@ -140,6 +129,13 @@ def read_logs(
             metadata=_metadata(metadata, table),
             endpoints_only=endpoints_only,
         )
+
+
+@contextlib.contextmanager
+def _naming(logs: Logs) -> Iterator[None]:
+    """Name the logs instead of the DataFrame that was made of them in errors."""
+    try:
+        yield
     except SweepError as error:
         where = f"The logs {logs}" if isinstance(logs, (str, Path)) else "The logs"
         raise SweepError(str(error).replace("The DataFrame", where, 1)) from error
@@ -150,6 +146,7 @@ def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
     files = as_files(logs)
     if files is not None:
         return found_objects(files, form)
+    # The table of mixtures may lie in the folder of the logs, and has the form of one.
     besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
     paths = [logs] if isinstance(logs, (str, Path)) else list(logs)
     return find_files(paths, form, besides)
@@ -197,7 +194,8 @@ def _rows_of(
     for exact, one in product(ways, found):
         form = FORMS[one.form]
         files, labels = _as_listed(one.files, [] if runs is None else run_lists(runs))
-        keys = keys._replace(labels=labels)
+        elsewhere = runs is not None and keys.run in runs.table
+        keys = keys._replace(labels=labels, run_elsewhere=elsewhere)
         wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern, exact=exact)
         try:
             read = read_rows(form.read, files, keys, wanted_here, progress)
@@ -227,11 +225,12 @@ def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
     domains = prefixed(rows, prefix or MIXTURE_PREFIX)
     if not domains:
         raise SweepError(
-            f"mixtures: no columns of the logs begin with {prefix!r}, so a table of runs and their "
-            "mixtures is needed (--mixtures), or what the columns of proportions begin with "
+            f"mixtures: no columns of the logs begin with {prefix!r}; expected columns of proportions "
+            "or a table of runs. Give the table (--mixtures), or the prefix of the columns "
             "(--mixture-prefix)."
         )
     groups = rows.groupby(RUN, sort=False)[list(domains)]
+    # Shares are logged in single precision, and mixtures that are scheduled differ by more.
     changed = ((groups.max() - groups.min()) > CHANGED * groups.max()).to_numpy()
     table = groups.last().rename(columns=domains)
     if changed.any():
@@ -241,6 +240,18 @@ def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
             f"{table.columns[domain]}. {TWO_MIXTURES}"
         )
     return RunTable("The logs", table.rename_axis("run").reset_index(), sparse=True)
+
+
+def _points_of(
+    rows: pd.DataFrame, logged: Logged, table: Mixtures
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per run and budget with the targets that are not averages; and notes."""
+    # An average has no mixture of its own, and would count the losses it averages twice.
+    targets, averages = without_averages(rows, logged.targets, names_of(table.shares))
+    points, doubled = one_row_a_budget(
+        rows[[RUN, BUDGET, *targets]].dropna(subset=targets, how="all")
+    )
+    return points, [*averages, *doubled]
 
 
 def _matched(
@@ -274,21 +285,20 @@ def _counted(count: int, kind: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'} {rest}"
 
 
-def _joined(
-    points: pd.DataFrame, table: Mixtures, targets: Sequence[str], unit: str
-) -> pd.DataFrame:
+def _joined(points: pd.DataFrame, table: Mixtures, unit: str) -> pd.DataFrame:
     """Return a wide table for `read_sweep`, with runs in the order of the table of mixtures."""
     place = table.shares.index.get_indexer(pd.Index(points[RUN]))
+    # The table's order, because a user reads runs in the order in which they were written down.
     order = np.argsort(place, kind="stable")
     points, place = points.iloc[order], place[order]
-    domains, named = match_names(
-        {d: d for d in table.shares.columns}, {t: t for t in dict.fromkeys(targets)}
-    )
+    targets = [c for c in names_of(points) if c not in (RUN, BUDGET)]
+    domains, named = match_names({d: d for d in table.shares.columns}, {t: t for t in targets})
     shares, rest = table.shares.iloc[place], table.rest.loc[table.shares.index].iloc[place]
     columns: dict[str, Any] = {"run": points[RUN].to_numpy(object)}
     columns |= {} if unit == "run" else {unit: points[BUDGET].to_numpy(float)}
     columns |= {MIXTURE_PREFIX + domains[d]: shares[d].to_numpy(float) for d in names_of(shares)}
     columns |= {LOSS_PREFIX + named[t]: points[t].to_numpy(float) for t in named}
+    # Other columns of the table must not be read as measurements of the wide table.
     free = [
         c
         for c in names_of(rest)

@@ -47,7 +47,7 @@ def test_a_counter_of_training_stands_before_that_of_the_logger(tmp_path, key):
     sweep = bx.read_logs(tmp_path, MIXTURES, tokens_per_step=10)
     assert sweep.budget[:4].tolist() == [1000, 2000, 4000, 8000]
     assert sweep.notes[0].startswith(
-        f"Steps are {key}, not _step, which counts otherwise: run elk has 100 where _step is 0."
+        f"Steps are {key}, not _step, which counts differently: run elk has 100 where _step is 0."
     )
     by_logger = bx.read_logs(tmp_path, MIXTURES, step_key="_step")
     assert by_logger.budget[:3].tolist() == [1, 2, 3]

@@ -66,7 +66,7 @@ def test_a_domain_without_a_loss_is_one_by_its_amounts(tmp_path):
     folder = folder_of(tmp_path / "two", DOMAINS[:2])
     assert_right(bx.read_logs(folder, WIDE.assign(eta=3e-4)), notes=[others("eta")])
     tokens = WIDE.assign(**{d: WIDE[d] * 4e9 for d in DOMAINS}, eta=3e-4)
-    divided = "Mixtures given as weights that sum to 4e+09 a run were divided by their sums."
+    divided = "Mixtures given as weights that sum to 4e+09 per run were divided by their sums."
     assert_right(bx.read_logs(folder, tokens), notes=[others("eta"), divided])
 
 
@@ -74,7 +74,7 @@ def test_a_total_of_tokens_is_no_domain(folder):
     tokens = pd.DataFrame(SHARES * VARYING, columns=list(DOMAINS)).assign(run=RUNS)
     sweep = bx.read_logs(folder, tokens.assign(everything=VARYING))
     assert_right(sweep, notes=[others("everything"), sweep.notes[1]])
-    assert "that sum to 1e+09 to 5e+09 a run" in sweep.notes[1]
+    assert "that sum to 1e+09 to 5e+09 per run" in sweep.notes[1]
 
 
 def test_where_values_do_not_tell_the_domains_they_are_asked_for(folder):
@@ -82,12 +82,10 @@ def test_where_values_do_not_tell_the_domains_they_are_asked_for(folder):
     doubtful = tokens.assign(mystery=[3e8, 1e8, 2e8, 4e8, 1e8])
     with pytest.raises(SweepError, match="not clear which columns") as caught:
         bx.read_logs(folder, doubtful)
-    assert "news, chat, math are called like targets and mystery may be domains" in str(
-        caught.value
-    )
+    assert "news, chat, math are named like targets and mystery may be domains" in str(caught.value)
     assert "--domain" in str(caught.value)
     assert_right(bx.read_logs(folder, doubtful, domains=DOMAINS), notes=[
-        "Mixtures given as weights that sum to 1e+09 to 5e+09 a run were divided by their sums."
+        "Mixtures given as weights that sum to 1e+09 to 5e+09 per run were divided by their sums."
     ])  # fmt: skip
     with pytest.raises(SweepError, match="has no column maths"):
         bx.read_logs(folder, doubtful, domains=["news", "maths"])
@@ -259,7 +257,7 @@ def test_a_domain_that_just_those_runs_have_which_lack_another(folder):
 def test_long_tables_name_run_and_domain_once_in_every_row(folder):
     with pytest.raises(SweepError, match="run q has domain chat twice, in rows 7, 16"):
         bx.read_logs(folder, pd.concat([LONG, LONG[6:7]], ignore_index=True))
-    with pytest.raises(SweepError, match="column domain names no domain in row 3"):
+    with pytest.raises(SweepError, match="column domain does not name a domain in row 3"):
         bx.read_logs(folder, LONG.assign(domain=LONG["domain"].mask(LONG.index == 2)))
     with pytest.raises(SweepError, match="column share is empty in row 3; 0 is a value"):
         bx.read_logs(folder, LONG.assign(share=LONG["share"].mask(LONG.index == 2)))

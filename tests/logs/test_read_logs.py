@@ -51,7 +51,7 @@ def rewrite(folder, run, table):
     [
         (1.0, []),
         (100.0, ["The proportions sum to 100 in every row: taken as percentages, divided by 100."]),
-        (3e9, ["Mixtures given as weights that sum to 3e+09 a run were divided by their "
+        (3e9, ["Mixtures given as weights that sum to 3e+09 per run were divided by their "
                "sums."]),
     ],
 )  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_long_table_says_what_its_shares_are_of(folder):
     sweep = bx.read_logs(folder, long.assign(documents=long["documents"] * 1000))
     assert sweep.metadata.share_unit == "documents"
     np.testing.assert_allclose(sweep.mixtures["web"], MIXTURES["web"])
-    assert "given as documents that sum to 1000 a run" in sweep.notes[0]
+    assert "given as documents that sum to 1000 per run" in sweep.notes[0]
 
 
 def test_mixtures_may_be_json_or_columns_of_the_logs(folder, tmp_path):
@@ -308,7 +308,7 @@ def test_damaged_logs_are_refused(tmp_path, name, content, words):
     ("table", "words"),
     [
         (MIXTURES.assign(web=[0.2, -1, 0.6, 0.8]), "run b has web = -1"),
-        (MIXTURES.assign(run=["a", "a", "c", "d"]), "a stands more than once"),
+        (MIXTURES.assign(run=["a", "a", "c", "d"]), "a appears more than once"),
         (MIXTURES.drop(columns="run"), "no column names the runs"),
         (MIXTURES.assign(web=[0.2, 0.9, 0.6, 0.8]), "do not sum to 1"),
     ],

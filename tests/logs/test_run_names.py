@@ -178,14 +178,14 @@ def test_columns_of_a_log_name_runs_where_the_table_has_them(tmp_path):
 
 def test_rows_without_a_run_and_runs_twice(tmp_path):
     folder = placed(tmp_path, "{run}.csv")
-    with pytest.raises(SweepError, match="column run names no run in rows 2, 4"):
+    with pytest.raises(SweepError, match="column run does not name a run in rows 2, 4"):
         bx.read_logs(folder, MIXTURES.assign(run=["a", None, "c", ""]))
     again = pd.concat([MIXTURES, MIXTURES[1:2]], ignore_index=True)
     assert bx.read_logs(folder, again).notes == (
-        "The DataFrame: 1 row left out that said the mixture of a run again.",
+        "The DataFrame: 1 row left out that repeated the mixture of a run.",
     )
-    with pytest.raises(SweepError, match="run a stands more than once, with different mixtures, in "
-                                         "rows 1, 5"):  # fmt: skip
+    with pytest.raises(SweepError, match="run a appears more than once, with different mixtures, "
+                                         "in rows 1, 5"):  # fmt: skip
         bx.read_logs(folder, again.assign(run=[*RUNS, "a"]))
 
 

@@ -287,7 +287,7 @@ def test_an_unknown_budget_lists_the_columns():
 
 
 def test_a_proportion_is_no_budget_and_no_run():
-    with pytest.raises(SweepError, match="no column r_web to measure"):
+    with pytest.raises(SweepError, match="no column r_web to take budgets from"):
         read_sweep(wide_frame(), budget="r_web")
     with pytest.raises(SweepError, match="no column r_web to name runs by"):
         read_sweep(wide_frame(), run="r_web")

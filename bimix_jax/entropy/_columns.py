@@ -22,6 +22,7 @@ from bimix_jax.entropy.forms import (
 ROWS = 4096
 """Rows of a Parquet file that are read together."""
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""Mark of a message and the length 0, with which an arrow stream ends."""
 
 
 class _Table(NamedTuple):
@@ -48,6 +49,7 @@ def field_of_table(path: Path, wanted: str) -> Field:
     if wanted in kinds:
         return Field(wanted, _holds_ids(path, wanted, kinds))
     ids = [name for name in ID_FIELDS if name in kinds and _is_ids(kinds[name])]
+    # A field that the user named is never replaced by another one.
     if wanted == TEXT_FIELD and ids:
         return Field(ids[0], True)
     raise ValueError(
@@ -107,6 +109,8 @@ def _lists(path: Path, column: Any, first: int) -> list[np.ndarray | None]:
     """Return the rows of a column of lists as arrays, None where a row is null."""
     import pyarrow.compute as pc
 
+    # The values of all rows lie in a row; rows that are null have none, so their length counts as
+    # 0.
     values = column.flatten()
     lengths = pc.list_value_length(column)
     sizes = lengths.fill_null(0).to_numpy(zero_copy_only=False)
@@ -137,6 +141,7 @@ def _batches(path: Path, columns: list[str]) -> Iterator[tuple[int, Any]]:
                 f"{', '.join(table.schema.names)}."
             )
         for batch in table.batches(columns):
+            # Arrow trusts the offsets of a file; damaged ones would read beyond its buffers.
             batch.validate(full=True)
             yield first, batch
             first += batch.num_rows
@@ -158,6 +163,7 @@ def _table(path: Path) -> Iterator[_Table]:
             )
         return
     with pa.OSFile(str(path)) as source:
+        # Arrow has a format of files and one of streams; Hugging Face datasets writes streams.
         if head.startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)
             batches = (file.get_batch(i) for i in range(file.num_record_batches))

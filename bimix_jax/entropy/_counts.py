@@ -12,7 +12,9 @@ import numpy as np
 from bimix_jax.entropy.streams import Stream
 
 SMALL = 1 << 16
+"""Numbers of occurrences below which an array has a place for each; larger ones are sorted."""
 BLOCK = 1 << 22
+"""Sorted keys that are compared at once, so that temporary arrays stay small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ def profile_of_sorted(keys: np.ndarray) -> Profile:
 
 
 KEYS = 2**32
-"""number of possible keys"""
+"""Number of possible keys; arithmetic of keys is modulo this number."""
 KEY_BYTES = 4
 COUNT_BYTES = 8
 
@@ -120,12 +122,15 @@ class TableBucket:
     """Counts by second token of the pairs of one first token, smaller than many single keys."""
 
     def __init__(self, first: int, vocabulary: int) -> None:
+        # Keys are first · vocabulary + second modulo 2³², so the difference to this is the second
+        # token.
         self._base = np.uint32(first * vocabulary % KEYS)
         self._counts = np.zeros(vocabulary, np.int64)
         self._lock = threading.Lock()
 
     def add(self, keys: np.ndarray) -> None:
         """Count keys."""
+        # The slow part is outside the lock, so that threads count side by side.
         counts = np.bincount(keys - self._base)
         with self._lock:
             self._counts[: len(counts)] += counts
@@ -152,8 +157,11 @@ def new_bucket(begin: int, end: int, pairs: int, vocabulary: int) -> Bucket:
 
 
 CHUNK = 1 << 21
+"""Tokens that a thread reads at once by default."""
 MEMORY = 2_000_000_000
+"""Bytes for the keys of pairs by default."""
 SMALL_RANGE = 1 << 16
+"""Pairs below which a range is not worth a thread of its own."""
 SINGLE_SHARE = 0.25
 """approximate share of the work that counting single tokens takes, for a progress bar"""
 
@@ -233,6 +241,7 @@ def count_tokens(
 
 
 def _pieces(streams: Sequence[Stream], plan: Plan) -> Iterator[Piece]:
+    # Whole sequences, so that no pair lies across the border of two pieces.
     step = max(plan.chunk // plan.sequence_length, 1) * plan.sequence_length
     for stream in streams:
         for begin in range(0, len(stream), step):
@@ -292,8 +301,10 @@ def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
     Keys of a range do not overflow, and every thread gets work.
     """
     total = int(firsts.sum())
+    # A thread sorts its range while the others hold theirs.
     fits = max(plan.memory // (KEY_BYTES * plan.workers), 1)
     room = min(fits, max(-(-total // plan.workers), SMALL_RANGE))
+    # Within 2³² / vocabulary first tokens, different pairs have different keys modulo 2³².
     widest = max(KEYS // plan.vocabulary, 1)
     before = np.concatenate([[0], np.cumsum(firsts)])
     ranges, begin = [], 0
@@ -311,6 +322,7 @@ def split_rounds(ranges: Sequence[Range], firsts: np.ndarray, plan: Plan) -> lis
     rounds, left = list[list[Range]](), 0
     for begin, end in ranges:
         needed = bucket_bytes(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
+        # A range that exceeds the memory alone gets a round of its own.
         if needed > left:
             rounds.append([])
             left = plan.memory
@@ -335,6 +347,7 @@ def _pairs(
 def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], plan: Plan) -> None:
     """Put the pairs of a piece into the buckets; unsigned arithmetic wraps."""
     tokens = _read(piece, plan)
+    # Without the last position, which is not among the firsts.
     cuts = _cuts(tokens, piece, plan)[:-1]
     firsts = tokens[:-1]
     reach = np.iinfo(firsts.dtype).max + 1
@@ -357,6 +370,7 @@ def plug_in(profile: Profile) -> float:
     >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
     0.6931
     """
+    # −Σ (c/n) ln(c/n) = ln n − Σ c ln c / n, because the counts c sum to n; types groups equal c.
     counts, types = profile.counts.astype(float), profile.types
     total = float(profile.total)
     return max(float(np.log(total) - np.sum(types * counts * np.log(counts)) / total), 0.0)
@@ -364,6 +378,8 @@ def plug_in(profile: Profile) -> float:
 
 def miller_madow(profile: Profile) -> float:
     """Return plug-in entropy plus its first-order bias, (symbols seen − 1) / 2n (Miller 1955)."""
+    # To second order in p̂ − p, E[−p̂ ln p̂] = −p ln p − (1 − p) / 2n; over S symbols this sums to
+    # −(S − 1) / 2n.
     return plug_in(profile) + (profile.seen - 1) / (2 * profile.total)
 
 
@@ -385,6 +401,8 @@ def chao_shen(profile: Profile) -> float:
     H = −Σ C p ln(C p) / (1 − (1 − C p)ⁿ) with the coverage C and the observed frequencies p.
     """
     total = float(profile.total)
+    # A symbol is in a sample of n with the probability 1 − (1 − p)ⁿ; dividing by it lets those that
+    # were seen stand for the others (Horvitz and Thompson).
     share = coverage(profile) * profile.counts / total
     # A single symbol has share 1, so log1p is −inf, and `included` is then exactly 1.
     with np.errstate(divide="ignore"):

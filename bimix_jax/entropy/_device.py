@@ -7,6 +7,7 @@ import numpy as np
 from bimix_jax.entropy._counts import Sort
 
 LARGEST = np.uint32(2**32 - 1)
+"""Padding, which sorts behind all keys and is cut off there."""
 
 
 def device_sort(device: str) -> Sort | None:
@@ -21,6 +22,7 @@ def device_sort(device: str) -> Sort | None:
     known = ("auto", "cpu", "jax", "gpu", "tpu")
     if device not in known:
         raise ValueError(f"device is {device!r}; expected one of {', '.join(known)}.")
+    # On CPUs NumPy sorts in place, without the copies and the compilation that JAX needs.
     if device == "cpu" or (device == "auto" and jax.default_backend() == "cpu"):
         return None
     try:

@@ -29,6 +29,7 @@ from bimix_jax.entropy.forms import (
 from bimix_jax.reading.nested import once, parse_json
 
 BLOCK = 1 << 20
+"""Bytes of plain text per part, which bounds the memory of one long document."""
 PROBED = 100
 """Records that are searched for a field."""
 
@@ -53,6 +54,7 @@ def field_of(path: Path, wanted: str) -> Field:
     if form.suffix in PLAIN:
         return Field(wanted, False)
     records = Reader(wanted).records(path, Skipped())
+    # Fields may be missing or null in some records, so one record is not enough.
     probed = [record for _, record in itertools.islice(records, PROBED)]
     names = (wanted, *(ID_FIELDS if wanted == TEXT_FIELD else ()))
     values = ((name, record[name]) for name in names for record in probed if name in record)
@@ -108,6 +110,7 @@ class Reader:
         tally = Skipped()
         with damage_named(path):
             yield from read(path, tally)
+            # Arrow reads a stream that was cut between two batches without an error.
             if _form(path).suffix == ".arrow":
                 tally.unfinished += has_no_end(path)
         tally.check(path, self.field)
@@ -187,6 +190,7 @@ class Reader:
             if not line.strip():
                 continue
             try:
+                # Files that were joined by cat have marks in the middle.
                 text = line.removeprefix(UTF8_MARK).decode()
                 yield number, json.loads(text, object_pairs_hook=once)
             except UnicodeDecodeError:
@@ -200,6 +204,7 @@ class Reader:
         position = 0
         for line in unpacked:
             position += len(line)
+            # Progress is in bytes on disk, which of packed files only the raw file knows.
             self.position = position if plain else raw.tell()
             yield line
 
@@ -228,6 +233,7 @@ class Reader:
 
 def _spans_lines(head: bytes) -> bool:
     """True where a JSON text continues after its first line, as an indented object does."""
+    # Some .json files hold JSON lines; then the first line is an object by itself.
     first, end, _ = head.partition(b"\n")
     try:
         return bool(end) and json.loads(first) is None

@@ -55,12 +55,14 @@ class Skipped:
 
     def check(self, path: Path, wanted: str) -> None:
         """Raise ValueError if a file gave no content, or is in another encoding."""
+        # Single damaged lines are usual in crawled text; many show another encoding.
         allowed = max(UNDECODABLE_LINES, UNDECODABLE_SHARE * self.read)
         if self.undecodable and (self.undecodable > allowed or not self.kept):
             raise ValueError(
                 f"{path} is not text in UTF-8: {self.undecodable} of {self.read} lines hold bytes "
                 "that do not belong there. Convert it first, as with iconv -f LATIN1 -t UTF-8."
             )
+        # The most frequent reason is the one that explains the file, so it is named.
         if self.kept or self.empty == self.read:
             return
         if self.missing >= max(self.no_objects, self.wrong.total()):
@@ -184,6 +186,7 @@ def data_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 
 
 def _walk(folder: Path, left: Left, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    # By device and inode, because links may lead to the same file, or back to a folder above.
     seen.add(_identity(folder))
     names = sorted(os.listdir(folder))
     listed, unlisted = _manifest(folder, names)
@@ -239,6 +242,8 @@ def _reason(path: Path) -> Reason | None:
 
 def _manifest(folder: Path, names: list[str]) -> tuple[Container[str], Reason]:
     """Return the names that the folder's list of data allows; all if there is no list."""
+    # Dataset.save_to_disk of Hugging Face datasets writes state.json, DatasetDict
+    # dataset_dict.json.
     if "state.json" in names:
         state = read_json(folder / "state.json", "the list of a data set")
         if isinstance(state, dict) and "_data_files" in state:
@@ -247,7 +252,9 @@ def _manifest(folder: Path, names: list[str]) -> tuple[Container[str], Reason]:
         found = read_json(folder / "dataset_dict.json", "the splits of a data set")
         splits = found.get("splits") if isinstance(found, dict) else None
         if isinstance(splits, list):
+            # Held-out parts are not training data.
             return {"train"} if "train" in splits else set(map(str, splits)), SPLITS
+    # MosaicML's streaming (MDS) and LitData write index.json beside shards of their own formats.
     if "index.json" in names:
         _refuse_streamed(folder, read_json(folder / "index.json", "an index"))
     return names, OTHER
@@ -262,7 +269,7 @@ def _listed(folder: Path, state: dict[str, Any], names: list[str]) -> set[str]:
         )
     files = state["_data_files"]
     if not isinstance(files, list) or not all(isinstance(f, dict) for f in files):
-        raise ValueError(f"{folder / 'state.json'}: _data_files is no list of files.")
+        raise ValueError(f"{folder / 'state.json'}: _data_files is not a list of files.")
     listed = {str(each.get("filename")) for each in files}
     missing = sorted(listed - set(names))
     if missing:
@@ -341,6 +348,7 @@ def _about_copies(files: list[Path]) -> Iterator[str]:
     for path in files:
         size = path.stat().st_size
         if sizes[size] > 1:
+            # Size and ends differ for nearly all files, which saves reading them whole.
             first = ends.setdefault(_ends(path, size), path)
             if first is not path and filecmp.cmp(first, path, shallow=False):
                 copies.append((path.name, first.name))

@@ -11,9 +11,11 @@ from bimix_jax.entropy.forms import HEAD, check_magic
 from bimix_jax.entropy.streams import NO_STARTS, EntropyWarning, FileStream
 
 LLM_C_WORDS = 256
+"""Words of 4 bytes in a header of llm.c."""
 LLM_C_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
 """Magic number and version of llm.c and modded-nanogpt → dtype."""
 LIT_MAGIC = b"LITPKDS"
+# Codes of dtypes as their writers number them; codes of floats are left out.
 LIT_DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 INDEX_MAGIC = b"MMIDIDX\x00\x00"
 INDEX_DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 8: "u2"}
@@ -46,6 +48,7 @@ def described(path: Path, size: int) -> FileStream | None:
     """
     with open(path, "rb") as file:
         head = file.read(HEAD)
+    # A header is looked for before a companion file, and whatever the extension is.
     if head.startswith(NUMPY_MAGIC):
         return _numpy(path, size)
     if path.with_suffix(".idx").is_file() and path.suffix.lower() == ".bin":
@@ -94,6 +97,7 @@ def _lit(path: Path, head: bytes) -> Header | None:
     """Parse a header of LitGPT and TinyLlama: magic, version, dtype code, tokens."""
     if not head.startswith(LIT_MAGIC) or len(head) < 24:
         return None
+    # After the 7 bytes of the magic: version (8 bytes), dtype code (1), number of tokens (8).
     version, code, tokens = struct.unpack("<QBQ", head[7:24])
     if version != 1 or code not in LIT_DTYPES:
         raise ValueError(
@@ -133,9 +137,11 @@ def _megatron(path: Path, index: Path, size: int) -> FileStream:
     """Read dtype and documents from a Megatron index: header, then a length and a place per
     document."""
     header = index.read_bytes()
-    wrong = f"{index} is no index of token sequences that fits {path.name} ({size} bytes)"
+    wrong = f"{index} is not an index of token sequences that fits {path.name} ({size} bytes)"
     if len(header) < 34 or not header.startswith(INDEX_MAGIC):
         raise ValueError(f"{wrong}: another header. Move it away to read the .bin alone.")
+    # After the 9 bytes of the magic: version (8), dtype code (1), numbers of sequences (8) and
+    # documents (8); then 4 bytes of length per sequence.
     _, code, sequences, _ = struct.unpack("<QBQQ", header[9:34])
     if code not in INDEX_DTYPES or len(header) < 34 + 4 * sequences:
         raise ValueError(f"{wrong}: dtype code {code}, {sequences} sequences, truncated.")
@@ -143,7 +149,7 @@ def _megatron(path: Path, index: Path, size: int) -> FileStream:
     lengths = np.frombuffer(header, "<i4", sequences, offset=34).astype(np.int64)
     if lengths.sum() * dtype.itemsize != size or (lengths < 0).any():
         raise ValueError(
-            f"{wrong}: it speaks of {lengths.sum()} tokens of {dtype.itemsize} bytes; "
+            f"{wrong}: it states {lengths.sum()} tokens of {dtype.itemsize} bytes; "
             "the .bin is truncated."
         )
     return FileStream(path, dtype, int(lengths.sum()), 0, np.cumsum(lengths) - lengths)
@@ -155,6 +161,7 @@ def _datatrove(path: Path, size: int) -> FileStream | None:
     if not index.is_file():
         return None
     data = index.read_bytes()
+    # One end per document, in tokens since the start of the file, 8 bytes each.
     ends = np.frombuffer(data[: len(data) // 8 * 8], "<u8").astype(np.int64)
     tokens = int(ends[-1]) if len(ends) else 0
     rising = bool((np.diff(ends, prepend=0) >= 0).all())
@@ -237,6 +244,8 @@ def _raw(path: Path, size: int, vocabulary: int, given: str | None) -> FileStrea
 def _guessed(path: Path, size: int, vocabulary: int) -> str:
     """Return the widest dtype whose ids lie below the vocabulary."""
     fits = [dtype for dtype in GUESSED if _fits(path, size, vocabulary, dtype)]
+    # Narrow ids read as wide ones have their neighbour as upper half, so they lie below the
+    # vocabulary only if every other id is nearly 0: the widest dtype that fits is right.
     able = [dtype for dtype in fits if vocabulary <= 2 ** (8 * np.dtype(dtype).itemsize)]
     if not able:
         raise ValueError(
@@ -244,8 +253,11 @@ def _guessed(path: Path, size: int, vocabulary: int) -> str:
             "file is truncated, holds something else, or the vocabulary is larger."
             f"{_near(path, size, vocabulary, fits)}"
         )
+    # Zeros fit every dtype, and their number decides the number of tokens.
     if len(able) > 1 and not np.fromfile(path, "u1", PROBED).any():
-        raise ValueError(f"{path}: only zeros, of no certain dtype; say uint16 or uint32.")
+        raise ValueError(
+            f"{path} holds only zeros, which fit every dtype; give the dtype (dtype= or --dtype)."
+        )
     if len(able) > 1:
         _warn(
             f"{path}: taken for {able[-1]}, as the upper half of every such number is tiny; give "
@@ -274,8 +286,8 @@ def _check_given(path: Path, size: int, vocabulary: int, given: str) -> None:
     itemsize = np.dtype(DTYPES[given]).itemsize
     if size % itemsize:
         raise ValueError(
-            f"{path}: {size} bytes are no multiple of {itemsize} ({given}); the file is truncated "
-            "or of another dtype."
+            f"{path}: {size} bytes are not a multiple of {itemsize} ({given}); the file is "
+            "truncated or of another dtype."
         )
     fits = [dtype for dtype in GUESSED if _fits(path, size, vocabulary, dtype)]
     if not _fits(path, size, vocabulary, given):
@@ -286,7 +298,9 @@ def _check_given(path: Path, size: int, vocabulary: int, given: str) -> None:
         )
     wider = [dtype for dtype in fits if np.dtype(dtype).itemsize > itemsize]
     if wider and np.fromfile(path, "u1", PROBED).any():
-        _warn(f"{path}: read as {given} as told, but every other number is tiny, as in {wider[0]}.")
+        _warn(
+            f"{path}: read as {given} as asked, but every other number is tiny, as in {wider[0]}."
+        )
 
 
 def _fits(path: Path, size: int, vocabulary: int, dtype: str) -> bool:

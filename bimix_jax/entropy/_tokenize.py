@@ -43,7 +43,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Load a tokenizer from a `tokenizer.json`, or "bytes": one token per byte of UTF-8, 256 types.
 
     Raises:
-        ValueError: if the package `tokenizers` is missing, or the file is no tokenizer.
+        ValueError: if the package `tokenizers` is missing, or the file is not a tokenizer.
         OSError: if there is no such file.
     """
     if str(path) == BYTES:
@@ -58,16 +58,21 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         loaded = Loaded.from_file(str(path))
     except Exception as error:  # the package raises nothing narrower
-        raise ValueError(f"{path} is no tokenizer.json: {error}") from error
+        raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
+    # A tokenizer.json may carry the truncation and padding of a model, which would drop or add
+    # tokens.
     loaded.no_truncation()
     loaded.no_padding()
 
     def encode(texts: list[str]) -> list[Any]:
+        # The fast call leaves out offsets, which are not needed. Special tokens are no part of the
+        # text.
         encoded = loaded.encode_batch_fast(texts, add_special_tokens=False)
         return [one.ids for one in encoded]
 
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     ids = loaded.get_vocab(with_added_tokens=True).values()
+    # Ids may have gaps, so their number could be below the largest one.
     return Tokenizer(str(path), digest, max(ids, default=-1) + 1, encode)
 
 
@@ -150,6 +155,7 @@ def _kept(
 ) -> tuple[FileStream, list[str]]:
     """Return the ids in `target`, written now unless they were made from the same sources."""
     record, starts_file = target.with_suffix(".json"), target.with_suffix(".starts.npy")
+    # 2 bytes hold ids up to 65,535.
     dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
     done = _done_before(record, work.made_from, target)
     if done is None:

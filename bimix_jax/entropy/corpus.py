@@ -2,18 +2,19 @@
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bimix_jax.entropy._documents import Reader
 from bimix_jax.entropy._tokenize import Tokenizer, load_tokenizer
 from bimix_jax.entropy.domain_files import Domain, domain_name, find_domain, read_domain
-from bimix_jax.entropy.domains import Entropies, token_entropies
+from bimix_jax.entropy.domains import Entropies, Progress, token_entropies
 from bimix_jax.entropy.forms import PLAIN, TEXT_FIELD, form_of
 from bimix_jax.entropy.streams import EntropyWarning, Stream
 from bimix_jax.entropy.von_neumann import (
@@ -45,7 +46,7 @@ def corpus_entropies(
     cache: str | Path | None = None,
     workers: int | None = None,
     device: str = "auto",
-    progress: Callable[[str, float], object] = lambda domain, size: None,
+    progress: Progress = lambda domain, size: None,
 ) -> Entropies:
     """Compute SE, CE, JE and, given embeddings, VNE of the domains of a corpus on disk.
 
@@ -88,19 +89,9 @@ def corpus_entropies(
     with _folder(cache) as folder, _noted(notes):
         found = _found(domains, text_field)
         _warn_of(found)
-        streams = dict[str, list[Stream]]()
-        for name, domain in found.items():
-            read, said = read_domain(
-                domain,
-                vocabulary,
-                loaded,
-                folder,
-                dtype=dtype,
-                progress=lambda size, name=name: progress(name, size),  # type: ignore[misc]
-            )
-            streams[name] = list(read)
-            notes += said
-        notes += _unused(found, vocabulary, loaded, dtype)
+        source = _Source(vocabulary, loaded, folder, dtype)
+        streams, said = _streams(found, source, progress)
+        notes += [*said, *_unused(found, source)]
         entropies = token_entropies(
             streams,
             _vocabulary(vocabulary, loaded),
@@ -115,6 +106,35 @@ def corpus_entropies(
     return dataclasses.replace(
         entropies, von_neumann=spectra, notes=(*entropies.notes, *dict.fromkeys(notes))
     )
+
+
+class _Source(NamedTuple):
+    """The settings by which files become token ids."""
+
+    vocabulary: int | None
+    tokenizer: Tokenizer | None
+    folder: Path
+    """of the ids of text"""
+    dtype: str | None
+
+
+def _streams(
+    found: dict[str, Domain], source: _Source, progress: Progress
+) -> tuple[dict[str, list[Stream]], list[str]]:
+    """Return the streams of every domain, and sentences on skipped parts."""
+    streams, notes = dict[str, list[Stream]](), list[str]()
+    for name, domain in found.items():
+        read, said = read_domain(
+            domain,
+            source.vocabulary,
+            source.tokenizer,
+            source.folder,
+            dtype=source.dtype,
+            progress=functools.partial(progress, name),
+        )
+        streams[name] = list(read)
+        notes += said
+    return streams, notes
 
 
 def corpus_bytes(domains: Paths, text_field: str | Mapping[str, str] = TEXT_FIELD) -> int:
@@ -147,7 +167,7 @@ def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, 
 def check_names(names: list[str]) -> None:
     """Raise ValueError unless domains have names that differ by more than case or spacing."""
     if not names:
-        raise ValueError("domains: no domain; expected one at least, as PATH or NAME=PATH.")
+        raise ValueError("domains: there is none; expected one at least, as PATH or NAME=PATH.")
     seen = dict[str, str]()
     for name in names:
         if not name.strip() or name in (".", "..") or Path(name).name != name or "\0" in name:
@@ -174,14 +194,14 @@ def _vocabulary(given: int | None, tokenizer: Tokenizer | None) -> int:
     return max(given or 0, tokenizer.vocabulary if tokenizer else 0)
 
 
-def _unused(
-    found: dict[str, Domain], vocabulary: int | None, tokenizer: Tokenizer | None, dtype: str | None
-) -> Iterator[str]:
+def _unused(found: dict[str, Domain], source: _Source) -> Iterator[str]:
     """Yield sentences on settings that had no effect."""
-    if tokenizer and vocabulary and not any(domain.text for domain in found.values()):
-        yield f"The tokenizer {tokenizer.name} was not used, as no domain holds text."
-    if dtype and all(domain.text or domain.field for domain in found.values()):
-        yield f"The dtype {dtype} was not used, as no domain is a file of token ids."
+    no_text = not any(domain.text for domain in found.values())
+    # Without a stated vocabulary, ids take that of the tokenizer, so it was used.
+    if source.tokenizer and source.vocabulary and no_text:
+        yield f"The tokenizer {source.tokenizer.name} was not used, as no domain holds text."
+    if source.dtype and all(domain.text or domain.field for domain in found.values()):
+        yield f"The dtype {source.dtype} was not used, as no domain is a file of token ids."
 
 
 @contextlib.contextmanager
@@ -202,6 +222,7 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
 def _noted(notes: list[str]) -> Iterator[None]:
     """Collect warnings as notes, and issue them all the same."""
     with warnings.catch_warnings(record=True) as caught:
+        # Python shows a repeated warning once, and a note must not get lost by that.
         warnings.simplefilter("always", EntropyWarning)
         yield
     for warning in caught:

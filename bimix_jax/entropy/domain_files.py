@@ -15,7 +15,7 @@ from bimix_jax.entropy.streams import FileStream
 from bimix_jax.files import check_readable
 
 LONGEST_STEM = 100
-"""longest name, in bytes, that is used as a file name"""
+"""Longest name, in bytes, that is used as a file name; file systems allow 255 with all endings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,7 @@ def find_domain(path: str | Path, name: str | None = None, text_field: str = TEX
     said = tuple(f"{named}: {note}." for note in notes)
     if tokens:
         return Domain(named, files, False, "", said)
+    # The first file decides; another one without this field is an error when it is read.
     field = field_of(files[0], text_field)
     if field.ids and field.name != text_field:
         said += (f"{named}: no {text_field!r} there; token ids were read from {field.name!r}.",)
@@ -134,6 +135,7 @@ def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer 
     where = f" in {domain.field!r}" if domain.field else ""
     if vocabulary:
         return vocabulary
+    # Ids of bytes are text, so ids in files come from another tokenizer.
     if tokenizer is not None and tokenizer.name != BYTES:
         return tokenizer.vocabulary
     bytes_too = "; 'bytes' is a tokenizer of text" if tokenizer else ""
@@ -146,5 +148,6 @@ def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer 
 def _file_stem(name: str) -> str:
     """Return a file name for a domain, whose own name may not be valid for a file."""
     plain = name.isprintable() and len(name.encode()) <= LONGEST_STEM
+    # Names that come from the file system may hold bytes that are not UTF-8.
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     return name if plain else f"domain-{digest[:16]}"

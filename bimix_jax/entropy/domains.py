@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 PROXIES = ("SE", "CE", "JE")
 CURVE_START = 4096
+"""Tokens of the smallest sample of a curve."""
 CURVE_STEP = 4
+"""Ratio of the sizes of neighbouring samples."""
 LOW_COVERAGE = 0.9
+"""Share of the pairs of the source, below which a note warns that few of them were seen."""
 UNSETTLED = 0.05
-"""change in nats over the last factor of four in tokens, above which CE has not settled"""
+"""Change of CE in nats over the last factor of four in tokens, above which it has not settled."""
 
 Tokens = np.ndarray | Stream | Sequence[Stream] | Sequence[Sequence[int] | np.ndarray]
 Progress = Callable[[str, float], object]
@@ -182,7 +185,7 @@ def _named(tokens: Any) -> dict[str, Any]:
     if not isinstance(tokens, Mapping):
         return {"tokens": tokens}
     if not tokens:
-        raise ValueError("tokens: no domain; expected tokens of one at least.")
+        raise ValueError("tokens: there is no domain; expected tokens of one at least.")
     return {str(name): given for name, given in tokens.items()}
 
 
@@ -211,6 +214,7 @@ def _estimates(counts: Counts) -> dict[tuple[str, str], float]:
     tokens, firsts = profile_of(counts.tokens), profile_of(counts.firsts)
     found = dict[tuple[str, str], float]()
     for label, estimate in ESTIMATORS.items():
+        # Chain rule: H(x, x′) = H(x) + H(x′ | x), with x over the first tokens of pairs alone.
         joint = estimate(counts.pairs)
         # Bias corrections and rounding can make the difference negative.
         conditional = max(joint - estimate(firsts), 0.0)
@@ -253,6 +257,7 @@ def _curves(
 
 
 def _curve_sizes(total: int, equal: int) -> list[int]:
+    # As many steps as fit: CURVE_START · CURVE_STEP^k ≤ total.
     count = max(int(np.log(max(total / CURVE_START, 1)) / np.log(CURVE_STEP)) + 1, 1)
     steps = {CURVE_START * CURVE_STEP**k for k in range(count)} | {equal}
     return sorted(size for size in steps if size < total)
@@ -279,6 +284,7 @@ def _collect(
     curve = pd.DataFrame(points or [], columns=["domain", "tokens", *PROXIES, "equal"])
     equal = curve[curve["equal"].astype(bool)].set_index("domain")[list(PROXIES)]
     if points is not None:
+        # The smallest domain needs no sample: its own estimate is the one at that size.
         missing = [name for name in estimates.index if name not in equal.index]
         equal = pd.concat([equal, estimates.loc[missing, "plug-in"]]).loc[estimates.index]
     notes = _notes(estimates, measured, curve)
@@ -291,18 +297,18 @@ def _notes(
     bias = (estimates["chao-shen"]["CE"] - estimates["plug-in"]["CE"]).clip(lower=0)
     worst = str(bias.idxmax())
     notes = [
-        "Plug-in entropies are too low, conditional and joint ones most, the more so the smaller "
-        f"the sample: by Chao-Shen, CE of {worst} by {bias[worst]:.2f} nats, the least biased "
-        f"({bias.idxmin()}) by {bias.min():.2f}; where coverage is small, Chao-Shen errs itself."
+        "Plug-in entropies are too low, CE and JE most, and more so for small samples. Chao-Shen "
+        f"puts CE of {worst} {bias[worst]:.2f} nats higher (the largest difference) and that of "
+        f"{bias.idxmin()} {bias.min():.2f} nats (the smallest); at small coverage it errs itself."
     ]
     low = sizes.index[sizes["coverage"] < LOW_COVERAGE]
     if len(low):
         shares = ", ".join(f"{name} {sizes.loc[name, 'coverage']:.0%}" for name in low)
-        notes.append(f"The pairs seen cover little of what the source can say: {shares}.")
+        notes.append(f"The pairs that were seen cover a small share of the source's: {shares}.")
     unsettled = [str(name) for name in estimates.index if _moves(name, estimates, sizes, curve)]
     if unsettled:
         notes.append(
-            f"CE still moved by more than {UNSETTLED} nats over the last factor of about four in "
+            f"CE still changed by more than {UNSETTLED} nats over the last factor of about four in "
             f"tokens, so more text would change it: {', '.join(unsettled)}."
         )
     return tuple(notes)
@@ -352,5 +358,6 @@ def entropy_mixture(
         raise ValueError(f"entropies: {', '.join(twice)} is there twice; expected a name once.")
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature is {temperature}; expected a number above 0.")
+    # A common factor cancels; without the maximum, small temperatures would overflow.
     weights = np.exp((named - named.max()) / temperature)
     return (weights / weights.sum()).rename("proportion").rename_axis("domain")

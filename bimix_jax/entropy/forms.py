@@ -43,6 +43,7 @@ def checked_ids(row: Any, where: str, vocabulary: int) -> np.ndarray:
     Traceback (most recent call last):
     ValueError: a.jsonl: line 7 holds the token id -100; expected ids from 0 to 49 ...
     """
+    # Exact types: JSON has true and 1.0, which NumPy would turn into ids.
     if isinstance(row, list) and not set(map(type, row)) <= {int}:
         wrong = next(value for value in row if type(value) is not int)
         raise ValueError(
@@ -90,6 +91,7 @@ MAGIC = {
 }
 """First bytes → true kind of a file whose name suggests another."""
 MARKS = {
+    # UTF-32 is tried first, because its mark begins with the mark of UTF-16.
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
@@ -113,6 +115,8 @@ def form_of(path: Path) -> Form | None:
     (Form(suffix='.jsonl', packed='.gz'), None, None)
     """
     name = path.name.lower()
+    # Tables are compressed inside, and token ids are read at any position, so neither is accepted
+    # packed.
     packed = next((p for p in PACKED if name.endswith(p)), "")
     plain = name.removesuffix(packed)
     suffixes = (*PLAIN, *RECORDS) if packed else (*PLAIN, *RECORDS, *TABLES, *TOKENS)
@@ -165,6 +169,7 @@ def _unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
     if packed == ".zst":
         import pyarrow as pa
 
+        # Python itself reads zstd only from 3.14 on.
         return io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), 1 << 20)
     return raw
 

@@ -35,8 +35,10 @@ class TokenStream:
 
 @dataclasses.dataclass(frozen=True)
 class FileStream:
-    """Token ids in a file, read piece by piece: pages of a memory map would count as used
-    memory."""
+    """Token ids in a file, which are read piece by piece.
+
+    Pages of a memory map would count as used memory.
+    """
 
     path: Path
     dtype: np.dtype
@@ -80,6 +82,8 @@ class _SampledStream:
     @functools.cached_property
     def starts(self) -> np.ndarray:
         """Starts of documents inside the sampled sequences, at their positions in this stream."""
+        # A start at position row · L + column of the source is at place · L + column here, where
+        # place is the index of its sequence among the sampled ones.
         row, column = np.divmod(self.source.starts, self.sequence_length)
         place = np.minimum(np.searchsorted(self.rows, row), len(self.rows) - 1)
         inside = self.rows[place] == row
@@ -116,8 +120,12 @@ def sampled(
 
 
 def stream_of(tokens: Any, name: str = "tokens") -> Stream:
-    """Return token ids as a stream. The input is an array (tokens,) or (documents, tokens) without
-    padding, or a list of documents of any lengths.
+    """Return token ids as a stream.
+
+    Args:
+        tokens: an array (tokens,) or (documents, tokens) without padding, or a list of documents
+            of any lengths.
+        name: of the stream, for messages.
 
     Raises:
         ValueError: if they are not integers, or have more than two axes.
@@ -170,6 +178,7 @@ def _integers(tokens: Any, name: str, expected: str) -> np.ndarray:
         array = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {str(error).rstrip('.')}; expected {expected}.") from error
+    # NumPy turns a list of numbers and truth values into integers.
     mixed = listed and bool({bool, np.bool_} & set(map(type, tokens)))
     if array.dtype.kind not in "iu" or mixed:
         raise _not_ids(array, name, expected)

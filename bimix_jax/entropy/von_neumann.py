@@ -56,6 +56,7 @@ def read_word_vectors(path: str | Path) -> dict[str, np.ndarray]:
             if vector is None or len(vector) != int(header[1]):
                 wrong += 1
             else:
+                # The first of repeated words counts, as files are sorted by frequency.
                 vectors.setdefault(word, vector)
     if not vectors:
         raise ValueError(f"{path}: no line holds a word and {header[1]} numbers.")
@@ -100,10 +101,11 @@ def _mean(found: list[np.ndarray], zero: np.ndarray) -> np.ndarray:
 
 
 BLOCK_BYTES = 1 << 23
-"""bytes of embeddings that are multiplied at once, on JAX's device"""
+"""Bytes of embeddings that are multiplied at once, on JAX's device."""
 SAMPLE = 2000
+"""Samples for kernels other than cosine: their matrix has 32 MB, its spectrum takes seconds."""
 SAFE = 1e-30
-"""smallest square of a length that keeps its digits; the largest is its inverse"""
+"""Smallest square of a length that keeps its digits; the largest one is its inverse."""
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 
@@ -164,6 +166,8 @@ def _checked(embeddings: np.ndarray, name: str) -> np.ndarray:
 
 def _cosine_spectrum(embeddings: np.ndarray, name: str) -> np.ndarray:
     count, dimensions = embeddings.shape
+    # XᵀX is the sum of uᵀu over the unit vectors, so blocks add up; XᵀX and XXᵀ have the same
+    # eigenvalues above 0.
     moment, used = np.zeros((dimensions, dimensions)), 0
     dtype = np.float32 if embeddings.dtype in (np.float16, np.float32) else np.float64
     step = max(BLOCK_BYTES // (8 * dimensions), 1)
@@ -188,6 +192,7 @@ def _moment_of(unit: np.ndarray, rows: int) -> np.ndarray:
 
 @jax.jit
 def _moment(unit: jax.Array) -> jax.Array:
+    # Accelerators would multiply in TF32 or bfloat16 by default.
     return jnp.matmul(unit.T, unit, precision="highest")
 
 
@@ -229,6 +234,7 @@ def _kernel_spectrum(sample: np.ndarray, kernel: Kernel, name: str) -> np.ndarra
 
 def _entropy(spectrum: np.ndarray) -> float:
     """Return the entropy of eigenvalues that sum to 1; those at or below zero are rounding."""
+    # x ln x tends to 0 with x, so zeros add nothing.
     positive = spectrum[spectrum > 0]
     return max(float(-np.sum(positive * np.log(positive))), 0.0)
 

@@ -225,9 +225,9 @@ def _own_mixtures(rows: pd.DataFrame, prefix: str | None) -> RunTable:
     domains = prefixed(rows, prefix or MIXTURE_PREFIX)
     if not domains:
         raise SweepError(
-            f"mixtures: no columns of the logs begin with {prefix!r}; expected columns of proportions "
-            "or a table of runs. Give the table (--mixtures), or the prefix of the columns "
-            "(--mixture-prefix)."
+            f"mixtures: no columns of the logs begin with {prefix!r}; expected columns of "
+            "proportions or a table of runs. Give the table (--mixtures), or the prefix of the "
+            "columns (--mixture-prefix)."
         )
     groups = rows.groupby(RUN, sort=False)[list(domains)]
     # Shares are logged in single precision, and mixtures that are scheduled differ by more.

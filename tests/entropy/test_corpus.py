@@ -186,7 +186,7 @@ def test_an_index_beside_gives_dtype_and_documents(tmp_path):
     [
         ("a.bin", b"", {}, "is empty"),
         ("a.bin", b"123", {}, "3 bytes that are neither uint16 nor uint32"),
-        ("a.bin", b"123456", {"dtype": "uint32"}, "no multiple of 4"),
+        ("a.bin", b"123456", {"dtype": "uint32"}, "not a multiple of 4"),
         ("a.bin", b"\xff" * 8, {}, "neither uint16 nor uint32"),
         ("a.bin", b"\x00" * 8, {}, "only zeros"),
         ("a.bin", b"\x01\x02" * 4, {"dtype": "uint32"}, "beyond .* looks like uint16"),
@@ -215,7 +215,9 @@ def test_bad_files_are_refused(tmp_path, name, content, options, message):
 def test_an_index_that_does_not_fit_is_refused(tmp_path, header):
     TOKENS.astype("<u2").tofile(tmp_path / "a.bin")
     (tmp_path / "a.idx").write_bytes(header)
-    with pytest.raises(ValueError, match=r"a\.idx is no index of token sequences that fits a\.bin"):
+    with pytest.raises(
+        ValueError, match=r"a\.idx is not an index of token sequences that fits a\.bin"
+    ):
         read_token_file(tmp_path / "a.bin", 50_277)
 
 

@@ -25,7 +25,7 @@ def read_available(
 
     Args:
         source: columns domain, tokens and, if known, documents or tokens_per_document.
-        domains: names that it must have, all of them and no other.
+        domains: the names that it must have, all of them and no others.
 
     Returns:
         Columns tokens and tokens_per_document (nan where unknown), domains as the index.
@@ -40,10 +40,11 @@ def read_available(
     name = "available" if isinstance(source, pd.DataFrame) else str(source)
     if Path(name).suffix.lower() in NO_TABLES:
         raise ValueError(
-            f"{name} is no table; expected a CSV file with the columns domain and tokens. Of "
-            "olmix's priors.yaml write a row per domain: its name and its token count."
+            f"{name} is not a table; expected a CSV file with the columns domain and tokens. From "
+            "olmix's priors.yaml, write a row per domain: its name and its token count."
         )
     table = read_table(source)
+    # Only the numbers are returned, so the notes of the table are given as warnings.
     for note in notes_of(table):
         warnings.warn(f"{name}: {note}", stacklevel=2)
     if "domain" not in table or TOKENS not in table:
@@ -61,6 +62,7 @@ def read_available(
         },
         index=pd.Index(table["domain"].astype(str), name="domain"),
     )
+    # A stated mean counts; documents are the other way to state it.
     if PER_DOCUMENT not in numbers:
         each = numbers[TOKENS] / numbers[DOCUMENTS] if DOCUMENTS in numbers else np.nan
         numbers[PER_DOCUMENT] = each

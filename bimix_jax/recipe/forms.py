@@ -12,6 +12,7 @@ from bimix_jax.recipe.available import Where, check_paths, listed_paths
 from bimix_jax.recipe.recipe import Recipe, document_shares
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# Those of YAML 1.1, which PyYAML follows.
 WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 """Names that some readers take for truth values or null."""
 
@@ -30,6 +31,7 @@ def _yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """
     for key, value in document.items():
         name = str(key)
+        # Every JSON scalar is a YAML scalar, so no library of YAML is needed to write one.
         plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
         label = name if plain else json_text(name)
         if isinstance(value, Mapping):
@@ -71,11 +73,13 @@ def _megatron_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
         spaced = [prefix for prefix in prefixes if len(prefix.split()) != 1]
         if spaced:
             raise ValueError(f"paths: {spaced[0]!r} holds white space, where Megatron-LM splits.")
+        # 15 digits keep every decimal that a recipe can be rounded to.
         lines += [f"{weight / len(prefixes):.15g} {prefix}\n" for prefix in prefixes]
     return "".join(lines)
 
 
 SEED = 0
+"""Of the draws of `interleave_datasets`, stated so that two runs see the same order."""
 
 
 # `interleave_datasets` draws examples, not tokens, so shares of tokens are divided by the tokens
@@ -120,9 +124,10 @@ def _stopping(recipe: Recipe) -> tuple[str, str]:
     if epochs is None:
         return "all_exhausted", (
             "all_exhausted: a source that runs out starts again, so that the mixture holds until "
-            "every source has been seen; how often that is needed is not known."
+            "every source has been seen; the epochs are not known."
         )
     used = epochs[recipe.weights > 0].fillna(np.inf)  # a domain of unknown size may run out
+    # first_exhausted ends with the first source that runs out, all_exhausted once all have.
     if used.max() <= 1:
         return "first_exhausted", (
             "first_exhausted: no source runs out before the planned tokens; stop training there."
@@ -160,6 +165,7 @@ def _streams(
     share = weight / len(where)
     names = [domain]
     mark = "_"
+    # A domain may have the name that a part of another one would get.
     while len(where) > 1 and any(name in known for name in names):
         names = [f"{domain}{mark}{i}" for i in range(len(where))]
         mark += "_"

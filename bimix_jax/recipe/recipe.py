@@ -56,11 +56,12 @@ def _digest_of(document: Any) -> str:
     """
     if not document:
         return "none"
+    # Sorted keys, so that the same settings have one digest.
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def document_shares(token_shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:
-    """Convert shares of tokens to shares of documents: r_i/n_i, renormalised.
+    """Convert shares of tokens to shares of documents: r_i / n_i, renormalised.
 
     Args:
         token_shares: by domain, summing to 1.
@@ -75,6 +76,7 @@ def document_shares(token_shares: pd.Series, tokens_per_document: pd.Series) -> 
     books     0.0005
     dtype: float64
     """
+    # r_i tokens in documents of n_i tokens are r_i / n_i documents.
     counts = token_shares / _lengths(token_shares, tokens_per_document)
     return counts / counts.sum()
 
@@ -109,6 +111,7 @@ def rounded(shares: pd.Series, digits: int) -> pd.Series:
     """
     units = shares.to_numpy(float) * 10.0**digits
     whole = np.floor(units)
+    # Rounding down leaves fewer units than there are domains, so each gets one more at most.
     left = round(10.0**digits - whole.sum())
     largest = np.argsort(-(units - whole), kind="stable")[:left]
     whole[largest] += 1
@@ -213,6 +216,7 @@ class Recipe:
         check_folder(path)
         written = [Path(path)]
         if not form_named(form).carries_stamp:
+            # The stamp is written first, so that no file is ever without its origin.
             sidecar = Path(f"{path}.stamp.json")
             write_atomically(sidecar, stamp_text(self, form))
             written.append(sidecar)
@@ -262,7 +266,7 @@ def make_recipe(
     shares, notes = _shares_of_tokens(best.mixture, fitted.metadata.share_unit, table)
     unknown = (
         "Planned tokens are not known, as budgets are in "
-        f"{best.unit}: say them with tokens= (--tokens)."
+        f"{best.unit}: state them with tokens= (--tokens)."
     )
     weights = rounded(shares, digits)
     return Recipe(
@@ -303,12 +307,13 @@ def _repeated(
         return ()
     return (
         f"Nothing limits repetition, and more tokens are planned than exist: {', '.join(often)}. "
-        f"{fitted.law.label} takes each for new; limit it by epochs= (--epochs), or fit "
-        "WithRepetition.",
+        f"{fitted.law.label} counts repeated tokens as new; limit them by epochs= (--epochs), or "
+        "fit WithRepetition.",
     )
 
 
 def _knows_repetition(law: Law) -> bool:
+    # Wrappers nest: WithRepetition may be inside another one.
     inner = getattr(law, "base", None)
     return isinstance(law, WithRepetition) or (inner is not None and _knows_repetition(inner))
 
@@ -356,6 +361,7 @@ def _shares_of_tokens(
     mixture: pd.Series, unit: str | None, available: pd.DataFrame | None
 ) -> tuple[pd.Series, tuple[str, ...]]:
     """Return the mixture as shares of tokens, for any unit of the sweep's shares."""
+    # Without a stated unit, shares are those of tokens, as the laws have them.
     if unit in (None, "tokens"):
         return mixture, ()
     if available is None or available[PER_DOCUMENT].isna().any():

@@ -322,5 +322,5 @@ def test_a_table_of_what_exists_that_was_cut_is_said(tmp_path):
 
 def test_a_document_of_what_exists_is_told_what_a_table_holds(tmp_path):
     (tmp_path / "priors.yaml").write_text("token_counts:\n  web: 1000\n")
-    with pytest.raises(ValueError, match=r"priors\.yaml is no table.*domain and tokens"):
+    with pytest.raises(ValueError, match=r"priors\.yaml is not a table.*domain and tokens"):
         bx.read_available(tmp_path / "priors.yaml")

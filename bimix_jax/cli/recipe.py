@@ -69,14 +69,10 @@ class Emission:
         known = available is not None or best.constraints.available
         if not (of_tokens or known or self.emit):
             return None
-        return bx.make_recipe(
-            best,
-            fitted,
-            available,
-            digits=DIGITS if self.digits is None else self.digits,
-            fit_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
-            command=shlex.join(["bimix", *sys.argv[1:]]),
-        )
+        digits = DIGITS if self.digits is None else self.digits
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        recipe = bx.make_recipe(best, fitted, available, digits=digits)
+        return recipe.stamped(digest, shlex.join(["bimix", *sys.argv[1:]]))
 
     def write(self, recipe: bx.Recipe, notes: Iterable[str]) -> list[Path]:
         """Write the file; without a name, print it alone, and the rest to standard error.

@@ -184,6 +184,11 @@ class Recipe:
             return None
         return self.available[PER_DOCUMENT]
 
+    def stamped(self, fit: str, command: str) -> "Recipe":
+        """Return the recipe with another hash of the fit's file and command in its stamp."""
+        stamp = dataclasses.replace(self.stamp, fit=fit, command=command)
+        return dataclasses.replace(self, stamp=stamp)
+
     def emit(self, form: str, paths: dict[str, Where] | None = None) -> str:
         """Return the text of a file for a training stack.
 
@@ -231,8 +236,6 @@ def make_recipe(
     *,
     tokens: float | None = None,
     digits: int = DIGITS,
-    fit_hash: str | None = None,
-    command: str = "bimix_jax.make_recipe",
 ) -> Recipe:
     """Turn an optimum into a recipe at its budget.
 
@@ -244,8 +247,6 @@ def make_recipe(
         tokens: planned tokens of the training; default those of its constraints, or its budget if
             that is in tokens.
         digits: decimals of the emitted weights.
-        fit_hash: hash of the file of the fit; default that of the file when saved.
-        command: the command in the stamp.
 
     Raises:
         ValueError: on names that do not match, numbers that are not above 0, or shares of
@@ -275,10 +276,10 @@ def make_recipe(
         tokens=planned,
         available=table,
         stamp=Stamp(
-            fit=fit_hash or fit_digest(fitted),
+            fit=fit_digest(fitted),
             constraints=_digest_of(_asked(best)),
             budget=f"{best.budget:g} {best.unit}",
-            command=command,
+            command="bimix_jax.make_recipe",
         ),
         notes=(
             *notes,

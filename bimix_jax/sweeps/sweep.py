@@ -73,7 +73,7 @@ class Sweep:
 
     @property
     def run_number(self) -> np.ndarray:
-        """(points,) int: the index in `runs` of each point's run."""
+        """Index in `runs` of each point's run, (points,) int."""
         return self._factorized[0]
 
     @functools.cached_property
@@ -89,7 +89,7 @@ class Sweep:
 
     @functools.cached_property
     def mixture_group(self) -> np.ndarray:
-        """(points,) int; points whose mixtures agree to 6 decimals share a number.
+        """Number of each point's mixture, (points,) int; mixtures alike to 6 decimals share one.
 
         All points of a run share one, too: the mixture of a run is that of its first point.
         """

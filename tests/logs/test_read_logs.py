@@ -254,7 +254,7 @@ CASES = {
     "unknown alignment": ({"align": "up"}, "align is 'up'"),
     "tolerance": ({"tolerance": 0}, "tolerance is 0"),
     "budgets": ({"budgets": [0]}, "expected numbers above 0"),
-    "budgets far away": ({"budgets": [5]}, "logged are 100-800"),
+    "budgets far away": ({"budgets": [5]}, "the logs hold 100-800"),
 }
 
 

@@ -165,8 +165,8 @@ def test_runs_of_one_name_are_told_apart_by_their_ids(tmp_path):
     table = MIXTURES.assign(id=MIXTURES["run"].map(ids), name=MIXTURES["run"].map(names))
     sweep = bx.read_logs(tmp_path, table.drop(columns="run"))
     np.testing.assert_array_equal(sweep.loss, loss_table())
-    assert "as 2 of them (x1, x2) have one name, same." in sweep.notes[0]
-    with pytest.raises(SweepError, match=r"as 2 of them .x1, x2. have one name, same"):
+    assert "because 2 of them (x1, x2) share the name same." in sweep.notes[0]
+    with pytest.raises(SweepError, match=r"because 2 of them .x1, x2. share the name same"):
         bx.read_logs(
             tmp_path, pd.DataFrame({"run": ["same", "other"], "law": [0.2, 0.8], "med": [0.8, 0.2]})
         )

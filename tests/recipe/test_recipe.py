@@ -144,7 +144,9 @@ def test_planned_tokens_are_asked_for_where_budgets_are_steps(best, fitted):
     vague = bx.make_recipe(in_steps, fitted)
     assert "tokens" not in vague.table()
     assert "--tokens" in vague.notes[0]
-    assert bx.make_recipe(in_steps, fitted, tokens=1e9).table()["tokens"].sum() == 1e9
+    assert bx.make_recipe(in_steps, fitted, tokens=1e9).table()["tokens"].sum() == pytest.approx(
+        1e9, rel=1e-15
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30).filter(lambda v: sum(v) > 0.1),

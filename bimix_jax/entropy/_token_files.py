@@ -188,7 +188,7 @@ DTYPES = {
 GUESSED = ("uint16", "uint32", "uint64")
 """Dtypes that are tried without a given one, narrowest first; ids have no sign."""
 PROBED = 1 << 20
-"""tokens that are examined to guess a dtype"""
+"""Tokens that are examined to guess a dtype"""
 
 
 def read_token_file(path: Path, vocabulary: int, dtype: str | None = None) -> FileStream:

@@ -15,9 +15,9 @@ from bimix_jax.entropy.streams import FileStream
 from bimix_jax.files import atomic_path, check_readable, write_atomically
 
 BATCH = 1 << 23
-"""characters that are tokenised at once"""
+"""Characters that are tokenised at once"""
 REPORTED = 1 << 16
-"""bytes between reports of progress"""
+"""Bytes between reports of progress"""
 BYTES = "bytes"
 READING = 2
 """Version of the way files are read; a new one makes ids of older releases invalid."""

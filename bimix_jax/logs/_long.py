@@ -67,9 +67,9 @@ def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
         return told[0]
     raise SweepError(
         f"{file.path} is a download of TensorBoard (Wall time, Step, Value) of one run and tag, "
-        f"and its place {'fits several' if told else 'tells neither'}; expected a name like "
-        "run-RUN-tag-TAG.csv, or RUN/TAG.csv with a tag that the loss pattern fits. Or give the "
-        "event files (events.out.tfevents…) themselves."
+        f"but its name and folders {'fit several' if told else 'name neither'}; expected a name "
+        "like run-RUN-tag-TAG.csv, or RUN/TAG.csv with a tag that the loss pattern fits. Or give "
+        "the event files (events.out.tfevents…) themselves."
     )
 
 

@@ -117,8 +117,8 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
     if replaced and lacking:
         raise SweepError(
             f"step_key: {counted(len(lacking), 'file of logs has', 'files of logs have')} only "
-            f"{LOGGER_STEP}, which counts "
-            f"differently from {replaced[0].key} in the others: those of the runs {listed(lacking)}. "
+            f"{LOGGER_STEP}, which counts differently from {replaced[0].key} in the others: those "
+            f"of the runs {listed(lacking)}. "
             f"Export {replaced[0].key} of all runs, or choose with step_key= (--step-key)."
         )
     notes = []

@@ -60,6 +60,6 @@ def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray
     ids = [known_by for name, known_by in pairs if name == shared[0]]
     found = {key: each.known_by for key, each in called.items()}
     return np.array([found.get(each, each) for each in run], object), [
-        f"Runs are called by their ids, as {len(ids)} of them ({listed(sorted(map(str, ids)))}) "
-        f"have one name, {shared[0]}."
+        f"Runs are named by their ids, because {len(ids)} of them "
+        f"({listed(sorted(map(str, ids)))}) share the name {shared[0]}."
     ]

@@ -16,8 +16,8 @@ Text = Mapping[str, tuple[object, object]]
 STUCK = 3
 """Evaluations in a row at one number of tokens that a restart of training cannot explain."""
 WAYS_OUT = (
-    "Mend the column, or ask for steps with unit='steps' (--unit steps), or say how many tokens a "
-    "step takes with tokens_per_step= (--tokens-per-step)."
+    "Mend the column, use steps with unit='steps' (--unit steps), or state the tokens per step "
+    "with tokens_per_step= (--tokens-per-step)."
 )
 
 
@@ -94,7 +94,7 @@ def _check_rise(
             f"tokens: column {column} falls while steps rise in {counted(len(falling), 'run')}: "
             f"{listed(falling)}; in run {run} from {tokens[before]:g} at step {step[before]:g} to "
             f"{tokens[after]:g} at step {step[after]:g}. Expected all tokens since the start, but "
-            f"the counter was restarted, or counts a batch. {WAYS_OUT}"
+            f"the counter was restarted, or counts per batch. {WAYS_OUT}"
         )
 
 

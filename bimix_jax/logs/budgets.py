@@ -90,8 +90,8 @@ def _aligned(
         return _interpolated(points, grid)
     if not asked and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
         return points, [
-            f"The runs were logged at different budgets, further than {100 * tolerance:g} % apart, "
-            "and are left there; align='interpolate' puts them on common ones."
+            f"The runs were logged at budgets more than {100 * tolerance:g} % apart, and stay "
+            "there; align='interpolate' (--align interpolate) moves them to common ones."
         ]
     return _moved(points, grid, tolerance)
 
@@ -182,8 +182,9 @@ def _moved(
     near = index >= 0
     if not near.any():
         raise SweepError(
-            f"budgets: no point lies within {100 * tolerance:g} % of one; logged are "
-            f"{budget.min():g}-{budget.max():g}. Widen tolerance=, or name others."
+            f"budgets: no point lies within {100 * tolerance:g} % of a common budget; the logs "
+            f"hold {budget.min():g}-{budget.max():g}. Widen tolerance= (--tolerance), or give "
+            "others."
         )
     target = grid[index[near]]
     away = np.abs(np.log(budget[near] / target))

@@ -366,7 +366,7 @@ def check_summary_rows(
         names,
         rows,
         "a row that holds the means of all others",
-        "Remove it: it is no run.",
+        "Remove it: it is not a run.",
     )
 
 

@@ -70,7 +70,7 @@ def test_points_count_by_their_budget_as_in_fit(padded, options):
         np.testing.assert_allclose(found.sum_of_squares, alone.sum_of_squares, rtol=1e-9)
         np.testing.assert_array_equal(found.points, alone.points)
         assert found.options.budget_power == 2
-        assert any("power 2 of their budget" in note for note in found.notes)
+        assert any("weighted by budget^2" in note for note in found.notes)
     table = pd.concat(sweep.to_frame().assign(sweep=label) for label, sweep in padded.items())
     method = Method(
         options.get("law", bx.BiMix()),

@@ -110,7 +110,7 @@ def test_fit_options_reach_the_fit(run, out):
     held = ("fit", "sweep.csv", "--law", "TransferBiMix", "-o", out / "held.json", "--shrinkage")
     assert "strength 0.5, as asked" in run(*held, "0.5")
     assert "cross-validation by later budgets found no cross-domain effect" in run(*held, "budgets")
-    assert "power 2 of their budget" in run(
+    assert "weighted by budget^2" in run(
         "fit", "sweep.csv", "-o", out / "late.json", "--budget-power", "2"
     )
     assert bx.load_fit(out / "late.json").options.budget_power == 2

@@ -156,7 +156,7 @@ def test_each_law_is_scored_at_all_points_that_it_can_use_and_zeros_count_in_the
     assert table.loc["BiMix", "mre"] == table.loc["BiMix", "mre_common"]
     assert table.loc["LogLinear", "scored"] - table.loc["BiMix", "scored"] == held.sum()
     assert judged.best == "LogLinear"
-    assert "BiMix has no value at" in judged.verdict()
+    assert "BiMix was excluded: it has no value at" in judged.verdict()
 
 
 @pytest.mark.parametrize("law", [BiMix(), TransferBiMix()])

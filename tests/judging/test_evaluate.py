@@ -164,6 +164,6 @@ def test_no_run_with_every_loss_is_an_error():
     gone = frame["tokens"] == 4e9
     frame["loss_code"] = frame["loss_code"].where(~gone)
     with pytest.raises(
-        ValueError, match=r"last common budget 4e\+09 tokens, so none can be called"
+        ValueError, match=r"last common budget 4B tokens, so none can be called"
     ):
         best_measured(read_sweep(pd.DataFrame(frame)))

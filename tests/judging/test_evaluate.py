@@ -163,7 +163,5 @@ def test_no_run_with_every_loss_is_an_error():
     frame = wide_frame()
     gone = frame["tokens"] == 4e9
     frame["loss_code"] = frame["loss_code"].where(~gone)
-    with pytest.raises(
-        ValueError, match=r"last common budget 4B tokens, so none can be called"
-    ):
+    with pytest.raises(ValueError, match=r"last common budget 4B tokens, so none can be called"):
         best_measured(read_sweep(pd.DataFrame(frame)))

@@ -14,11 +14,14 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, kl_of
 from bimix_jax.mixture.proportions import nonnegative_least_squares
 from bimix_jax.quantities import quantity_text
 from bimix_jax.xla.compilation import jit
 
+# The interior search ends at multiplier · distance = 1e-11 of its unit, so that 1e-6 finds the
+# multipliers above 1e-5 of the unit, and 1e-4 those above 1e-7. A constraint that is near by chance
+# adds up to multiplier · distance to the gap, which 1e-8 avoids.
 ACTIVE = (1e-6, 1e-8, 1e-4)
 """Distances to equality within which a constraint may have a multiplier; the one with the smallest
 gap is used."""
@@ -66,6 +69,7 @@ def _certificate(
 ) -> Certificate:
     set_, count = arguments.feasible, len(mixture)
     gradient, rows, jacobian = derivatives
+    # An infinite slope belongs to a share held at 0, where it multiplies a change of 0.
     gradient, jacobian = (np.where(np.isfinite(v), v, 0.0) for v in (gradient, jacobian))
     lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
     exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
@@ -77,17 +81,22 @@ def _certificate(
     ]
     # A free multiplier of an equation is the difference of two that are ≥ 0.
     free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
+    # Stationarity, ∇f + z·∇h − a + b + free multipliers = 0, with a ≥ 0 of the floors and b ≥ 0 of
+    # the ceilings: one row each in the system of least squares.
     columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
     found = nonnegative_least_squares(columns.T, -gradient)
     first, second, third = np.cumsum([near.sum(), len(ends[0]), len(ends[1])])
     multipliers = np.zeros(len(rows))
     multipliers[near] = found[:first]
     if problem.extra:
-        # Only multipliers that leave the slope 0 in the worst loss itself bound the optimum.
+        # Only multipliers that leave the slope 0 in the worst loss t itself bound the optimum, as t
+        # has no bounds. The value is t and the rows are (w·L − t)/scale, so that this slope is 1 −
+        # Σ z/scale: dividing the z by that sum makes it 0.
         worst = multipliers[-len(arguments.weights) :]
         worst /= -(worst @ jacobian[-len(worst) :, -1]) or 1.0
     slopes = (gradient + multipliers @ jacobian)[:count]
     signed = found[third : third + len(free)] - found[third + len(free) :]
+    # The multiplier of the sum to 1, signed[0], shifts all slopes alike, which changes no gap.
     slopes = slopes + signed[1:] @ exact
     # f(r) minus the bound of `certify`, in which f(r) cancels.
     gap = slopes @ mixture - least_over_simplex(slopes, lower, upper) - multipliers @ rows
@@ -147,6 +156,7 @@ def binding_table(
         *_guards(fitted, asked, arguments.feasible, proof),
     ]
     scale = max((abs(limit.multiplier) for limit in limits), default=0.0)
+    # Nobody asked for a floor of 0, and 1e-7 is what least squares leave on idle constraints.
     kept = [x for x in limits if x.bound > 0 and x.multiplier > 1e-7 * max(1.0, scale)]
     index = pd.Index([limit.name for limit in kept], name="constraint")
     return pd.DataFrame(kept, index=index, columns=Limit._fields).drop(columns="name")
@@ -175,6 +185,7 @@ def _bounds(
         if high >= 1:  # no limit, but the whole mixture
             continue
         supply, more = "", both | {"upper": {**asked.upper, domain: min(high * (1 + ROOM), 1.0)}}
+        # The upper bound is the least of several limits; equality tells that it is that of tokens.
         if asked.epochs is not None and ceilings.get(domain, 2.0) <= high * (1 + 1e-9):
             count = asked.available[domain]
             supply = f" ({asked.epochs:g} epochs of {quantity_text(count)} tokens)"
@@ -241,7 +252,7 @@ class NearOptimalArguments(NamedTuple):
     direction: Array
     """(domains,)"""
     limit: Array
-    """() the largest objective allowed"""
+    """() largest objective"""
     inner: MixtureArguments
 
 
@@ -268,11 +279,12 @@ class NearOptimal:
     def rows(self, variables: Array, arguments: NearOptimalArguments) -> Array:
         """Rows of the problem, and its objective below the limit."""
         limit, inner = arguments.limit, arguments.inner
-        rows = self.inner.rows(
-            jnp.append(variables, limit)[: len(variables) + self.inner.extra], inner
-        )
         if self.inner.extra:
-            return rows
+            # With the bound of the worst loss held at the limit, less the KL term that the
+            # objective has beside it, the inner rows say that the objective is below the limit.
+            worst = limit - kl_of(variables, inner.feasible)
+            return self.inner.rows(jnp.append(variables, worst), inner)
+        rows = self.inner.rows(variables, inner)
         return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))
 
 

@@ -11,13 +11,17 @@ from jax.typing import ArrayLike
 
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 
+# λ is at least the slope α K of the strongest, as shares are at most 1, so a domain whose slope is
+# e^−140 of that gets at most e^−70 = 4e-31 with an exponent of 1: less than `NOTHING`, so that it
+# is rounded to its floor, unless the ceilings of the others leave a remainder and λ falls.
 VANISHING = 140.0
 """Log ratio by which a domain without a target is weaker than the strongest: it gets only the
 remainder."""
 NOTHING = 1e-25
 """Proportion beyond its floor below which such a domain is rounded to its floor."""
 MAX_STEPS = 100
-"""Largest number of steps of the search for a root."""
+"""Largest number of steps of the search for a root; 60 halvings take a bracket of some hundreds to
+rounding."""
 
 
 def decreasing_root(
@@ -36,6 +40,7 @@ def decreasing_root(
     """
     fixed, low, high = jax.lax.stop_gradient((arguments, low, high))
     ones = jnp.ones_like(low)
+    # A few roundings of x: Newton's steps then only jitter.
     resolution = 4 * jnp.finfo(low.dtype).eps
 
     def step(state: tuple) -> tuple:
@@ -47,6 +52,7 @@ def decreasing_root(
         inside = (x + newton >= low) & (x + newton <= high) & (jnp.abs(newton) <= 0.5 * last)
         change = jnp.where(inside, newton, (low + high) / 2 - x)
         change = jnp.where(value == 0, 0.0, change)
+        # Negated, so that a nan counts as done and does not hold up a batch.
         done = jnp.all(~(jnp.abs(change) > resolution * (1 + jnp.abs(x))))
         return x + change, low, high, jnp.abs(change), steps + 1, done
 
@@ -56,6 +62,7 @@ def decreasing_root(
     # derivative is −(∂f/∂arguments)/(∂f/∂x), the implicit derivative.
     slope = jax.jvp(lambda x: function(x, fixed), (x,), (ones,))[1]
     value = function(x, arguments)
+    # Where bounds hold everything the function is flat, and any x gives the same proportions.
     flat = ~(slope < 0)
     return x - jnp.where(flat, 0.0, value / jnp.where(flat, -1.0, jax.lax.stop_gradient(slope)))
 
@@ -90,6 +97,8 @@ def exact_proportions(
     if floors is not None:
         feasible = _with_floors(feasible, floors)
     proportions = power_law_proportions(terms, feasible)
+    # The losses fall in their own shares alone, so the least worst loss is a floor for each share;
+    # above these floors the least sum decides.
     if objective == "worst":
         needed = _worst_floors(scale, exponent, feasible, proportions)
         proportions = power_law_proportions(terms, _with_floors(feasible, needed))
@@ -102,12 +111,15 @@ def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
     excess = _excess(lower, feasible)
     # In single precision the sums themselves are only good to about 1e-6.
     tolerance = ROUNDING if lower.dtype == jnp.float64 else 1e-5
+    # An excess within the tolerance must not leave a floor above its ceiling.
     lower = jnp.minimum(lower, feasible.upper)
     return dataclasses.replace(feasible, lower=jnp.where(excess <= tolerance, lower, jnp.nan))
 
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
     """() largest log ratio of a floor to its ceiling, of domains, groups and all; ≤ 0 if met."""
+    # A group takes at least its least sum, whatever the floors of its domains. That the ceilings
+    # leave a sum of 1 was checked when the set was made, and floors do not change it.
     total = _clipped_total(floors, feasible.least, jnp.array(jnp.inf), feasible.groups)
     ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
@@ -127,27 +139,29 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
     `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
     """
     present = (scale > 0) & (exponent > 0)
+    # Levels are logarithms of losses, in which the floors are exponentials of lines.
     log_scale = jnp.log(jnp.where(present, scale, 1.0))
     alpha = jnp.where(present, exponent, 1.0)
 
     def floors(level: Array, arguments: tuple) -> Array:
         log_scale, alpha, _ = arguments
-        # K r^−α ≤ e^level is r ≥ (K/e^level)^(1/α); capped, as a floor above 1 is infeasible
-        # anyway.
+        # K r^−α ≤ e^level is r ≥ (K/e^level)^(1/α); capped at e, as a floor above 1 is infeasible
+        # anyway, and e⁷⁰⁰ would overflow.
         log_floor = jnp.minimum((log_scale - level) / alpha, 1.0)
         return jnp.where(present, jnp.exp(log_floor), 0.0)
 
     def excess(level: Array, arguments: tuple) -> Array:
-        allowed = arguments[2]
+        within = arguments[2]
         # Bounds that are met with equality at every level must not hold the level up.
         rounding = 32 * jnp.finfo(level.dtype).eps
-        return _excess(jnp.maximum(allowed.lower, floors(level, arguments)), allowed) - rounding
+        return _excess(jnp.maximum(within.lower, floors(level, arguments)), within) - rounding
 
     def worst(mixture: Array) -> Array:
         logs = log_scale - alpha * jnp.log(jnp.maximum(mixture, NOTHING))
         return jnp.max(jnp.where(present, logs, -jnp.inf))
 
     arguments = (log_scale, alpha, feasible)
+    # No mixture has a lower worst loss than the ceilings themselves.
     level = decreasing_root(excess, arguments, worst(feasible.upper), worst(inside))
     return floors(level, arguments)
 
@@ -158,11 +172,13 @@ def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTe
     safe_exponent = jnp.where(present, exponent, 1.0)
     log_slope = jnp.log(safe_exponent * jnp.where(present, scale, 1.0))
     strongest = jnp.max(jnp.where(present, log_slope, -jnp.inf))
+    # Not differentiated: how much weaker the others are is our choice, not a coefficient.
     log_slope = jnp.where(present, log_slope, jax.lax.stop_gradient(strongest) - VANISHING)
     defined = jnp.any(present) & ~jnp.any(jnp.isnan(scale))
     log_slope = jnp.where(defined, log_slope, jnp.nan)
     if feasible.kl is None:
         return PowerTerms(log_slope, safe_exponent, None, None)
+    # Where q = 0 the share is bounded by 0, so that any finite logarithm will do.
     least = jnp.finfo(log_slope.dtype).tiny
     log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.kl_to, log_slope.dtype), least))
     return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.kl), log_to)
@@ -189,8 +205,11 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     groups = jnp.asarray(feasible.groups, dtype)
     least, most = jnp.asarray(feasible.least, dtype), jnp.asarray(feasible.most, dtype)
     arguments = (terms, lower, upper, least, most)
+    # At the least multiplier every share is at its ceiling, so the total is at least 1. At the
+    # largest no share exceeds its floor or an even part of the free mass, so it is at most 1.
     room = (1 - _clipped_total(lower, least, most, groups)) / len(lower)
     low, high = _brackets(terms, lower, upper, room)
+    # In logarithms the total is nearly a line in a logarithmic multiplier, so few steps suffice.
     multiplier = decreasing_root(
         lambda x, a: jnp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
         arguments,
@@ -229,11 +248,12 @@ def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
     # Clipping is exact for sums inside their bounds, so inequality marks those that left.
     leaves = (sums != wanted).astype(lower.dtype)
     own = groups.T @ leaves
+    # The root of a group that stays may not exist: masked before the product, as nan · 0 is nan.
     return multiplier * (1 - own) + groups.T @ (leaves * jnp.where(leaves > 0, found, 0.0))
 
 
 def _between(multiplier: Array, terms: PowerTerms, lower: Array, upper: Array) -> Array:
-    # Proportions above 1 are never used; cut first, so that no derivative is 0 · ∞.
+    # Proportions above 1 are never used; cut first, at e^0.1, so that no derivative is 0 · ∞.
     return jnp.clip(jnp.exp(jnp.minimum(_log_share(multiplier, terms), 0.1)), lower, upper)
 
 
@@ -241,8 +261,10 @@ def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
     """log r_j where the slope of its term is the multiplier (its logarithm without a KL term)."""
     if terms.kl is None or terms.log_kl_to is None:
         return (terms.log_slope - multiplier) / (1 + terms.exponent)
-    # log α K − (1 + α) u = log(λ + κ (u − log q + 1)) with u = log r becomes v + e^v = x for an
-    # affine v of u.
+    # With u = log r the condition is log α K − (1 + α) u = log(λ + κ (u − log q + 1)). With S =
+    # κ/(1 + α) its right side is log S + log((1 + α) u + level), level = (λ + κ (1 − log q))/S.
+    # With v = shift − (1 + α) u, shift = log α K − log S, this is v = log(shift − v + level), so
+    # that v + e^v = shift + level.
     strength = terms.kl / (1 + terms.exponent)
     shift = terms.log_slope - jnp.log(strength)
     level = (multiplier + terms.kl * (1 - terms.log_kl_to)) / strength
@@ -260,6 +282,8 @@ def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
 
 def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
     """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
+    # With a KL term the multiplier is no logarithm but grows as share^−(1+α): a share of 1e-28
+    # would make a bracket too wide to be halved.
     tiny = NOTHING * 1e-3 if terms.kl is None else 1e-12
     high = _multiplier_at(jnp.maximum(jnp.maximum(lower, room), tiny), terms)
     return _multiplier_at(jnp.clip(upper, tiny, 1.0), terms), high
@@ -268,17 +292,20 @@ def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tup
 @jax.custom_jvp
 def _log_omega(x: Array) -> Array:
     """Solve v + e^v = x, the logarithm of the Wright omega function, by Newton's method."""
+    # The limits for large and small x, whose error is at most 0.6 (at 0).
     start = jnp.where(x > 1, jnp.log(jnp.maximum(x, 1.0)), jnp.minimum(x, 0.0))
 
     def newton(_: int, v: Array) -> Array:
         power = jnp.exp(v)
         return v - (v + power - x) / (1 + power)
 
-    # Newton converges quadratically from this start, and a fixed count keeps the batch in step.
+    # Newton converges quadratically from this start: 5 steps reach rounding for every x, 2 are to
+    # spare, and a fixed count keeps the batch in step.
     return jax.lax.fori_loop(0, 7, newton, start)
 
 
 @_log_omega.defjvp
 def _log_omega_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     v = _log_omega(*primals)
+    # (1 + e^v) dv = dx
     return v, tangents[0] / (1 + jnp.exp(v))

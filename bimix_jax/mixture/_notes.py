@@ -13,6 +13,7 @@ SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "
     "for a larger model it carries over as a ranking of mixtures only."
 )
+# The least squares behind the hull leave errors of 1e-8.
 NOTICED = 0.005
 """Distance of a proportion from the hull's nearest mixture that counts as outside; rounding is
 less."""
@@ -40,6 +41,7 @@ def outside_hull(mixture: np.ndarray, measured: np.ndarray | None) -> np.ndarray
 
 def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
     """ "below" or "above" where a proportion leaves the range the sweep covered, else ""."""
+    # 1e-9 is rounding: a share fixed at an end of the range is inside.
     below, above = mixture < observed["min"] - 1e-9, mixture > observed["max"] + 1e-9
     return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
 

@@ -1,4 +1,4 @@
-"""Weights of the targets that count in a decision."""
+"""Weights of the targets in a decision."""
 
 from typing import Any
 
@@ -19,7 +19,9 @@ def unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:
     }
 
 
-def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def unidentified_among(
+    fitted: Fit, what: str, asked: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """(targets,) bool: True for requested targets that are not identified; and a note per reason.
 
     Raises:
@@ -27,6 +29,7 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
     """
     named = [t for t, wanted in zip(fitted.targets, asked, strict=True) if wanted]
     refuse_scores_by_name(named, fitted.domains, fitted.metadata)
+    # Only requested targets: nobody needs a note on a target without weight.
     lost = {reason: mask & asked for reason, mask in unidentified_targets(fitted).items()}
     notes = tuple(
         f"Not {what}, as {reason}: {', '.join(np.array(fitted.targets)[mask])}."
@@ -39,10 +42,11 @@ def said_of(fitted: Fit, what: str, asked: np.ndarray) -> tuple[np.ndarray, tupl
 def decision_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Weights (targets,), 0 for targets that are not identified, and notes on those."""
     asked = align_weights(weights, fitted.targets)
-    lost, notes = said_of(fitted, "counted", asked > 0)
+    lost, notes = unidentified_among(fitted, "counted", asked > 0)
     if np.all(lost | (asked == 0)):
         raise ValueError(
             "fitted: none of the weighted targets has an identified mixture exponent (alpha), so "
             "there is nothing to optimise; see Fit.messages() for why."
         )
+    # Without a weight, rather than refused: the other targets still decide, and a note says so.
     return np.where(lost, 0.0, asked), notes

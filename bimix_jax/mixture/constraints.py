@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture._weights import said_of
+from bimix_jax.mixture._weights import unidentified_among
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
 from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
 from bimix_jax.quantities import counted, number_of
@@ -93,6 +93,7 @@ class Constraints:
     def __post_init__(self) -> None:
         """Copy the mappings, so that later changes outside do nothing; convert groups to
         `Group`."""
+        # Frozen dataclasses are set through `object`; afterwards every field is a checked number.
         for field in ("lower", "upper", "fixed"):
             object.__setattr__(self, field, _named(field, getattr(self, field), _share))
         object.__setattr__(self, "available", _named("available", self.available, _tokens))
@@ -133,6 +134,7 @@ class Constraints:
         Raises:
             ValueError: if budgets are not tokens, and neither tokens nor tokens_per_step is given.
         """
+        # Budgets in tokens are steps of 1 token, so that 1 contradicts nothing.
         if self.tokens_per_step not in (None, 1) and (unit == TOKENS or self.tokens is not None):
             why = "budgets are tokens" if unit == TOKENS else "tokens is given, too"
             raise ValueError(
@@ -246,6 +248,7 @@ class Constraints:
             notes.append("kl_to does nothing, as the KL term is 0.")
         if self.guarded is not None and self.guardrail is None:
             notes.append("guarded does nothing, as no guardrail is given.")
+        # The mixture is optimal at the budget alone; `tokens` only sets how often data is repeated.
         far = self.tokens is not None and abs(self.tokens / budget - 1) > NEAR
         if unit == TOKENS and far:
             notes.append(
@@ -271,6 +274,7 @@ class Constraints:
                 "of tokens (bimix_jax.token_shares)."
             )
         planned = self.planned_tokens(fitted.unit, budget)
+        # r · planned ≤ epochs · available
         return {d: self.epochs * count / planned for d, count in available.items()}
 
     def repeats(self, fitted: Fit, budget: float, mixture: pd.Series) -> pd.Series | None:
@@ -280,6 +284,7 @@ class Constraints:
             return None
         known = pd.Series(self.available, dtype=float).reindex(mixture.index)
         planned = self.planned_tokens(fitted.unit, budget)
+        # Without any tokens the share is 0, and 0/0 is not a number of epochs.
         return (mixture * planned / known.where(known > 0)).rename("epochs")
 
     def _bounds(self, fitted: Fit, budget: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -296,7 +301,7 @@ class Constraints:
         return lower, upper, labels
 
     def guards(self, fitted: Fit) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Largest loss increases (targets,), a fraction, and notes on targets that are not guarded.
+        """Largest loss increases (targets,), a fraction, and notes on targets without a guardrail.
 
         Raises:
             ValueError: if the mixture's effect on a named target is not identified.
@@ -306,7 +311,8 @@ class Constraints:
         by_name = isinstance(self.guardrail, Mapping)
         given: Any = self.guardrail if by_name else dict.fromkeys(fitted.targets, self.guardrail)
         values = np.array([given.get(t, np.inf) for t in fitted.targets], float)
-        lost, notes = said_of(fitted, "guarded", np.isfinite(values))
+        lost, notes = unidentified_among(fitted, "guarded", np.isfinite(values))
+        # A guardrail for all covers the targets that it can; one that was named must hold.
         if by_name and lost.any():
             raise ValueError(f"guardrail: {notes[0]} Leave it out; Fit.messages() says why.")
         return np.where(lost, np.inf, values), notes
@@ -395,7 +401,7 @@ def _guardrail(given: Any) -> "float | dict[str, float]":
 
 
 def _worse(where: str, value: Any) -> float:
-    """Check a loss increase; 1 or more is refused, as it is a percentage or guards nothing."""
+    """Check a loss increase; 1 or more is refused: a percentage, or no limit in practice."""
     expected = "a fraction from 0 to below 1, 0.01 for 1 %"
     fraction = number_of(value, where, expected, percent=True)
     if not 0 <= fraction < 1:

@@ -28,9 +28,11 @@ from bimix_jax.names import align_weights
 from bimix_jax.xla.compilation import jit
 
 CHUNK = 64
-"""Number of optima that are searched side by side."""
+"""Number of optima that are searched side by side; they wait for the slowest of them."""
+# The interior search leaves 1e-11 over the multiplier of a share that is to be 0.
 NOTHING = 1e-6
 """Proportion below which a domain counts as absent."""
+# Such terms are 1e-15 beside coefficients of about 1 (`UNSEEN` of a law), and rounding is less.
 FELT = 1e-9
 """Least slope by a proportion that counts, relative to the target's steepest; smaller slopes come
 from the terms that keep a law finite."""
@@ -53,8 +55,8 @@ class Solution(NamedTuple):
 class Decision:
     """A fit and everything that ranks mixtures at a budget; made by `Decision.of`.
 
-    Every verb that looks for a best mixture uses this object, so that all of them count the same
-    targets, allow the same mixtures and find the same optimum.
+    Every verb that looks for a best mixture uses this object, so that all of them weight the same
+    targets, search the same mixtures and find the same optimum.
     """
 
     fitted: Fit
@@ -62,17 +64,17 @@ class Decision:
     """constraints with names as the fit spells them"""
     budget: float
     weights: np.ndarray
-    """(targets,), 0 for targets that do not count"""
+    """(targets,), 0 for targets that the decision ignores"""
     reference: np.ndarray
     """(domains,) the mixture that the KL term and guardrails refer to unless they name one"""
     feasible: FeasibleSet
-    """set of the allowed mixtures at the budget"""
+    """set of the feasible mixtures at the budget"""
     objective: Objective
     asked_method: Method
     left_out: tuple[str, ...]
     """targets without a weight, by choice of the caller"""
     notes: tuple[str, ...]
-    """reasons why targets do not count or are not guarded"""
+    """reasons why targets have no weight or no guardrail"""
 
     @classmethod
     def of(
@@ -96,23 +98,24 @@ class Decision:
         asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         beside = mixture_of("reference", reference, fitted.domains)
         given = asked.weights if weights is None else weights
-        counting, uncounted = decision_weights(fitted, given)
+        used, unidentified = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
+        # Notes and `left_out` are about the request, which later weights or budgets do not change.
         return cls(
             fitted,
             asked,
             at,
-            counting,
+            used,
             beside,
             asked.resolve(fitted, at, beside),
             objective,
             method,
             left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
-            notes=(*uncounted, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
+            notes=(*unidentified, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
         )
 
     def at(self, budget: float) -> "Decision":
-        """Return the decision at another budget, on which the allowed mixtures may depend."""
+        """Return the decision at another budget, on which the feasible mixtures may depend."""
         feasible = self.asked.resolve(self.fitted, budget, self.reference)
         return dataclasses.replace(self, budget=budget, feasible=feasible)
 
@@ -120,7 +123,7 @@ class Decision:
         """Return the decision with other constraints."""
         return dataclasses.replace(self, asked=constraints).at(self.budget)
 
-    def counting(self, weights: np.ndarray) -> "Decision":
+    def with_weights(self, weights: np.ndarray) -> "Decision":
         """Return the decision with other weights (targets,), which the caller chose."""
         left_out = _without_weight(self.fitted, weights)
         return dataclasses.replace(self, weights=weights, left_out=left_out)
@@ -145,7 +148,7 @@ class Decision:
         )
 
     def solve(self) -> Solution:
-        """Find the best mixture, and evaluate the reference and the guarded mixture beside it.
+        """Find the best mixture; evaluate the reference and the guardrails' reference beside it.
 
         Raises:
             InfeasibleError: if no mixture keeps the guardrails.
@@ -163,10 +166,10 @@ class Decision:
             coefficients: of the law, with axes (targets,) or (…, targets).
             weights: (targets,), or (points, targets) with coefficients of one fit; default those
                 of the decision.
-            others: (others, domains) mixtures; default the reference and what is guarded.
+            others: (others, domains) mixtures; default the reference and the one of guardrails.
         """
         if others is None:
-            others = np.stack([self.reference, self._guarded])
+            others = np.stack([self.reference, self._guard_reference])
         weights = self.weights if weights is None else weights
         with jax.enable_x64(True):
             return Solution(
@@ -187,8 +190,8 @@ class Decision:
     def along(self, weights: np.ndarray) -> Solution:
         """Find the best mixtures for weights (points, targets), with checks."""
         found = self.over(self.fitted.coefficients, weights)
-        for i, counting in enumerate(weights):
-            self.counting(counting)._check(Solution(*(part[i] for part in found)))
+        for i, of_point in enumerate(weights):
+            self.with_weights(of_point)._check(Solution(*(part[i] for part in found)))
         return found
 
     def least_value(self, solution: Solution) -> float:
@@ -207,9 +210,9 @@ class Decision:
             )
 
     @property
-    def _guarded(self) -> np.ndarray:
-        guarded = self.feasible.guard_reference
-        return self.reference if guarded is None else np.asarray(guarded)
+    def _guard_reference(self) -> np.ndarray:
+        given = self.feasible.guard_reference
+        return self.reference if given is None else np.asarray(given)
 
     @property
     def _limited(self) -> np.ndarray:
@@ -219,6 +222,7 @@ class Decision:
 
     def _check(self, found: Solution) -> None:
         """Raise if the solution is not an optimum, with the reasons that `solve` gives."""
+        # In this order, as each reason would otherwise look like one of those below it.
         self._refuse_lost_guards(found.losses[2])
         if not np.all(np.isfinite(found.mixture)):
             raise self._why_not(found.losses[2])
@@ -226,8 +230,7 @@ class Decision:
         self.refuse_unmeasured(found.mixture)
 
     def _refuse_lost_guards(self, losses: np.ndarray) -> None:
-        """Raise ValueError where a guarded loss (targets,) is infinite and its limit
-        meaningless."""
+        """Raise ValueError where the reference loss (targets,) of a guardrail is infinite."""
         lost = self._limited & ~np.isfinite(losses)
         if lost.any():
             raise ValueError(
@@ -247,18 +250,19 @@ class Decision:
                 "weights."
             )
 
-    def _why_not(self, guarded: np.ndarray) -> ValueError:
-        """Name the guardrails that conflict, from the guarded losses (targets,)."""
+    def _why_not(self, reference: np.ndarray) -> ValueError:
+        """Name the guardrails that conflict, from their reference losses (targets,)."""
         feasible, limited = self.feasible, self._limited
         if not limited.any():
-            return ValueError("no finite optimum: a counted target has no finite loss in the set.")
+            return ValueError("no finite optimum: a weighted target has no finite loss in the set.")
         if self.fitted.law.is_power_of_own:
             self._refuse_floors()
         # Ratio of each loss to its limit: minimising the worst shows which cannot be kept.
-        limit = np.where(limited, guarded * (1 + np.where(limited, feasible.guard_limit, 0)), 1)
+        limit = np.where(limited, reference * (1 + np.where(limited, feasible.guard_limit, 0)), 1)
         free = dataclasses.replace(
             feasible, guard_limit=None, guard_reference=None, kl=None, kl_to=None
         )
+        # By gradient, which exists for every law and set.
         closest = dataclasses.replace(
             self,
             weights=np.where(limited, 1 / limit, 0.0),
@@ -283,6 +287,7 @@ class Decision:
         fitted, feasible = self.fitted, self.feasible
         with jax.enable_x64(True):
             alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
+        # K r^−α ≤ (1 + x) K q^−α is r ≥ q (1 + x)^(−1/α).
         floors = {
             target: float(
                 feasible.guard_reference[fitted.domains.index(target)] * (1 + more) ** (-1 / a)
@@ -309,8 +314,8 @@ class Decision:
         own target out of the weights, and where there is a KL term.
         """
         asked, fitted = self.asked, self.fitted
-        said = {*asked.lower, *asked.upper, *asked.fixed, *self.left_out}
-        blind = np.array([domain not in said for domain in fitted.domains])
+        chosen = {*asked.lower, *asked.upper, *asked.fixed, *self.left_out}
+        blind = np.array([domain not in chosen for domain in fitted.domains])
         if mixture is not None:
             blind &= mixture < NOTHING
         if asked.kl or not blind.any():
@@ -348,6 +353,7 @@ def _without_weight(fitted: Fit, weights: np.ndarray) -> tuple[str, ...]:
 def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarray:
     """(domains,) bool: True where the loss of a target in `needed` (targets,) depends on it."""
     own = np.asarray(fitted.coefficients.own)
+    # Exactly so, whatever α is: a small one must not look like no dependence.
     if fitted.law.is_power_of_own:
         return own[needed].any(axis=0)
     with jax.enable_x64(True):
@@ -374,12 +380,12 @@ def _solved(
     feasible: FeasibleSet,
     others: Array,
 ) -> Solution:
-    def best(one: Coefficients, counting: Array) -> Solution:
+    def best(one: Coefficients, weights: Array) -> Solution:
         mixture = optimal_proportions(
             problem.law,
             one,
             budget,
-            counting,
+            weights,
             method=method,
             constraints=feasible,
             objective=problem.objective,
@@ -389,13 +395,13 @@ def _solved(
         # A failed target stays nan, so that it is not mistaken for an infinite loss.
         known = has_values(problem.law, one, every) | jnp.isnan(losses)
         losses = jnp.where(known, losses, jnp.inf)
-        values = jax.vmap(lambda each: problem.of_losses(each, counting))(losses)
+        values = jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
         return Solution(mixture, losses, values)
 
     if coefficients.exponents.ndim == 3:
         return _in_chunks(lambda one: best(one, weights), coefficients)
     if weights.ndim == 2:
-        return _in_chunks(lambda counting: best(coefficients, counting), weights)
+        return _in_chunks(lambda each: best(coefficients, each), weights)
     return best(coefficients, weights)
 
 
@@ -405,6 +411,7 @@ def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
     if count <= CHUNK:
         return jax.vmap(function)(batch)
     # Filled up, because a last chunk of its own size would be compiled a second time.
+    # −count // CHUNK · −CHUNK rounds up to whole chunks; the rest repeats the last member.
     rows = jnp.minimum(jnp.arange(-count // CHUNK * -CHUNK), count - 1)
     found = jax.lax.map(
         function, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], batch), batch_size=CHUNK

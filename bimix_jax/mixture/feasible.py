@@ -1,4 +1,4 @@
-"""The set of allowed mixtures as arrays; empty sets are refused with the conflicting limits."""
+"""Feasible mixtures as arrays; empty sets are refused with the conflicting limits."""
 
 import dataclasses
 import functools
@@ -11,8 +11,10 @@ from scipy.optimize import OptimizeResult, linprog
 
 ROUNDING = 1e-9
 """Excess of a sum over its bound that counts as rounding: a reference may be its own bounds."""
+# Well above the solver's tolerance of 1e-10, so that no rounding looks like slack.
 LEAST_SLACK = 1e-5
 """Slack at which a mixture proves that no limit holds with equality in the whole set."""
+# Rounding of a limit, 1e-16, times this scale stays far below the 0.5 that tells slacks from 0.
 LARGEST_SCALE = 1e7
 """Largest scale of the slacks to 1: a slack below its inverse counts as 0."""
 
@@ -108,12 +110,13 @@ def feasible_set(
     groups = np.zeros((0, len(lower))) if groups is None else np.array(groups, float)
     least = np.zeros(len(groups)) if least is None else np.array(least, float)
     most = np.ones(len(groups)) if most is None else np.array(most, float)
+    # Only rounding is mended; a least sum truly above the largest is refused below.
     least = np.where(least <= most + ROUNDING, np.minimum(least, most), least)
     names = list(labels or (f"domain {i}" for i in range(len(lower))))
     group_names = list(group_labels or (f"group {i}" for i in range(len(groups))))
     _check_bounds(lower, upper, names)
-    _check_groups(lower, upper, groups, least, most, names, group_names)
     polytope = _Polytope(lower, upper, groups, least, most)
+    _check_groups(polytope, names, group_names)
     tight, start = _with_interior(polytope, names, group_names)
     equal, equal_to = _equations(tight)
     return FeasibleSet(
@@ -157,6 +160,8 @@ def _with_interior(
         return _between_bounds(polytope)
     tight = polytope.widths() <= 0
     start, slack = _centre(polytope, tight, 0.0)
+    # Usually there is slack everywhere, which one small programme shows; the search for limits that
+    # hold with equality by the interplay of others is left to the rest.
     if slack < LEAST_SLACK:
         violation = _refuse_conflict(polytope, names, group_names)
         tight = _always_tight(polytope, violation)
@@ -170,6 +175,7 @@ def _between_bounds(polytope: _Polytope) -> tuple[_Polytope, np.ndarray]:
     room = 1 - lower.sum()
     share = 0.0 if width.sum() <= 0 else float(np.clip(room / width.sum(), 0.0, 1.0))
     start = lower + share * width
+    # Floors or ceilings that sum to 1 leave a single mixture, and no inside to search in.
     if share <= ROUNDING or share >= 1 - ROUNDING:
         start = start / start.sum()
         polytope = dataclasses.replace(polytope, lower=start, upper=start)
@@ -186,11 +192,14 @@ def _always_tight(polytope: _Polytope, violation: float) -> np.ndarray:
     """
     rows, limits = polytope.limits()
     count, domains = rows.shape
+    # Variables: mixture · scale, min(slack · scale, 1) and the scale. Times the scale, rows · r +
+    # slack ≤ limits has the limits · scale on its right, which moves to the left.
     system = np.hstack([rows, np.eye(count), -(limits + violation)[:, None]])
     whole = np.concatenate([np.ones(domains), np.zeros(count), [-1.0]])[None]
     gain = np.concatenate([np.zeros(domains), -np.ones(count), [0.0]])
     bounds = [(0, None)] * domains + [(0, 1)] * count + [(1, LARGEST_SCALE)]
     found = _linear_programme(gain, system, np.zeros(count), whole, np.zeros(1), bounds)
+    # At the optimum each is 0 or, by the largest scale, 1.
     return found.x[domains:-1] < 0.5
 
 
@@ -201,6 +210,8 @@ def _centre(polytope: _Polytope, tight: np.ndarray, violation: float) -> tuple[n
     """
     rows, limits = polytope.limits()
     domains = rows.shape[1]
+    # A limit wider than an even share counts as that wide: the mean distance of the shares to
+    # their floors cannot be larger, and a ceiling of 1 should not push the start to one side.
     margins = np.where(tight, 0.0, np.minimum(polytope.widths(), 1 / domains))
     system = np.hstack([rows, margins[:, None]])
     whole = np.append(np.ones(domains), 0.0)[None]
@@ -237,6 +248,7 @@ def _linear_programme(
     equal_to: np.ndarray,
     bounds: Sequence[tuple[float, float | None]],
 ) -> OptimizeResult:
+    # The solver's own tolerances of 1e-7 are wider than the `ROUNDING` that its result is held to.
     return linprog(
         cost,
         rows,
@@ -256,6 +268,7 @@ def _equations(polytope: _Polytope) -> tuple[np.ndarray, np.ndarray]:
     rest = np.append(1.0, polytope.least[exact]) - rows[:, fixed] @ polytope.lower[fixed]
     # Singular vectors are orthonormal, so dependent group equations drop out.
     left, sizes, right = np.linalg.svd(np.where(fixed, 0.0, rows), full_matrices=False)
+    # The rows hold zeros and ones, so that sizes of independent ones are not small.
     kept = sizes > 1e-9
     # A constant number of rows, so that sets of one form share compilations.
     equal, equal_to = np.zeros((len(polytope.groups) + 1, len(fixed))), np.zeros(len(exact) + 1)
@@ -276,6 +289,7 @@ def _check_bounds(lower: np.ndarray, upper: np.ndarray, names: list[str]) -> Non
                 f"{name}: the floor {low:.4g} is above the ceiling {high:.4g}; raise the ceiling "
                 "or lower the floor."
             )
+    # In place, as the caller goes on with these floors: rounding above a ceiling is taken off.
     np.minimum(lower, upper, out=lower)
     if lower.sum() > 1 + ROUNDING:
         raise InfeasibleError(
@@ -289,16 +303,11 @@ def _check_bounds(lower: np.ndarray, upper: np.ndarray, names: list[str]) -> Non
         )
 
 
-def _check_groups(
-    lower: np.ndarray,
-    upper: np.ndarray,
-    groups: np.ndarray,
-    least: np.ndarray,
-    most: np.ndarray,
-    names: list[str],
-    group_names: list[str],
-) -> None:
-    for name, members, low, high in zip(group_names, groups > 0, least, most, strict=True):
+def _check_groups(polytope: _Polytope, names: list[str], group_names: list[str]) -> None:
+    lower, upper = polytope.lower, polytope.upper
+    for name, members, low, high in zip(
+        group_names, polytope.groups > 0, polytope.least, polytope.most, strict=True
+    ):
         inside = [n for n, member in zip(names, members, strict=True) if member]
         if not (low >= 0 and low <= high + ROUNDING):
             raise InfeasibleError(
@@ -321,6 +330,7 @@ def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[st
     """Least violation of all limits together; more than rounding raises, with the conflict."""
     rows, limits = polytope.limits()
     domains = rows.shape[1]
+    # The least v ≥ 0 with rows · r − v ≤ limits; limits with a price are those that conflict.
     found = _linear_programme(
         np.append(np.zeros(domains), 1.0),
         np.hstack([rows, -np.ones((len(rows), 1))]),
@@ -331,7 +341,7 @@ def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[st
     )
     if found.x[-1] <= ROUNDING:
         return float(found.x[-1])
-    said = [
+    limited = [
         *(f"{n} ≥ {v:.4g}" for n, v in zip(names, polytope.lower, strict=True)),
         *(f"{n} ≤ {v:.4g}" for n, v in zip(names, polytope.upper, strict=True)),
         *(f"{n} ≤ {v:.4g}" for n, v in zip(group_names, polytope.most, strict=True)),
@@ -339,7 +349,7 @@ def _refuse_conflict(polytope: _Polytope, names: list[str], group_names: list[st
     ]
     involved = [
         what
-        for what, price in zip(said, found.ineqlin.marginals, strict=True)
+        for what, price in zip(limited, found.ineqlin.marginals, strict=True)
         if price < -1e-9 and not what.endswith((" ≥ 0", " ≤ 1"))
     ]
     raise InfeasibleError(

@@ -23,9 +23,12 @@ from bimix_jax.mixture.proportions import Method, optimal_proportions
 from bimix_jax.quantities import number_of
 from bimix_jax.xla.compilation import jit
 
+# e^20 = 5e8: no law extrapolates that far from the budgets to which it was fitted.
 REACH = 20.0
 """Half-width of the search in log budget: from e^−20 to e^20 budget scales."""
+# 1.03^400 = 1.4e5 times the least budget; 40 halvings of a step of 3 % reach 3e-14.
 STEP, STEPS, HALVINGS = 1.03, 400, 40
+"""Factor between budgets that are tried, their largest number, and the bisections of one factor."""
 UNREACHED = "raise some, or relax the constraints."
 
 
@@ -67,13 +70,15 @@ def least_budget_arrays(
         )
 
     def excess(log_budget: Array, c: Coefficients) -> Array:
-        allowed = simplex(c.own.shape[1]) if constraints is None else constraints
-        arguments = MixtureArguments(c, jnp.exp(log_budget), weights, allowed)
+        feasible = simplex(c.own.shape[1]) if constraints is None else constraints
+        arguments = MixtureArguments(c, jnp.exp(log_budget), weights, feasible)
         return jnp.log(MixtureProblem(law, "worst").objective_of(best(log_budget, c), arguments))
 
+    # At every mixture the losses fall with the budget, so their least largest ratio falls, too.
     middle = jnp.log(jnp.max(coefficients.budget_scale))
     root = decreasing_root(excess, coefficients, middle - REACH, middle + REACH)
     mixture = best(root, coefficients)
+    # Where no budget reaches the goals the search ends at an end of its bracket, off by more.
     reached = jnp.abs(excess(root, coefficients)) < 1e-6
     return LeastBudget(
         jnp.where(reached, mixture, jnp.nan), jnp.where(reached, jnp.exp(root), jnp.nan)
@@ -92,10 +97,11 @@ def least_budget(
 
     Args:
         fitted: from `fit`.
-        goals: losses to reach, by target; targets without a goal do not count.
+        goals: losses to reach, by target; targets without a goal are ignored.
         method: as `optimize_mixture` takes it.
-        reference: likewise; what its mixture needs for the same goals is the `reference_objective`.
-        constraints: likewise; what depends on the budget, epochs for example, does so here.
+        reference: likewise; the budget of this mixture for the same goals is the
+            `reference_objective`.
+        constraints: likewise; limits that depend on the budget, epochs for example, follow it.
 
     Returns:
         An `Optimum` whose objective is the budget.
@@ -164,6 +170,7 @@ def _reaching_all(decision: Decision) -> float:
             losses = decision.at(budget).solve().losses[0]
         except InfeasibleError:
             return None
+        # The least budget without limits meets the goals with equality: 1e-9 is for its rounding.
         return bool(np.all(losses[np.isfinite(goals)] <= goals[np.isfinite(goals)] * (1 + 1e-9)))
 
     return _first_reached(reached, least)
@@ -171,6 +178,8 @@ def _reaching_all(decision: Decision) -> float:
 
 def _first_reached(reached: Callable[[float], bool | None], least: float) -> float:
     """Least budget from `least` on that reaches the goals, before the available tokens run out."""
+    # Not monotone: more budget lowers losses, but the same tokens are a smaller share of it. So
+    # small steps look for the first success, which bisection alone could miss.
     below, budget = least, least
     for _ in range(STEPS):
         found = reached(budget)

@@ -15,7 +15,8 @@ from bimix_jax.mixture.feasible import FeasibleSet
 Objective = Literal["mean", "worst"] | Callable[[Array], Array]
 OBJECTIVES = ("mean", "worst")
 UNUSED = 0.1
-"""Exponent given to unused targets, at which every law is finite."""
+"""Exponent of all kinds given to unused targets: within the bounds of every law of the package, so
+that no power overflows."""
 
 
 class MixtureArguments(NamedTuple):
@@ -31,7 +32,7 @@ class MixtureArguments(NamedTuple):
 
 
 def used_coefficients(arguments: MixtureArguments) -> Coefficients:
-    """Replace the coefficients of targets that neither count nor are guarded by harmless ones.
+    """Replace the coefficients of targets without weight and guardrail by harmless ones.
 
     Their loss is then 0 at every mixture; otherwise it could be infinite, or nan where the fit
     failed.
@@ -72,17 +73,19 @@ class MixtureProblem:
         if not self.extra:
             return mixture
         worst = jnp.max(arguments.weights * self.losses(mixture, arguments))
-        # Above the worst loss, so that the rows start strictly inside their limit.
+        # A tenth above the worst loss, so that the rows start strictly inside their limit.
         return jnp.append(mixture, worst + 0.1 * jnp.abs(worst))
 
     def _scale(self, arguments: MixtureArguments) -> Array:
         """() the worst loss at the start, which brings all rows to the order of 1."""
+        # A constant of the problem: derivatives of the optimum must not go through its unit.
         start = jnp.asarray(arguments.feasible.start)
         return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
 
     def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
         """Losses (targets,) of a mixture (domains,); 0 for weights of 0."""
         # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
+        # The root of the least number, 1.5e-154, leaves powers down to r⁻² finite.
         barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
             self.law, used_coefficients(arguments), (mixture + barely)[None], arguments.budget
@@ -100,6 +103,7 @@ class MixtureProblem:
             return self.objective(counting)
         if self.objective == "worst":
             return jnp.max(jnp.where(weights > 0, weights * counting, -jnp.inf))
+        # Divided by the sum, so that a KL term weighs the same for weights of any scale.
         return jnp.sum(weights * counting) / jnp.sum(weights)
 
     def value(self, variables: Array, arguments: MixtureArguments) -> Array:
@@ -109,13 +113,14 @@ class MixtureProblem:
         return own + kl_of(mixture, arguments.feasible)
 
     def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
-        """Rows that must be at most 0: group sums, guarded losses, losses below the worst one."""
+        """Rows that must be at most 0: group sums, guardrails, losses below the worst one."""
         mixture = variables[: len(variables) - self.extra]
         rows = [*_group_rows(mixture, arguments.feasible)]
         if arguments.feasible.guard_limit is not None:
-            rows.append(guarded_rows(self.law, mixture, arguments))
+            rows.append(guardrail_rows(self.law, mixture, arguments))
         if self.extra:
             losses = arguments.weights * self.losses(mixture, arguments)
+            # Targets of weight 0 get a row of −1, which is far from its limit and without a slope.
             above = (losses - variables[-1]) / self._scale(arguments)
             rows.append(jnp.where(arguments.weights > 0, above, -1.0))
         return jnp.concatenate(rows)
@@ -132,15 +137,16 @@ def _group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
     return jnp.where(exact, -1.0, above), jnp.where(exact, -1.0, below)
 
 
-def guarded_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
-    """(targets,) excess of guarded losses over their limit, as a fraction of it."""
+def guardrail_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
+    """(targets,) excess of losses over the limits of their guardrails, as a fraction of these."""
     feasible = arguments.feasible
     both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
     # At an exact 0 derivatives of powers would be infinite or nan.
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
-    losses, guarded = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
+    losses, reference = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
+    # The inner `where` keeps ∞ · 0 out of the derivatives of targets without a guardrail.
     bounded = jnp.isfinite(feasible.guard_limit)
-    limit = jnp.where(bounded, guarded * (1 + jnp.where(bounded, feasible.guard_limit, 0.0)), 1.0)
+    limit = jnp.where(bounded, reference * (1 + jnp.where(bounded, feasible.guard_limit, 0.0)), 1.0)
     return jnp.where(bounded, losses / limit - 1, -1.0)
 
 

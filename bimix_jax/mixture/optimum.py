@@ -97,6 +97,7 @@ class Optimum:
     @property
     def reference_objective(self) -> float:
         """Objective of the reference."""
+        # For goals the objective is the budget: saved = 1 − budget/(budget of the reference).
         if self._of_goals:
             return self.budget / (1 - self.saved)
         return float(self.solution.values[1])
@@ -339,14 +340,15 @@ def optimize_mixture(
 
 
 def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:
-    """1 − budget of the mixture over budget of the reference, both for the same objective.
+    """Compute 1 − (budget of the mixture)/(budget of the reference) for the same objective.
 
     The objective is the reference's at the budget, or, for goals, 1.
     """
     least, largest = decision.fitted.observed_budgets
     if least == largest:
         return float("nan")
-    # An odd number of points puts the factor 1, the budget itself, in the middle.
+    # An odd number of points puts the factor 1, the budget itself, in the middle. Neighbours differ
+    # by 1.2 %, between which the interpolation is off by far less.
     factors = np.geomspace(1e-3, 1e3, 1201)
     both = np.repeat([mixture, decision.reference], len(factors), axis=0)
     ours, theirs = decision.values_of(both, np.tile(decision.budget * factors, 2)).reshape(2, -1)
@@ -356,6 +358,7 @@ def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> fl
 
 def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
     """Interpolate the factor at which falling values reach a goal, in logarithms; nan if none."""
+    # argmax is 0 where no budget reaches the goal, and where already the least one does.
     enough = values <= goal
     first = int(np.argmax(enough))
     if not first:

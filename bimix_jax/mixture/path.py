@@ -84,7 +84,7 @@ def optimal_path(
             largest, evenly in logarithms.
         weights: by target, as `optimize_mixture` takes them.
         reference: likewise, the mixture that a KL term and guardrails refer to; default uniform.
-        constraints: likewise; what depends on the budget, epochs for example, does so here.
+        constraints: likewise; limits that depend on the budget, epochs for example, follow it.
         bootstrap: of the same law and sweep, for intervals of the proportions.
         level: of those intervals, pointwise.
 
@@ -167,6 +167,7 @@ def _bands(
             f"bootstrap: of {theirs.law.label} on {', '.join(theirs.targets)}; expected "
             f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
         )
+    # A call per budget, as for the mixtures themselves: axes (resamples, budgets, domains).
     drawn = np.stack([s.over(bootstrap.resampled.coefficients).mixture for s in steps], axis=-2)
     # A resample without a weighted target optimises something else.
     lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)

@@ -18,12 +18,13 @@ from bimix_jax.mixture.objective import (
     MixtureArguments,
     MixtureProblem,
     Objective,
-    guarded_rows,
+    guardrail_rows,
     used_coefficients,
 )
 from bimix_jax.xla.compilation import full_precision
 
 TOLERANCE = 1e-11
+"""Relative slope below which no further column of a least-squares problem lowers its residual."""
 
 
 def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -39,6 +40,7 @@ def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndar
     x, passive = np.zeros(count), np.zeros(count, bool)
     # Relative to the size of matrix and target, as rounding of the slopes is.
     scale = TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max())
+    # The residual falls with every passive set, so that none recurs; rounding alone could cycle.
     for _ in range(10 * count):
         ascent = np.where(passive, -np.inf, matrix.T @ (target - matrix @ x))
         if count == 0 or ascent.max() <= scale:
@@ -58,6 +60,8 @@ def _keep_positive(
         wrong = passive & (wanted <= 0)
         if not wrong.any():
             return wanted, passive
+        # The longest step towards the solution that keeps all of x ≥ 0. A column that has just come
+        # in at 0 and is not wanted there, by rounding, leaves without a step.
         falling = wrong & (x > wanted)
         step = np.min(x[falling] / (x[falling] - wanted[falling])) if falling.any() else 0.0
         x = np.where(passive, x + step * (wanted - x), 0.0)
@@ -72,6 +76,7 @@ def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
     [0.7 0.3]
     """
     # The row that makes the weights sum to 1 weighs much more than the distance.
+    # It leaves the sum off by residual/heavy², 1e-8, which the last line divides away.
     heavy = 1e4
     matrix = np.vstack([points.T, np.full(len(points), heavy)])
     weights = nonnegative_least_squares(matrix, np.append(point, heavy))
@@ -81,7 +86,7 @@ def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
 GUARD_TOLERANCE = 1e-9
-"""Relative excess of a guarded loss over its limit that counts as rounding."""
+"""Relative excess of a loss over the limit of its guardrail that counts as rounding."""
 
 
 @full_precision
@@ -95,7 +100,7 @@ def optimal_proportions(
     constraints: FeasibleSet | None = None,
     objective: Objective = "mean",
 ) -> Array:
-    """Find the mixture (domains,) with the least objective at a budget, among those allowed.
+    """Find the mixture (domains,) with the least objective at a budget, within constraints.
 
     Pure arrays, under jit, vmap and grad; derivatives by the implicit function theorem. All nan
     where no mixture keeps the guardrails of `constraints`, so that other members of a batch are
@@ -105,11 +110,11 @@ def optimal_proportions(
         law: the law the coefficients belong to; static under jit.
         coefficients: with axis (targets,), as `fit_arrays` returns them for several targets.
         budget: () in the unit of the coefficients' scale.
-        weights: (targets,) ≥ 0; default 1 each. What else is known of a target of weight 0 that
-            is not guarded changes nothing, be it nan.
+        weights: (targets,) ≥ 0; default 1 each. The coefficients of a target without weight and
+            guardrail change nothing; they may be nan.
         method: "exact" for laws of the form K·r_own^−α, "gradient" for any law, "auto" for the
             first that applies.
-        constraints: what `Constraints.resolve` or `feasible_set` made; default the whole simplex.
+        constraints: from `Constraints.resolve` or `feasible_set`; default the whole simplex.
         objective: "mean", the weighted mean of the losses; "worst", the largest of weight times
             loss; or a function of the losses (targets,) that JAX can differentiate.
 
@@ -133,19 +138,20 @@ def optimal_proportions(
             f"coefficients.own has shape {coefficients.own.shape}; expected (targets, domains), as "
             "fit_arrays returns it for losses of shape (points, targets)."
         )
-    allowed = simplex(coefficients.own.shape[1]) if constraints is None else constraints
-    allowed = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), allowed)
+    feasible = simplex(coefficients.own.shape[1]) if constraints is None else constraints
+    # In the type of the fit, or float64 bounds would make a float32 decision half of each.
+    feasible = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), feasible)
     shared = _share_own(coefficients.own)
-    arguments = MixtureArguments(coefficients, budget, weights, allowed)
+    arguments = MixtureArguments(coefficients, budget, weights, feasible)
     coefficients = used_coefficients(arguments)
     arguments = arguments._replace(coefficients=coefficients)
-    if resolve_method(law, method, shared, allowed, objective) == "exact":
+    if resolve_method(law, method, shared, feasible, objective) == "exact":
         scale, exponent = _power_by_domain(law, coefficients, budget, weights)
         if objective == "mean":
             # The weighted mean: only the KL term depends on this scale.
             scale = scale / jnp.sum(weights)
-        floors = _guard_by_domain(law, coefficients, budget, allowed)
-        return exact_proportions(scale, exponent, floors, allowed, objective)
+        floors = _guard_by_domain(law, coefficients, budget, feasible)
+        return exact_proportions(scale, exponent, floors, feasible, objective)
     return _by_gradient(MixtureProblem(law, objective), arguments)
 
 
@@ -155,7 +161,7 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
     if arguments.feasible.guard_limit is None:
         return mixture
     # The search may stop at an infeasible point if no feasible one exists.
-    worst = jnp.max(guarded_rows(problem.law, mixture, arguments))
+    worst = jnp.max(guardrail_rows(problem.law, mixture, arguments))
     return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
 
 
@@ -206,7 +212,7 @@ def _why_not_exact(
 def _guard_by_domain(
     law: Law, coefficients: Coefficients, budget: Array, feasible: FeasibleSet
 ) -> Array | None:
-    """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q(1 + x)^−1/α."""
+    """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q·(1 + x)^(−1/α)."""
     if feasible.guard_limit is None:
         return None
     _, alpha = powers_of_own(law, coefficients, budget)
@@ -231,5 +237,6 @@ def _power_by_domain(
     scale, exponent = powers_of_own(law, coefficients, budget)
     # Where two targets share a domain under jit, nan is the only honest answer.
     alone = jnp.where(jnp.sum(coefficients.own, axis=0) > 1, jnp.nan, 1.0)
-    counted = jnp.where(weights > 0, weights * scale, 0.0)
-    return counted @ coefficients.own * alone, exponent @ coefficients.own
+    # 0 · nan of a failed target must not spoil the others.
+    weighted = jnp.where(weights > 0, weights * scale, 0.0)
+    return weighted @ coefficients.own * alone, exponent @ coefficients.own

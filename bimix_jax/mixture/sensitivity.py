@@ -101,6 +101,7 @@ def sensitivity(
         losses, changes = _slopes(fitted.law, fitted.coefficients, shares[0], np.asarray(at))
     targets, domains = list(fitted.targets), list(fitted.domains)
     nats = pd.DataFrame(np.asarray(changes), index=domains, columns=targets)
+    # Targets of weight 0 may be nan, and 0 · nan would spoil the mean.
     named = [t for t, w in zip(targets, decision_weights, strict=True) if w > 0]
     return Sensitivity(
         nats=nats,
@@ -135,6 +136,7 @@ def _changes(
     law: Law, coefficients: Coefficients, mixture: Array, budget: Array
 ) -> tuple[Array, Array]:
     """Losses (targets,), and their change (domains, targets) per point; nan for infinite losses."""
+    # One forward pass per domain gives all targets, of which there may be more than domains.
 
     def losses(shares: Array) -> Array:
         return predict_losses(law, coefficients, shares[None], budget)[0]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
 
 STEPS = 41
-"""Number of points of a front."""
+"""Number of points of a front; odd, so that equal weights of both groups are one of them."""
 LEAST_WEIGHT = 0.02
 """Share of the weight that a group keeps at the far end of the front; at 0 its losses would be
 arbitrary, and infinite for some laws."""
@@ -64,6 +64,7 @@ class Tradeoff:
         `price` is the cost of the second group, in nats, per nat that the first gains: the slope of
         the front, which is (1 − w)/w at weight w.
         """
+        # Along the front (1 − w)·d first + w·d second = 0 at its minimum, for every small move.
         weight = self.mixtures.index.to_numpy()
         return pd.concat([self.front.assign(price=(1 - weight) / weight), self.mixtures], axis=1)
 
@@ -160,9 +161,9 @@ def _groups(
     both = [target for target in one if target in rest]
     if both:
         raise ValueError(f"first and second: {', '.join(both)} is in both; expected one of them.")
-    counting = decision_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
+    used = decision_weights(fitted, dict.fromkeys((*one, *rest), 1.0))[0]
     asked = [fitted.targets.index(target) for target in (*one, *rest)]
-    failed = [fitted.targets[i] for i in asked if counting[i] == 0]
+    failed = [fitted.targets[i] for i in asked if used[i] == 0]
     if failed:
         raise ValueError(
             f"first and second: the fit knows nothing of what {', '.join(failed)} gains by a "
@@ -179,6 +180,7 @@ def _evenly_in_odds() -> np.ndarray:
 
 
 def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: float) -> np.ndarray:
+    # Means of groups, so that a group of many targets is not worth more.
     each = dict.fromkeys(first, (1 - weight) / len(first))
     each |= dict.fromkeys(second, weight / len(second))
     return np.array([each.get(target, 0.0) for target in fitted.targets])

@@ -349,6 +349,17 @@ def test_flat_ranges_and_alternatives_are_as_good(fitted):
     np.testing.assert_allclose(losses, limit, rtol=1e-7)
 
 
+def test_a_flat_range_of_the_worst_loss_counts_its_kl_term(fitted):
+    def value(mixtures):
+        penalty = (mixtures * np.log(mixtures * mixtures.shape[1])).sum(axis=1)
+        return fitted.predict(mixtures, best.budget).max(axis=1) + 0.5 * penalty
+
+    asked = Constraints(kl=0.5)
+    best = bx.optimize_mixture(fitted, objective="worst", constraints=asked)
+    (least,) = value(best.mixture.to_frame().T)
+    np.testing.assert_allclose(value(best.alternatives), least * 1.001, rtol=1e-7)
+
+
 def test_least_budget_reaches_its_goals_and_no_less_does(fitted):
     goals = dict(zip(fitted.targets, fitted.predict(best_of(fitted), 3e9), strict=True))
     least = bx.least_budget(fitted, goals)

@@ -41,10 +41,12 @@ def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int 
         )
     rng = np.random.default_rng(seed)
     width = upper - lower
+    # The start takes the same share of every width, so that it is a mixture within the bounds.
     share = (1 - lower.sum()) / max(float(width.sum()), np.finfo(float).tiny)
     mixture = np.tile(lower + min(max(share, 0.0), 1.0) * width, (count, 1))
     rows = np.arange(count)
     for _ in range(EXCHANGES * len(lower)):
+        # A step of 1 to n − 1 around the circle: never the same domain twice.
         one, step = rng.integers(len(lower), size=count), rng.integers(1, len(lower), size=count)
         other = (one + step) % len(lower)
         # An exchange keeps the sum of the pair, and so the mixture on the simplex.
@@ -57,7 +59,7 @@ def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int 
 
 
 class Aim(NamedTuple):
-    """The decision: the mixture with the least weighted mean loss at a budget."""
+    """Purpose of the runs: to find the mixture with the least weighted mean loss at a budget."""
 
     budget: Any
     weights: Any
@@ -65,12 +67,12 @@ class Aim(NamedTuple):
 
 
 def decide(law: Law, coefficients: Coefficients, aim: Aim) -> Array:
-    """(domains,) mixture recommended by these coefficients."""
+    """Find the mixture (domains,) that these coefficients recommend."""
     return optimal_proportions(law, coefficients, aim.budget, aim.weights)
 
 
 def mean_loss(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
-    """() the objective of a mixture (domains,)."""
+    """Compute the objective () of a mixture (domains,)."""
     arguments = MixtureArguments(coefficients, aim.budget, aim.weights, simplex(len(mixture)))
     return MixtureProblem(law).objective_of(mixture, arguments)
 
@@ -93,6 +95,8 @@ def regret_curvature(
     Returns:
         B (domains, domains), positive semidefinite, and G (targets, domains, parameters).
     """
+    # At the optimum r the centred slopes are 0 for all coefficients: H dr + G δ = 0, so that
+    # dr = −H⁻¹ G δ, and the regret ½ drᵀ H dr is ½ δᵀ Gᵀ H⁻¹ G δ.
     best = decide(law, coefficients, aim)
     others = jax.vmap(lambda drawn: decide(law, drawn, aim))(draws)
     slopes = jax.vmap(lambda c: _slope(law, c, aim, best))(draws)
@@ -100,6 +104,8 @@ def regret_curvature(
     moved = others - best
     known = jnp.all(jnp.isfinite(moved), axis=1) & jnp.all(jnp.isfinite(change), axis=1)
     moved, change = (jnp.where(known[:, None], x, 0.0) for x in (moved, change))
+    # Along directions in which the draws hardly change the slopes, the noise of the moves would be
+    # amplified: cut at 1e-6 of the largest.
     spread = change.T @ change
     # Least squares of moved = −B·change over the draws; the sum of slopes is centred away.
     toward = -jnp.linalg.pinv(spread, hermitian=True, rtol=1e-6) @ (change.T @ moved)
@@ -149,13 +155,14 @@ class Picks(NamedTuple):
 
 def expected_regret(cost: Array, precision: Array) -> Array:
     """() ½ Σ_g tr(M_g P_g⁻¹) for cost M and precision P, (groups, unknowns, unknowns)."""
+    # E ½ δᵀMδ = ½ tr(M E δδᵀ), and E δδᵀ is the inverse of the precision.
     factor = jnp.linalg.cholesky(precision)
     spread = jax.scipy.linalg.cho_solve((factor, True), cost)
     return jnp.sum(jnp.trace(spread, axis1=1, axis2=2)) / 2
 
 
 def pick_runs(
-    cost: Array, precision: Array, gains: Array, allowed: Array, count: int, key: Array
+    cost: Array, precision: Array, gains: Array, eligible: Array, count: int, key: Array
 ) -> Picks:
     """Pick the `count` candidates that lower the expected regret most, greedily.
 
@@ -164,23 +171,25 @@ def pick_runs(
 
     Args:
         cost: (groups, unknowns, unknowns) M, half of δᵀMδ being the regret of not knowing δ.
-        precision: (groups, unknowns, unknowns) of what is known now.
+        precision: (groups, unknowns, unknowns) of the posterior before these runs.
         gains: (candidates, groups, unknowns, unknowns) information of a run of each.
-        allowed: (candidates,) bool; at least `count` of them.
+        eligible: (candidates,) bool: True for candidates to choose from, at least `count`.
         count: static.
         key: for the random sets.
     """
 
     def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple]:
+        # 64 at a time, which bounds the memory of the factors.
         known, open_ = state
         left = jax.lax.map(lambda gain: expected_regret(cost, known + gain), gains, batch_size=64)
         best = jnp.argmin(jnp.where(open_, left, jnp.inf))
         return (known + gains[best], open_.at[best].set(False)), (best, left[best])
 
-    _, (order, regret) = jax.lax.scan(step, (precision, allowed), None, length=count)
+    _, (order, regret) = jax.lax.scan(step, (precision, eligible), None, length=count)
 
     def at_random(key: Array) -> Array:
-        noise = jnp.where(allowed, jax.random.uniform(key, allowed.shape), jnp.inf)
+        # The first of a random order is a random set; what must not be picked is at its end.
+        noise = jnp.where(eligible, jax.random.uniform(key, eligible.shape), jnp.inf)
         # Information of independent runs adds up.
         known = precision + jnp.cumsum(gains[jnp.argsort(noise)[:count]], axis=0)
         return jax.vmap(lambda p: expected_regret(cost, p))(known)

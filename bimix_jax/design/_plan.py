@@ -33,40 +33,42 @@ class Noise(NamedTuple):
 
 
 def estimate_noise(
-    slopes: Array, errors: Array, counted: Array, run: Array, runs: int, ridge: Array
+    slopes: Array, errors: Array, used: Array, run: Array, runs: int, ridge: Array
 ) -> Noise:
     """Estimate both variances of every target, from the quadratic forms of its residuals.
 
     With e the residuals, Q = I − J(JᵀJ + Λ)⁻¹Jᵀ and Z the membership of points in runs,
     E eᵀe = σ² tr Q + τ² tr K and E eᵀAe = σ² tr AQ + τ² tr(N⁻¹KK), with K = ZᵀQZ, N = ZᵀZ and
-    A = Z N⁻¹ Zᵀ (Henderson 1953, method of fitting constants). A target counts its own forms and,
-    with the same weight, the mean over targets, since few runs hold little information on each.
+    A = Z N⁻¹ Zᵀ (Henderson 1953, method of fitting constants). To its own forms a target adds, with
+    the same weight, the mean over targets, since few runs hold little information on each.
 
     Args:
-        slopes: (targets, points, parameters) derivatives of the log losses, 0 where not counted.
+        slopes: (targets, points, parameters) derivatives of the log losses, 0 where not used.
         errors: (targets, points) relative residuals.
-        counted: (targets, points) bool.
+        used: (targets, points) bool: True for the points that were fitted.
         run: (points,) int in 0 … runs − 1.
-        runs: how many runs there are.
-        ridge: (targets, parameters) what the shrinkage adds to the diagonal of JᵀJ.
+        runs: number of runs.
+        ridge: (targets, parameters) Λ, the addition of the shrinkage to the diagonal of JᵀJ.
     """
 
-    def forms(slopes: Array, error: Array, counted: Array, ridge: Array) -> tuple[Array, Array]:
+    def forms(slopes: Array, error: Array, used: Array, ridge: Array) -> tuple[Array, Array]:
+        # Traces of Q² = Q, exact for a projection; with a ridge Q is not quite one. With S = ZᵀJ,
+        # K = N − S (JᵀJ + Λ)⁻¹ Sᵀ, so that no matrix of points × points is made.
         by_run = jax.ops.segment_sum(slopes, run, runs)
         inverse = _inverse(slopes.T @ slopes + jnp.diag(ridge))
-        count = jax.ops.segment_sum(counted.astype(error.dtype), run, runs)
+        count = jax.ops.segment_sum(used.astype(error.dtype), run, runs)
         share = jnp.where(count > 0, 1 / jnp.maximum(count, 1), 0.0)
         left = jnp.diag(count) - by_run @ inverse @ by_run.T
         spare = jnp.sum(count) - jnp.sum((slopes @ inverse) * slopes)
-        of_error = jax.ops.segment_sum(jnp.where(counted, error, 0.0), run, runs)
-        seen = [jnp.sum(jnp.where(counted, error, 0.0) ** 2), jnp.sum(share * of_error**2)]
+        of_error = jax.ops.segment_sum(jnp.where(used, error, 0.0), run, runs)
+        seen = [jnp.sum(jnp.where(used, error, 0.0) ** 2), jnp.sum(share * of_error**2)]
         expected = [
             [spare, jnp.trace(left)],
             [share @ jnp.diag(left), jnp.sum(share * jnp.sum(left**2, axis=1))],
         ]
         return jnp.stack(seen), jnp.asarray(expected)
 
-    seen, expected = jax.vmap(forms)(slopes, errors, counted, ridge)
+    seen, expected = jax.vmap(forms)(slopes, errors, used, ridge)
     seen = seen + jnp.mean(seen, axis=0)
     expected = expected + jnp.mean(expected, axis=0)
     variances = jax.vmap(_solve)(seen, expected)
@@ -76,15 +78,17 @@ def estimate_noise(
 def _inverse(matrix: Array) -> Array:
     """Pseudo-inverse after scaling to a unit diagonal; directions without information are 0."""
     scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), jnp.finfo(matrix.dtype).tiny))
+    # Coefficients have units of their own; only after scaling has one threshold a meaning.
     unit = matrix * scale[:, None] * scale
     return jnp.linalg.pinv(unit, hermitian=True, rtol=1e-10) * scale[:, None] * scale
 
 
 def _solve(seen: Array, expected: Array) -> Array:
     """Solve for the variances from the forms of all points and of run means, with one guess."""
-    # The difference is the form within runs, which does not depend on τ² but for the fit.
+    # The difference is the form within runs, which depends on τ² only through the fit.
     within = jnp.stack([seen[0] - seen[1], seen[1]])
     system = jnp.stack([expected[0] - expected[1], expected[1]])
+    # The guess enters as one more equation σ² = τ² = GUESS², with the weight of one point.
     prior = jnp.eye(2, dtype=seen.dtype)
     return jnp.linalg.solve(system + prior, within + GUESS**2)
 
@@ -107,21 +111,21 @@ def log_slopes(law: Law, target: Coefficients, mixture: Array, budget: Array) ->
     return jnp.where(usable[:, None] & jnp.isfinite(slopes), slopes, 0.0)
 
 
-def information(slopes: Array, counted: Array, run: Array, runs: int, noise: Noise) -> Array:
+def information(slopes: Array, used: Array, run: Array, runs: int, noise: Noise) -> Array:
     """(targets, parameters, parameters) JᵀV⁻¹J of independent runs, V = σ² I + τ² 11ᵀ in each.
 
-    `slopes` (targets, points, parameters) are 0 where not `counted` (targets, points); `run`
+    `slopes` (targets, points, parameters) are 0 where not `used` (targets, points); `run`
     (points,) int in 0 … runs − 1; `noise` of each target.
     """
 
-    def of_target(slopes: Array, counted: Array, within: Array, between: Array) -> Array:
+    def of_target(slopes: Array, used: Array, within: Array, between: Array) -> Array:
         by_run = jax.ops.segment_sum(slopes, run, runs)
-        count = jax.ops.segment_sum(counted.astype(slopes.dtype), run, runs)
+        count = jax.ops.segment_sum(used.astype(slopes.dtype), run, runs)
         # Sherman-Morrison: V⁻¹ = (I − τ²/(σ² + n τ²)·11ᵀ)/σ² for a run of n points.
         shared = between / (within + count * between)
         return (slopes.T @ slopes - (by_run.T * shared) @ by_run) / within
 
-    return jax.vmap(of_target)(slopes, counted, noise.within, noise.between)
+    return jax.vmap(of_target)(slopes, used, noise.within, noise.between)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +173,7 @@ def free_parameters(law: Law, own: Array, shrinkage: Array) -> tuple[Array, Arra
     if law.shrinkage(own[0]) is not None:
         weight = jax.vmap(law.shrinkage)(own)[1]  # type: ignore[index]
         pull = jnp.where(weight > 0, weight * shrinkage[:, None], 0.0)
+    # An infinite strength holds an exponent at its centre, as the fit did.
     free &= ~jnp.isinf(pull)
     rest = ((0, 0), (0, len(law.amplitude_names)))
     pull = jnp.pad(jnp.where(free, pull, 0.0), rest)
@@ -211,7 +216,7 @@ def draw_coefficients(
     lower = jnp.maximum(lower, jax.vmap(law.least)(coefficients.own))
     inside = jnp.clip(coefficients.exponents + change[..., :named], lower, upper)
     return Coefficients(
-        # What is fixed need not lie within the bounds.
+        # A fixed exponent need not lie within the bounds.
         jnp.where(free[:, :named], inside, coefficients.exponents),
         jnp.maximum(coefficients.amplitudes + change[..., named:], 0.0),
         jnp.broadcast_to(coefficients.own, (count, *coefficients.own.shape)),
@@ -232,8 +237,8 @@ class Measured(NamedTuple):
     """(points,)"""
     loss: Any
     """(points, targets)"""
-    counted: Any
-    """(points, targets) bool"""
+    used: Any
+    """(points, targets) bool: True for the points that were fitted"""
     run: Any
     """(points,) int"""
 
@@ -245,8 +250,8 @@ class Candidates(NamedTuple):
     """(candidates, domains)"""
     budgets: Any
     """(budgets,)"""
-    allowed: Any
-    """(candidates,) bool"""
+    eligible: Any
+    """(candidates,) bool: False for padding"""
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
@@ -265,13 +270,13 @@ def plan_runs(
 
     Args:
         unknowns: of the fit.
-        runs: how many the points have.
-        count: how many to pick.
+        runs: number of runs of the points.
+        count: number of candidates to pick.
         coefficients: of the fit, axis (targets,).
-        shrinkage: (targets,) strength with which it drew them.
-        measured: what was fitted.
-        candidates: what could be run.
-        aim: what it is for; targets of weight 0 do not count.
+        shrinkage: (targets,) strength of the shrinkage of the fit.
+        measured: the points that were fitted.
+        candidates: the runs that are possible.
+        aim: the decision; targets of weight 0 are ignored.
         key: of the draws.
     """
     law = unknowns.law
@@ -283,13 +288,14 @@ def plan_runs(
         return jnp.where(free[:, None], slopes, 0.0)
 
     predicted = predict_losses(law, coefficients, measured.mixture, measured.budget).T
-    counted = measured.counted.T & jnp.isfinite(predicted) & (aim.weights[:, None] > 0)
+    used = measured.used.T & jnp.isfinite(predicted) & (aim.weights[:, None] > 0)
     everywhere = slopes_at(measured.mixture, measured.budget)
-    slopes = jnp.where(counted[:, :, None], everywhere, 0.0)
-    errors = jnp.where(counted, predicted / measured.loss.T - 1, 0.0)
-    ridge = pull * jnp.sum(counted, axis=1)[:, None]
-    noise = estimate_noise(slopes, errors, counted, measured.run, runs, ridge)
-    seen = information(slopes, counted, measured.run, runs, noise)
+    slopes = jnp.where(used[:, :, None], everywhere, 0.0)
+    errors = jnp.where(used, predicted / measured.loss.T - 1, 0.0)
+    # The pull is beside a mean over points, JᵀJ is a sum.
+    ridge = pull * jnp.sum(used, axis=1)[:, None]
+    noise = estimate_noise(slopes, errors, used, measured.run, runs, ridge)
+    seen = information(slopes, used, measured.run, runs, noise)
     # The pull is in units of the noise variance, so divided by it, it is a precision.
     shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
 
@@ -297,6 +303,7 @@ def plan_runs(
         budgets = candidates.budgets
         at = slopes_at(jnp.broadcast_to(mixture, (len(budgets), len(mixture))), budgets)
         usable = jnp.any(at != 0, axis=2)
+        # All budgets of a candidate are checkpoints of one run, which share its error.
         one_run = jnp.zeros(len(budgets), int)
         return unknowns.collected(information(at, usable, one_run, 1, noise))
 
@@ -304,7 +311,8 @@ def plan_runs(
     draw_key, set_key = jax.random.split(key)
     draws = draw_coefficients(unknowns, coefficients, precision, free, draw_key, DRAWS)
     curvature, mixed = regret_curvature(law, coefficients, draws, aim)
+    # Cost: regret of a change of the unknowns, ½ δᵀ Gᵀ B G δ with δ of the coefficients.
     of_unknowns = unknowns.slopes(jnp.where(free[:, None], jnp.nan_to_num(mixed), 0.0))
     cost = jnp.einsum("gmu,mn,gnv->guv", of_unknowns, curvature, of_unknowns)
     gains = jax.lax.map(gain, candidates.mixture, batch_size=64)
-    return pick_runs(cost, precision, gains, candidates.allowed, count, set_key), noise
+    return pick_runs(cost, precision, gains, candidates.eligible, count, set_key), noise

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.design._choice import Aim, mixtures_within
-from bimix_jax.design._plan import Candidates, Measured, Unknowns, plan_runs
+from bimix_jax.design._choice import Aim, Picks, mixtures_within
+from bimix_jax.design._plan import Candidates, Measured, Noise, Unknowns, plan_runs
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
@@ -19,7 +19,7 @@ from bimix_jax.quantities import number_of
 from bimix_jax.sweeps.sweep import Sweep
 
 CANDIDATES = 1024
-"""Number of mixtures that are drawn without a pool."""
+"""Number of mixtures that are drawn without a pool; a power of two, to which pools are padded."""
 NOTHING = 1e-9
 """Nats of expected regret below which it counts as 0."""
 SMALL = 1e-4
@@ -57,6 +57,7 @@ class Proposal:
 
     def first_of(self) -> pd.Series:
         """First run of the same mixture, by run: itself, unless it repeats one above it."""
+        # Replicates in a pool went through the same division, so that their bytes are equal.
         shares = [row.tobytes() for row in self.mixtures.to_numpy()]
         names = self.mixtures.index
         first = [names[shares.index(row)] for row in shares]
@@ -90,16 +91,15 @@ def propose_runs(
 
     Args:
         fitted: from `fit`.
-        sweep: what was fitted.
-        n: how many runs.
-        budget: at which the mixture will be decided, in the fit's unit; default the sweep's
-            largest.
+        sweep: the sweep that was fitted.
+        n: number of runs.
+        budget: the budget of the decision, in the fit's unit; default the sweep's largest.
         pool: mixtures to choose from, a DataFrame naming every domain or an array in their order;
             default 1024 drawn from the simplex within bounds.
         bounds: least and largest proportion by domain where there is no pool; default the range in
-            the sweep, in which the law has been seen to hold.
+            the sweep, to which the law was fitted.
         weights: of the decision, by target, as `optimize_mixture` takes them.
-        weight: (points,) as `fit` took it; points of weight 0 do not count as measured.
+        weight: (points,) as `fit` took it; points of weight 0 are treated as not measured.
         seed: of the draws.
 
     Raises:
@@ -115,9 +115,9 @@ def propose_runs(
     """
     _check(fitted, sweep)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
+    # Whoever gives bounds of a domain knows of it: a floor of 0 tells the decision so.
     decision = Decision.of(fitted, budget, weights, Constraints(lower=dict.fromkeys(within, 0.0)))
     decision.refuse_unmeasured()
-    at = decision.budget
     candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
@@ -133,25 +133,34 @@ def propose_runs(
             np.asarray(fitted.shrinkage),
             _measured(fitted, sweep, weight),
             _padded(candidates, np.unique(sweep.budget)),
-            Aim(np.asarray(at), decision.weights),
+            Aim(np.asarray(decision.budget), decision.weights),
             jax.random.key(seed),
         )
-        order, regret, random = (np.asarray(x) for x in picks)
+        order = np.asarray(picks.order)
     nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
     rows = nameless if labels is None else labels[order]
+    mixtures = pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains))
+    return _proposal(decision, mixtures, picks, noise)
+
+
+def _proposal(decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: Noise) -> Proposal:
+    """Name the picks, which are `mixtures`, and their expected regrets."""
+    fitted, runs = decision.fitted, mixtures.index
+    regret, random = np.asarray(picks.regret), np.asarray(picks.random)
+    # Standard deviations, which are in the unit of relative errors.
     deviations = {name: np.sqrt(value) for name, value in noise._asdict().items()}
     return Proposal(
-        mixtures=pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains)),
+        mixtures=mixtures,
         regret_now=float(regret[0]),
-        regret_left=pd.Series(regret[1:], index=rows, name="regret_left"),
-        regret_random=pd.Series(random, index=rows, name="regret_random"),
+        regret_left=pd.Series(regret[1:], index=runs, name="regret_left"),
+        regret_random=pd.Series(random, index=runs, name="regret_random"),
         noise=pd.DataFrame(deviations, index=pd.Index(fitted.targets, name="target")),
-        budget=at,
+        budget=decision.budget,
         unit=fitted.unit,
         notes=(
             *_scope(fitted),
             *_certain(float(regret[0])),
-            *fitted.notes_on_budget(at),
+            *fitted.notes_on_budget(decision.budget),
             *decision.notes,
             *fitted.messages(),
         ),
@@ -235,5 +244,5 @@ def _padded(mixtures: np.ndarray, budgets: np.ndarray) -> Candidates:
     """Pad to a power of two, so that pools of about one size share a compilation."""
     size = max(LEAST_POOL, 1 << (len(mixtures) - 1).bit_length())
     further = np.repeat(mixtures[:1], size - len(mixtures), axis=0)
-    allowed = np.arange(size) < len(mixtures)
-    return Candidates(np.concatenate([mixtures, further]), budgets, allowed)
+    eligible = np.arange(size) < len(mixtures)
+    return Candidates(np.concatenate([mixtures, further]), budgets, eligible)

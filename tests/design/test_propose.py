@@ -63,9 +63,9 @@ def test_noise_is_found_within_runs_and_between_them(within, between, float64):
     left = [
         e - J @ np.linalg.lstsq(J, e, rcond=None)[0] for J, e in zip(slopes, noise, strict=True)
     ]
-    counted = np.ones((targets, runs * points), bool)
+    used = np.ones((targets, runs * points), bool)
     found = estimate_noise(
-        jnp.asarray(slopes), jnp.asarray(left), counted, run, runs, jnp.zeros((targets, 4))
+        jnp.asarray(slopes), jnp.asarray(left), used, run, runs, jnp.zeros((targets, 4))
     )
     assert np.sqrt(np.mean(found.within)) == pytest.approx(within, rel=0.05)
     assert np.sqrt(np.mean(found.between)) == pytest.approx(between, rel=0.1, abs=0.003)
@@ -74,11 +74,11 @@ def test_noise_is_found_within_runs_and_between_them(within, between, float64):
 def test_information_is_that_of_correlated_runs(float64):
     rng = np.random.default_rng(0)
     run = np.array([0, 0, 0, 1, 1, 2])
-    counted = np.array([[1, 1, 0, 1, 1, 1]], bool)
-    slopes = rng.standard_normal((1, 6, 2)) * counted[:, :, None]
+    used = np.array([[1, 1, 0, 1, 1, 1]], bool)
+    slopes = rng.standard_normal((1, 6, 2)) * used[:, :, None]
     noise = Noise(jnp.array([0.04]), jnp.array([0.25]))
-    found = information(jnp.asarray(slopes), counted, run, 3, noise)[0]
-    rows = counted[0]
+    found = information(jnp.asarray(slopes), used, run, 3, noise)[0]
+    rows = used[0]
     covariance = 0.04 * np.eye(6) + 0.25 * (run[:, None] == run)
     inside = np.ix_(rows, rows)
     expected = slopes[0][rows].T @ np.linalg.solve(covariance[inside], slopes[0][rows])

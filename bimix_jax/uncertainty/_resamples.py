@@ -52,6 +52,7 @@ def _one(kind: Resampling, generator: np.random.Generator, units: int) -> np.nda
         weight = generator.standard_exponential(units)
         # Exponentials divided by their sum are uniform on the simplex (Dirichlet with all 1).
         return weight / weight.mean()
+    # Counts of n draws with replacement out of n sum to n.
     return np.bincount(generator.integers(units, size=units), minlength=units).astype(float)
 
 
@@ -68,7 +69,7 @@ TOGETHER = 8
 """Number of resamples per call that searches from all starts."""
 
 
-class Points(NamedTuple):
+class SweepPoints(NamedTuple):
     """Measured points, as `fit_arrays` takes them."""
 
     mixture: np.ndarray
@@ -80,10 +81,10 @@ class Points(NamedTuple):
     size: np.ndarray | None
 
 
-def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> Points:
+def points_of(sweep: Sweep, fitted: Fit, weight: ArrayLike | None) -> SweepPoints:
     """Select the points of a sweep in the order of a fit's targets, with the weights of the fit."""
     task = FitTask.of(sweep, fitted.law, fitted.options, fitted.targets, weight)
-    return Points(sweep.mixture, sweep.budget, task.loss, task.weight, sweep.size)
+    return SweepPoints(sweep.mixture, sweep.budget, task.loss, task.weight, sweep.size)
 
 
 class Drawn(NamedTuple):
@@ -102,32 +103,35 @@ class Drawn(NamedTuple):
 
 
 def fit_resamples(
-    fitted: Fit, points: Points, drawn: Drawn, starts: np.ndarray | None = None
+    fitted: Fit, points: SweepPoints, drawn: Drawn, starts: np.ndarray | None = None
 ) -> Fit:
     """Fit every resample in one compiled call, and search again those that end unexpectedly.
 
     Args:
         fitted: the fit to the whole sweep, whose shrinkage and budget scale all resamples share.
-        points: what it was fitted to.
+        points: the points that it was fitted to.
         drawn: the resamples.
         starts: (resamples, targets, exponents); default where the fit to the whole sweep ended, and
-            nan likewise. Of other starts any end on a bound or open is searched again, of that one
-            those where the fit to the whole sweep ended otherwise.
+            likewise where nan. From other starts, an end on a bound or an unidentified one is
+            searched again; from that one, only if the fit to the whole sweep ended otherwise.
 
     Returns:
         A `Fit` all of whose arrays have a leading axis (resamples,).
     """
+    # A start of nan means "no other": a fit to much the same losses ends near the whole sweep's.
     whole = fitted.coefficients.exponents
     given = np.full((len(drawn.factor), *whole.shape), np.nan) if starts is None else starts
     begin = np.where(np.isnan(given), whole, given)[:, :, None]
     kernel = suits_kernel(fitted.law, len(fitted.domains)) and not fitted.options.tied
     found, settled = _run(fitted, points, drawn, begin, kernel)
+    # The kernel leaves fits that its short loop cannot settle to the plain one.
     again = np.flatnonzero(~settled.all(axis=1))
     if len(again):
         better, _ = _run(fitted, points, drawn.take(again), begin[again], False)
         found = jax.tree.map(lambda old, new: replaced(old, again, new), found, better)
     if len(all_starts(fitted.law, fitted.options.tied, len(fitted.domains))) > 1:
         ended = Ended(fitted.code, fitted.sum_of_squares / 2, fitted.points)
+        # Where the fit to the whole sweep is in doubt itself, a resample that ends so is expected.
         alike = np.isnan(given).any(axis=2) & in_doubt(ended)
         again = np.flatnonzero((in_doubt(found) & ~alike).any(axis=1))
         if len(again):
@@ -138,7 +142,7 @@ def fit_resamples(
     return _as_fit(fitted, found)
 
 
-def search_all(fitted: Fit, points: Points, drawn: Drawn) -> ArrayFit:
+def search_all(fitted: Fit, points: SweepPoints, drawn: Drawn) -> ArrayFit:
     """Fit (resamples, targets, …) from all starts of the law."""
     starts = np.concatenate(all_starts(fitted.law, fitted.options.tied, len(fitted.domains)))
     parts, count = [], len(drawn.factor)
@@ -151,22 +155,26 @@ def search_all(fitted: Fit, points: Points, drawn: Drawn) -> ArrayFit:
 
 
 def _run(
-    fitted: Fit, points: Points, drawn: Drawn, starts: np.ndarray, kernel: bool
+    fitted: Fit, points: SweepPoints, drawn: Drawn, starts: np.ndarray, kernel: bool
 ) -> tuple[ArrayFit, np.ndarray]:
     """Fit (resamples, targets, …), and tell which are settled (resamples, targets)."""
     factor = drawn.factor
+    # As many as keep their losses in a cache of a megabyte, but no more than there are, rounded up
+    # to a power of two, so that similar numbers of resamples share a compilation.
     chunk = int(np.clip(CHUNK_BYTES / points.loss.nbytes, 1, 1 << (len(factor) - 1).bit_length()))
     # Whole chunks of one size, so that one program is compiled; the padding is cut off below.
     padded = np.concatenate([np.arange(len(factor)), np.zeros(-len(factor) % chunk, int)])
-    method = _Method(fitted.law, fitted.options.static, drawn.of_residuals, kernel)
+    method = _ResampleMethod(fitted.law, fitted.options.static, drawn.of_residuals, kernel)
     coefficients = fitted.coefficients
     predicted = fitted.predict_points(points.mixture, points.budget, points.size)
     shared = _Shared(
         points,
+        # Where the law has no value the residual is 0, so that its factor changes nothing.
         np.where(np.isfinite(predicted), predicted, points.loss),
         drawn.unit,
         np.where(coefficients.own.any(axis=1), coefficients.own.argmax(axis=1), -1),
         coefficients.budget_scale[0],
+        # Targets share one strength; those without shrinkage report 0.
         np.max(fitted.shrinkage, initial=0.0),
     )
     with jax.enable_x64(True):
@@ -177,7 +185,7 @@ def _run(
 class _Shared(NamedTuple):
     """Arrays that all resamples share."""
 
-    points: Points
+    points: SweepPoints
     predicted: Any
     """(points, targets) losses by the fit to the whole sweep, as measured where it has none"""
     unit: Any
@@ -197,7 +205,7 @@ class _Shared(NamedTuple):
         return points.loss, each * points.weight
 
 
-class _Method(NamedTuple):
+class _ResampleMethod(NamedTuple):
     """Settings of every resample's fit; static, so that equal ones share a compilation."""
 
     law: Law
@@ -231,13 +239,14 @@ class _Method(NamedTuple):
 
         if not self.kernel:
             return jax.vmap(plain)(loss, weight, starts)
+        # The kernel fits one target, so that a second map runs over the targets.
         resampled = jax.vmap(kernel, in_axes=(0, 0, None, 0))
         by_target = jax.vmap(resampled, in_axes=(2, 2, 0, 1), out_axes=1)
         return by_target(loss, weight, shared.own, starts)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(method: _Method, chunk: int) -> Any:
+def _compiled(method: _ResampleMethod, chunk: int) -> Any:
     def run(shared: _Shared, factor: Array, starts: Array) -> tuple[ArrayFit, Array]:
         def some(of_chunk: tuple[Array, Array]) -> tuple[ArrayFit, Array]:
             factors, begin = of_chunk

@@ -18,8 +18,8 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import (
     TOGETHER,
     Drawn,
-    Points,
     Resampling,
+    SweepPoints,
     draw,
     fit_resamples,
     leave_one_out,
@@ -73,6 +73,7 @@ class Bootstrap:
         Such a resample has no value for the target.
         """
         worse = np.isin(self.resampled.code, FAILED)
+        # A coefficient that the resample leaves open would enter an interval as any number.
         lost = self.fitted.identified & ~self.resampled.identified
         return np.asarray(worse | lost.any(axis=2))
 
@@ -161,13 +162,14 @@ def bootstrap(
     without a run start at a solution that does not use this run.
 
     Args:
-        sweep: what was measured.
+        sweep: the measured sweep.
         law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's shrinkage is
             chosen once, on the whole sweep, and kept, without each run too.
-        n: how many resamples.
+        n: number of resamples.
         seed: of the draws.
-        resampling: "multinomial", "weights" or "residuals", see `uncertainty.resampling.draw`.
-        unit: what is drawn, "mixture" or "run".
+        resampling: "multinomial" (runs with replacement), "weights" (exponential weights, so that
+            no run is ever lost) or "residuals" (normal factors, for few runs).
+        unit: the unit of the draw, "mixture" or "run".
         weight: (points,) or (points, targets) as `fit` takes it.
         options: further ones of `fit`, where law is no `Fit`.
 
@@ -186,7 +188,7 @@ def bootstrap(
     points = points_of(sweep, fitted, weight)
     run, first = _numbered(sweep.run)
     group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
-    # What has no weight must not be drawn in place of what has.
+    # A mixture without weight must not be drawn in place of one that has.
     used = np.unique(group[np.any(points.weight > 0, axis=1)])
     factor = np.ones((n, len(one_each)))
     factor[:, used] = draw(resampling, seed, n, len(used))
@@ -210,10 +212,10 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbers.reshape(-1), first
 
 
-def _fits(fitted: Fit, points: Points, drawn: Drawn) -> tuple[Fit, Fit]:
+def _fits(fitted: Fit, points: SweepPoints, drawn: Drawn) -> tuple[Fit, Fit]:
     """Fit the resamples and all but one run, in one call where both are given by weights."""
-    # To choose the strength of the shrinkage takes some fifty fits, so that of the whole sweep
-    # serves the fits without a run too: they show what a run does at that strength, not to it.
+    # Choosing the strength of the shrinkage takes some fifty fits, so the fits without a run keep
+    # the strength of the whole sweep: they show the effect of a run at it, not on it.
     without = Drawn(leave_one_out(drawn.factor.shape[1]), drawn.unit)
     begin = _starts_without(fitted, points, drawn.unit)
     if drawn.of_residuals:
@@ -235,19 +237,21 @@ def _fits(fitted: Fit, points: Points, drawn: Drawn) -> tuple[Fit, Fit]:
     return resampled, left_out
 
 
-def _starts_without(fitted: Fit, points: Points, run: np.ndarray) -> np.ndarray:
+def _starts_without(fitted: Fit, points: SweepPoints, run: np.ndarray) -> np.ndarray:
     """(runs, targets, exponents) start of the fit without each run.
 
     No loss of that run may influence it: the start is the solution without its part of the runs,
     which is searched from all starts of the law.
     """
+    # Runs are dealt to at most 8 parts, one search for each: fewer than one search per run.
     part = np.arange(run.max() + 1) % min(TOGETHER, run.max() + 1)
     without = (part != np.unique(part)[:, None]).astype(float)
     found = search_all(fitted, points, Drawn(without, run))
     return np.asarray(found.coefficients.exponents)[part]
 
 
-def _freedom(fitted: Fit, points: Points, group: np.ndarray, one_each: np.ndarray) -> Freedom:
+def _freedom(fitted: Fit, points: SweepPoints, group: np.ndarray, one_each: np.ndarray) -> Freedom:
+    # Points that the fit used: measured, weighted, and where the law has a value.
     used = np.isfinite(points.loss) & (points.weight > 0)
     used &= np.isfinite(fitted.predict_points(points.mixture, points.budget, points.size))
     count = np.zeros((len(one_each), len(fitted.targets)))
@@ -259,6 +263,7 @@ def _freedom(fitted: Fit, points: Points, group: np.ndarray, one_each: np.ndarra
         None if points.size is None else points.size[one_each],
         count,
     )
+    # One number for all targets, and the cautious one: what remains decides how wide intervals are.
     least = int(np.argmin(units - spent))
     return Freedom(int(units[least]), float(spent[least]))
 

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision
@@ -90,6 +89,7 @@ def _gains(
 ) -> np.ndarray:
     """(mixtures,) gain over the reference that a fit predicts for each column."""
     values = np.vstack([reference.to_numpy(), mixtures.to_numpy().T])
+    # Losses of weight 0 may be infinite. The sum of the weights cancels in the ratio.
     losses = fitted.known_points(values, budget)[:, weights > 0] @ weights[weights > 0]
     return 1 - losses[1:] / losses[0]
 
@@ -132,6 +132,7 @@ class Certainty:
         `own_gains` for its optimum, and the truth is `judged_gains`. The difference is subtracted
         from the gain.
         """
+        # true = predicted − excess; the excess is known in the resampled world alone.
         return self.gain - (self.own_gains - self.judged_gains)
 
     @property
@@ -170,6 +171,7 @@ class Certainty:
 
     def shown_probability(self) -> str:
         """Probability as text, never as 0 or 1."""
+        # At 0.995 two digits would round to 1.
         if self.probability > 0.995:
             return "above 0.99"
         if self.probability < 0.005:
@@ -195,7 +197,7 @@ class Certainty:
     def notes(self) -> list[str]:
         """Notes on the numbers."""
         doubt = self.optimum.gain_notes
-        # The verdict replaces the note on the gain that uses the fit's error alone.
+        # The verdict replaces the notes on the gain, which use the error of the fit alone.
         others = [
             note for note in self.optimum.notes if note not in doubt or np.isnan(self.probability)
         ]
@@ -224,7 +226,7 @@ def certainty(
     Args:
         bootstrap: from `bx.bootstrap`.
         budget, weights, method, reference, constraints, objective: as `optimize_mixture` takes
-            them; every resample keeps the constraints, guardrails by what it predicts itself.
+            them; every resample keeps the constraints, with guardrails on its own predictions.
         level: share of the sweeps in which an interval is to cover the truth.
 
     Returns:
@@ -259,18 +261,9 @@ def certainty(
             "not enough for a target that counts; how sure a gain over it is cannot be said. Give "
             "a reference with something of each domain."
         )
-    counted = decision.weights > 0
-    # In one batch, so that one program finds them all.
-    both = jax.tree.map(
-        lambda *parts: np.concatenate(parts),
-        bootstrap.resampled.coefficients,
-        bootstrap.left_out.coefficients,
-    )
-    decided, count = _decided(decision, both, best), len(bootstrap.failed)
-    resampled, left_out = (
-        tuple(part[rows] for part in decided) for rows in (slice(count), slice(count, None))
-    )
-    failed = np.any(bootstrap.failed[:, counted], axis=1)
+    resampled, left_out = _decided(bootstrap, decision, best)
+    # A resample that lost a weighted target would optimise something else.
+    failed = np.any(bootstrap.failed[:, decision.weights > 0], axis=1)
     mixtures, values, judged = _without(resampled, failed)
     sure = Certainty(
         optimum=best,
@@ -285,16 +278,23 @@ def certainty(
     return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
 
 
-def _decided(decision: Decision, coefficients: Coefficients, best: Optimum) -> tuple:
-    """Optima and objectives of every resample, arrays with a leading axis (resamples,).
+def _decided(bootstrap: Bootstrap, decision: Decision, best: Optimum) -> tuple[tuple, tuple]:
+    """Optima and objectives of every resample, and of every fit without a run.
 
-    They are its optimum (domains,), its objectives (3,) of that, of the reference and of the
-    recommended mixture, and the objective () that the fit to the whole sweep predicts for its
-    optimum.
+    Each is a tuple of arrays with a leading axis (fits,): the fit's optimum (domains,), its
+    objectives (3,) of that, of the reference and of the recommended mixture, and the objective ()
+    that the fit to the whole sweep predicts for its optimum.
     """
-    others = np.stack([best.reference, best.mixture])
-    own = decision.over(coefficients, others=others)
-    return own.mixture, own.values, decision.values_of(own.mixture, decision.budget)
+    # In one batch, so that one program finds them all.
+    both = jax.tree.map(
+        lambda *parts: np.concatenate(parts),
+        bootstrap.resampled.coefficients,
+        bootstrap.left_out.coefficients,
+    )
+    own = decision.over(both, others=np.stack([best.reference, best.mixture]))
+    judged = decision.values_of(own.mixture, decision.budget)
+    every, count = (own.mixture, own.values, judged), len(bootstrap.failed)
+    return tuple(part[:count] for part in every), tuple(part[count:] for part in every)
 
 
 def _without(parts: tuple, failed: np.ndarray) -> tuple:
@@ -307,6 +307,7 @@ def _without(parts: tuple, failed: np.ndarray) -> tuple:
 def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.DataFrame:
     mixtures, values, _ = left_out
     change = mixtures - best.mixture.to_numpy()
+    # A run whose absence makes the fit fail has nan here, and comes first in the table.
     most = np.argmax(np.abs(np.nan_to_num(change)), axis=1)
     rows = np.arange(len(runs))
     table = pd.DataFrame(

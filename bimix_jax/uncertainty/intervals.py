@@ -17,24 +17,24 @@ from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
 
 SMALL = 1e-6
-"""Relative size below which directions that move the losses of mixtures do not count."""
+"""Relative singular value below which a direction of the coefficients moves no loss."""
 
 
 def mixtures_and_coefficients(
     fitted: Fit, mixture: np.ndarray, budget: float, size: np.ndarray | None, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of mixtures of each target (targets,), and of coefficients they determine (targets,).
+    """Count the mixtures of each target (targets,), and the coefficients they determine (targets,).
 
     Args:
         fitted: the fit.
-        mixture: (units, domains), one a unit.
-        budget: one in the middle of the sweep.
+        mixture: (units, domains), one per unit.
+        budget: () in the middle of the sweep.
         size: (units,) of the model, for laws with a size.
         count: (units, targets) points that were fitted.
 
     The coefficients are those of the mixture beyond the level of the loss: the trace of the map
-    from the units' losses at one budget to what is fitted to them, minus 1. The shrinkage makes it
-    smaller. BiMix: 1, its α.
+    from the units' losses at one budget to the fitted losses, minus 1. Shrinkage lowers it. For
+    BiMix it is 1, for its α.
     """
     with jax.enable_x64(True):
         budgets = np.full(len(mixture), budget)
@@ -49,6 +49,7 @@ def mixtures_and_coefficients(
         _trace(slopes[t], _pulled(pull[t], fitted.shrinkage[t]), free[t], count[:, t])
         for t in range(len(fitted.targets))
     ]
+    # Minus 1 for the level of the loss, which every law fits by its amplitudes.
     return (count > 0).sum(axis=0), np.maximum(np.array(traces) - 1, 0.0)
 
 
@@ -81,9 +82,12 @@ def _trace(slopes: np.ndarray, pull: np.ndarray, free: np.ndarray, count: np.nda
     amplitudes = slopes.shape[1] - len(free)
     keep = np.concatenate([free & np.isfinite(pull), np.ones(amplitudes, bool)])
     ridge = np.concatenate([np.where(free, pull, 0.0), np.zeros(amplitudes)])[keep]
+    # A mixture of several points weighs as many, as in the sum of squares.
     used = (count > 0) & np.isfinite(slopes).all(axis=1)
     rows = slopes[used][:, keep] * np.sqrt(count[used])[:, None]
     stacked = np.concatenate([rows, np.diag(np.sqrt(ridge * count.sum()))])
+    # The fit adds its pull to a mean over points, so beside a sum it counts once per point. Columns
+    # of unit length make the threshold independent of the units of the coefficients.
     left, size, _ = np.linalg.svd(
         stacked / np.maximum(np.linalg.norm(stacked, axis=0), 1e-300), full_matrices=False
     )
@@ -96,7 +100,8 @@ def _trace(slopes: np.ndarray, pull: np.ndarray, free: np.ndarray, count: np.nda
 LEAST_KNOWN = 0.5
 """Share of the resamples that must have a value for an interval."""
 LEAST_FREEDOM = 3.0
-"""Least number of mixtures beyond the determined coefficients for an interval."""
+"""Least number of mixtures beyond the determined coefficients for an interval: with 2, Student's
+distribution has no variance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Freedom:
     @property
     def enough(self) -> bool:
         """True where an interval can be given."""
+        # Traces that should be whole numbers are so only to rounding.
         return self.left >= LEAST_FREEDOM - 1e-6
 
     @property
@@ -160,6 +166,7 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
         ValueError: if level is not between 0 and 1.
     """
     check_level(level)
+    # Resamples that fail are not a random part of all: with many, what is left misleads.
     known = np.mean(~np.isnan(values), axis=0) >= LEAST_KNOWN
     if not freedom.enough:
         known = np.zeros_like(known)
@@ -184,4 +191,5 @@ def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) ->
     # Ties count half, and 0.5 of 1 more resample keeps the share away from 0 and 1.
     above = np.sum(known > threshold) + np.sum(known == threshold) / 2
     share = (above + 0.5) / (len(known) + 1)
+    # `expanded_tail` solved for the level: share = Φ(√(n/(n−k))·t) gives t = Φ⁻¹(share)/√(n/(n−k)).
     return float(stdtr(freedom.left, ndtri(share) / freedom.inflation))

@@ -16,9 +16,9 @@ import pandas as pd
 from benchmarks.fit import POINTS, Data, synthetic
 from benchmarks.report import report
 from bimix_jax import BiMix, Code, fit_arrays
-from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import fit_rows
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.fitting.options import FitOptions
 
 FITS, SEEDS = 5_000, 3
@@ -26,17 +26,17 @@ STARTS = list(itertools.product((0.03, 0.1, 0.4), (0.05, 0.1, 0.2, 0.5, 1.0, 1.5
 KINDS = {"relative": ("relative", None), "log": ("log", None), "Huber": ("relative", 0.02)}
 
 
-def rows_of(data: Data) -> Rows:
+def rows_of(data: Data) -> SweepRows:
     """Convert the points to sweeps of one target."""
     share, budget, loss = data
     mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
-    return Rows(
+    return SweepRows(
         ("own", "other"), ("own",), np.full(len(loss), POINTS), mixture,
         np.tile(budget, len(loss)), loss.reshape(-1, 1),
     )  # fmt: skip
 
 
-def least_squares(rows: Rows, method: Method) -> np.ndarray:
+def least_squares(rows: SweepRows, method: BatchMethod) -> np.ndarray:
     """(sweeps,) least sum of squares that the plain loop finds."""
     count = len(rows.count)
     data = (rows.mixture.reshape(count, POINTS, 2), rows.budget.reshape(count, POINTS),
@@ -63,10 +63,10 @@ def main() -> None:
     devices = tuple(jax.local_devices())
     for (name, (loss, huber)), seed in itertools.product(KINDS.items(), range(SEEDS)):
         rows = rows_of(synthetic(FITS, (0.05, 1.0), 10.0, seed))
-        best = least_squares(rows, Method(BiMix(), FitOptions(loss, huber)))
+        best = least_squares(rows, BatchMethod(BiMix(), FitOptions(loss, huber)))
         for dtype in ("float64", "float32"):
             fitted, _ = fit_rows(
-                rows, Method(BiMix(), FitOptions(loss, huber, dtype=dtype)), devices
+                rows, BatchMethod(BiMix(), FitOptions(loss, huber, dtype=dtype)), devices
             )
             excess = fitted.sum_of_squares[:, 0].astype(float) / best - 1
             codes = {code.label: int(np.sum(fitted.code == code)) for code in Code}

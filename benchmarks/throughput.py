@@ -24,7 +24,7 @@ import pandas as pd
 
 from benchmarks.peers import PEERS, Sample, timed
 from benchmarks.report import RESULTS, report
-from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import fit_rows
 from bimix_jax.batching.ceilings import measure_ceilings
 from bimix_jax.batching.rates import Case, measure, plain_sums, synthetic_rows
@@ -63,7 +63,7 @@ def peer_rows(case: Case) -> list[dict[str, Any]]:
     return found
 
 
-def sample_of(case: Case, count: int) -> tuple[Rows, Sample]:
+def sample_of(case: Case, count: int) -> tuple[SweepRows, Sample]:
     """First fits of a case, for the other libraries."""
     rows = synthetic_rows(count, case.points)
     shares, budgets, losses = (

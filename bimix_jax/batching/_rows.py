@@ -10,12 +10,13 @@ import numpy as np
 
 from bimix_jax.batching.compiled import OF_CHUNKS, Chunk
 
+# Each number of levels is a program of its own; it also bounds the codes in `buckets`.
 MOST_LEVELS = 24
 """Largest number of shared budgets for which sweeps are compiled separately."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class SweepRows:
     """Points of many sweeps with the same domains and targets; those of a sweep are adjacent."""
 
     domains: tuple[str, ...]
@@ -45,11 +46,12 @@ class Rows:
 
 
 def padded_length(count: int) -> int:
-    """Round up to 8, 12, 16, 24, 32, 48, …: at most half of the result is padding.
+    """Round up to 8, 12, 16, 24, 32, 48, …: from 9 points on less than a third is padding.
 
     >>> [padded_length(n) for n in (1, 9, 17, 64, 65)]
     [8, 12, 24, 64, 96]
     """
+    # A power of two goes to one and a half of it, that one to the next power: steps of 3/2 and 4/3.
     length = 8
     while length < count:
         length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
@@ -66,21 +68,23 @@ class Bucket(NamedTuple):
     sweeps: np.ndarray
 
 
-def buckets(rows: Rows, sweeps: np.ndarray, by_budget: bool = False) -> Iterator[Bucket]:
+def buckets(rows: SweepRows, sweeps: np.ndarray, by_budget: bool = False) -> Iterator[Bucket]:
     """Iterate over the non-empty buckets; runs with shared budgets apart only if `by_budget`."""
     counts = rows.count[sweeps]
     seen = np.flatnonzero(np.bincount(counts))
     table = np.zeros(seen.max(initial=0) + 1, int)
     table[seen] = [padded_length(int(n)) for n in seen]
     levels = shared_budgets(rows, sweeps) if by_budget else np.zeros(len(sweeps), int)
+    # One number for the pair (length, levels), as counting numbers is faster than sorting pairs.
     keys = table[counts] * (MOST_LEVELS + 1) + levels
     for key in np.flatnonzero(np.bincount(keys)):
         length, shared = divmod(int(key), MOST_LEVELS + 1)
+        # Rounded up to whole runs, as sums by budget are over whole runs.
         whole_runs = -(-length // shared) * shared if shared else length
         yield Bucket(whole_runs, shared, sweeps[keys == key])
 
 
-def shared_budgets(rows: Rows, sweeps: np.ndarray) -> np.ndarray:
+def shared_budgets(rows: SweepRows, sweeps: np.ndarray) -> np.ndarray:
     """(sweeps,) number of budgets that all runs of a sweep share, in the same order.
 
     0 where they do not, where there is one run, and where they share more than `MOST_LEVELS`.
@@ -102,6 +106,7 @@ def _period(budget: np.ndarray) -> np.ndarray:
     # A column more than there are, so that one point alone has no period.
     again = np.zeros((len(budget), MOST_LEVELS + 1), bool)
     again[:, 1:count] = budget[:, 1 : MOST_LEVELS + 1] == budget[:, :1]
+    # The second place of the first budget; 0 where it does not come again. Then all are compared.
     period = again.argmax(axis=1)
     for levels in np.flatnonzero(np.bincount(period)):
         of = np.flatnonzero(period == levels)
@@ -121,7 +126,9 @@ class Filled(NamedTuple):
     """arrays of `OF_CHUNKS`, to be returned once the chunk has been read"""
 
 
-def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> Filled:
+def filled_chunk(
+    rows: SweepRows, sweeps: np.ndarray, length: int, shape: tuple[int, int]
+) -> Filled:
     """Fill a chunk of shape (blocks, sweeps per block) with the sweeps, `length` points each.
 
     Adjacent sweeps with equal numbers of points are not copied, and may stand among others to fill
@@ -153,11 +160,9 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
         wide[len(held) : filled] = harmless
         return found
 
+    # nan losses have no weight, so that padded targets are fits without points.
     targets = 1 << (len(rows.targets) - 1).bit_length()
-    loss = rows.loss[points]
-    if targets > len(rows.targets):
-        further = np.full((len(loss), targets - len(rows.targets)), np.nan)
-        loss = np.concatenate([loss, further], axis=1)
+    loss = _with_targets(rows.loss[points], targets)
     own, scale = take((*shape, targets), "int64"), take(shape, "float64")
     own[...] = -1
     own[..., : len(rows.targets)] = own_index(rows)
@@ -175,27 +180,37 @@ def filled_chunk(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, 
     return Filled(chunk, 0 if window is None else int(sweeps[0]) - window, lent)
 
 
-def _window(rows: Rows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> int | None:
+def _with_targets(loss: np.ndarray, targets: int) -> np.ndarray:
+    """Add targets of nan to losses (points, targets), up to a number of them."""
+    missing = targets - loss.shape[1]
+    # Losses that need no padding stay a view, which makes no copy of the chunk.
+    if not missing:
+        return loss
+    return np.concatenate([loss, np.full((len(loss), missing), np.nan)], axis=1)
+
+
+def _window(rows: SweepRows, sweeps: np.ndarray, length: int, shape: tuple[int, int]) -> int | None:
     """First of the adjacent sweeps of a chunk that include the given ones, or None.
 
     All have `length` points. Sweeps that fill less than half a block are copied instead, because
     they would wait for the others.
     """
     height = math.prod(shape)
+    # Near the end of the rows the window moves back, so that it stays inside them.
     first = min(int(sweeps[0]), len(rows.count) - height)
     many = first >= 0 and 2 * len(sweeps) >= shape[1]
     alike = many and np.all(rows.count[first : first + height] == length)
     return first if alike and np.all(np.diff(sweeps) == 1) else None
 
 
-def own_index(rows: Rows) -> np.ndarray:
+def own_index(rows: SweepRows) -> np.ndarray:
     """(targets,) int: index of the domain of a target's name, −1 for none."""
     place = {domain: i for i, domain in enumerate(rows.domains)}
     return np.array([place.get(target, -1) for target in rows.targets])
 
 
 def _places(
-    rows: Rows, sweeps: np.ndarray, length: int
+    rows: SweepRows, sweeps: np.ndarray, length: int
 ) -> tuple[slice | np.ndarray, int, np.ndarray | None]:
     """Rows of the points of sweeps, the largest number per sweep, and their places.
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.batching._rows import Bucket, Filled, Rows, buckets, filled_chunk
+from bimix_jax.batching._rows import Bucket, Filled, SweepRows, buckets, filled_chunk
 from bimix_jax.batching.compiled import (
     OF_CHUNKS,
-    Method,
+    BatchMethod,
     block_length,
     chunk_blocks,
     compiled_chunk,
@@ -45,7 +45,7 @@ class _Stage(NamedTuple):
     last: bool = False
     """True where every result is final"""
 
-    def begin(self, method: Method, domains: int) -> Any:
+    def begin(self, method: BatchMethod, domains: int) -> Any:
         """Argument of the compiled call: the largest number of steps, or the starts."""
         if self.kernel:
             return self.steps
@@ -57,7 +57,7 @@ class _Stage(NamedTuple):
         return settled & ~in_doubt(found) | self.last
 
 
-class Part(NamedTuple):
+class ChunkPart(NamedTuple):
     """A chunk's share of the sweeps."""
 
     bucket: Bucket
@@ -65,7 +65,7 @@ class Part(NamedTuple):
     shape: tuple[int, int]
     """largest number of blocks, and sweeps per block"""
 
-    def filled(self, rows: Rows) -> Filled:
+    def filled(self, rows: SweepRows) -> Filled:
         """Fill the chunk with its measurements."""
         return filled_chunk(rows, self.sweeps, self.bucket.length, self.shape)
 
@@ -75,8 +75,8 @@ class Part(NamedTuple):
 
 
 def fit_rows(
-    rows: Rows,
-    method: Method,
+    rows: SweepRows,
+    method: BatchMethod,
     devices: tuple[jax.Device, ...],
     progress: Progress | None = None,
 ) -> tuple[ArrayFit, np.ndarray]:
@@ -108,7 +108,7 @@ def fit_rows(
     return found[0], found[1]
 
 
-def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list[_Stage]:
+def _stages(rows: SweepRows, method: BatchMethod, devices: tuple[jax.Device, ...]) -> list[_Stage]:
     domains, last = len(rows.domains), _Stage(False, fewer=FEW, last=True)
     if method.kernel(domains):
         quick = [_Stage(True, QUICK_STEPS)] if has_large_chunks(devices) else []
@@ -119,16 +119,16 @@ def _stages(rows: Rows, method: Method, devices: tuple[jax.Device, ...]) -> list
 
 
 def parts_of(
-    rows: Rows,
+    rows: SweepRows,
     sweeps: np.ndarray,
-    method: Method,
+    method: BatchMethod,
     devices: tuple[jax.Device, ...],
     kernel: bool,
     fewer: int = 1,
-) -> list[Part]:
+) -> list[ChunkPart]:
     """Split into chunks of similar numbers of blocks, so that no processor waits long."""
     parts, most, workers = (
-        list[Part](),
+        list[ChunkPart](),
         chunk_blocks(devices, kernel or fewer > 1),
         _workers(devices),
     )
@@ -139,15 +139,15 @@ def parts_of(
         rounds = -(-blocks // (most * workers))
         height = -(-blocks // (rounds * workers)) * block
         parts += [
-            Part(bucket, bucket.sweeps[first : first + height], (most, block))
+            ChunkPart(bucket, bucket.sweeps[first : first + height], (most, block))
             for first in range(0, len(bucket.sweeps), height)
         ]
     return parts
 
 
 def _fit_stage(
-    rows: Rows,
-    method: Method,
+    rows: SweepRows,
+    method: BatchMethod,
     devices: tuple[jax.Device, ...],
     stage: _Stage,
     sweeps: np.ndarray,
@@ -162,7 +162,7 @@ def _fit_stage(
         for levels in {part.bucket.levels for part in parts}
     }
 
-    def one(part: Part) -> Any:
+    def one(part: ChunkPart) -> Any:
         chunk, first, lent = part.filled(rows)
 
         def cut(leaf: jax.Array) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
-from bimix_jax.batching.compiled import Method, end_to_end
+from bimix_jax.batching.compiled import BatchMethod, end_to_end
 from bimix_jax.batching.many import fit_many
 from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching.pieces import begins
@@ -36,7 +36,7 @@ APART = "its rows do not stand together; sort by sweep."
 
 def fit_table(
     table: pd.DataFrame,
-    method: Method,
+    method: BatchMethod,
     devices: tuple[jax.Device, ...],
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -123,6 +123,7 @@ class _WideTable:
             np.bincount(number[first], loss[last] <= loss[first], minlength=len(runs))
             for loss in self.loss.T
         ]
+        # A run of one point neither falls nor rises.
         longer = np.bincount(number[first], first != last, minlength=len(runs)) > 0
         return longer & _any_of([2 * fall < runs for fall in falls])
 
@@ -141,6 +142,7 @@ class _WideTable:
                 return run, np.flatnonzero(begins), np.zeros(len(number), bool)
         points = pd.DataFrame({"sweep": number, "run": self.run, "budget": self.budget})
         codes = pd.factorize(self.run)[0]
+        # One number for the pair (sweep, run); codes begin at −1, for a missing label.
         run = pd.factorize(number * (codes.max() + 2) + codes + 1)[0]
         return run, np.unique(run, return_index=True)[1], points.duplicated().to_numpy()
 
@@ -168,6 +170,7 @@ def _wide(table: pd.DataFrame, law: Law) -> _WideTable | None:
     single = law.needs_size or type(law).for_sweep is not Law.for_sweep
     if not (domains and targets and budget and run and numeric) or {*table} - known or single:
         return None
+    # These need what `read_sweep` finds out about one sweep: folds, capacities, scores.
     kept = {c: t for c, t in targets.items() if not law.needs_own or t in domains.values()}
     scores = any(says_score(t) for t in targets.values() if t not in domains.values())
     if len(kept) < len(targets) or has_shrinkage(law, len(domains)) or scores:
@@ -199,15 +202,16 @@ def _fit_sound(
     number: np.ndarray,
     labels: np.ndarray,
     sound: np.ndarray,
-    method: Method,
+    method: BatchMethod,
     devices: tuple[jax.Device, ...],
     progress: Progress | None,
 ) -> pd.DataFrame:
     keep: slice | np.ndarray = slice(None) if sound.all() else sound[number]
     mixture, budget, loss = (end_to_end([x[keep]]) for x in (wide.mixture, wide.budget, wide.loss))
+    # As `read_sweep` does with sums that are 1 but for rounding.
     mixture /= functools.reduce(np.add, mixture.T)[:, None]
     counts = np.bincount(number, minlength=len(labels))[sound]
-    rows = Rows(wide.domains, wide.targets, counts, mixture, budget, loss)
+    rows = SweepRows(wide.domains, wide.targets, counts, mixture, budget, loss)
     fits, errors = fit_rows(rows, method, devices, progress)
     named = [_plain(label) for label in labels[sound]]
     return table_of_fits(named, method.law, wide.targets, fits, errors)

@@ -10,7 +10,7 @@ import jax
 import pyarrow as pa
 
 from bimix_jax.batching._table import fit_table
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.parts import (
     is_done,
     part_name,
@@ -64,7 +64,7 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """Callbacks of `run_batch` for its progress."""
 
     rows: Callable[[int], None] = lambda count: None
@@ -76,11 +76,11 @@ class Progress:
 def run_batch(
     files: list[Path],
     output: Path,
-    method: Method,
+    method: BatchMethod,
     share: Share = Share(),
     rows: int = ROWS,
     devices: tuple[jax.Device, ...] | None = None,
-    progress: Progress = Progress(),
+    progress: BatchProgress = BatchProgress(),
 ) -> Report:
     """Fit every sweep of the files; part k of a file is `<file>-<k>.parquet` in `output`.
 
@@ -93,13 +93,16 @@ def run_batch(
     """
     output.mkdir(parents=True, exist_ok=True)
     chosen = tuple(jax.local_devices()) if devices is None else devices
-    work = _Work(output, method, settings_of(method, rows), chosen, progress, Report())
+    work = _BatchWork(output, method, settings_of(method, rows), chosen, progress, Report())
     number = 0
     for path in files:
+        # A file without a piece leaves k + 1 = 0 parts.
         k = -1
         try:
             for k, piece in enumerate(ahead(pieces(path, rows))):
                 work.report.parts.add(part_name(path, k))
+                # Every process reads all pieces, which takes less time than fits, and counts them
+                # alike, so that none has to ask another.
                 if share.mine(number):
                     work.do(piece, part_name(path, k))
                 progress.rows(piece.num_rows)
@@ -107,17 +110,18 @@ def run_batch(
         except SweepError as error:
             work.report.failed.append(str(error))
             continue
+        # Only after a file was read to its end is its number of pieces known.
         work.remove_stale(path, k + 1)
     return work.report
 
 
 @dataclasses.dataclass(frozen=True)
-class _Work:
+class _BatchWork:
     output: Path
-    method: Method
+    method: BatchMethod
     settings: dict[str, Any]
     devices: tuple[jax.Device, ...]
-    progress: Progress
+    progress: BatchProgress
     report: Report
 
     def do(self, piece: pa.Table, name: str) -> None:

@@ -51,7 +51,7 @@ class Memory:
         self.spare: dict[tuple, list[np.ndarray]] = collections.defaultdict(list)
 
     def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array of any values, aligned."""
+        """Take an aligned array of any values."""
         with self.lock:
             spare = self.spare[shape, np.dtype(dtype)]
             if spare:
@@ -63,6 +63,7 @@ class Memory:
         """Return arrays that nothing reads any more; beyond `most` others are dropped."""
         with self.lock:
             for array in arrays:
+                # All are dropped: the shapes of a batch that has ended would never be taken again.
                 if self.kept + array.nbytes > self.most:
                     self.spare.clear()
                     self.kept = 0
@@ -72,7 +73,8 @@ class Memory:
 
 
 def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of any values that starts at a multiple of `ALIGNMENT` bytes."""
+    """Make an array of any values that starts at a multiple of `ALIGNMENT` bytes."""
+    # JAX takes an array as it is if it is aligned, which NumPy does not promise.
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
@@ -93,6 +95,7 @@ OF_CHUNKS = Memory()
 """Pool of this process."""
 
 
+# 16384 losses of 8 bytes with two features and a weight each are half a megabyte.
 CELLS = {"cpu": 1 << 14}
 """Losses (sweeps × points × targets) that are searched side by side: with their features they stay
 in the cache of one core. Such a block waits only for the slowest of its own fits, and has one shape
@@ -101,6 +104,7 @@ because they need work for thousands of lanes."""
 BLOCKS = 20
 """Largest number of blocks per chunk on a CPU, of which a call fits those in use; elsewhere 1."""
 MANY_CELLS = 1 << 24
+"""`CELLS` of other devices."""
 SHORTEST = 4096
 """Least number of sweeps per device to which large blocks are shortened."""
 
@@ -128,7 +132,7 @@ class Chunk(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class BatchMethod:
     """Settings of every sweep's fit in a batch; static, so that equal ones share a compilation."""
 
     law: Law
@@ -147,6 +151,8 @@ class Method:
 
     def sums_by_budget(self, domains: int) -> bool:
         """True where runs that share their budgets can be summed by budget."""
+        # With residuals that are linear in the log loss, the sum of squares of the runs at a budget
+        # depends on sums over them alone.
         linear = self.options.residual == "log" and self.options.huber is None
         return linear and self.law.is_separable and self.kernel(domains)
 
@@ -200,6 +206,7 @@ class Method:
                 **self.options.settings,
             )
 
+        # Mapped over targets outside and sweeps inside: only loss and own domain differ by target.
         of_target = Chunk(None, None, 2, 1, None, None, None)
         return jax.vmap(jax.vmap(one), in_axes=(of_target,), out_axes=1)(chunk)
 
@@ -226,6 +233,7 @@ def _in_blocks(fit: Callable[[Chunk], Any], chunk: Chunk, blocks: tuple[Array, A
     def block(k: Any) -> Chunk:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), chunk)
 
+    # One block needs no loop.
     count = len(chunk.scale)
     if count == 1:
         return jax.tree.map(lambda leaf: leaf[None], fit(block(0)))
@@ -250,6 +258,7 @@ def block_length(
     `fewer` divides it. Large blocks are shortened by powers of four until the `sweeps` fill one, so
     that none has to be padded and few lengths are compiled.
     """
+    # A power of two, as `filled_chunk` pads targets.
     padded, count = 1 << (targets - 1).bit_length(), len(devices)
     cells = CELLS.get(devices[0].platform, MANY_CELLS) // fewer
     length = max(1, cells // (points * padded))
@@ -273,12 +282,14 @@ def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
 
 def cores() -> int:
     """Processors that this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return usable or 1
 
 
 @functools.lru_cache(maxsize=256)
-def compiled_chunk(method: Method, devices: tuple[jax.Device, ...], kernel: bool) -> OnceCompiled:
+def compiled_chunk(
+    method: BatchMethod, devices: tuple[jax.Device, ...], kernel: bool
+) -> OnceCompiled:
     """Compile, once per shape, the fits of a chunk, their errors and which are settled.
 
     The arguments are the largest number of evaluations of the kernel, or the starts (searches,

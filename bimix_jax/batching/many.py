@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pandas as pd
 
-from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
-from bimix_jax.batching.compiled import Method, end_to_end
+from bimix_jax.batching.compiled import BatchMethod, end_to_end
 from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.budget_power import note_of_budget_power
@@ -101,7 +101,7 @@ def fit_many(
         sweeps: a list or iterator of `Sweep`, a mapping of label → `Sweep`, or a long or wide table
             (DataFrame) with a column `sweep`, each part of which `read_sweep` can read.
         law: default `BiMix()`.
-        targets: which targets of each sweep; default all that the law can express.
+        targets: names of the targets to fit; default all that the law can express.
         devices: default all local ones; the sweeps are shared out among them.
         progress: called with the number of sweeps of every chunk that is done.
         options: the fields of `FitOptions`, as for `fit`.
@@ -132,6 +132,7 @@ def fit_many(
             failed[label] = str(error)
     chosen = tuple(jax.local_devices() if devices is None else devices)
     found: dict[Any, tuple[FitTask, ArrayFit, np.ndarray]] = {}
+    # Sweeps of other names or another method (a law may depend on its sweep) are batches apart.
     for group in _alike(tasks):
         alike = [tasks[label] for label in group]
         fits, errors = fit_rows(_rows(alike), _method(alike[0]), chosen, progress)
@@ -164,10 +165,10 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
     return labels, read, failed
 
 
-def _method(task: FitTask) -> Method:
+def _method(task: FitTask) -> BatchMethod:
     """Settings of the fit of a task and of similar ones."""
     folds = 0 if task.folds is None else task.folds.parts
-    return Method(task.law, task.options, folds, task.strength)
+    return BatchMethod(task.law, task.options, folds, task.strength)
 
 
 def _alike(tasks: dict[Any, FitTask]) -> list[list[Any]]:
@@ -179,11 +180,11 @@ def _alike(tasks: dict[Any, FitTask]) -> list[list[Any]]:
     return list(groups.values())
 
 
-def _rows(tasks: list[FitTask]) -> Rows:
+def _rows(tasks: list[FitTask]) -> SweepRows:
     first, sweeps = tasks[0], [task.sweep for task in tasks]
     sizes = [s.size for s in sweeps if s.size is not None]
     folds = [task.folds.number for task in tasks if task.folds is not None]
-    return Rows(
+    return SweepRows(
         first.sweep.domains,
         first.targets,
         np.array([len(s.budget) for s in sweeps]),

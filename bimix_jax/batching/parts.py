@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import Code
@@ -22,6 +22,7 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
 
+# Indexed by the value of a code, which makes a column of labels in one step.
 LABELS = np.array([code.label for code in sorted(Code)], object)
 SWEEP = "sweep"
 
@@ -75,6 +76,7 @@ def joined(parts: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
     """(values,) object, also where they are tuples."""
+    # `np.array` would make an axis of the tuples.
     found = np.empty(len(values), object)
     found[:] = list(values)
     return found
@@ -92,7 +94,7 @@ def part_name(path: Path, piece: int) -> str:
     return f"{path.name}-{piece:05}.parquet"
 
 
-def settings_of(method: Method, rows: int) -> dict[str, Any]:
+def settings_of(method: BatchMethod, rows: int) -> dict[str, Any]:
     """Settings that fits depend on beside their measurements."""
     of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
     asked = method.options
@@ -113,7 +115,7 @@ def settings_of(method: Method, rows: int) -> dict[str, Any]:
 
 
 def stamp_of(piece: pa.Table, settings: dict[str, Any]) -> Stamp:
-    """The stamp of a piece: settings, and the SHA-256 of its content."""
+    """Make the stamp of a piece: settings, and the SHA-256 of its content."""
     return {"settings": settings, "content": _digest(piece)}
 
 
@@ -143,6 +145,8 @@ def _digest(table: pa.Table) -> str:
     """
     sink = _Hash()
     for name, column in zip(table.column_names, table.columns, strict=True):
+        # Under a missing cell Arrow's memory is arbitrary: its values are left out, and its place
+        # is hashed as a column of its own.
         _write_stream(pa.table({name: column.drop_null() if column.null_count else column}), sink)
         if column.null_count:
             _write_stream(pa.table({name: column.is_null()}), sink)
@@ -175,11 +179,12 @@ def is_done(part: Path, stamp: Stamp) -> bool:
             f"{part} was made with {found.get('settings')}, this batch has {stamp['settings']}; "
             "write to another folder, or use the settings it was begun with."
         )
+    # Rows that another program changed have sound checksums of pages, but not this digest.
     return found == stamp | {FITS: _digest(fits)}
 
 
 def _stamp_in(part: Path) -> Stamp | None:
-    """The stamp of a Parquet file; None if it has none."""
+    """Read the stamp of a Parquet file; None if it has none."""
     text = (pa.parquet.read_schema(part).metadata or {}).get(KEY)
     try:
         found = json.loads(text) if text is not None else None
@@ -207,6 +212,7 @@ def remove_stale(folder: Path, path: Path, pieces: int) -> list[str]:
     Returns:
         The names of the files that were removed.
     """
+    # Five digits or more, as `part_name` writes them.
     later = re.compile(re.escape(path.name) + r"-(\d{5,})\.parquet")
     numbers = {entry: later.fullmatch(entry.name) for entry in folder.iterdir()}
     stale = sorted(e for e, found in numbers.items() if found and int(found[1]) >= pieces)
@@ -229,10 +235,11 @@ def strange_parts(folder: Path, expected: set[str]) -> list[str]:
 
 
 SHOWN = 20
+"""Number of reasons that a summary lists before it counts the rest."""
 
 
 @dataclasses.dataclass
-class Summary:
+class BatchSummary:
     """Counts over the parts of a batch."""
 
     parts: int = 0
@@ -251,9 +258,9 @@ class Summary:
         )
 
 
-def summary(folder: Path, parts: Iterable[str]) -> Summary:
+def summary(folder: Path, parts: Iterable[str]) -> BatchSummary:
     """Read the codes and reasons of the parts that exist."""
-    found, codes = Summary(), collections.Counter[str]()
+    found, codes = BatchSummary(), collections.Counter[str]()
     for part in (folder / name for name in sorted(parts) if (folder / name).is_file()):
         table = pyarrow.parquet.read_table(part, columns=["sweep", "target", "code", "reason"])
         rows = table.to_pandas()

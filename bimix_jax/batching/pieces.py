@@ -17,6 +17,7 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
 
 VARIABLE = "BIMIX_COMPILATION_CACHE"
+"""Environment variable of the folder for compiled programs."""
 
 
 def use_compilation_cache(folder: str | Path) -> None:
@@ -26,16 +27,18 @@ def use_compilation_cache(folder: str | Path) -> None:
     write to the folder can make this process run any code.
     """
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # By default JAX keeps only programs that took a second to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 READ_ROWS = 1 << 16
+"""Rows that are read from a Parquet file at a time."""
 
 
 def batch_files(source: str | Path) -> list[Path]:
-    """The tables of a folder in the order of their names, or the one file.
+    """List the tables of a folder in the order of their names, or the one file.
 
     Raises:
         FileNotFoundError: if there is nothing to read.
@@ -85,6 +88,7 @@ def _whole_sweeps(path: Path, rows: int) -> Iterator[pa.Table]:
         held.append(part)
         count += part.num_rows
         if count >= rows:
+            # The last sweep may go on in the next batch of rows, so it waits for that.
             whole, rest = _cut(pa.Table.from_batches(held))
             held, count = rest.to_batches(), rest.num_rows
             if whole.num_rows:
@@ -123,6 +127,7 @@ def expected_rows(path: Path) -> int | None:
             return None
         with path.open("rb") as lines:
             sample = lines.read(1 << 20)
+        # Bytes of the file over bytes per line of its first megabyte.
         return round(path.stat().st_size * sample.count(b"\n") / max(len(sample), 1))
     except (pa.ArrowException, OSError):
         return None
@@ -157,7 +162,7 @@ def _check_columns(path: Path, names: list[str]) -> None:
 
 
 def _cut(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Split off the rows of the last sweep, of which more may follow."""
+    """Split off the rows of the last sweep, as more of them may follow."""
     labels = table[SWEEP]
     differ = pa.compute.not_equal(labels, labels[-1]).to_numpy().nonzero()[0]
     end = int(differ[-1]) + 1 if len(differ) else 0

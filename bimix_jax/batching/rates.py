@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from bimix_jax.batching._rows import Rows
+from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import QUICK_STEPS, fit_rows, parts_of
 from bimix_jax.batching.ceilings import Ceilings, bytes_moved, operations
-from bimix_jax.batching.compiled import Method, compiled_chunk, end_to_end, has_large_chunks
+from bimix_jax.batching.compiled import BatchMethod, compiled_chunk, end_to_end, has_large_chunks
 from bimix_jax.fitting.arrays import fit_arrays
 from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
@@ -21,7 +21,7 @@ from bimix_jax.laws import BiMix
 BUDGETS = 8
 
 
-def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -> Rows:
+def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -> SweepRows:
     """Generate sweeps of `points` losses at eight budgets over a factor of 64, shares 0.1 to 0.4.
 
     Coefficients cover the range of real sweeps: α 0.02 to 0.4, β 0.2 to 1, floors 0.1 to 0.9 of the
@@ -36,10 +36,11 @@ def synthetic_rows(fits: int, points: int, seed: int = 0, noise: float = 0.01) -
     share = rng.uniform(0.1, 0.4, (fits, points))
     budget = np.resize(np.geomspace(1 / 64, 1, BUDGETS), points)
     loss = scale * share**-alpha * ((1 - floor) * budget**-beta + floor)
+    # Noise in the logarithm keeps losses positive.
     loss *= np.exp(noise * rng.standard_normal(loss.shape))
     mixture = np.stack([share, 1 - share], axis=-1).reshape(-1, 2)
     columns = (end_to_end([x]) for x in (mixture, np.tile(budget, fits), loss.reshape(-1, 1)))
-    return Rows(("own", "other"), ("own",), np.full(fits, points), *columns)
+    return SweepRows(("own", "other"), ("own",), np.full(fits, points), *columns)
 
 
 CALLS, SECONDS = 5, 1.0
@@ -64,9 +65,9 @@ class Case:
         return "Huber" if self.huber else self.loss
 
     @property
-    def method(self) -> Method:
+    def method(self) -> BatchMethod:
         """Settings of the fits of the batch."""
-        return Method(BiMix(), FitOptions(self.loss, self.huber, dtype=self.dtype))
+        return BatchMethod(BiMix(), FitOptions(self.loss, self.huber, dtype=self.dtype))
 
 
 def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
@@ -84,8 +85,10 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
         started = time.perf_counter()
         found, _ = fit_rows(rows, case.method, devices)
         seconds.append(time.perf_counter() - started)
+    # Without the first call, which compiles.
     rate = case.fits / float(np.median(seconds[1:]))
     bucket = parts_of(rows, np.arange(case.fits), case.method, devices, kernel=True)[0].bucket
+    # Where runs share budgets, sums by budget take the place of points.
     evaluated = operations(case.method, bucket.levels or case.points)
     work = evaluated * float(found.steps.mean()) / ceilings.flops
     traffic = bytes_moved(case.points, case.dtype) / ceilings.bytes
@@ -107,7 +110,7 @@ def measure(case: Case, ceilings: Ceilings) -> dict[str, Any]:
     }
 
 
-def _device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> float:
+def _device_rate(case: Case, rows: SweepRows, devices: tuple[jax.Device, ...]) -> float:
     """Measure fits per second that the compiled call settles, of a chunk on the device.
 
     The chunk has the floating type of the fit. The call takes the steps of the first call of a
@@ -128,14 +131,14 @@ def _device_rate(case: Case, rows: Rows, devices: tuple[jax.Device, ...]) -> flo
     return float(settled.sum() / np.median(seconds))
 
 
-def excess(case: Case, rows: Rows, sums: np.ndarray) -> float:
+def excess(case: Case, rows: SweepRows, sums: np.ndarray) -> float:
     """Largest relative excess of sums of squares over those of the plain loop in float64."""
     count = min(COMPARED, len(sums))
     best = plain_sums(case, rows, count)
     return float(np.max(sums[:count] / best - 1))
 
 
-def plain_sums(case: Case, rows: Rows, count: int | None = None) -> np.ndarray:
+def plain_sums(case: Case, rows: SweepRows, count: int | None = None) -> np.ndarray:
     """Sums of squares (count,) that the plain loop finds in float64 from all starts."""
     shape = (len(rows.count), case.points)
     mixture = rows.mixture.reshape(*shape, 2)[:count]

@@ -21,7 +21,7 @@ from rich.progress import (
 import bimix_jax as bx
 from bimix_jax.batching import batch as batches
 from bimix_jax.batching.batch import join_processes, share_of_launcher
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.parts import strange_parts, summary
 from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
 from bimix_jax.cli.options import Json, LawName, WeightedByBudget
@@ -112,7 +112,7 @@ def batch(
     """
     if cache is not None:
         use_compilation_cache(cache)
-    method = Method(bx.law_named(law), FitOptions(dtype=dtype, **settings.settings))
+    method = BatchMethod(bx.law_named(law), FitOptions(dtype=dtype, **settings.settings))
     share = among.share()
     files = batch_files(sweeps)
     with _progress_bar(files) as progress:
@@ -155,7 +155,7 @@ def _note_of_others(output: Path, parts: set[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _progress_bar(files: list[Path]) -> Iterator[batches.Progress]:
+def _progress_bar(files: list[Path]) -> Iterator[batches.BatchProgress]:
     expected = [expected_rows(path) for path in files]
     total = None if None in expected else sum(n or 0 for n in expected)
     bar = Progress(
@@ -176,4 +176,4 @@ def _progress_bar(files: list[Path]) -> Iterator[batches.Progress]:
             rate = done / max(bar.tasks[task].elapsed or 0.0, 1e-9)
             bar.update(task, rate=f"{rate:,.0f} sweeps/s")
 
-        yield batches.Progress(lambda count: bar.advance(task, count), fits)
+        yield batches.BatchProgress(lambda count: bar.advance(task, count), fits)

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from bimix_jax import BiMix
 from bimix_jax.batching.batch import Share, run_batch, share_of_launcher
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.pieces import ahead, batch_files
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
 
-METHOD, ROWS = Method(BiMix()), 64
+METHOD, ROWS = BatchMethod(BiMix()), 64
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +195,15 @@ def test_ranks_share_the_input(source, whole, tmp_path):
 
 def test_another_method_does_not_mix_with_what_is_there(source, whole):
     with pytest.raises(ValueError, match="write to another folder"):
-        run_batch(batch_files(source), whole, Method(BiMix(), FitOptions(huber=0.01)), rows=ROWS)
+        run_batch(
+            batch_files(source), whole, BatchMethod(BiMix(), FitOptions(huber=0.01)), rows=ROWS
+        )
     with pytest.raises(ValueError, match="'emphasis': 2"):
         run_batch(
-            batch_files(source), whole, Method(BiMix(), FitOptions(budget_power=2.0)), rows=ROWS
+            batch_files(source),
+            whole,
+            BatchMethod(BiMix(), FitOptions(budget_power=2.0)),
+            rows=ROWS,
         )
 
 

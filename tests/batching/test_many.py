@@ -9,9 +9,9 @@ import bimix_jax as bx
 from bimix_jax.batching import _rows as rows_module
 from bimix_jax.batching import _run as run
 from bimix_jax.batching import compiled
-from bimix_jax.batching._rows import Rows, filled_chunk, padded_length
+from bimix_jax.batching._rows import SweepRows, filled_chunk, padded_length
 from bimix_jax.batching._table import _sweeps_of, _WideTable, fit_table
-from bimix_jax.batching.compiled import Method, block_length, compiled_chunk
+from bimix_jax.batching.compiled import BatchMethod, block_length, compiled_chunk
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
@@ -72,7 +72,7 @@ def test_points_count_by_their_budget_as_in_fit(padded, options):
         assert found.options.budget_power == 2
         assert any("weighted by budget^2" in note for note in found.notes)
     table = pd.concat(sweep.to_frame().assign(sweep=label) for label, sweep in padded.items())
-    method = Method(
+    method = BatchMethod(
         options.get("law", bx.BiMix()),
         FitOptions(options.get("residual", "relative"), budget_power=2.0),
     )
@@ -87,7 +87,7 @@ def test_a_table_gives_what_its_sweeps_give_in_their_order(sizes, fits):
 
 
 def test_a_second_call_with_known_sizes_compiles_nothing(sizes):
-    calls = [compiled_chunk(Method(bx.BiMix()), tuple(jax.local_devices()), kernel)
+    calls = [compiled_chunk(BatchMethod(bx.BiMix()), tuple(jax.local_devices()), kernel)
              for kernel in (True, False)]  # fmt: skip
     bx.fit_many(sizes)
     known = [call.compilations() for call in calls]
@@ -104,7 +104,7 @@ def few_blocks(monkeypatch):
 
 @pytest.mark.parametrize("sweeps", [1, 100, 600, 3000, 10_000, 30_000])
 def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
-    devices, method = tuple(jax.local_devices()), Method(bx.BiMix())
+    devices, method = tuple(jax.local_devices()), BatchMethod(bx.BiMix())
     rows = synthetic_rows(sweeps, 64)
     parts = run.parts_of(rows, np.arange(sweeps), method, devices, kernel=True)
     block = compiled.CELLS["cpu"] // 64
@@ -120,7 +120,7 @@ def test_a_processor_has_blocks_of_one_shape_and_every_core_as_many(sweeps):
 
 def test_blocks_beyond_those_that_there_are_take_no_part(few_blocks):
     rows, devices = synthetic_rows(300, 64), tuple(jax.local_devices())
-    call = compiled_chunk(Method(bx.BiMix()), devices, True)
+    call = compiled_chunk(BatchMethod(bx.BiMix()), devices, True)
     with jax.enable_x64(True):
         chunk = filled_chunk(rows, np.arange(300), 64, (compiled.BLOCKS, 256)).chunk
         chunk.loss[2:] = -1.0
@@ -128,7 +128,7 @@ def test_blocks_beyond_those_that_there_are_take_no_part(few_blocks):
         found, errors, settled = call(chunk, 16, (0, 2))
     assert np.all(np.asarray(settled).reshape(-1)[:300])
     assert not np.asarray(settled)[2:].any()
-    whole, same = run.fit_rows(rows, Method(bx.BiMix()), devices)
+    whole, same = run.fit_rows(rows, BatchMethod(bx.BiMix()), devices)
     np.testing.assert_array_equal(np.asarray(errors).reshape(-1)[:300], same[:, 0])
     np.testing.assert_array_equal(
         np.asarray(found.sum_of_squares).reshape(-1)[:300], whole.sum_of_squares[:, 0]
@@ -138,7 +138,9 @@ def test_blocks_beyond_those_that_there_are_take_no_part(few_blocks):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_neighbours_of_one_length_are_not_copied_and_end_the_same(monkeypatch, few_blocks, dtype):
     rows, devices = synthetic_rows(1300, 64), tuple(jax.local_devices())
-    first, *_, last = run.parts_of(rows, np.arange(1300), Method(bx.BiMix()), devices, kernel=True)
+    first, *_, last = run.parts_of(
+        rows, np.arange(1300), BatchMethod(bx.BiMix()), devices, kernel=True
+    )
     for part in (first, last):
         filled = part.filled(rows)
         assert np.shares_memory(filled.chunk.loss, rows.loss)
@@ -147,7 +149,7 @@ def test_neighbours_of_one_length_are_not_copied_and_end_the_same(monkeypatch, f
         np.testing.assert_array_equal(held, rows.loss.reshape(-1, 64)[part.sweeps])
     few = filled_chunk(rows, np.arange(100, 110), 64, (compiled.BLOCKS, 256))
     assert np.isnan(few.chunk.loss.reshape(-1, 64)[10:256]).all()
-    method = Method(bx.BiMix(), FitOptions(dtype=dtype))
+    method = BatchMethod(bx.BiMix(), FitOptions(dtype=dtype))
     fits, errors = run.fit_rows(rows, method, devices)
     assert errors.dtype == dtype
     monkeypatch.setattr(rows_module, "_window", lambda *_: None)
@@ -167,7 +169,7 @@ def test_large_chunks_are_shorter_for_few_sweeps_and_of_few_lengths(devices):
 
 def test_sweeps_that_take_long_are_searched_again_and_end_the_same(monkeypatch):
     rows = synthetic_rows(600, 12, noise=0.05)
-    method, devices = Method(bx.BiMix()), tuple(jax.local_devices())
+    method, devices = BatchMethod(bx.BiMix()), tuple(jax.local_devices())
     whole, same = run.fit_rows(rows, method, devices)
     # Of the same blocks, as those of another shape round otherwise in single precision.
     monkeypatch.setattr(run, "has_large_chunks", lambda devices: True)
@@ -214,7 +216,7 @@ def test_whole_columns_are_judged_as_single_sweeps_are():
     table.loc[at["s3"], "tokens"] = table["tokens"].iloc[at["s3"] - 1]
     table.loc[at["s4"], "run"] = None
     devices = tuple(jax.local_devices())
-    found = fit_table(table, Method(bx.BiMix()), devices)
+    found = fit_table(table, BatchMethod(bx.BiMix()), devices)
     singly = bx.fit_many(table)
     assert set(singly.failed) >= {"s1", "s2", "s3"}
     pd.testing.assert_frame_equal(found, singly.table(), rtol=1e-9, check_dtype=False)
@@ -249,7 +251,7 @@ def test_labels_of_any_kind_part_the_sweeps(kind):
 def test_rows_of_a_sweep_that_stand_apart_are_not_fitted_from_parts():
     table = table_of_sweeps(2)
     table = pd.concat([table, table[:4]], ignore_index=True)
-    found = fit_table(table, Method(bx.BiMix()), tuple(jax.local_devices()))
+    found = fit_table(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
     assert found.query("sweep == 's0'")["reason"].str.contains("stand together").all()
     assert (found.query("sweep == 's1'")["reason"] == "").all()
 
@@ -265,7 +267,7 @@ def test_options_are_named():
 @pytest.mark.parametrize("sweeps", [range(9), range(2, 7), [5, 0, 8]])
 def test_chunks_hold_the_points_of_their_sweeps_and_padding(counts, sweeps):
     rng, points = np.random.default_rng(0), sum(counts)
-    rows = Rows(("a", "b"), ("a", "b", "c"), np.array(counts), rng.random((points, 2)),
+    rows = SweepRows(("a", "b"), ("a", "b", "c"), np.array(counts), rng.random((points, 2)),
                 rng.random(points), rng.random((points, 3)))  # fmt: skip
     blocks = filled_chunk(rows, np.array(sweeps), 16, (4, 4)).chunk
     filled = 4 * -(-len(sweeps) // 4)

@@ -6,7 +6,7 @@ import numpy as np
 import bimix_jax as bx
 from bimix_jax.batching import _run as run
 from bimix_jax.batching import compiled
-from bimix_jax.batching.compiled import ALIGNMENT, Memory, Method
+from bimix_jax.batching.compiled import ALIGNMENT, BatchMethod, Memory
 from bimix_jax.batching.rates import synthetic_rows
 
 
@@ -36,7 +36,7 @@ def test_no_more_is_kept_than_allowed():
 
 def test_fits_do_not_depend_on_what_was_fitted_before(monkeypatch):
     monkeypatch.setattr(compiled, "BLOCKS", 3)  # a program that other tests of batches compile
-    method, devices = Method(bx.BiMix()), tuple(jax.local_devices())
+    method, devices = BatchMethod(bx.BiMix()), tuple(jax.local_devices())
     few, many = synthetic_rows(30, 64), synthetic_rows(900, 64, seed=1, noise=0.2)
     before = run.fit_rows(few, method, devices)
     run.fit_rows(many, method, devices)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from bimix_jax.batching import ceilings, compiled, rates
 from bimix_jax.batching import ceilings as arithmetic
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.rates import Case, measure
 from bimix_jax.cli import bench
 from bimix_jax.cli.app import app
@@ -57,9 +57,9 @@ def test_data_on_a_device_are_timed_apart(monkeypatch):
 
 
 def test_operations_grow_with_points_and_with_what_is_asked():
-    few, many = (arithmetic.operations(Method(BiMix()), n) for n in (64, 128))
+    few, many = (arithmetic.operations(BatchMethod(BiMix()), n) for n in (64, 128))
     assert many / few == pytest.approx(2, rel=0.1)
-    assert arithmetic.operations(Method(BiMix(), FitOptions("log")), 64) > few
+    assert arithmetic.operations(BatchMethod(BiMix(), FitOptions("log")), 64) > few
     # Two exponentials, five and fourteen products and their sums, slopes and residuals.
     assert 64 * 60 < few < 64 * 250
     assert np.isfinite(few)

@@ -12,8 +12,8 @@ from benchmarks.fit import synthetic
 from benchmarks.ill_conditioned import rows_of
 from bimix_jax import BiMix
 from bimix_jax.batching import _run as run
-from bimix_jax.batching._rows import MOST_LEVELS, Rows, buckets, shared_budgets
-from bimix_jax.batching.compiled import Method
+from bimix_jax.batching._rows import MOST_LEVELS, SweepRows, buckets, shared_budgets
+from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.fitting.kernel._fit import fit_in_kernel
 from bimix_jax.fitting.kernel._terms import Collapsed
@@ -120,7 +120,7 @@ def rows_at(budgets):
     """Rows of one domain, with the budgets of every sweep."""
     every = np.concatenate(budgets)
     ones = np.ones((len(every), 1))
-    return Rows(("a",), ("a",), np.array([len(b) for b in budgets]), ones, every, ones)
+    return SweepRows(("a",), ("a",), np.array([len(b) for b in budgets]), ones, every, ones)
 
 
 def period(budgets):
@@ -163,13 +163,13 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
     loss = rows.loss.reshape(60, 40).copy()
     loss[::3, [7, 9]] = loss[::3, [9, 7]]
     mixed = dataclasses.replace(rows, budget=budget.ravel(), loss=loss.reshape(-1, 1))
-    method, devices = Method(BiMix(), FitOptions("log")), tuple(jax.local_devices())
+    method, devices = BatchMethod(BiMix(), FitOptions("log")), tuple(jax.local_devices())
     kinds = {
         part.bucket.levels for part in run.parts_of(mixed, np.arange(60), method, devices, True)
     }
     assert kinds == {0, 8}
     found, errors = run.fit_rows(mixed, method, devices)
-    monkeypatch.setattr(Method, "sums_by_budget", lambda self, domains: False)
+    monkeypatch.setattr(BatchMethod, "sums_by_budget", lambda self, domains: False)
     whole, same = run.fit_rows(mixed, method, devices)
     np.testing.assert_allclose(found.sum_of_squares, whole.sum_of_squares, rtol=1e-9)
     np.testing.assert_array_equal(found.code, whole.code)
@@ -181,18 +181,18 @@ def test_a_batch_of_both_kinds_gives_what_all_points_give(monkeypatch):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_narrow_valleys_and_bounds_end_where_all_points_do(monkeypatch, seed):
     rows = rows_of(synthetic(5_000, (0.05, 1.0), 10.0, seed))
-    method, devices = Method(BiMix(), FitOptions("log")), tuple(jax.local_devices())
+    method, devices = BatchMethod(BiMix(), FitOptions("log")), tuple(jax.local_devices())
     found, _ = run.fit_rows(rows, method, devices)
-    monkeypatch.setattr(Method, "sums_by_budget", lambda self, domains: False)
+    monkeypatch.setattr(BatchMethod, "sums_by_budget", lambda self, domains: False)
     whole, _ = run.fit_rows(rows, method, devices)
     np.testing.assert_allclose(found.sum_of_squares, whole.sum_of_squares, rtol=1e-5)
 
 
 def test_only_log_losses_of_separable_laws_are_summed():
-    assert Method(BiMix(), FitOptions("log")).sums_by_budget(3)
-    assert not Method(BiMix(), FitOptions("relative")).sums_by_budget(3)
-    assert not Method(BiMix(), FitOptions("log", huber=0.1)).sums_by_budget(3)
-    assert not Method(BiMix(), FitOptions("log", tied=("beta",))).sums_by_budget(3)
+    assert BatchMethod(BiMix(), FitOptions("log")).sums_by_budget(3)
+    assert not BatchMethod(BiMix(), FitOptions("relative")).sums_by_budget(3)
+    assert not BatchMethod(BiMix(), FitOptions("log", huber=0.1)).sums_by_budget(3)
+    assert not BatchMethod(BiMix(), FitOptions("log", tied=("beta",))).sums_by_budget(3)
 
     class OtherFeatures(BiMix):
         def features(self, mixture, own, budget):

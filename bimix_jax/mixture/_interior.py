@@ -124,7 +124,7 @@ class _Direction(NamedTuple):
 def minimize_within(
     problem: ConstrainedProblem, arguments: Any, feasible: FeasibleSet
 ) -> InteriorMinimum:
-    """Minimise a problem over a feasible set; groups, KL terms and guardrails are its rows.
+    """Minimise a problem over a feasible set, whose groups and guardrails are rows of the problem.
 
     The search stays strictly between the bounds and on the equations of the set; rows may be
     violated on the way. The variables are differentiable in the arguments and the bounds by the

@@ -105,7 +105,7 @@ def certainty(
     others = None
     if len(fits) > 1:
         others = bx.between_laws(fits, budget, weights, beside, asked)
-    output.draw(lambda plots: plots.plot_certainty(sure, limits.name))
+    output.draw(lambda plots: plots.plot_certainty(sure, limits.name, others))
     if output.json:
         by_law = {} if others is None else {"between_laws": others._asdict()}
         return show_json({**sure.document(), "coefficients": _plain(drawn, draws.level), **by_law})

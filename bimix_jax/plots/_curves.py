@@ -36,7 +36,9 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
         _curves_of(axes, fitted, sweep, target)
         log_axis(axes, sweep.budget, PANEL)
     log_bar(figure, log_norm(sweep.mixture), "own proportion")
-    headed(figure, f"{picture_text(fitted.label)}: fitted curves over measured losses")
+    runs = len(sweep.runs)
+    some = f" ({RUNS_SHOWN} of {runs} runs per panel)" if runs > RUNS_SHOWN else ""
+    headed(figure, f"{picture_text(fitted.label)}: fitted curves over measured losses{some}")
     return figure
 
 
@@ -95,7 +97,9 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
             _proportion_curve(axes, fitted, sweep, target, budget, GRADED(norm(budget)))
         log_axis(axes, own[own > 0], PANEL)
     log_bar(figure, norm, f"budget ({unit})")
-    headed(figure, f"{picture_text(fitted.label)}: loss against own proportion")
+    budgets = len(np.unique(sweep.budget))
+    some = f" ({BUDGETS_SHOWN} of {budgets} budgets)" if budgets > BUDGETS_SHOWN else ""
+    headed(figure, f"{picture_text(fitted.label)}: loss against own proportion{some}")
     return figure
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from bimix_jax.plots._style import (
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
 SLANTED = 10
 """Most columns with slanted names; more names stand upright."""
+EQUAL = "every target counts the same (dot and dashed line)"
+OUTSIDE = "outside the sweep's proportions (dotted and hatched)"
 GROUP = 3
 """Most targets of a group that an axis lists."""
 
@@ -98,18 +101,21 @@ def plot_tradeoff(tradeoff: "Tradeoff") -> Figure:
     losses, shares = figure.subplots(1, 2, width_ratios=(1, 1.1))
     _front(losses, tradeoff)
     _mixtures_along(shares, tradeoff, domains, inches)
-    legend_below(figure, handles_of(losses))
+    outside = {OUTSIDE: Patch(facecolor="0.6", edgecolor="white", hatch="//", lw=0)}
+    legend_below(figure, handles_of(losses) | (outside if _outside(tradeoff).any() else {}))
     at = f"{quantity_text(tradeoff.budget)} {picture_text(tradeoff.unit)}"
-    headed(figure, f"What one group of targets gains, the other pays, at {at}")
+    headed(figure, f"Best mixtures between two groups of targets, at {at}")
     return figure
 
 
 def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     front = tradeoff.front
     equal = front[front.index == tradeoff.even].iloc[0]
+    off = _outside(tradeoff)
+    axes.plot(front["first"], front["second"], ":", color=RECOMMENDED, lw=2, zorder=2)
     axes.plot(
-        front["first"],
-        front["second"],
+        front["first"].mask(off),
+        front["second"].mask(off),
         "-",
         color=RECOMMENDED,
         lw=2,
@@ -117,7 +123,7 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
         label="best mixtures",
     )
     beside = f"{tradeoff.reference.name} mixture"
-    marks = {"every target counts the same": equal, beside: tradeoff.reference}
+    marks = {EQUAL: equal, beside: tradeoff.reference}
     for (label, at), color in zip(marks.items(), (WORSE, FAINT), strict=True):
         axes.plot(at["first"], at["second"], "o", color=color, ms=8, label=label, zorder=3)
     prices = tradeoff.table()["price"].to_numpy()
@@ -125,7 +131,7 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
         at = front.iloc[row]
         axes.plot(at["first"], at["second"], "o", color=RECOMMENDED, ms=4)
         axes.annotate(
-            f"{prices[row]:.2g} nats up per nat left",
+            f"1 nat gained costs {prices[row]:.2g}",
             tuple(at),
             (7, 5),
             fontsize=8,
@@ -137,6 +143,13 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(0.1)
     bare(axes)
+
+
+def _outside(tradeoff: "Tradeoff") -> np.ndarray:
+    """(points,) bool: a proportion leaves the range of the sweep."""
+    mixtures, seen = tradeoff.mixtures.to_numpy(), tradeoff.measured.loc[tradeoff.mixtures.columns]
+    off = (mixtures < seen["min"].to_numpy() - 1e-9) | (mixtures > seen["max"].to_numpy() + 1e-9)
+    return np.asarray(off.any(axis=1))
 
 
 def _mean_of(targets: tuple[str, ...]) -> str:
@@ -160,6 +173,17 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
         edgecolor="white",
     )
     axes.axvline(np.log(tradeoff.even / (1 - tradeoff.even)), color=WORSE, lw=1.4, ls="--")
+    axes.fill_between(
+        odds,
+        0,
+        1,
+        where=_outside(tradeoff),
+        facecolor="none",
+        edgecolor="white",
+        hatch="//",
+        lw=0,
+        step="mid",
+    )
     ticks = [w for w in ODDS if weight[0] * 0.999 <= w <= weight[-1] * 1.001]
     axes.xaxis.set_major_locator(FixedLocator([np.log(w / (1 - w)) for w in ticks]))
     axes.set_xticklabels([f"{w:g}" for w in ticks])
@@ -175,11 +199,11 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
 
 
 def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
-    """Draw the effect of one more point of each domain (rows) on every loss (columns), in % of
-    it."""
-    values = sensitivity.percent.to_numpy()
+    """Draw the effect of one more point of each domain (rows) on every loss (columns), nats."""
+    table = sensitivity.table()
+    values = table.to_numpy()
     rows = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
-    columns = picture_texts(sensitivity.percent.columns)
+    columns = picture_texts(table.columns)
     slanted = len(columns) <= SLANTED
     wide = width_of(rows) + 1.2 + 0.6 * len(columns) + slanted * width_of(columns)
     tall = width_of(columns) + 2.0 + 0.34 * len(rows)
@@ -200,7 +224,11 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
         )
     _name_both(axes, rows, columns, slanted)
     _signed_bar(figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40))
-    headed(figure, "What one more point of a domain (row, proportion now) does to losses (column)")
+    headed(
+        figure,
+        "Change of each loss (column) by one more percentage point of a domain (row)",
+        "Beside each domain: its proportion.",
+    )
     return figure
 
 
@@ -222,7 +250,7 @@ def _signed_bar(bar: "Colorbar") -> None:
     ticks = [-largest, -largest / 10, 0.0, largest / 10, largest]
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])
-    bar.set_label("change of the loss, %", fontsize=SIZE)
+    bar.set_label("change of the loss, nats (compressed scale of colours)", fontsize=SIZE)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
 
@@ -236,6 +264,4 @@ def _signed_norm(values: np.ndarray) -> AsinhNorm:
 def _points_text(value: float) -> str:
     if not np.isfinite(value):
         return "–"
-    if abs(value) < 0.0005:
-        return "0"
-    return f"{value:+.2f}" if abs(value) >= 0.0995 else f"{value:+.3f}"
+    return f"{value:+.2g}" if abs(value) >= 5e-5 else "0"

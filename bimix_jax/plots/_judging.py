@@ -92,14 +92,14 @@ def plot_comparison(comparison: "Comparison") -> Figure:
         axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)
     _explain(figure, panels[0], bool(np.isfinite(noise)), hollow)
     where = SPLIT_TITLES.get(comparison.decisive, comparison.decisive)
-    headed(figure, f"{picture_text(comparison.best)} is the law to trust ({where})")
+    headed(figure, f"Recommended law: {picture_text(comparison.best)} (for {where})")
     return figure
 
 
 def _explain(figure: Figure, axes: "Axes", noise: bool, hollow: bool) -> None:
     dot = {"marker": "o", "ls": "-", "ms": 6, "lw": 1.6}
     handles: dict[str, Artist] = {
-        "law to trust": Line2D([], [], color=RECOMMENDED, **dot),  # type: ignore[arg-type]
+        "recommended law": Line2D([], [], color=RECOMMENDED, **dot),  # type: ignore[arg-type]
         "another law; line: ± 2 standard errors of the difference": Line2D(
             [],
             [],
@@ -199,5 +199,5 @@ def _curves(axes: "Axes", entropies: "Entropies", domains: list[str], inches: fl
     label_ends(axes, ends, colors, inches)
     axes.set_xlabel("tokens", fontsize=SIZE)
     axes.set_ylabel("conditional entropy, plug-in (nats)", fontsize=SIZE)
-    axes.set_title("Has it settled?", fontsize=11)
+    axes.set_title("Conditional entropy against tokens", fontsize=11)
     bare(axes)

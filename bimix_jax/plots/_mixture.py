@@ -1,5 +1,6 @@
 """Pictures of a recommended mixture: beside a reference, and with its uncertainty."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bimix_jax.mixture.optimum import Optimum
-    from bimix_jax.uncertainty.certainty import Certainty
+    from bimix_jax.uncertainty.certainty import BetweenLaws, Certainty
 
 BINS = 41
+MARKS = "Dosv^"
+"""Marks of further laws."""
 
 
 def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figure:
@@ -107,25 +110,30 @@ def _changes(axes: "Axes", change: "pd.Series") -> None:
     bare(axes, "left")
 
 
-def plot_certainty(sure: "Certainty", reference: str = "reference") -> Figure:
+def plot_certainty(
+    sure: "Certainty", reference: str = "reference", others: "BetweenLaws | None" = None
+) -> Figure:
     """Draw the recommended mixture with intervals, and the distribution of the gain over the
     reference.
 
     Args:
         sure: from `certainty`.
         reference: how the reference is called.
+        others: from `between_laws`, the optima of further laws.
     """
     order, name = sure.optimum.mixture.sort_values().index, picture_text(reference)
     size = (10.0 + width_of(map(str, order)), max(0.36 * len(order) + 2.3, 3.8))
     figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
     _intervals(left, sure, order, name)
+    if others is not None:
+        _other_laws(left, others, order)
     _gain(right, sure)
     right.set_xlabel(f"gain in mean loss over {name}, %", fontsize=SIZE)
     legend_below(figure, handles_of(left))
     law, best = picture_text(sure.bootstrap.fitted.label), sure.optimum
     at = f"{quantity_text(best.budget)} {picture_text(best.unit)}"
-    headed(figure, f"{law}: the mixture for {at}, and how sure it is")
+    headed(figure, f"{law}: the recommended mixture at {at}, and its uncertainty")
     return figure
 
 
@@ -134,12 +142,25 @@ def _intervals(axes: "Axes", sure: "Certainty", order: "pd.Index", reference: st
     ends, position = sure.ends.loc[order], np.arange(len(order))
     axes.barh(position, mixture, 0.62, color=RECOMMENDED, alpha=0.85, label="recommended")
     axes.plot(beside, position, "|", ms=14, mew=2.2, color="0.55", label=reference)
-    label = f"{100 * sure.level:g} % interval"
+    label, seen = f"{100 * sure.level:g} % interval", sure.optimum.observed.loc[order]
+    axes.hlines(
+        position + 0.41, seen["min"], seen["max"], color=FAINT, lw=1, label="range in the sweep"
+    )
     whiskers(axes, position, ends["low"], ends["high"], label)
     names_on(axes, order)
-    axes.set_xlim(0, 1.06 * float(np.nanmax([ends["high"].max(), mixture.max(), beside.max()])))
+    largest = [ends["high"].max(), mixture.max(), beside.max(), seen["max"].max()]
+    axes.set_xlim(0, 1.06 * float(np.nanmax(largest)))
     axes.set_xlabel("proportion", fontsize=SIZE)
     bare(axes)
+
+
+def _other_laws(axes: "Axes", others: "BetweenLaws", order: "pd.Index") -> None:
+    """Draw the optima of the laws after the first."""
+    laws = list(others.mixtures.columns.drop(["least", "largest"]))[1:]
+    position = np.arange(len(order))
+    for law, mark in zip(laws, itertools.cycle(MARKS)):
+        shares = others.mixtures.loc[order, law]
+        axes.plot(shares, position, mark, ms=6, mfc="w", mec=WORSE, label=f"by {picture_text(law)}")
 
 
 def _gain(axes: "Axes", sure: "Certainty") -> None:
@@ -167,7 +188,7 @@ def _gain(axes: "Axes", sure: "Certainty") -> None:
 
 def _caption(sure: "Certainty", low: float, high: float) -> str:
     if not np.isfinite(low):
-        return "too few mixtures to say how sure"
+        return "too few mixtures for an interval"
     return (
         f"{100 * sure.gain:.2f} % ({low:.2f} to {high:.2f}), better with probability "
         f"{sure.shown_probability()}"

@@ -46,7 +46,7 @@ def plot_proposal(proposal: "Proposal") -> Figure:
     _regret(regret, proposal)
     legend_below(figure, handles_of(shares))
     at = f"{quantity_text(proposal.budget)} {picture_text(proposal.unit)}"
-    headed(figure, f"Runs to do next, for the decision at {at}")
+    headed(figure, f"Runs to do next, for a decision at {at}")
     return figure
 
 

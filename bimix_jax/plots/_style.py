@@ -192,6 +192,10 @@ def spread_out(
     return [float(x) for x in np.minimum(moved, ends[1] - above[::-1])]
 
 
+FINE = (1, 1.5, 2, 3, 4, 5, 6, 8)
+"""Steps of the ticks of a range of less than about a decade."""
+
+
 def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> list[float]:
     """Return round ticks of a logarithmic scale, as many as have room for their labels.
 
@@ -202,7 +206,7 @@ def log_ticks(low: float, high: float, inches: float, upright: bool = False) -> 
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     inch = math.log10(high / low) / inches if high > low else 1.0
-    for steps in ((1, 2, 5), (1, 3), (1,), (1,)):
+    for steps in (FINE, (1, 2, 5), (1, 3), (1,), (1,)):
         ticks = [
             float(f"{step}e{decade}")
             for decade in decades

@@ -22,7 +22,7 @@ from bimix_jax.cli.options import (
 )
 from bimix_jax.cli.show import show_json, show_line, show_notes
 from bimix_jax.logs.budgets import ALIGNMENTS
-from bimix_jax.logs.forms import FORMS, log_bytes
+from bimix_jax.logs.forms import LOG_FORMS, log_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,8 @@ class LogColumns:
     panel: ClassVar[str] = "What the columns mean"
 
     form: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(FORMS)}; default by the files' names.")
+        str | None,
+        typer.Option(help=f"One of {', '.join(LOG_FORMS)}; default by the files' names."),
     ] = None
     loss_pattern: Annotated[
         str | None, typer.Option(help="Metrics that are losses, like 'eval/{target}/loss'.")

@@ -15,7 +15,7 @@ import bimix_jax as bx
 from bimix_jax.cli.command import WRITTEN
 from bimix_jax.cli.show import amount, quantity, share, show_line, show_notes, show_table
 from bimix_jax.printable import printable
-from bimix_jax.recipe.forms import FORMS, form_named
+from bimix_jax.recipe.forms import RECIPE_FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
 
 
@@ -28,7 +28,7 @@ class Emission:
     emit: Annotated[
         str | None,
         typer.Option(
-            metavar="FORM", help=f"Form of the recipe to write, one of {', '.join(FORMS)}."
+            metavar="FORM", help=f"Form of the recipe to write, one of {', '.join(RECIPE_FORMS)}."
         ),
     ] = None
     paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
@@ -51,7 +51,9 @@ class Emission:
                 raise ValueError("--json and --emit both print; name a file for one with -o.")
         elif self.paths is not None or self.emitted is not None:
             option = "--paths" if self.emitted is None else "--output"
-            raise ValueError(f"{option} goes with --emit; expected a form, {', '.join(FORMS)}.")
+            raise ValueError(
+                f"{option} goes with --emit; expected a form, {', '.join(RECIPE_FORMS)}."
+            )
 
     @property
     def alone(self) -> bool:

@@ -12,7 +12,7 @@ from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrappers import WrappedLaw
 
 # Beyond a loss at one size the multiplicative form has δ alone, the additive one δ and K.
-FORMS = {"multiplicative": 2, "additive": 3}
+SIZE_FORMS = {"multiplicative": 2, "additive": 3}
 """Form → number of model sizes that determine its coefficients."""
 
 
@@ -47,8 +47,8 @@ class WithModelSize(WrappedLaw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in FORMS:
-            raise ValueError(f"form is {self.form!r}; expected one of {', '.join(FORMS)}.")
+        if self.form not in SIZE_FORMS:
+            raise ValueError(f"form is {self.form!r}; expected one of {', '.join(SIZE_FORMS)}.")
 
     @property
     def label(self) -> str:
@@ -70,9 +70,10 @@ class WithModelSize(WrappedLaw):
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """Set N₀ to the sweep's largest size."""
         sizes = np.unique(sweep.size) if sweep.size is not None else np.array([])
-        if len(sizes) < FORMS[self.form]:
+        if len(sizes) < SIZE_FORMS[self.form]:
             raise ValueError(
-                f"law: WithModelSize, {self.form}, needs {FORMS[self.form]} model sizes or more, "
+                f"law: WithModelSize, {self.form}, needs {SIZE_FORMS[self.form]} model sizes or "
+                "more, "
                 f"and the sweep has {len(sizes) or 'none'}. Read it with model_size= naming their "
                 "column, or stack_sizes several sweeps."
             )

@@ -114,7 +114,7 @@ class _Form(NamedTuple):
     read: Read
 
 
-FORMS = {
+LOG_FORMS = {
     "tensorboard": _Form(
         lambda p: tensorboard.MARK in p.name, tensorboard.PATTERN, tensorboard.read
     ),
@@ -160,12 +160,12 @@ def find_files(
         SweepError: if a source does not exist, the form is unknown, or no file has it.
     """
     there = [_existing(source) for source in sources]
-    if form is not None and form not in FORMS:
-        raise SweepError(f"form is {form!r}; expected one of {', '.join(FORMS)}.")
+    if form is not None and form not in LOG_FORMS:
+        raise SweepError(f"form is {form!r}; expected one of {', '.join(LOG_FORMS)}.")
     others = [path.stat() for path in besides if path.exists()]
     every = [file for source in there for file in _files_of(source)]
     every = [file for file in every if not _is_one_of(file.path, others)]
-    found = _by_form(every, list(FORMS) if form is None else [form])
+    found = _by_form(every, list(LOG_FORMS) if form is None else [form])
     if found:
         return found
     raise SweepError(
@@ -187,7 +187,7 @@ def _by_form(every: Sequence[LogFile], forms: Sequence[str]) -> list[Found]:
     found: list[Found] = []
     taken: set[Path] = set()
     for name in forms:
-        files = [f for f in every if FORMS[name].fits(f.path) and f.path not in taken]
+        files = [f for f in every if LOG_FORMS[name].fits(f.path) and f.path not in taken]
         if files:
             taken |= {file.path for file in files}
             files = named(files)

@@ -26,7 +26,7 @@ from bimix_jax.logs._points import (
 from bimix_jax.logs._run_tables import Runs, RunTable, read_runs
 from bimix_jax.logs._runs import as_listed, hint_of_dates, run_lists
 from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
-from bimix_jax.logs.forms import FORMS, Found, Logs, as_files, find_files, found_objects
+from bimix_jax.logs.forms import LOG_FORMS, Found, Logs, as_files, find_files, found_objects
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
@@ -192,7 +192,7 @@ def _rows_of(
     ways = (True, False) if len(found) > 1 else (False,)
     # All forms are tried with the exact separators before any is tried without.
     for exact, one in product(ways, found):
-        form = FORMS[one.form]
+        form = LOG_FORMS[one.form]
         files, labels = _as_listed(one.files, [] if runs is None else run_lists(runs))
         elsewhere = runs is not None and keys.run in runs.table
         keys = keys._replace(labels=labels, run_elsewhere=elsewhere)

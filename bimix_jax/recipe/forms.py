@@ -1,4 +1,4 @@
-"""Forms in which a recipe is emitted: each is one function, listed in FORMS."""
+"""Forms in which a recipe is emitted: each is one function, listed in RECIPE_FORMS."""
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -222,7 +222,7 @@ class _Form(NamedTuple):
     """True where the stamp is a comment or an entry of the file; else it is a file beside it"""
 
 
-FORMS = {
+RECIPE_FORMS = {
     "json": _Form(_json_form),
     "megatron": _Form(_megatron_form, carries_stamp=False),
     "hf": _Form(_hf_form),
@@ -234,9 +234,9 @@ FORMS = {
 
 def form_named(name: str) -> _Form:
     """Return a form by its name; ValueError if it is unknown."""
-    if name not in FORMS:
-        raise ValueError(f"form is {name!r}; expected one of {', '.join(FORMS)} (--emit).")
-    return FORMS[name]
+    if name not in RECIPE_FORMS:
+        raise ValueError(f"form is {name!r}; expected one of {', '.join(RECIPE_FORMS)} (--emit).")
+    return RECIPE_FORMS[name]
 
 
 def stamp_text(recipe: Recipe, form: str) -> str:

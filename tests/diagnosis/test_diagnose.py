@@ -181,7 +181,7 @@ def test_a_run_in_another_unit_is_seen():
 def test_a_loss_that_jumps_and_one_that_rises():
     table = frame(noise=0.002)
     table.loc[table.index[20], "loss_web"] *= 1.2
-    assert finds(table, "1 losses jump where those of other runs do not: web in run02")
+    assert finds(table, "1 loss jumps where those of other runs do not: web in run02")
     rising = frame(noise=0.002)
     rising.loc[rising.index[23], "loss_web"] *= 1.3
     assert finds(rising, "end more than 2 % above")
@@ -218,7 +218,7 @@ def test_ties_near_ties_and_narrow_ranges():
     assert finds(with_mixtures(near), "nearly tied (condition number")
     narrow = np.column_stack([np.linspace(0.2, 0.22, RUNS), share])
     narrow = np.column_stack([narrow, 1 - narrow.sum(axis=1)])
-    assert finds(with_mixtures(narrow), "hardly vary: web 0.2-0.22")
+    assert finds(with_mixtures(narrow), "hardly vary: web 0.2 to 0.22")
 
 
 def test_rank_and_conditioning_are_those_of_the_matrix_of_mixtures():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bimix_jax as bx
 from bimix_jax.printable import json_text
-from bimix_jax.recipe.forms import FORMS
+from bimix_jax.recipe.forms import RECIPE_FORMS
 from bimix_jax.recipe.recipe import Stamp, rounded
 from tests.fits import DOMAINS, frame, without_web
 
@@ -61,14 +61,14 @@ def read_back(form, text):
     return {name: entry["weight"] for name, entry in document["mix"].items()}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", RECIPE_FORMS)
 def test_every_form_reads_back_to_the_mixture(recipe, best, form):
     shares = read_back(form, recipe.emit(form, PATHS))
     assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
     assert shares == pytest.approx(best.mixture.to_dict(), abs=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", RECIPE_FORMS)
 def test_every_file_says_where_it_comes_from(recipe, fitted, tmp_path, form):
     written = recipe.save(tmp_path / "recipe", form, PATHS)
     fitted.save(tmp_path / "fit.json")
@@ -88,7 +88,7 @@ def recipe_of(shares):
     return bx.Recipe(weights, weights, 1e6, None, stamp)
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "megatron"])
+@pytest.mark.parametrize("form", [form for form in RECIPE_FORMS if form != "megatron"])
 def test_every_form_gives_back_hostile_names_and_small_weights(form):
     paths = {domain: (f"/data/{i}",) for i, domain in enumerate(HOSTILE)}
     text = recipe_of(HOSTILE).emit(form, paths)

@@ -264,15 +264,24 @@ def check_names(argument: str, found: Iterable[object], expected: Sequence[str])
     return names
 
 
+def did_you_mean(name: object, expected: Iterable[str]) -> str:
+    """Return a sentence that asks for the nearest of the expected names; empty if none is near.
+
+    >>> did_you_mean("cod", ["web", "code"])
+    ' Did you mean code?'
+    """
+    near = difflib.get_close_matches(str(name), list(expected), 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
 def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
     """Raise ValueError if any name is unknown; the message lists what is expected."""
     if unknown:
         # The first in order of the alphabet, so that a message does not depend on hashes.
-        near = difflib.get_close_matches(min(unknown), expected, 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"{argument}: {', '.join(sorted(unknown))} is unknown; expected only "
-            f"{', '.join(expected)}.{meant} Remove it or correct the spelling."
+            f"{', '.join(expected)}.{did_you_mean(min(unknown), expected)} Remove it or correct "
+            "the spelling."
         )
 
 

@@ -19,7 +19,7 @@ from bimix_jax.fitting.fit import named_fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.laws import BiMix, check_law
+from bimix_jax.laws import BiMix, as_law
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.errors import SweepWarning
 from bimix_jax.sweeps.read import read_sweep
@@ -84,7 +84,7 @@ class ManyFits(Mapping[Any, Fit]):
 
 def fit_many(
     sweeps: Sweeps,
-    law: Law | None = None,
+    law: Law | str | None = None,
     *,
     targets: Sequence[str] | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -122,7 +122,7 @@ def fit_many(
     >>> fits["first"].predict(sweep.mixtures.iloc[0]).round(2)["python"].item()
     5.46
     """
-    asked, chosen_law = FitOptions.of("fit_many", options), check_law(law or BiMix())
+    asked, chosen_law = FitOptions.of("fit_many", options), as_law(law or BiMix())
     labels, read, failed = _read(sweeps)
     tasks: dict[Any, FitTask] = {}
     for label, sweep in read.items():

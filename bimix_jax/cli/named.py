@@ -1,5 +1,6 @@
 """NAME=VALUE options; names may contain = or +, so known names are looked up before a split."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -93,6 +94,10 @@ def values(
     found: dict[str, Any] = {}
     for item in given or []:
         name, value = split_name(option, item, names)
+        if re.search(r",[^,=]+=", value):
+            raise ValueError(
+                f"{option} is {item!r}; expected one NAME=VALUE: repeat {option} for each name."
+            )
         if name in found:
             raise ValueError(f"{option} {name} is there twice; expected every name once.")
         found[name] = (read or number)(f"{option} {name}", value)

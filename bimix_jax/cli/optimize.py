@@ -23,6 +23,8 @@ from bimix_jax.cli.show import (
     show_table,
     span,
 )
+from bimix_jax.mixture.objective import OBJECTIVES
+from bimix_jax.names import did_you_mean
 
 EXACT = 1e-9
 """Gap below which an optimum is exact: far below any digit that is shown."""
@@ -52,6 +54,11 @@ def optimize(
     Example: `bimix optimize fit.json --budget 4e10 --available code=5e9 --epochs 4 --guardrail 1`
     """
     emission.check(output.json)
+    if objective not in OBJECTIVES:
+        raise ValueError(
+            f"--objective is {objective!r}; expected {' or '.join(OBJECTIVES)}."
+            f"{did_you_mean(objective, OBJECTIVES)}"
+        )
     if goal:
         _refuse_beside_goals(budget, weight, objective)
     fitted = bx.load_fit(fit)

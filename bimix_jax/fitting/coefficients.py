@@ -47,12 +47,12 @@ _MESSAGES = {
     Code.BOUNDARY: (
         "The best fit lies on a bound: an amplitude is 0 or an exponent at its limit, so the data "
         "do not show the shape of the law; add budgets or mixtures that are further apart. "
-        "It is the best end found from several starts; there may be a better one."
+        "It is the best end that the starts reached; there may be a better one."
     ),
     Code.UNIDENTIFIED: (
         "These data cannot tell some exponent (shown as nan): α needs runs with different own "
         "proportions, β needs several budgets; predictions hold only where the data vary. "
-        "It is the best end found from several starts; there may be a better one."
+        "It is the best end that the starts reached; there may be a better one."
     ),
     Code.MAX_STEPS: (
         "The search stopped before it converged; raise max_steps or try the default optimizer."

@@ -27,7 +27,7 @@ PROOF = "as losses measured at an own proportion of 0 show that other domains co
 
 def fit(
     sweep: Sweep,
-    law: Law | None = None,
+    law: Law | str | None = None,
     *,
     targets: Sequence[str] | None = None,
     weight: ArrayLike | None = None,
@@ -39,7 +39,7 @@ def fit(
 
     Args:
         sweep: what was measured, from `read_sweep`.
-        law: default `BiMix()`.
+        law: a law or its name; default `BiMix()`.
         targets: which targets; default all that the law can express, the others are noted.
         weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked for
             if they are fewer; 0 leaves a point out.

@@ -13,8 +13,8 @@ from jax import Array
 from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
-from bimix_jax.names import align_mixtures
-from bimix_jax.quantities import numbers_of, quantity_text
+from bimix_jax.names import SHOWN, align_mixtures
+from bimix_jax.quantities import counted, numbers_of, quantity_text
 from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.xla.compilation import jit
 
@@ -94,6 +94,14 @@ class Fit:
         if not known.any():
             return self.law.label
         return self.law.reduced(coefficients.exponents, coefficients.own).label
+
+    def __repr__(self) -> str:
+        # Of names alone: under a transformation the arrays have no values.
+        targets = ", ".join(self.targets[:SHOWN]) + ", …" * (len(self.targets) > SHOWN)
+        return (
+            f"Fit({self.law.label} by {self.options.residual} residuals: {targets}; "
+            f"{counted(len(self.domains), 'domain')}, budgets in {self.unit})"
+        )
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
         """Predicted losses (nats per token, as measured) of mixtures at a budget.

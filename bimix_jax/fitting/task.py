@@ -12,8 +12,8 @@ from bimix_jax.fitting.budget_power import budget_weight
 from bimix_jax.fitting.folds import Folds, choose_folds
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
-from bimix_jax.laws import LAWS, check_law
-from bimix_jax.laws.law import Law
+from bimix_jax.laws import LAWS, WRAPPERS, as_law
+from bimix_jax.laws.law import Law, check_parts
 from bimix_jax.sweeps.scores import refuse_scores
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -40,7 +40,7 @@ class FitTask:
     def of(
         cls,
         sweep: Sweep,
-        law: Law,
+        law: Law | str,
         options: FitOptions,
         targets: Sequence[str] | None = None,
         weight: ArrayLike | None = None,
@@ -50,7 +50,7 @@ class FitTask:
 
         Args:
             sweep: what was measured.
-            law: a law, as a user makes it.
+            law: a law, as a user makes it, or its name.
             options: how it is fitted.
             targets: which targets; default all that the law can express, the others are noted.
             weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked
@@ -68,7 +68,7 @@ class FitTask:
         >>> task.loss.shape == task.weight.shape == (len(sweep.budget), 1)
         True
         """
-        check_law(law)
+        law = as_law(law)
         if budget_scale is not None and not 0 < budget_scale < np.inf:
             raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
         chosen, notes = choose_targets(sweep, law, targets)
@@ -77,6 +77,8 @@ class FitTask:
         weights = _weights(sweep, columns, weight)
         scale = float(largest if budget_scale is None else budget_scale)
         bound = law_for_sweep(law, sweep, scale)
+        if not _is_known(bound):
+            check_parts(bound, len(sweep.domains))
         # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
         # sweep's.
         late = budget_weight(sweep.budget, largest, options.budget_power)[:, None]
@@ -112,6 +114,13 @@ class FitTask:
             return None
         asked = self.options.shrinkage
         return float(STRENGTHS[0] if isinstance(asked, str) else asked)
+
+
+def _is_known(law: Law) -> bool:
+    """True for the package's laws, whose parts agree, and its wrappers around them."""
+    base = getattr(law, "base", None)
+    kinds = (*LAWS.values(), *WRAPPERS.values())
+    return type(law) in kinds and (base is None or _is_known(base))
 
 
 def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:

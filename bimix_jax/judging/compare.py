@@ -23,8 +23,7 @@ from bimix_jax.laws import (
     TransferBiMix,
     WithModelSize,
     WithWarmUp,
-    check_law,
-    law_named,
+    as_law,
 )
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
@@ -150,11 +149,9 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
         several = sweep.size is not None
         return [WithModelSize(law) if several else law for law in JUDGED]
     given = [laws] if isinstance(laws, str | Law) else list(laws)
-    chosen = [law_named(law) if isinstance(law, str) else law for law in given]
+    chosen = [as_law(law) for law in given]
     if not chosen:
         raise ValueError("laws is empty; expected one or more, BiMix() for example.")
-    for law in chosen:
-        check_law(law)
     return chosen
 
 

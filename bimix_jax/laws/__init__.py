@@ -35,7 +35,12 @@ WRAPPERS: dict[str, type[WrappedLaw]] = {
 }
 """Laws that wrap another law, by name."""
 
-__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "check_law", "law_named"]
+__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "as_law", "check_law", "law_named"]
+
+
+def as_law(law: Law | str) -> Law:
+    """Return a law, given itself or its name; ValueError if it is neither."""
+    return law_named(law) if isinstance(law, str) else check_law(law)
 
 
 def law_named(name: str) -> Law:

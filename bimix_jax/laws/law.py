@@ -1,9 +1,11 @@
 """The contract of a law: a basis that is linear in the amplitudes once the exponents are given."""
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -244,5 +246,47 @@ def check_law(law: object) -> "Law":
     """Return `law`, after a check that it is an instance of a law; ValueError if it is not."""
     if isinstance(law, Law):
         return law
-    hint = " A name is found by law_named." if isinstance(law, str) else ""
-    raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.{hint}")
+    if isinstance(law, type) and issubclass(law, Law):
+        raise ValueError(
+            f"law is the class {law.__name__}; expected {law.__name__}(), an instance."
+        )
+    raise ValueError(f"law is {law!r}; expected an instance of a law, BiMix() for example.")
+
+
+@functools.lru_cache
+def check_parts(law: Law, domains: int) -> None:
+    """Raise ValueError where the parts of a law do not agree; they are named, with their sizes."""
+    count, label = len(law.names([""] * domains)), law.label
+    bounds, starts = (np.asarray(part(domains), float) for part in (law.bounds, law.starts))
+    for name, found, expected in (
+        ("bounds", bounds.shape, (count, 2)),
+        ("starts", starts.shape, (len(starts), count)),
+    ):
+        if found != expected:
+            raise ValueError(
+                f"law: {label}.{name} has the shape {found} for {domains} domains; expected "
+                f"{expected}, for {count} exponents."
+            )
+    outside = (starts < bounds[:, 0]) | (starts > bounds[:, 1])
+    if outside.any():
+        start, exponent = np.argwhere(outside)[0]
+        raise ValueError(
+            f"law: {label}.starts begins exponent {exponent} at {starts[start, exponent]:g}, "
+            f"outside of its bounds {bounds[exponent].tolist()}."
+        )
+    terms = len(_terms(law, domains, count))
+    if terms != len(law.amplitude_names):
+        raise ValueError(
+            f"law: {label}.basis returns {terms} terms, but amplitude_names has "
+            f"{len(law.amplitude_names)}; expected one term per amplitude."
+        )
+
+
+def _terms(law: Law, domains: int, exponents: int) -> tuple[Any, ...]:
+    """Return the shapes of the basis at one point."""
+
+    def terms(mixture: Array, at: Array, theta: Array) -> tuple[Any, ...]:
+        return tuple(law.basis(theta, law.features_at_size(mixture, mixture, at, at)))
+
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((domains,), (), (exponents,))]
+    return jax.eval_shape(terms, *shapes)

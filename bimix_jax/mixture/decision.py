@@ -95,6 +95,11 @@ class Decision:
             ValueError: as `optimize_mixture`.
         """
         _refuse_damaged(fitted)
+        if not isinstance(constraints, Constraints | None):
+            raise ValueError(
+                f"constraints is a {type(constraints).__name__}; expected Constraints, for "
+                "instance Constraints(lower={'code': 0.2}), or Constraints.from_dict of a mapping."
+            )
         asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         beside = mixture_of("reference", reference, fitted.domains)
         given = asked.weights if weights is None else weights

@@ -27,6 +27,8 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Solution
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
+from bimix_jax.names import SHOWN
+from bimix_jax.quantities import quantity_text
 
 DOCUMENTED = (
     "mixture",
@@ -78,6 +80,15 @@ class Optimum:
         """Solve a decision; raises as `Decision.solve`."""
         objective = decision.objective
         return cls(decision, decision.solve(), getattr(objective, "__name__", str(objective)))
+
+    def __repr__(self) -> str:
+        shares = [f"{name} {share:.4f}" for name, share in self.mixture.items()]
+        more = ", …" * (len(shares) > SHOWN)
+        goal = "" if self._of_goals else f"; {self.objective_name} loss {self.objective:.4g}"
+        return (
+            f"Optimum({', '.join(shares[:SHOWN])}{more} at {quantity_text(self.budget)} "
+            f"{self.unit}{goal})"
+        )
 
     @functools.cached_property
     def mixture(self) -> pd.Series:

@@ -11,6 +11,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.decision import Decision
+from bimix_jax.names import did_you_mean
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -156,7 +157,7 @@ def _groups(
         if unknown or not group:
             raise ValueError(
                 f"{name} is {', '.join(group) or 'empty'}; expected some of "
-                f"{', '.join(fitted.targets)}."
+                f"{', '.join(fitted.targets)}.{did_you_mean(*unknown[:1] or [''], fitted.targets)}"
             )
     both = [target for target in one if target in rest]
     if both:

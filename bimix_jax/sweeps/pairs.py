@@ -148,10 +148,12 @@ def _join_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str | None) -> 
         shared = [c for c in shared if c in RUN_COLUMNS] or shared
     chosen = [key] if key is not None else shared
     if len(chosen) != 1 or chosen[0] not in mixtures or chosen[0] not in losses:
+        found = f"share the columns {listed(shared)}" if shared else "share no column"
+        if not shared:
+            found += f" ({listed(names_of(mixtures))}; {listed(names_of(losses))})"
         raise SweepError(
-            f"key: the two tables share the columns {listed(shared) or 'none'}"
-            f"{'' if key is None else f', not {key}'}; expected one that names the run in both. "
-            "Name it with key=."
+            f"key: the two tables {found}{'' if key is None else f', not {key}'}; expected one "
+            "that names the run in both. Name it with key= (--key), alike in both."
         )
     return chosen[0]
 
@@ -197,6 +199,12 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
                 f"{listed(table.index[gone] + 1)}. Name the run in every row."
             )
     twice = mixtures[key].duplicated().to_numpy(bool)
+    measured = prefixed(mixtures, LOSS_PREFIX)
+    if twice.any() and measured:
+        raise SweepError(
+            f"losses: the first table holds losses itself ({listed(measured)}) and rows of several "
+            "budgets: it is a sweep without the second table; leave that out (--losses)."
+        )
     if twice.any():
         raise SweepError(
             f"key {key}: {listed(mixtures.loc[twice, key].unique())} appears more than once in the "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bimix_jax.names import did_you_mean
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")
@@ -55,7 +56,10 @@ def standard_splits(
     kinds = [kinds] if isinstance(kinds, str) else kinds
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
-        raise ValueError(f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}.")
+        raise ValueError(
+            f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}."
+            f"{did_you_mean(unknown[0], KINDS)}"
+        )
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; expected 1 or more.")
     count = len(np.unique(sweep.budget))

@@ -1,7 +1,6 @@
 """Sweep: the measurements, checked once, keyed by name."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
-from bimix_jax.names import SHOWN, note_of_spelling, respelled
+from bimix_jax.names import SHOWN, did_you_mean, note_of_spelling, respelled
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 
@@ -97,6 +96,9 @@ class Sweep:
         by_name = np.argsort(self.domains)  # numbers must not depend on column order
         rounded = np.round(self.mixture[first][:, by_name] / SAME_MIXTURE + ASIDE) + 0.0
         return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1)[self.run_number]
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.summary()})"
 
     def own_index(self) -> np.ndarray:
         """Return (targets,) int: the index in `domains` of the target's name, −1 if there is
@@ -254,8 +256,7 @@ class Sweep:
         known = list(map(str, self.runs))
         for run in asked:
             if run not in known:
-                near = difflib.get_close_matches(run, known, 1)
-                meant = f" Did you mean {near[0]}?" if near else ""
+                meant = did_you_mean(run, known)
                 shown = ", ".join(known[:SHOWN]) + (", …" if len(known) > SHOWN else "")
                 raise ValueError(f"exclude: there is no run {run}; the runs are {shown}.{meant}")
         keep = ~np.isin(self.run.astype(str), asked)

@@ -153,7 +153,7 @@ def check_level(level: float) -> None:
         ValueError: if it is not between 0 and 1.
     """
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a share between 0 and 1, .9 for example.")
+        raise ValueError(f"level is {level}; expected a share, 0.9 or 90%.")
 
 
 def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
@@ -486,3 +487,49 @@ def test_weights_of_all_targets_are_in_the_order_of_the_sweep(noisy):
         assert all(
             (points < len(noisy.budget)) == (target == "web") for target, points in counts.items()
         )
+
+
+def test_a_law_may_be_given_by_its_name():
+    named = bx.fit(bx.read_sweep(frame()), "bimix")
+    assert named.law == bx.BiMix()
+    assert repr(named).startswith("Fit(BiMix by relative residuals: ")
+    with pytest.raises(ValueError, match=r"law is 'BiMx'.*Did you mean BiMix\?"):
+        bx.fit(bx.read_sweep(frame()), "BiMx")
+    with pytest.raises(ValueError, match=r"law is the class BiMix; expected BiMix\(\)"):
+        bx.fit(bx.read_sweep(frame()), bx.BiMix)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(bx.Law):
+    """A law whose parts may not agree."""
+
+    parts: str = ""
+    name = "Own"
+    exponent_names = ("beta",)
+    amplitude_names = ("B", "C")
+
+    def bounds(self, domains):
+        return [(0.001, 5.0)] * (2 if self.parts == "bounds" else 1)
+
+    def starts(self, domains):
+        return [[9.0 if self.parts == "starts" else 0.3]]
+
+    def features(self, mixture, own, budget):
+        return jnp.log(budget)
+
+    def basis(self, exponents, log_budget):
+        first = jnp.exp(-exponents[0] * log_budget)
+        return (first,) if self.parts == "basis" else (first, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ("basis", "Own.basis returns 1 terms, but amplitude_names has 2"),
+        ("starts", r"Own.starts begins exponent 0 at 9, outside of its bounds \[0.001, 5.0\]"),
+        ("bounds", r"Own.bounds has the shape \(2, 2\) for 3 domains; expected \(1, 2\)"),
+    ],
+)
+def test_a_law_of_your_own_whose_parts_disagree_is_refused(parts, words):
+    with pytest.raises(ValueError, match=words):
+        bx.fit(bx.read_sweep(frame()), Own(parts))

@@ -241,6 +241,11 @@ def test_bad_constraints_are_refused(fitted, given, words):
         bx.optimize_mixture(fitted, constraints=Constraints(**given))
 
 
+def test_a_mapping_is_no_constraints(fitted):
+    with pytest.raises(ValueError, match="constraints is a dict; expected Constraints"):
+        bx.optimize_mixture(fitted, constraints={"lower": {"web": 0.4}})
+
+
 def test_constraints_in_another_spelling_are_the_same(fitted):
     given = {
         "lower": {"web": 0.1}, "available": {"code": 1e9}, "epochs": 2.0,

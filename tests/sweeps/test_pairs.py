@@ -160,7 +160,7 @@ def test_a_missing_key_is_shown_with_its_row():
 
 def test_tables_without_a_common_column_ask_for_a_key():
     mixtures, losses = pair()
-    with pytest.raises(SweepError, match="share the columns none; expected one that names the run"):
+    with pytest.raises(SweepError, match=r"share no column \(.*; .*\); expected one that"):
         read_sweep(mixtures, losses.rename(columns={"index": "id"}))
     with pytest.raises(SweepError, match=r"share the columns index, not id.*key="):
         read_sweep(mixtures, losses, key="id")

@@ -69,14 +69,15 @@ def observe_budgets(sweep: Sweep) -> Iterator[Observation]:
         yield Observation(
             Severity.WARNING,
             f"A single budget ({quantity_text(budgets[0])} {sweep.unit})",
-            "Nothing is known of other budgets; log losses along the runs to extrapolate.",
+            "Losses at other budgets cannot be predicted; log losses along the runs.",
         )
     elif len(budgets) < FEW_BUDGETS or budgets[-1] < SPAN * budgets[0]:
         yield Observation(
             Severity.WARNING,
             f"{len(budgets)} budgets, {quantity_text(budgets[0])} to {quantity_text(budgets[-1])} "
             f"{sweep.unit}",
-            f"Exponents of the budget will be vague; log {FEW_BUDGETS} or more over a factor of "
+            f"Exponents of the budget will be uncertain; log {FEW_BUDGETS} or more over a factor "
+            "of "
             f"{SPAN:g}.",
         )
     yield from _shared(sweep)
@@ -241,7 +242,7 @@ def _narrow(mixtures: pd.DataFrame) -> Iterator[Observation]:
         yield Observation(
             Severity.WARNING,
             f"Shares that hardly vary: {some_of(ranges)}",
-            f"What they do to a loss rests on nothing; vary them by a factor of {NARROW:g}.",
+            f"Their effect on a loss is not identified; vary them by a factor of {NARROW:g}.",
         )
 
 
@@ -253,7 +254,7 @@ def _collinear(mixtures: pd.DataFrame) -> Iterator[Observation]:
             Severity.WARNING,
             "Domains whose shares are tied in every mixture: "
             + "; ".join(some_of(group) for group in groups),
-            "Laws with a coefficient a domain cannot tell them apart; measure mixtures in which "
+            "Laws with one coefficient per domain cannot separate them; measure mixtures in which "
             "their ratio differs.",
         )
         return
@@ -397,8 +398,8 @@ def _replicates(sweep: Sweep) -> Iterator[Observation]:
     else:
         yield Observation(
             Severity.NOTE,
-            f"Replicates of a mixture differ by {100 * noise:.2f} % a run",
-            "A predicted gain below that is none.",
+            f"Replicates of a mixture differ by {100 * noise:.2f} % per run",
+            "A smaller predicted gain does not count.",
         )
 
 

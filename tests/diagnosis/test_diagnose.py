@@ -245,7 +245,7 @@ def test_replicates_show_the_noise():
     again = frame(noise=0.002, seed=0).assign(run=lambda t: t["run"] + "b")
     shifted = again.assign(**{f"loss_{d}": again[f"loss_{d}"] * 1.01 for d in DOMAINS})
     expected = 100 * (0.01 / 1.005) / np.sqrt(2)
-    assert finds(pd.concat([table, shifted]), f"differ by {expected:.2f} % a run", Severity.NOTE)
+    assert finds(pd.concat([table, shifted]), f"differ by {expected:.2f} % per run", Severity.NOTE)
 
 
 def test_laws_are_determined_by_enough_mixtures_and_budgets():

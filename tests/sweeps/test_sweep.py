@@ -93,7 +93,7 @@ def test_summary_counts():
         "16 runs of 15 mixtures at 11 budgets up to 2.867M tokens: 176 points, 7 domains, 7 targets"
     )
     empty = read_sweep(with_cell(wide_frame(), 1, "loss_web", None))
-    assert empty.summary().endswith("9 points, 2 domains, 2 targets, 1 empty losses")
+    assert empty.summary().endswith("9 points, 2 domains, 2 targets, 1 empty loss")
 
 
 def test_the_last_common_budget_is_that_of_90_percent_of_the_runs():

@@ -8,10 +8,11 @@ import numpy as np
 
 # G for giga and B for billion are one power; lower case, as SUFFIX ignores case.
 THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
-# Groups are complete or absent: 1,200 but not 1,20, which may be a decimal comma.
+# Groups are complete or absent: 1,200 but not 1,20, which may be a decimal comma. Nobody groups
+# digits before an exponent: the comma of 4,586E-01 is a decimal one.
 WRITTEN = re.compile(
-    r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:_\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)"
-    r"(?:e[+-]?\d+)?",
+    r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:_\d{3})+(?:\.\d*)?"
+    r"|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)",
     re.I | re.ASCII,
 )
 SUFFIXES = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}

@@ -29,7 +29,8 @@ def test_what_can_be_read_in_one_way_is_read(given, value):
     [
         True, False, np.True_, np.array(True), None, "", "true", "nan", "inf", float("nan"),
         float("inf"), 10**400, "1e999", "5_1", "1,2", "0,3", "0,200", "1,2,3", "12,34", "1 200",
-        "3 apples", "20%", "4x", "0x10", "1.2.3", "--1", [1], {"a": 1}, b"1", 1j, np.array([1.0]),
+        "4,586E-01", "1,200e3", "3 apples", "20%", "4x", "0x10", "1.2.3", "--1", [1], {"a": 1},
+        b"1", 1j, np.array([1.0]),
     ],
 )  # fmt: skip
 def test_what_is_no_number_or_could_be_two_is_refused(given):

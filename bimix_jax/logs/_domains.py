@@ -133,6 +133,8 @@ class Domains(NamedTuple):
     """column → domain"""
     others: tuple[str, ...] = ()
     """columns of numbers that were not taken for domains, to be named in a note"""
+    labels: tuple[str, ...] = ()
+    """columns that were taken for domains though they are named like labels, to be named, too"""
 
 
 class Asked(NamedTuple):
@@ -317,7 +319,8 @@ def _domains(amounts: _Amounts, way: _Way, found: Sequence[str], of_sums: bool) 
     others = [c for c in amounts.values if c not in names]
     # Labels such as seed need no note where the sums prove the domains.
     told = [c for c in others if not (of_sums and _is_usual_label(c))]
-    return Domains(names, tuple(told))
+    labels = [c for c in names if c not in way.called and _is_label(c)]
+    return Domains(names, tuple(told), tuple(labels))
 
 
 def _undecided(amounts: _Amounts, way: _Way, name: str) -> SweepError:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.logs._amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
-from bimix_jax.logs._domains import Asked, domains_of
+from bimix_jax.logs._domains import Asked, Domains, domains_of
 from bimix_jax.logs._history import label_of
 from bimix_jax.logs._run_tables import AMOUNTS, RunTable
 from bimix_jax.logs._runs import note_of_labels, run_column, same_runs
@@ -66,7 +66,7 @@ def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Aske
     if long is None:
         domains = domains_of(table, run, logged.targets, asked, runs.name)
         wide, said = _wide(table, run, domains.names, runs)
-        notes += said + ([_note_of_others(domains.others)] if domains.others else [])
+        notes += said + _notes_of_columns(domains)
         unit, used = None, {*domains.names}
     else:
         wide, said = _spread(table, run, *long, runs.name)
@@ -79,11 +79,16 @@ def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Aske
     return Mixtures(shares, unit, first.drop(columns=list(used)), [*notes, *said])
 
 
-def _note_of_others(others: Sequence[str]) -> str:
-    return (
-        f"Columns of numbers that were not taken for domains: {listed(others)} (domains= or "
-        "--domain lists the domains)."
-    )
+def _notes_of_columns(domains: Domains) -> list[str]:
+    kinds = {
+        "of numbers that were not taken for domains": domains.others,
+        "that were taken for domains, though they are named like labels": domains.labels,
+    }
+    return [
+        f"Columns {kind}: {listed(columns)} (domains= or --domain lists the domains)."
+        for kind, columns in kinds.items()
+        if columns
+    ]
 
 
 # ---- runs ----------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ def _only_by(mark: str, other: str) -> str:
     unlike_groups = (
         rf"(0*|0\d+|[1-9]\d{{3,}}|\d+{SPACES}\d{{3}}){mark}\d+|\d*{mark}(\d{{1,2}}|\d{{4,}})"
     )
-    return rf"^[+-]?({groups}+{mark}\d+|{groups}{{2,}}|{unlike_groups}){END}"
+    # Nobody separates thousands before an exponent.
+    scientific = rf"\d+{mark}\d+[eE][+-]?\d+"
+    return rf"^[+-]?({groups}+{mark}\d+|{groups}{{2,}}|{unlike_groups}|{scientific}){END}"
 
 
 ONLY_BY: dict[Mark, str] = {",": _only_by(",", r"\."), ".": _only_by(r"\.", ",")}

@@ -139,7 +139,10 @@ def _beside_mixtures(folder: Path) -> None:
 
 def _oracle_of_mixtures(data: bytes) -> Any:
     """Shares of another table beside the sound losses, all runs once."""
-    rows = oracles.rows_of_csv(data)
+    return _with_shares(oracles.rows_of_csv(data))
+
+
+def _with_shares(rows: list[dict[str, str]]) -> Any:
     named = {row.get("run", ""): row for row in rows}
     wide = table().astype(str).to_dict("records")
     if len(named) < len(rows) or named.keys() != {row["run"] for row in wide}:
@@ -230,12 +233,13 @@ def _logs_beside(folder: Path) -> None:
 
 
 def _oracle_of_runs(data: bytes) -> Any:
-    header, end, rest = data.partition(b"\n")
-    names = oracles.rows_of_csv(header + b"\n" + header)[0]
-    if "run" not in names or not {*names} - {"run"} <= {*DOMAINS}:
+    rows = oracles.rows_of_csv(data)
+    if any("run" not in row or "nameless" in " ".join(row) for row in rows):
         raise Doubt("columns")
-    prefixed = ",".join(name if name == "run" else f"r_{name}" for name in names)
-    return _oracle_of_mixtures(prefixed.encode() + end + rest)
+    # A domain may have any name, also one that no target has.
+    return _with_shares(
+        [{k if k == "run" else f"r_{k}": v for k, v in row.items()} for row in rows]
+    )
 
 
 def _csv_log(rows: pd.DataFrame) -> bytes:

@@ -111,6 +111,16 @@ def test_a_domain_that_is_called_like_a_label_is_one(tmp_path, label, factor):
     np.testing.assert_allclose(sweep.mixtures[list(domains)], SHARES, atol=1e-12)
 
 
+@pytest.mark.parametrize("label", ["run", "total"])
+def test_a_domain_that_is_named_like_a_label_and_like_no_target_is_noted(folder, label):
+    sweep = bx.read_logs(folder, WIDE.rename(columns={"run": "news", "news": label}))
+    np.testing.assert_array_equal(sweep.mixtures[[label, "chat", "math"]], SHARES)
+    assert sweep.notes == (
+        "Columns that were taken for domains, though they are named like labels: "
+        f"{label} (domains= or --domain lists the domains).",
+    )
+
+
 @pytest.mark.parametrize(
     "called", ["mix/{}", "{}_weight", "config.data.{}.share", "train_{}_ratio", "r_{}"]
 )

@@ -198,6 +198,17 @@ def test_a_sweep_comes_back_from_csv_with_names_of_any_kind(tmp_path):
         assert (again.domains, again.runs) == (tuple(names.values()), sweep.runs)
 
 
+@pytest.mark.parametrize("beside", ["0.25", "2.451", "1,234", "0,25"])
+def test_the_mark_of_a_number_with_an_exponent_is_a_decimal_one(tmp_path, beside):
+    table = read(tmp_path, f'run,x,y\na,"4,586E-01","{beside}"\nb,"1,698E+00","{beside}"\n')
+    assert table["x"].tolist() == [0.4586, 1.698]
+    assert "Column x holds decimal commas: 4,586E-01 was read as 4.586E-01." in notes_of(table)
+
+
+def test_a_column_with_both_decimal_marks_stays_text(tmp_path):
+    assert read(tmp_path, 'run,x\na,"4,586E-01"\nb,0.25\n')["x"].tolist() == ["4,586E-01", "0.25"]
+
+
 def test_text_stays_as_pandas_has_it():
     frame = pd.DataFrame({"run": ["007", "nan"], "note": ["1.50", "n/a"]})
     assert read_table(frame).to_dict("list") == frame.to_dict("list")

@@ -71,6 +71,12 @@ def programs_folder(root):
 
 
 @pytest.fixture(autouse=True)
+def no_width(monkeypatch):
+    """Nothing is wrapped unless a test asks for a width; workers of a run inherit one."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def compiled_programs_are_released():
     """Only where there are many, as the next test may need the same."""
     yield

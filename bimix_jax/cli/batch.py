@@ -2,8 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -29,25 +27,6 @@ from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.quantities import counted
 from bimix_jax.reading.tables import listed
-
-
-@contextmanager
-def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function to call with the name of the current item and the bytes done.
-
-    The `size` of all that is to be read is asked for where it is shown, as finding it takes time.
-    """
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(what, total=size() if console.is_terminal else None)
-        yield lambda name, done: bar.update(task, description=name, advance=done)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -402,7 +402,7 @@ def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
     first, second = best.flatness.index[:2]
     assert np.isnan(best.flatness.loc[first, "flat_low"])
     assert np.all(np.isfinite(best.flatness.loc[second]))
-    assert any(note.endswith(f"did not converge: {first}.") for note in best.notes)
+    assert any(note.endswith(f"did not converge for {first}.") for note in best.notes)
 
 
 # ---- values of the wrong kind --------------------------------------------------------------------

@@ -157,7 +157,7 @@ def _groups(
         if unknown or not group:
             raise ValueError(
                 f"{name} is {', '.join(group) or 'empty'}; expected some of "
-                f"{', '.join(fitted.targets)}.{did_you_mean(*unknown[:1] or [''], fitted.targets)}"
+                f"{', '.join(fitted.targets)}.{did_you_mean(unknown[0] if unknown else '', fitted.targets)}"
             )
     both = [target for target in one if target in rest]
     if both:

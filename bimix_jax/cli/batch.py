@@ -22,7 +22,8 @@ from bimix_jax.batching.batch import join_processes, share_of_launcher
 from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.parts import strange_parts, summary
 from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
-from bimix_jax.cli.options import Json, LawName, WeightedByBudget
+from bimix_jax.cli.fit_options import LawName, WeightedByBudget
+from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.quantities import counted

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.options import LAWS_HELP, HeldOut, Output, Residual, SweepOptions
+from bimix_jax.cli.fit_options import LAWS_HELP, HeldOut, Residual
+from bimix_jax.cli.options import Output, SweepOptions
 from bimix_jax.cli.show import change, number, percent, show_json, show_line, show_notes, show_table
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.splits import KINDS

@@ -9,18 +9,10 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
+from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.optimize import show_mixture
-from bimix_jax.cli.options import (
-    LAWS_HELP,
-    Budget,
-    FitFile,
-    FitSettings,
-    Output,
-    SweepOptions,
-    Weight,
-    weights_of,
-)
+from bimix_jax.cli.options import Budget, FitFile, Output, SweepOptions, Weight, weights_of
 from bimix_jax.cli.show import (
     change,
     number,

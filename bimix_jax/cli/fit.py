@@ -9,18 +9,8 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli.command import WRITTEN
-from bimix_jax.cli.options import (
-    Budget,
-    FitFile,
-    FitSettings,
-    HeldOut,
-    HeldOutSettings,
-    Json,
-    LawName,
-    LossesTable,
-    Output,
-    SweepOptions,
-)
+from bimix_jax.cli.fit_options import FitSettings, HeldOut, HeldOutSettings, LawName
+from bimix_jax.cli.options import Budget, FitFile, Json, LossesTable, Output, SweepOptions
 from bimix_jax.cli.show import (
     number,
     percent,

@@ -9,15 +9,8 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.command import WRITTEN
-from bimix_jax.cli.options import (
-    Budget,
-    FitSettings,
-    LawName,
-    Output,
-    SweepOptions,
-    Weight,
-    weights_of,
-)
+from bimix_jax.cli.fit_options import FitSettings, LawName
+from bimix_jax.cli.options import Budget, Output, SweepOptions, Weight, weights_of
 from bimix_jax.cli.show import (
     number,
     quantity,

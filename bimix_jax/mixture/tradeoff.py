@@ -155,9 +155,10 @@ def _groups(
     for name, group in {"first": one, "second": rest}.items():
         unknown = [target for target in group if target not in fitted.targets]
         if unknown or not group:
+            hint = did_you_mean(unknown[0], fitted.targets) if unknown else ""
             raise ValueError(
                 f"{name} is {', '.join(group) or 'empty'}; expected some of "
-                f"{', '.join(fitted.targets)}.{did_you_mean(unknown[0] if unknown else '', fitted.targets)}"
+                f"{', '.join(fitted.targets)}.{hint}"
             )
     both = [target for target in one if target in rest]
     if both:

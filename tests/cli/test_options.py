@@ -10,15 +10,9 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax.cli.app import FILES, _Commands, app
 from bimix_jax.cli.command import command
+from bimix_jax.cli.fit_options import FitSettings, HeldOut, WeightedByBudget
 from bimix_jax.cli.limits import Limits
-from bimix_jax.cli.options import (
-    FitSettings,
-    HeldOut,
-    Output,
-    SweepOptions,
-    WeightedByBudget,
-    selection,
-)
+from bimix_jax.cli.options import Output, SweepOptions, selection
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
 from tests.fits import frame

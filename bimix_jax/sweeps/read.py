@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of
+from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of, notes_of
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     RUN_COLUMNS,
@@ -191,6 +191,7 @@ def _naming(source: Source, losses: Source | None) -> Iterator[None]:
 def _pair(table: pd.DataFrame, losses: Source, asked: _Asked, notes: list[str]) -> Pair:
     """Join proportions with the losses of another file."""
     second = read_table(losses, asked.names)
+    notes += [f"{name_of(losses)}: {note}" for note in notes_of(second)]
     usual = [c for t in (table, second) for c in _called(BUDGET_COLUMNS, t, set())]
     known = {c for c in (asked.budget, *asked.names, *usual) if c is not None}
     return join(table, second, asked.key, asked.prefixes, known, notes)

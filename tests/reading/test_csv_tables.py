@@ -209,6 +209,16 @@ def test_a_column_with_both_decimal_marks_stays_text(tmp_path):
     assert read(tmp_path, 'run,x\na,"4,586E-01"\nb,0.25\n')["x"].tolist() == ["4,586E-01", "0.25"]
 
 
+def test_what_is_noted_of_the_losses_of_a_pair_names_their_file(tmp_path):
+    mixtures = pd.DataFrame({"run": list("abc"), "de": [0.5, 0.4, 0.3], "fr": [0.5, 0.6, 0.7]})
+    path = tmp_path / "losses.csv"
+    path.write_text("run;de;fr\na;2,25;1.5\nb;2,5;1.75\nc;2,75;1.625\n")
+    sweep = read_sweep(mixtures, path)
+    assert sweep.loss[:, 0].tolist() == [2.25, 2.5, 2.75]
+    assert f"{path}: Column de holds decimal commas: 2,25 was read as 2.25." in sweep.notes
+    assert f"{path}: The cells of the file are separated by semicolons." in sweep.notes
+
+
 def test_text_stays_as_pandas_has_it():
     frame = pd.DataFrame({"run": ["007", "nan"], "note": ["1.50", "n/a"]})
     assert read_table(frame).to_dict("list") == frame.to_dict("list")

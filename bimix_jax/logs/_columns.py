@@ -18,6 +18,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
@@ -113,9 +114,18 @@ def read_columns(path: Path, run: str | None = None) -> Columns:
     return of_frame(read_table(path, (run,)))
 
 
+class NotedColumns(dict[str, np.ndarray]):
+    """Columns of a table that was not read as it stands."""
+
+    notes: tuple[str, ...] = ()
+    """on separators, decimal commas and the like"""
+
+
 def of_frame(frame: pd.DataFrame) -> Columns:
-    """Return the columns of a DataFrame, in which nan means missing."""
-    return {name: _of_pandas(frame[name]) for name in names_of(frame)}
+    """Return the columns of a DataFrame, in which nan means missing, and the notes of reading."""
+    found = NotedColumns((name, _of_pandas(frame[name])) for name in names_of(frame))
+    found.notes = tuple(notes_of(frame))
+    return found
 
 
 def of_records(records: Iterable[Mapping[str, Any]]) -> Columns:

@@ -119,6 +119,8 @@ class History(NamedTuple):
     """the column of steps, or None"""
     called: Mapping[object, Called] = {}
     """run → its name and its id, where both are needed to tell runs apart"""
+    notes: tuple[str, ...] = ()
+    """on how the table was read"""
 
 
 Read = Callable[[LogFile, Keys, Keep], History]

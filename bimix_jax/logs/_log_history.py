@@ -169,7 +169,7 @@ def read_rows(
     # Reversed, so that the first file's example stays.
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
     notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
-    notes += [*step_notes(parts, chosen), *_written_notes(parts)]
+    notes += [*_table_notes(files, parts), *step_notes(parts, chosen), *_written_notes(parts)]
     table = _stacked(parts)
     called = {run: each for part in parts for run, each in part.called.items()}
     run, alike = by_one(table[RUN].to_numpy(object), called)
@@ -203,6 +203,19 @@ def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None
         raise SweepError(
             f"run_key: {counted(gone, 'row names', 'rows name')} no run; fill in the names."
         )
+
+
+def _table_notes(files: Sequence[LogFile], parts: Sequence[History]) -> list[str]:
+    """Return the notes of how tables were read, each once, with the files that it is about."""
+    about: dict[str, list[str]] = defaultdict(list)
+    for file, part in zip(files, parts, strict=True):
+        for note in part.notes:
+            about[note].append(file.path.name)
+    others = {note: counted(len(names) - 1, "other file") for note, names in about.items()}
+    return [
+        f"{names[0]}: {note}" if len(names) == 1 else f"{names[0]} and {others[note]}: {note}"
+        for note, names in about.items()
+    ]
 
 
 def _written_notes(parts: Sequence[History]) -> list[str]:

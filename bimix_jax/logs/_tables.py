@@ -20,6 +20,10 @@ def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     Raises:
         SweepError: if a named key is not a column, or a file does not name its run or metric.
     """
+    return _shaped(columns, file, keys, keep)._replace(notes=getattr(columns, "notes", ()))
+
+
+def _shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
     if long.is_download(columns):
         return long.tag_history(columns, file, keep)
     if long.is_long(columns):

@@ -357,6 +357,8 @@ def check_summary_rows(
     known = np.where(there, values, 0.0)
     off = np.abs((known.sum(axis=0) - known) / others - values)
     summary = (np.nanmax(off, axis=1) < ROUNDED) & np.isfinite(loss).any(axis=1)
+    # A run with several budgets in the middle of an even design is no summary.
+    summary &= ~names.duplicated(keep=False).to_numpy(bool)
     # Where all losses are nearly one, every row is nearly the mean.
     if not summary.any() or np.nanstd(loss, axis=0).max() < 20 * ROUNDED:
         return []

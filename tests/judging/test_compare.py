@@ -338,7 +338,7 @@ def test_domains_that_no_mixture_tells_apart_are_named_to_every_law_that_asks(sw
     ("arguments", "message"),
     [
         ((frame(), ["BiMix"]), "sweep is a DataFrame; expected what read_sweep returns"),
-        ((None, [BiMix]), "expected an instance of a law"),
+        ((None, [BiMix]), r"law is the class BiMix; expected BiMix\(\), an instance"),
     ],
 )
 def test_what_is_no_sweep_or_no_law_is_named(sweep, arguments, message):

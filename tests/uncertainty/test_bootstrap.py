@@ -213,7 +213,7 @@ def test_of_too_few_mixtures_no_interval_is_given(sweep):
     assert np.isnan(sure.probability)
     assert np.isnan(sure.gain_interval()).all()
     assert "cannot be said from so few mixtures" in sure.verdict()
-    assert bx.plots.plot_certainty(sure).axes[1].get_title() == "too few mixtures to say how sure"
+    assert bx.plots.plot_certainty(sure).axes[1].get_title() == "too few mixtures for an interval"
 
 
 def test_resamples_that_lose_an_exponent_are_counted_and_said(sweep):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bimix_jax.logs._amounts import numbers
 from bimix_jax.logs._log_history import _of_anything, _of_numbers, log_history
+from bimix_jax.reading.nested import once
 
 names = st.one_of(
     st.sampled_from(["step", "epoch", "eval_web_loss", "eval_web page_loss", " step", "step "]),
@@ -51,6 +52,12 @@ def test_whatever_is_logged_is_read_as_json_has_it(entries, style):
     same(log_history(text), _of_anything(json.loads(text)))
 
 
+def test_two_entries_that_damage_joins_are_refused_with_the_name():
+    text = b'{"log_history": [{"step": 1, "loss": 3.5, "step": 2, "loss": 3.0}]}'
+    with pytest.raises(ValueError, match=r"JSON: an object names 'step' twice"):
+        log_history(text)
+
+
 @given(st.lists(plain, min_size=1), styles, st.data())
 def test_damage_is_never_read(entries, style, data):
     text = written(entries, style)
@@ -59,7 +66,7 @@ def test_damage_is_never_read(entries, style, data):
         text[at + data.draw(st.integers(0, 3)) :]
     )  # fmt: skip
     try:
-        expected = json.loads(damaged)
+        expected = json.loads(damaged, object_pairs_hook=once)
     except ValueError:
         with pytest.raises(ValueError, match=r"JSON|UTF-8"):
             log_history(damaged.encode())

@@ -52,6 +52,13 @@ def read_available(
             f"{name}: found the columns {listed(table.columns)}; expected domain, tokens and, if "
             "known, documents or tokens_per_document."
         )
+    others = [c for c in table.columns if c not in ("domain", TOKENS, DOCUMENTS, PER_DOCUMENT)]
+    if others:
+        warnings.warn(
+            f"{name}: columns that are not used: {listed(others)}; those that are: domain, tokens, "
+            "documents, tokens_per_document.",
+            stacklevel=2,
+        )
     if domains is not None:
         table = table.assign(domain=check_names(name, table["domain"], domains))
     columns = [c for c in (TOKENS, DOCUMENTS, PER_DOCUMENT) if c in table]

@@ -370,7 +370,7 @@ def _read_constraints(path: Path) -> Any:
 
 
 def _oracle_of_constraints(data: bytes) -> Any:
-    document = {"epochs": 1.0, **oracles.toml_value(data)}
+    document = oracles.toml_value(data)
     for key, value in document.items():
         if key not in (
             "epochs",

@@ -326,3 +326,9 @@ def test_a_document_of_what_exists_is_told_what_a_table_holds(tmp_path):
     (tmp_path / "priors.yaml").write_text("token_counts:\n  web: 1000\n")
     with pytest.raises(ValueError, match=r"priors\.yaml is not a table.*domain and tokens"):
         bx.read_available(tmp_path / "priors.yaml")
+
+
+def test_columns_of_what_exists_that_are_not_used_are_named():
+    table = pd.DataFrame({"domain": ["web"], "tokens": [1e9], "documents (M)": [1.0]})
+    with pytest.warns(UserWarning, match=r"columns that are not used: documents \(M\)"):
+        assert bx.read_available(table)["tokens_per_document"].isna().all()

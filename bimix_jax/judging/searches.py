@@ -145,7 +145,7 @@ class _Searches:
 
 
 class _Targets(NamedTuple):
-    """What differs between the targets of a search."""
+    """Arrays that differ between the targets of a search."""
 
     loss: Any
     """(points, targets)"""
@@ -154,7 +154,7 @@ class _Targets(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What differs between the searches of a call."""
+    """Arrays that differ between the searches of a call."""
 
     weight: Any
     """(searches, points)"""

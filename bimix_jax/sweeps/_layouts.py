@@ -214,6 +214,11 @@ def _varying(rest: pd.DataFrame, point: np.ndarray) -> list[str]:
 def layout_of(
     table: pd.DataFrame, prefixes: tuple[str | None, str | None], name: str
 ) -> Wide | Long:
+    """Return the layout of a table, by its column names: wide, or long with a row per target.
+
+    Raises:
+        SweepError: if the columns fit neither layout; `name` begins the message.
+    """
     r, y = prefixes[0] or MIXTURE_PREFIX, prefixes[1] or LOSS_PREFIX
     domains, targets = _prefixed_apart(table, r, y)
     if domains and targets:

@@ -26,7 +26,7 @@ CSV_FORMS = [("utf-8", ",", "\n", csv.QUOTE_MINIMAL)] * 3 + [
 
 
 class Right(enum.Enum):
-    """What a reader may make of a changed file, if it does not refuse it."""
+    """Right readings of a changed file, for a reader that does not refuse it."""
 
     SAME = "the content of the sound file, with a note or without"
     SAID = "that content, or another with a note"

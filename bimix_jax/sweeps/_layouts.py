@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.names import note_of_spelling, spelling, unified
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, prefixed
 from bimix_jax.sweeps import checks
@@ -107,6 +108,7 @@ class Long:
             mixture = self._spread(table, rows, whose, "proportion", whose[first])
             repeats = self._points_twice(table, rows, by)
             repeats += self._unlike_first(table, rows, [run, self.target], "proportion")
+            respelled_notes = [*respelled_notes, *_kept_first(table, [run, self.target])]
         rest = table.drop(columns=list(self.used))
         return Parts(
             run,
@@ -201,6 +203,17 @@ def _labels(table: pd.DataFrame, where: np.ndarray) -> pd.Series:
     labels = np.full(len(table), "", object)
     labels[where] = [" ".join(map(str, row)) for row in table[where].itertuples(index=False)]
     return pd.Series(labels)
+
+
+def _kept_first(table: pd.DataFrame, by: list[str]) -> list[str]:
+    """Return a note of proportions that are not those of the run's first row, but nearly."""
+    shares = pd.Series(checks.numbers(table["proportion"])[0], table.index)
+    first = shares.groupby([table[c] for c in by], sort=False).transform("first")
+    near = int((shares - first).abs().between(checks.SAME, checks.CHANGED).sum())
+    if not near:
+        return []
+    said = counted(near, "proportion")
+    return [f"{said} within {checks.CHANGED:g} of the first of a run; the first is kept."]
 
 
 def _varying(rest: pd.DataFrame, point: np.ndarray) -> list[str]:

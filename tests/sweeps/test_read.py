@@ -366,3 +366,17 @@ def test_rows_within_two_percent_are_divided_by_their_sum(seed):
         sweep = read_sweep(frame)
     np.testing.assert_allclose(sweep.mixture.sum(axis=1), 1, rtol=1e-14)
     np.testing.assert_allclose(sweep.mixture * scale[:, None], frame[shares], rtol=1e-12)
+
+
+def test_shares_of_a_long_table_that_are_nearly_those_of_the_run_are_counted():
+    rows = [
+        (run, tokens, domain, share, 3.0 - share - tokens / 1e10)
+        for run, web in (("a", 0.3), ("b", 0.6))
+        for tokens in (1e9, 2e9)
+        for domain, share in (("web", web), ("code", 1 - web))
+    ]
+    table = pd.DataFrame(rows, columns=["run", "tokens", "domain", "proportion", "loss"])
+    table.loc[2, "proportion"] += 5e-5
+    sweep = read_sweep(table)
+    assert "1 proportion within 0.0001 of the first of a run; the first is kept." in sweep.notes
+    np.testing.assert_allclose(sweep.mixture[:2, 0], 0.3)

@@ -108,7 +108,7 @@ class Long:
             mixture = self._spread(table, rows, whose, "proportion", whose[first])
             repeats = self._points_twice(table, rows, by)
             repeats += self._unlike_first(table, rows, [run, self.target], "proportion")
-            respelled_notes = [*respelled_notes, *_kept_first(table, [run, self.target])]
+            respelled_notes = (*respelled_notes, *_kept_first(table, [run, self.target]))
         rest = table.drop(columns=list(self.used))
         return Parts(
             run,

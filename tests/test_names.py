@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.names import (
     align_mixtures,
     align_weights,
     as_expected,
     check_names,
     respelled,
+    settings_of,
     spelling,
 )
 
@@ -173,3 +175,9 @@ def test_a_mapping_is_spelled_as_expected_and_no_name_may_be_unknown():
         assert as_expected("lower", {"CODE": 0.2}, DOMAINS) == {"code": 0.2}
     with pytest.raises(ValueError, match="lower: cod is unknown"):
         as_expected("lower", {"cod": 0.2}, DOMAINS)
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_one():
+    with pytest.raises(TypeError, match=r"^fit\(\) got .* 'max_step'; .* mean max_steps\?$"):
+        settings_of(FitOptions, "fit", {"residual": "log", "max_step": 3})
+    assert settings_of(FitOptions, "fit", {"max_steps": 3}) == FitOptions(max_steps=3)

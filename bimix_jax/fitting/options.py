@@ -9,6 +9,7 @@ from bimix_jax.fitting.budget_power import check_budget_power
 from bimix_jax.fitting.folds import PURPOSES, Purpose
 from bimix_jax.fitting.problem import Asked
 from bimix_jax.fitting.residual import RESIDUALS, Residual
+from bimix_jax.names import settings_of
 
 DTYPES = ("float64", "float32")
 
@@ -68,17 +69,10 @@ class FitOptions:
         """Select the options among the keyword arguments of a verb.
 
         Raises:
-            TypeError: on a name that is not an option, as Python raises it.
+            TypeError: on a name that is not an option; the message names the nearest one.
             ValueError: on a value that an option cannot have.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise TypeError(
-                f"{verb}() got an unexpected keyword argument {unknown[0]!r}; its options are "
-                f"{', '.join(known)}."
-            )
-        return cls(**given)
+        return settings_of(cls, verb, given)
 
     @property
     def static(self) -> "FitOptions":

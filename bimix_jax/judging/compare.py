@@ -25,7 +25,7 @@ from bimix_jax.laws import (
     WithWarmUp,
     as_law,
 )
-from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
+from bimix_jax.sweeps.splits import Split, SplitSettings, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 JUDGED: tuple[Law, ...] = (
@@ -196,7 +196,8 @@ def _splits(
     kinds = None if splits is None else [str(s) for s in splits if not isinstance(s, Split)]
     if own and not kinds:
         return own
-    return [*own, *standard_splits(sweep, kinds, repeats, runs, budgets, seed, least)]
+    held_out = SplitSettings(runs=runs, budgets=budgets, seed=seed, least=least)
+    return [*own, *standard_splits(sweep, kinds, repeats, **held_out)]
 
 
 def _curve(sweep: Sweep, laws: Sequence[Law]) -> int:

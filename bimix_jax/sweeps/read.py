@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.names import settings_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of, notes_of
 from bimix_jax.reading.tables import (
@@ -29,39 +30,67 @@ from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
 
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """The user's statements about a table, as `read_sweep` takes them."""
+class Choice(TypedDict, total=False):
+    """The keywords that `read_sweep` and `read_logs` share."""
 
-    key: str | None
-    budget: str | None
-    select: Mapping[str, Any]
-    run: str | None
-    prefixes: tuple[str | None, str | None]
-    """of the columns of proportions, and of losses"""
+    select: Mapping[str, Any] | None
     model_size: str | None
     metadata: Metadata | Mapping[str, Any] | None
     endpoints_only: bool
 
+
+class TableSettings(Choice, total=False):
+    """The keywords of `read_sweep`."""
+
+    key: str | None
+    budget: str | None
+    run: str | None
+    mixture_prefix: str | None
+    loss_prefix: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The keywords of `read_sweep`, checked once.
+
+    Raises:
+        SweepError: if `select` is not a mapping.
+    """
+
+    key: str | None = None
+    budget: str | None = None
+    select: Mapping[str, Any] | None = None
+    run: str | None = None
+    mixture_prefix: str | None = None
+    loss_prefix: str | None = None
+    model_size: str | None = None
+    metadata: Metadata | Mapping[str, Any] | None = None
+    endpoints_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.select or {}, Mapping):
+            raise SweepError(
+                f"select is {self.select!r}; expected a mapping of a column to its value."
+            )
+
+    @property
+    def selected(self) -> Mapping[str, Any]:
+        """Column → wanted value or values."""
+        return self.select or {}
+
+    @property
+    def prefixes(self) -> tuple[str | None, str | None]:
+        """Prefixes of the columns of proportions, and of losses."""
+        return self.mixture_prefix, self.loss_prefix
+
     @property
     def names(self) -> tuple[str | None, ...]:
         """Columns whose cells stay as they are written: 007 may be a run, or a value to select."""
-        return (self.run, self.key, *self.select)
+        return (self.run, self.key, *self.selected)
 
 
 def read_sweep(
-    source: Source,
-    losses: Source | None = None,
-    *,
-    key: str | None = None,
-    budget: str | None = None,
-    select: Mapping[str, Any] | None = None,
-    run: str | None = None,
-    mixture_prefix: str | None = None,
-    loss_prefix: str | None = None,
-    model_size: str | None = None,
-    metadata: Metadata | Mapping[str, Any] | None = None,
-    endpoints_only: bool = False,
+    source: Source, losses: Source | None = None, **settings: Unpack[TableSettings]
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
 
@@ -76,23 +105,26 @@ def read_sweep(
     Args:
         source: a path (.csv, .csv.gz, .parquet, .jsonl, .ndjson) or a DataFrame.
         losses: the second file of a pair.
-        key: the column that joins the pair; default the one both have.
-        budget: the budget column; default the first of tokens, step, steps, budget, in any case.
-            Without one the sweep has the single budget 1, unit "run".
-        select: column → value or list of values; other rows are left out.
-        run: the column that names the runs; default run, run_id, run_name or index.
-        mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_".
-        model_size: a column of model sizes ("122M" or numbers), several of which are an error
-            without it; all are then read into one sweep (`stack_sizes`).
-        metadata: units and conditions that the file does not state, a `Metadata` or a mapping of
-            its entries; losses are converted from the unit stated there.
-        endpoints_only: keep the last point of each run (`Sweep.endpoints`).
+        settings: how the table is read.
+
+            - key: the column that joins the pair; default the one both have.
+            - budget: the budget column; default the first of tokens, step, steps, budget, in any
+              case. Without one the sweep has the single budget 1, unit "run".
+            - select: column → value or list of values; other rows are left out.
+            - run: the column that names the runs; default run, run_id, run_name or index.
+            - mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_".
+            - model_size: a column of model sizes ("122M" or numbers), several of which are an error
+              without it; all are then read into one sweep (`stack_sizes`).
+            - metadata: units and conditions that the file does not state, a `Metadata` or a mapping
+              of its entries; losses are converted from the unit stated there.
+            - endpoints_only: keep the last point of each run (`Sweep.endpoints`).
 
     Returns:
         A `Sweep`; its notes list choices, normalisation and omissions.
 
     Raises:
         SweepError: with every finding (column, row, value) and its remedy.
+        TypeError: on a setting that does not exist; the message names the nearest one.
 
     >>> sweep = read_sweep(pd.DataFrame({
     ...     "run": ["a", "b"], "tokens": [1e9, 1e9], "r_code": [0.2, 0.6], "r_text": [0.8, 0.4],
@@ -100,25 +132,13 @@ def read_sweep(
     >>> sweep.domains, sweep.unit, sweep.mixtures.loc["b", "code"].item()
     (('code', 'text'), 'tokens', 0.6)
     """
-    asked = _Asked(
-        key=key,
-        budget=budget,
-        select=select or {},
-        run=run,
-        prefixes=(mixture_prefix, loss_prefix),
-        model_size=model_size,
-        metadata=metadata,
-        endpoints_only=endpoints_only,
-    )
+    with _naming(source, losses):
+        asked = settings_of(_Asked, "read_sweep", settings)
     return _read(source, losses, asked)
 
 
 def _read(source: Source, losses: Source | None, asked: _Asked) -> Sweep:
     with _naming(source, losses):
-        if not isinstance(asked.select, Mapping):
-            raise SweepError(
-                f"select is {asked.select!r}; expected a mapping of a column to its value."
-            )
         table = read_table(source, asked.names)
         kept = _kept_with(table, name_of(source))
         given = metadata_of(asked.metadata)
@@ -127,7 +147,7 @@ def _read(source: Source, losses: Source | None, asked: _Asked) -> Sweep:
         asked = dataclasses.replace(asked, metadata=kept.metadata.and_stated(given))
         sizes_in = asked.model_size or kept.size
         # Once a size is selected, a saved sweep of several sizes is a sweep of one.
-        if sizes_in and kept.size not in asked.select:
+        if sizes_in and kept.size not in asked.selected:
             return _of_every_size(table, losses, sizes_in, asked)
         sweep = _of_one_size(table, losses, kept, asked, name_of(source))
         return sweep.endpoints() if asked.endpoints_only else sweep
@@ -144,7 +164,7 @@ def _of_every_size(table: pd.DataFrame, losses: Source | None, column: str, aske
     parts = {}
     for size in table[column].dropna().unique():
         one = dataclasses.replace(
-            asked, select={**asked.select, column: size}, model_size=None, metadata=stated
+            asked, select={**asked.selected, column: size}, model_size=None, metadata=stated
         )
         part = _read(table, losses, one)
         # All sizes are read, so the note of rows left out by size would be wrong.
@@ -167,7 +187,7 @@ def _of_one_size(
         layout = Wide(pair.domains, pair.targets, pair.file_rows)
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one per run and budget.")
-    table, rows = _select(table, asked.select, notes)
+    table, rows = _select(table, asked.selected, notes)
     budget = _budget_column(table, asked.budget or kept.unit, layout.used, notes)
     run = _run_column(table, asked.run, layout, notes)
     table = runs_without_blanks(table, run, notes)

@@ -1,11 +1,12 @@
 """Splits of a sweep into a part to fit and a held-out part to judge laws on."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
-from bimix_jax.names import did_you_mean
+from bimix_jax.names import did_you_mean, settings_of
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")
@@ -23,14 +24,30 @@ class Split(NamedTuple):
     """(points,) bool; no point is also in `train`"""
 
 
+class SplitSettings(TypedDict, total=False):
+    """The keywords of `standard_splits`."""
+
+    runs: float
+    budgets: float
+    seed: int
+    least: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The keywords of `standard_splits`."""
+
+    runs: float = 0.3
+    budgets: float = 0.5
+    seed: int = 0
+    least: int = CURVE
+
+
 def standard_splits(
     sweep: Sweep,
     kinds: Sequence[str] | None = None,
     repeats: int = 5,
-    runs: float = 0.3,
-    budgets: float = 0.5,
-    seed: int = 0,
-    least: int = CURVE,
+    **settings: Unpack[SplitSettings],
 ) -> list[Split]:
     """Hold out mixtures, later budgets, and both.
 
@@ -38,47 +55,38 @@ def standard_splits(
         sweep: the measurements.
         kinds: some of "mixtures", "budgets", "both"; default all that the sweep allows: later
             budgets are held out of sweeps of four or more.
-        repeats: how many random draws of mixtures; the cut in budget is one.
-        runs: share of the mixtures held out.
-        budgets: share of the budgets held out, the later ones; fewer where `least` would not be
-            left, and the last one at least.
-        seed: of the first draw; draw i is that of `Sweep.split_runs` with seed + i.
-        least: budgets to be left to fit, as many as a law's curve of budget has coefficients.
+        repeats: number of random draws of mixtures; the cut in budget is one.
+        settings: what is held out.
+
+            - runs: share of the mixtures held out, 0.3 by default.
+            - budgets: share of the budgets held out, the later ones, 0.5 by default; fewer where
+              `least` would not be left, and the last one at least.
+            - seed: of the first draw; draw i is that of `Sweep.split_runs` with seed + i.
+            - least: budgets to be left to fit, as many as a law's curve of budget has coefficients.
 
     Raises:
         ValueError: on an unknown kind, or one with an empty part to fit or to judge.
+        TypeError: on a setting that does not exist; the message names the nearest one.
 
     >>> from bimix_jax import datasets, read_sweep
     >>> splits = standard_splits(read_sweep(datasets.proxy_sweep()), repeats=1)
     >>> [(split.kind, int(split.train.sum()), int(split.test.sum())) for split in splits]
     [('mixtures', 132, 44), ('budgets', 80, 96), ('both', 60, 24)]
     """
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    unknown = sorted(set(kinds or ()) - set(KINDS))
-    if unknown:
-        raise ValueError(
-            f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}."
-            f"{did_you_mean(unknown[0], KINDS)}"
-        )
+    asked = settings_of(_Asked, "standard_splits", settings)
+    chosen = _checked_kinds(sweep, kinds)
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; expected 1 or more.")
-    count = len(np.unique(sweep.budget))
-    asked = (KINDS if judges_later(sweep) else KINDS[:1]) if kinds is None else tuple(kinds)
-    if not judges_later(sweep) and set(asked) != {"mixtures"}:
-        raise ValueError(
-            f"splits: the sweep has {'a single budget' if count == 1 else f'{count} budgets'}, and "
-            f"a curve of budget takes {CURVE} beside those held out; expected 'mixtures' only. "
-            "Measure at more budgets to judge later ones."
-        )
     everything = np.ones(len(sweep.budget), bool)
-    later = sweep.budget >= sweep.budget_cut(budgets, least) if count > 1 else everything
+    single = len(np.unique(sweep.budget)) == 1
+    later = everything if single else sweep.budget >= sweep.budget_cut(asked.budgets, asked.least)
     found: list[Split] = []
-    for kind in asked:
+    for kind in chosen:
         if kind == "budgets":
             found.append(Split(kind, ~later, later))
             continue
         for draw in range(repeats):
-            unseen = sweep.draw_mixtures(runs, seed + draw)
+            unseen = sweep.draw_mixtures(asked.runs, asked.seed + draw)
             cut = later if kind == "both" else everything
             # Unseen mixtures at early budgets and seen ones at later budgets are in neither part,
             # because each would tell a law half of the answer.
@@ -86,6 +94,28 @@ def standard_splits(
             found.append(Split(kind, train, unseen & cut))
     check_splits(sweep, found)
     return found
+
+
+def _checked_kinds(sweep: Sweep, kinds: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the kinds asked for, or else all that the sweep allows."""
+    given = (kinds,) if isinstance(kinds, str) else tuple(kinds or ())
+    unknown = sorted(set(given) - set(KINDS))
+    if unknown:
+        raise ValueError(
+            f"splits names {', '.join(unknown)}; expected some of {', '.join(KINDS)}."
+            f"{did_you_mean(unknown[0], KINDS)}"
+        )
+    if judges_later(sweep):
+        return KINDS if kinds is None else given
+    asked = KINDS[:1] if kinds is None else given
+    if set(asked) != {"mixtures"}:
+        count = len(np.unique(sweep.budget))
+        raise ValueError(
+            f"splits: the sweep has {'a single budget' if count == 1 else f'{count} budgets'}, and "
+            f"a curve of budget takes {CURVE} beside those held out; expected 'mixtures' only. "
+            "Measure at more budgets to judge later ones."
+        )
+    return asked
 
 
 def judges_later(sweep: Sweep) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax import SweepError, datasets, read_sweep
+from bimix_jax import SweepError, datasets, read_sweep, standard_splits
 from tests.frames import MIXTURES, long_frame, random_frame, wide_frame
 
 LONG = datasets.proxy_sweep()
@@ -380,3 +380,18 @@ def test_shares_of_a_long_table_that_are_nearly_those_of_the_run_are_counted():
     sweep = read_sweep(table)
     assert "1 proportion within 0.0001 of the first of a run; the first is kept." in sweep.notes
     np.testing.assert_allclose(sweep.mixture[:2, 0], 0.3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: read_sweep(wide_frame(), budgets="step"), "read_sweep.*'budgets'.*mean budget?"),
+        (
+            lambda: standard_splits(read_sweep(wide_frame()), run=0.3),
+            "standard_splits.*'run'; expected some of runs, budgets, seed, least.*mean runs?",
+        ),
+    ],
+)
+def test_a_misspelt_setting_names_the_nearest_one(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

@@ -26,6 +26,8 @@ MARK = "{target}"
 NEAREST = 10
 BETWEEN_PARTS = re.compile(r"/|\\\.|_")
 """Separators between the parts of a pattern's name, in escaped form."""
+HEXADECIMAL = re.compile(rb"(?:^|[,\"\s])[+-]?0x[0-9a-f]+(?:[,\"\s]|$)", re.I)
+"""A cell like 0x10."""
 
 
 class NoLosses(SweepError):
@@ -206,11 +208,9 @@ def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
     """Read a file with Arrow; None if it is irregular, so that the reader of tables takes it."""
     name = path.name.lower()
     try:
-        if name.endswith(".csv"):
-            return _arrow_csv(path, path.stat().st_size, run)
-        if name.endswith(".csv.gz"):
-            content = gzip.decompress(path.read_bytes())
-            return _arrow_csv(content, len(content), run)
+        if name.endswith((".csv", ".csv.gz")):
+            content = path.read_bytes()
+            return _arrow_csv(gzip.decompress(content) if name.endswith(".gz") else content, run)
         if name.endswith(".parquet"):
             # Without this, a damaged page is read as other numbers.
             with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
@@ -220,21 +220,27 @@ def _by_arrow(path: Path, run: str | None) -> pyarrow.Table | None:
     return None
 
 
-def _arrow_csv(source: Path | bytes, size: int, run: str | None) -> pyarrow.Table:
-    """Read a CSV file, names as text; it is read again if names were taken for numbers."""
-    table = _guessed(source, size, ())
+def _arrow_csv(content: bytes, run: str | None) -> pyarrow.Table | None:
+    """Read a CSV file, names as text; it is read again if names were taken for numbers.
+
+    None where a cell is like 0x10, which Arrow takes for 16 and a person for a damaged 1010.
+    """
+    if b"0x" in content.lower() and HEXADECIMAL.search(content):
+        return None
+    table = _guessed(content, ())
     names = [
         field.name
         for field in table.schema
         if is_name(field.name, {run}) and not types.is_string(field.type)
     ]
-    return _guessed(source, size, names) if names else table
+    return _guessed(content, names) if names else table
 
 
-def _guessed(source: Path | bytes, size: int, texts: Sequence[str]) -> pyarrow.Table:
+def _guessed(content: bytes, texts: Sequence[str]) -> pyarrow.Table:
+    block = min(len(content) + 1, LARGEST_BLOCK)
     return pyarrow.csv.read_csv(
-        pyarrow.BufferReader(source) if isinstance(source, bytes) else source,
-        pyarrow.csv.ReadOptions(use_threads=False, block_size=min(size + 1, LARGEST_BLOCK)),
+        pyarrow.BufferReader(content),
+        pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
         pyarrow.csv.ParseOptions(newlines_in_values=True),
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(texts, pyarrow.string()),

@@ -25,6 +25,8 @@ NEAR = 0.85
 """Share of letters in order beyond which two names may be the same one misspelled."""
 IN_BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
 """End of a name that states a unit: (nats), [%]."""
+UNIT = re.compile(r"[(\[]\s*(%|percent|nats?|bits?|bpb|ppl)\s*[)\]]$", re.I)
+"""End of a name that states a unit of losses or shares."""
 QUOTES = "'\"`´‘’“” "
 """Marks around a label that spreadsheets and exports leave."""
 SUMMARY = re.compile(
@@ -49,6 +51,7 @@ def with_doubts(sweep: Sweep) -> Sweep:
     _warn_of_far_losses(sweep, names, notes)
     _warn_of_rising(sweep, names, notes)
     _warn_of_copies(sweep, notes)
+    notes += _note_of_units((*sweep.domains, *sweep.targets))
     _warn_of_labels(sweep, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
     _warn_of_near_misses(sweep, names, unread, notes)
@@ -96,6 +99,17 @@ def _warn_of_far_losses(sweep: Sweep, targets: Sequence[str], notes: list[str]) 
             "diverged runs.",
             notes,
         )
+
+
+def _note_of_units(names: Iterable[str]) -> list[str]:
+    """Note names that end in a unit of losses or shares, which nothing is converted by."""
+    found = list(dict.fromkeys(name for name in names if UNIT.search(name)))
+    if not found:
+        return []
+    return [
+        f"{listed(found)}: the unit is a part of the name, and nothing was converted; shares are "
+        "read as fractions or percentages by their sums, losses in one unit for all targets."
+    ]
 
 
 def _is_far(losses: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Tables of logs of every shape: long, one tag a file, nested, objects, averages, ids, states."""
 
+import gzip
 import json
 import os
 
@@ -77,6 +78,21 @@ def test_a_download_that_tells_no_tag_names_the_way_out(tmp_path):
     table = pd.DataFrame({"Wall time": 1.7e9, "Step": STEPS, "Value": 3.0})
     table.to_csv(tmp_path / "scalars_1.csv", index=False)
     with pytest.raises(SweepError, match=r"download of TensorBoard.*run-RUN-tag-TAG.csv.*tfevents"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
+@pytest.mark.parametrize("cell", ["0x10", "0XaB", "-0x1f", '"0x10"'])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_hexadecimal_cell_is_not_a_step(tmp_path, cell, ending):
+    for run in RUNS:
+        text = log(run, "eval/{}/loss", step=STEPS).to_csv(index=False)
+        if run == RUNS[1]:
+            head, first, *rest = text.splitlines()
+            text = "\n".join([head, ",".join([cell, *first.split(",")[1:]]), *rest])
+        packed = gzip.compress(text.encode()) if ending else text.encode()
+        (tmp_path / f"{run}.csv{ending}").write_bytes(packed)
+    plain = cell.strip('"')
+    with pytest.raises(SweepError, match=f"{RUNS[1]}.*{plain}|{plain}.*{RUNS[1]}"):
         bx.read_logs(tmp_path, MIXTURES)
 
 

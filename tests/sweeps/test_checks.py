@@ -511,3 +511,12 @@ def test_losses_under_a_misspelled_name_are_pointed_at():
         assert any(message in note for note in sweep.notes)
     fewer = read_sweep(table.drop(columns="loss_web").assign(loss_exam=2.0, warmth=1.0))
     assert fewer.notes == ()
+
+
+@pytest.mark.parametrize("unit", [" (nats)", " [%]", "(bits)"])
+def test_a_unit_that_became_a_part_of_a_name_is_noted(unit):
+    names = {f"{kind}code": f"{kind}code{unit}" for kind in ("r_", "loss_")}
+    sweep = read_sweep(wide_frame().rename(columns=names))
+    assert f"code{unit}" in sweep.targets
+    assert [each for each in sweep.notes if f"code{unit}: the unit is a part of the name" in each]
+    assert not [each for each in read_sweep(wide_frame()).notes if "unit" in each]

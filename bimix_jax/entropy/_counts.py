@@ -1,91 +1,18 @@
-"""Counts of tokens, and the entropies estimated from them."""
+"""Counts of tokens, and of pairs of adjacent tokens within sequences and documents."""
 
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from bimix_jax.entropy._profiles import Profile, merged, profile_of, profile_of_sorted
 from bimix_jax.entropy.streams import Stream
-
-SMALL = 1 << 16
-"""Numbers of occurrences below which an array has a place for each; larger ones are sorted."""
-BLOCK = 1 << 22
-"""Sorted keys that are compared at once, so that temporary arrays stay small."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """Numbers of occurrences: `types[k]` different symbols occur `counts[k]` times each.
-
-    Counts rise and are above 0. Profiles of disjoint sets of symbols add up in integers, so
-    entropies do not depend on the order of the work or on the size of chunks.
-    """
-
-    counts: np.ndarray
-    """(k,) int64, occurrences"""
-    types: np.ndarray
-    """(k,) int64, symbols with that many occurrences"""
-
-    @property
-    def total(self) -> int:
-        """All occurrences."""
-        return int(np.sum(self.counts * self.types))
-
-    @property
-    def seen(self) -> int:
-        """All different symbols."""
-        return int(np.sum(self.types))
-
-    @property
-    def once(self) -> int:
-        """Symbols that occur once."""
-        return int(np.sum(self.types[self.counts == 1]))
-
-
-def profile_of(occurrences: np.ndarray) -> Profile:
-    """Return the profile of numbers of occurrences, one per symbol, without zeros.
-
-    >>> profile_of(np.array([3, 0, 1, 1]))
-    Profile(counts=array([1, 3]), types=array([2, 1]))
-    """
-    small = np.bincount(occurrences[occurrences < SMALL], minlength=1)
-    small[0] = 0
-    counts = np.flatnonzero(small)
-    large, types = np.unique(occurrences[occurrences >= SMALL], return_counts=True)
-    return Profile(
-        np.concatenate([counts, large]).astype(np.int64),
-        np.concatenate([small[counts], types]).astype(np.int64),
-    )
-
-
-def merged(profiles: Iterable[Profile]) -> Profile:
-    """Merge profiles that do not share symbols."""
-    each = [Profile(np.empty(0, np.int64), np.empty(0, np.int64)), *profiles]
-    counts, where = np.unique(np.concatenate([p.counts for p in each]), return_inverse=True)
-    types = np.zeros(len(counts), np.int64)
-    np.add.at(types, where, np.concatenate([p.types for p in each]))
-    return Profile(counts, types)
-
-
-def profile_of_sorted(keys: np.ndarray) -> Profile:
-    """Return the profile of sorted keys from the lengths of their runs; in blocks, to bound
-    memory."""
-    profiles, begin = [], 0
-    for start in range(0, len(keys), BLOCK):
-        # Blocks overlap by one key, so that a run across their border is not split.
-        block = keys[start : start + BLOCK + 1]
-        ends = np.flatnonzero(block[1:] != block[:-1]) + (start + 1)
-        if start + BLOCK >= len(keys):
-            ends = np.append(ends, len(keys))
-        if len(ends):
-            profiles.append(profile_of(np.diff(ends, prepend=begin)))
-            begin = int(ends[-1])
-    return merged(profiles)
-
 
 KEYS = 2**32
 """Number of possible keys; arithmetic of keys is modulo this number."""
@@ -93,6 +20,44 @@ KEY_BYTES = 4
 COUNT_BYTES = 8
 
 Sort = Callable[[np.ndarray], np.ndarray]
+
+LARGEST = np.uint32(KEYS - 1)
+"""Padding, which sorts behind all keys and is cut off there."""
+DEVICES = ("auto", "cpu", "jax", "gpu", "tpu")
+
+
+def device_sort(device: str) -> Sort | None:
+    """Return a function that sorts keys (uint32) on a device; None for NumPy's sort, on the CPU.
+
+    Args:
+        device: "cpu", "gpu", "tpu", "jax" for JAX's default device, or "auto" for the same unless
+            that is a CPU.
+
+    Raises:
+        ValueError: if the device is unknown, or JAX has none of that kind.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}; expected one of {', '.join(DEVICES)}.")
+    # On CPUs NumPy sorts in place, without the copies and the compilation that JAX needs.
+    if device == "cpu" or (device == "auto" and jax.default_backend() == "cpu"):
+        return None
+    try:
+        where = jax.devices(None if device in ("auto", "jax") else device)[0]
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, but JAX has none here: {error}") from error
+    return lambda keys: _sort_on(where, keys)
+
+
+def _sort_on(device: jax.Device, keys: np.ndarray) -> np.ndarray:
+    """Sort keys (n,) on a device; padding to a power of two keeps the compiled shapes few."""
+    padded = np.full(1 << max(len(keys) - 1, 1).bit_length(), LARGEST, np.uint32)
+    padded[: len(keys)] = keys
+    return np.asarray(_sort(jax.device_put(padded, device)))[: len(keys)]
+
+
+@jax.jit
+def _sort(keys: jax.Array) -> jax.Array:
+    return jnp.sort(keys)
 
 
 class KeyBucket:
@@ -180,9 +145,25 @@ class Counts:
     """profile of the pairs"""
 
 
+class Given(TypedDict, total=False):
+    """The fields of `Plan` that have a default, as keyword arguments."""
+
+    end_of_document: int | None
+    curve: bool
+    seed: int
+    chunk: int
+    memory: int
+    workers: int | None
+    device: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Settings of a count: vocabulary, sequences, documents, and the machine's resources."""
+    """Settings of a count: vocabulary, sequences, documents, samples, and the machine's resources.
+
+    Raises:
+        ValueError: on a value that a setting cannot have, or a device that JAX does not have.
+    """
 
     vocabulary: int
     sequence_length: int
@@ -192,9 +173,47 @@ class Plan:
     """tokens that one thread reads at once"""
     memory: int = MEMORY
     """bytes for the keys of pairs, for all threads together"""
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    sort: Sort | None = None
-    """function that sorts keys; None sorts in place on the CPU"""
+    workers: int | None = None
+    """number of threads; None for one per core"""
+    device: str = "auto"
+    """device that sorts keys, see `device_sort`"""
+    curve: bool = False
+    """True where samples are counted, too"""
+    seed: int = 0
+    """seed of the samples"""
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "chunk", "memory", "workers"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 2**63:
+                raise ValueError(f"{name} is {value}; expected a whole number above 0.")
+        if self.vocabulary >= 2**31:
+            raise ValueError(
+                f"vocabulary is {self.vocabulary}; expected fewer than 2**31 token types."
+            )
+        if self.sequence_length < 2:
+            raise ValueError(
+                f"sequence_length is {self.sequence_length}; expected 2 or more, or there are no "
+                "pairs."
+            )
+        if self.end_of_document is not None and not 0 <= self.end_of_document < self.vocabulary:
+            raise ValueError(
+                f"end_of_document is {self.end_of_document}; expected a token id from 0 to "
+                f"{self.vocabulary - 1} (end_of_document= or --end-of-document)."
+            )
+        device_sort(self.device)
+
+    @property
+    def threads(self) -> int:
+        """Number of threads."""
+        return self.workers or os.cpu_count() or 1
+
+    def of_types(self, types: int) -> "Plan":
+        """Return the plan for so many token types, the first ones, which are all that occur."""
+        end = self.end_of_document
+        # A token that does not occur ends no document.
+        known = end is not None and end < types
+        return dataclasses.replace(self, vocabulary=types, end_of_document=end if known else None)
 
 
 class Piece(NamedTuple):
@@ -221,7 +240,7 @@ def count_tokens(
         ValueError: if a token id lies outside the vocabulary.
     """
     pieces = list(_pieces(streams, plan))
-    with ThreadPoolExecutor(plan.workers) as pool:
+    with ThreadPoolExecutor(plan.threads) as pool:
         tokens, lasts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         for all_tokens, last_tokens in pool.map(lambda piece: _single(piece, plan), pieces):
             tokens, lasts = _sum(tokens, all_tokens), _sum(lasts, last_tokens)
@@ -230,7 +249,7 @@ def count_tokens(
         firsts = tokens.copy()
         firsts[: len(lasts)] -= lasts
         # Types above the largest id would cost memory and ranges, without a count.
-        plan = dataclasses.replace(plan, vocabulary=max(len(tokens), 1))
+        plan = plan.of_types(max(len(tokens), 1))
         rounds = split_rounds(split_ranges(firsts, plan), firsts, plan)
         share = (1 - SINGLE_SHARE) / max(len(rounds), 1)
         profiles = list[Profile]()
@@ -302,8 +321,8 @@ def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
     """
     total = int(firsts.sum())
     # A thread sorts its range while the others hold theirs.
-    fits = max(plan.memory // (KEY_BYTES * plan.workers), 1)
-    room = min(fits, max(-(-total // plan.workers), SMALL_RANGE))
+    fits = max(plan.memory // (KEY_BYTES * plan.threads), 1)
+    room = min(fits, max(-(-total // plan.threads), SMALL_RANGE))
     # Within 2³² / vocabulary first tokens, different pairs have different keys modulo 2³².
     widest = max(KEYS // plan.vocabulary, 1)
     before = np.concatenate([[0], np.cumsum(firsts)])
@@ -341,7 +360,8 @@ def _pairs(
     ]
     for _ in pool.map(lambda piece: _collect(piece, ranges, buckets, plan), pieces):
         pass
-    return list(pool.map(lambda bucket: bucket.profile(plan.sort), buckets))
+    sort = device_sort(plan.device)
+    return list(pool.map(lambda bucket: bucket.profile(sort), buckets))
 
 
 def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], plan: Plan) -> None:
@@ -360,58 +380,3 @@ def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], p
         inside = firsts - firsts.dtype.type(begin) < min(end, reach) - begin
         inside[cuts] = False
         bucket.add(keys[inside])
-
-
-def plug_in(profile: Profile) -> float:
-    """Return the entropy of the observed frequencies, H = ln n − Σ c ln c / n; it is the paper's,
-    and biased downwards.
-
-    >>> from bimix_jax.entropy._counts import profile_of
-    >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
-    0.6931
-    """
-    # −Σ (c/n) ln(c/n) = ln n − Σ c ln c / n, because the counts c sum to n; types groups equal c.
-    counts, types = profile.counts.astype(float), profile.types
-    total = float(profile.total)
-    return max(float(np.log(total) - np.sum(types * counts * np.log(counts)) / total), 0.0)
-
-
-def miller_madow(profile: Profile) -> float:
-    """Return plug-in entropy plus its first-order bias, (symbols seen − 1) / 2n (Miller 1955)."""
-    # To second order in p̂ − p, E[−p̂ ln p̂] = −p ln p − (1 − p) / 2n; over S symbols this sums to
-    # −(S − 1) / 2n.
-    return plug_in(profile) + (profile.seen - 1) / (2 * profile.total)
-
-
-def coverage(profile: Profile) -> float:
-    """Return the probability of the symbols that were seen, 1 − f₁/n (Good–Turing).
-
-    If every symbol was seen once, f₁ = n − 1 is used, as by Chao and Shen.
-    """
-    total = profile.total
-    return 1.0 - min(profile.once, max(total - 1, 0)) / total
-
-
-def chao_shen(profile: Profile) -> float:
-    """Return the coverage-adjusted entropy (Chao & Shen 2003), which allows for unseen symbols.
-
-    It is the most accurate of the three if many symbols of unequal frequency were not seen, and too
-    high if all symbols are about equally rare.
-
-    H = −Σ C p ln(C p) / (1 − (1 − C p)ⁿ) with the coverage C and the observed frequencies p.
-    """
-    total = float(profile.total)
-    # A symbol is in a sample of n with the probability 1 − (1 − p)ⁿ; dividing by it lets those that
-    # were seen stand for the others (Horvitz and Thompson).
-    share = coverage(profile) * profile.counts / total
-    # A single symbol has share 1, so log1p is −inf, and `included` is then exactly 1.
-    with np.errstate(divide="ignore"):
-        included = -np.expm1(total * np.log1p(-share))
-    return max(float(-np.sum(profile.types * share * np.log(share) / included)), 0.0)
-
-
-ESTIMATORS: dict[str, Callable[[Profile], float]] = {
-    "plug-in": plug_in,
-    "miller-madow": miller_madow,
-    "chao-shen": chao_shen,
-}

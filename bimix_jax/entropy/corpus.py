@@ -7,10 +7,11 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
+from bimix_jax.entropy._counts import Given
 from bimix_jax.entropy._documents import Reader
 from bimix_jax.entropy._tokenize import Tokenizer, load_tokenizer
 from bimix_jax.entropy.domain_files import Domain, domain_name, find_domain, read_domain
@@ -23,7 +24,7 @@ from bimix_jax.entropy.von_neumann import (
     read_word_vectors,
     von_neumann_entropy,
 )
-from bimix_jax.names import spelling
+from bimix_jax.names import settings_of, spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +32,66 @@ if TYPE_CHECKING:
 Paths = Mapping[str, str | Path] | Iterable[str | Path]
 
 
+class _Given(TypedDict, total=False):
+    """The fields of `_Asked` that have a default, as keyword arguments."""
+
+    tokenizer: str | Path | None
+    dtype: str | None
+    text_field: str | Mapping[str, str]
+    end_of_document: int | None
+    embeddings: Mapping[str, str | Path | np.ndarray] | None
+    word_vectors: str | Path | None
+    curve: bool
+    cache: str | Path | None
+    workers: int | None
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """Settings of the entropies of a corpus; `corpus_entropies` describes them.
+
+    Raises:
+        ValueError: on settings that do not go together, or a vocabulary below 1.
+    """
+
+    vocabulary: int | None = None
+    sequence_length: int = 1024
+    tokenizer: str | Path | None = None
+    dtype: str | None = None
+    text_field: str | Mapping[str, str] = TEXT_FIELD
+    end_of_document: int | None = None
+    embeddings: Mapping[str, str | Path | np.ndarray] | None = None
+    word_vectors: str | Path | None = None
+    curve: bool = True
+    cache: str | Path | None = None
+    workers: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.vocabulary is not None and self.vocabulary < 1:
+            raise ValueError(f"vocabulary is {self.vocabulary}; expected a whole number above 0.")
+        if self.embeddings is not None and self.word_vectors is not None:
+            raise ValueError("embeddings and word_vectors are both given; expected one of them.")
+
+    @property
+    def of_count(self) -> Given:
+        """The settings that `token_entropies` takes."""
+        return Given(
+            end_of_document=self.end_of_document,
+            curve=self.curve,
+            workers=self.workers,
+            device=self.device,
+        )
+
+
 def corpus_entropies(
     domains: Paths,
     vocabulary: int | None = None,
     sequence_length: int = 1024,
     *,
-    tokenizer: str | Path | None = None,
-    dtype: str | None = None,
-    text_field: str | Mapping[str, str] = TEXT_FIELD,
-    end_of_document: int | None = None,
-    embeddings: Mapping[str, str | Path | np.ndarray] | None = None,
-    word_vectors: str | Path | None = None,
-    curve: bool = True,
-    cache: str | Path | None = None,
-    workers: int | None = None,
-    device: str = "auto",
     progress: Progress = lambda domain, size: None,
+    **settings: Unpack[_Given],
 ) -> Entropies:
     """Compute SE, CE, JE and, given embeddings, VNE of the domains of a corpus on disk.
 
@@ -56,24 +101,30 @@ def corpus_entropies(
             .arrow) or token ids (.npy, .bin, .ds, or lists of them in records and tables).
         vocabulary: number of token types, for token ids; of the tokenizer if None.
         sequence_length: tokens per training sequence.
-        tokenizer: a tokenizer.json, or "bytes", for text.
-        dtype: "uint16" or "uint32", for files of ids without a header; found by the range of ids
-            if None.
-        text_field: key or column that holds the text or the token ids; of all domains, or by
-            domain ("text" for those that are not named).
-        end_of_document: token after which a document ends, if token ids mark it so.
-        embeddings: (samples, dimensions) arrays or .npy files by domain, for VNE.
-        word_vectors: a .vec file; VNE is then of the mean word vectors of documents (of
-            paragraphs in .txt files).
-        curve: see `token_entropies`.
-        cache: folder that keeps tokenised text, so that a second call, or one after a crash, goes
-            on with the next domain; a temporary folder if None.
-        workers: threads that count; all cores if None.
-        device: see `token_entropies`.
         progress: called with a domain and bytes done; each byte is done twice, read and counted.
+        settings: how files are read and tokens counted.
+
+            - tokenizer: a tokenizer.json, or "bytes", for text; default None.
+            - dtype: "uint16" or "uint32", for files of ids without a header; by default the range
+              of the ids decides.
+            - text_field: key or column that holds the text or the token ids; of all domains, or by
+              domain ("text" for those that are not named); default "text".
+            - end_of_document: token after which a document ends, if token ids mark it so; default
+              None.
+            - embeddings: (samples, dimensions) arrays or .npy files by domain, for VNE; default
+              None.
+            - word_vectors: a .vec file; VNE is then of the mean word vectors of documents (of
+              paragraphs in .txt files); default None.
+            - curve: as in `token_entropies`, but by default True.
+            - cache: folder that keeps tokenised text, so that a second call, or one after a crash,
+              continues with the next domain; default a temporary folder.
+            - workers: number of threads that count; default one per core.
+            - device: as in `token_entropies`.
 
     Raises:
-        ValueError: if a domain is missing, empty or cannot be read; the message names it.
+        ValueError: if a domain is missing, empty or cannot be read; the message names it. Also on a
+            value that a setting cannot have.
+        TypeError: on a setting that does not exist.
 
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "rich.txt").write_text("the quick brown fox jumps over a lazy dog " * 50)
@@ -82,27 +133,24 @@ def corpus_entropies(
     >>> found.mixtures()["CE"].round(2).to_dict()
     {'poor': 0.32, 'rich': 0.68}
     """
-    if vocabulary is not None and vocabulary < 1:
-        raise ValueError(f"vocabulary is {vocabulary}; expected a whole number above 0.")
-    loaded = None if tokenizer is None else load_tokenizer(tokenizer)
+    given = {"vocabulary": vocabulary, "sequence_length": sequence_length, **settings}
+    asked = settings_of(_Asked, "corpus_entropies", given)
+    loaded = None if asked.tokenizer is None else load_tokenizer(asked.tokenizer)
     notes = list[str]()
-    with _folder(cache) as folder, _noted(notes):
-        found = _found(domains, text_field)
+    with _folder(asked.cache) as folder, _noted(notes):
+        found = _found(domains, asked.text_field)
         _warn_of(found)
-        source = _Source(vocabulary, loaded, folder, dtype)
+        source = _Source(vocabulary, loaded, folder, asked.dtype)
         streams, said = _streams(found, source, progress)
         notes += [*said, *_unused(found, source)]
         entropies = token_entropies(
             streams,
             _vocabulary(vocabulary, loaded),
             sequence_length,
-            end_of_document=end_of_document,
-            curve=curve,
-            workers=workers,
-            device=device,
             progress=lambda name, share: progress(name, share * found[name].bytes),
+            **asked.of_count,
         )
-        spectra = _von_neumann(found, embeddings, word_vectors)
+        spectra = _von_neumann(found, asked)
     return dataclasses.replace(
         entropies, von_neumann=spectra, notes=(*entropies.notes, *dict.fromkeys(notes))
     )
@@ -231,20 +279,15 @@ def _noted(notes: list[str]) -> Iterator[None]:
         warnings.warn(warning.message, warning.category, stacklevel=4)
 
 
-def _von_neumann(
-    found: dict[str, Domain],
-    embeddings: Mapping[str, str | Path | np.ndarray] | None,
-    word_vectors: str | Path | None,
-) -> "pd.Series | None":
+def _von_neumann(found: dict[str, Domain], asked: _Asked) -> "pd.Series | None":
     import pandas as pd
 
-    if embeddings is None and word_vectors is None:
-        return None
-    if embeddings is not None and word_vectors is not None:
-        raise ValueError("embeddings and word_vectors are both given; expected one of them.")
-    if embeddings is None:
-        vectors = read_word_vectors(str(word_vectors))
+    embeddings = asked.embeddings
+    if asked.word_vectors is not None:
+        vectors = read_word_vectors(asked.word_vectors)
         embeddings = {name: embed(_samples(d), vectors) for name, d in found.items()}
+    if embeddings is None:
+        return None
     missing = sorted(set(found) - set(embeddings))
     if missing:
         raise ValueError(

@@ -3,22 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from bimix_jax.entropy._counts import (
-    CHUNK,
-    ESTIMATORS,
-    MEMORY,
-    Counts,
-    Plan,
-    count_tokens,
-    coverage,
-    profile_of,
-)
-from bimix_jax.entropy._device import device_sort
+from bimix_jax.entropy._counts import Counts, Given, Plan, count_tokens
+from bimix_jax.entropy._profiles import ESTIMATORS, coverage, profile_of
 from bimix_jax.entropy.streams import Stream, sampled, stream_of
+from bimix_jax.names import settings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,14 +90,8 @@ def token_entropies(
     vocabulary: int,
     sequence_length: int = 1024,
     *,
-    end_of_document: int | None = None,
-    curve: bool = False,
-    seed: int = 0,
-    chunk: int = CHUNK,
-    memory: int = MEMORY,
-    workers: int | None = None,
-    device: str = "auto",
     progress: Progress = lambda domain, share: None,
+    **settings: Unpack[Given],
 ) -> Entropies:
     """Compute Shannon, joint and conditional entropy of token streams, in nats (BiMix, arXiv
     2405.14908).
@@ -119,66 +105,46 @@ def token_entropies(
             documents of any lengths, a stream, or several streams.
         vocabulary: number of token types; ids lie below it.
         sequence_length: tokens per training sequence.
-        end_of_document: token after which a document ends, if the tokens mark it so.
-        curve: also estimate from samples of sequences, at sizes that rise fourfold and at the size
-            of the smallest domain.
-        seed: of those samples.
-        chunk: tokens a thread reads at once.
-        memory: bytes for the keys of pairs.
-        workers: threads; all cores if None.
-        device: where keys are sorted: "auto", "cpu", "gpu", "tpu", or "jax" for JAX's default.
         progress: called with a domain and the share of its work done since the last call.
+        settings: further settings of the count.
+
+            - end_of_document: token after which a document ends, if the tokens mark it so; default
+              None.
+            - curve: True to estimate also from samples of sequences, at sizes that rise fourfold
+              and at the size of the smallest domain; default False.
+            - seed: seed of those samples; default 0.
+            - chunk: tokens that a thread reads at once; default 2,097,152.
+            - memory: bytes for the keys of pairs; default 2e9.
+            - workers: number of threads; default one per core.
+            - device: device that sorts keys: "auto" (default), "cpu", "gpu", "tpu", or "jax" for
+              JAX's default device.
 
     Raises:
-        ValueError: if a domain is empty or holds no pair, or a token id is not in the vocabulary.
+        ValueError: if a domain is empty or holds no pair, a token id is not in the vocabulary, or a
+            setting has a value that it cannot have.
+        TypeError: on a setting that does not exist.
 
     >>> pairs = np.tile(np.array([0, 1], np.uint16), 500)
     >>> found = token_entropies({"coin": pairs}, vocabulary=2, sequence_length=100)
     >>> found.table()[["SE", "CE", "tokens"]].round(3).to_dict("list")
     {'SE': [0.693], 'CE': [0.0], 'tokens': [1000]}
     """
-    _check_sizes(vocabulary, sequence_length, chunk, memory, workers)
-    _check_end(end_of_document, vocabulary)
-    plan = Plan(
-        vocabulary, sequence_length, end_of_document, chunk, memory, sort=device_sort(device)
-    )
-    plan = plan if workers is None else dataclasses.replace(plan, workers=workers)
+    asked = {"vocabulary": vocabulary, "sequence_length": sequence_length, **settings}
+    plan = settings_of(Plan, "token_entropies", asked)
     domains = {name: _streams(name, given) for name, given in _named(tokens).items()}
     rows, sizes = {}, {}
-    ends = end_of_document is None
+    end = plan.end_of_document
+    ends = end is None
     for name, streams in domains.items():
         counts = count_tokens(streams, plan, functools.partial(progress, name))
         sizes[name] = _sizes(counts, name)
         rows[name] = _estimates(counts)
-        ends = ends or end_of_document in np.flatnonzero(counts.tokens)
-    found = _collect(rows, sizes, _curves(domains, sizes, plan, seed) if curve else None)
+        ends = ends or end in np.flatnonzero(counts.tokens)
+    found = _collect(rows, sizes, _curves(domains, sizes, plan) if plan.curve else None)
     if ends:
         return found
-    note = f"The token {end_of_document}, after which documents end, is in no domain."
+    note = f"The token {end}, after which documents end, is in no domain."
     return dataclasses.replace(found, notes=(*found.notes, note))
-
-
-def _check_sizes(
-    vocabulary: int, sequence_length: int, chunk: int, memory: int, workers: int | None
-) -> None:
-    given = {"vocabulary": vocabulary, "chunk": chunk, "memory": memory, "workers": workers}
-    for name, value in given.items():
-        if value is not None and not 0 < value < 2**63:
-            raise ValueError(f"{name} is {value}; expected a whole number above 0.")
-    if vocabulary >= 2**31:
-        raise ValueError(f"vocabulary is {vocabulary}; expected fewer than 2**31 token types.")
-    if sequence_length < 2:
-        raise ValueError(
-            f"sequence_length is {sequence_length}; expected 2 or more, or there are no pairs."
-        )
-
-
-def _check_end(end_of_document: int | None, vocabulary: int) -> None:
-    if end_of_document is not None and not 0 <= end_of_document < vocabulary:
-        raise ValueError(
-            f"end_of_document is {end_of_document}; expected a token id from 0 to "
-            f"{vocabulary - 1} (end_of_document= or --end-of-document)."
-        )
 
 
 def _named(tokens: Any) -> dict[str, Any]:
@@ -240,7 +206,7 @@ def _sizes(counts: Counts, name: str) -> dict[str, float]:
 
 
 def _curves(
-    domains: dict[str, list[Stream]], sizes: dict[str, dict[str, float]], plan: Plan, seed: int
+    domains: dict[str, list[Stream]], sizes: dict[str, dict[str, float]], plan: Plan
 ) -> list[dict[str, Any]]:
     """Return plug-in entropies of nested samples, one of which has the equal size in each
     domain."""
@@ -250,7 +216,7 @@ def _curves(
         total = int(sizes[name]["tokens"])
         whole = sum(len(stream) // plan.sequence_length for stream in streams)
         for tokens in _curve_sizes(total, equal) if whole else []:
-            counts = count_tokens(sampled(streams, tokens, plan.sequence_length, seed), plan)
+            counts = count_tokens(sampled(streams, tokens, plan.sequence_length, plan.seed), plan)
             if counts.pairs.total:
                 rows.append(_point(name, counts, tokens == equal))
     return rows

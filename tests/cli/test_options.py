@@ -13,6 +13,7 @@ from bimix_jax.cli.command import command
 from bimix_jax.cli.fit_options import FitSettings, HeldOut, WeightedByBudget
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Output, SweepOptions, selection
+from bimix_jax.entropy.corpus import _Asked as CorpusSettings
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
 from tests.fits import frame
@@ -69,7 +70,7 @@ VERBS = {
     "certainty": [bx.certainty, bx.bootstrap, FitOptions], "propose": [bx.propose_runs, FitOptions],
     "optimize": [bx.optimize_mixture], "path": [bx.optimal_path], "tradeoff": [bx.tradeoff],
     "sensitivity": [bx.sensitivity], "batch": [FitOptions], "import": [bx.read_logs],
-    "check": [bx.read_sweep], "entropy": [corpus_entropies],
+    "check": [bx.read_sweep], "entropy": [corpus_entropies, CorpusSettings],
 }  # fmt: skip
 CALLED = {
     "law": "laws", "split": "splits", "target": "targets", "goal": "goals", "weight": "weights",

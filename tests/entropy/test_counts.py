@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.entropy._counts import (
-    Plan,
-    count_tokens,
-    merged,
-    profile_of,
-    profile_of_sorted,
-    split_ranges,
-)
-from bimix_jax.entropy._device import device_sort
+from bimix_jax.entropy._counts import Plan, count_tokens, device_sort, split_ranges
+from bimix_jax.entropy._profiles import merged, profile_of, profile_of_sorted
 from bimix_jax.entropy.streams import TokenStream, sampled, stream_of
 
 
@@ -85,8 +78,8 @@ def test_ranges_hold_every_token_once_and_no_key_overflows():
 def test_sorting_on_a_device_gives_the_same_counts():
     tokens = [stream_of(np.random.default_rng(0).integers(0, 900, 5_000))]
     here = Plan(900, 64, workers=1)
-    there = dataclasses.replace(here, sort=device_sort("jax"))
-    assert there.sort is not None
+    there = dataclasses.replace(here, device="jax")
+    assert device_sort(there.device) is not None
     check(count_tokens(tokens, there), tokens, here)
 
 
@@ -114,7 +107,7 @@ def test_runs_are_whole_across_blocks(keys, block):
     import unittest.mock
 
     keys = np.sort(np.array(keys, np.uint32))
-    with unittest.mock.patch("bimix_jax.entropy._counts.BLOCK", block):
+    with unittest.mock.patch("bimix_jax.entropy._profiles.BLOCK", block):
         found = profile_of_sorted(keys)
     expected = profile_of(np.unique(keys, return_counts=True)[1])
     assert np.array_equal(found.counts, expected.counts)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bimix_jax as bx
-from bimix_jax.entropy._counts import chao_shen, miller_madow, plug_in, profile_of
+from bimix_jax.entropy._profiles import chao_shen, miller_madow, plug_in, profile_of
 
 # BIMIX (arXiv 2405.14908), mixtures by SE, CE, JE of a domain a row.
 SLIMPAJAMA = """.0738 .0710 .0339|.1474 .1669 .1592|.1619 .2079 .2179|.1863 .2175 .2623
@@ -210,3 +210,15 @@ def test_unknown_estimators_are_refused():
         found.mixtures("best")
     with pytest.raises(ValueError, match="curve=True"):
         found.mixtures("equal")
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "near"),
+    [
+        (lambda **given: bx.token_entropies([1, 2], 10, **given), "workrs", "workers"),
+        (lambda **given: bx.corpus_entropies(["a.txt"], **given), "tokeniser", "tokenizer"),
+    ],
+)
+def test_a_misspelt_setting_names_the_nearest_one(call, given, near):
+    with pytest.raises(TypeError, match=rf"argument '{given}'; .* Did you mean {near}\?"):
+        call(**{given: 2})

@@ -21,8 +21,8 @@ from bimix_jax.cli.options import (
     selection,
 )
 from bimix_jax.cli.show import show_json, show_line, show_notes
-from bimix_jax.logs.budgets import ALIGNMENTS
 from bimix_jax.logs.forms import LOG_FORMS, log_bytes
+from bimix_jax.logs.read_logs import ALIGNMENTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,11 @@ class LogColumns:
         typer.Option(help="Unit of budgets: tokens or steps; default tokens where known."),
     ] = None
     mixture_prefix: MixturePrefix = None
-    domain: Annotated[
+    domains: Annotated[
         list[str] | None,
-        typer.Option(help="A column of the table of runs that is a domain; several times."),
+        typer.Option(
+            "--domain", help="A column of the table of runs that is a domain; several times."
+        ),
     ] = None
 
 
@@ -68,9 +70,11 @@ class Joining:
             "where most points differ."
         ),
     ] = "auto"
-    budget: Annotated[
+    budgets: Annotated[
         list[float] | None,
-        typer.Option(help="A common budget; several times. Default: chosen from the logs."),
+        typer.Option(
+            "--budget", help="A common budget; several times. Default: chosen from the logs."
+        ),
     ] = None
     tolerance: Annotated[
         float,
@@ -113,9 +117,9 @@ def import_logs(
     Example: `bimix import wandb/ --mixtures runs.csv --tokens-per-step 524288 -o sweep.parquet`
     """
     gc.freeze()  # else the collector scans all imports every few files
-    asked = dataclasses.asdict(columns) | dataclasses.asdict(joining)
-    asked["domains"] = asked.pop("domain") or None
-    asked["budgets"] = asked.pop("budget") or None
+    options = dataclasses.asdict(columns) | dataclasses.asdict(joining)
+    # An option that may be given several times is an empty list where it is not given.
+    asked = {name: value for name, value in options.items() if value != []}
     asked["select"] = selection(joining.select, [mixtures])
     with byte_bar("logs", lambda: log_bytes(logs, columns.form)) as advance:
         sweep = bx.read_logs(

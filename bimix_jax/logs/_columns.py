@@ -1,6 +1,5 @@
-"""Columns of a log by their role, also by a pattern of the user's."""
+"""Files and objects of logs as columns."""
 
-import difflib
 import gzip
 import re
 import zlib
@@ -22,65 +21,8 @@ from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
-MARK = "{target}"
-NEAREST = 10
-BETWEEN_PARTS = re.compile(r"/|\\\.|_")
-"""Separators between the parts of a pattern's name, in escaped form."""
 HEXADECIMAL = re.compile(rb"(?:^|[,\"\s])[+-]?0x[0-9a-f]+(?:[,\"\s]|$)", re.I)
 """A cell like 0x10."""
-
-
-class NoLosses(SweepError):
-    """Logs in which no column matches the loss pattern."""
-
-
-def pattern_of(pattern: str) -> re.Pattern[str]:
-    """Compile a loss pattern.
-
-    Raises:
-        SweepError: unless {target} stands in it once.
-
-    >>> pattern_of("eval/{target}/loss").fullmatch("eval/web/loss")["target"]
-    'web'
-    """
-    if pattern.count(MARK) != 1:
-        raise SweepError(
-            f"loss_pattern is {pattern!r}; expected {MARK} in it once, like 'eval/{MARK}/loss'."
-        )
-    before, after = map(re.escape, pattern.split(MARK))
-    return re.compile(f"{before}(?P<target>.+){after}")
-
-
-def loosely(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern for any separators: eval.web.loss, eval/web_loss and eval_web_loss.
-
-    >>> loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
-    'web'
-    """
-    # Exports rename metrics: W&B nests at dots, the Trainer joins with underscores, TensorBoard
-    # with slashes.
-    before, after = (BETWEEN_PARTS.sub("[/._]", re.escape(part)) for part in pattern.split(MARK))
-    return re.compile(f"{before}(?P<target>.+){after}")
-
-
-def targets_in(columns: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Map the columns that match to their targets."""
-    found = ((column, pattern.fullmatch(column)) for column in columns)
-    return {column: match["target"] for column, match in found if match}
-
-
-def check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
-    """Raise NoLosses with the nearest names if no column matches."""
-    if targets:
-        return
-    near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
-    raise NoLosses(
-        f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
-        f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
-        "is (--loss-pattern)."
-    )
-
-
 LARGEST_BLOCK = 2**31 - 1
 """Largest block of Arrow, which guesses the types of a file from its first block."""
 LARGE = 2**24

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bimix_jax.logs._amounts import amounts_of, are_amounts
 from bimix_jax.logs._history import RUN_KEYS
+from bimix_jax.logs._settings import Asked
 from bimix_jax.names import spelling
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
@@ -137,13 +138,6 @@ class Domains(NamedTuple):
     """columns that were taken for domains though they are named like labels, to be named, too"""
 
 
-class Asked(NamedTuple):
-    """The user's statements about the columns of domains."""
-
-    prefix: str | None = None
-    names: Sequence[str] | None = None
-
-
 def domains_of(
     table: pd.DataFrame, run: str, targets: Sequence[str], asked: Asked, name: str
 ) -> Domains:
@@ -158,17 +152,17 @@ def domains_of(
     free = [c for c in names_of(table) if c != run]
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one per run.")
-    if asked.names is not None:
-        return Domains(_named(free, asked.names, asked.prefix, name))
+    if asked.domain_columns is not None:
+        return Domains(_named(free, asked.domain_columns, asked.mixture_prefix, name))
     wanted = {spelling(t) for t in targets}
     called = [c for c in free if spelling(c) in wanted]
-    with_prefix = prefixed(table[free], asked.prefix or MIXTURE_PREFIX)
-    are_meant = asked.prefix is not None or not called
+    with_prefix = prefixed(table[free], asked.mixture_prefix or MIXTURE_PREFIX)
+    are_meant = asked.mixture_prefix is not None or not called
     if with_prefix and (are_meant or {spelling(d) for d in with_prefix.values()} & wanted):
         return Domains(with_prefix)
-    if asked.prefix is not None:
+    if asked.mixture_prefix is not None:
         raise SweepError(
-            f"{name}: no column begins with {asked.prefix!r}, the mixture_prefix= "
+            f"{name}: no column begins with {asked.mixture_prefix!r}, the mixture_prefix= "
             f"(--mixture-prefix); the columns are {listed(table.columns)}."
         )
     columns = [c for c in free if c in called or are_amounts(table[c])]

@@ -11,6 +11,7 @@ from bimix_jax.logs._amounts import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs._columns import Columns, read_columns
 from bimix_jax.logs._counters import LOGGER_STEP, step_columns
 from bimix_jax.logs._run_ids import Called, by_both, id_column
+from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
@@ -83,22 +84,6 @@ class LogFile(NamedTuple):
         return 0 if self.columns is not None else self.path.stat().st_size
 
 
-class Keys(NamedTuple):
-    """Columns that the user named; None where they are to be found."""
-
-    run: str | None = None
-    step: str | None = None
-    labels: frozenset[str] = frozenset()
-    """possible labels of the runs in the table of mixtures"""
-    run_elsewhere: bool = False
-    """True where the column of runs may exist in the table of mixtures only"""
-    tokens: str | None = None
-
-
-Keep = Callable[[list[str]], list[str]]
-"""Selection of the wanted columns of a file, so that the others need no memory."""
-
-
 class History(NamedTuple):
     """The rows of a file, with the wanted metrics."""
 
@@ -123,21 +108,21 @@ class History(NamedTuple):
     """on how the table was read"""
 
 
-Read = Callable[[LogFile, Keys, Keep], History]
+Read = Callable[[LogFile, Reading], History]
 """Reader of a file of some form."""
 
 
-def history_of(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def history_of(columns: Columns, file: LogFile, reading: Reading) -> History:
     """Return a table of one or several runs as a history.
 
     Raises:
         SweepError: if a key that was named is no column.
     """
-    run = find_run_key(columns, file, keys, RUN_KEYS)
-    step = find_key(columns, keys.step, step_keys(columns), "step_key", file.path)
+    run = find_run_key(columns, file, reading, RUN_KEYS)
+    step = find_key(columns, reading.asked.step_key, step_keys(columns), "step_key", file.path)
     # A column that the user named must name the runs by itself.
-    known_by = None if keys.run is not None else id_column(columns, run)
-    metrics = [c for c in keep(list(columns)) if c not in (run, step, known_by)]
+    known_by = None if reading.asked.run_key is not None else id_column(columns, run)
+    metrics = [c for c in reading.keep(list(columns)) if c not in (run, step, known_by)]
     rows = len(next(iter(columns.values())))
     runs = run_of_file(file, columns, rows) if run is None else labels(columns[run])
     steps = no_steps(rows) if step is None else amounts(columns[step])
@@ -232,7 +217,9 @@ def step_keys(columns: Iterable[str]) -> tuple[str, ...]:
     return (LOGGER_STEP, *map(str.lower, step_columns(columns)))
 
 
-def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, ...]) -> str | None:
+def find_run_key(
+    columns: Columns, file: LogFile, reading: Reading, usual: tuple[str, ...]
+) -> str | None:
     """Return the column that names the runs, preferably by the names in the table of mixtures.
 
     None if there is no such column, or if only the place of the file names a run of the table.
@@ -240,13 +227,14 @@ def find_run_key(columns: Columns, file: LogFile, keys: Keys, usual: tuple[str, 
     Raises:
         SweepError: if the one that was named is neither there nor in the table of mixtures.
     """
-    if keys.run is not None and (keys.run in columns or not keys.run_elsewhere):
-        return find_key(columns, keys.run, usual, "run_key", file.path)
+    named = reading.asked.run_key
+    if named is not None and (named in columns or not reading.run_elsewhere):
+        return find_key(columns, named, usual, "run_key", file.path)
     usually = [c for c in columns if c.lower() in usual]
     there = sorted(usually, key=lambda c: usual.index(c.lower()))
     # The first cell suffices: a column that names runs does so in every row.
-    known = [c for c in there if keys.labels & set(labels(columns[c][:1]))]
-    if known or file.run in keys.labels:
+    known = [c for c in there if reading.labels & set(labels(columns[c][:1]))]
+    if known or file.run in reading.labels:
         return next(iter(known), None)
     return next(iter(there), None)
 

@@ -1,5 +1,6 @@
 """Entries of a trainer's log history as rows."""
 
+import difflib
 import json
 import os
 import re
@@ -14,17 +15,15 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from bimix_jax.logs._columns import check_some_match, loosely, pattern_of, targets_in
-from bimix_jax.logs._counters import counted_by
-from bimix_jax.logs._history import RUN, STEP, History, Keys, LogFile, Read
+from bimix_jax.logs._history import RUN, STEP, History, LogFile, Read
 from bimix_jax.logs._points import Steps, in_training_steps, one_row_a_step, step_notes
 from bimix_jax.logs._run_ids import by_one
+from bimix_jax.logs._settings import MARK, Reading
 from bimix_jax.names import without_blanks
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import parse_json
 from bimix_jax.reading.tables import listed
-from bimix_jax.sweeps.scores import keep_scores_named
 
 MOSTLY = 0.5
 """Share of a file's steps above which repeated steps show another run; a run that resumes from a
@@ -87,43 +86,12 @@ def _differ(one: History, other: History) -> bool:
 
 
 Progress = Callable[[str, float], object]
+NEAREST = 10
+"""Number of columns that an error names where none matches the pattern."""
 
 
-class Wanted(NamedTuple):
-    """The columns of the logs to use."""
-
-    pattern: str
-    """pattern of the losses"""
-    tokens: str | None
-    """the column of tokens, if the user named it"""
-    prefix: str | None
-    """prefix of columns of proportions; None where they are in a table of their own"""
-    exact: bool = False
-    """True where the pattern's separators must match exactly"""
-
-    def targets(self, columns: Sequence[str]) -> dict[str, str]:
-        """Map the columns of losses to their targets."""
-        losses = targets_in(columns, pattern_of(self.pattern))
-        if not losses and not self.exact:
-            losses = targets_in(columns, loosely(self.pattern))
-        kept = {column: losses[column] for column in losses if not self._beside(column)}
-        return keep_scores_named(kept, self.pattern.replace("{target}", " "))
-
-    def loose_note(self, targets: dict[str, str]) -> list[str]:
-        """Return a note where columns match the pattern except for its separators."""
-        first = next(iter(targets), "")
-        if pattern_of(self.pattern).fullmatch(first):
-            return []
-        return [f"No column matches {self.pattern!r}; those like {first} were taken for losses."]
-
-    def keep(self, columns: list[str]) -> list[str]:
-        """Return the columns that are used, losses or not."""
-        losses = self.targets(columns)
-        return [column for column in columns if column in losses or self._beside(column)]
-
-    def _beside(self, column: str) -> bool:
-        counts = counted_by(column) in ("steps", "tokens") or column == self.tokens
-        return counts or (self.prefix is not None and column.startswith(self.prefix))
+class NoLosses(SweepError):
+    """Logs in which no column matches the loss pattern."""
 
 
 class Rows(NamedTuple):
@@ -140,19 +108,16 @@ class Rows(NamedTuple):
     """notes of runs that share a name"""
 
 
-def read_rows(
-    read: Read, files: Sequence[LogFile], keys: Keys, wanted: Wanted, progress: Progress
-) -> Rows:
+def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: Progress) -> Rows:
     """Return the rows of all files, one per run and step, with the columns that are used.
 
     Raises:
         SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
             names no run.
     """
-    pattern_of(wanted.pattern)  # raises an error before any file is read
 
     def of_file(file: LogFile) -> tuple[History, Steps | None]:
-        history, steps = in_training_steps(read(file, keys, wanted.keep), keys.step is not None)
+        history, steps = in_training_steps(read(file, reading), reading.asked.step_key is not None)
         return one_row_a_step(history), steps
 
     parts, chosen = [], []
@@ -162,13 +127,13 @@ def read_rows(
             parts.append(history)
             chosen.append(steps)
             progress(file.run, file.bytes)
-    targets = wanted.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
+    targets = reading.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
-    check_some_match(targets, seen, wanted.pattern)
-    _check(parts, targets, wanted.prefix)
+    _check_some_match(targets, seen, reading.pattern)
+    _check(parts, targets, reading.prefix)
     # Reversed, so that the first file's example stays.
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
-    notes = [*files_notes(files, parts, targets), *wanted.loose_note(targets)]
+    notes = [*files_notes(files, parts, targets), *reading.loose_note(targets)]
     notes += [*_table_notes(files, parts), *step_notes(parts, chosen), *_written_notes(parts)]
     table = _stacked(parts)
     called = {run: each for part in parts for run, each in part.called.items()}
@@ -176,6 +141,18 @@ def read_rows(
     renamed, said = without_blanks(pd.unique(run))
     run = np.array([renamed.get(each, each) for each in run], object) if renamed else run
     return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *said, *alike], alike)
+
+
+def _check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
+    """Raise NoLosses with the nearest names if no column matches."""
+    if targets:
+        return
+    near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
+    raise NoLosses(
+        f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
+        f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
+        "is (--loss-pattern)."
+    )
 
 
 def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:

@@ -13,8 +13,6 @@ from bimix_jax.logs._history import (
     RUN_KEYS,
     STEP,
     History,
-    Keep,
-    Keys,
     LogFile,
     assembled,
     find_key,
@@ -25,6 +23,7 @@ from bimix_jax.logs._history import (
     spread,
     step_keys,
 )
+from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.errors import SweepError
 
 COLUMNS = {"wall time", "step", "value"}
@@ -38,22 +37,22 @@ def is_download(columns: Columns) -> bool:
     return {name.strip().lower() for name in columns} == COLUMNS
 
 
-def tag_history(columns: Columns, file: LogFile, keep: Keep) -> History:
+def tag_history(columns: Columns, file: LogFile, reading: Reading) -> History:
     """Return the scalars of a file.
 
     Raises:
         SweepError: if its name and folders do not name the run and the tag.
     """
-    run, tag = _run_and_tag(file, keep)
+    run, tag = _run_and_tag(file, reading)
     step, value = (
         next(cells for name, cells in columns.items() if name.strip().lower() == called)
         for called in ("step", "value")
     )
-    found = {tag: numbers(value)} if keep([tag]) else {}
+    found = {tag: numbers(value)} if reading.keep([tag]) else {}
     return assembled(np.full(len(step), run, object), amounts(step), found, [tag], "step")
 
 
-def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
+def _run_and_tag(file: LogFile, reading: Reading) -> tuple[str, str]:
     stem = ENDING.sub("", file.path.name)
     named = RUN_TAG.fullmatch(stem)
     if named:
@@ -62,7 +61,7 @@ def _run_and_tag(file: LogFile, keep: Keep) -> tuple[str, str]:
     # Loggers nest runs above tags, and some the other way; only the loss pattern can tell a tag.
     cuts = [("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts))]
     either = [*cuts, *((tag, run) for run, tag in cuts)]
-    told = [(run, tag) for run, tag in either if keep([tag])]
+    told = [(run, tag) for run, tag in either if reading.keep([tag])]
     if len(told) == 1:
         return told[0]
     raise SweepError(
@@ -94,7 +93,7 @@ def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:
     return next((called[name] for name in usual if name in called), None)
 
 
-def long_history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def long_history(columns: Columns, file: LogFile, reading: Reading) -> History:
     """Return one row per run and step, one column per metric.
 
     Raises:
@@ -102,8 +101,8 @@ def long_history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> His
     """
     names, value = (str(_first(columns, usual)) for usual in (METRICS, VALUES))
     others = {c: cells for c, cells in columns.items() if c not in (names, value)}
-    run = find_run_key(others, file, keys, RUNS)
-    step = find_key(others, keys.step, step_keys(others), "step_key", file.path)
+    run = find_run_key(others, file, reading, RUNS)
+    step = find_key(others, reading.asked.step_key, step_keys(others), "step_key", file.path)
     rows = len(columns[names])
     runs = run_of_file(file, others, rows) if run is None else labels(others[run])
     steps = no_steps(rows) if step is None else amounts(others[step])
@@ -113,7 +112,7 @@ def long_history(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> His
     beside = [c for c in others if c not in (run, step)]
     values = _stated(columns[value], others.get(NAN))
     found = dict[str, Cells]()
-    for name in keep([*(m for m in metrics if m not in beside), *beside]):
+    for name in reading.keep([*(m for m in metrics if m not in beside), *beside]):
         at = _last_of_each(group) if name in others else np.flatnonzero(code == place[name])
         cells = others.get(name, values)[at]
         found[name] = Cells(at, numbers_of(name, cells))

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.logs._amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
-from bimix_jax.logs._domains import Asked, Domains, domains_of
+from bimix_jax.logs._domains import Domains, domains_of
 from bimix_jax.logs._history import label_of
 from bimix_jax.logs._run_tables import AMOUNTS, RunTable
 from bimix_jax.logs._runs import note_of_labels, run_column, same_runs
+from bimix_jax.logs._settings import Asked
 from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import notes_of
@@ -46,7 +47,7 @@ class Mixtures(NamedTuple):
     notes: list[str]
 
 
-def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Asked) -> Mixtures:
+def mixtures_of(runs: RunTable, logged: Logged, asked: Asked) -> Mixtures:
     """Return the mixtures of a table that is wide (a row per run), long (a row per run and domain),
     or either of them transposed.
 
@@ -60,7 +61,7 @@ def mixtures_of(runs: RunTable, logged: Logged, run_key: str | None, asked: Aske
     runs, notes = _turned(runs, logged.runs)
     notes = [*read, *notes]
     long = _long_columns(runs.table, logged.targets)
-    run = run_column(runs, logged.runs, run_key, set(long or ()))
+    run = run_column(runs, logged.runs, asked.run_key, set(long or ()))
     table, said = _labelled(runs, run, logged.runs)
     notes += said
     if long is None:

@@ -15,6 +15,7 @@ from bimix_jax.logs._counters import (
     token_columns,
 )
 from bimix_jax.logs._history import RUN, STEP, History, spread
+from bimix_jax.logs._settings import Asked
 from bimix_jax.logs._tokens import Text, tokens_column, tokens_of
 from bimix_jax.logs.budgets import BUDGET
 from bimix_jax.quantities import counted
@@ -206,23 +207,14 @@ def _check_positive(values: np.ndarray, rows: pd.DataFrame, losses: Sequence[str
         )
 
 
-class Budgets(NamedTuple):
-    """The user's choices about budgets."""
-
-    unit: str | None = None
-    tokens_per_step: float | None = None
-    tokens_key: str | None = None
-
-
 def with_budgets(
-    rows: pd.DataFrame, targets: Sequence[str], asked: Budgets, text: Text
+    rows: pd.DataFrame, targets: Sequence[str], asked: Asked, text: Text
 ) -> tuple[pd.DataFrame, str, list[str]]:
     """Return the rows with a loss, with BUDGET; its unit ("tokens", "steps" or "run"); and notes.
 
     Raises:
         SweepError: if tokens are requested but unknown, or a step is missing.
     """
-    _check(asked)
     column = tokens_column(rows, asked.tokens_key, text)
     measured = rows[list(targets)].notna().any(axis=1).to_numpy(bool)
     everything, rows = rows, rows[measured].reset_index(drop=True)
@@ -243,16 +235,6 @@ def with_budgets(
         return rows.assign(**{BUDGET: 1.0}), "run", []
     _check_steps(rows, "step_key")
     return rows.assign(**{BUDGET: rows[STEP].astype(float)}), "steps", []
-
-
-def _check(asked: Budgets) -> None:
-    if asked.unit not in (None, "tokens", "steps"):
-        raise SweepError(f"unit is {asked.unit!r}; expected 'tokens' or 'steps' (--unit).")
-    if asked.tokens_per_step is not None and not 0 < asked.tokens_per_step < np.inf:
-        raise SweepError(
-            f"tokens_per_step is {asked.tokens_per_step}; expected a number above 0 "
-            "(--tokens-per-step)."
-        )
 
 
 def _tokens_by_steps(

@@ -2,30 +2,31 @@
 
 from bimix_jax.logs import _long as long
 from bimix_jax.logs._columns import Columns
-from bimix_jax.logs._history import History, Keep, Keys, LogFile, history_of
+from bimix_jax.logs._history import History, LogFile, history_of
+from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.tables import READERS
 
 ENDINGS = tuple(READERS)
 PATTERN = "loss_{target}"
 
 
-def read(file: LogFile, keys: Keys, keep: Keep) -> History:
+def read(file: LogFile, reading: Reading) -> History:
     """Read a .csv, .csv.gz, .parquet or .jsonl file; without a run column it holds one run."""
-    return shaped(file.read(keys.run), file, keys, keep)
+    return shaped(file.read(reading.asked.run_key), file, reading)
 
 
-def shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def shaped(columns: Columns, file: LogFile, reading: Reading) -> History:
     """Return the columns as a history, for any kind of row.
 
     Raises:
         SweepError: if a named key is not a column, or a file does not name its run or metric.
     """
-    return _shaped(columns, file, keys, keep)._replace(notes=getattr(columns, "notes", ()))
+    return _shaped(columns, file, reading)._replace(notes=getattr(columns, "notes", ()))
 
 
-def _shaped(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def _shaped(columns: Columns, file: LogFile, reading: Reading) -> History:
     if long.is_download(columns):
-        return long.tag_history(columns, file, keep)
+        return long.tag_history(columns, file, reading)
     if long.is_long(columns):
-        return long.long_history(columns, file, keys, keep)
-    return history_of(columns, file, keys, keep)
+        return long.long_history(columns, file, reading)
+    return history_of(columns, file, reading)

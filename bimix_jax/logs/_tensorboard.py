@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from bimix_jax.logs._history import Cells, History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs._history import Cells, History, LogFile, history_of_cells
+from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.errors import SweepError
 
 PATTERN = "eval/{target}/loss"
@@ -10,7 +11,7 @@ MARK = "tfevents"
 """Part of the name of every event file."""
 
 
-def read(file: LogFile, keys: Keys, keep: Keep) -> History:
+def read(file: LogFile, reading: Reading) -> History:
     """Read the scalars of a file, in single precision, one row per step.
 
     Raises:
@@ -18,7 +19,7 @@ def read(file: LogFile, keys: Keys, keep: Keep) -> History:
     """
     scalars = list(_scalars(file))
     seen = list(dict.fromkeys(name for _, name, _ in scalars))
-    place = {name: i for i, name in enumerate(keep(seen))}
+    place = {name: i for i, name in enumerate(reading.keep(seen))}
     wanted = [scalar for scalar in scalars if scalar[1] in place]
     cells = Cells(
         steps=[step for step, _, _ in wanted],

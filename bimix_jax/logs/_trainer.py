@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from bimix_jax.logs._amounts import amounts
-from bimix_jax.logs._history import Cells, History, Keep, Keys, LogFile, history_of_cells
+from bimix_jax.logs._history import Cells, History, LogFile, history_of_cells
 from bimix_jax.logs._log_history import LogHistory, log_history
+from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 
@@ -20,15 +21,15 @@ BESIDE = 1 << 16
 NUMBER = re.compile(r"checkpoint[-_](\d+)", re.I)
 
 
-def read(file: LogFile, keys: Keys, keep: Keep) -> History:
+def read(file: LogFile, reading: Reading) -> History:
     """Read the `log_history` of a file, one row per step.
 
     Raises:
         SweepError: if the file is not complete JSON, or holds no log_history.
     """
     log = _log_history(file)
-    step = keys.step or "step"
-    metrics = [name for name in keep(log.names) if name != step]
+    step = reading.asked.step_key or "step"
+    metrics = [name for name in reading.keep(log.names) if name != step]
     # The step is one column more, so that all cells are placed at once.
     place = {name: i for i, name in enumerate(metrics)} | {step: len(metrics)}
     column = np.array([place.get(name, -1) for name in log.names], int)[log.name]

@@ -8,7 +8,8 @@ from bimix_jax.logs import _tables as tables
 from bimix_jax.logs._amounts import Numbers, amounts, numbers_of
 from bimix_jax.logs._columns import Columns
 from bimix_jax.logs._counters import counted_by
-from bimix_jax.logs._history import History, Keep, Keys, LogFile, assembled, no_steps
+from bimix_jax.logs._history import History, LogFile, assembled, no_steps
+from bimix_jax.logs._settings import Asked, Reading
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import READERS
 
@@ -19,30 +20,30 @@ SPREAD = ("__MIN", "__MAX")
 """Suffixes of the columns that a chart adds to each curve."""
 
 
-def read(file: LogFile, keys: Keys, keep: Keep) -> History:
+def read(file: LogFile, reading: Reading) -> History:
     """Read a history with one column per metric, or a chart with one column per run and metric.
 
     Raises:
         SweepError: if the x axis of a chart counts neither steps nor tokens.
     """
-    columns = file.read(keys.run)
+    columns = file.read(reading.asked.run_key)
     others = list(columns)[1:]
     if others and all(SEPARATOR in name for name in others):
-        return _of_chart(columns, file, keys, keep)
-    return tables.shaped(columns, file, keys, keep)
+        return _of_chart(columns, file, reading)
+    return tables.shaped(columns, file, reading)
 
 
-def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> History:
+def _of_chart(columns: Columns, file: LogFile, reading: Reading) -> History:
     """Return `<run> - <metric>` columns beside steps or tokens as rows of run and step."""
     axis, *others = columns
-    counts = _axis(axis, file, keys)
+    counts = _axis(axis, file, reading.asked)
     # From the right: names of runs are free, and those of metrics rarely hold the separator.
     curves = [name.rsplit(SEPARATOR, 1) for name in others if not name.endswith(SPREAD)]
     runs, seen = (list(dict.fromkeys(part)) for part in zip(*curves, strict=True))
     along = amounts(columns[axis])
     nothing = no_steps(len(along.values))
     found = {axis: [along] * len(runs)} if counts == "tokens" else {}
-    for metric in keep(seen):
+    for metric in reading.keep(seen):
         there = {run: columns[f"{run}{SEPARATOR}{metric}"] for run, m in curves if m == metric}
         found[metric] = [
             numbers_of(metric, there[run]) if run in there else nothing for run in runs
@@ -57,12 +58,12 @@ def _of_chart(columns: Columns, file: LogFile, keys: Keys, keep: Keep) -> Histor
     )
 
 
-def _axis(axis: str, file: LogFile, keys: Keys) -> str:
+def _axis(axis: str, file: LogFile, asked: Asked) -> str:
     """Return the unit of a chart's x axis: "steps" or "tokens"."""
     counts = counted_by(axis)
-    if axis == keys.tokens or (counts == "tokens" and axis != keys.step):
+    if axis == asked.tokens_key or (counts == "tokens" and axis != asked.step_key):
         return "tokens"
-    if counts == "steps" or axis == keys.step:
+    if counts == "steps" or axis == asked.step_key:
         return "steps"
     what = {"time": "time, not steps", "epochs": "epochs, not steps"}.get(str(counts))
     raise SweepError(

@@ -1,19 +1,18 @@
 """Runs logged at different budgets, moved to common budgets."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.logs._history import RUN
+from bimix_jax.logs._settings import Asked
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
 from bimix_jax.sweeps.sweep import COMMON_SHARE
 
-Align = Literal["auto", "nearest", "interpolate", "none"]
-ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")
 BUDGET = "\0budget"
 """Column of budgets; no log has such a name."""
 MOSTLY = 0.5
@@ -27,25 +26,17 @@ SAME = 1e-9
 """Relative difference below which budgets are equal."""
 
 
-def on_common_budgets(
-    points: pd.DataFrame, align: Align, budgets: Any, tolerance: float
-) -> tuple[pd.DataFrame, list[str]]:
+def on_common_budgets(points: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, list[str]]:
     """Move points (RUN, BUDGET and a column per target) to budgets that runs share; also return
     notes.
 
-    Args:
-        points: sorted by run and budget, no budget twice in a run.
-        align: "nearest" moves every loss to the nearest common budget within the tolerance,
-            "interpolate" puts curves linear in the log budget through them, "none" leaves them;
-            "auto" is "nearest" where fewer than half of the points lie at common budgets.
-        budgets: the common ones; default those of the run that most points agree with.
-        tolerance: relative.
+    The points are sorted by run and budget, and no run has a budget twice. `read_logs` documents
+    the settings `align`, `budgets` and `tolerance`.
 
     Raises:
-        SweepError: on an unknown alignment, or budgets or a tolerance that are not positive.
+        SweepError: if no point lies near a common budget.
     """
-    _check(align, budgets, tolerance)
-    aligned, notes = _aligned(points, align, budgets, tolerance)
+    aligned, notes = _aligned(points, asked)
     left = set(pd.unique(aligned[RUN]))
     lost = [run for run in pd.unique(points[RUN]) if run not in left]
     if lost:
@@ -74,13 +65,11 @@ def _ends(points: pd.DataFrame) -> list[str]:
     ]
 
 
-def _aligned(
-    points: pd.DataFrame, align: Align, budgets: Any, tolerance: float
-) -> tuple[pd.DataFrame, list[str]]:
+def _aligned(points: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, list[str]]:
+    align, budgets, tolerance = asked.align, asked.budgets, asked.tolerance
     codes, budget = pd.factorize(points[RUN])[0], points[BUDGET].to_numpy(float)
     if align == "none" or (align == "auto" and budgets is None and _agree(codes, budget)):
         return points, []
-    asked = budgets is not None or align != "auto"
     grid = np.unique(np.asarray(budgets, float)) if budgets is not None else None
     if grid is None:
         grid = _best_grid(codes, budget, tolerance)
@@ -88,23 +77,13 @@ def _aligned(
         grid = _thinned(grid, tolerance) if _in_pieces(points, tolerance) else grid
     if align == "interpolate":
         return _interpolated(points, grid)
-    if not asked and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
+    by_default = budgets is None and align == "auto"
+    if by_default and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
         return points, [
             f"The runs were logged at budgets more than {100 * tolerance:g} % apart, and stay "
             "there; align='interpolate' (--align interpolate) moves them to common ones."
         ]
     return _moved(points, grid, tolerance)
-
-
-def _check(align: str, budgets: Any, tolerance: float) -> None:
-    if align not in ALIGNMENTS:
-        raise SweepError(f"align is {align!r}; expected one of {', '.join(ALIGNMENTS)}.")
-    if not tolerance > 0:
-        raise SweepError(f"tolerance is {tolerance}; expected a share of the budget above 0.")
-    if budgets is not None:
-        values = np.asarray(budgets, float)
-        if not values.size or not np.all((values > 0) & np.isfinite(values)):
-            raise SweepError(f"budgets is {budgets}; expected numbers above 0.")
 
 
 def _agree(runs: np.ndarray, budget: np.ndarray) -> bool:

@@ -5,19 +5,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.logs import _olmix as olmix
-from bimix_jax.logs._columns import NoLosses
-from bimix_jax.logs._domains import Asked, without_averages
-from bimix_jax.logs._history import RUN, Keys, LogFile
-from bimix_jax.logs._log_history import Progress, Rows, Wanted, read_rows
+from bimix_jax.logs._domains import without_averages
+from bimix_jax.logs._history import RUN, LogFile
+from bimix_jax.logs._log_history import NoLosses, Progress, Rows, read_rows
 from bimix_jax.logs._mixtures import Logged, Mixtures, mixtures_of
 from bimix_jax.logs._points import (
-    Budgets,
     finite_losses,
     one_row_a_budget,
     with_budgets,
@@ -25,8 +23,11 @@ from bimix_jax.logs._points import (
 )
 from bimix_jax.logs._run_tables import Runs, RunTable, read_runs
 from bimix_jax.logs._runs import as_listed, hint_of_dates, run_lists
-from bimix_jax.logs.budgets import BUDGET, Align, on_common_budgets
+from bimix_jax.logs._settings import ALIGNMENTS as ALIGNMENTS
+from bimix_jax.logs._settings import Asked, LogSettings, Reading
+from bimix_jax.logs.budgets import BUDGET, on_common_budgets
 from bimix_jax.logs.forms import LOG_FORMS, Found, Logs, as_files, find_files, found_objects
+from bimix_jax.names import settings_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
@@ -40,24 +41,8 @@ def read_logs(
     logs: Logs,
     mixtures: Runs | None = None,
     *,
-    form: str | None = None,
-    loss_pattern: str | None = None,
-    run_key: str | None = None,
-    step_key: str | None = None,
-    tokens_key: str | None = None,
-    tokens_per_step: float | None = None,
-    unit: str | None = None,
-    mixture_prefix: str | None = None,
-    domains: Sequence[str] | None = None,
-    align: Align = "auto",
-    budgets: Any = None,
-    tolerance: float = 0.01,
-    drop_unmatched: bool = False,
-    select: Mapping[str, Any] | None = None,
-    model_size: str | None = None,
-    metadata: Metadata | Mapping[str, Any] | None = None,
-    endpoints_only: bool = False,
     progress: Progress = lambda name, size: None,
+    **settings: Unpack[LogSettings],
 ) -> Sweep:
     """Read the logs of training runs and the table of their mixtures as a sweep.
 
@@ -67,30 +52,37 @@ def read_logs(
         mixtures: the table of runs: wide, long or a mapping (also .json, .toml, .yaml) of run →
             {domain: amount}; shares, percentages, tokens, counts or weights. Default: the columns
             of the logs that begin with the mixture prefix; ratios.csv for olmix.
-        form: "wandb" (history as CSV, JSON lines or Parquet, or the CSV of a chart), "trainer"
-            (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv) or "table";
-            default by the names of the files.
-        loss_pattern: which metrics are losses, {target} where the target's name is; default
-            eval/{target}/loss, eval_{target}_loss for trainer, loss_{target} for table.
-        run_key, step_key, tokens_key: their columns, where they have no usual name.
-        tokens_per_step: turns steps into tokens.
-        unit: of budgets, "tokens" or "steps"; default tokens where they are known.
-        mixture_prefix: prefix of the columns of proportions.
-        domains: the columns of the table of runs that are domains, with or without that
-            beginning; default those with it, else the columns of numbers that are named like
-            targets, with the others that complete their sums.
-        align, budgets, tolerance: how runs logged at different budgets are moved to common
-            ones, see `on_common_budgets`.
-        drop_unmatched: leave out runs without a mixture and mixtures without a run, which is an
-            error otherwise.
-        select, model_size, metadata, endpoints_only: as in `read_sweep`.
         progress: called with the name and the bytes of every file that has been read.
+        settings: how the logs are read.
+
+            - form: "wandb" (history as CSV, JSON lines or Parquet, or the CSV of a chart),
+              "trainer" (`trainer_state.json`), "tensorboard", "olmix" (ratios.csv and metrics.csv)
+              or "table"; default by the names of the files.
+            - loss_pattern: which metrics are losses, {target} where the target's name is; default
+              eval/{target}/loss, eval_{target}_loss for trainer, loss_{target} for table.
+            - run_key, step_key, tokens_key: their columns, where they have no usual name.
+            - tokens_per_step: turns steps into tokens.
+            - unit: of budgets, "tokens" or "steps"; default tokens where they are known.
+            - mixture_prefix: prefix of the columns of proportions.
+            - domains: the columns of the table of runs that are domains, with or without that
+              prefix; default those with it, else the columns of numbers that are named like
+              targets, with the others that complete their sums.
+            - align: how runs that were logged at different budgets meet. "nearest" moves every loss
+              to the nearest common budget within the tolerance, "interpolate" puts curves linear in
+              the log budget through them, "none" leaves them; "auto" (default) is "nearest" where
+              fewer than half of the points lie at common budgets.
+            - budgets: the common ones; default those of the run that most points agree with.
+            - tolerance: largest relative distance from a common budget; default 0.01.
+            - drop_unmatched: leave out runs without a mixture and mixtures without a run, which is
+              an error otherwise.
+            - select, model_size, metadata, endpoints_only: as in `read_sweep`.
 
     Returns:
         A `Sweep`; its notes list dropped, moved, merged and normalised data.
 
     Raises:
         SweepError: with the finding, the expectation, and the remedy.
+        TypeError: on a setting that does not exist; the message names the nearest one.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -102,21 +94,20 @@ def read_logs(
     >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
-    found = _found(logs, mixtures, form)
-    runs = _run_table(mixtures, found[0], run_key)
-    prefix = (mixture_prefix or MIXTURE_PREFIX) if runs is None else None
-    keys = Keys(run_key, step_key, tokens=tokens_key)
-    read = _rows_of(found, runs, keys, Wanted(loss_pattern or "", tokens_key, prefix), progress)
-    rows, unit, notes = _with_budgets(read, Budgets(unit, tokens_per_step, tokens_key))
+    asked = settings_of(Asked, "read_logs", settings)
+    found = _found(logs, mixtures, asked.form)
+    runs = _run_table(mixtures, found[0], asked.run_key)
+    prefix = (asked.mixture_prefix or MIXTURE_PREFIX) if runs is None else None
+    read = _rows_of(found, runs, Reading(asked, "", prefix=prefix), progress)
+    rows, unit, notes = _with_budgets(read, asked)
     if runs is None:
-        runs, mixture_prefix = _own_mixtures(rows, prefix), None
+        runs, asked = _own_mixtures(rows, prefix), dataclasses.replace(asked, mixture_prefix=None)
     logged = Logged(list(pd.unique(rows[RUN])), list(read.targets.values()))
-    asked = Asked(mixture_prefix, [domains] if isinstance(domains, str) else domains)
-    table = mixtures_of(runs, logged, run_key, asked)
+    table = mixtures_of(runs, logged, asked)
     points, merged = _points_of(rows, logged, table)
     # Runs without a mixture must not decide the common budgets, so they are dropped first.
-    points, unmatched = _matched(points, table, drop_unmatched, read.alike)
-    points, moved = on_common_budgets(points, align, budgets, tolerance)
+    points, unmatched = _matched(points, table, asked.drop_unmatched, read.alike)
+    points, moved = on_common_budgets(points, asked)
     frame = _joined(points, table, unit)
     said = [*notes, *merged, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
@@ -124,10 +115,10 @@ def read_logs(
         return read_sweep(
             frame,
             run="run",
-            select=select,
-            model_size=model_size,
-            metadata=_metadata(metadata, table),
-            endpoints_only=endpoints_only,
+            select=asked.select,
+            model_size=asked.model_size,
+            metadata=_metadata(asked.metadata, table),
+            endpoints_only=asked.endpoints_only,
         )
 
 
@@ -160,7 +151,7 @@ def _metadata(given: Metadata | Mapping[str, Any] | None, table: Mixtures) -> Me
     return stated
 
 
-def _with_budgets(read: Rows, asked: Budgets) -> tuple[pd.DataFrame, str, list[str]]:
+def _with_budgets(read: Rows, asked: Asked) -> tuple[pd.DataFrame, str, list[str]]:
     """Return points with numbers, at budgets above 0."""
     losses, names = list(read.targets), set(read.targets.values())
     rows, infinite = finite_losses(read.table, losses)
@@ -185,20 +176,25 @@ def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable
 
 
 def _rows_of(
-    found: Sequence[Found], runs: RunTable | None, keys: Keys, wanted: Wanted, progress: Progress
+    found: Sequence[Found], runs: RunTable | None, reading: Reading, progress: Progress
 ) -> Rows:
     """Return the rows of the first form that holds losses."""
     first = None
     ways = (True, False) if len(found) > 1 else (False,)
+    elsewhere = runs is not None and reading.asked.run_key in runs.table
     # All forms are tried with the exact separators before any is tried without.
     for exact, one in product(ways, found):
         form = LOG_FORMS[one.form]
         files, labels = _as_listed(one.files, [] if runs is None else run_lists(runs))
-        elsewhere = runs is not None and keys.run in runs.table
-        keys = keys._replace(labels=labels, run_elsewhere=elsewhere)
-        wanted_here = wanted._replace(pattern=wanted.pattern or form.pattern, exact=exact)
+        here = dataclasses.replace(
+            reading,
+            pattern=reading.asked.loss_pattern or form.pattern,
+            exact=exact,
+            labels=labels,
+            run_elsewhere=elsewhere,
+        )
         try:
-            read = read_rows(form.read, files, keys, wanted_here, progress)
+            read = read_rows(form.read, files, here, progress)
         except NoLosses as error:
             first = first or error
         else:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.logs._domains import Asked, domains_of
+from bimix_jax.logs._domains import domains_of
+from bimix_jax.logs._settings import Asked
 from bimix_jax.reading.errors import SweepError
 
 DOMAINS = ["north", "south", "east", "id"]
@@ -55,10 +56,10 @@ def test_a_domain_without_a_loss_is_found_by_sums_or_it_is_asked(scale, others, 
 
 def test_a_prefix_and_a_list_say_it_without_asking():
     table = table_of("tokens", {"eta": (True, 3.0)}, 0)
-    listed = domains_of(table, "run", ["a", "b"], Asked(names=["south", "id"]), "runs.csv")
+    listed = domains_of(table, "run", ["a", "b"], Asked(domains=["south", "id"]), "runs.csv")
     assert listed.names == {"south": "south", "id": "id"}
     prefixed = table.rename(columns={d: f"p_{d}" for d in DOMAINS})
-    found = domains_of(prefixed, "run", ["a", "b"], Asked("p_"), "runs.csv")
+    found = domains_of(prefixed, "run", ["a", "b"], Asked(mixture_prefix="p_"), "runs.csv")
     assert {c: f"p_{d}" for c, d in found.names.items()} == {c: c for c in found.names}
     with pytest.raises(SweepError, match="no column begins with 'q_'"):
-        domains_of(prefixed, "run", ["a", "b"], Asked("q_"), "runs.csv")
+        domains_of(prefixed, "run", ["a", "b"], Asked(mixture_prefix="q_"), "runs.csv")

@@ -266,6 +266,11 @@ def test_bad_options_are_refused_in_a_paragraph(folder, options, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_misspelt_setting_names_the_nearest_one(folder):
+    with pytest.raises(TypeError, match=r"read_logs.*'token_per_step'.*mean tokens_per_step\?"):
+        bx.read_logs(folder, MIXTURES, token_per_step=7)
+
+
 def test_the_ten_nearest_names_are_shown(folder):
     wide = log("a").assign(**{f"train/{i}/grad": 1.0 for i in range(30)})
     rewrite(folder, "a", wide)

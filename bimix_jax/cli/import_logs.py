@@ -21,8 +21,7 @@ from bimix_jax.cli.options import (
     selection,
 )
 from bimix_jax.cli.show import show_json, show_line, show_notes
-from bimix_jax.logs.forms import LOG_FORMS, log_bytes
-from bimix_jax.logs.read_logs import ALIGNMENTS
+from bimix_jax.logs.read_logs import ALIGNMENTS, LOG_FORMS, log_bytes
 
 
 @dataclasses.dataclass(frozen=True)

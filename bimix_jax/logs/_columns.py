@@ -1,4 +1,4 @@
-"""Files and objects of logs as columns."""
+"""Logs as columns: files of tables, and tables in memory."""
 
 import gzip
 import re
@@ -23,6 +23,10 @@ from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
 
 HEXADECIMAL = re.compile(rb"(?:^|[,\"\s])[+-]?0x[0-9a-f]+(?:[,\"\s]|$)", re.I)
 """A cell like 0x10."""
+EXPECTED = (
+    "expected files or folders, a DataFrame (or rows as mappings) with a column run, a list of "
+    "those, or a mapping of run → DataFrame or rows"
+)
 LARGEST_BLOCK = 2**31 - 1
 """Largest block of Arrow, which guesses the types of a file from its first block."""
 LARGE = 2**24
@@ -55,27 +59,27 @@ def read_columns(path: Path, run: str | None = None) -> Columns:
     table = _by_arrow(path, run)
     if table is not None and _is_tidy(table):
         return _of_arrow(table)
-    return of_frame(read_table(path, (run,)))
+    return _of_frame(read_table(path, (run,)))
 
 
-class NotedColumns(dict[str, np.ndarray]):
+class _NotedColumns(dict[str, np.ndarray]):
     """Columns of a table that was not read as it stands."""
 
     notes: tuple[str, ...] = ()
     """on separators, decimal commas and the like"""
 
 
-def of_frame(frame: pd.DataFrame) -> Columns:
+def _of_frame(frame: pd.DataFrame) -> Columns:
     """Return the columns of a DataFrame, in which nan means missing, and the notes of reading."""
-    found = NotedColumns((name, _of_pandas(frame[name])) for name in names_of(frame))
+    found = _NotedColumns((name, _of_pandas(frame[name])) for name in names_of(frame))
     found.notes = tuple(notes_of(frame))
     return found
 
 
-def of_records(records: Iterable[Mapping[str, Any]]) -> Columns:
+def _of_records(records: Iterable[Mapping[str, Any]]) -> Columns:
     """Return the columns of rows of JSON; a nested entry is named outer.inner.
 
-    >>> of_records([{"step": 1, "eval": {"web": 3.5}}, {"step": 2}])["eval.web"]
+    >>> _of_records([{"step": 1, "eval": {"web": 3.5}}, {"step": 2}])["eval.web"]
     array([3.5, None], dtype=object)
     """
     rows = [_flat(record) for record in records]
@@ -216,7 +220,7 @@ def _json_lines(path: Path) -> Columns:
         raise SweepError(f"{error} Copy the file again, or leave it out.") from error
     if not rows:
         raise SweepError(f"{path} is empty; expected an object of JSON in every line.")
-    return of_records(rows)
+    return _of_records(rows)
 
 
 def _is_flat(text: bytes) -> bool:
@@ -242,3 +246,52 @@ def _object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"{where} is {line.strip()[:40]}; expected an object of JSON.")
     return row
+
+
+# ---- tables in memory ----------------------------------------------------------------------------
+
+
+def is_one_table(value: Any) -> bool:
+    """True for a DataFrame or the like, or rows as mappings."""
+    return _is_table(value) or _is_records(value)
+
+
+def no_logs(value: Any, where: str) -> SweepError:
+    """Return the error about an object that holds no logs."""
+    text = repr(value)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return SweepError(f"{where} is {shown} ({type(value).__name__}); {EXPECTED}.")
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, pd.DataFrame) or hasattr(value, "to_pandas")
+
+
+def _is_records(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence) and bool(value) and all(isinstance(v, Mapping) for v in value)
+    )
+
+
+def columns_of(table: Any, where: str) -> Columns:
+    """Return the columns of a table in memory, or of rows.
+
+    Raises:
+        SweepError: if it is neither.
+    """
+    if _is_table(table):
+        # Tables of Arrow, Polars and others have to_pandas, and none of these packages is needed
+        # for it.
+        frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+        return _of_frame(read_table(frame))
+    if isinstance(table, Mapping) and table and all(map(_is_list, table.values())):
+        return _of_frame(read_table(pd.DataFrame(dict(table))))
+    if isinstance(table, Iterable) and not isinstance(table, (str, bytes, Mapping)):
+        rows = list(table)
+        if rows and all(isinstance(row, Mapping) for row in rows):
+            return _of_records(rows)
+    raise no_logs(table, where)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray, pd.Series))

@@ -1,105 +1,295 @@
-"""Columns that count training, recognised by their names: steps, tokens, time or epochs."""
+"""Counters of training: the steps and tokens of rows, their gaps filled."""
 
-import re
-from collections.abc import Iterable
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-# Trainers log in groups: train/ (Hugging Face), trainer/ (Lightning), throughput/ (OLMo-core).
-WHERE = r"(?:(?:train|trainer|training|time|throughput|progress|perf|optim|data)[/.])?"
-"""Prefixes of a counter's name; a prefix of evaluations marks a counter of something else."""
-GLOBAL_STEP = re.compile(r"(?:.*[/._])?global_?steps?", re.I)
-"""Names of columns that count steps of the optimizer, with any prefix."""
-OTHER_STEP = re.compile(
-    WHERE + r"(?:(?:train|training|optimizer|num|current)_)?(?:step|iteration|iter|update)s?"
-    rf"|{WHERE}(?:iter_num|batch)",
-    re.I,
+from bimix_jax.logs._history import RUN, STEP, History, spread
+from bimix_jax.logs._numbers import (
+    LOGGER_STEP,
+    is_global_step,
+    step_columns,
+    token_columns,
 )
-LOGGER_STEP = "_step"
-"""W&B's own counter: it counts calls of the logger, several or none per step."""
-TOKENS = (
-    "tokens",
-    "num_input_tokens_seen",
-    "tokens_seen",
-    "num_tokens",
-    "consumed_tokens",
-    "total_tokens",
-    "num_tokens_seen",
-    "input_tokens_seen",
-    "seen_tokens",
-    "tokens_consumed",
-    "tokens_processed",
-    "tokens_trained",
-    "trained_tokens",
-    "train_tokens",
-    "n_tokens",
-    "cumulative_tokens",
-    "token",
-)
-"""Names of token columns in usual loggers, the likeliest first."""
-TOKEN = re.compile(rf"{WHERE}({'|'.join(TOKENS)})", re.I)
-TIME = re.compile(r".*time.*|_?(?:timestamp|runtime|duration|date|created_?at)", re.I)
-EPOCH = re.compile(r"(?:.*[/._])?epochs?", re.I)
-
-What = Literal["steps", "tokens", "time", "epochs"]
+from bimix_jax.quantities import counted
+from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.tables import listed
 
 
-@lru_cache(maxsize=1 << 16)
-def counted_by(name: str) -> What | None:
-    """Return what a column counts, by its name, or None.
+class Steps(NamedTuple):
+    """The chosen counter of steps of a file, and the counter that it replaced."""
 
-    >>> counted_by("train/global_step"), counted_by("throughput/total tokens"), counted_by("loss")
-    ('steps', 'tokens', None)
-    >>> counted_by("Relative Time (Process)")
-    'time'
+    key: str
+    other: str
+    example: tuple[object, float, float]
+    """a run, and the values of both counters in one of its rows"""
+    filled: int
+    """rows whose step follows from the rows around them"""
+
+
+def in_training_steps(history: History, named: bool) -> tuple[History, Steps | None]:
+    """Return the history with the counter of training steps, without the other step counters.
+
+    W&B's own counter is used only if no other is logged beside it, or if the user named it.
     """
-    plain = _plain(name)
-    kinds: dict[What, bool] = {
-        "steps": plain == LOGGER_STEP or _is_step(plain),
-        "tokens": bool(TOKEN.fullmatch(plain)),
-        "time": bool(TIME.fullmatch(plain)),
-        "epochs": bool(EPOCH.fullmatch(plain)),
-    }
-    return next((kind for kind, there in kinds.items() if there), None)
+    names = step_columns(history.metrics)
+    if not names:
+        return history, None
+    kept = _without(history, names)
+    if named or history.step_key is None:
+        return kept, None
+    logged = history.step_key.lower() == LOGGER_STEP
+    for name in names:
+        # A counter that was logged as nan or inf counts nothing there.
+        counter = np.where(np.isfinite(column := _column(history, name)), column, np.nan)
+        example = _first_difference(history, counter)
+        # A counter that never differs from the steps adds nothing.
+        if example is None or (logged and not _counts(history, name, counter)):
+            continue
+        if not logged:
+            # A counter other than the logger's own stays; the note tells that another one differs.
+            return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
+        step = filled(counter, history.step, rows_of_runs(history.run).values())
+        gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
+        found = Steps(name, history.step_key, example, int(gaps.sum()))
+        return kept._replace(step=step, step_key=name), found
+    return kept, None
 
 
-def _plain(name: str) -> str:
-    # OLMo-core writes throughput/total tokens, with a blank.
-    return name.strip().replace(" ", "_")
+def _without(history: History, names: Sequence[str]) -> History:
+    keep = [i for i, name in enumerate(history.metrics) if name not in names]
+    metrics = [history.metrics[i] for i in keep]
+    return history._replace(metrics=metrics, values=history.values[:, keep])
 
 
-@lru_cache(maxsize=1 << 16)
-def is_global_step(name: str) -> bool:
-    """True where the name is one of the optimizer's steps."""
-    return bool(GLOBAL_STEP.fullmatch(_plain(name)))
+def _column(history: History, name: str) -> np.ndarray:
+    return history.values[:, history.metrics.index(name)]
 
 
-@lru_cache(maxsize=1 << 16)
-def _is_step(name: str) -> bool:
-    return is_global_step(name) or bool(OTHER_STEP.fullmatch(_plain(name)))
+def _measured(history: History) -> np.ndarray:
+    return ~np.isnan(history.values).all(axis=1)
 
 
-def step_columns(columns: Iterable[str]) -> list[str]:
-    """Return columns that count training steps, the surest first, without W&B's own counter.
-
-    >>> step_columns(["_step", "iter", "loss", "eval/global_step", "train/global_step"])
-    ['train/global_step', 'eval/global_step', 'iter']
-    """
-    found = [c for c in columns if c.lower() != LOGGER_STEP and _is_step(c)]
-    # A counter of evaluations is written at evaluations only, and may count something else.
-    return sorted(found, key=lambda c: (not is_global_step(c), "eval" in c.lower()))
-
-
-def token_columns(columns: Iterable[str]) -> list[str]:
-    """Return columns that count tokens, the likeliest first."""
-    ranks = {c: TOKEN.fullmatch(_plain(c)) for c in columns}
-    return sorted(
-        (c for c, found in ranks.items() if found),
-        key=lambda c: TOKENS.index(TOKEN.fullmatch(_plain(c))[1].lower()),  # type: ignore[index]
+def _first_difference(history: History, counter: np.ndarray) -> tuple[object, float, float] | None:
+    """Return the first run and row at which a counter differs from the steps."""
+    apart = np.flatnonzero(
+        np.isfinite(counter) & np.isfinite(history.step) & (counter != history.step)
     )
+    if not len(apart):
+        return None
+    row = apart[0]
+    return history.run[row], float(counter[row]), float(history.step[row])
+
+
+def _counts(history: History, name: str, counter: np.ndarray) -> bool:
+    """True where a counter changes along every run, and rises unless its name is unmistakable.
+
+    Training that goes back to a checkpoint takes its steps back, too.
+    """
+    for rows in rows_of_runs(history.run).values():
+        known = rows[np.isfinite(counter[rows])]
+        # Sorted by the logger's counter, which never goes back.
+        along = np.diff(counter[known[np.argsort(history.step[known], kind="stable")]])
+        falls = np.any(along < 0) and not is_global_step(name)
+        if falls or (len(along) and not along.any()):
+            return False
+    return True
+
+
+def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> list[str]:
+    """Return notes of the counters by which the files were read.
+
+    Raises:
+        SweepError: if only W&B's counter is there in some files, and is none of steps in others.
+    """
+    chosen: dict[tuple[str, str], list[Steps]] = {}
+    for steps in found:
+        if steps is not None:
+            chosen.setdefault((steps.key, steps.other), []).append(steps)
+    replaced = [steps for steps in found if steps and steps.other.lower() == LOGGER_STEP]
+    lacking = [h.run[0] for h in histories if len(h.run) and _has_only_the_loggers(h)]
+    if replaced and lacking:
+        raise SweepError(
+            f"step_key: {counted(len(lacking), 'file of logs has', 'files of logs have')} only "
+            f"{LOGGER_STEP}, which counts differently from {replaced[0].key} in the others: those "
+            f"of the runs {listed(lacking)}. "
+            f"Export {replaced[0].key} of all runs, or choose with step_key= (--step-key)."
+        )
+    notes = []
+    for (key, other), several in chosen.items():
+        run, here, there = several[0].example
+        gaps = sum(steps.filled for steps in several)
+        notes.append(
+            f"Steps are {key}, not {other}, which counts differently: run {run} has {here:g} where "
+            f"{other} is {there:g}. Choose with step_key= (--step-key)."
+            + f" In {counted(gaps, 'row')} {key} was filled in from the rows around."
+            * bool(gaps)
+        )
+    return notes
+
+
+def _has_only_the_loggers(history: History) -> bool:
+    key = history.step_key
+    return key is not None and key.lower() == LOGGER_STEP and not step_columns(history.seen)
+
+
+def one_row_a_step(history: History) -> History:
+    """Merge rows of one run and step; repeated values get rows after the first.
+
+    Otherwise a log with one line per metric would need as many times the memory as it has metrics.
+    """
+    if np.all(np.diff(history.step) > 0):  # fast: no step stands twice
+        return history
+    group = _groups(history)
+    if group.max(initial=-1) + 1 == len(group):
+        return history
+    row, column = np.nonzero(~np.isnan(history.values))
+    group_of_row, values = spread(
+        group[row], column, history.values[row, column], len(history.metrics)
+    )
+    first = np.unique(group, return_index=True)[1][group_of_row]
+    return history._replace(run=history.run[first], step=history.step[first], values=values)
+
+
+def _groups(history: History) -> np.ndarray:
+    """Return (rows,) int: the group of each row's run and step, in the order of the log.
+
+    Rows without a step that count tokens stay separate; their tokens distinguish them later.
+    """
+    runs, steps = (
+        pd.factorize(keys, use_na_sentinel=False)[0] for keys in (history.run, history.step)
+    )
+    if token_columns(history.metrics):
+        alone = np.isnan(history.step)
+        # Numbers beyond all codes, each used once.
+        steps[alone] = len(steps) + np.arange(alone.sum())
+    return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
+
+
+Text = Mapping[str, tuple[object, object]]
+"""Column → the first run and cell that is not a number."""
+STUCK = 3
+"""Evaluations in a row at one number of tokens that a restart of training cannot explain."""
+WAYS_OUT = (
+    "Mend the column, use steps with unit='steps' (--unit steps), or state the tokens per step "
+    "with tokens_per_step= (--tokens-per-step)."
+)
+
+
+def tokens_column(rows: pd.DataFrame, given: str | None, text: Text) -> str | None:
+    """Return the column that counts tokens; None if none is above 0. A column of text counts, too.
+
+    Raises:
+        SweepError: if the one that was named is not there.
+    """
+    if given is not None:
+        if given not in rows:
+            raise SweepError(f"tokens_key: the logs have no column {given} (--tokens-key).")
+        return given
+    there = token_columns(rows.columns)
+    return next((c for c in there if c in text or np.nanmax(_finite(rows, c), initial=0) > 0), None)
+
+
+def _finite(rows: pd.DataFrame, column: str) -> np.ndarray:
+    # A counter logged as nan or inf counts nothing, so it is a gap like an empty cell.
+    counted = rows[column].to_numpy(float)
+    return np.where(np.isfinite(counted), counted, np.nan)
+
+
+def tokens_of(
+    rows: pd.DataFrame, column: str, targets: Sequence[str], text: Text
+) -> tuple[np.ndarray, list[str]]:
+    """Return (rows,) tokens of the rows with a loss, from a column with gaps; and notes.
+
+    Raises:
+        SweepError: if the column holds text, has too many gaps, or does not count training.
+    """
+    if column in text:
+        run, cell = text[column]
+        raise SweepError(
+            f"tokens: column {column} of run {run} holds {cell!r}; expected numbers of tokens. "
+            f"{WAYS_OUT}"
+        )
+    tokens = _finite(rows, column)
+    measured = rows[list(targets)].notna().any(axis=1).to_numpy(bool)
+    runs = rows_of_runs(rows[RUN].to_numpy(object))
+    step = rows[STEP].to_numpy(float)
+    _check_rise(runs, step, tokens, column)
+    gone = np.isnan(tokens) & measured
+    whole = filled(tokens, step, runs.values()) if gone.any() else tokens
+    untold = np.isnan(whole) & measured
+    if untold.any():
+        raise SweepError(
+            f"tokens: column {column} is empty where run {rows[RUN][untold].iloc[0]} has "
+            f"losses. {WAYS_OUT}"
+        )
+    _check_moves(rows, whole, targets, column)
+    return whole, [
+        f"In {counted(gone.sum(), 'row')} tokens were filled in from the steps and the rows around."
+    ] * bool(gone.any())
+
+
+def _check_rise(
+    runs: Mapping[object, np.ndarray], step: np.ndarray, tokens: np.ndarray, column: str
+) -> None:
+    """Raise SweepError if tokens fall while steps rise: the counter was restarted."""
+    falling = {}
+    for run, rows in runs.items():
+        known = rows[np.isfinite(tokens[rows]) & np.isfinite(step[rows])]
+        if np.all(np.diff(tokens[known]) >= 0):
+            continue  # the steps may have been restarted, the tokens were not
+        # By tokens within a step, so that rows logged twice do not fall.
+        known = known[np.lexsort([tokens[known], step[known]])]
+        falls = np.flatnonzero(np.diff(tokens[known]) < 0)
+        if len(falls):
+            falling[run] = known[falls[0] : falls[0] + 2]
+    if falling:
+        run, (before, after) = next(iter(falling.items()))
+        raise SweepError(
+            f"tokens: column {column} falls while steps rise in {counted(len(falling), 'run')}: "
+            f"{listed(falling)}; in run {run} from {tokens[before]:g} at step {step[before]:g} to "
+            f"{tokens[after]:g} at step {step[after]:g}. Expected all tokens since the start, but "
+            f"the counter was restarted, or counts per batch. {WAYS_OUT}"
+        )
+
+
+def _check_moves(
+    rows: pd.DataFrame, tokens: np.ndarray, targets: Sequence[str], column: str
+) -> None:
+    """Raise SweepError if tokens stand still while steps rise."""
+    # By run, then by step: lexsort sorts by its last key first.
+    order = np.lexsort([rows[STEP].to_numpy(float), pd.factorize(rows[RUN])[0]])
+    run, step = rows[RUN].to_numpy()[order], rows[STEP].to_numpy(float)[order]
+    tokens = tokens[order]
+    for target in targets:
+        there = rows[target].notna().to_numpy(bool)[order]
+        stuck = _stuck(pd.factorize(run[there])[0], step[there], tokens[there])
+        if stuck.any():
+            runs = pd.unique(run[there][stuck])
+            raise SweepError(
+                f"tokens: column {column} stands still in {counted(len(runs), 'run')}, "
+                f"{listed(runs)}: run "
+                f"{runs[0]} has several losses of {target} at {tokens[there][stuck][0]:g} tokens. "
+                f"Expected all tokens since the start. {WAYS_OUT}"
+            )
+
+
+def _stuck(run: np.ndarray, step: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return (points,) bool: True where STUCK points of one token count begin, or a whole such
+    run."""
+    if len(run) < 2:
+        return np.zeros(len(run), bool)
+    still = (run[1:] == run[:-1]) & (tokens[1:] == tokens[:-1]) & (step[1:] != step[:-1])
+    if not still.any():
+        return np.zeros(len(run), bool)
+    in_a_row = np.append(still, np.zeros(STUCK, bool))
+    # STUCK points in a row are STUCK − 1 neighbours that stand still.
+    several = np.all([in_a_row[i : i + len(run)] for i in range(STUCK - 1)], axis=0)
+    points = np.bincount(run)
+    moves = np.bincount(run[1:], ~still & (run[1:] == run[:-1]), len(points))
+    return several | (np.append(still, False) & (moves == 0)[run])
 
 
 def rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:

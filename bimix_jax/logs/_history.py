@@ -1,5 +1,6 @@
 """The common shape of all forms of logs: one row per run and step, one column per metric."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,10 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs._amounts import Numbers, amounts, numbers, numbers_of
 from bimix_jax.logs._columns import Columns, read_columns
-from bimix_jax.logs._counters import LOGGER_STEP, step_columns
-from bimix_jax.logs._run_ids import Called, by_both, id_column
+from bimix_jax.logs._numbers import LOGGER_STEP, Numbers, amounts, numbers, numbers_of, step_columns
 from bimix_jax.logs._settings import Reading
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
@@ -82,6 +81,13 @@ class LogFile(NamedTuple):
     def bytes(self) -> int:
         """Size of the file."""
         return 0 if self.columns is not None else self.path.stat().st_size
+
+
+class Called(NamedTuple):
+    """The name and the id of a run."""
+
+    name: object
+    known_by: object
 
 
 class History(NamedTuple):
@@ -256,3 +262,52 @@ def find_key(
             f"{what}: {path} has no column {given}; expected one of {listed(columns)}."
         )
     return given
+
+
+NAME_COLUMNS = ("run", "run_name", "name", "display_name")
+# W&B and MLflow allow several runs of one name; their ids are unique.
+ID_COLUMNS = ("run_id", "id", "run_uuid")
+"""Columns of ids, unique where a run's name may not be."""
+
+
+def id_column(columns: Iterable[str], run: str | None) -> str | None:
+    """Return the column of ids beside a column of names, or None."""
+    if run is None or run.lower() not in NAME_COLUMNS:
+        return None
+    return next((c for key in ID_COLUMNS for c in columns if c.lower() == key), None)
+
+
+def by_both(
+    names: np.ndarray, ids: np.ndarray, steps: np.ndarray
+) -> tuple[np.ndarray, dict[object, Called]]:
+    """Return (rows,) the runs by name and id, and the name and id of each; by name if ids are
+    per row."""
+    rows = pd.DataFrame({"name": names, "id": ids, "step": steps})
+    # Ids that differ in every row number the rows, unless a name has a step twice, as two runs do.
+    each_row = len(rows) > 1 and rows["id"].is_unique
+    if rows["id"].isna().any() or (each_row and not rows.duplicated(["name", "step"]).any()):
+        return names, {}
+    codes, pairs = pd.factorize(pd.MultiIndex.from_arrays([names, ids]))
+    called: dict[object, Called] = {
+        f"{name} ({known_by})": Called(name, known_by) for name, known_by in pairs
+    }
+    return np.array(list(called), object)[codes], called
+
+
+def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray, list[str]]:
+    """Return (rows,) the runs by name, or by id with a note where two runs share a name."""
+    if not called:
+        return run, []
+    pairs = set(called.values())
+    shared = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    # An id with several names does not stand for a run.
+    several = max(Counter(known_by for _, known_by in pairs).values(), default=0) > 1
+    if not shared or several:
+        names = {key: each.name for key, each in called.items()}
+        return np.array([names.get(each, each) for each in run], object), []
+    ids = [known_by for name, known_by in pairs if name == shared[0]]
+    found = {key: each.known_by for key, each in called.items()}
+    return np.array([found.get(each, each) for each in run], object), [
+        f"Runs are named by their ids, because {len(ids)} of them "
+        f"({listed(sorted(map(str, ids)))}) share the name {shared[0]}."
+    ]

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs._amounts import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs._domains import Domains, domains_of
 from bimix_jax.logs._history import label_of
-from bimix_jax.logs._run_tables import AMOUNTS, RunTable
-from bimix_jax.logs._runs import note_of_labels, run_column, same_runs
+from bimix_jax.logs._numbers import EXPECTED, amounts_of, are_amounts, checked_amounts
+from bimix_jax.logs._run_tables import AMOUNTS, RunTable, note_of_labels, run_column, same_runs
 from bimix_jax.logs._settings import Asked
 from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError

@@ -1,180 +1,28 @@
-"""Points of runs: steps put in order, aligned and thinned."""
+"""Points of runs: finite losses of targets at budgets in tokens or steps."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.logs._budgets import BUDGET
 from bimix_jax.logs._counters import (
-    LOGGER_STEP,
-    filled,
-    is_global_step,
-    rows_of_runs,
-    step_columns,
-    token_columns,
+    Text,
+    tokens_column,
+    tokens_of,
 )
-from bimix_jax.logs._history import RUN, STEP, History, spread
+from bimix_jax.logs._history import RUN, STEP
 from bimix_jax.logs._settings import Asked
-from bimix_jax.logs._tokens import Text, tokens_column, tokens_of
-from bimix_jax.logs.budgets import BUDGET
+from bimix_jax.names import spelling
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.tables import listed
-
-
-class Steps(NamedTuple):
-    """The chosen counter of steps of a file, and the counter that it replaced."""
-
-    key: str
-    other: str
-    example: tuple[object, float, float]
-    """a run, and the values of both counters in one of its rows"""
-    filled: int
-    """rows whose step follows from the rows around them"""
-
-
-def in_training_steps(history: History, named: bool) -> tuple[History, Steps | None]:
-    """Return the history with the counter of training steps, without the other step counters.
-
-    W&B's own counter is used only if no other is logged beside it, or if the user named it.
-    """
-    names = step_columns(history.metrics)
-    if not names:
-        return history, None
-    kept = _without(history, names)
-    if named or history.step_key is None:
-        return kept, None
-    logged = history.step_key.lower() == LOGGER_STEP
-    for name in names:
-        # A counter that was logged as nan or inf counts nothing there.
-        counter = np.where(np.isfinite(column := _column(history, name)), column, np.nan)
-        example = _differ(history, counter)
-        # A counter that never differs from the steps adds nothing.
-        if example is None or (logged and not _counts(history, name, counter)):
-            continue
-        if not logged:
-            # A counter other than the logger's own stays; the note tells that another one differs.
-            return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
-        step = filled(counter, history.step, rows_of_runs(history.run).values())
-        gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
-        found = Steps(name, history.step_key, example, int(gaps.sum()))
-        return kept._replace(step=step, step_key=name), found
-    return kept, None
-
-
-def _without(history: History, names: Sequence[str]) -> History:
-    keep = [i for i, name in enumerate(history.metrics) if name not in names]
-    metrics = [history.metrics[i] for i in keep]
-    return history._replace(metrics=metrics, values=history.values[:, keep])
-
-
-def _column(history: History, name: str) -> np.ndarray:
-    return history.values[:, history.metrics.index(name)]
-
-
-def _measured(history: History) -> np.ndarray:
-    return ~np.isnan(history.values).all(axis=1)
-
-
-def _differ(history: History, counter: np.ndarray) -> tuple[object, float, float] | None:
-    """Return the first run and row at which a counter differs from the steps."""
-    apart = np.flatnonzero(
-        np.isfinite(counter) & np.isfinite(history.step) & (counter != history.step)
-    )
-    if not len(apart):
-        return None
-    row = apart[0]
-    return history.run[row], float(counter[row]), float(history.step[row])
-
-
-def _counts(history: History, name: str, counter: np.ndarray) -> bool:
-    """True where a counter changes along every run, and rises unless its name is unmistakable.
-
-    Training that goes back to a checkpoint takes its steps back, too.
-    """
-    for rows in rows_of_runs(history.run).values():
-        known = rows[np.isfinite(counter[rows])]
-        # Sorted by the logger's counter, which never goes back.
-        along = np.diff(counter[known[np.argsort(history.step[known], kind="stable")]])
-        falls = np.any(along < 0) and not is_global_step(name)
-        if falls or (len(along) and not along.any()):
-            return False
-    return True
-
-
-def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> list[str]:
-    """Return notes of the counters by which the files were read.
-
-    Raises:
-        SweepError: if only W&B's counter is there in some files, and is none of steps in others.
-    """
-    chosen: dict[tuple[str, str], list[Steps]] = {}
-    for steps in found:
-        if steps is not None:
-            chosen.setdefault((steps.key, steps.other), []).append(steps)
-    replaced = [steps for steps in found if steps and steps.other.lower() == LOGGER_STEP]
-    lacking = [h.run[0] for h in histories if len(h.run) and _has_only_the_loggers(h)]
-    if replaced and lacking:
-        raise SweepError(
-            f"step_key: {counted(len(lacking), 'file of logs has', 'files of logs have')} only "
-            f"{LOGGER_STEP}, which counts differently from {replaced[0].key} in the others: those "
-            f"of the runs {listed(lacking)}. "
-            f"Export {replaced[0].key} of all runs, or choose with step_key= (--step-key)."
-        )
-    notes = []
-    for (key, other), several in chosen.items():
-        run, here, there = several[0].example
-        gaps = sum(steps.filled for steps in several)
-        notes.append(
-            f"Steps are {key}, not {other}, which counts differently: run {run} has {here:g} where "
-            f"{other} is {there:g}. Choose with step_key= (--step-key)."
-            + f" In {counted(gaps, 'row')} {key} was filled in from the rows around."
-            * bool(gaps)
-        )
-    return notes
-
-
-def _has_only_the_loggers(history: History) -> bool:
-    key = history.step_key
-    return key is not None and key.lower() == LOGGER_STEP and not step_columns(history.seen)
-
+from bimix_jax.reading.tables import (
+    listed,
+)
 
 APART = 0.02
 """Largest relative difference between two token counts that agree."""
-
-
-def one_row_a_step(history: History) -> History:
-    """Merge rows of one run and step; repeated values get rows after the first.
-
-    Otherwise a log with one line per metric would need as many times the memory as it has metrics.
-    """
-    if np.all(np.diff(history.step) > 0):  # fast: no step stands twice
-        return history
-    group = _groups(history)
-    if group.max(initial=-1) + 1 == len(group):
-        return history
-    row, column = np.nonzero(~np.isnan(history.values))
-    group_of_row, values = spread(
-        group[row], column, history.values[row, column], len(history.metrics)
-    )
-    first = np.unique(group, return_index=True)[1][group_of_row]
-    return history._replace(run=history.run[first], step=history.step[first], values=values)
-
-
-def _groups(history: History) -> np.ndarray:
-    """Return (rows,) int: the group of each row's run and step, in the order of the log.
-
-    Rows without a step that count tokens stay separate; their tokens distinguish them later.
-    """
-    runs, steps = (
-        pd.factorize(keys, use_na_sentinel=False)[0] for keys in (history.run, history.step)
-    )
-    if token_columns(history.metrics):
-        alone = np.isnan(history.step)
-        # Numbers beyond all codes, each used once.
-        steps[alone] = len(steps) + np.arange(alone.sum())
-    return pd.factorize(runs * (steps.max(initial=0) + 1) + steps)[0]
 
 
 def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -310,3 +158,82 @@ def one_row_a_budget(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             f"{counted(len(runs), 'run')} ({listed(runs)}). The last value was kept."
         ]
     return merged.sort_values([RUN, BUDGET], kind="stable").reset_index(drop=True), notes
+
+
+AVERAGE = re.compile(
+    r"(macro|micro|weighted)([/._ -]?(avg|average|mean|loss))?|avg|average|mean|overall|all|total"
+    r"|aggregated?|combined",
+    re.I,
+)
+"""Last part of the name of an average, unless the target is a domain."""
+NESTED = re.compile(r"[/.]")
+SAME = 1e-5
+"""Largest relative difference from a mean; losses are logged in single precision."""
+ROWS = 2
+"""Number of rows that must match, so that a match by chance is ruled out."""
+FIRST = 100
+"""Rows that are compared before all the others."""
+Losses = Mapping[str, np.ndarray]
+"""Target → its losses, (rows,)."""
+
+
+def without_averages(
+    rows: pd.DataFrame, targets: Sequence[str], domains: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Return the targets that are not averages of others, and a note of those that are.
+
+    A target is an average if its name begins those of others (paloma beside paloma/books), if it
+    has a usual name of an average, or if it is the mean of others in every row. A domain never is
+    one.
+
+    >>> rows = pd.DataFrame({"web": [3.0, 2.5], "code": [2.0, 1.5], "val": [2.5, 2.0]})
+    >>> without_averages(rows, ["web", "code", "val"], ["web", "code"])[0]
+    ['web', 'code']
+    """
+    known = {spelling(domain) for domain in domains}
+    found = dict[str, str]()
+    losses = {target: rows[target].to_numpy(float) for target in targets}
+    for target in targets:
+        # Without averages found before, two equal averages do not exclude each other.
+        others = [t for t in targets if t != target and t not in found]
+        why = None if spelling(target) in known else _average_of(losses, target, others)
+        if why is not None:
+            found[target] = why
+    left = [target for target in targets if target not in found]
+    # If every target looked like an average, the names would mislead, so all are kept.
+    if not found or not left:
+        return list(targets), []
+    said = "; ".join(f"{target} ({why})" for target, why in found.items())
+    what = "an average" if len(found) == 1 else "averages"
+    return left, [f"Left out as {what} of other targets: {said}."]
+
+
+def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
+    """Return why a target is an average, or None."""
+    inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
+    if inner:
+        return f"its name begins those of {listed(inner)}"
+    if others and AVERAGE.fullmatch(NESTED.split(target)[-1]):
+        return "its name says so"
+    beside = [t for t in others if t.startswith(f"{target}_")]
+    # A mean of a group begins the names of its parts; a mean of everything may have any name.
+    for parts in (beside, others):
+        if len(parts) > 1 and _is_mean(losses, target, parts):
+            return f"the mean of {listed(parts)}"
+    return None
+
+
+def _is_mean(losses: Losses, target: str, parts: list[str]) -> bool:
+    if not _near_mean(losses, target, parts, FIRST).all():  # fast: most targets differ at once
+        return False
+    near = _near_mean(losses, target, parts)
+    return len(near) >= ROWS and bool(near.all())
+
+
+def _near_mean(
+    losses: Losses, target: str, parts: list[str], rows: int | None = None
+) -> np.ndarray:
+    """Return for each row that holds all parts whether the target is their mean."""
+    loss, mean = losses[target][:rows], np.mean([losses[part][:rows] for part in parts], axis=0)
+    there = np.isfinite(mean) & np.isfinite(loss)
+    return np.abs(loss - mean)[there] <= SAME * np.abs(mean[there])

@@ -1,9 +1,12 @@
-"""Tables of runs from files, frames and nested documents, all as one flat table."""
+"""Tables of runs: read from anything, and matched with the runs of the logs."""
 
 import dataclasses
 import functools
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ import pyarrow.parquet
 from pyarrow import types
 
 from bimix_jax.files import check_readable
-from bimix_jax.logs._history import label_of
+from bimix_jax.logs._history import RUN_KEYS, label_of
+from bimix_jax.names import spelling
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.nested import decoded, parse_json, read_json, read_toml
-from bimix_jax.reading.tables import Source, listed, names_of, read_table
+from bimix_jax.reading.tables import RUN_COLUMNS, Source, listed, names_of, read_table
+from bimix_jax.sweeps.pairs import shortened
 
-NAMES = ("name", "domain", "source", "dataset", "id")
+DOMAIN_KEYS = ("name", "domain", "source", "dataset", "id")
 AMOUNTS = (
     "proportion",
     "share",
@@ -35,7 +41,6 @@ AMOUNTS = (
 )
 """Names of an amount beside the name of its domain."""
 EXPECTED = "the mixtures of the runs"
-
 Runs = Source | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
@@ -198,7 +203,7 @@ def _named_amounts(value: Any) -> dict[str, Any]:
     """Return a list of {name, amount} as name → amount; empty if it is not such a list."""
     if not _is_list(value) or not len(value) or not all(isinstance(v, Mapping) for v in value):
         return {}
-    names = next((k for k in NAMES if all(k in v for v in value)), None)
+    names = next((k for k in DOMAIN_KEYS if all(k in v for v in value)), None)
     amounts = next((k for k in AMOUNTS if all(k in v for v in value)), None)
     if names is None or amounts is None or len({v[names] for v in value}) < len(value):
         return {}
@@ -230,3 +235,141 @@ def _leaves(row: Mapping[Any, Any], before: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{before}{key}.")
         elif not _is_list(value):
             yield f"{before}{key}", value
+
+
+USUAL = tuple(dict.fromkeys((*RUN_COLUMNS, *RUN_KEYS)))
+"""Usual names of the column that names the runs."""
+# Exponents of up to six digits: Decimal accepts more, whose zeros could not be written out.
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d{1,6})?", re.I)
+MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+DATE = re.compile(
+    rf"\d{{1,2}}-({MONTH})[a-z]*(-\d+)?|({MONTH})[a-z]*-\d+|\d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{1,4}}"
+    r"( \d\d:\d\d(:\d\d)?)?",
+    re.I,
+)
+"""Forms in which spreadsheets write dates."""
+
+
+def same_runs(logged: Iterable[str], labels: Iterable[str]) -> dict[str, str]:
+    """Map labels of the table to runs of the logs, where they mean the same run.
+
+    Labels that differ are matched by spelling, as numbers (7 and 007), or without the prefix or
+    suffix that all runs or all labels share, if each then has one counterpart.
+
+    >>> same_runs(["007", "Web"], ["7", "web", "8"])
+    {'web': 'Web', '7': '007'}
+    """
+    runs, names = list(dict.fromkeys(logged)), list(dict.fromkeys(labels))
+    known = set(runs)
+    found = {name: name for name in names if name in known}
+    for form in (spelling, _as_number):
+        there, here = (
+            _by_spelling(form, [name for name in side if name not in found and name not in done])
+            for side, done in ((names, ()), (runs, found.values()))
+        )
+        found |= {
+            there[key][0]: here[key][0]
+            for key in there
+            if len(there[key]) == len(here.get(key, ())) == 1
+        }
+    return found or _by_what_differs(runs, names)
+
+
+def _by_spelling(form: Callable[[str], str | None], names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if (key := form(name)) is not None:
+            groups[key].append(name)
+    return groups
+
+
+def _as_number(name: str) -> str | None:
+    """Return the exact number that a name spells, in one form for all ways to write it."""
+    if not NUMBER.fullmatch(name):
+        return None
+    # Decimal is exact: 0.1 stays 0.1, and ids of 20 digits stay different.
+    sign, digits, exponent = Decimal(name).as_tuple()
+    written = "".join(map(str, digits))
+    plain = written.strip("0")
+    zeros = len(written) - len(written.rstrip("0"))
+    return f"{'-' * sign}{plain}e{int(exponent) + zeros}" if plain else "0"
+
+
+def _by_what_differs(runs: list[str], names: list[str]) -> dict[str, str]:
+    """Match labels after a prefix or suffix that all runs, or all labels, share is cut."""
+    # One name shares all of itself with itself, and parts of dates say nothing about runs.
+    if len(runs) < 2 or len(names) < 2 or any(map(DATE.fullmatch, names)):
+        return {}
+    ways = [(short, names) for short in shortened(runs)]
+    ways += [(runs, short) for short in shortened(names)]
+    for short_runs, short_names in ways:
+        run_of = dict(zip(short_runs, runs, strict=True))
+        if set(run_of) <= set(short_names):
+            pairs = zip(short_names, names, strict=True)
+            return {name: run_of[short] for short, name in pairs if short in run_of}
+    return {}
+
+
+def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: Set[str]) -> str:
+    """Return the column of the table, not in `others`, that names most runs of the logs.
+
+    Raises:
+        SweepError: if there is no column that could.
+    """
+    lists = {c: labels for c, labels in runs.lists.items() if c not in others}
+    if key is not None and key in lists:
+        return key
+    usual = [c for name in USUAL for c in lists if c.lower() == name]
+    known = set(logged)
+    exactly = {c: len(known.intersection(labels)) for c, labels in lists.items()}
+    whole = len(known) in exactly.values()  # fast: then no other names can be of more runs
+
+    def merit(column: str) -> tuple[int, int, bool, int]:
+        labels = [label for label in lists[column] if isinstance(label, str)]
+        exact = exactly[column]
+        matched = exact if exact or whole else len(same_runs(logged, labels))
+        if column not in usual and 2 * matched < len(known):
+            exact = matched = 0  # a few numbers match by chance
+        place = -usual.index(column) if column in usual else -len(lists)
+        return exact, matched, len(set(labels)) == len(labels), place
+
+    best = max(lists, key=merit, default=None)
+    if best is not None and merit(best)[1] > 0:
+        return best
+    if not usual:
+        raise SweepError(
+            f"{runs.name}: no column names the runs of the logs, {listed(logged)}; the columns are "
+            f"{listed(lists)}. Name it with run_key= (--run-key), or name the runs alike."
+        )
+    return usual[0]
+
+
+def run_lists(runs: RunTable) -> list[frozenset[str]]:
+    """Return the run labels of each column of the table, columns of usual names first."""
+    lists = runs.lists
+    usual = [c for name in USUAL for c in lists if c.lower() == name]
+    others = [c for c in lists if c not in usual and c.lower() != "domain"]
+    return [frozenset(x for x in lists[c] if isinstance(x, str)) for c in (*usual, *others)]
+
+
+def note_of_labels(same: dict[str, str]) -> list[str]:
+    """Return a note of labels that are written differently from their runs."""
+    unlike = [f"{name} is {run}" for name, run in same.items() if name != run]
+    if not unlike:
+        return []
+    return [
+        f"{counted(len(unlike), 'run is', 'runs are')} written differently in the table of "
+        "mixtures and in the logs: "
+        f"{listed(unlike)}."
+    ]
+
+
+def hint_of_dates(labels: Sequence[str], logged: Sequence[str]) -> str:
+    """Return a hint if labels look like dates that a spreadsheet made of them."""
+    dates = [label for label in labels if DATE.fullmatch(label)]
+    if not dates or 2 * len(dates) < len(labels) or all(DATE.fullmatch(run) for run in logged):
+        return ""
+    return (
+        f" {listed(dates[:3])} look like dates that a spreadsheet made of names like {logged[0]}: "
+        "import that column as text, or type the names again."
+    )

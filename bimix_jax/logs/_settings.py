@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bimix_jax.logs._counters import counted_by
+from bimix_jax.logs._numbers import counted_by
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Metadata
 from bimix_jax.sweeps.read import Choice

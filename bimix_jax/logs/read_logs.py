@@ -10,23 +10,31 @@ from typing import Any, Unpack
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs import _olmix as olmix
-from bimix_jax.logs._domains import without_averages
+from bimix_jax.logs._budgets import BUDGET, on_common_budgets
+from bimix_jax.logs._forms import (
+    LOG_FORMS,
+    Found,
+    Logs,
+    as_files,
+    as_listed,
+    find_files,
+    found_objects,
+    is_document,
+)
 from bimix_jax.logs._history import RUN, LogFile
-from bimix_jax.logs._log_history import NoLosses, Progress, Rows, read_rows
 from bimix_jax.logs._mixtures import Logged, Mixtures, mixtures_of
 from bimix_jax.logs._points import (
     finite_losses,
     one_row_a_budget,
     with_budgets,
+    without_averages,
     without_untrained,
 )
-from bimix_jax.logs._run_tables import Runs, RunTable, read_runs
-from bimix_jax.logs._runs import as_listed, hint_of_dates, run_lists
+from bimix_jax.logs._rows import NoLosses, Progress, Rows, read_rows
+from bimix_jax.logs._run_tables import Runs, RunTable, hint_of_dates, read_runs, run_lists
 from bimix_jax.logs._settings import ALIGNMENTS as ALIGNMENTS
 from bimix_jax.logs._settings import Asked, LogSettings, Reading
-from bimix_jax.logs.budgets import BUDGET, on_common_budgets
-from bimix_jax.logs.forms import LOG_FORMS, Found, Logs, as_files, find_files, found_objects
+from bimix_jax.logs._tabular import RATIOS
 from bimix_jax.names import settings_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
@@ -171,7 +179,7 @@ def _with_budgets(read: Rows, asked: Asked) -> tuple[pd.DataFrame, str, list[str
 def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable | None:
     """Return the table of runs, unless the logs themselves hold the mixtures."""
     if mixtures is None and found.form == "olmix":
-        mixtures = found.files[0].path.parent / olmix.RATIOS
+        mixtures = found.files[0].path.parent / RATIOS
     return None if mixtures is None else read_runs(mixtures, run)
 
 
@@ -301,3 +309,10 @@ def _joined(points: pd.DataFrame, table: Mixtures, unit: str) -> pd.DataFrame:
         if c not in columns and not c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))
     ]
     return pd.DataFrame(columns | {c: rest[c].to_numpy() for c in free})
+
+
+def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
+    """Return the size of all files that would be read, for the length of a progress bar."""
+    if len(sources) == 1 and is_document(Path(sources[0])):
+        return Path(sources[0]).stat().st_size
+    return sum(file.bytes for file in find_files(sources, form)[0].files)

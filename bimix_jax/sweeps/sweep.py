@@ -25,6 +25,8 @@ MODEL_SIZE = "model_size"
 """Column of a table of a sweep of several model sizes."""
 COMMON_SHARE = 0.9
 """Share of the runs that must have a budget for it to be common."""
+MOSTLY = 0.5
+"""Share of the points that must lie at common budgets, so that runs count as logged alike."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -380,3 +382,16 @@ def _check_fraction(fraction: float, of: str) -> None:
             f"fraction, the share of the {of} held out, is {fraction}; expected a number between "
             "0 and 1."
         )
+
+
+def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
+    """Count the points at budgets that 90 % of the runs have, among the runs that long.
+
+    >>> common_points(np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 3.0]))
+    3
+    """
+    ends = np.sort(pd.Series(budget).groupby(runs).max().to_numpy())
+    values, counts = np.unique(budget, return_counts=True)
+    # A budget need not be shared by runs that end before it.
+    reaching = len(ends) - np.searchsorted(ends, values)
+    return int(counts[counts >= COMMON_SHARE * reaching].sum())

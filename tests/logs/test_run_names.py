@@ -8,8 +8,8 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import SweepError
-from bimix_jax.logs._runs import same_runs
-from bimix_jax.logs.forms import find_files
+from bimix_jax.logs._forms import find_files
+from bimix_jax.logs._run_tables import same_runs
 from tests.logs.test_read_logs import MIXTURES, RUNS, log
 
 VERSIONS = ("version_0", "version_1", "version_2", "version_3")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bimix_jax.logs._amounts import numbers
-from bimix_jax.logs._log_history import _of_anything, _of_numbers, log_history
+from bimix_jax.logs._numbers import numbers
+from bimix_jax.logs._scalars import _of_anything, _of_numbers, log_history
 from bimix_jax.reading.nested import once
 
 names = st.one_of(

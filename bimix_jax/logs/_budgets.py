@@ -11,13 +11,10 @@ from bimix_jax.logs._settings import Asked
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
-from bimix_jax.sweeps.sweep import COMMON_SHARE
+from bimix_jax.sweeps.sweep import MOSTLY, common_points
 
 BUDGET = "\0budget"
 """Column of budgets; no log has such a name."""
-MOSTLY = 0.5
-"""Share of the points that must lie at common budgets. With this share the points stay as they
-are; a grid with fewer points on it is refused."""
 CANDIDATES = 20
 """Most runs whose budgets are tried as the common ones."""
 EARLY = 0.05
@@ -78,7 +75,7 @@ def _aligned(points: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, list[str
     if align == "interpolate":
         return _interpolated(points, grid)
     by_default = budgets is None and align == "auto"
-    if by_default and np.mean(nearest(budget, grid, tolerance) >= 0) < MOSTLY:
+    if by_default and np.mean(_nearest(budget, grid, tolerance) >= 0) < MOSTLY:
         return points, [
             f"The runs were logged at budgets more than {100 * tolerance:g} % apart, and stay "
             "there; align='interpolate' (--align interpolate) moves them to common ones."
@@ -90,23 +87,10 @@ def _agree(runs: np.ndarray, budget: np.ndarray) -> bool:
     return common_points(runs, budget) >= MOSTLY * len(budget)
 
 
-def common_points(runs: np.ndarray, budget: np.ndarray) -> int:
-    """Count the points at budgets that 90 % of the runs have, among the runs that long.
-
-    >>> common_points(np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 3.0]))
-    3
-    """
-    ends = np.sort(pd.Series(budget).groupby(runs).max().to_numpy())
-    values, counts = np.unique(budget, return_counts=True)
-    # A budget need not be shared by runs that end before it.
-    reaching = len(ends) - np.searchsorted(ends, values)
-    return int(counts[counts >= COMMON_SHARE * reaching].sum())
-
-
-def nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarray:
+def _nearest(budget: np.ndarray, grid: np.ndarray, tolerance: float) -> np.ndarray:
     """Return (points,) int: the nearest point of a sorted grid by ratio, −1 beyond the tolerance.
 
-    >>> print(nearest(np.array([1.0, 1.02, 5.0]), np.array([1.0, 2.0]), 0.05))
+    >>> print(_nearest(np.array([1.0, 1.02, 5.0]), np.array([1.0, 2.0]), 0.05))
     [ 0  0 -1]
     """
     logs, marks = np.log(budget), np.log(grid)
@@ -123,7 +107,7 @@ def _best_grid(runs: np.ndarray, budget: np.ndarray, tolerance: float) -> np.nda
     several = [grid for grid, _ in Counter(grids).most_common(CANDIDATES)]
 
     def merit(grid: tuple[float, ...]) -> tuple[int, int]:
-        index = nearest(budget, np.array(grid), tolerance)
+        index = _nearest(budget, np.array(grid), tolerance)
         # Two points of a run at one budget are one point there.
         once = pd.DataFrame({"run": runs, "index": index})[index >= 0].drop_duplicates()
         at = np.array(grid)[once["index"]]
@@ -157,7 +141,7 @@ def _moved(
     points: pd.DataFrame, grid: np.ndarray, tolerance: float
 ) -> tuple[pd.DataFrame, list[str]]:
     budget = points[BUDGET].to_numpy(float)
-    index = nearest(budget, grid, tolerance)
+    index = _nearest(budget, grid, tolerance)
     near = index >= 0
     if not near.any():
         raise SweepError(

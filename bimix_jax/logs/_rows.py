@@ -1,28 +1,22 @@
-"""Entries of a trainer's log history as rows."""
+"""The rows of all files of logs, with the columns that are used."""
 
 import difflib
-import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.csv
 
-from bimix_jax.logs._history import RUN, STEP, History, LogFile, Read
-from bimix_jax.logs._points import Steps, in_training_steps, one_row_a_step, step_notes
-from bimix_jax.logs._run_ids import by_one
+from bimix_jax.logs._counters import Steps, in_training_steps, one_row_a_step, step_notes
+from bimix_jax.logs._history import RUN, STEP, History, LogFile, Read, by_one
 from bimix_jax.logs._settings import MARK, Reading
 from bimix_jax.names import without_blanks
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.nested import parse_json
 from bimix_jax.reading.tables import listed
 
 MOSTLY = 0.5
@@ -45,7 +39,7 @@ def files_notes(
     several = {run: pieces for run, pieces in of_run.items() if len(pieces) > 1}
     for run, pieces in several.items():
         for one, other in pairwise(pieces):
-            if _differ(parts[one], parts[other]):
+            if _logs_differ(parts[one], parts[other]):
                 raise SweepError(
                     f"{files[one].path} and {files[other].path} are both taken for logs of run "
                     f"{run}, but differ at the same steps. Name files or folders after one run "
@@ -66,7 +60,7 @@ def files_notes(
     return notes
 
 
-def _differ(one: History, other: History) -> bool:
+def _logs_differ(one: History, other: History) -> bool:
     """True where both log most steps of the shorter one, and mostly with different values."""
     metrics = [m for m in one.metrics if m in other.metrics]
     tables = [
@@ -220,168 +214,3 @@ def _stacked(parts: Sequence[History]) -> pd.DataFrame:
     run = np.concatenate([part.run for part in parts])
     step = np.concatenate([part.step for part in parts])
     return pd.DataFrame(values, columns=list(place)).assign(**{RUN: run, STEP: step})
-
-
-BEGIN = re.compile(rb'"log_history"\s*:\s*\[')
-TO_LINES = bytes.maketrans(b"\n\r},", b"\t\t \n")
-"""Translation to one pair per line. A tab is ignored beside names and numbers, and refused
-inside a name, as JSON refuses line breaks there; braces were found to close entries."""
-COMMA = np.array([[ord(",")]], np.uint8)
-
-
-class LogHistory(NamedTuple):
-    """A log history, one cell after another."""
-
-    names: list[str]
-    """names of metrics, in the order of the log"""
-    name: np.ndarray
-    """(cells,) int: index in `names`"""
-    entry: np.ndarray
-    """(cells,) int: index of the entry of the log"""
-    value: np.ndarray
-    """(cells,) float, or object where some are not numbers"""
-
-
-def log_history(text: bytes, where: str = "The text") -> LogHistory:
-    """Read the entries of `log_history`, by Arrow where all are numbers, else one by one.
-
-    Args:
-        text: of a `trainer_state.json`.
-        where: begins messages.
-
-    Raises:
-        ValueError: if the text is not complete JSON, names an entry twice, or is nested too deep.
-        LookupError: if it holds no log_history, or one whose entries are not objects.
-
-    >>> found = log_history(b'{"log_history": [{"step": 1, "loss": 3.5}, {"step": 2}]}')
-    >>> found.names, found.name.tolist(), found.entry.tolist(), found.value.tolist()
-    (['step', 'loss'], [0, 1, 0], [0, 0, 1], [1.0, 3.5, 2.0])
-    """
-    found = _of_numbers(text)
-    if found is not None:
-        return found
-    try:
-        return _of_anything(parse_json(text, where, unique=True))
-    except OverflowError as error:
-        raise SweepError(f"{where} holds a number beyond the range of floats: {error}.") from error
-
-
-def _of_anything(state: Any) -> LogHistory:
-    entries = state["log_history"] if isinstance(state, dict) else None
-    if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
-        raise LookupError("log_history")
-    keys = list(chain.from_iterable(entries))
-    names = list(dict.fromkeys(keys))
-    place = {name: i for i, name in enumerate(names)}
-    cells = list(chain.from_iterable(map(dict.values, entries)))
-    # Truth values, text and null need objects.
-    kind = float if set(map(type, cells)) <= {int, float} else object
-    return LogHistory(
-        names,
-        np.fromiter(map(place.__getitem__, keys), int, len(keys)),
-        np.repeat(np.arange(len(entries)), list(map(len, entries))),
-        np.fromiter(cells, kind, len(cells)),
-    )
-
-
-def _of_numbers(text: bytes) -> LogHistory | None:
-    """Return None unless all entries are `{"name": number, …}`, which Arrow reads as lines
-    name:number.
-
-    This is faster than Python objects, and other threads run meanwhile. Any other form, damage
-    included, fails one of the checks and is left to the JSON reader.
-    """
-    begin = BEGIN.search(text)
-    # Entries that hold lists end too early here, which the check of the rest finds.
-    end = text.find(b"]", begin.end()) if begin else -1
-    if begin is None or end < 0 or not _is_rest(text[: begin.end()] + text[end:]):
-        return None
-    entries = text[begin.end() : end].strip()
-    codes = np.frombuffer(entries, np.uint8)
-    count = _in_a_row(codes)
-    pairs = _pairs(entries.translate(TO_LINES)) if count and _are_json_numbers(codes) else None
-    return None if pairs is None else _taken_apart(*pairs, count)
-
-
-def _in_a_row(entries: np.ndarray) -> int:
-    """Return the number of entries if the text is {…}, {…} and so on with equal separators, else
-    0."""
-    opens, closes = np.flatnonzero(entries == ord("{")), np.flatnonzero(entries == ord("}"))
-    if len(opens) != len(closes) or not len(opens):
-        return 0
-    # Equal separators prove without parsing that no brace or comma belongs to a name.
-    gaps = opens[1:] - closes[:-1]
-    if opens[0] != 0 or closes[-1] != len(entries) - 1 or np.any(gaps != gaps[:1]):
-        return 0
-    between = entries[closes[:-1, None] + np.arange(1, gaps[0])] if len(gaps) else COMMA
-    same = np.all(between == between[0]) and between[0].tobytes().strip() == b","
-    return len(opens) if same else 0
-
-
-def _are_json_numbers(entries: np.ndarray) -> bool:
-    """True where no number is like 1. or .5 or 007 or +1, which Arrow accepts and JSON does not."""
-    digit = (entries >= ord("0")) & (entries <= ord("9"))
-    point, plus = (np.flatnonzero(entries == ord(mark)) for mark in ".+")
-    zero = np.flatnonzero((entries[:-1] == ord("0")) & digit[1:])
-    # A zero before a digit is wrong only where the number begins, perhaps after a minus.
-    before = np.where(entries[zero - 1] == ord("-"), entries[zero - 2], entries[zero - 1])
-    halved = digit[point - 1] != digit[point + 1]
-    signed = ~np.isin(entries[plus - 1], list(b"eE"))
-    led = np.isin(before, list(b": \t\n\r"))
-    return not (halved.any() or signed.any() or led.any())
-
-
-def _is_rest(text: bytes) -> bool:
-    """True where the text around the entries is JSON, and they are its log_history."""
-    try:
-        state = parse_json(text, "", unique=True)
-    except ValueError:
-        return False
-    return isinstance(state, dict) and state.get("log_history") == []
-
-
-def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
-    """Return the text before the colons, and the numbers after them."""
-    names = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-    try:
-        table = pyarrow.csv.read_csv(
-            pyarrow.BufferReader(lines),
-            pyarrow.csv.ReadOptions(
-                column_names=["name", "value"], use_threads=False, block_size=len(lines) + 1
-            ),
-            # Quotes are left in the names, because JSON checks and unescapes them afterwards.
-            pyarrow.csv.ParseOptions(delimiter=":", quote_char=False, ignore_empty_lines=False),
-            pyarrow.csv.ConvertOptions(
-                column_types={"name": names, "value": pyarrow.float64()}, null_values=[]
-            ),
-        )
-    except (pyarrow.ArrowInvalid, OverflowError):  # OverflowError: above 2 GB
-        return None
-    values = table["value"].to_numpy()
-    # Arrow reads nan and inf in spellings that JSON refuses.
-    return (table["name"].combine_chunks(), values) if np.isfinite(values).all() else None
-
-
-def _taken_apart(
-    keys: pyarrow.DictionaryArray, value: np.ndarray, entries: int
-) -> LogHistory | None:
-    """Return None if a key is not a JSON string or comes twice in an entry, or an entry begins at a
-    wrong place."""
-    unlike = [key.strip() for key in keys.dictionary.to_pylist()]
-    first = np.array([key.startswith("{") for key in unlike])
-    try:
-        found = [json.loads(key.removeprefix("{")) for key in unlike]
-    except ValueError:
-        return None
-    code = keys.indices.to_numpy()
-    begins = first[code]
-    if begins.sum() != entries or not all(isinstance(name, str) for name in found):
-        return None
-    # Two spellings of a name, one with escapes, are one name.
-    place = {name: i for i, name in enumerate(dict.fromkeys(found))}
-    name = np.array([place[key] for key in found])[code]
-    entry = np.cumsum(begins) - 1
-    # A lost "},{" joins two entries into one that is valid JSON, of which readers keep half.
-    if len(np.unique(entry * len(place) + name)) < len(name):
-        return None
-    return LogHistory(list(place), name, entry, value)

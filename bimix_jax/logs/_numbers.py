@@ -1,17 +1,110 @@
-"""Amounts in cells of logs: numbers, tokens and budgets as people write them."""
+"""Cells of logs as numbers, and the columns that count training."""
 
 import contextlib
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs._counters import counted_by
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.sweeps import checks
+
+# Trainers log in groups: train/ (Hugging Face), trainer/ (Lightning), throughput/ (OLMo-core).
+WHERE = r"(?:(?:train|trainer|training|time|throughput|progress|perf|optim|data)[/.])?"
+"""Prefixes of a counter's name; a prefix of evaluations marks a counter of something else."""
+GLOBAL_STEP = re.compile(r"(?:.*[/._])?global_?steps?", re.I)
+"""Names of columns that count steps of the optimizer, with any prefix."""
+OTHER_STEP = re.compile(
+    WHERE + r"(?:(?:train|training|optimizer|num|current)_)?(?:step|iteration|iter|update)s?"
+    rf"|{WHERE}(?:iter_num|batch)",
+    re.I,
+)
+LOGGER_STEP = "_step"
+"""W&B's own counter: it counts calls of the logger, several or none per step."""
+TOKENS = (
+    "tokens",
+    "num_input_tokens_seen",
+    "tokens_seen",
+    "num_tokens",
+    "consumed_tokens",
+    "total_tokens",
+    "num_tokens_seen",
+    "input_tokens_seen",
+    "seen_tokens",
+    "tokens_consumed",
+    "tokens_processed",
+    "tokens_trained",
+    "trained_tokens",
+    "train_tokens",
+    "n_tokens",
+    "cumulative_tokens",
+    "token",
+)
+"""Names of token columns in usual loggers, the likeliest first."""
+TOKEN = re.compile(rf"{WHERE}({'|'.join(TOKENS)})", re.I)
+TIME = re.compile(r".*time.*|_?(?:timestamp|runtime|duration|date|created_?at)", re.I)
+EPOCH = re.compile(r"(?:.*[/._])?epochs?", re.I)
+What = Literal["steps", "tokens", "time", "epochs"]
+
+
+@lru_cache(maxsize=1 << 16)
+def counted_by(name: str) -> What | None:
+    """Return what a column counts, by its name, or None.
+
+    >>> counted_by("train/global_step"), counted_by("throughput/total tokens"), counted_by("loss")
+    ('steps', 'tokens', None)
+    >>> counted_by("Relative Time (Process)")
+    'time'
+    """
+    plain = _plain(name)
+    kinds: dict[What, bool] = {
+        "steps": plain == LOGGER_STEP or _is_step(plain),
+        "tokens": bool(TOKEN.fullmatch(plain)),
+        "time": bool(TIME.fullmatch(plain)),
+        "epochs": bool(EPOCH.fullmatch(plain)),
+    }
+    return next((kind for kind, there in kinds.items() if there), None)
+
+
+def _plain(name: str) -> str:
+    # OLMo-core writes throughput/total tokens, with a blank.
+    return name.strip().replace(" ", "_")
+
+
+@lru_cache(maxsize=1 << 16)
+def is_global_step(name: str) -> bool:
+    """True where the name is one of the optimizer's steps."""
+    return bool(GLOBAL_STEP.fullmatch(_plain(name)))
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_step(name: str) -> bool:
+    return is_global_step(name) or bool(OTHER_STEP.fullmatch(_plain(name)))
+
+
+def step_columns(columns: Iterable[str]) -> list[str]:
+    """Return columns that count training steps, the surest first, without W&B's own counter.
+
+    >>> step_columns(["_step", "iter", "loss", "eval/global_step", "train/global_step"])
+    ['train/global_step', 'eval/global_step', 'iter']
+    """
+    found = [c for c in columns if c.lower() != LOGGER_STEP and _is_step(c)]
+    # A counter of evaluations is written at evaluations only, and may count something else.
+    return sorted(found, key=lambda c: (not is_global_step(c), "eval" in c.lower()))
+
+
+def token_columns(columns: Iterable[str]) -> list[str]:
+    """Return columns that count tokens, the likeliest first."""
+    ranks = {c: TOKEN.fullmatch(_plain(c)) for c in columns}
+    return sorted(
+        (c for c, found in ranks.items() if found),
+        key=lambda c: TOKENS.index(TOKEN.fullmatch(_plain(c))[1].lower()),  # type: ignore[index]
+    )
+
 
 # Commas and underscores are left to number_of, which reads them already.
 GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(?:\.\d{3}){2,})")

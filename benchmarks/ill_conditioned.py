@@ -16,9 +16,9 @@ import pandas as pd
 from benchmarks.fit import POINTS, Data, synthetic
 from benchmarks.report import report
 from bimix_jax import BiMix, Code, fit_arrays
+from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import fit_rows
-from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.fitting.options import FitOptions
 
 FITS, SEEDS = 5_000, 3

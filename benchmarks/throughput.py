@@ -26,8 +26,7 @@ from benchmarks.peers import PEERS, Sample, timed
 from benchmarks.report import RESULTS, report
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import fit_rows
-from bimix_jax.batching.ceilings import measure_ceilings
-from bimix_jax.batching.rates import Case, measure, plain_sums, synthetic_rows
+from bimix_jax.batching.rates import Case, measure, measure_ceilings, plain_sums, synthetic_rows
 
 HUBER = 0.02
 SAMPLES = {"SciPy curve_fit": 300, "SciPy least_squares, Huber": 60, "optimistix, vmap": 2000}

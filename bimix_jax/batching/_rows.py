@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.batching.compiled import OF_CHUNKS, Chunk
+from bimix_jax.batching._compiled import OF_CHUNKS, Chunk
 
 # Each number of levels is a program of its own; it also bounds the codes in `buckets`.
 MOST_LEVELS = 24

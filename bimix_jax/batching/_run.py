@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.batching._rows import Bucket, Filled, SweepRows, buckets, filled_chunk
-from bimix_jax.batching.compiled import (
+from bimix_jax.batching._compiled import (
     OF_CHUNKS,
     BatchMethod,
     block_length,
@@ -19,6 +18,7 @@ from bimix_jax.batching.compiled import (
     cores,
     has_large_chunks,
 )
+from bimix_jax.batching._rows import Bucket, Filled, SweepRows, buckets, filled_chunk
 from bimix_jax.fitting.again import all_starts, chosen, in_doubt, is_lower
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.kernel import STEPS

@@ -12,13 +12,13 @@ import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 
+from bimix_jax.batching._compiled import BatchMethod, end_to_end
+from bimix_jax.batching._parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
-from bimix_jax.batching.compiled import BatchMethod, end_to_end
 from bimix_jax.batching.many import fit_many
-from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
-from bimix_jax.batching.pieces import begins
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.tables import (
@@ -50,20 +50,22 @@ def fit_table(
     sound = np.zeros(len(labels), bool) if wide is None else wide.sound_sweeps(number) & ~apart
     parts = []
     if wide is not None and sound.any():
-        parts.append(_fit_sound(wide, number, labels, sound, method, devices, progress))
+        fits, errors = fit_rows(wide.rows(number, sound), method, devices, progress)
+        named = [_plain(label) for label in labels[sound]]
+        parts.append(table_of_fits(named, method.law, wide.targets, fits, errors))
         if sound.all():
             return parts[0]
     others = np.flatnonzero(~sound & ~apart)
     if len(others):
         singly = table[np.isin(number, others)]
-        fits = fit_many(
+        found = fit_many(
             singly,
             method.law,
             devices=devices,
             progress=progress,
             **dataclasses.asdict(method.options),
         )
-        parts.append(fits.table())
+        parts.append(found.table())
     parts.append(table_of_failed(dict.fromkeys(labels[apart].tolist(), APART)))
     return joined(parts, labels.tolist())
 
@@ -78,6 +80,13 @@ def _sweeps_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         values = labels.to_numpy()
         new[1:] = values[1:] != values[:-1]
     return labels[new].to_numpy(), np.cumsum(new) - 1
+
+
+def begins(labels: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(rows,) bool: True where a label differs from the one before, or is missing."""
+    found = np.ones(len(labels), bool)
+    found[1:] = pa.compute.fill_null(pa.compute.not_equal(labels[1:], labels[:-1]), True)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +123,17 @@ class _WideTable:
         empty = [~np.logical_or.reduceat(np.isfinite(loss), begin) for loss in losses]
         differ = _any_of([x > checks.SAME for x in spread])
         return sound & differ & ~_any_of(empty) & ~self._may_be_scores(number, run)
+
+    def rows(self, number: np.ndarray, sound: np.ndarray) -> SweepRows:
+        """Measurements of the sound sweeps."""
+        keep: slice | np.ndarray = slice(None) if sound.all() else sound[number]
+        mixture, budget, loss = (
+            end_to_end([x[keep]]) for x in (self.mixture, self.budget, self.loss)
+        )
+        # As `read_sweep` does with sums that are 1 but for rounding.
+        mixture /= functools.reduce(np.add, mixture.T)[:, None]
+        counts = np.bincount(number, minlength=len(sound))[sound]
+        return SweepRows(self.domains, self.targets, counts, mixture, budget, loss)
 
     def _may_be_scores(self, number: np.ndarray, run: np.ndarray) -> np.ndarray:
         """(sweeps,) bool: True where some target falls in fewer than half of the runs."""
@@ -195,26 +215,6 @@ def _run_labels(labels: pd.Series) -> np.ndarray:
     except pa.ArrowInvalid:
         return labels.to_numpy(object)
     return numbers.to_numpy(False) if numbers.cast(pa.string()).equals(text) else labels.to_numpy()
-
-
-def _fit_sound(
-    wide: _WideTable,
-    number: np.ndarray,
-    labels: np.ndarray,
-    sound: np.ndarray,
-    method: BatchMethod,
-    devices: tuple[jax.Device, ...],
-    progress: Progress | None,
-) -> pd.DataFrame:
-    keep: slice | np.ndarray = slice(None) if sound.all() else sound[number]
-    mixture, budget, loss = (end_to_end([x[keep]]) for x in (wide.mixture, wide.budget, wide.loss))
-    # As `read_sweep` does with sums that are 1 but for rounding.
-    mixture /= functools.reduce(np.add, mixture.T)[:, None]
-    counts = np.bincount(number, minlength=len(labels))[sound]
-    rows = SweepRows(wide.domains, wide.targets, counts, mixture, budget, loss)
-    fits, errors = fit_rows(rows, method, devices, progress)
-    named = [_plain(label) for label in labels[sound]]
-    return table_of_fits(named, method.law, wide.targets, fits, errors)
 
 
 def _plain(label: object) -> object:

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pandas as pd
 
+from bimix_jax.batching._compiled import BatchMethod, end_to_end
+from bimix_jax.batching._parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
-from bimix_jax.batching.compiled import BatchMethod, end_to_end
-from bimix_jax.batching.parts import SWEEP, joined, table_of_failed, table_of_fits
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.fit import named_fit

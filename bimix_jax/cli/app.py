@@ -24,7 +24,7 @@ FILES = {
     "sensitivity": "decisions",
     "propose": "propose",
     "batch": "batch",
-    "bench": "bench",
+    "bench": "batch",
     "entropy": "entropy",
     "demo": "demo",
     "guide": "guide",

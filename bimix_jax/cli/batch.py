@@ -1,33 +1,31 @@
-"""`bimix batch`."""
+"""`bimix batch` and `bimix bench`: many sweeps at once, and the rate at which they are fitted."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import jax
+import numpy as np
+import pandas as pd
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 import bimix_jax as bx
-from bimix_jax.batching import batch as batches
-from bimix_jax.batching.batch import join_processes, share_of_launcher
-from bimix_jax.batching.compiled import BatchMethod
-from bimix_jax.batching.parts import strange_parts, summary
-from bimix_jax.batching.pieces import VARIABLE, batch_files, expected_rows, use_compilation_cache
+from bimix_jax.batching.batch import ROWS, BatchProgress, Report, Share, run_batch
+from bimix_jax.batching.rates import Case, measure, measure_ceilings
 from bimix_jax.cli.fit_options import LawName, WeightedByBudget
 from bimix_jax.cli.options import Json
-from bimix_jax.cli.show import show_json, show_line, show_notes, show_table
+from bimix_jax.cli.show import (
+    number,
+    percent,
+    quantity,
+    row_bar,
+    show_json,
+    show_line,
+    show_notes,
+    show_table,
+)
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.quantities import counted
-from bimix_jax.reading.tables import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +44,43 @@ class Processes:
         bool, typer.Option("--distributed", help="Find the other processes with jax.distributed.")
     ] = False
 
-    def share(self) -> batches.Share:
+    def share(self, rows: int) -> Share:
         """Return the part of this process, from the options or else from the launcher."""
-        share = join_processes() if self.distributed else share_of_launcher()
-        if self.rank is None and self.processes is None:
-            return share
-        return batches.Share(self.rank or 0, self.processes or 1)
+        share = Share.of_distributed() if self.distributed else Share.of_launcher()
+        if self.rank is not None or self.processes is not None:
+            share = Share(self.rank or 0, self.processes or 1)
+        return dataclasses.replace(share, rows=rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """The law, the floating type, and the use of memory and disk."""
+
+    law: LawName = "BiMix"
+    dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64"
+    rows: Annotated[
+        int, typer.Option(help="Approximate number of rows in memory at a time.", min=1)
+    ] = ROWS
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--compilation-cache",
+            envvar="BIMIX_COMPILATION_CACHE",
+            help="Folder that keeps compiled programs; trust who can write to it.",
+        ),
+    ] = None
+
+    def use_cache(self) -> None:
+        """Keep compiled programs in the folder, if one is given, and take them from there.
+
+        Anyone who can write to the folder can make this process run any code.
+        """
+        if self.cache is None:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(self.cache))
+        # By default JAX keeps only programs that took a second to compile.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def batch(
@@ -69,19 +98,7 @@ def batch(
     settings: WeightedByBudget,
     among: Processes,
     output: Json,
-    law: LawName = "BiMix",
-    dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64",
-    rows: Annotated[
-        int, typer.Option(help="Approximate number of rows in memory at a time.", min=1)
-    ] = (batches.ROWS),
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--compilation-cache",
-            envvar=VARIABLE,
-            help="Folder that keeps compiled programs; trust who can write to it.",
-        ),
-    ] = None,
+    fitting: Fitting,
 ) -> None:
     """Fit every sweep of a large table; after an interruption, the same command does the rest.
 
@@ -90,17 +107,22 @@ def batch(
 
     Example: `bimix batch sweeps.parquet -o fits/`
     """
-    if cache is not None:
-        use_compilation_cache(cache)
-    method = BatchMethod(bx.law_named(law), FitOptions(dtype=dtype, **settings.settings))
-    share = among.share()
-    files = batch_files(sweeps)
-    with _progress_bar(files) as progress:
-        report = batches.run_batch(files, folder, method, share, rows, progress=progress)
-    found = summary(folder, report.parts)
-    notes = [*report.notes, *_note_of_others(folder, report.parts)]
+    fitting.use_cache()
+    law = bx.law_named(fitting.law)
+    options = FitOptions(dtype=fitting.dtype, **settings.settings)
+    share = among.share(fitting.rows)
+    with row_bar("sweeps") as (expected, rows, fits):
+        progress = BatchProgress(expected, rows, fits)
+        report = run_batch(sweeps, folder, law, options, share, progress)
+    _show(report, output.json)
+
+
+def _show(report: Report, json: bool) -> None:
+    """Print the counts of a batch; exit with code 1 if anything failed."""
+    found = report.summary()
+    notes = [*report.notes, *report.note_of_others()]
     failed = [*report.failed, *found.reasons]
-    if output.json:
+    if json:
         show_json(
             {
                 "written": report.written,
@@ -113,47 +135,84 @@ def batch(
             }
         )
     else:
-        show_table(
-            found.table(),
-            f"{folder}: {counted(found.sweeps, 'sweep')} in {counted(found.parts, 'part')}",
-        )
+        sweeps, parts = counted(found.sweeps, "sweep"), counted(found.parts, "part")
+        title = f"{report.folder}: {sweeps} in {parts}"
+        if found.codes:
+            show_table(found.table(), title)
+        else:
+            show_line(f"{title}, nothing fitted.")
         show_line(f"{counted(report.written, 'part')} written, {report.there} already there.")
         show_notes(notes)
-        show_notes(failed, "Failed")
+        # A reason may list several findings, one a line.
+        show_notes((" ".join(reason.split()) for reason in failed), "Failed")
     if report.failed or found.failed:
         raise typer.Exit(1)
 
 
-def _note_of_others(output: Path, parts: set[str]) -> list[str]:
-    others = strange_parts(output, parts)
-    if not others:
-        return []
-    return [
-        f"{output} also holds {counted(len(others), 'file')} of other inputs, not counted here: "
-        f"{listed(others)}. Readers of the whole folder read them, too."
-    ]
+CASES = (
+    Case(),
+    Case(dtype="float32"),
+    Case("log"),
+    Case(huber=0.02),
+    Case(points=200),
+    Case(dtype="float32", fits=100_000),
+)
+MANY = 1 << 20
+LARGE_CASES = (
+    Case(fits=MANY),
+    Case(dtype="float32", fits=MANY),
+    Case("log", fits=MANY),
+    Case(huber=0.02, fits=MANY),
+)
+"""Cases for devices that run hundreds of thousands of fits at once, and compile for longer."""
+
+COLUMNS = {
+    "fits/s": ("fits per second", quantity),
+    "with compile": ("with compilation", quantity),
+    "on device": ("on the device alone", quantity),
+    "excess": ("excess of sums of squares", number),
+    "bound": ("bound by", number),
+    "of it": ("reached of that, %", percent),
+    "load": ("load of the machine", number),
+}
 
 
-@contextlib.contextmanager
-def _progress_bar(files: list[Path]) -> Iterator[batches.BatchProgress]:
-    expected = [expected_rows(path) for path in files]
-    total = None if None in expected else sum(n or 0 for n in expected)
-    bar = Progress(
-        TextColumn("{task.percentage:>3.0f} %"),
-        BarColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+def bench(output: Json) -> None:
+    """Measure the number of fits per second on this machine, and its share of the machine's peak.
+
+    This takes about a minute. Rates are after compilation, medians of at least five calls of the
+    batch that `bimix batch` runs; "on device" is the compiled search alone, on data in the memory
+    of a GPU or TPU; "of it" is the share of the ceiling that binds, measured here.
+
+    Example: `bimix bench`
+    """
+    ceilings = {dtype: measure_ceilings(dtype) for dtype in ("float64", "float32")}
+    cases = CASES if jax.default_backend() == "cpu" else LARGE_CASES
+    rows = [measure(case, ceilings[case.dtype]) for case in cases]
+    device = f"{len(jax.local_devices())} × {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    if output.json:
+        return show_json(
+            {
+                "device": device,
+                "ceilings": {dtype: found._asdict() for dtype, found in ceilings.items()},
+                "rows": rows,
+            }
+        )
+    show_table(pd.DataFrame(rows).set_index("method"), f"Fits per second on {device}", COLUMNS)
+    for dtype, found in ceilings.items():
+        show_line(
+            f"Ceilings in {dtype}: {found.flops / 1e9:.3g} billion operations and "
+            f"{found.bytes / 1e9:.3g} GB a second."
+        )
+    return show_line(_to_quote(rows))
+
+
+def _to_quote(rows: list[dict]) -> str:
+    """Return the highest rate, and its share of the ceiling."""
+    best = max(rows, key=lambda row: np.fmax(row["fits/s"], row["on device"]))
+    rate = np.fmax(best["fits/s"], best["on device"])
+    where = " of data on the device" if best["on device"] > best["fits/s"] else ""
+    return (
+        f"{rate:,.0f} fits a second in {best['dtype']}{where}, {100 * best['of it']:.0f} % of "
+        f"the ceiling ({best['bound']})."
     )
-    with bar:
-        task = bar.add_task("", total=total, rate="")
-        done = 0
-
-        def fits(count: int) -> None:
-            nonlocal done
-            done += count
-            rate = done / max(bar.tasks[task].elapsed or 0.0, 1e-9)
-            bar.update(task, rate=f"{rate:,.0f} sweeps/s")
-
-        yield batches.BatchProgress(lambda count: bar.advance(task, count), fits)

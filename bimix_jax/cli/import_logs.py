@@ -9,7 +9,6 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.bar import byte_bar
 from bimix_jax.cli.command import WRITTEN
 from bimix_jax.cli.options import (
     EndpointsOnly,
@@ -20,7 +19,7 @@ from bimix_jax.cli.options import (
     pairs,
     selection,
 )
-from bimix_jax.cli.show import show_json, show_line, show_notes
+from bimix_jax.cli.show import byte_bar, show_json, show_line, show_notes
 from bimix_jax.logs.read_logs import ALIGNMENTS, LOG_FORMS, log_bytes
 
 

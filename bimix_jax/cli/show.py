@@ -1,12 +1,13 @@
-"""Tables, notes and documents on the screen or in a pipe."""
+"""Tables, notes, documents and progress on the screen or in a pipe."""
 
+import contextlib
 import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from rich.text import Text
 
 from bimix_jax.printable import json_text, printable
 from bimix_jax.quantities import number_text, quantity_text, share_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 GAP = 2
 """Spaces between columns."""
@@ -345,3 +349,54 @@ def _keys(table: pd.DataFrame) -> list[str]:
     if twice:
         raise ValueError(f"{', '.join(twice)} names several rows; JSON needs a name for each.")
     return names
+
+
+@contextlib.contextmanager
+def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function to call with the name of the current item and the bytes done.
+
+    The `size` of all that is to be read is asked for where it is shown, as finding it takes time.
+    """
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with _bar(*columns, transient=True) as bar:
+        task = bar.add_task(what, total=None if bar.disable else size())
+        yield lambda name, done: bar.update(task, description=name, advance=done)
+
+
+@contextlib.contextmanager
+def row_bar(
+    what: str,
+) -> Iterator[tuple[Callable[[int | None], None], Callable[[int], None], Callable[[int], None]]]:
+    """Yield functions to call with the rows expected, with rows done, and with items made of them.
+
+    The bar advances by rows, and shows the items (`what`) per second.
+    """
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    share, rate = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[rate]}")
+    with _bar(share, BarColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=None, rate="")
+        done = 0
+
+        def made(count: int) -> None:
+            nonlocal done
+            done += count
+            per_second = done / max(bar.tasks[task].elapsed or 0.0, 1e-9)
+            bar.update(task, rate=f"{per_second:,.0f} {what}/s")
+
+        yield (
+            lambda total: bar.update(task, total=total),
+            lambda count: bar.advance(task, count),
+            made,
+        )
+
+
+def _bar(*columns: Any, transient: bool = False) -> "Progress":
+    """Return a progress bar on the error stream; it is drawn only where that is a terminal."""
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return Progress(*columns, console=console, transient=transient, disable=hidden)

@@ -12,14 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax import BiMix
-from bimix_jax.batching.batch import Share, run_batch, share_of_launcher
-from bimix_jax.batching.compiled import BatchMethod
-from bimix_jax.batching.pieces import ahead, batch_files
+from bimix_jax.batching.batch import Share, _ahead, run_batch
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
 
-METHOD, ROWS = BatchMethod(BiMix()), 64
+LAW, FEW = BiMix(), Share(rows=64)
+"""What is fitted, and pieces of few rows."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def source(tmp_path_factory):
 def whole(source, tmp_path_factory):
     """What an uninterrupted run writes."""
     output = tmp_path_factory.mktemp("whole")
-    report = run_batch(batch_files(source), output, METHOD, rows=ROWS)
+    report = run_batch(source, output, LAW, share=FEW)
     assert not report.failed
     return output
 
@@ -69,7 +68,7 @@ def test_labels_may_be_categories_or_numbers(whole, tmp_path):
         "numbers": table["sweep"].str[1:].astype(int),
     }.items():
         table.assign(sweep=labels).to_parquet(tmp_path / f"{kind}.parquet", row_group_size=50)
-        report = run_batch([tmp_path / f"{kind}.parquet"], tmp_path / kind, METHOD, rows=ROWS)
+        report = run_batch(tmp_path / f"{kind}.parquet", tmp_path / kind, LAW, share=FEW)
         assert (report.failed, report.fits) == ([], len(expected))
         found = pd.concat(written(tmp_path / kind).values(), ignore_index=True)
         pd.testing.assert_frame_equal(found.drop(columns="sweep"), expected.drop(columns="sweep"))
@@ -84,7 +83,7 @@ def test_runs_whose_labels_are_alike_as_numbers_stay_apart(tmp_path, labels):
     tables = {"plain": table, "alike": table.assign(run=table["run"].map(alike))}
     for name, each in tables.items():
         each.to_csv(tmp_path / f"{name}.csv", index=False)
-        run_batch([tmp_path / f"{name}.csv"], tmp_path / name, METHOD)
+        run_batch(tmp_path / f"{name}.csv", tmp_path / name, LAW)
     plain, found = (written(tmp_path / name)[f"{name}.csv-00000.parquet"] for name in tables)
     assert (found["reason"] == "").all(), found["reason"].tolist()
     pd.testing.assert_frame_equal(found, plain)
@@ -95,21 +94,21 @@ def test_pieces_that_are_read_ahead_come_in_order_and_end_with_what_broke():
         yield from (1, 2)
         raise ValueError("torn")
 
-    torn = ahead(items())
+    torn = _ahead(items())
     assert [next(torn), next(torn)] == [1, 2]
     with pytest.raises(ValueError, match="torn"):
         next(torn)
-    several = ahead(iter([1, 2, 3]))
+    several = _ahead(iter([1, 2, 3]))
     assert next(several) == 1
     several.close()
-    assert list(ahead(iter([]))) == []
+    assert list(_ahead(iter([]))) == []
 
 
 def test_what_is_there_is_not_done_again_and_what_is_missing_is(source, whole, tmp_path):
     for part in whole.iterdir():
         (tmp_path / part.name).write_bytes(part.read_bytes())
     (tmp_path / "b.csv-00001.parquet").unlink()
-    report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
+    report = run_batch(source, tmp_path, LAW, share=FEW)
     assert (report.written, report.there) == (1, len(written(whole)) - 1)
     assert_same(written(tmp_path), written(whole))
 
@@ -122,12 +121,12 @@ def test_an_input_edited_without_a_change_of_size_is_fitted_again(tmp_path, chan
     file = tmp_path / "grid.csv"
     table.round(6).to_csv(file, index=False)
     size = file.stat().st_size
-    run_batch([file], out, METHOD, rows=ROWS)
+    run_batch(file, out, LAW, share=FEW)
     changed = numbers[change](table.round(6))
     changed.to_csv(file, index=False, float_format="%.6f")
     file.write_bytes(file.read_bytes()[:-1].ljust(size - 1, b" ") + b"\n")
-    report = run_batch([file], out, METHOD, rows=ROWS)
-    run_batch([file], tmp_path / "fresh", METHOD, rows=ROWS)
+    report = run_batch(file, out, LAW, share=FEW)
+    run_batch(file, tmp_path / "fresh", LAW, share=FEW)
     assert report.written >= 1
     assert any("its input has changed" in note for note in report.notes)
     assert_same(written(out), written(tmp_path / "fresh"))
@@ -136,11 +135,11 @@ def test_an_input_edited_without_a_change_of_size_is_fitted_again(tmp_path, chan
 def test_parts_of_what_an_input_no_longer_holds_are_removed(tmp_path):
     out, file = tmp_path / "out", tmp_path / "runs.parquet"
     table_of_sweeps(12).to_parquet(file)
-    run_batch([file], out, METHOD, rows=ROWS)
+    run_batch(file, out, LAW, share=FEW)
     bystander = out / "runs.parquet-00099.parquet"
     pd.DataFrame({"mine": [1]}).to_parquet(bystander)
     table_of_sweeps(3).to_parquet(file)
-    report = run_batch([file], out, METHOD, rows=ROWS)
+    report = run_batch(file, out, LAW, share=FEW)
     assert any(str(file) in note and "shorter" in note for note in report.notes)
     assert bystander.exists()
     bystander.unlink()
@@ -152,7 +151,7 @@ def test_parts_of_what_an_input_no_longer_holds_are_removed(tmp_path):
 def test_a_damaged_part_is_named_and_made_again(tmp_path, damage):
     out, file = tmp_path / "out", tmp_path / "runs.parquet"
     table_of_sweeps(3).to_parquet(file)
-    run_batch([file], out, METHOD, rows=ROWS)
+    run_batch(file, out, LAW, share=FEW)
     before, part = written(out), sorted(out.iterdir())[0]
     content = part.read_bytes()
     if damage == "flipped":
@@ -161,7 +160,7 @@ def test_a_damaged_part_is_named_and_made_again(tmp_path, damage):
     else:
         broken = damage(content)
     part.write_bytes(broken)
-    report = run_batch([file], out, METHOD, rows=ROWS)
+    report = run_batch(file, out, LAW, share=FEW)
     assert report.written == 1
     assert str(part) in report.notes[0]
     assert_same(written(out), before)
@@ -173,7 +172,7 @@ def test_a_file_that_is_no_part_is_not_overwritten(tmp_path):
     out.mkdir()
     pd.DataFrame({"mine": [1]}).to_parquet(out / "runs.parquet-00000.parquet")
     with pytest.raises(ValueError, match=r"00000\.parquet is not a part of a batch"):
-        run_batch([file], out, METHOD, rows=ROWS)
+        run_batch(file, out, LAW, share=FEW)
 
 
 def test_parts_of_other_inputs_are_said_and_not_counted(tmp_path):
@@ -189,21 +188,20 @@ def test_parts_of_other_inputs_are_said_and_not_counted(tmp_path):
 
 def test_ranks_share_the_input(source, whole, tmp_path):
     for rank in (1, 0):
-        run_batch(batch_files(source), tmp_path, METHOD, Share(rank, 2), ROWS)
+        run_batch(source, tmp_path, LAW, share=Share(rank, 2, 64))
     assert_same(written(tmp_path), written(whole))
 
 
 def test_another_method_does_not_mix_with_what_is_there(source, whole):
     with pytest.raises(ValueError, match="write to another folder"):
-        run_batch(
-            batch_files(source), whole, BatchMethod(BiMix(), FitOptions(huber=0.01)), rows=ROWS
-        )
+        run_batch(source, whole, LAW, FitOptions(huber=0.01), FEW)
     with pytest.raises(ValueError, match="'emphasis': 2"):
         run_batch(
-            batch_files(source),
+            source,
             whole,
-            BatchMethod(BiMix(), FitOptions(budget_power=2.0)),
-            rows=ROWS,
+            LAW,
+            FitOptions(budget_power=2.0),
+            FEW,
         )
 
 
@@ -211,7 +209,7 @@ def test_another_method_does_not_mix_with_what_is_there(source, whole):
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "bimix_jax.cli", "batch", str(source), "-o", str(output)]
-    command += ["--rows", str(ROWS), "--compilation-cache", str(tmp_path / "cache")]
+    command += ["--rows", str(FEW.rows), "--compilation-cache", str(tmp_path / "cache")]
     for parts in (1, 3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None and len(list(output.glob("[!.]*.parquet"))) < parts:
@@ -242,6 +240,28 @@ def test_the_rest_is_done_and_what_failed_is_listed(source, tmp_path):
     assert "1 part written, 2 already there" in again.output
 
 
+def test_without_a_terminal_no_bar_is_drawn_and_without_fits_no_table(tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table_of_sweeps(2).drop(columns="r_web").to_csv(tmp_path / "a.csv", index=False)
+    result = CliRunner().invoke(app, ["batch", str(tmp_path / "a.csv"), "-o", str(tmp_path / "o")])
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    first, second, *_ = result.stdout.splitlines()
+    assert first == f"{tmp_path / 'o'}: 2 sweeps in 1 part, nothing fitted."
+    assert second == "1 part written, 0 already there."
+    assert "code" not in result.stdout
+    assert "1 problem: - proportions" in result.stdout
+
+
+def test_a_removed_part_is_counted_in_the_singular(tmp_path):
+    file = tmp_path / "runs.parquet"
+    table_of_sweeps(2).to_parquet(file)
+    run_batch(file, tmp_path / "out", LAW, share=Share(rows=16))
+    table_of_sweeps(1).to_parquet(file)
+    report = run_batch(file, tmp_path / "out", LAW, share=Share(rows=16))
+    assert any("1 part of what it held before was removed" in note for note in report.notes)
+
+
 def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_path, monkeypatch):
     write, full = pyarrow.parquet.write_table, {"b.csv-00001", "b.csv-00002"}
 
@@ -251,25 +271,25 @@ def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_
         write(table, path, **options)
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", until_full)
-    report = run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS)
+    report = run_batch(source, tmp_path, LAW, share=FEW)
     assert [line.split(":")[0] for line in report.failed] == [
         f"{tmp_path / name}.parquet cannot be written" for name in sorted(full)
     ]
     assert not list(tmp_path.glob(".*"))
     full.clear()
-    assert run_batch(batch_files(source), tmp_path, METHOD, rows=ROWS).written == 2
+    assert run_batch(source, tmp_path, LAW, share=FEW).written == 2
     assert_same(written(tmp_path), written(whole))
 
 
 def test_the_launcher_says_which_process_this_is(monkeypatch):
     for name in ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert share_of_launcher() == Share(0, 1)
+    assert Share.of_launcher() == Share(0, 1)
     monkeypatch.setenv("SLURM_PROCID", "3")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
-    assert share_of_launcher() == Share(3, 8)
+    assert Share.of_launcher() == Share(3, 8)
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    assert share_of_launcher() == Share(1, 2)
+    assert Share.of_launcher() == Share(1, 2)
     with pytest.raises(ValueError, match="rank is 2 of 2"):
         Share(2, 2)

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.batching import _compiled as compiled
 from bimix_jax.batching import _rows as rows_module
 from bimix_jax.batching import _run as run
-from bimix_jax.batching import compiled
+from bimix_jax.batching._compiled import BatchMethod, block_length, compiled_chunk
 from bimix_jax.batching._rows import SweepRows, filled_chunk, padded_length
 from bimix_jax.batching._table import _sweeps_of, _WideTable, fit_table
-from bimix_jax.batching.compiled import BatchMethod, block_length, compiled_chunk
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps

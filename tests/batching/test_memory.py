@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 import bimix_jax as bx
+from bimix_jax.batching import _compiled as compiled
 from bimix_jax.batching import _run as run
-from bimix_jax.batching import compiled
-from bimix_jax.batching.compiled import ALIGNMENT, BatchMethod, Memory
+from bimix_jax.batching._compiled import ALIGNMENT, BatchMethod, Memory
 from bimix_jax.batching.rates import synthetic_rows
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bimix_jax.batching import ceilings, compiled, rates
-from bimix_jax.batching import ceilings as arithmetic
-from bimix_jax.batching.compiled import BatchMethod
+from bimix_jax.batching import _compiled as compiled
+from bimix_jax.batching import rates
+from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching.rates import Case, measure
-from bimix_jax.cli import bench
+from bimix_jax.cli import batch as bench
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws import BiMix
@@ -19,7 +19,7 @@ from bimix_jax.laws import BiMix
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(bench, "CASES", (Case(fits=32, points=16),))
-    monkeypatch.setattr(ceilings, "LARGE", 1 << 18)
+    monkeypatch.setattr(rates, "LARGE", 1 << 18)
 
 
 def test_it_prints_rates_ceilings_and_what_to_quote(small):
@@ -40,7 +40,7 @@ def test_json_holds_the_same_rows(small):
 
 
 def test_a_nearer_ceiling_of_bytes_is_named():
-    row = measure(Case(fits=8, points=16), ceilings.Ceilings(flops=1e30, bytes=1e9))
+    row = measure(Case(fits=8, points=16), rates.Ceilings(flops=1e30, bytes=1e9))
     assert row["bound"] == "bytes"
     assert row["of it"] == pytest.approx(row["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
 
@@ -48,7 +48,7 @@ def test_a_nearer_ceiling_of_bytes_is_named():
 def test_data_on_a_device_are_timed_apart(monkeypatch):
     monkeypatch.setattr(compiled, "CELLS", {})
     monkeypatch.setattr(rates, "SECONDS", 0.0)
-    row = measure(Case(fits=8, points=12), ceilings.Ceilings(flops=1e30, bytes=1e9))
+    row = measure(Case(fits=8, points=12), rates.Ceilings(flops=1e30, bytes=1e9))
     best = max(row["fits/s"], row["on device"])
     assert row["on device"] > 0
     assert row["of it"] == pytest.approx(best * (4 * 12 + 16) * 8 / 1e9)
@@ -57,9 +57,9 @@ def test_data_on_a_device_are_timed_apart(monkeypatch):
 
 
 def test_operations_grow_with_points_and_with_what_is_asked():
-    few, many = (arithmetic.operations(BatchMethod(BiMix()), n) for n in (64, 128))
+    few, many = (rates._operations(BatchMethod(BiMix()), n) for n in (64, 128))
     assert many / few == pytest.approx(2, rel=0.1)
-    assert arithmetic.operations(BatchMethod(BiMix(), FitOptions("log")), 64) > few
+    assert rates._operations(BatchMethod(BiMix(), FitOptions("log")), 64) > few
     # Two exponentials, five and fourteen products and their sums, slopes and residuals.
     assert 64 * 60 < few < 64 * 250
     assert np.isfinite(few)

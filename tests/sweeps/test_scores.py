@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching._table import fit_table
-from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.sweeps.scores import says_score, scores_among
 from tests.batching.tables import table_of_sweeps
 from tests.fits import frame

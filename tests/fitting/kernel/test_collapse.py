@@ -12,8 +12,8 @@ from benchmarks.fit import synthetic
 from benchmarks.ill_conditioned import rows_of
 from bimix_jax import BiMix
 from bimix_jax.batching import _run as run
+from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching._rows import MOST_LEVELS, SweepRows, buckets, shared_budgets
-from bimix_jax.batching.compiled import BatchMethod
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.fitting.kernel._fit import fit_in_kernel
 from bimix_jax.fitting.kernel._terms import Collapsed

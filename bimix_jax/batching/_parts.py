@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from bimix_jax.batching.compiled import BatchMethod
+from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import Code

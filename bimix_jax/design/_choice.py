@@ -1,6 +1,6 @@
 """Choice of the candidates to run: greedily, by expected regret."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.feasible import ROUNDING, simplex
+from bimix_jax.mixture.feasible import ROUNDING
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.proportions import optimal_proportions
 
@@ -58,27 +58,19 @@ def mixtures_within(lower: np.ndarray, upper: np.ndarray, count: int, seed: int 
     return mixture
 
 
-class Aim(NamedTuple):
-    """Purpose of the runs: to find the mixture with the least weighted mean loss at a budget."""
-
-    budget: Any
-    weights: Any
-    """(targets,)"""
+def decide(law: Law, arguments: MixtureArguments) -> Array:
+    """Find the mixture (domains,) with the least weighted mean loss."""
+    coefficients, budget, weights, feasible = arguments
+    return optimal_proportions(law, coefficients, budget, weights, constraints=feasible)
 
 
-def decide(law: Law, coefficients: Coefficients, aim: Aim) -> Array:
-    """Find the mixture (domains,) that these coefficients recommend."""
-    return optimal_proportions(law, coefficients, aim.budget, aim.weights)
-
-
-def mean_loss(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
-    """Compute the objective () of a mixture (domains,)."""
-    arguments = MixtureArguments(coefficients, aim.budget, aim.weights, simplex(len(mixture)))
+def mean_loss(law: Law, arguments: MixtureArguments, mixture: Array) -> Array:
+    """Compute the weighted mean loss () of a mixture (domains,)."""
     return MixtureProblem(law).objective_of(mixture, arguments)
 
 
 def regret_curvature(
-    law: Law, coefficients: Coefficients, draws: Coefficients, aim: Aim
+    law: Law, arguments: MixtureArguments, draws: Coefficients
 ) -> tuple[Array, Array]:
     """Compute B and G such that ½·δᵀ Gᵀ B G δ is the regret of not knowing a change δ.
 
@@ -89,18 +81,19 @@ def regret_curvature(
     linearisation), which is the same where the former holds.
 
     Args:
-        coefficients: of the fit, axis (targets,).
-        draws: of the posterior, axes (draws, targets).
+        law: the law.
+        arguments: of the decision, with the coefficients of the fit.
+        draws: coefficients of the posterior, axes (draws, targets).
 
     Returns:
         B (domains, domains), positive semidefinite, and G (targets, domains, parameters).
     """
     # At the optimum r the centred slopes are 0 for all coefficients: H dr + G δ = 0, so that
     # dr = −H⁻¹ G δ, and the regret ½ drᵀ H dr is ½ δᵀ Gᵀ H⁻¹ G δ.
-    best = decide(law, coefficients, aim)
-    others = jax.vmap(lambda drawn: decide(law, drawn, aim))(draws)
-    slopes = jax.vmap(lambda c: _slope(law, c, aim, best))(draws)
-    change = _centred(slopes - _slope(law, coefficients, aim, best))
+    best = decide(law, arguments)
+    others = jax.vmap(lambda drawn: decide(law, arguments._replace(coefficients=drawn)))(draws)
+    slopes = jax.vmap(lambda drawn: _slope(law, arguments, drawn, best))(draws)
+    change = _centred(slopes - _slope(law, arguments, arguments.coefficients, best))
     moved = others - best
     known = jnp.all(jnp.isfinite(moved), axis=1) & jnp.all(jnp.isfinite(change), axis=1)
     moved, change = (jnp.where(known[:, None], x, 0.0) for x in (moved, change))
@@ -110,19 +103,24 @@ def regret_curvature(
     # Least squares of moved = −B·change over the draws; the sum of slopes is centred away.
     toward = -jnp.linalg.pinv(spread, hermitian=True, rtol=1e-6) @ (change.T @ moved)
     # A regret is never negative, so B is projected to the positive semidefinite matrices.
-    return _positive(_centred((toward + toward.T) / 2)), _mixed(law, coefficients, aim, best)
+    return _positive(_centred((toward + toward.T) / 2)), _mixed(law, arguments, best)
 
 
-def _slope(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
-    return jax.grad(lambda r: mean_loss(law, coefficients, aim, r))(mixture)
+def _slope(
+    law: Law, arguments: MixtureArguments, coefficients: Coefficients, mixture: Array
+) -> Array:
+    """(domains,) slopes of the mean loss at a mixture, for other coefficients."""
+    other = arguments._replace(coefficients=coefficients)
+    return jax.grad(lambda r: mean_loss(law, other, r))(mixture)
 
 
-def _mixed(law: Law, coefficients: Coefficients, aim: Aim, mixture: Array) -> Array:
+def _mixed(law: Law, arguments: MixtureArguments, mixture: Array) -> Array:
     """(targets, domains, parameters) derivative of the slopes in the coefficients."""
+    coefficients = arguments.coefficients
 
     def slope(exponents: Array, amplitudes: Array) -> Array:
         moved = coefficients._replace(exponents=exponents, amplitudes=amplitudes)
-        return _centred(_slope(law, moved, aim, mixture))
+        return _centred(_slope(law, arguments, moved, mixture))
 
     both = jax.jacfwd(slope, (0, 1))(coefficients.exponents, coefficients.amplitudes)
     return jnp.moveaxis(jnp.concatenate(both, axis=2), 0, 1)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bimix_jax.design._choice import Aim, Picks, pick_runs, regret_curvature
+from bimix_jax.design._choice import Picks, pick_runs, regret_curvature
 from bimix_jax.fitting.coefficients import Coefficients, features_of, predict_losses
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict, split_parameters
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture.objective import MixtureArguments
 from bimix_jax.xla.compilation import jit
 
 GUESS = 0.005
@@ -229,7 +230,7 @@ DRAWS = 256
 
 
 class Measured(NamedTuple):
-    """The points of a sweep."""
+    """The points of a sweep that was fitted."""
 
     mixture: Any
     """(points, domains)"""
@@ -241,6 +242,8 @@ class Measured(NamedTuple):
     """(points, targets) bool: True for the points that were fitted"""
     run: Any
     """(points,) int"""
+    shrinkage: Any
+    """(targets,) strength of the shrinkage of the fit"""
 
 
 class Candidates(NamedTuple):
@@ -254,65 +257,92 @@ class Candidates(NamedTuple):
     """(candidates,) bool: False for padding"""
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
+class Design(NamedTuple):
+    """Static part of a plan."""
+
+    unknowns: Unknowns
+    """of the fit"""
+    runs: int
+    """number of runs that were measured"""
+    count: int
+    """number of candidates to pick"""
+
+
+class _Posterior(NamedTuple):
+    """What the measured points tell of the coefficients."""
+
+    free: Array
+    """(targets, parameters) bool: True for coefficients that are uncertain and matter"""
+    noise: Noise
+    precision: Array
+    """(groups, unknowns, unknowns)"""
+
+
+@functools.partial(jit, static_argnums=0)
 def plan_runs(
-    unknowns: Unknowns,
-    runs: int,
-    count: int,
-    coefficients: Coefficients,
-    shrinkage: Array,
+    design: Design,
+    arguments: MixtureArguments,
     measured: Measured,
     candidates: Candidates,
-    aim: Aim,
     key: Array,
 ) -> tuple[Picks, Noise]:
-    """Pick the `count` candidates that lower the expected regret of the decision most.
+    """Pick the candidates that lower the expected regret of the decision most.
 
     Args:
-        unknowns: of the fit.
-        runs: number of runs of the points.
-        count: number of candidates to pick.
-        coefficients: of the fit, axis (targets,).
-        shrinkage: (targets,) strength of the shrinkage of the fit.
+        design: the static part.
+        arguments: of the decision, with the coefficients of the fit; targets of weight 0 are
+            ignored.
         measured: the points that were fitted.
         candidates: the runs that are possible.
-        aim: the decision; targets of weight 0 are ignored.
         key: of the draws.
     """
-    law = unknowns.law
-    free, pull = free_parameters(law, coefficients.own, shrinkage)
-    free &= aim.weights[:, None] > 0
-
-    def slopes_at(mixture: Array, budget: Array) -> Array:
-        slopes = jax.vmap(lambda c: log_slopes(law, c, mixture, budget))(coefficients)
-        return jnp.where(free[:, None], slopes, 0.0)
-
-    predicted = predict_losses(law, coefficients, measured.mixture, measured.budget).T
-    used = measured.used.T & jnp.isfinite(predicted) & (aim.weights[:, None] > 0)
-    everywhere = slopes_at(measured.mixture, measured.budget)
-    slopes = jnp.where(used[:, :, None], everywhere, 0.0)
-    errors = jnp.where(used, predicted / measured.loss.T - 1, 0.0)
-    # The pull is beside a mean over points, JᵀJ is a sum.
-    ridge = pull * jnp.sum(used, axis=1)[:, None]
-    noise = estimate_noise(slopes, errors, used, measured.run, runs, ridge)
-    seen = information(slopes, used, measured.run, runs, noise)
-    # The pull is in units of the noise variance, so divided by it, it is a precision.
-    shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
+    law, unknowns = design.unknowns.law, design.unknowns
+    free, noise, precision = _posterior(design, arguments, measured)
 
     def gain(mixture: Array) -> Array:
         budgets = candidates.budgets
-        at = slopes_at(jnp.broadcast_to(mixture, (len(budgets), len(mixture))), budgets)
+        repeated = jnp.broadcast_to(mixture, (len(budgets), len(mixture)))
+        at = _slopes_at(law, arguments.coefficients, free, repeated, budgets)
         usable = jnp.any(at != 0, axis=2)
         # All budgets of a candidate are checkpoints of one run, which share its error.
         one_run = jnp.zeros(len(budgets), int)
         return unknowns.collected(information(at, usable, one_run, 1, noise))
 
-    precision = unknowns.collected(seen + shrunk) + prior_precision(unknowns, everywhere)
     draw_key, set_key = jax.random.split(key)
+    coefficients = arguments.coefficients
     draws = draw_coefficients(unknowns, coefficients, precision, free, draw_key, DRAWS)
-    curvature, mixed = regret_curvature(law, coefficients, draws, aim)
+    curvature, mixed = regret_curvature(law, arguments, draws)
     # Cost: regret of a change of the unknowns, ½ δᵀ Gᵀ B G δ with δ of the coefficients.
     of_unknowns = unknowns.slopes(jnp.where(free[:, None], jnp.nan_to_num(mixed), 0.0))
     cost = jnp.einsum("gmu,mn,gnv->guv", of_unknowns, curvature, of_unknowns)
     gains = jax.lax.map(gain, candidates.mixture, batch_size=64)
-    return pick_runs(cost, precision, gains, candidates.eligible, count, set_key), noise
+    return pick_runs(cost, precision, gains, candidates.eligible, design.count, set_key), noise
+
+
+def _posterior(design: Design, arguments: MixtureArguments, measured: Measured) -> _Posterior:
+    """Linearise the fit at its coefficients, with the noise that its residuals show."""
+    unknowns, coefficients = design.unknowns, arguments.coefficients
+    law, counts = unknowns.law, (jnp.asarray(arguments.weights) > 0)[:, None]
+    free, pull = free_parameters(law, coefficients.own, measured.shrinkage)
+    free &= counts
+    predicted = predict_losses(law, coefficients, measured.mixture, measured.budget).T
+    used = measured.used.T & jnp.isfinite(predicted) & counts
+    everywhere = _slopes_at(law, coefficients, free, measured.mixture, measured.budget)
+    slopes = jnp.where(used[:, :, None], everywhere, 0.0)
+    errors = jnp.where(used, predicted / measured.loss.T - 1, 0.0)
+    # The pull is beside a mean over points, JᵀJ is a sum.
+    ridge = pull * jnp.sum(used, axis=1)[:, None]
+    noise = estimate_noise(slopes, errors, used, measured.run, design.runs, ridge)
+    seen = information(slopes, used, measured.run, design.runs, noise)
+    # The pull is in units of the noise variance, so divided by it, it is a precision.
+    shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])
+    precision = unknowns.collected(seen + shrunk) + prior_precision(unknowns, everywhere)
+    return _Posterior(free, noise, precision)
+
+
+def _slopes_at(
+    law: Law, coefficients: Coefficients, free: Array, mixture: Array, budget: Array
+) -> Array:
+    """(targets, points, parameters) derivatives of the log losses; 0 where not free."""
+    slopes = jax.vmap(lambda c: log_slopes(law, c, mixture, budget))(coefficients)
+    return jnp.where(free[:, None], slopes, 0.0)

@@ -1,20 +1,20 @@
 """The verb: the runs to do next, by name."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict, Unpack
 
 import jax
 import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.design._choice import Aim, Picks, mixtures_within
-from bimix_jax.design._plan import Candidates, Measured, Noise, Unknowns, plan_runs
+from bimix_jax.design._choice import Picks, mixtures_within
+from bimix_jax.design._plan import Candidates, Design, Measured, Noise, Unknowns, plan_runs
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.decision import Decision
-from bimix_jax.names import align_mixtures, as_expected, check_names
+from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.names import align_mixtures, as_expected, check_names, settings_of
 from bimix_jax.quantities import number_of
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -68,6 +68,31 @@ class Proposal:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
+class _GoalSettings(TypedDict, total=False):
+    """The fields of a `_Goal` as keyword arguments."""
+
+    weights: Any
+    constraints: Constraints | None
+    reference: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Goal:
+    """The mixture that the runs serve to find."""
+
+    weights: Any = None
+    constraints: Constraints | None = None
+    reference: Any = None
+
+    def decision(self, fitted: Fit, budget: float | None, bounded: Iterable[str]) -> Decision:
+        """Build the decision; domains that were `bounded` in the runs may get a share of 0."""
+        made = Decision.of(fitted, budget, self.weights, Request(self.constraints, self.reference))
+        # Whoever gives bounds of a domain knows of it: a floor of 0 tells the decision so.
+        made = made.within(made.asked.tightened(dict.fromkeys(bounded, 0.0)))
+        made.refuse_unmeasured()
+        return made
+
+
 def propose_runs(
     fitted: Fit,
     sweep: Sweep,
@@ -76,18 +101,17 @@ def propose_runs(
     pool: Any = None,
     *,
     bounds: Mapping[str, tuple[float, float]] | None = None,
-    weights: Any = None,
     weight: ArrayLike | None = None,
     seed: int = 0,
+    **goal: Unpack[_GoalSettings],
 ) -> Proposal:
     """Find the n mixtures whose measurement lowers the uncertainty of the decision most.
 
-    The posterior of the coefficients is that of the linearised fit with the noise of the runs, part
-    of which is common to all points of a run. From it follows the expected regret of the
-    recommended mixture, ½ tr(M Σ): M by the move of the optimum with the coefficients, Σ their
-    covariance (Bayesian linear optimal design, Chaloner & Verdinelli 1995). Runs are picked one
-    after another, with an update of Σ after each, and all are measured at every budget of the
-    sweep.
+    The fit is linearised, and the noise of the runs, part of which is common to all points of a
+    run, gives the posterior of its coefficients. The expected regret of the recommended mixture is
+    ½ tr(M Σ): M from the move of the optimum with the coefficients, Σ their covariance (Bayesian
+    linear optimal design, Chaloner & Verdinelli 1995). Runs are picked one after another, with an
+    update of Σ after each; each is measured at every budget of the sweep.
 
     Args:
         fitted: from `fit`.
@@ -98,14 +122,17 @@ def propose_runs(
             default 1024 drawn from the simplex within bounds.
         bounds: least and largest proportion by domain where there is no pool; default the range in
             the sweep, to which the law was fitted.
-        weights: of the decision, by target, as `optimize_mixture` takes them.
         weight: (points,) as `fit` took it; points of weight 0 are treated as not measured.
         seed: of the draws.
+        goal: `weights`, `constraints` and `reference` of the decision, as `optimize_mixture` takes
+            them. The proposed runs need not keep the constraints.
 
     Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints.
         ValueError: if the sweep is not the one that was fitted, the fit has a budget_power, the law
             needs a model size, n is not between 1 and the size of the pool, or bounds name unknown
             domains or fit no mixture.
+        TypeError: on an argument that does not exist; the message names the nearest one.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -115,25 +142,16 @@ def propose_runs(
     """
     _check(fitted, sweep)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
-    # Whoever gives bounds of a domain knows of it: a floor of 0 tells the decision so.
-    decision = Decision.of(fitted, budget, weights, Constraints(lower=dict.fromkeys(within, 0.0)))
-    decision.refuse_unmeasured()
+    decision = settings_of(_Goal, "propose_runs", goal).decision(fitted, budget, within)
     candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
-    unknowns = Unknowns(
-        fitted.law, len(fitted.domains), len(fitted.targets), fitted.law.ties(fitted.options.tied)
-    )
     with jax.enable_x64(True):
         picks, noise = plan_runs(
-            unknowns,
-            len(sweep.runs),
-            n,
-            fitted.coefficients,
-            np.asarray(fitted.shrinkage),
+            Design(_unknowns(fitted), len(sweep.runs), n),
+            decision.arguments,
             _measured(fitted, sweep, weight),
             _padded(candidates, np.unique(sweep.budget)),
-            Aim(np.asarray(decision.budget), decision.weights),
             jax.random.key(seed),
         )
         order = np.asarray(picks.order)
@@ -141,6 +159,11 @@ def propose_runs(
     rows = nameless if labels is None else labels[order]
     mixtures = pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains))
     return _proposal(decision, mixtures, picks, noise)
+
+
+def _unknowns(fitted: Fit) -> Unknowns:
+    tied = fitted.law.ties(fitted.options.tied)
+    return Unknowns(fitted.law, len(fitted.domains), len(fitted.targets), tied)
 
 
 def _proposal(decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: Noise) -> Proposal:
@@ -217,7 +240,8 @@ def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
             inside & (np.broadcast_to(np.asarray(weight, float), sweep.budget.shape) > 0)[:, None]
         )
     run = np.unique(sweep.run, return_inverse=True)[1].reshape(-1)
-    return Measured(sweep.mixture[:, order], sweep.budget, loss, inside, run)
+    mixture, shrinkage = sweep.mixture[:, order], np.asarray(fitted.shrinkage)
+    return Measured(mixture, sweep.budget, loss, inside, run, shrinkage)
 
 
 def _candidates(

@@ -38,6 +38,29 @@ FELT = 1e-9
 from the terms that keep a law finite."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a verb is asked for beside a budget and weights."""
+
+    constraints: Constraints | None = None
+    reference: Any = None
+    """the mixture to compare with, naming every domain; None for the uniform one"""
+    objective: Objective = "mean"
+    method: Method = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse constraints of another kind."""
+        given: Any = self.constraints
+        if not isinstance(given, Constraints | None):
+            raise ValueError(
+                f"constraints is a {type(given).__name__}; expected Constraints, for instance "
+                "Constraints(lower={'code': 0.2}), or Constraints.from_dict of a mapping."
+            )
+
+
+PLAIN = Request()
+
+
 class Solution(NamedTuple):
     """A best mixture beside some others; a leading axis holds several."""
 
@@ -82,11 +105,7 @@ class Decision:
         fitted: Fit,
         budget: float | None = None,
         weights: Any = None,
-        constraints: Constraints | None = None,
-        *,
-        reference: Any = None,
-        objective: Objective = "mean",
-        method: Method = "auto",
+        request: Request = PLAIN,
     ) -> "Decision":
         """Check the arguments of `optimize_mixture` and bring them into the order of the fit.
 
@@ -95,13 +114,8 @@ class Decision:
             ValueError: as `optimize_mixture`.
         """
         _refuse_damaged(fitted)
-        if not isinstance(constraints, Constraints | None):
-            raise ValueError(
-                f"constraints is a {type(constraints).__name__}; expected Constraints, for "
-                "instance Constraints(lower={'code': 0.2}), or Constraints.from_dict of a mapping."
-            )
-        asked = (constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
-        beside = mixture_of("reference", reference, fitted.domains)
+        asked = (request.constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
+        beside = mixture_of("reference", request.reference, fitted.domains)
         given = asked.weights if weights is None else weights
         used, unidentified = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
@@ -113,8 +127,8 @@ class Decision:
             used,
             beside,
             asked.resolve(fitted, at, beside),
-            objective,
-            method,
+            request.objective,
+            request.method,
             left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
             notes=(*unidentified, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
         )
@@ -141,9 +155,10 @@ class Decision:
     @property
     def arguments(self) -> MixtureArguments:
         """Arguments of the problem besides the mixture."""
-        return MixtureArguments(
-            self.fitted.coefficients, np.asarray(self.budget), self.weights, self.feasible
-        )
+        return self._arguments(self.fitted.coefficients, self.weights)
+
+    def _arguments(self, coefficients: Coefficients, weights: Any) -> MixtureArguments:
+        return MixtureArguments(coefficients, np.asarray(self.budget), weights, self.feasible)
 
     @property
     def method(self) -> Method:
@@ -175,22 +190,10 @@ class Decision:
         """
         if others is None:
             others = np.stack([self.reference, self._guard_reference])
-        weights = self.weights if weights is None else weights
+        arguments = self._arguments(coefficients, self.weights if weights is None else weights)
         with jax.enable_x64(True):
-            return Solution(
-                *map(
-                    np.asarray,
-                    _solved(
-                        self.problem,
-                        self.method,
-                        coefficients,
-                        np.asarray(self.budget),
-                        weights,
-                        self.feasible,
-                        others,
-                    ),
-                )
-            )
+            found = _solved(self.problem, self.method, arguments, others)
+            return Solution(*map(np.asarray, found))
 
     def along(self, weights: np.ndarray) -> Solution:
         """Find the best mixtures for weights (points, targets), with checks."""
@@ -379,12 +382,11 @@ def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
 def _solved(
     problem: MixtureProblem,
     method: Method,
-    coefficients: Coefficients,
-    budget: Array,
-    weights: Array,
-    feasible: FeasibleSet,
+    arguments: MixtureArguments,
     others: Array,
 ) -> Solution:
+    coefficients, budget, weights, feasible = arguments
+
     def best(one: Coefficients, weights: Array) -> Solution:
         mixture = optimal_proportions(
             problem.law,

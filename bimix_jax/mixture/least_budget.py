@@ -15,7 +15,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture._exact import decreasing_root
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
 from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.optimum import Optimum
@@ -116,15 +116,8 @@ def least_budget(
     >>> best.losses[["latex", "c"]].round(6).to_dict()
     {'latex': 4.6, 'c': 5.0}
     """
-    decision = Decision.of(
-        fitted,
-        None,
-        _weights_of(goals),
-        constraints,
-        reference=reference,
-        objective="worst",
-        method=method,
-    )
+    request = Request(constraints, reference, "worst", method)
+    decision = Decision.of(fitted, None, _weights_of(goals), request)
     decision = decision.at(_reaching_all(decision))
     if decision.left_out:
         free = ", ".join(decision.left_out)

@@ -24,7 +24,7 @@ from bimix_jax.mixture._notes import (
     scope_notes,
 )
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.decision import Decision, Solution
+from bimix_jax.mixture.decision import Decision, Request, Solution
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
 from bimix_jax.names import SHOWN
@@ -338,16 +338,8 @@ def optimize_mixture(
     >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()
     (0.1395, ['c ≥ 0.2', 'latex ≤ 0.1395 (2 epochs of 400K tokens)'])
     """
-    decision = Decision.of(
-        fitted,
-        budget,
-        weights,
-        constraints,
-        reference=reference,
-        objective=objective,
-        method=method,
-    )
-    return Optimum.of(decision)
+    request = Request(constraints, reference, objective, method)
+    return Optimum.of(Decision.of(fitted, budget, weights, request))
 
 
 def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.fitted import FAR, Fit
 from bimix_jax.mixture._notes import hull_note, scope_notes
-from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.quantities import quantity_text
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def optimal_path(
     ((25, 7), True)
     """
     at = _budgets(fitted, budgets)
-    decision = Decision.of(fitted, float(at[0]), weights, constraints, reference=reference)
+    decision = Decision.of(fitted, float(at[0]), weights, Request(constraints, reference))
     # The set of mixtures may change its form along the path, so each budget is a call.
     steps = [decision.at(float(budget)) for budget in at]
     found = [step.solve() for step in steps]

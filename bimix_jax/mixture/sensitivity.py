@@ -13,7 +13,7 @@ from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture._notes import scope_notes
-from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.names import align_mixtures
 from bimix_jax.quantities import counted
 from bimix_jax.xla.compilation import jit
@@ -90,7 +90,7 @@ def sensitivity(
     >>> bool(moves.nats.loc["python", "python"] < 0 < moves.nats.loc["python", "essay"])
     True
     """
-    decision = Decision.of(fitted, budget, weights, constraints, reference=reference)
+    decision = Decision.of(fitted, budget, weights, Request(constraints, reference))
     at, decision_weights = decision.budget, decision.weights
     if mixture is None:
         mixture = decision.solve().mixture

@@ -10,7 +10,7 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture._weights import decision_weights
-from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def tradeoff(
     weight = _evenly_in_odds()
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
     named = dict.fromkeys((*groups[0], *groups[1]), 1.0)
-    decision = Decision.of(fitted, budget, named, constraints, reference=reference)
+    decision = Decision.of(fitted, budget, named, Request(constraints, reference))
     at, found = decision.budget, decision.along(weights)
     losses = found.losses[:, 0]
     index = pd.Index(weight, name="weight")

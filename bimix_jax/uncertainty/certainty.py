@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import numpy as np
@@ -10,10 +10,11 @@ import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
-from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method
+from bimix_jax.names import settings_of
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
 
@@ -210,24 +211,32 @@ CONDITIONAL = (
 )
 
 
+class _Further(TypedDict, total=False):
+    """The fields of `Request` as keyword arguments."""
+
+    constraints: Constraints | None
+    reference: Any
+    objective: Objective
+    method: Method
+
+
 def certainty(
     bootstrap: Bootstrap,
     budget: float | None = None,
     weights: Any = None,
-    method: Method = "auto",
-    reference: Any = None,
     *,
-    constraints: Constraints | None = None,
-    objective: Objective = "mean",
     level: float = 0.9,
+    **further: Unpack[_Further],
 ) -> Certainty:
     """Find the best mixture at a budget, and its uncertainty.
 
     Args:
         bootstrap: from `bx.bootstrap`.
-        budget, weights, method, reference, constraints, objective: as `optimize_mixture` takes
-            them; every resample keeps the constraints, with guardrails on its own predictions.
+        budget: as `optimize_mixture` takes it.
+        weights: likewise.
         level: share of the sweeps in which an interval is to cover the truth.
+        further: `constraints`, `reference`, `objective` and `method`, likewise. Every resample
+            keeps the constraints, with guardrails on its own predictions.
 
     Returns:
         A `Certainty`. Its `influence` has one row per run, the most influential first: how far the
@@ -237,6 +246,7 @@ def certainty(
 
     Raises:
         ValueError: as `optimize_mixture`, or on a level not between 0 and 1.
+        TypeError: on an argument that does not exist; the message names the nearest one.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -245,22 +255,9 @@ def certainty(
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True
     """
-    decision = Decision.of(
-        bootstrap.fitted,
-        budget,
-        weights,
-        constraints,
-        reference=reference,
-        objective=objective,
-        method=method,
-    )
-    best = Optimum.of(decision)
-    if not np.isfinite(best.reference_objective):
-        raise ValueError(
-            f"reference: {bootstrap.fitted.law.label} has no finite loss there, as a share of 0 is "
-            "not enough for a target that counts; how sure a gain over it is cannot be said. Give "
-            "a reference with something of each domain."
-        )
+    request = settings_of(Request, "certainty", further)
+    decision = Decision.of(bootstrap.fitted, budget, weights, request)
+    best = _with_finite_reference(Optimum.of(decision))
     resampled, left_out = _decided(bootstrap, decision, best)
     # A resample that lost a weighted target would optimise something else.
     failed = np.any(bootstrap.failed[:, decision.weights > 0], axis=1)
@@ -276,6 +273,17 @@ def certainty(
         influence=_influence(bootstrap.runs, best, left_out),
     )
     return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
+
+
+def _with_finite_reference(best: Optimum) -> Optimum:
+    """Return the optimum, or raise ValueError where the loss of its reference is infinite."""
+    if np.isfinite(best.reference_objective):
+        return best
+    raise ValueError(
+        f"reference: {best.decision.fitted.law.label} has no finite loss there, because a target "
+        "that counts depends on a domain whose share is 0. The uncertainty of a gain over it "
+        "cannot be computed; give a reference with a share of each domain."
+    )
 
 
 def _decided(bootstrap: Bootstrap, decision: Decision, best: Optimum) -> tuple[tuple, tuple]:

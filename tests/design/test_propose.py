@@ -11,7 +11,6 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
 from bimix_jax.design._choice import (
-    Aim,
     decide,
     mean_loss,
     mixtures_within,
@@ -21,6 +20,8 @@ from bimix_jax.design._choice import (
 from bimix_jax.design._plan import Noise, estimate_noise, information, plan_runs
 from bimix_jax.design.propose import propose_runs
 from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.mixture.feasible import simplex
+from bimix_jax.mixture.objective import MixtureArguments
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed
@@ -106,12 +107,12 @@ def truth():
 
 def test_half_the_quadratic_form_is_the_regret(truth, float64):
     exact, draws = jax.tree.map(jnp.asarray, truth)
-    decision = Aim(jnp.asarray(6.4e9), jnp.ones(3))
-    curvature, mixed = jit(regret_curvature, static_argnums=0)(bx.BiMix(), exact, draws, decision)
-    best = jit(decide, static_argnums=0)(bx.BiMix(), exact, decision)
+    decision = MixtureArguments(exact, jnp.asarray(6.4e9), jnp.ones(3), simplex(3))
+    curvature, mixed = jit(regret_curvature, static_argnums=0)(bx.BiMix(), decision, draws)
+    best = jit(decide, static_argnums=0)(bx.BiMix(), decision)
 
     def loss(mixture):
-        return mean_loss(bx.BiMix(), exact, decision, mixture)
+        return mean_loss(bx.BiMix(), decision, mixture)
 
     flat = np.eye(3) - 1 / 3
     inverse = np.linalg.pinv(flat @ np.asarray(jit(jax.hessian(loss))(best)) @ flat)
@@ -129,8 +130,9 @@ def test_half_the_quadratic_form_is_the_regret(truth, float64):
     @jit
     @jax.vmap
     def regret(c):
-        own = decide(bx.BiMix(), c, decision)
-        first, second = (mean_loss(bx.BiMix(), c, decision, r) for r in (best, own))
+        drawn = decision._replace(coefficients=c)
+        own = decide(bx.BiMix(), drawn)
+        first, second = (mean_loss(bx.BiMix(), drawn, r) for r in (best, own))
         return first - second
 
     found = np.asarray(regret(draws))
@@ -255,6 +257,22 @@ def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
     assert both.regret_now > 1e-6
     assert np.all(both.regret_left < both.regret_random)
     assert not any("would change the decision" in note for note in both.notes)
+
+
+def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep, proposal):
+    """A mixture that is fixed is decided whatever is learned; a bounded one has less to learn."""
+    free = bx.propose_runs(fitted, sweep, 1, constraints=bx.Constraints())
+    assert free.regret_now == proposal.regret_now
+    fixed = bx.Constraints(fixed=dict(zip(DOMAINS, (0.5, 0.3, 0.2), strict=True)))
+    assert bx.propose_runs(fitted, sweep, 1, constraints=fixed).regret_now < 1e-9
+    some = bx.propose_runs(fitted, sweep, 1, constraints=bx.Constraints(upper={"web": 0.1}))
+    assert 0 < some.regret_now < proposal.regret_now
+    assert sweep.mixtures["web"].max() > some.mixtures["web"].iloc[0] > 0.1
+    with pytest.raises(bx.InfeasibleError, match="floors sum to"):
+        crowded = bx.Constraints(lower=dict.fromkeys(DOMAINS, 0.5))
+        bx.propose_runs(fitted, sweep, 1, constraints=crowded)
+    with pytest.raises(TypeError, match=r"argument 'constraint'.*Did you mean constraints\?"):
+        bx.propose_runs(fitted, sweep, 1, constraint=fixed)
 
 
 def test_targets_that_failed_do_not_spoil_the_rest():

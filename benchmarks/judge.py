@@ -23,10 +23,10 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.report import report
 from bimix_jax.fitting.budget_power import LATER
-from bimix_jax.judging import searches
-from bimix_jax.judging import searches as predictions
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.judging import _searches as searches
+from bimix_jax.judging._searches import predict_splits
 from bimix_jax.judging.compare import JUDGED
-from bimix_jax.judging.searches import predict_splits
 from bimix_jax.sweeps.sweep import Sweep
 
 FOLDS = 10
@@ -45,7 +45,7 @@ def main() -> None:
     splits = folds_of(sweep)
     law = bx.TransferBiMix()
     rows.append(timed("shrinkage chosen in each fold", sweep, splits, law, arguments.repeats))
-    with mock.patch.multiple(predictions, choose_folds=lambda *_: None, STRENGTHS=(1e-7,)):
+    with mock.patch.multiple(searches, choose_folds=lambda *_: None, STRENGTHS=(1e-7,)):
         rows.append(timed("shrinkage given", sweep, splits, law, arguments.repeats))
     for laws, count in ((FIVE, len(FIVE)), ((), len(JUDGED))):
         seconds = [whole_command(arguments.folder, laws) for _ in range(arguments.repeats)]
@@ -67,7 +67,7 @@ def timed(
     """Median seconds after one call that compiles."""
 
     def run() -> object:
-        return predict_splits(sweep, law, splits, sweep.targets, "relative", LATER)
+        return predict_splits(sweep, law, splits, sweep.targets, FitOptions(budget_power=LATER))
 
     first = seconds_of(run)
     seconds = [seconds_of(run) for _ in range(repeats)]

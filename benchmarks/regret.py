@@ -20,7 +20,8 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
-from bimix_jax.judging.searches import predict_splits
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.judging._searches import predict_splits
 from bimix_jax.laws import LAWS
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -68,7 +69,7 @@ def held_out_rows(sweep: Sweep, split: bx.Split, mean: np.ndarray) -> np.ndarray
 
 def predicted_means(sweep: Sweep, law: str, splits: list[bx.Split]) -> np.ndarray:
     """(splits, points) predicted mean loss over the train domains, not finite where unknown."""
-    found = predict_splits(sweep, bx.law_named(law), splits, domains_of(sweep), "relative", 0.0)
+    found = predict_splits(sweep, bx.law_named(law), splits, domains_of(sweep), FitOptions())
     return found.predicted.mean(axis=2)
 
 

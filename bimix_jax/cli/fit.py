@@ -22,7 +22,7 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.budget_power import note_of_budget_power
-from bimix_jax.judging.searches import fit_train_part
+from bimix_jax.judging.compare import fit_train_part
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.sweeps.splits import Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep

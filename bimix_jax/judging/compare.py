@@ -1,19 +1,23 @@
 """The verb: from a sweep and laws to a comparison."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from bimix_jax.fitting.budget_power import LATER, check_budget_power
+from bimix_jax.fitting.budget_power import LATER
 from bimix_jax.fitting.coefficients import FAILED, Code
-from bimix_jax.fitting.fit import about_collinear
+from bimix_jax.fitting.fit import about_collinear, fit
+from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
+from bimix_jax.judging._searches import HeldOut, later_held_out, predict_splits, purpose_of
 from bimix_jax.judging.comparison import Comparison
-from bimix_jax.judging.noise import noise_floor
-from bimix_jax.judging.searches import HeldOut, later_held_out, predict_splits
+from bimix_jax.judging.noise import NoiseFloor, noise_floor
 from bimix_jax.laws import (
     AdditiveLaw,
     BiMix,
@@ -25,7 +29,8 @@ from bimix_jax.laws import (
     WithWarmUp,
     as_law,
 )
-from bimix_jax.sweeps.splits import Split, SplitSettings, check_splits, standard_splits
+from bimix_jax.names import settings_of
+from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 JUDGED: tuple[Law, ...] = (
@@ -42,18 +47,47 @@ AT_ONCE = 2
 """Number of laws at a time: compilation uses one core, and more than two wait for Python's lock."""
 
 
+class _FitSettings(TypedDict, total=False):
+    """How `compare` fits, as keyword arguments."""
+
+    residual: Residual
+    huber: float | None
+    budget_power: float
+    shrinkage: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fits:
+    """How `compare` fits."""
+
+    residual: Residual = "relative"
+    huber: float | None = None
+    budget_power: float = LATER
+    shrinkage: float | None = None
+
+    @property
+    def options(self) -> FitOptions:
+        """The same as options of a fit; a shrinkage that is not given is chosen."""
+        if isinstance(self.shrinkage, str):
+            raise ValueError(
+                f"shrinkage is {self.shrinkage!r}; expected a strength ≥ 0, or None: compare "
+                "chooses the strength for what each split holds out."
+            )
+        given = {} if self.shrinkage is None else {"shrinkage": self.shrinkage}
+        return FitOptions(self.residual, self.huber, budget_power=self.budget_power, **given)
+
+
 def compare(
     sweep: Sweep,
     laws: Sequence[Law | str] | None = None,
     splits: Sequence[str | Split] | None = None,
     *,
+    targets: Sequence[str] | None = None,
     repeats: int = 5,
     runs: float = 0.3,
     budgets: float = 0.5,
     seed: int = 0,
-    targets: Sequence[str] | None = None,
-    residual: Residual = "relative",
-    budget_power: float = LATER,
+    **settings: Unpack[_FitSettings],
 ) -> Comparison:
     """Compare laws on held-out parts of a sweep, all on the same points.
 
@@ -63,12 +97,16 @@ def compare(
             has several. Of equally good laws the one with the fewest coefficients is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
-        repeats: draws of mixtures; runs and budgets: shares held out, of the later budgets fewer
-            where a law could not be fitted to the others; seed: of the first draw.
-        targets: which; default those that all the laws can express.
-        residual: the residual that is fitted.
-        budget_power: of the fits where later budgets are held out, as `fit` takes it; elsewhere all
-            points count alike, as they do in what is scored.
+        targets: the targets to judge on; default those that all the laws can express.
+        repeats: number of draws of held-out mixtures.
+        runs: share of the mixtures held out.
+        budgets: share of the budgets held out, the later ones; fewer where a law could not be
+            fitted to the others.
+        seed: of the first draw.
+        settings: `residual`, `huber`, `budget_power` and `shrinkage`, as `fit` takes them.
+            `budget_power` is 2 by default and weights the fits where later budgets are held out;
+            scores weight all points equally. `shrinkage` is chosen for what is held out unless a
+            strength is given.
 
     Returns:
         A `Comparison`: its `table`, its `verdict`, and `plots.plot_comparison`. Each law is scored
@@ -79,6 +117,7 @@ def compare(
         ValueError: on an unknown law (with the nearest name) or split, a split that leaves nothing
             to fit or to judge, a target that a law cannot express, a law without any value, or
             later budgets asked of a sweep of three or fewer.
+        TypeError: on a setting that does not exist; the message names the nearest one.
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
@@ -87,46 +126,72 @@ def compare(
     'BiMix'
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
-    check_budget_power(budget_power)
-    least = _curve(sweep, chosen)
-    parts = _splits(sweep, splits, repeats, runs, budgets, seed, least)
+    options = settings_of(_Fits, "compare", settings).options
+    drawn = functools.partial(
+        standard_splits, repeats=repeats, runs=runs, budgets=budgets, seed=seed
+    )
+    parts = _splits(sweep, splits, functools.partial(drawn, least=_curve(sweep, chosen)))
     names, notes = _common_targets(sweep, chosen, targets)
+    found, noise = _judged(sweep, chosen, parts, names, options)
+    comparison = _comparison(sweep, _labels(chosen), names, parts, found, noise)
+    _check_scored(comparison)
+    said = (
+        *sweep.notes,
+        *unable,
+        *notes,
+        *_about_fits(sweep, chosen, parts, found),
+        *_about_budgets(sweep, chosen, parts, budgets, splits is None),
+        *about_collinear(sweep.mixtures, chosen),
+        *_note_of_budget_power(sweep, parts, options.budget_power),
+        *_about_lost(comparison, chosen),
+        *_about_reduced(comparison),
+    )
+    counts = tuple(_count(sweep, law) for law in chosen)
+    return dataclasses.replace(comparison, notes=said, coefficients=counts)
 
-    def judged(law: Law) -> HeldOut:
-        return predict_splits(sweep, law, parts, names, residual, budget_power)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        begun = _largest_first(pool, sweep, chosen, judged)
-        noise = pool.submit(noise_floor, sweep, names)
-        found = [held_out.result() for held_out in begun]
-    comparison = Comparison(
-        laws=_labels(chosen),
-        targets=names,
+def _comparison(
+    sweep: Sweep,
+    labels: tuple[str, ...],
+    targets: tuple[str, ...],
+    parts: Sequence[Split],
+    found: Sequence[HeldOut],
+    noise: NoiseFloor,
+) -> Comparison:
+    """Collect the predictions of laws on the points of a sweep."""
+    return Comparison(
+        laws=labels,
+        targets=targets,
         kinds=tuple(part.kind for part in parts),
         test=np.stack([part.test for part in parts]),
-        measured=sweep.loss[:, [sweep.targets.index(name) for name in names]],
+        measured=sweep.loss[:, [sweep.targets.index(name) for name in targets]],
         predicted=np.stack([held_out.predicted for held_out in found]),
         vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
         usable=np.stack([held_out.usable for held_out in found]),
         called=tuple(held_out.called for held_out in found),
         budget=sweep.budget,
         group=sweep.mixture_group,
-        noise=noise.result(),
-        notes=(
-            *sweep.notes,
-            *unable,
-            *notes,
-            *_about_fits(sweep, chosen, parts, found),
-            *_about_budgets(sweep, chosen, parts, budgets, splits is None),
-            *about_collinear(sweep.mixtures, chosen),
-            *_note_of_budget_power(sweep, parts, budget_power),
-        ),
-        coefficients=tuple(_count(sweep, law) for law in chosen),
+        noise=noise,
         size=sweep.size,
     )
-    _check_scored(comparison)
-    said = (*_about_lost(comparison, chosen), *_about_reduced(comparison))
-    return dataclasses.replace(comparison, notes=(*comparison.notes, *said))
+
+
+def _judged(
+    sweep: Sweep,
+    laws: Sequence[Law],
+    parts: Sequence[Split],
+    targets: tuple[str, ...],
+    options: FitOptions,
+) -> tuple[list[HeldOut], NoiseFloor]:
+    """Fit every law to every split, and estimate the noise beside them."""
+
+    def judged(law: Law) -> HeldOut:
+        return predict_splits(sweep, law, parts, targets, options)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        begun = _largest_first(pool, sweep, laws, judged)
+        noise = pool.submit(noise_floor, sweep, targets)
+        return [held_out.result() for held_out in begun], noise.result()
 
 
 def _largest_first(
@@ -182,12 +247,9 @@ def _count(sweep: Sweep, law: Law) -> int:
 def _splits(
     sweep: Sweep,
     splits: Sequence[str | Split] | None,
-    repeats: int,
-    runs: float,
-    budgets: float,
-    seed: int,
-    least: int,
+    standard: Callable[[Sweep, Sequence[str] | None], list[Split]],
 ) -> list[Split]:
+    """List the caller's own splits, then the standard ones of the named kinds."""
     if isinstance(splits, str | Split):
         splits = [splits]
     own = [split for split in splits or () if isinstance(split, Split)]
@@ -196,8 +258,7 @@ def _splits(
     kinds = None if splits is None else [str(s) for s in splits if not isinstance(s, Split)]
     if own and not kinds:
         return own
-    held_out = SplitSettings(runs=runs, budgets=budgets, seed=seed, least=least)
-    return [*own, *standard_splits(sweep, kinds, repeats, **held_out)]
+    return [*own, *standard(sweep, kinds)]
 
 
 def _curve(sweep: Sweep, laws: Sequence[Law]) -> int:
@@ -334,3 +395,37 @@ def _by_kind(those: np.ndarray, parts: Sequence[Split]) -> str:
     if len(each) == 1:
         return f"{100 * those.mean():.0f} %"
     return ", ".join(f"{share:.0f} % ({kind})" for kind, share in each.items())
+
+
+def fit_train_part(
+    sweep: Sweep, split: Split, law: Law | None = None, budget_power: float = LATER, **options: Any
+) -> Fit:
+    """Fit the train part of a split as `compare` does to judge a law.
+
+    Its shrinkage is chosen for what is held out unless it is given, `budget_power` counts where
+    later budgets are, and coefficients have the gauge of the whole sweep.
+
+    Args:
+        sweep: what was measured.
+        split: one of `standard_splits`, or of your own.
+        law: default `BiMix()`.
+        budget_power: as `compare` takes it.
+        options: further ones of `fit`.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> (split,) = bx.standard_splits(sweep, "budgets")
+    >>> tested = bx.evaluate(fit_train_part(sweep, split), sweep.take(split.test))
+    >>> error = tested.table().loc["overall", "mre"]
+    >>> judged = bx.compare(sweep, "BiMix", "budgets").table_of("budgets")["mre"].item()
+    >>> bool(abs(error - judged) < 1e-9)
+    True
+    """
+    power = budget_power if later_held_out(sweep, split) else 0.0
+    return fit(
+        sweep.take(split.train),
+        law,
+        budget_power=power,
+        budget_scale=sweep.largest_budget,
+        **{"shrinkage": purpose_of(sweep, split)} | options,
+    )

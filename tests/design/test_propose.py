@@ -268,8 +268,8 @@ def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep,
     some = bx.propose_runs(fitted, sweep, 1, constraints=bx.Constraints(upper={"web": 0.1}))
     assert 0 < some.regret_now < proposal.regret_now
     assert sweep.mixtures["web"].max() > some.mixtures["web"].iloc[0] > 0.1
+    crowded = bx.Constraints(lower=dict.fromkeys(DOMAINS, 0.5))
     with pytest.raises(bx.InfeasibleError, match="floors sum to"):
-        crowded = bx.Constraints(lower=dict.fromkeys(DOMAINS, 0.5))
         bx.propose_runs(fitted, sweep, 1, constraints=crowded)
     with pytest.raises(TypeError, match=r"argument 'constraint'.*Did you mean constraints\?"):
         bx.propose_runs(fitted, sweep, 1, constraint=fixed)

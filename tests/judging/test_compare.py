@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standard_splits
 from bimix_jax.cli.app import app
-from bimix_jax.judging.compare import JUDGED, _able
+from bimix_jax.judging.compare import JUDGED, _able, fit_train_part
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
-from bimix_jax.judging.searches import fit_train_part
 from tests.fits import frame, last_budget, without_web
 
 
@@ -56,6 +55,26 @@ def test_evaluate_and_compare_tell_the_same_error(law, kind):
     fitted = fit_train_part(sweep, split, law)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
     assert judged.mean() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_settings_of_a_fit_are_those_of_fitting_each_part():
+    sweep = bx.read_sweep(frame(noise=0.001))
+    split = standard_splits(sweep, ["mixtures"], 1)[0]
+    settings = {"residual": "log", "huber": 0.002, "shrinkage": 1e-3}
+    judged = bx.compare(sweep, [TransferBiMix()], [split], **settings).error[0, 0][split.test]
+    fitted = fit_train_part(sweep, split, TransferBiMix(), **settings)
+    expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
+    assert judged.mean() == pytest.approx(expected, abs=1e-9)
+    chosen = fit_train_part(sweep, split, TransferBiMix())
+    other = bx.evaluate(chosen, sweep.take(split.test)).table().loc["overall", "mre"]
+    assert abs(judged.mean() - other) > 1e-7
+
+
+def test_settings_that_compare_does_not_take_are_refused(sweep):
+    with pytest.raises(ValueError, match="shrinkage is 'budgets'; expected a strength"):
+        bx.compare(sweep, ["BiMix"], shrinkage="budgets")
+    with pytest.raises(TypeError, match=r"compare\(\) got.*'hubre'.*Did you mean huber\?"):
+        bx.compare(sweep, ["BiMix"], hubre=0.02)
 
 
 def test_the_law_that_is_true_wins_and_the_verdict_says_by_how_much(judged):

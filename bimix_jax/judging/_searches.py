@@ -11,13 +11,11 @@ from jax import Array
 
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.budget_power import LATER, budget_weight
+from bimix_jax.fitting.budget_power import budget_weight
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
-from bimix_jax.fitting.fit import fit
-from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.folds import Folds, Purpose, choose_folds
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
-from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
@@ -59,16 +57,16 @@ class _Searches:
     >>> import numpy as np
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> search = _Searches(sweep, bx.BiMix(), [0, 1], "relative")
+    >>> search = _Searches(sweep, bx.BiMix(), [0, 1], FitOptions())
     >>> start = np.broadcast_to(search.starts()[0], (3, 2, 2))
     >>> ends = search(np.ones((3, len(sweep.budget))), start, np.zeros(3), 1e-7)
     >>> ends.predicted.shape == (3, len(sweep.budget), 2)
     True
     """
 
-    def __init__(self, sweep: Sweep, law: Law, columns: list[int], residual: Residual) -> None:
+    def __init__(self, sweep: Sweep, law: Law, columns: list[int], options: FitOptions) -> None:
         self.law = law_for_sweep(law, sweep, sweep.largest_budget)
-        self.residual: Residual = residual
+        self.options = options.static
         self.own = sweep.own_index()[columns]
         self.domains = len(sweep.domains)
         self.loss = sweep.loss[:, columns]
@@ -127,7 +125,7 @@ class _Searches:
             tolerance: on the scaled gradient.
         """
         count = len(weight)
-        program = _compiled(self.law, self.residual)
+        program = _compiled(self.law, self.options)
         parts = []
         for first in range(0, count, MOST):
             places = np.arange(first, first + MOST).clip(max=count - 1)
@@ -165,7 +163,7 @@ class _Rows(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(law: Law, residual: Residual) -> Any:
+def _compiled(law: Law, options: FitOptions) -> Any:
     def run(
         points: dict[str, Any], targets: _Targets, rows: _Rows, tolerance: Array, used: Array
     ) -> Ends:
@@ -181,8 +179,8 @@ def _compiled(law: Law, residual: Residual) -> Any:
                     budget_scale=scale,
                     starts=start,
                     shrinkage=row.strength,
-                    residual=residual,
                     tolerance=tolerance,
+                    **options.settings,
                     **points,
                 )
 
@@ -238,26 +236,41 @@ def predict_splits(
     law: Law,
     splits: Sequence[Split],
     targets: Sequence[str],
-    residual: Residual,
-    budget_power: float,
+    options: FitOptions,
 ) -> HeldOut:
     """Fit a law to the train part of every split and predict all points.
 
-    As in `fit`, the shrinkage is chosen within each train part, for the purpose of the split, and
-    the fit is searched from all starts of the law. So no held-out loss affects a fit. Points are
-    weighted by their budget where later budgets are held out, see `_weights_of`.
+    As in `fit`, a shrinkage without a given strength is chosen within each train part, for the
+    purpose of the split, and the fit is searched from all starts of the law. So no held-out loss
+    affects a fit. Points are weighted by their budget where later budgets are held out, see
+    `_weights_of`.
     """
     columns = [sweep.targets.index(target) for target in targets]
-    search = _Searches(sweep, law, columns, residual)
-    weight = np.stack([_weights_of(sweep, split, budget_power) for split in splits])
-    strength = np.full(len(splits), STRENGTHS[0])
-    for folds, those in _alike(sweep, splits) if has_shrinkage(law, len(sweep.domains)) else ():
-        with jax.enable_x64(True):
-            strength[those] = _chosen_strengths(search, weight[those], folds)
+    search = _Searches(sweep, law, columns, options)
+    weight = np.stack([_weights_of(sweep, split, options.budget_power) for split in splits])
+    strength = _strengths(sweep, splits, search, weight, options.shrinkage)
     ends = _best_ends(search, weight, strength)
     called = tuple(search.called(*fit) for fit in zip(ends.exponents, ends.code, strict=True))
     predicted = np.moveaxis(ends.predicted, 1, 2)
     return HeldOut(predicted, ends.code, search.valued, strength, ends.agreement, called)
+
+
+def _strengths(
+    sweep: Sweep,
+    splits: Sequence[Split],
+    search: _Searches,
+    weight: np.ndarray,
+    given: float | Purpose,
+) -> np.ndarray:
+    """(splits,) strength of the shrinkage: the given one, or one chosen within each train part."""
+    if not isinstance(given, str):
+        return np.full(len(splits), float(given))
+    strength = np.full(len(splits), STRENGTHS[0])
+    if has_shrinkage(search.law, search.domains):
+        for folds, those in _alike(sweep, splits):
+            with jax.enable_x64(True):
+                strength[those] = _chosen_strengths(search, weight[those], folds)
+    return strength
 
 
 class _Best(NamedTuple):
@@ -322,40 +335,6 @@ def _alike(sweep: Sweep, splits: Sequence[Split]) -> list[tuple[np.ndarray, list
         (np.stack([f.number == np.arange(count)[:, None] for f in those.values()]), list(those))
         for count, those in groups.items()
     ]
-
-
-def fit_train_part(
-    sweep: Sweep, split: Split, law: Law | None = None, budget_power: float = LATER, **options: Any
-) -> Fit:
-    """Fit the train part of a split as `compare` does to judge a law.
-
-    Its shrinkage is chosen for what is held out unless it is given, `budget_power` counts where
-    later budgets are, and coefficients have the gauge of the whole sweep.
-
-    Args:
-        sweep: what was measured.
-        split: one of `standard_splits`, or of your own.
-        law: default `BiMix()`.
-        budget_power: as `compare` takes it.
-        options: further ones of `fit`.
-
-    >>> import bimix_jax as bx
-    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
-    >>> (split,) = bx.standard_splits(sweep, "budgets")
-    >>> tested = bx.evaluate(fit_train_part(sweep, split), sweep.take(split.test))
-    >>> error = tested.table().loc["overall", "mre"]
-    >>> judged = bx.compare(sweep, "BiMix", "budgets").table_of("budgets")["mre"].item()
-    >>> bool(abs(error - judged) < 1e-9)
-    True
-    """
-    power = budget_power if later_held_out(sweep, split) else 0.0
-    return fit(
-        sweep.take(split.train),
-        law,
-        budget_power=power,
-        budget_scale=sweep.largest_budget,
-        **{"shrinkage": purpose_of(sweep, split)} | options,
-    )
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:

@@ -21,6 +21,8 @@ from bimix_jax.batching._run import Progress, fit_rows
 from bimix_jax.batching.many import fit_many
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws.law import Law
+from bimix_jax.names import SILENT_TOLERANCE
+from bimix_jax.reading.column_names import says_score
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -28,8 +30,7 @@ from bimix_jax.reading.tables import (
     RUN_COLUMNS,
     prefixed,
 )
-from bimix_jax.sweeps import checks
-from bimix_jax.sweeps.scores import says_score
+from bimix_jax.sweeps.sweep import CHANGED, SAME_MIXTURE
 
 APART = "its rows do not stand together; sort by sweep."
 
@@ -103,7 +104,7 @@ class _WideTable:
         # Column by column, which takes a third of the time of sums along short rows.
         shares, losses = list(self.mixture.T), list(self.loss.T)
         with np.errstate(invalid="ignore"):
-            off = ~(np.abs(functools.reduce(np.add, shares) - 1) <= checks.SILENT_TOLERANCE)
+            off = ~(np.abs(functools.reduce(np.add, shares) - 1) <= SILENT_TOLERANCE)
             unsound = [~((loss > 0) & (loss < np.inf)) & ~np.isnan(loss) for loss in losses]
         no_budget = ~(np.isfinite(self.budget) & (self.budget > 0))
         run, first, again = self.runs(number)
@@ -116,12 +117,12 @@ class _WideTable:
             again,
         ]
         if len(first) < len(run):
-            wrong += [np.abs(share - share[first][run]) > checks.CHANGED for share in shares]
+            wrong += [np.abs(share - share[first][run]) > CHANGED for share in shares]
         sound = np.bincount(number[_any_of(wrong)], minlength=number[-1] + 1) == 0
         begin = np.flatnonzero(np.diff(number, prepend=-1))
         spread = [np.maximum.reduceat(x, begin) - np.minimum.reduceat(x, begin) for x in shares]
         empty = [~np.logical_or.reduceat(np.isfinite(loss), begin) for loss in losses]
-        differ = _any_of([x > checks.SAME for x in spread])
+        differ = _any_of([x > SAME_MIXTURE for x in spread])
         return sound & differ & ~_any_of(empty) & ~self._may_be_scores(number, run)
 
     def rows(self, number: np.ndarray, sound: np.ndarray) -> SweepRows:

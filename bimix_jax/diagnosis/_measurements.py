@@ -10,11 +10,23 @@ import pandas as pd
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.laws import LAWS
 from bimix_jax.quantities import counted, quantity_text
-from bimix_jax.sweeps.checks import NOT_FINITE, PERCENTAGES
-from bimix_jax.sweeps.collinear_domains import NEGLIGIBLE, collinear_domains
-from bimix_jax.sweeps.doubts import RISE, near_misses, perplexities, split_targets
+from bimix_jax.sweeps.doubts import (
+    NEGLIGIBLE,
+    RISE,
+    collinear_domains,
+    near_misses,
+    perplexities,
+    split_targets,
+)
 from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
-from bimix_jax.sweeps.sweep import COMMON_SHARE, MOSTLY, Sweep, common_points
+from bimix_jax.sweeps.sweep import (
+    COMMON_SHARE,
+    MOSTLY,
+    NOT_FINITE,
+    PERCENTAGES,
+    Sweep,
+    common_points,
+)
 
 SHOWN = 6
 """Number of names that an observation lists before it counts the rest."""

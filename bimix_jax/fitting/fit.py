@@ -19,7 +19,7 @@ from bimix_jax.fitting.options import FitOptions, Given
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
-from bimix_jax.sweeps.collinear_domains import collinear_domains
+from bimix_jax.sweeps.doubts import collinear_domains
 from bimix_jax.sweeps.sweep import Sweep
 
 PROOF = "as losses measured at an own proportion of 0 show that other domains count"

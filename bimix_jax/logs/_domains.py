@@ -13,7 +13,8 @@ import pandas as pd
 from bimix_jax.logs._history import RUN_KEYS
 from bimix_jax.logs._numbers import amounts_of, are_amounts
 from bimix_jax.logs._settings import Asked
-from bimix_jax.names import spelling
+from bimix_jax.names import SUM_TOLERANCE, spelling
+from bimix_jax.reading.column_names import SEPARATORS, shortened
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -24,8 +25,7 @@ from bimix_jax.reading.tables import (
     names_of,
     prefixed,
 )
-from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
-from bimix_jax.sweeps.pairs import SEPARATORS, shortened
+from bimix_jax.reading.written_numbers import span
 
 EXACT = 1e-6
 """Largest relative distance from a whole at which exact amounts sum to it."""

@@ -13,11 +13,11 @@ from bimix_jax.logs._history import label_of
 from bimix_jax.logs._numbers import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs._run_tables import AMOUNTS, RunTable, note_of_labels, run_column, same_runs
 from bimix_jax.logs._settings import Asked
-from bimix_jax.names import note_of_spelling, spelling, unified
+from bimix_jax.names import SUM_TOLERANCE, note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.tables import listed, names_of
-from bimix_jax.sweeps.checks import SUM_TOLERANCE, span
+from bimix_jax.reading.written_numbers import span
 
 UNITS = ("tokens", "documents", "samples")
 """Names of amounts that state the unit of the shares."""

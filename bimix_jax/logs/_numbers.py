@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.quantities import number_of
+from bimix_jax.reading import written_numbers
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.sweeps import checks
 
 # Trainers log in groups: train/ (Hugging Face), trainer/ (Lightning), throughput/ (OLMo-core).
 WHERE = r"(?:(?:train|trainer|training|time|throughput|progress|perf|optim|data)[/.])?"
@@ -135,7 +135,7 @@ def numbers(cells: Sequence[Any] | np.ndarray) -> Numbers:
         cells = np.array(cells, float if set(map(type, cells)) <= {int, float} else object)
     if cells.dtype.kind in "fiu":
         return Numbers(cells, cells.astype(float), np.zeros(len(cells), bool))
-    values, text = checks.numbers(pd.Series(cells, dtype=object))
+    values, text = written_numbers.numbers(pd.Series(cells, dtype=object))
     # A logged nan marks a run that diverged, an empty cell a metric that was not evaluated then.
     gone = np.flatnonzero(np.isnan(values) & ~text)
     values[[i for i in gone if str(cells[i]).strip().lower() == "nan"]] = np.inf
@@ -181,7 +181,7 @@ def amounts_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     >>> values.tolist(), wrong.tolist()
     ([0.25, 1200000000.0, nan, nan], [False, False, False, True])
     """
-    values, wrong = checks.numbers(column)
+    values, wrong = written_numbers.numbers(column)
     values, wrong = values.copy(), wrong.copy()
     for i in np.flatnonzero(wrong):
         with contextlib.suppress(ValueError):

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from bimix_jax.logs._numbers import counted_by
+from bimix_jax.reading.column_names import keep_scores_named
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Metadata
 from bimix_jax.sweeps.read import Choice
-from bimix_jax.sweeps.scores import keep_scores_named
 
 Align = Literal["auto", "nearest", "interpolate", "none"]
 ALIGNMENTS: tuple[Align, ...] = ("auto", "nearest", "interpolate", "none")

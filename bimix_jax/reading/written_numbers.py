@@ -30,6 +30,15 @@ def number_of_parameters(size: float | str) -> float:
     return value
 
 
+def span(values: np.ndarray) -> str:
+    """Return the range of numbers for a message, or one number if both ends are written alike.
+
+    >>> span(np.array([1e6, 1e6 + 1])), span(np.array([0.5, 2.0]))
+    ('1e+06', '0.5 to 2')
+    """
+    return " to ".join(dict.fromkeys(f"{end:.5g}" for end in (values.min(), values.max())))
+
+
 MISSING_WORDS = ("", "nan", "na", "n/a", "none", "null", "-nan")
 """Texts of an empty cell in a column of numbers, in any case."""
 # Only ASCII digits, as RE2 has it, and no underscores, which Python's float accepts.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,13 @@ from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Metadata, in_nats
 from bimix_jax.reading.tables import BUDGET_COLUMNS, names_of
 from bimix_jax.reading.written_numbers import number_of_parameters
-from bimix_jax.sweeps import checks
+from bimix_jax.sweeps import _checks as checks
+from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding, raise_findings
 from bimix_jax.sweeps._layouts import Parts
-from bimix_jax.sweeps._repeats import SAME_POINT, check_counter, check_repeats, without_budgets
-from bimix_jax.sweeps.checks import Cells, Finding, raise_findings
 from bimix_jax.sweeps.doubts import with_doubts
-from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.sweeps.sweep import CHANGED, TWO_MIXTURES, Sweep
+
+STEPS = ("step", "steps")
 
 
 def assembled(
@@ -75,13 +77,13 @@ def assembled(
 def _repeats(parts: Parts, budget: np.ndarray, mixture: np.ndarray) -> list[Finding]:
     """Return findings of repeated points, by their cause where it is plain."""
     # Missing budgets or a restarted counter also repeat points, so these causes come first.
-    twice = parts.repeats or check_repeats(parts.rest[parts.run], budget, mixture, parts.rows)
+    twice = parts.repeats or _check_repeats(parts.rest[parts.run], budget, mixture, parts.rows)
     if parts.budget is not None:
-        return check_counter(parts.rest, parts.run, parts.budget, parts.rows) or twice
+        return _check_counter(parts.rest, parts.run, parts.budget, parts.rows) or twice
     if not any(finding.problem == SAME_POINT for finding in twice):
         return twice
     others = [finding for finding in twice if finding.problem != SAME_POINT]
-    return without_budgets(parts.rest, parts.run, parts.rows) + others
+    return _without_budgets(parts.rest, parts.run, parts.rows) + others
 
 
 def _spelled_as_domains(parts: Parts, name: str, notes: list[str]) -> Cells:
@@ -152,3 +154,103 @@ def _unit(budget_column: str | None) -> str:
     name = budget_column.lower()
     # Usual names become one spelling, so that sweeps of several files have the same unit.
     return "steps" if name == "step" else name if name in BUDGET_COLUMNS else budget_column
+
+
+# ---- repeated points and counters ----------------------------------------------------------------
+
+
+def _check_repeats(
+    names: pd.Series, budget: np.ndarray, mixture: np.ndarray, rows: np.ndarray
+) -> list[Finding]:
+    """Find duplicate points, and runs that change their mixture; rows without a run name are
+    skipped."""
+    named = checks.are_named(names)
+    run, labels = pd.factorize(names.astype(str), use_na_sentinel=False)
+    points = pd.DataFrame({"run": run, "budget": budget})
+    twice = points.duplicated().to_numpy() & np.isfinite(budget) & named
+    # A first point with a missing proportion would hide every change, because nan compares as no
+    # change.
+    first = mixture[_first_of_each(run, np.isfinite(mixture).all(axis=1))]
+    changed = np.any(np.abs(mixture - first) > CHANGED, axis=1) & named
+    shown = pd.Series("", names.index, dtype=object)
+    shown[changed] = labels[run[changed]]
+    two_mixtures = checks.findings_at(
+        "run", changed, shown, rows, "a run with two mixtures", TWO_MIXTURES
+    )
+    points_twice = [f"{labels[run[i]]} at {budget[i]:g}" for i in np.flatnonzero(twice)]
+    # The column of examples is used twice, for one finding after the other.
+    shown[twice] = np.array(points_twice, object)
+    return [
+        *checks.findings_at("run and budget", twice, shown, rows, SAME_POINT, TWICE),
+        *two_mixtures,
+    ]
+
+
+def _first_of_each(run: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return (points,) the first point of each point's run, preferably one without missing
+    values."""
+    found = np.zeros(run.max(initial=-1) + 1, int)
+    backwards = np.flatnonzero(whole)[::-1]
+    found[run[backwards]] = backwards  # the last assignment wins: the first point
+    return found[run]
+
+
+def _without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Finding]:
+    """Find runs with several rows where no column is known as their budgets."""
+    again = (table.duplicated(run) & checks.are_named(table[run])).to_numpy(bool)
+    maybe = [c for c in names_of(table) if c != run and _tells_apart(table, run, c)]
+    named = f"budget={maybe[0]!r} (--budget-column {maybe[0]})" if maybe else ""
+    offered = named or "budget= (--budget-column)"
+    return checks.findings_at(
+        f"column {run}",
+        again,
+        table[run],
+        rows,
+        "runs have several rows, and no column is called tokens, step, steps or budget",
+        f"Name the column of budgets, for example with {offered}, or keep one row per run.",
+    )
+
+
+def _tells_apart(table: pd.DataFrame, run: str, column: str) -> bool:
+    """True where a column holds numbers of 0 or more, each once per run."""
+    values, text = checks.numbers(table[column])
+    once = not pd.DataFrame({"run": table[run], "value": values}).duplicated().any()
+    return once and not text.any() and bool(np.all(values >= 0))
+
+
+def _check_counter(points: pd.DataFrame, run: str, budget: str, rows: np.ndarray) -> list[Finding]:
+    """Find token counts that do not rise with the steps of their run: restarted, or per batch."""
+    steps = [c for c in names_of(points) if c.lower() in STEPS and c != budget]
+    # Budgets in steps have no second counter to be compared with.
+    if not steps or budget.lower() in STEPS:
+        return []
+    step, text = checks.numbers(points[steps[0]])
+    counted = checks.numbers(points[budget])[0]
+    # Steps that are text are only beside the budgets here, so they are no error.
+    if text.any():
+        return []
+    order = np.lexsort((step, pd.factorize(points[run])[0]))
+    same = points[run].to_numpy()[order][1:] == points[run].to_numpy()[order][:-1]
+    # Equal counts at later steps are no progress either: a counter of tokens per batch.
+    back = same & (np.diff(step[order]) > 0) & (np.diff(counted[order]) <= 0)
+    falls = np.zeros(len(points), bool)
+    falls[order[1:][back]] = True
+    labels = [
+        f"{name} at {steps[0]} {at:g} has {count:g}"
+        for name, at, count in zip(points[run], step, counted, strict=True)
+    ]
+    return checks.findings_at(
+        f"column {budget}",
+        falls,
+        pd.Series(labels),
+        rows,
+        f"does not rise with {steps[0]} in {_runs(points[run][falls])}",
+        "A counter that starts again on resume, or counts per batch, is not a budget: mend it, or "
+        f"use budget={steps[0]!r} (--budget-column {steps[0]}).",
+    )
+
+
+def _runs(names: pd.Series) -> str:
+    every: Sequence[str] = [str(name) for name in pd.unique(names)]
+    more = f" and {len(every) - 6} more runs" if len(every) > 6 else ""
+    return f"run{'s' if len(every) > 1 else ''} {', '.join(every[:6])}{more}"

@@ -8,13 +8,12 @@ import pandas as pd
 
 from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.quantities import counted
+from bimix_jax.reading.column_names import keep_scores_named, match_names
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, prefixed
-from bimix_jax.sweeps import checks
-from bimix_jax.sweeps._repeats import SAME_POINT, TWICE
-from bimix_jax.sweeps.checks import Cells, Finding
-from bimix_jax.sweeps.pairs import match_names
-from bimix_jax.sweeps.scores import keep_scores_named
+from bimix_jax.sweeps import _checks as checks
+from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding
+from bimix_jax.sweeps.sweep import CHANGED, SAME_MIXTURE, TWO_MIXTURES
 
 ROW = "\0row"
 """Temporary column with the row that each value came from; no file has such a name."""
@@ -188,12 +187,12 @@ class Long:
         values, text = checks.numbers(table[column])
         shares = pd.Series(values, table.index)
         first = shares.groupby([table[c] for c in by], sort=False).transform("first")
-        changed = ((shares - first).abs() > checks.CHANGED).to_numpy(bool)
+        changed = ((shares - first).abs() > CHANGED).to_numpy(bool)
         text &= table.duplicated(by).to_numpy(bool) & first.notna().to_numpy(bool)
         labels = _labels(table[[*by, column]], changed | text)
         name, problem = f"column {column}", "a run with two mixtures"
         return [
-            *checks.findings_at(name, changed, labels, rows, problem, checks.TWO_MIXTURES),
+            *checks.findings_at(name, changed, labels, rows, problem, TWO_MIXTURES),
             *checks.findings_at(name, text, labels, rows, *checks.TEXT_SHARES),
         ]
 
@@ -209,11 +208,11 @@ def _kept_first(table: pd.DataFrame, by: list[str]) -> list[str]:
     """Return a note of proportions that are not those of the run's first row, but nearly."""
     shares = pd.Series(checks.numbers(table["proportion"])[0], table.index)
     first = shares.groupby([table[c] for c in by], sort=False).transform("first")
-    near = int((shares - first).abs().between(checks.SAME, checks.CHANGED).sum())
+    near = int((shares - first).abs().between(SAME_MIXTURE, CHANGED).sum())
     if not near:
         return []
     said = counted(near, "proportion")
-    return [f"{said} within {checks.CHANGED:g} of the first of a run; the first is kept."]
+    return [f"{said} within {CHANGED:g} of the first of a run; the first is kept."]
 
 
 def _varying(rest: pd.DataFrame, point: np.ndarray) -> list[str]:

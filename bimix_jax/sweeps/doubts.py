@@ -1,4 +1,4 @@
-"""Warnings of what is unusual in a sweep that can be read: curves, levels of losses, names."""
+"""Doubts about a sweep that can be read: curves, levels of losses, names, collinear domains."""
 
 import dataclasses
 import difflib
@@ -10,10 +10,14 @@ import pandas as pd
 
 from bimix_jax.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
-from bimix_jax.sweeps.checks import EXAMPLES, warn
+from bimix_jax.sweeps._checks import EXAMPLES, warn
 from bimix_jax.sweeps.scores import note_of_scores, scores_among
 from bimix_jax.sweeps.sweep import Sweep
 
+NEGLIGIBLE = 1e-6
+"""Share of the largest singular value below which one counts as 0."""
+INVOLVED = 0.05
+"""Share of a null vector's largest entry below which an entry is rounding."""
 RISE = 0.02
 """Relative distance of the last loss above the least from which a curve is said to rise."""
 FAR = 8.0
@@ -248,3 +252,41 @@ def _close(name: str, others: Iterable[str]) -> list[str]:
 
 def _letters(name: str) -> str:
     return IN_BRACKETS.sub("", name).lower()
+
+
+def collinear_domains(mixtures: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Find groups of domains that a linear relation ties together in every mixture.
+
+    Args:
+        mixtures: one row per mixture, one column per domain.
+
+    Returns:
+        One tuple of names per relation, of the null space of the mixtures in echelon form, so that
+        each names as few domains as it can; none where all can be told apart.
+
+    >>> share = np.array([0.1, 0.2, 0.4])
+    >>> mixtures = {"web": share, "code": 2 * share, "books": 1 - 3 * share}
+    >>> collinear_domains(pd.DataFrame(mixtures))
+    [('web', 'code')]
+    """
+    values = mixtures.to_numpy(float)
+    # A vector v with mixtures @ v = 0 is a relation; the last rows of Vᵀ span all of them.
+    _, singular, rows = np.linalg.svd(values, full_matrices=True)
+    # Shares sum to 1, so the largest singular value is never 0 and can be the scale.
+    rank = int(np.sum(singular > NEGLIGIBLE * singular[0]))
+    names = list(mixtures.columns)
+    return [
+        tuple(names[i] for i in np.flatnonzero(np.abs(row) > INVOLVED * np.abs(row).max()))
+        for row in _echelon(rows[rank:])
+    ]
+
+
+def _echelon(rows: np.ndarray) -> np.ndarray:
+    """Return the reduced row echelon form, with the largest entry of each row as its pivot."""
+    rows = rows.copy()
+    for i in range(len(rows)):
+        pivot = int(np.argmax(np.abs(rows[i])))
+        rows[i] /= rows[i, pivot]
+        others = np.arange(len(rows)) != i
+        rows[others] -= np.outer(rows[others, pivot], rows[i])
+    return rows

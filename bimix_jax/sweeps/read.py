@@ -21,11 +21,11 @@ from bimix_jax.reading.tables import (
     names_of,
     read_table,
 )
-from bimix_jax.sweeps import checks
+from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._assembled import assembled
+from bimix_jax.sweeps._checks import Finding
 from bimix_jax.sweeps._layouts import Long, Wide, layout_of
-from bimix_jax.sweeps.checks import Finding
-from bimix_jax.sweeps.pairs import Pair, join, runs_without_blanks
+from bimix_jax.sweeps._pairs import Pair, join, runs_without_blanks
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 

@@ -1,63 +1,20 @@
 """Targets in which more is better: laws do not fit them, and a decision would take the worst."""
 
-import itertools
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from bimix_jax.reading.column_names import says_score
 from bimix_jax.reading.metadata import Metadata
 from bimix_jax.sweeps.sweep import Sweep
 
-SCORES = re.compile(
-    "acc|accs|accuracy|accuracies|score|scores|f1|em|exactmatch|pass|passrate|win|wins|winrate|"
-    "bleu|sacrebleu|rouge|bertscore|chrf|meteor|auc|auroc|auprc|mcc|ndcg|mrr"
-)
-"""Words of a name that show that more is better."""
-SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rate")})
-"""Pairs of consecutive words that show that more is better."""
-LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
-"""Words that show that less is better, whatever the other words are: `acc_loss`."""
 NAMED = "by a word of the name"
-LOSS_PREFIX = "loss_"
-"""Prefix of every target in wide tables, whether it is a loss or a score."""
-# F1 is the only word with a digit, unless it begins a longer number, as in f16.
-WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 RISE = 0.02
 """Median relative rise along runs above which noise of a flat loss is ruled out."""
 SURE = 3.0
 """Standard deviations from 0 at which a smaller rise is ruled out as noise, too."""
 RANGES = 1.0, 100.0
 """Upper ends of the ranges of fractions and of percentages."""
-
-
-def says_score(name: str) -> bool:
-    """True where a word of a name shows that more is better, and no word that it is a loss.
-
-    >>> [says_score(name) for name in ("mmlu_acc", "pass@1", "F1", "compass", "accès", "acc_loss")]
-    [True, True, True, False, False, False]
-    """
-    # Composed letters, because a combining accent would cut a word in two.
-    parts = WORD.findall(unicodedata.normalize("NFC", name))
-    words = [word.casefold() for part in parts for word in CAMEL.split(part)]
-    more = any(map(SCORES.fullmatch, words)) or bool(SCORE_PAIRS & {*itertools.pairwise(words)})
-    return more and not any(map(LOSSES.fullmatch, words))
-
-
-def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
-    """Map columns to targets; keep the whole name where the prefix `said` shows that more is
-    better.
-
-    Without a prefix like `acc_`, nothing would show that more is better.
-
-    >>> keep_scores_named({"acc_web": "web"}, "acc_"), keep_scores_named({"ce_web": "web"}, "ce_")
-    ({'acc_web': 'acc_web'}, {'ce_web': 'web'})
-    """
-    if not says_score(said.removeprefix(LOSS_PREFIX)):
-        return dict(targets)
-    return {column: column.removeprefix(LOSS_PREFIX) for column in targets}
 
 
 def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:

@@ -18,6 +18,8 @@ CURVE = 3
 """Number of budgets that determine a target's curve: most laws have as many budget coefficients."""
 SAME_MIXTURE = 1e-6
 """Largest difference of proportions between mixtures that count as one."""
+CHANGED = 1e-4
+"""Largest difference of a proportion between two points of one run."""
 ASIDE = 0.012345
 """Offset of the rounding grid, in units of `SAME_MIXTURE`, so that common fractions like 1/128
 do not lie on its edges."""
@@ -27,6 +29,10 @@ COMMON_SHARE = 0.9
 """Share of the runs that must have a budget for it to be common."""
 MOSTLY = 0.5
 """Share of the points that must lie at common budgets, so that runs count as logged alike."""
+TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
+# Parts of notes that `diagnose` looks for.
+NOT_FINITE = "not finite left out"
+PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,11 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bimix_jax import SweepError, SweepWarning, read_sweep
-from bimix_jax.sweeps.pairs import match_names
 
 NAMES = ("github", "pile_cc", "pubmed_abstracts", "pubmed_central")
 
@@ -61,25 +58,6 @@ def test_a_single_loss_column_meets_its_domain():
     assert "github" in sweep.domains
 
 
-def test_what_all_domains_share_by_chance_is_not_stripped():
-    domains = {c: c for c in ("train_pubmed_abstracts", "train_pubmed_central")}
-    targets = {c: c for c in ("loss.pubmed_central", "loss.github")}
-    stripped = match_names(domains, targets)
-    assert list(stripped[0].values()) == ["pubmed_abstracts", "pubmed_central"]
-    assert list(stripped[1].values()) == ["pubmed_central", "github"]
-
-
-def test_something_is_left_of_every_name():
-    columns = {c: c for c in ("a_b", "a_")}
-    stripped = match_names(columns, {"b": "b", "c": "c"})
-    assert list(stripped[0].values()) == ["a_b", "a_"]
-
-
-def test_names_that_match_as_they_are_stay():
-    names = {c: c for c in ("en_web", "en_code")}
-    assert match_names(names, names) == (names, names)
-
-
 def test_names_that_never_match_are_read_as_they_are_with_a_note():
     mixtures, losses = pair()
     losses = losses.rename(columns=lambda c: c.replace("github", "git").replace("central", "all"))
@@ -87,19 +65,6 @@ def test_names_that_never_match_are_read_as_they_are_with_a_note():
     assert sweep.domains[0] == "train_the_pile_github"
     assert "metric/the_pile_git_val_loss" in sweep.targets
     assert sweep.notes[-1].startswith("No target is a domain")
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4, unique=True),
-    st.sampled_from(["", "p_", "m/the_", "x-y."]),
-    st.sampled_from(["", "_q", "_val_loss"]),
-)
-def test_any_beginning_and_end_at_separators_is_stripped(names, front, back):
-    domains = {f"train_{n}": f"train_{n}" for n in names}
-    targets = {f"{front}{n}{back}": f"{front}{n}{back}" for n in names}
-    stripped = match_names(domains, targets)
-    assert list(stripped[0].values()) == list(stripped[1].values())
 
 
 def test_runs_in_one_table_only_are_left_out_with_a_warning():

@@ -11,7 +11,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching._table import fit_table
-from bimix_jax.sweeps.scores import says_score, scores_among
+from bimix_jax.sweeps.scores import scores_among
 from tests.batching.tables import table_of_sweeps
 from tests.fits import frame
 
@@ -20,32 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning"),
     pytest.mark.filterwarnings("ignore:lower_is_better. Names that differ only in case"),
 ]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "acc", "acc_norm", "mmlu_acc", "MMLU Acc", "arc/acc,none", "top5acc", "accNorm", "ACC",
-        "accuracy", "eval-accuracy", "f1", "macro_F1", "squad.f1", "em", "nq_em", "pass@1",
-        "humaneval/pass_at_10", "exact_match", "exactMatch", "win_rate", "lc-win-rate", "bleu4",
-        "sacrebleu", "rouge1", "rougeL", "ROUGE-2", "score", "mt_bench score", "solve_rate",
-        "génie_acc",
-    ],
-)  # fmt: skip
-def test_names_that_say_more_is_better(name):
-    assert says_score(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "access", "account", "system", "compass", "gem", "windows", "passages", "web", "scorecard",
-        "accès", "acce\u0300s", "pdf1", "wf12", "f10", "rouges", "email", "winter", "match",
-        "exact", "rate", "macc", "acc_loss", "score_nll", "pass_ppl", "em error", "", "42",
-    ],
-)  # fmt: skip
-def test_names_that_do_not(name):
-    assert not says_score(name)
 
 
 def with_scores(name="quiz", top=1.0, **columns):

@@ -1,14 +1,19 @@
 """Proportions in one table, losses in another: joined on a key, with names matched."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import note_of_spelling, respelled, spelling, without_blanks
+from bimix_jax.names import note_of_spelling, respelled, without_blanks
 from bimix_jax.quantities import counted
+from bimix_jax.reading.column_names import (
+    SEPARATORS,
+    keep_scores_named,
+    match_names,
+    shared_beginning,
+)
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
@@ -22,10 +27,8 @@ from bimix_jax.reading.tables import (
     prefixed,
 )
 from bimix_jax.reading.written_numbers import text_of
-from bimix_jax.sweeps import checks
-from bimix_jax.sweeps.scores import keep_scores_named, says_score
+from bimix_jax.sweeps import _checks as checks
 
-SEPARATORS = "_/.-"
 MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"
 """A number with a mark, of a footnote or a percentage."""
 MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
@@ -45,66 +48,6 @@ class Pair(NamedTuple):
     file_rows: tuple[np.ndarray, np.ndarray]
     """(points,) row of the mixtures, row of the losses; the first row below the header is 1"""
     key: str
-
-
-def match_names(
-    domains: Mapping[str, str], targets: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return names without the prefixes and suffixes that all names of a kind share.
-
-    Names are cut at separators only. The cut with the most names in common is taken: no cut if the
-    names match as well without one, else the longest.
-    """
-
-    def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
-        cut = _cut(domains, cuts[0]).values(), _cut(targets, cuts[1]).values()
-        shared = set(map(spelling, cut[0])) & set(map(spelling, cut[1]))
-        length = sum(cuts[0] + cuts[1])
-        # The longest cut, because a part that all names share says nothing.
-        return len(shared), length == 0, length
-
-    kept = [cut for cut in _cuts(targets) if not _takes_score(targets, cut)]
-    best = max(itertools.product(_cuts(domains), kept), key=merit)
-    return _cut(domains, best[0]), _cut(targets, best[1])
-
-
-def _takes_score(columns: Mapping[str, str], cut: tuple[int, int]) -> bool:
-    """True where the cut would remove the part of the name that shows that more is better."""
-    name = next(iter(columns.values()))
-    return says_score(name[: cut[0]]) or says_score(name[len(name) - cut[1] :])
-
-
-def shortened(names: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the names as they are, then without the prefixes and suffixes that all share.
-
-    >>> list(shortened(["eval_web", "eval_code"]))
-    [['eval_web', 'eval_code'], ['web', 'code']]
-    """
-    columns = {name: name for name in names}
-    yield from (list(_cut(columns, cut).values()) for cut in _cuts(columns))
-
-
-def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Return the (front, back) numbers of characters that can be cut and leave a part of every
-    name."""
-    names = list(columns.values())
-    mirrored = [name[::-1] for name in names]
-    front, back = (
-        [0, *(i + 1 for i, c in enumerate(_shared_beginning(n)) if c in SEPARATORS)]
-        for n in (names, mirrored)
-    )
-    # Front and back together must leave a letter of the shortest name.
-    longest = min(map(len, names)) - 1
-    return [cut for cut in itertools.product(front, back) if sum(cut) <= longest]
-
-
-def _shared_beginning(names: list[str]) -> str:
-    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    return "".join(letters[0] for letters in columns)
-
-
-def _cut(columns: Mapping[str, str], cut: tuple[int, int]) -> dict[str, str]:
-    return {column: name[cut[0] : len(name) - cut[1]] for column, name in columns.items()}
 
 
 def join(
@@ -245,7 +188,7 @@ def _measured(table: pd.DataFrame) -> list[str]:
     numeric = [c for c in columns if _holds_numbers(table[c])]
     if not numeric:
         return []
-    shared = _shared_beginning(numeric) if len(numeric) > 1 else ""
+    shared = shared_beginning(numeric) if len(numeric) > 1 else ""
     # A beginning ends at a separator: code and cpp do not share a prefix c.
     beginning = shared[: max(shared.rfind(mark) for mark in SEPARATORS) + 1]
     first, last = columns.index(numeric[0]), columns.index(numeric[-1])

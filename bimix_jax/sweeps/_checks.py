@@ -7,34 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import note_of_spelling, spelling, unified
+from bimix_jax.names import SILENT_TOLERANCE, SUM_TOLERANCE, note_of_spelling, spelling, unified
 from bimix_jax.quantities import counted
+from bimix_jax.reading.column_names import says_score
 from bimix_jax.reading.errors import SweepError, SweepWarning
-from bimix_jax.reading.written_numbers import numbers
-from bimix_jax.sweeps.scores import says_score
+from bimix_jax.reading.written_numbers import numbers, span
+from bimix_jax.sweeps.sweep import NOT_FINITE, PERCENTAGES, SAME_MIXTURE
 
-SUM_TOLERANCE = 0.02
-"""Largest distance from 1 of a row of proportions that is normalised; larger is an error."""
-SILENT_TOLERANCE = 1e-5
-"""Largest distance from 1 that needs no note."""
 FEW_DECIMALS = 1e-3
-"""The same where shares are written with few decimals, whose rounding explains it."""
+"""Largest distance from 1 that needs no note where few decimals explain it."""
 DECIMALS = 3, 4, 5
 """Numbers of decimals at which shares are seen to be rounded."""
 EXACT = 1e-12
 """Largest distance from 1 at which a sum of a row counts as 1."""
-CHANGED = 1e-4
-"""Largest difference of a proportion between two points of one run."""
 EXAMPLES = 3
-SAME = 1e-6
-"""Largest difference of proportions between mixtures that count as one."""
 ROUNDED = 6e-4
 """Largest difference of a mean from what is written with three decimals."""
-TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
+TWICE = (
+    "Keep one row, or name the columns that tell the points apart with run= and budget= "
+    "(--run-column, --budget-column)."
+)
+SAME_POINT = "the same point twice"
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
-NOT_FINITE = "not finite left out"
 NO_SCORE = " Leave out the column of a score, in which more is better: it is not a loss."
-PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +78,6 @@ class Cells:
     """(names,) the columns' names in the file"""
     rows: np.ndarray
     """(points, names) row of the file that holds each value"""
-
-
-def span(values: np.ndarray) -> str:
-    """Return the range of numbers for a message, or one number if both ends are written alike.
-
-    >>> span(np.array([1e6, 1e6 + 1])), span(np.array([0.5, 2.0]))
-    ('1e+06', '0.5 to 2')
-    """
-    return " to ".join(dict.fromkeys(f"{end:.5g}" for end in (values.min(), values.max())))
 
 
 def findings_at(
@@ -187,7 +173,7 @@ def _are_rounded(shares: np.ndarray) -> np.ndarray:
     allowed = np.zeros(len(shares))
     for decimals in reversed(DECIMALS):
         scaled = shares * 10.0**decimals
-        whole = np.all(np.abs(scaled - scaled.round()) < SAME, axis=1)
+        whole = np.all(np.abs(scaled - scaled.round()) < SAME_MIXTURE, axis=1)
         allowed = np.where(whole, shares.shape[1] * 0.5 * 10.0**-decimals, allowed)
     return np.abs(shares.sum(axis=1) - 1) <= np.minimum(allowed + EXACT, FEW_DECIMALS)
 
@@ -376,7 +362,7 @@ def check_mixtures_differ(mixture: np.ndarray) -> list[Finding]:
     """Find a sweep of a single mixture, from which no law can be fitted; rows with nan may
     differ."""
     # A mixture with a bad cell has a finding of its own, and may be the other one.
-    if np.isnan(mixture).any() or max(map(np.ptp, mixture.T)) > SAME:
+    if np.isnan(mixture).any() or max(map(np.ptp, mixture.T)) > SAME_MIXTURE:
         return []
     return [
         Finding(

@@ -1,0 +1,114 @@
+"""Names of columns: the parts that they share, and words that show a score."""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+
+from bimix_jax.names import spelling
+from bimix_jax.reading.tables import LOSS_PREFIX
+
+SEPARATORS = "_/.-"
+SCORES = re.compile(
+    "acc|accs|accuracy|accuracies|score|scores|f1|em|exactmatch|pass|passrate|win|wins|winrate|"
+    "bleu|sacrebleu|rouge|bertscore|chrf|meteor|auc|auroc|auprc|mcc|ndcg|mrr"
+)
+"""Words of a name that show that more is better."""
+SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rate")})
+"""Pairs of consecutive words that show that more is better."""
+LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
+"""Words that show that less is better, whatever the other words are: `acc_loss`."""
+# F1 is the only word with a digit, unless it begins a longer number, as in f16.
+WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def match_names(
+    domains: Mapping[str, str], targets: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return names without the prefixes and suffixes that all names of a kind share.
+
+    Names are cut at separators only. The cut with the most names in common is taken: no cut if the
+    names match as well without one, else the longest.
+    """
+
+    def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
+        cut = _cut(domains, cuts[0]).values(), _cut(targets, cuts[1]).values()
+        shared = set(map(spelling, cut[0])) & set(map(spelling, cut[1]))
+        length = sum(cuts[0] + cuts[1])
+        # The longest cut, because a part that all names share says nothing.
+        return len(shared), length == 0, length
+
+    kept = [cut for cut in _cuts(targets) if not _takes_score(targets, cut)]
+    best = max(itertools.product(_cuts(domains), kept), key=merit)
+    return _cut(domains, best[0]), _cut(targets, best[1])
+
+
+def _takes_score(columns: Mapping[str, str], cut: tuple[int, int]) -> bool:
+    """True where the cut would remove the part of the name that shows that more is better."""
+    name = next(iter(columns.values()))
+    return says_score(name[: cut[0]]) or says_score(name[len(name) - cut[1] :])
+
+
+def shortened(names: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the names as they are, then without the prefixes and suffixes that all share.
+
+    >>> list(shortened(["eval_web", "eval_code"]))
+    [['eval_web', 'eval_code'], ['web', 'code']]
+    """
+    columns = {name: name for name in names}
+    yield from (list(_cut(columns, cut).values()) for cut in _cuts(columns))
+
+
+def _cuts(columns: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Return the (front, back) numbers of characters that can be cut and leave a part of every
+    name."""
+    names = list(columns.values())
+    mirrored = [name[::-1] for name in names]
+    front, back = (
+        [0, *(i + 1 for i, c in enumerate(shared_beginning(n)) if c in SEPARATORS)]
+        for n in (names, mirrored)
+    )
+    # Front and back together must leave a letter of the shortest name.
+    longest = min(map(len, names)) - 1
+    return [cut for cut in itertools.product(front, back) if sum(cut) <= longest]
+
+
+def shared_beginning(names: list[str]) -> str:
+    """Return the letters with which all names begin."""
+    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in columns)
+
+
+def _cut(columns: Mapping[str, str], cut: tuple[int, int]) -> dict[str, str]:
+    return {column: name[cut[0] : len(name) - cut[1]] for column, name in columns.items()}
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def says_score(name: str) -> bool:
+    """True where a word of a name shows that more is better, and no word that it is a loss.
+
+    >>> [says_score(name) for name in ("mmlu_acc", "pass@1", "F1", "compass", "accès", "acc_loss")]
+    [True, True, True, False, False, False]
+    """
+    # Composed letters, because a combining accent would cut a word in two.
+    parts = WORD.findall(unicodedata.normalize("NFC", name))
+    words = [word.casefold() for part in parts for word in CAMEL.split(part)]
+    more = any(map(SCORES.fullmatch, words)) or bool(SCORE_PAIRS & {*itertools.pairwise(words)})
+    return more and not any(map(LOSSES.fullmatch, words))
+
+
+def keep_scores_named(targets: Mapping[str, str], said: str) -> dict[str, str]:
+    """Map columns to targets; keep the whole name where the prefix `said` shows that more is
+    better.
+
+    Without a prefix like `acc_`, nothing would show that more is better.
+
+    >>> keep_scores_named({"acc_web": "web"}, "acc_"), keep_scores_named({"ce_web": "web"}, "ce_")
+    ({'acc_web': 'acc_web'}, {'ce_web': 'web'})
+    """
+    if not says_score(said.removeprefix(LOSS_PREFIX)):
+        return dict(targets)
+    return {column: column.removeprefix(LOSS_PREFIX) for column in targets}

@@ -21,8 +21,8 @@ from bimix_jax.batching._run import Progress, fit_rows
 from bimix_jax.batching.many import fit_many
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws.law import Law
-from bimix_jax.names import SILENT_TOLERANCE
 from bimix_jax.reading.column_names import says_score
+from bimix_jax.reading.names import SILENT_TOLERANCE
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,

@@ -24,7 +24,7 @@ from bimix_jax.cli.show import (
     span,
 )
 from bimix_jax.mixture.objective import OBJECTIVES
-from bimix_jax.names import did_you_mean
+from bimix_jax.reading.names import did_you_mean
 
 EXACT = 1e-9
 """Gap below which an optimum is exact: far below any digit that is shown."""

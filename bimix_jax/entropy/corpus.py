@@ -24,7 +24,7 @@ from bimix_jax.entropy.von_neumann import (
     read_word_vectors,
     von_neumann_entropy,
 )
-from bimix_jax.names import settings_of, spelling
+from bimix_jax.reading.names import settings_of, spelling
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.names import SUM_TOLERANCE
+from bimix_jax.reading.names import SUM_TOLERANCE
 
 FIELDS = {"restraint": "shrinkage"}
 """Entries of files whose fields have another name."""

@@ -13,9 +13,9 @@ from jax import Array
 from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
-from bimix_jax.names import SHOWN, align_mixtures
 from bimix_jax.quantities import counted, numbers_of, quantity_text
 from bimix_jax.reading.metadata import UNSTATED, Metadata
+from bimix_jax.reading.names import SHOWN, align_mixtures
 from bimix_jax.xla.compilation import jit
 
 FAR = 2.0

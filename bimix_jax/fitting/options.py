@@ -9,7 +9,7 @@ from bimix_jax.fitting.budget_power import check_budget_power
 from bimix_jax.fitting.folds import PURPOSES, Purpose
 from bimix_jax.fitting.problem import Asked
 from bimix_jax.fitting.residual import RESIDUALS, Residual
-from bimix_jax.names import settings_of
+from bimix_jax.reading.names import settings_of
 
 DTYPES = ("float64", "float32")
 

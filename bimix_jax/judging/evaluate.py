@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.names import check_names
 from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.names import check_names
 from bimix_jax.sweeps.sweep import Sweep
 
 

@@ -307,7 +307,7 @@ class WithRepetition(WrappedLaw):
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """Set the capacities of the sweep's domains."""
-        from bimix_jax.names import as_expected  # brings tables, which no pure fit needs
+        from bimix_jax.reading.names import as_expected  # brings tables, which no pure fit needs
 
         known = as_expected("law: available", dict(self.available), sweep.domains)
         capacities = tuple(known.get(d, np.inf) / budget_scale for d in sweep.domains)

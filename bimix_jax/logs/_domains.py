@@ -13,9 +13,9 @@ import pandas as pd
 from bimix_jax.logs._history import RUN_KEYS
 from bimix_jax.logs._numbers import amounts_of, are_amounts
 from bimix_jax.logs._settings import Asked
-from bimix_jax.names import SUM_TOLERANCE, spelling
 from bimix_jax.reading.column_names import SEPARATORS, shortened
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import SUM_TOLERANCE, spelling
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     MIXTURE_PREFIX,

@@ -13,9 +13,9 @@ from bimix_jax.logs._history import label_of
 from bimix_jax.logs._numbers import EXPECTED, amounts_of, are_amounts, checked_amounts
 from bimix_jax.logs._run_tables import AMOUNTS, RunTable, note_of_labels, run_column, same_runs
 from bimix_jax.logs._settings import Asked
-from bimix_jax.names import SUM_TOLERANCE, note_of_spelling, spelling, unified
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import notes_of
+from bimix_jax.reading.names import SUM_TOLERANCE, note_of_spelling, spelling, unified
 from bimix_jax.reading.tables import listed, names_of
 from bimix_jax.reading.written_numbers import span
 

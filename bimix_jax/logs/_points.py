@@ -14,9 +14,9 @@ from bimix_jax.logs._counters import (
 )
 from bimix_jax.logs._history import RUN, STEP
 from bimix_jax.logs._settings import Asked
-from bimix_jax.names import spelling
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import (
     listed,
 )

@@ -14,9 +14,9 @@ import pandas as pd
 from bimix_jax.logs._counters import Steps, in_training_steps, one_row_a_step, step_notes
 from bimix_jax.logs._history import RUN, STEP, History, LogFile, Read, by_one
 from bimix_jax.logs._settings import MARK, Reading
-from bimix_jax.names import without_blanks
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import without_blanks
 from bimix_jax.reading.tables import listed
 
 MOSTLY = 0.5

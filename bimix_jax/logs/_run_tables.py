@@ -17,10 +17,10 @@ from pyarrow import types
 
 from bimix_jax.files import check_readable
 from bimix_jax.logs._history import RUN_KEYS, label_of
-from bimix_jax.names import spelling
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import shortened
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import spelling
 from bimix_jax.reading.nested import decoded, parse_json, read_json, read_toml
 from bimix_jax.reading.tables import RUN_COLUMNS, Source, listed, names_of, read_table
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.names import align_weights
+from bimix_jax.reading.names import align_weights
 from bimix_jax.sweeps.scores import refuse_scores_by_name
 
 

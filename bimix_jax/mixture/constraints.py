@@ -11,8 +11,8 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._weights import unidentified_among
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
-from bimix_jax.names import align_mixtures, as_expected, refuse_unknown
 from bimix_jax.quantities import counted, number_of
+from bimix_jax.reading.names import align_mixtures, as_expected, refuse_unknown
 from bimix_jax.reading.nested import read_json, read_toml
 
 NEAR = 0.01

@@ -24,7 +24,7 @@ from bimix_jax.mixture.proportions import (
     powers_of_own,
     resolve_method,
 )
-from bimix_jax.names import align_weights
+from bimix_jax.reading.names import align_weights
 from bimix_jax.xla.compilation import jit
 
 CHUNK = 64

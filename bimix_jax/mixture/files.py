@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from bimix_jax.names import (
+from bimix_jax.quantities import numbers_of
+from bimix_jax.reading.metadata import notes_of
+from bimix_jax.reading.names import (
     SUM_TOLERANCE,
     align_mixtures,
     note_of_spelling,
     respelled,
     spelling,
 )
-from bimix_jax.quantities import numbers_of
-from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import read_json
 from bimix_jax.reading.tables import MIXTURE_PREFIX, RUN_COLUMNS, names_of, read_table
 

@@ -27,8 +27,8 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request, Solution
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.proportions import Method
-from bimix_jax.names import SHOWN
 from bimix_jax.quantities import quantity_text
+from bimix_jax.reading.names import SHOWN
 
 DOCUMENTED = (
     "mixture",

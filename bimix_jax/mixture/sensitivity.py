@@ -14,8 +14,8 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.names import align_mixtures
 from bimix_jax.quantities import counted
+from bimix_jax.reading.names import align_mixtures
 from bimix_jax.xla.compilation import jit
 
 if TYPE_CHECKING:

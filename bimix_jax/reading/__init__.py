@@ -1,1 +1,1 @@
-"""Private: files and cells as tables of numbers and names, with notes of what was changed."""
+"""Private: what people write, as tables, numbers and names, with notes of what was changed."""

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
-from bimix_jax.names import spelling
+from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX
 
 SEPARATORS = "_/.-"

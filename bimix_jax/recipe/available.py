@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import check_names
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.metadata import notes_of
+from bimix_jax.reading.names import check_names
 from bimix_jax.reading.nested import read_toml
 from bimix_jax.reading.tables import listed, read_table
 

@@ -18,8 +18,8 @@ from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrappers import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.names import as_expected
 from bimix_jax.printable import printable
+from bimix_jax.reading.names import as_expected
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, Where, read_available
 
 

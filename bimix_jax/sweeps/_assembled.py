@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import as_expected, note_of_spelling, respelled
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Metadata, in_nats
+from bimix_jax.reading.names import as_expected, note_of_spelling, respelled
 from bimix_jax.reading.tables import BUDGET_COLUMNS, names_of
 from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import _checks as checks

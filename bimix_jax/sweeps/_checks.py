@@ -7,10 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import SILENT_TOLERANCE, SUM_TOLERANCE, note_of_spelling, spelling, unified
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import says_score
 from bimix_jax.reading.errors import SweepError, SweepWarning
+from bimix_jax.reading.names import (
+    SILENT_TOLERANCE,
+    SUM_TOLERANCE,
+    note_of_spelling,
+    spelling,
+    unified,
+)
 from bimix_jax.reading.written_numbers import numbers, span
 from bimix_jax.sweeps.sweep import NOT_FINITE, PERCENTAGES, SAME_MIXTURE
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import note_of_spelling, spelling, unified
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import keep_scores_named, match_names
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, prefixed
 from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding

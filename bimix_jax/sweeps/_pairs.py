@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import note_of_spelling, respelled, without_blanks
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import (
     SEPARATORS,
@@ -15,6 +14,7 @@ from bimix_jax.reading.column_names import (
     shared_beginning,
 )
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.names import note_of_spelling, respelled, without_blanks
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,

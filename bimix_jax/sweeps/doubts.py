@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import spelling
+from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
 from bimix_jax.sweeps._checks import EXAMPLES, warn
 from bimix_jax.sweeps.scores import note_of_scores, scores_among

@@ -8,9 +8,9 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import settings_of
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of, notes_of
+from bimix_jax.reading.names import settings_of
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     RUN_COLUMNS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bimix_jax.names import check_names
+from bimix_jax.reading.names import check_names
 from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps.sweep import Sweep
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
-from bimix_jax.names import SHOWN, did_you_mean, note_of_spelling, respelled
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
+from bimix_jax.reading.names import SHOWN, did_you_mean, note_of_spelling, respelled
 
 CURVE = 3
 """Number of budgets that determine a target's curve: most laws have as many budget coefficients."""

@@ -13,7 +13,7 @@ from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
-from bimix_jax.names import align_mixtures
+from bimix_jax.reading.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import (
     TOGETHER,

@@ -14,7 +14,7 @@ from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method
-from bimix_jax.names import settings_of
+from bimix_jax.reading.names import settings_of
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.names import (
+from bimix_jax.reading.names import (
     align_mixtures,
     align_weights,
     as_expected,

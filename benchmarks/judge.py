@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ import bimix_jax as bx
 from benchmarks.report import report
 from bimix_jax.fitting.budget_power import LATER
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.judging import _searches as searches
+from bimix_jax.fitting.program import compiled
 from bimix_jax.judging._searches import predict_splits
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.sweep import Sweep
@@ -45,8 +45,7 @@ def main() -> None:
     splits = folds_of(sweep)
     law = bx.TransferBiMix()
     rows.append(timed("shrinkage chosen in each fold", sweep, splits, law, arguments.repeats))
-    with mock.patch.multiple(searches, choose_folds=lambda *_: None, STRENGTHS=(1e-7,)):
-        rows.append(timed("shrinkage given", sweep, splits, law, arguments.repeats))
+    rows.append(timed("shrinkage given", sweep, splits, law, arguments.repeats, 1e-7))
     for laws, count in ((FIVE, len(FIVE)), ((), len(JUDGED))):
         seconds = [whole_command(arguments.folder, laws) for _ in range(arguments.repeats)]
         rows.append({"what": f"bimix compare, {count} laws, slimpajama 122M, whole process",
@@ -62,16 +61,22 @@ def folds_of(sweep: Sweep) -> list[bx.Split]:
 
 
 def timed(
-    what: str, sweep: Sweep, splits: list[bx.Split], law: bx.Law, repeats: int
+    what: str,
+    sweep: Sweep,
+    splits: list[bx.Split],
+    law: bx.Law,
+    repeats: int,
+    shrinkage: Any = "mixtures",
 ) -> dict[str, object]:
     """Median seconds after one call that compiles."""
+    options = FitOptions(budget_power=LATER, shrinkage=shrinkage)
 
     def run() -> object:
-        return predict_splits(sweep, law, splits, sweep.targets, FitOptions(budget_power=LATER))
+        return predict_splits(sweep, law, splits, sweep.targets, options)
 
     first = seconds_of(run)
     seconds = [seconds_of(run) for _ in range(repeats)]
-    searches._compiled.cache_clear()
+    compiled.cache_clear()
     return {
         "what": f"pile5 160M, {len(sweep.targets)} targets × {len(splits)} folds, {what}",
         "seconds": float(np.median(seconds)),

@@ -10,12 +10,12 @@ import optax
 import pandas as pd
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting._program import solve_task
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given
+from bimix_jax.fitting.program import solve
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
@@ -64,10 +64,12 @@ def fit(
     """
     asked = FitOptions.of("fit", options)
     task = FitTask.of(sweep, law or BiMix(), asked, targets, weight, budget_scale)
-    result = solve_task(task, optimizer)
+    solved = solve(task, optimizer=optimizer)
+    result: ArrayFit = jax.tree.map(lambda leaf: leaf[0], solved.fit)
     used = task.weight.astype(asked.dtype) > 0
     fitted = named_fit(task, result, _notes(task, result, used))
-    return called(fitted).with_error(_mean_relative_error(fitted, task, used))
+    error = _mean_relative_error(np.asarray(solved.predicted[0].T, float), task, used)
+    return called(fitted).with_error(error)
 
 
 def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]:
@@ -178,9 +180,8 @@ def _counts(chosen: Sequence[str], lost: np.ndarray, total: np.ndarray) -> str:
     return ", ".join(f"{target} {part} of {whole}" for target, part, whole in each if part)
 
 
-def _mean_relative_error(fitted: Fit, task: FitTask, weighted: np.ndarray) -> np.ndarray:
-    sweep = task.sweep
-    predicted = fitted.predict_points(sweep.mixture, sweep.budget, sweep.size)
+def _mean_relative_error(predicted: np.ndarray, task: FitTask, weighted: np.ndarray) -> np.ndarray:
+    """(targets,) mean of |ŷ/y − 1| over the points that count, nan without any."""
     errors = np.abs(predicted / task.loss - 1)
     usable = np.isfinite(errors) & weighted
     total = np.where(usable, errors, 0.0).sum(axis=0)

@@ -5,10 +5,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.budget_power import budget_weight
+from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.folds import Folds, choose_folds
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
@@ -106,6 +108,33 @@ class FitTask:
         if not self.has_shrinkage or not isinstance(asked, str):
             return None
         return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
+
+    @functools.cached_property
+    def valued(self) -> np.ndarray:
+        """(points, targets) bool: the law has a value there."""
+        return self._at_points(self.law.usable)
+
+    @functools.cached_property
+    def refuting(self) -> np.ndarray:
+        """(points, targets) bool: a loss there refutes the simpler law, by `Law.refutes_centre`."""
+        return self._at_points(self.law.refutes_centre)
+
+    def called(self, exponents: np.ndarray, code: np.ndarray) -> str:
+        """Name of the simplest law to which a fit with exponents (targets, exponents) reduces."""
+        known = ~np.isin(code, FAILED)
+        if not known.any():
+            return self.law.label
+        return self.law.reduced(exponents[known], self._membership()[known]).label
+
+    def _membership(self) -> np.ndarray:
+        """(targets, domains) 1 at the own domain of each target."""
+        return (self.own[:, None] == np.arange(len(self.sweep.domains))).astype(float)
+
+    def _at_points(self, stated: Any) -> np.ndarray:
+        """(points, targets) values of a method of the law at every mixture and own domain."""
+        of_targets = jax.vmap(jax.vmap(stated, in_axes=(None, 0)), in_axes=(0, None))
+        with jax.enable_x64(True):
+            return np.asarray(of_targets(self.sweep.mixture, self._membership()))
 
     @property
     def strength(self) -> float | None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.fitting._program import compiled
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.program import compiled
 from tests.fits import (
     DOMAINS,
     Geometric,
@@ -415,7 +415,7 @@ def test_budgets_beyond_twice_the_largest_are_noted(fitted):
 
 
 def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy, sweep, fitted):
-    key = (bx.BiMix(), FitOptions().static, None, 0)
+    key = (bx.BiMix(), FitOptions().static, None, False)
     before = compiled(*key).compilations()
     assert before > 0
     again = bx.fit(noisy, bx.BiMix())
@@ -437,6 +437,16 @@ def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy
     assert heard, "the listener hears compilations"
     assert compiled(*key).compilations() == before
     assert_same_coefficients(again, fitted_noisy, 1e-12)
+
+
+def test_comparisons_and_fits_of_any_targets_share_a_program(noisy, fitted_noisy):
+    searches = compiled(bx.BiMix(), FitOptions().static, None, False)
+    before = searches.compilations()
+    bx.compare(noisy, ["BiMix"], ["mixtures"])
+    web = bx.fit(noisy, bx.BiMix(), targets=["web"], weight=np.arange(len(noisy.budget)) > 7)
+    assert searches.compilations() == before
+    assert web.targets == ("web",)
+    assert web.sum_of_squares[0] < fitted_noisy.sum_of_squares[0]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -1,0 +1,325 @@
+"""The compiled fit of a task, for any weights, starts and strengths, of `fit` and `compare`."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from bimix_jax.fitting.again import best_ends
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
+from bimix_jax.fitting.coefficients import FAILED, predict_losses
+from bimix_jax.fitting.folds import Folds
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.problem import default_tolerance
+from bimix_jax.fitting.shrinkage import (
+    STRENGTHS,
+    STRONGEST,
+    TOLERANCE,
+    mean_where,
+    relative_errors,
+    strength_index,
+)
+from bimix_jax.fitting.solution import AGREEMENT
+from bimix_jax.fitting.task import FitTask
+from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import jit
+
+MOST = 64
+"""Searches per call: one after another, but in one call, because calls of one each spend most of
+their time on memory."""
+CELLS = 2**23
+"""Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
+
+
+class Solved(NamedTuple):
+    """Fits of a task."""
+
+    fit: ArrayFit
+    """each leaf (fits, targets, …)"""
+    predicted: Any
+    """(fits, targets, points) losses, also of points without weight; nan where a fit failed"""
+
+    # What `best_ends` compares.
+    @property
+    def code(self) -> Any:
+        """(fits, targets) int, see `Code`."""
+        return self.fit.code
+
+    @property
+    def objective(self) -> Any:
+        """(fits, targets) minimised value, shrinkage included."""
+        return self.fit.objective
+
+    @property
+    def points(self) -> Any:
+        """(fits, targets) int, number of counted points."""
+        return self.fit.points
+
+
+def solve(
+    task: FitTask,
+    factor: np.ndarray | None = None,
+    folds: Sequence[Folds | None] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Solved:
+    """Find the best fits of a task from all starts of its law, further ones where in doubt.
+
+    All fits of one law and one shape of the data share one compiled search, whatever their number,
+    weights, starts and strengths.
+
+    Args:
+        task: what is fitted, and how.
+        factor: (fits, points) ≥ 0, of the weights of the task; default one fit, of all points.
+        folds: of each fit, that choose its strength of the shrinkage, None for too few runs;
+            default those of the task.
+        optimizer: any optax transformation instead of damped Gauss-Newton.
+
+    Returns:
+        A `Solved` of numpy arrays.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> found = solve(FitTask.of(sweep, bx.BiMix(), FitOptions(), ["c", "python"]))
+    >>> found.predicted.shape == (1, 2, len(sweep.budget))
+    True
+    """
+    factors = np.ones((1, len(task.sweep.budget))) if factor is None else factor
+    parts = [task.folds] * len(factors) if folds is None else folds
+    with jax.enable_x64(task.options.dtype == "float64"):
+        strength = _strengths(task, factors, parts)
+        search = _Searches.of(task, optimizer)
+
+        def from_starts(starts: Any) -> Solved:
+            return _best_of(search, factors, strength, np.asarray(starts))
+
+        return best_ends(task.law, task.options.tied, len(task.sweep.domains), from_starts)
+
+
+def _best_of(
+    search: "_Searches", factor: np.ndarray, strength: np.ndarray, starts: np.ndarray
+) -> Solved:
+    """Find the best ends of all fits from these starts (starts, exponents)."""
+    count, fits, targets = len(starts), len(factor), len(search.task.targets)
+    each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
+    begin = each.reshape(count * fits, targets, -1)
+    found = search(np.tile(factor, (count, 1)), begin, np.tile(strength, count), search.exact)
+    ends = jax.tree.map(lambda leaf: leaf.reshape(count, fits, *leaf.shape[1:]), found)
+    reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
+    least, rounding = reached.min(axis=0), 16 * np.finfo(reached.dtype).eps * factor.sum(axis=1)
+    agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
+    best = reached.argmin(axis=0), *np.indices((fits, targets))
+    fit = jax.tree.map(lambda leaf: leaf[best], ends.fit)._replace(agreement=agreement)
+    return Solved(fit, ends.predicted[best])
+
+
+class _Rows(NamedTuple):
+    """Arrays of single searches; each is of a group, one target or all that are tied."""
+
+    loss: Any
+    """(searches, points, group)"""
+    weight: Any
+    """(searches, points, group)"""
+    own: Any
+    """(searches, group) int"""
+    starts: Any
+    """(searches, group, exponents)"""
+    strength: Any
+    """(searches,) of the shrinkage, of no effect on a law that has none"""
+
+
+class _Searches(NamedTuple):
+    """Searches of the groups of targets of one task, each group a row of the compiled program."""
+
+    task: FitTask
+    program: Any
+    measured: dict[str, Any]
+    """mixture, budget and size"""
+    loss: np.ndarray
+    """(groups, points, group)"""
+    weight: np.ndarray
+    """(groups, points, group)"""
+    own: np.ndarray
+    """(groups, group) int"""
+    side_by_side: bool
+
+    @classmethod
+    def of(
+        cls, task: FitTask, optimizer: optax.GradientTransformation | None = None
+    ) -> "_Searches":
+        sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
+        measured = {"mixture": sweep.mixture, "budget": sweep.budget, "size": sweep.size}
+        typed = {n: None if x is None else x.astype(dtype) for n, x in measured.items()}
+        groups = 1 if task.law.ties(options.tied) else len(task.targets)
+
+        def grouped(leaf: np.ndarray) -> np.ndarray:
+            return np.stack(np.split(leaf.astype(dtype), groups, axis=1))
+
+        # Other optimizers need thousands of cheap evaluations; other devices are slow in series.
+        beside = optimizer is not None or jax.default_backend() != "cpu"
+        program = compiled(task.law, options.static, optimizer, beside)
+        own = task.own.reshape(groups, -1)
+        return cls(task, program, typed, grouped(task.loss), grouped(task.weight), own, beside)
+
+    @property
+    def exact(self) -> float:
+        """Tolerance of a fit, on the scaled gradient."""
+        return default_tolerance(self.loss.dtype)
+
+    def __call__(
+        self, factor: np.ndarray, starts: np.ndarray, strength: np.ndarray, tolerance: float
+    ) -> Any:
+        """Search once for every row of the arguments.
+
+        Args:
+            factor: (searches, points) ≥ 0 of the weights.
+            starts: (searches, targets, exponents).
+            strength: (searches,) of the shrinkage.
+            tolerance: on the scaled gradient.
+
+        Returns:
+            A `Solved` of numpy arrays with leading axes (searches, targets).
+        """
+        dtype, (groups, points, group) = self.loss.dtype, self.loss.shape
+        total, most = len(factor) * groups, max(1, min(MOST, CELLS // max(1, points * group)))
+        if self.side_by_side:
+            most = min(most, 1 << (total - 1).bit_length())
+        begin = starts.reshape(len(factor), groups, group, -1)
+        fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
+        parts = []
+        for first in range(0, total, most):
+            row, of = np.divmod(np.arange(first, first + most).clip(max=total - 1), groups)
+            weight = factor[row, :, None] * self.weight[of]
+            rows = self.loss[of], weight, self.own[of], begin[row, of], strength[row]
+            typed = _Rows(*(x if x.dtype.kind == "i" else x.astype(dtype) for x in rows))
+            found = self.program(*fixed, typed, min(total - first, most))
+            parts.append(jax.tree.map(np.asarray, found))
+        return jax.tree.map(
+            lambda *leaves: _joined(leaves, total).reshape(len(factor), -1, *leaves[0].shape[2:]),
+            *parts,
+        )
+
+
+def _joined(leaves: Sequence[np.ndarray], count: int) -> np.ndarray:
+    return (leaves[0] if len(leaves) == 1 else np.concatenate(leaves))[:count]
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(
+    law: Law,
+    options: FitOptions,
+    optimizer: optax.GradientTransformation | None,
+    side_by_side: bool,
+) -> Any:
+    """The searches of a law, compiled once for each number of points and domains."""
+    settings: Any = options.settings | {"optimizer": optimizer}
+
+    def run(
+        measured: dict[str, Any], scale: Array, tolerance: Array, rows: _Rows, used: Array
+    ) -> Solved:
+        def one(row: _Rows) -> Solved:
+            found = fit_arrays(
+                law,
+                loss=row.loss,
+                weight=row.weight,
+                own=row.own,
+                budget_scale=scale,
+                starts=row.starts[:, None],
+                shrinkage=row.strength,
+                tolerance=tolerance,
+                **measured,
+                **settings,
+            )
+            losses = predict_losses(law, found.coefficients, **measured)
+            failed = jnp.isin(found.code, jnp.array(FAILED))
+            return Solved(found, jnp.where(failed, jnp.nan, losses).T)
+
+        if side_by_side:
+            return jax.vmap(one)(rows)
+
+        def row_of(number: Any) -> _Rows:
+            return jax.tree.map(lambda leaf: leaf[number], rows)
+
+        def next_one(number: Array, ends: Solved) -> Solved:
+            put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
+            return jax.tree.map(put, ends, one(row_of(number)))
+
+        shapes, count = jax.eval_shape(one, row_of(0)), len(rows.strength)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
+        # Side by side, all searches would go on until the last of them ends.
+        return jax.lax.fori_loop(0, used, next_one, nothing)
+
+    return jit(run)
+
+
+def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None]) -> np.ndarray:
+    """(fits,) strength of the shrinkage, as given or chosen by the folds of each fit."""
+    if not task.has_shrinkage:
+        return np.zeros(len(factor))
+    asked, seen = task.options.shrinkage, _seen(task, factor)
+    strength = np.full(len(factor), STRENGTHS[0] if isinstance(asked, str) else asked)
+    groups: dict[int, dict[int, Folds]] = {}
+    for place, parts in enumerate(folds if isinstance(asked, str) else ()):
+        if parts is not None:
+            groups.setdefault(parts.parts, {})[place] = parts
+    for count, of_fits in groups.items():
+        inside = np.stack([f.number == np.arange(count)[:, None] for f in of_fits.values()])
+        strength[list(of_fits)] = _chosen_strengths(task, factor[list(of_fits)], inside)
+    # A loss of one target refutes the simpler law for all of them, which share a strength.
+    refuted = (seen & task.refuting).any(axis=(1, 2))
+    return np.where(refuted & np.isinf(strength), STRONGEST, strength)
+
+
+def _seen(task: FitTask, factor: np.ndarray) -> np.ndarray:
+    """(fits, points, targets) bool: points that count in a fit."""
+    return (factor[:, :, None] * task.weight > 0) & np.isfinite(task.loss) & task.valued
+
+
+def _chosen_strengths(task: FitTask, factor: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
+
+    Searches begin at the first start of the law, and then at the end of the stronger shrinkage.
+
+    Args:
+        task: what is fitted.
+        factor: (fits, points) of the weights, 0 outside of what a fit sees.
+        inside: (fits, folds, points) bool, what each fold leaves out.
+    """
+    # By the default search, whatever the fit itself is asked for: this only makes a choice.
+    plain = dataclasses.replace(task.options, max_steps=None)
+    search = _Searches.of(dataclasses.replace(task, options=plain))
+    fitted = (factor[:, None] * ~inside).reshape(-1, factor.shape[1])
+    seen = _seen(task, factor)
+    counted = seen[:, None] & inside[..., None]
+    start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
+    begin = np.broadcast_to(start, (len(fitted), len(task.targets), len(start)))
+    each: list[list[Array]] = []
+    valued = None
+    for strength in STRENGTHS:
+        ends = search(fitted, begin, np.full(len(fitted), strength), TOLERANCE)
+        predicted = np.moveaxis(ends.predicted, 1, 2).reshape(counted.shape)
+        if valued is None:
+            # The simplest law may have no value where another has, so nothing starts at its end.
+            valued = np.isfinite(predicted)
+        else:
+            begin = ends.fit.coefficients.exponents
+        each.append(_errors(predicted, task.loss, counted, counted & valued))
+    everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
+    proof = (seen & task.refuting).any(axis=(1, 2))
+    return np.asarray(STRENGTHS)[_indices(everywhere, shared, proof)]
+
+
+@jit
+def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
+    """Mean errors (fits, folds) of losses (fits, folds, points, targets), over points, then over
+    targets, of the counted and of the shared points."""
+    error = relative_errors(predicted, measured)
+    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
+
+
+_indices = jit(jax.vmap(strength_index))

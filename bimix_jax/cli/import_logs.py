@@ -53,6 +53,7 @@ class LogColumns:
             "--domain", help="A column of the table of runs that is a domain; several times."
         ),
     ] = None
+    metadata: Stated = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,6 @@ def import_logs(
             "shares, percentages, tokens, counts or weights. Default: columns of the logs."
         ),
     ] = None,
-    metadata: Stated = None,
 ) -> None:
     """Read training logs and the table of their mixtures into one file, a sweep.
 
@@ -119,10 +119,9 @@ def import_logs(
     # An option that may be given several times is an empty list where it is not given.
     asked = {name: value for name, value in options.items() if value != []}
     asked["select"] = selection(joining.select, [mixtures])
+    asked["metadata"] = pairs("--metadata", columns.metadata)
     with byte_bar("logs", lambda: log_bytes(logs, columns.form)) as advance:
-        sweep = bx.read_logs(
-            logs, mixtures, metadata=pairs("--metadata", metadata), progress=advance, **asked
-        )
+        sweep = bx.read_logs(logs, mixtures, progress=advance, **asked)
     sweep.save(written)
     notes = [*sweep.notes, *sweep.metadata.note_of_absent()]
     if output.json:

@@ -39,7 +39,7 @@ class Choice(TypedDict, total=False):
     endpoints_only: bool
 
 
-class TableSettings(Choice, total=False):
+class _TableSettings(Choice, total=False):
     """The keywords of `read_sweep`."""
 
     key: str | None
@@ -90,7 +90,7 @@ class _Asked:
 
 
 def read_sweep(
-    source: Source, losses: Source | None = None, **settings: Unpack[TableSettings]
+    source: Source, losses: Source | None = None, **settings: Unpack[_TableSettings]
 ) -> Sweep:
     """Read training runs with their mixtures and losses, and check them.
 

@@ -24,7 +24,7 @@ class Split(NamedTuple):
     """(points,) bool; no point is also in `train`"""
 
 
-class SplitSettings(TypedDict, total=False):
+class _SplitSettings(TypedDict, total=False):
     """The keywords of `standard_splits`."""
 
     runs: float
@@ -47,7 +47,7 @@ def standard_splits(
     sweep: Sweep,
     kinds: Sequence[str] | None = None,
     repeats: int = 5,
-    **settings: Unpack[SplitSettings],
+    **settings: Unpack[_SplitSettings],
 ) -> list[Split]:
     """Hold out mixtures, later budgets, and both.
 

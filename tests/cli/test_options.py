@@ -16,6 +16,8 @@ from bimix_jax.cli.options import Output, SweepOptions, selection
 from bimix_jax.entropy.corpus import _Asked as CorpusSettings
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.logs._settings import Asked as LogSettings
+from bimix_jax.sweeps.read import _Asked as TableSettings
 from tests.fits import frame
 
 COMMANDS = _Commands(FILES)
@@ -69,12 +71,12 @@ VERBS = {
     "fit": [FitOptions], "evaluate": [bx.compare, FitOptions], "compare": [bx.compare],
     "certainty": [bx.certainty, bx.bootstrap, FitOptions], "propose": [bx.propose_runs, FitOptions],
     "optimize": [bx.optimize_mixture], "path": [bx.optimal_path], "tradeoff": [bx.tradeoff],
-    "sensitivity": [bx.sensitivity], "batch": [FitOptions], "import": [bx.read_logs],
-    "check": [bx.read_sweep], "entropy": [corpus_entropies, CorpusSettings],
+    "sensitivity": [bx.sensitivity], "batch": [FitOptions], "import": [LogSettings],
+    "check": [TableSettings], "entropy": [corpus_entropies, CorpusSettings],
 }  # fmt: skip
 CALLED = {
     "law": "laws", "split": "splits", "target": "targets", "goal": "goals", "weight": "weights",
-    "budget_column": "budget", "run_column": "run", "domain": "domains", "resamples": "n",
+    "budget_column": "budget", "run_column": "run", "resamples": "n",
 }  # fmt: skip
 """Options that are singular, as they are given several times, or called otherwise in Python."""
 SAID_OTHERWISE = {("entropy", "text_field"), ("evaluate", "law"), ("evaluate", "shrinkage")}

@@ -21,7 +21,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.baselines import baseline_predictions
 from benchmarks.report import report
-from bimix_jax.fitting.budget_power import LATER
+from bimix_jax.fitting.options import LATER
 from bimix_jax.judging._searches import later_held_out, purpose_of
 from bimix_jax.judging.compare import JUDGED as LAWS_JUDGED
 from bimix_jax.laws import LAWS

@@ -14,10 +14,9 @@ from bimix_jax.batching._parts import SWEEP, joined, table_of_failed, table_of_f
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.fit import named_fit
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.options import FitOptions, Given
+from bimix_jax.fitting.options import FitOptions, Given, note_of_budget_power
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix, as_law
 from bimix_jax.laws.law import Law

@@ -21,7 +21,7 @@ from bimix_jax.cli.show import (
     show_table,
 )
 from bimix_jax.files import atomic_path
-from bimix_jax.fitting.budget_power import note_of_budget_power
+from bimix_jax.fitting.options import note_of_budget_power
 from bimix_jax.judging.compare import fit_train_part
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.sweeps.splits import Split, judges_later, standard_splits

@@ -7,7 +7,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.fitting.budget_power import LATER
+from bimix_jax.fitting.options import LATER
 from bimix_jax.laws import LAWS
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import number_of

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._solution import Data, by_problem, settled, solve
 from bimix_jax.fitting.coefficients import Code, Coefficients, features_of, one_float_type
 from bimix_jax.fitting.problem import Asked, Problem, Settings, default_tolerance
 from bimix_jax.fitting.residual import Points, determined
 from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
-from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision
 

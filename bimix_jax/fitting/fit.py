@@ -11,10 +11,9 @@ import pandas as pd
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.arrays import ArrayFit
-from bimix_jax.fitting.budget_power import note_of_budget_power
 from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.options import FitOptions, Given
+from bimix_jax.fitting.options import FitOptions, Given, note_of_budget_power
 from bimix_jax.fitting.program import solve
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix

@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jax import Array
 
+from bimix_jax.fitting._solution import AGREEMENT
 from bimix_jax.fitting.again import best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
-from bimix_jax.fitting.folds import Folds
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.shrinkage import (
@@ -25,8 +25,7 @@ from bimix_jax.fitting.shrinkage import (
     relative_errors,
     strength_index,
 )
-from bimix_jax.fitting.solution import AGREEMENT
-from bimix_jax.fitting.task import FitTask
+from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
 

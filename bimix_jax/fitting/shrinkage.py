@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._solution import Data, by_problem, settled, solve
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
-from bimix_jax.fitting.solution import Data, by_problem, settled, solve
 from bimix_jax.laws.law import Law
 
 STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)

@@ -3,21 +3,30 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.budget_power import budget_weight
 from bimix_jax.fitting.coefficients import FAILED
-from bimix_jax.fitting.folds import Folds, choose_folds
-from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.options import FitOptions, Purpose, budget_weight
 from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
 from bimix_jax.laws import LAWS, WRAPPERS, as_law
 from bimix_jax.laws.law import Law, check_parts
 from bimix_jax.sweeps.scores import refuse_scores
-from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.sweeps.sweep import CURVE, Sweep
+
+MOST_FOLDS, LEAST_FOLDS = 8, 3
+"""Largest and least number of folds of mixtures; with fewer nothing can be chosen."""
+
+
+class Folds(NamedTuple):
+    """Folds that are left out one at a time."""
+
+    number: np.ndarray
+    """(points,) int, the fold of each point; −1 for points that are always fitted"""
+    parts: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -205,3 +214,39 @@ def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.n
     if values.ndim == 1:
         return np.broadcast_to(values[:, None], shape)
     return values[:, columns] if values.shape[-1] == len(sweep.targets) else values
+
+
+def choose_folds(sweep: Sweep, counted: np.ndarray, purpose: Purpose) -> Folds | None:
+    """Choose the folds of the `counted` points (points,) bool; None for too few.
+
+    Folds of later budgets where enough budgets remain, else of runs.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> everything = np.ones(len(sweep.budget), bool)
+    >>> choose_folds(sweep, everything, "mixtures").parts
+    8
+    >>> later = choose_folds(sweep, everything, "budgets")
+    >>> later.parts, int(np.sum(later.number == 0))
+    (1, 80)
+    """
+    later = _later_budgets(sweep, counted) if purpose == "budgets" else None
+    return later if later is not None else _runs(sweep, counted)
+
+
+def _runs(sweep: Sweep, counted: np.ndarray) -> Folds | None:
+    """Folds of whole mixtures, at most `MOST_FOLDS`."""
+    number = sweep.folds(MOST_FOLDS, counted)
+    count = int(number.max()) + 1
+    return Folds(number, count) if count >= LEAST_FOLDS else None
+
+
+def _later_budgets(sweep: Sweep, counted: np.ndarray) -> Folds | None:
+    """One fold, the later half of the budgets, of all mixtures."""
+    budgets = np.unique(sweep.budget[counted])
+    # The early half must still determine the curve, which has `CURVE` coefficients.
+    early = len(budgets) - len(budgets) // 2
+    if early < CURVE:
+        return None
+    later = counted & (sweep.budget >= budgets[early])
+    return Folds(np.where(later, 0, -1), 1)

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.fitting.budget_power import budget_weight
-from bimix_jax.fitting.folds import Purpose, choose_folds
-from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.options import FitOptions, budget_weight
 from bimix_jax.fitting.program import solve
-from bimix_jax.fitting.task import FitTask
+from bimix_jax.fitting.task import FitTask, Purpose, choose_folds
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.splits import Split
 from bimix_jax.sweeps.sweep import Sweep

@@ -8,11 +8,10 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from bimix_jax.fitting.budget_power import LATER
 from bimix_jax.fitting.coefficients import FAILED, Code
 from bimix_jax.fitting.fit import about_collinear, fit
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.options import LATER, FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging._searches import HeldOut, later_held_out, predict_splits, purpose_of

@@ -9,8 +9,8 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, CrossBiMix, TransferBiMix, fit_arrays
-from bimix_jax.fitting.folds import choose_folds
 from bimix_jax.fitting.shrinkage import STRENGTHS, strength_index
+from bimix_jax.fitting.task import choose_folds
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame, without_web
 from tests.laws.test_transfer import transfer_points

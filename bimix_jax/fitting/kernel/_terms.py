@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.jaxpr_dependence import dependences
+from bimix_jax.fitting.kernel._dependence import dependences
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bimix_jax import BiMix
-from bimix_jax.fitting.jaxpr_dependence import dependences
+from bimix_jax.fitting.kernel._dependence import dependences
 from bimix_jax.laws import LAWS
 
 FIVE = np.linspace(0.1, 0.5, 5)

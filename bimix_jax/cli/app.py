@@ -1,14 +1,135 @@
-"""The commands, whose files are imported when they are called."""
+"""The commands: each imports its file when it is called, and turns a function into a command.
 
+A command takes groups of options as frozen dataclasses, whose annotated fields are the options:
+
+    def path(fit: options.FitFile, limits: Limits, output: Output) -> None: ...
+
+`command` turns it into a function with one parameter per option, as typer needs it.
+"""
+
+import copy
+import dataclasses
+import functools
 import gc
+import inspect
+import os
 from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
+from typer.models import OptionInfo, ParameterInfo
 
-from bimix_jax.cli.command import command
+from bimix_jax.cli import named
+from bimix_jax.files import check_apart, check_folder
+
+WRITTEN = "a file that the command writes"
+"""Mark of an option whose file is written; the file is checked before anything is computed."""
+MAY_NAME_FILES = "texts that may name files: PATH or NAME=PATH"
+"""Mark of an option whose texts may name input files, though its type is not Path."""
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the fields of its groups as parameters, for typer.
+
+    It builds the groups and calls the function once every output is writable and differs from all
+    inputs.
+
+    Raises:
+        OSError: when called, if an output cannot be a file.
+        ValueError: when called, if an output is an input.
+    """
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if dataclasses.is_dataclass(parameter.annotation)
+    }
+    signature = inspect.Signature(list(_expanded(function)))
+
+    @functools.wraps(function)
+    def run(**given: Any) -> Any:
+        _check_files(signature.parameters, given)
+        built = {
+            name: group(
+                **{field.name: given.pop(field.name) for field in dataclasses.fields(group)}
+            )
+            for name, group in groups.items()
+        }
+        return function(**built, **given)
+
+    # typer reads the signature and the annotations, not the code.
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {n: one.annotation for n, one in signature.parameters.items()}
+    return run
+
+
+def _expanded(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """Yield one keyword parameter per option; keywords let defaults come before required
+    options."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        group = parameter.annotation
+        if not dataclasses.is_dataclass(group):
+            yield _option(name, group, parameter.default, None)
+            continue
+        for field in dataclasses.fields(group):
+            missing = field.default is dataclasses.MISSING
+            default = inspect.Parameter.empty if missing else field.default
+            yield _option(field.name, field.type, default, getattr(group, "panel", None))
+
+
+def _option(name: str, annotation: Any, default: Any, panel: str | None) -> inspect.Parameter:
+    kind, info, *marks = get_args(annotation)
+    info = copy.copy(info)
+    info.rich_help_panel = panel if isinstance(info, OptionInfo) else None
+    _read_numbers(kind, info)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, info, *marks],
+    )
+
+
+def _read_numbers(kind: Any, info: ParameterInfo) -> None:
+    """Make an option of numbers accept them as people write them: 40B, 1,200, 90%."""
+    scalar = _scalar(kind)
+    if info.parser is None and scalar in named.PARSERS:
+        info.parser = named.PARSERS[scalar](info.min, info.max)
+        info.min = info.max = None
+    if info.parser is not None and info.metavar is None:
+        info.metavar = info.parser.__name__.upper()
+
+
+def _scalar(kind: Any) -> Any:
+    """Return the type of one value: float of `float | None` and of `list[float] | None`."""
+    inner = [each for each in get_args(kind) if each is not NoneType]
+    return _scalar(inner[0]) if inner else kind
+
+
+def _check_files(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+    sources, outputs = [], []
+    for name, value in given.items():
+        kind, _, *marks = get_args(parameters[name].annotation)
+        each = value if isinstance(value, list) else [value] if value is not None else []
+        if WRITTEN in marks:
+            outputs += each
+        elif _scalar(kind) is Path:
+            sources += each
+        elif MAY_NAME_FILES in marks:
+            sources += [path for text in each for path in _named_files(text)]
+    for path in outputs:
+        check_folder(path)
+    check_apart(sources, outputs)
+
+
+def _named_files(text: str) -> list[Path]:
+    _, _, after = text.partition("=")
+    return [Path(path) for path in (text, after) if os.path.isfile(path)]
+
 
 FILES = {
     "import": "import_logs",
@@ -16,13 +137,13 @@ FILES = {
     "fit": "fit",
     "predict": "fit",
     "evaluate": "fit",
-    "compare": "compare",
+    "compare": "fit",
     "optimize": "optimize",
     "certainty": "decisions",
     "path": "decisions",
     "tradeoff": "decisions",
     "sensitivity": "decisions",
-    "propose": "propose",
+    "propose": "decisions",
     "batch": "batch",
     "bench": "batch",
     "entropy": "entropy",

@@ -1,15 +1,17 @@
-"""`bimix certainty`, `path`, `tradeoff` and `sensitivity`: further questions about a decision."""
+"""`bimix certainty`, `path`, `tradeoff`, `sensitivity` and `propose`: more about a decision."""
 
 import dataclasses
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+import pandas as pd
 import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings
+from bimix_jax.cli.app import WRITTEN
+from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings, LawName
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.optimize import show_mixture
 from bimix_jax.cli.options import Budget, FitFile, Output, SweepOptions, Weight, weights_of
@@ -24,6 +26,7 @@ from bimix_jax.cli.show import (
     show_notes,
     show_table,
 )
+from bimix_jax.files import atomic_path
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.mixture.path import STEPS
 from bimix_jax.quantities import counted
@@ -66,20 +69,27 @@ class Resampling:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class LawsAsked:
+    """The laws that recommend a mixture, and the decision that they are asked for."""
+
+    law: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"The law; further ones are fitted beside it. Default BiMix. Known: {LAWS_HELP}"
+        ),
+    ] = None
+    budget: Budget = None
+    weight: Weight = None
+
+
 def certainty(
     sweep: SweepOptions,
     draws: Resampling,
     settings: FitSettings,
     limits: Limits,
     output: Output,
-    law: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"The law; further ones are fitted beside it. Default BiMix. Known: {LAWS_HELP}"
-        ),
-    ] = None,
-    budget: Budget = None,
-    weight: Weight = None,
+    laws: LawsAsked,
 ) -> None:
     """Show the uncertainty of a recommended mixture, from fits to resampled runs.
 
@@ -88,15 +98,15 @@ def certainty(
     check_level(draws.level)
     measured = sweep.read()
     asked, beside = limits.constraints_of(measured), limits.mixture_of(measured)
-    weights = weights_of(weight, measured)
-    fits = [settings.fit(measured, bx.law_named(name)) for name in law or ["BiMix"]]
+    weights = weights_of(laws.weight, measured)
+    fits = [settings.fit(measured, bx.law_named(name)) for name in laws.law or ["BiMix"]]
     drawn = draws.draw(measured, fits[0])
     sure = bx.certainty(
-        drawn, budget, weights, reference=beside, level=draws.level, constraints=asked
+        drawn, laws.budget, weights, reference=beside, level=draws.level, constraints=asked
     )
     others = None
     if len(fits) > 1:
-        others = bx.between_laws(fits, budget, weights, beside, asked)
+        others = bx.between_laws(fits, laws.budget, weights, beside, asked)
     output.draw(lambda plots: plots.plot_certainty(sure, limits.name, others))
     if output.json:
         by_law = {} if others is None else {"between_laws": others._asdict()}
@@ -132,37 +142,50 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
     show_notes(sure.notes())
 
 
-def path(
-    fit: FitFile,
-    limits: Limits,
-    output: Output,
+@dataclasses.dataclass(frozen=True)
+class Budgets:
+    """A range of budgets, at equal ratios."""
+
     least: Annotated[
         float | None,
         typer.Option("--from", help="Least budget; default the sweep's least."),
-    ] = None,
+    ] = None
     largest: Annotated[
         float | None,
         typer.Option("--to", help="Largest budget; default twice the sweep's largest."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Number of budgets.")] = STEPS,
-    weight: Weight = None,
+    ] = None
+    steps: Annotated[int, typer.Option(min=2, help="Number of budgets.")] = STEPS
+
+    def within(self, fitted: bx.Fit) -> np.ndarray:
+        """Return the budgets for a fit, (steps,).
+
+        Raises:
+            ValueError: if a budget is impossible, or the least one is not below the largest.
+        """
+        first, last = fitted.observed_budgets
+        least = first if self.least is None else self.least
+        largest = 2 * last if self.largest is None else self.largest
+        fitted.check_budget(np.array((least, largest)))
+        if least >= largest:
+            raise ValueError(
+                f"--from {quantity(least)} is not below --to {quantity(largest)} {fitted.unit}; "
+                f"expected a range of budgets (the sweep has {quantity(first)} to "
+                f"{quantity(last)})."
+            )
+        return np.geomspace(least, largest, self.steps)
+
+
+def path(
+    fit: FitFile, limits: Limits, output: Output, budgets: Budgets, weight: Weight = None
 ) -> None:
     """Find the best mixture at each of several budgets.
 
     Example: `bimix path fit.json --to 4e11 --plot path.png`
     """
     fitted = bx.load_fit(fit)
-    first, last = fitted.observed_budgets
-    ends = (first if least is None else least, 2 * last if largest is None else largest)
-    fitted.check_budget(np.array(ends))
-    if ends[0] >= ends[1]:
-        raise ValueError(
-            f"--from {quantity(ends[0])} is not below --to {quantity(ends[1])} {fitted.unit}; "
-            f"expected a range of budgets (the sweep has {quantity(first)} to {quantity(last)})."
-        )
     found = bx.optimal_path(
         fitted,
-        np.geomspace(*ends, steps),
+        budgets.within(fitted),
         weights_of(weight, fitted),
         reference=limits.mixture_of(fitted),
         constraints=limits.constraints_of(fitted),
@@ -279,3 +302,78 @@ def sensitivity(
     table = found.table().rename_axis(columns="loss").rename(columns=str)
     show_table(table, f"{title}, at {quantity(found.budget)} {found.unit}", form=change)
     return show_notes(found.notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class NextRuns:
+    """The number of runs to propose, where they may lie, and the decision that they serve."""
+
+    runs: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of runs.")] = 4
+    pool: Annotated[
+        Path | None, typer.Option(help="Table of mixtures to choose from; default any mixture.")
+    ] = None
+    bound: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DOMAIN=LEAST:MOST",
+            help="Range of a proportion in the proposed runs, without a pool; default that in the "
+            "sweep. The decision that the runs serve takes no limits.",
+        ),
+    ] = None
+    budget: Budget = None
+    weight: Weight = None
+    seed: Annotated[int, typer.Option(help="Seed of the mixtures that are drawn.")] = 0
+
+    def proposal(self, fitted: bx.Fit, measured: Sweep) -> bx.Proposal:
+        """Propose the runs."""
+        bounds = named.values("--bound", self.bound, fitted.domains, named.ends)
+        return bx.propose_runs(
+            fitted,
+            measured,
+            self.runs,
+            self.budget,
+            None if self.pool is None else read_mixtures(self.pool, fitted.domains),
+            bounds=bounds or None,
+            weights=weights_of(self.weight, fitted),
+            seed=self.seed,
+        )
+
+
+def propose(
+    sweep: SweepOptions,
+    settings: FitSettings,
+    output: Output,
+    asked: NextRuns,
+    law: LawName = "BiMix",
+    written: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the mixtures as CSV."), WRITTEN
+    ] = None,
+) -> None:
+    """Propose the next runs, which reduce the expected regret of the mixture at a budget most.
+
+    Example: `bimix propose sweep.csv -n 4 --budget 4e10 --law TransferBiMix -o next.csv`
+    """
+    measured = sweep.read()
+    found = asked.proposal(settings.fit(measured, bx.law_named(law)), measured)
+    if written:
+        with atomic_path(written) as beside:
+            found.mixtures.to_csv(beside)
+    output.draw(lambda plots: plots.plot_proposal(found))
+    if output.json:
+        return show_json(found.document())
+    show_proposal(found)
+    return show_notes(found.notes)
+
+
+def show_proposal(found: bx.Proposal) -> None:
+    """Print the mixtures to run, and the expected regret after them."""
+    at = f"{quantity(found.budget)} {found.unit}"
+    title = f"Runs to do next, best first, for the decision at {at}"
+    show_table(found.mixtures.rename_axis(columns="domain").T, title, form=share)
+    again = [f"{run} repeats {first}" for run, first in found.first_of().items() if run != first]
+    if again:
+        show_line(f"With another seed: {', '.join(again)}.")
+    regret = pd.DataFrame({"proposed": found.regret_left, "drawn at random": found.regret_random})
+    title = "Expected regret of the decision, nats"
+    below = f"Now it is {number(found.regret_now)} nats."
+    show_table(regret.rename_axis("after run"), title, form=number, below=below)

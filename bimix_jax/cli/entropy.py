@@ -11,7 +11,7 @@ import pandas as pd
 import typer
 
 from bimix_jax.cli import named
-from bimix_jax.cli.command import MAY_NAME_FILES, WRITTEN
+from bimix_jax.cli.app import MAY_NAME_FILES, WRITTEN
 from bimix_jax.cli.options import Output
 from bimix_jax.cli.show import (
     byte_bar,

@@ -1,5 +1,7 @@
-"""`bimix fit`, `bimix predict` and `bimix evaluate`."""
+"""`bimix fit` and `predict`, and `evaluate` and `compare`, which judge laws on held-out points."""
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +10,18 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli.command import WRITTEN
-from bimix_jax.cli.fit_options import FitSettings, HeldOut, HeldOutSettings, LawName
+from bimix_jax.cli.app import WRITTEN
+from bimix_jax.cli.fit_options import (
+    LAWS_HELP,
+    FitSettings,
+    HeldOut,
+    HeldOutSettings,
+    LawName,
+    Residual,
+)
 from bimix_jax.cli.options import Budget, FitFile, Json, LossesTable, Output, SweepOptions
 from bimix_jax.cli.show import (
+    change,
     number,
     percent,
     quantity,
@@ -22,9 +32,9 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.options import note_of_budget_power
-from bimix_jax.judging.compare import fit_train_part
+from bimix_jax.judging.compare import JUDGED, fit_train_part
 from bimix_jax.mixture.files import read_mixtures
-from bimix_jax.sweeps.splits import Split, judges_later, standard_splits
+from bimix_jax.sweeps.splits import KINDS, Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 
@@ -168,3 +178,91 @@ def show_evaluation(result: bx.Evaluation, title: str) -> None:
     }
     last = "R² of mixtures and the rank correlation are across mixtures at one budget, the last."
     show_table(result.table(), title, columns, below=last)
+
+
+def _points(value: float) -> str:
+    """Format a fraction in points, to 4 decimals as its difference."""
+    return "–" if math.isnan(value) else f"{100 * value:.4f}" if value >= 5e-7 else "0"
+
+
+COMPARED = {
+    "mre": ("mean error, %", percent),
+    "mre_common": ("mean error of what all can use, %", percent),
+    "scored": ("losses scored", number),
+    "difference": ("more than the chosen law, points", lambda value: change(100 * value)),
+    "se": ("± standard error", _points),
+    "worst_target": ("worst target", number),
+    "worst": ("its error, %", percent),
+    "r2_mixtures": ("R² of mixtures", number),
+    "spearman": ("rank correlation", number),
+    "regret": ("regret, nats", number),
+}
+EXPLAINED = (
+    "Regret: the mean loss of the held-out mixture that a law ranks first, above the best one "
+    "there."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """The laws to compare, the splits and targets to judge them on, and the residual."""
+
+    law: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Judge this law; several times. Default {', '.join(j.label for j in JUDGED)}. "
+            f"Known: {LAWS_HELP}"
+        ),
+    ] = None
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(KINDS)}; several times. Default all the sweep allows."),
+    ] = None
+    repeats: Annotated[int, typer.Option(help="Number of draws of held-out mixtures.")] = 5
+    target: Annotated[
+        list[str] | None, typer.Option(help="Judge on this target; several times. Default all.")
+    ] = None
+    residual: Residual = "relative"
+
+
+def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Judging) -> None:
+    """Show which law the sweep supports, and whether the evidence is sufficient.
+
+    Shrinkage is chosen for each kind of split; `bimix evaluate` judges one law with other settings.
+
+    Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
+    """
+    measured = sweep.read()
+    judged = bx.compare(
+        measured,
+        judging.law or None,
+        judging.split or None,
+        repeats=judging.repeats,
+        targets=judging.target,
+        residual=judging.residual,  # type: ignore[arg-type]
+        runs=held_out.runs,
+        budgets=held_out.budgets,
+        seed=held_out.seed,
+        budget_power=held_out.budget_power,
+    )
+    output.draw(lambda plots: plots.plot_comparison(judged))
+    tables = {kind: judged.table_of(kind) for kind in judged.kinds}
+    if output.json:
+        return show_json(
+            {
+                "verdict": judged.verdict(),
+                "best": judged.called_in(judged.decisive, judged.best),
+                "splits": tables,
+                "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
+                "notes": judged.notes,
+            }
+        )
+    show_line(f"{sweep.file}: {measured.summary()}")
+    for kind, table in tables.items():
+        same = ["mre_common", "scored"] if judged.on_common(kind) else []
+        held = bx.plots.SPLIT_TITLES.get(kind, kind)
+        show_table(table.drop(columns=same), f"Held out: {held}", COMPARED)
+    show_line(EXPLAINED)
+    show_line("")
+    show_line(judged.verdict())
+    return show_notes(judged.notes)

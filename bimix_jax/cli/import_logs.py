@@ -9,7 +9,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.command import WRITTEN
+from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.options import (
     EndpointsOnly,
     Json,

@@ -9,7 +9,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.command import MAY_NAME_FILES
+from bimix_jax.cli.app import MAY_NAME_FILES
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.recipe.available import TOKENS
 from bimix_jax.sweeps.sweep import Sweep

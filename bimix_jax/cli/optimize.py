@@ -1,6 +1,12 @@
-"""`bimix optimize`."""
+"""`bimix optimize`: the best mixture, and the file that it emits for a training stack."""
 
-from typing import Annotated, Any
+import dataclasses
+import hashlib
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -8,9 +14,9 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
+from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
-from bimix_jax.cli.recipe import Emission, show_recipe
 from bimix_jax.cli.show import (
     amount,
     change,
@@ -24,7 +30,10 @@ from bimix_jax.cli.show import (
     span,
 )
 from bimix_jax.mixture.objective import OBJECTIVES
+from bimix_jax.printable import printable
 from bimix_jax.reading.names import did_you_mean
+from bimix_jax.recipe.forms import RECIPE_FORMS, form_named
+from bimix_jax.recipe.recipe import DIGITS
 
 EXACT = 1e-9
 """Gap below which an optimum is exact: far below any digit that is shown."""
@@ -33,42 +42,141 @@ OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull
 """Texts for a proportion outside the sweep."""
 
 
-def optimize(
-    fit: FitFile,
-    limits: Limits,
-    emission: Emission,
-    output: Output,
-    budget: Budget = None,
-    weight: Weight = None,
-    method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto",
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """The budget and the objective of the decision, or the losses to reach."""
+
+    budget: Budget = None
+    weight: Weight = None
+    method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto"
     objective: Annotated[
         str, typer.Option(help="mean or worst: of the losses, each times its --weight.")
-    ] = "mean",
+    ] = "mean"
     goal: Annotated[
         list[str] | None,
         typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget."),
-    ] = None,
+    ] = None
+
+    def check(self) -> None:
+        """Refuse an unknown objective, and options that do nothing beside goals."""
+        if self.objective not in OBJECTIVES:
+            raise ValueError(
+                f"--objective is {self.objective!r}; expected {' or '.join(OBJECTIVES)}."
+                f"{did_you_mean(self.objective, OBJECTIVES)}"
+            )
+        given = {
+            "--budget": self.budget is not None,
+            "--weight": bool(self.weight),
+            "--objective": self.objective != "mean",
+        }
+        idle = next((option for option, there in given.items() if there), None)
+        if self.goal and idle is not None:
+            raise ValueError(
+                f"{idle} does nothing with --goal, which finds the least budget that reaches every "
+                "goal; leave it out."
+            )
+
+    def answer(self, fitted: bx.Fit, limits: Limits) -> bx.Optimum:
+        """Return the best mixture at the budget, or that of the least budget for the goals."""
+        asked = limits.constraints_of(fitted, shown=True)
+        how: Any = {
+            "method": self.method,
+            "reference": limits.mixture_of(fitted),
+            "constraints": asked,
+        }
+        if self.goal:
+            return bx.least_budget(fitted, named.values("--goal", self.goal, fitted.targets), **how)
+        weights = weights_of(self.weight, fitted)
+        return bx.optimize_mixture(fitted, self.budget, weights, objective=self.objective, **how)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class Emission:
+    """A file for a training stack, and the precision of its weights."""
+
+    panel: ClassVar[str] = "What is written for the training stack"
+
+    emit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM", help=f"Form of the recipe to write, one of {', '.join(RECIPE_FORMS)}."
+        ),
+    ] = None
+    paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
+        None
+    )
+    digits: Annotated[
+        int | None, typer.Option(help=f"Decimals of emitted weights; default {DIGITS}.")
+    ] = None
+    emitted: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File to write; by default the form alone is printed."),
+        WRITTEN,
+    ] = None
+
+    def check(self, json: bool) -> None:
+        """Refuse options that do not go together before anything is computed."""
+        if self.emit is not None:
+            form_named(self.emit)
+            if json and self.emitted is None:
+                raise ValueError("--json and --emit both print; name a file for one with -o.")
+        elif self.paths is not None or self.emitted is not None:
+            option = "--paths" if self.emitted is None else "--output"
+            raise ValueError(
+                f"{option} goes with --emit; expected a form, {', '.join(RECIPE_FORMS)}."
+            )
+
+    @property
+    def alone(self) -> bool:
+        """True where only the emitted file is printed."""
+        return self.emit is not None and self.emitted is None
+
+    def recipe_of(
+        self, best: bx.Optimum, fitted: bx.Fit, file: Path, available: Any
+    ) -> bx.Recipe | None:
+        """Return the recipe, with the hash of the fit's file and the command line in its stamp.
+
+        None if no file is requested and shares of documents cannot be converted to tokens.
+        """
+        of_tokens = fitted.metadata.share_unit in (None, "tokens")
+        known = available is not None or best.constraints.available
+        if not (of_tokens or known or self.emit):
+            return None
+        digits = DIGITS if self.digits is None else self.digits
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        recipe = bx.make_recipe(best, fitted, available, digits=digits)
+        return recipe.stamped(digest, shlex.join(["bimix", *sys.argv[1:]]))
+
+    def write(self, recipe: bx.Recipe, notes: Iterable[str]) -> list[Path]:
+        """Write the file; without a name, print it alone, and the rest to standard error.
+
+        Returns:
+            The files that were written.
+        """
+        if self.emit is None:
+            return []
+        known = None if self.paths is None else bx.read_paths(self.paths, list(recipe.shares.index))
+        if self.emitted is not None:
+            return recipe.save(self.emitted, self.emit, known)
+        sys.stdout.write(recipe.emit(self.emit, known))
+        if not form_named(self.emit).carries_stamp:
+            sys.stderr.write(recipe.stamp.comment())
+        for note in dict.fromkeys([*notes, *recipe.notes]):
+            print(f"bimix: {printable(note)}", file=sys.stderr)
+        return []
+
+
+def optimize(
+    fit: FitFile, limits: Limits, emission: Emission, output: Output, question: Question
 ) -> None:
     """Find the best mixture at a budget, within bounds, existing tokens, and guardrails.
 
     Example: `bimix optimize fit.json --budget 4e10 --available code=5e9 --epochs 4 --guardrail 1`
     """
     emission.check(output.json)
-    if objective not in OBJECTIVES:
-        raise ValueError(
-            f"--objective is {objective!r}; expected {' or '.join(OBJECTIVES)}."
-            f"{did_you_mean(objective, OBJECTIVES)}"
-        )
-    if goal:
-        _refuse_beside_goals(budget, weight, objective)
+    question.check()
     fitted = bx.load_fit(fit)
-    asked = limits.constraints_of(fitted, shown=True)
-    how: Any = {"method": method, "reference": limits.mixture_of(fitted), "constraints": asked}
-    if goal:
-        best = bx.least_budget(fitted, named.values("--goal", goal, fitted.targets), **how)
-    else:
-        weights = weights_of(weight, fitted)
-        best = bx.optimize_mixture(fitted, budget, weights, objective=objective, **how)  # type: ignore[arg-type]
+    best = question.answer(fitted, limits)
     made = emission.recipe_of(best, fitted, fit, limits.table_of_tokens(fitted.domains))
     written = emission.write(made, best.notes) if made else []
     output.draw(lambda plots: plots.plot_mixture(best, limits.name))
@@ -78,19 +186,6 @@ def optimize(
         return None
     show_optimum(best, limits.name)
     return show_recipe(made, written)
-
-
-def _refuse_beside_goals(budget: float | None, weight: list[str] | None, objective: str) -> None:
-    given = {
-        "--budget": budget is not None,
-        "--weight": bool(weight),
-        "--objective": objective != "mean",
-    }
-    for option in (option for option, there in given.items() if there):
-        raise ValueError(
-            f"{option} does nothing with --goal, which finds the least budget that reaches every "
-            "goal; leave it out."
-        )
 
 
 def show_optimum(best: bx.Optimum, name: str) -> None:
@@ -166,3 +261,43 @@ def _proof(best: bx.Optimum) -> str:
     if best.proven:
         return f"proven optimal to {gap}"
     return f"a local optimum, stationary to {gap}; the law does not exclude a better one elsewhere"
+
+
+def show_recipe(recipe: bx.Recipe | None, written: list[Path]) -> None:
+    """Print tokens, epochs, shares, notes, and the files that were written."""
+    if recipe is None:
+        return show_line("Shares are of documents: tokens and epochs need --available.")
+    if recipe.tokens is not None:
+        _show_tokens(recipe)
+    show_notes(recipe.notes, "Notes on the recipe")
+    if written:
+        show_line(f"Written: {', '.join(map(str, written))}")
+    return None
+
+
+def _show_tokens(recipe: bx.Recipe) -> None:
+    """Print a recipe's tokens and epochs, and those of its rounded weights if they differ
+    visibly."""
+    table = recipe.table()
+    emitted = {
+        "rounded": ("share", 1.0),
+        "rounded_tokens": ("tokens", recipe.tokens or 1.0),
+        "rounded_epochs": ("epochs", 1.0),
+    }
+    same = [
+        name
+        for name, (exact, whole) in emitted.items()
+        if name in table
+        and np.allclose(table[name], table[exact], 5e-4, 5e-5 * whole, equal_nan=True)
+    ]
+    table = table.drop(columns=same)
+    columns = {
+        "share": ("share of tokens", share),
+        "tokens": ("tokens", quantity),
+        "available": ("tokens there are", quantity),
+        "epochs": ("epochs", amount),
+        "rounded": ("weight emitted", share),
+        "rounded_tokens": ("its tokens", quantity),
+        "rounded_epochs": ("its epochs", amount),
+    }
+    show_table(table, f"Tokens needed, {quantity(recipe.tokens)} in all", columns)

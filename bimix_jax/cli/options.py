@@ -9,7 +9,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named
-from bimix_jax.cli.command import WRITTEN
+from bimix_jax.cli.app import WRITTEN
 from bimix_jax.reading.metadata import NAMES
 from bimix_jax.reading.tables import names_of, read_table
 from bimix_jax.sweeps.read import read_sweep

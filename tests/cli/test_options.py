@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bimix_jax as bx
-from bimix_jax.cli.app import FILES, _Commands, app
-from bimix_jax.cli.command import command
+from bimix_jax.cli.app import FILES, _Commands, app, command
 from bimix_jax.cli.fit_options import FitSettings, HeldOut, WeightedByBudget
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Output, SweepOptions, selection

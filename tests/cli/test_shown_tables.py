@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bimix_jax.cli import decisions, fit, optimize, show
 from bimix_jax.cli import decisions as certainty
-from bimix_jax.cli import fit, optimize, propose, recipe, show
 from bimix_jax.cli import fit as evaluate
 from bimix_jax.cli.show import Column, broken, text_table
 from bimix_jax.quantities import number_of, number_text, quantity_text, share_text
@@ -99,7 +99,7 @@ def test_how_sure_it_is_is_shown_whole(ready, width, capsys):
 
 def test_a_proposal_is_shown_whole_and_says_what_repeats(ready, width, capsys):
     found = ready.proposal()
-    propose.show_proposal(found)
+    decisions.show_proposal(found)
     lines = lines_of(capsys, width)
     for domain, row in found.mixtures.T.iterrows():
         assert has_row(lines, domain, *map(share_text, row))
@@ -129,7 +129,7 @@ def test_tokens_and_epochs_are_shown_whole(ready, width, capsys):
     share = ready.shares(1).iloc[0]
     there = pd.DataFrame({"tokens": 3865376694.8021803, "tokens_per_document": 512.0}, share.index)
     made = Recipe(share, share.round(2), 4e11, there, Stamp("", "", "", ""))
-    recipe.show_recipe(made, [])
+    optimize.show_recipe(made, [])
     lines = lines_of(capsys, width)
     assert "Tokens needed, 400B in all" in lines
     table = made.table()

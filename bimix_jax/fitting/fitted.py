@@ -154,10 +154,9 @@ class Fit:
 
         `size` (points,) is the model's, for laws with a size; default that of `at_model_size`.
         """
-        with jax.enable_x64(True):
-            budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-            points = (_filled(mixture), _filled(budgets), None if size is None else _filled(size))
-            return np.asarray(_predict(self.law, self.coefficients, *points))[: len(mixture)]
+        budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
+        points = (_filled(mixture), _filled(budgets), None if size is None else _filled(size))
+        return np.asarray(_predict(self.law, self.coefficients, *points))[: len(mixture)]
 
     def known_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
         """Predict as `predict_points`, but inf where the law is undefined (`Law.has_value`).
@@ -165,8 +164,7 @@ class Fit:
         A law that transfer keeps finite at an own proportion of 0 has a huge loss there if no run
         showed any transfer; that value is not a prediction.
         """
-        with jax.enable_x64(True):
-            known = np.asarray(_has_value(self.law, self.coefficients, _filled(mixture)))
+        known = np.asarray(_has_value(self.law, self.coefficients, _filled(mixture)))
         losses, known = self.predict_points(mixture, budget), known[: len(mixture)]
         return np.where(known | np.isnan(losses), losses, np.inf)
 
@@ -307,7 +305,7 @@ class Fit:
         save_fit(self, path)
 
 
-_predict = jit(predict_losses, static_argnums=0)
+_predict = jit(predict_losses, static_argnums=0, x64=True)
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
@@ -326,4 +324,4 @@ def has_values(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
     )
 
 
-_has_value = jit(has_values, static_argnums=0)
+_has_value = jit(has_values, static_argnums=0, x64=True)

@@ -111,15 +111,18 @@ class jit:
     Args:
         function: pure, not called within another `jit`.
         static_argnums: as for `jax.jit`.
+        x64: True to compute in double precision, whatever JAX is configured to.
 
-    >>> double = jit(lambda x: 2 * x)
-    >>> print(double(3.0))
-    6.0
+    >>> double = jit(lambda x: 2 * x, x64=True)
+    >>> print(double(3.0), double(3.0).dtype)
+    6.0 float64
     """
 
-    def __init__(self, function: Callable[..., Any], static_argnums: Any = ()) -> None:
+    def __init__(
+        self, function: Callable[..., Any], static_argnums: Any = (), *, x64: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
-        self.function, self.static_argnums = function, static_argnums
+        self.function, self.static_argnums, self.x64 = function, static_argnums, x64
 
     @functools.cached_property
     def jitted(self) -> Any:
@@ -132,7 +135,10 @@ class jit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        return self.jitted(*args, **kwargs)
+        if not self.x64:
+            return self.jitted(*args, **kwargs)
+        with jax.enable_x64(True):
+            return self.jitted(*args, **kwargs)
 
     def compilations(self) -> int:
         """Number of shapes it has been compiled for."""

@@ -140,6 +140,7 @@ def _thinned(grid: np.ndarray, tolerance: float) -> np.ndarray:
 def _moved(
     points: pd.DataFrame, grid: np.ndarray, tolerance: float
 ) -> tuple[pd.DataFrame, list[str]]:
+    """Move the points within the tolerance of a common budget to it, and leave out the others."""
     budget = points[BUDGET].to_numpy(float)
     index = _nearest(budget, grid, tolerance)
     near = index >= 0
@@ -159,9 +160,7 @@ def _moved(
     moved, lost = int(np.sum(away > SAME)), len(points) - len(aligned)
     if not moved and not lost:
         return aligned, []
-    losses = aligned.columns.drop([RUN, BUDGET])
-    whole = int(kept[losses].count().sum()) == int(aligned[losses].count().sum())
-    joined = len(kept) - len(aligned) if whole else 0
+    joined = _joined(kept, aligned)
     return aligned, [
         f"{moved} of {len(points)} points were moved to the nearest of {len(grid)} common budgets, "
         f"by up to {100 * np.expm1(away.max()):.2g} %; {lost - joined} points were left out, being "
@@ -171,7 +170,15 @@ def _moved(
     ]
 
 
+def _joined(points: pd.DataFrame, aligned: pd.DataFrame) -> int:
+    """Return the number of points that joined others, or 0 if a loss was left out."""
+    losses = aligned.columns.drop([RUN, BUDGET])
+    whole = int(points[losses].count().sum()) == int(aligned[losses].count().sum())
+    return len(points) - len(aligned) if whole else 0
+
+
 def _interpolated(points: pd.DataFrame, grid: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
+    """Put curves through the points, and return their values at the common budgets."""
     losses = [c for c in points if c not in (RUN, BUDGET)]
     parts = [
         _of_run(str(run), part[BUDGET].to_numpy(float), part[losses], grid)

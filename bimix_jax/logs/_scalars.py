@@ -142,7 +142,7 @@ def latest_states(files: Iterable[LogFile]) -> tuple[list[LogFile], tuple[str, .
         if own is not last and not NUMBER.fullmatch(own.path.parent.name)
     ]
     count = "1 trainer_state.json" if len(stale) == 1 else f"{len(stale)} trainer_state.json"
-    note = f"{count} passed over for the state of a checkpoint that got further: {listed(stale)}."
+    note = f"{count} left out, because a checkpoint has more steps: {listed(stale)}."
     return chosen, (note,) * bool(stale)
 
 

@@ -1,4 +1,4 @@
-"""How logs are read: the user's settings, and what they select in the files of one form."""
+"""Settings of `read_logs`, and the columns that they select in the files of one form."""
 
 import dataclasses
 import re
@@ -100,7 +100,7 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What the settings select in the files of one form."""
+    """The selection of columns in the files of one form."""
 
     asked: Asked
     pattern: str

@@ -55,7 +55,7 @@ def read_logs(
 
     Args:
         logs: files, or folders with a file or folder per run, which gives the run its name; or
-            tables in memory: a DataFrame or rows of all runs, a list of those, or run → one.
+            tables in memory: a DataFrame or rows of all runs, a list of those, or run → table.
         mixtures: the table of runs: wide, long or a mapping (also .json, .toml, .yaml) of run →
             {domain: amount}; shares, percentages, tokens, counts or weights. Default: the columns
             of the logs that begin with the mixture prefix; ratios.csv for olmix.
@@ -102,6 +102,22 @@ def read_logs(
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
     asked = settings_of(Asked, "read_logs", settings)
+    frame, table = _wide_table(logs, mixtures, asked, progress)
+    with _naming(logs):
+        return read_sweep(
+            frame,
+            run="run",
+            select=asked.select,
+            model_size=asked.model_size,
+            metadata=_metadata(asked.metadata, table),
+            endpoints_only=asked.endpoints_only,
+        )
+
+
+def _wide_table(
+    logs: Logs, mixtures: Runs | None, asked: Asked, progress: Progress
+) -> tuple[pd.DataFrame, Mixtures]:
+    """Return the logs as a wide table for `read_sweep`, and the mixtures of the runs."""
     found = _found(logs, mixtures, asked.form)
     runs = _run_table(mixtures, found[0], asked.run_key)
     prefix = (asked.mixture_prefix or MIXTURE_PREFIX) if runs is None else None
@@ -118,15 +134,7 @@ def read_logs(
     frame = _joined(points, table, unit)
     said = [*notes, *merged, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
-    with _naming(logs):
-        return read_sweep(
-            frame,
-            run="run",
-            select=asked.select,
-            model_size=asked.model_size,
-            metadata=_metadata(asked.metadata, table),
-            endpoints_only=asked.endpoints_only,
-        )
+    return frame, table
 
 
 @contextlib.contextmanager

@@ -231,35 +231,12 @@ def check_losses(
 
     `unit` is the unit that the user stated; perplexities lie above 1.
     """
-    least = 1.0 if unit == "perplexity" else 0.0
     findings: list[Finding] = []
     values = np.empty(cells.values.shape)
     for i, name in enumerate(cells.values.columns):
-        column, written, rows = f"column {cells.columns[i]}", cells.values[name], cells.rows[:, i]
-        values[:, i], text = numbers(written)
-        findings += findings_at(
-            column,
-            text,
-            written,
-            rows,
-            "losses that are text",
-            "Write numbers, or leave the cell empty.",
-        )
-        # Laws are fitted to the logarithm of perplexities, which must be above 0.
-        wrong = (values[:, i] <= least) | np.isinf(values[:, i])
-        # A loss of exactly 0 does not occur in training; a score of 0 does.
-        zeros = np.any(values[:, i] == 0) and not np.any(values[:, i] < 0)
-        zero = NO_SCORE if zeros or says_score(str(name)) else ""
-        findings += findings_at(
-            column,
-            wrong,
-            written,
-            rows,
-            "losses that are not positive and finite"
-            if unit != "perplexity"
-            else "perplexities that are not above 1 and finite",
-            f"Leave the cell of a diverged run empty, or remove the run.{zero}",
-        )
+        column = f"column {cells.columns[i]}"
+        values[:, i], wrong = _losses_of_one(column, cells.values[name], cells.rows[:, i], unit)
+        findings += wrong
     # A table without any loss has nothing else to report, unless its cells were refused above.
     if not values.size or np.isnan(values).all():
         return values, findings or [
@@ -269,6 +246,28 @@ def check_losses(
     if empty and not findings:
         notes.append(f"{empty} of {values.size} loss cells are empty and were left out.")
     return values, findings
+
+
+def _losses_of_one(
+    column: str, written: pd.Series, rows: np.ndarray, unit: str | None
+) -> tuple[np.ndarray, list[Finding]]:
+    values, text = numbers(written)
+    # Laws are fitted to the logarithm of perplexities, which must be above 0.
+    least, expected = (
+        (1.0, "perplexities that are not above 1 and finite")
+        if unit == "perplexity"
+        else (0.0, "losses that are not positive and finite")
+    )
+    # A loss of exactly 0 does not occur in training; a score of 0 does.
+    zeros = np.any(values == 0) and not np.any(values < 0)
+    score = NO_SCORE if zeros or says_score(str(written.name)) else ""
+    mend = "Write numbers, or leave the cell empty."
+    remedy = f"Leave the cell of a diverged run empty, or remove the run.{score}"
+    wrong = (values <= least) | np.isinf(values)
+    return values, [
+        *findings_at(column, text, written, rows, "losses that are text", mend),
+        *findings_at(column, wrong, written, rows, expected, remedy),
+    ]
 
 
 def note_of_nan(cells: Cells, run: np.ndarray) -> list[str]:

@@ -40,15 +40,7 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
     if not targets:
         raise ValueError("sweeps: no target is measured at every model size.")
     for size, sweep in parts.items():
-        check_names(f"domains of size {size:g}", sweep.domains, first.domains)
-        if sweep.unit != first.unit:
-            raise ValueError(
-                f"sweeps: budgets of size {size:g} are in {sweep.unit}, those of the first in "
-                f"{first.unit}; expected one unit."
-            )
-        sweep.metadata.check_like(
-            first.metadata, f"size {size:g}", "the first", but=("model_size",)
-        )
+        _check_like(sweep, first, f"size {size:g}")
     labels = [label for sweep in parts.values() for label in sweep.runs]
     # Runs are told apart by their labels, and those of two sizes must not become one.
     shared = len(set(labels)) < len(labels)
@@ -70,6 +62,17 @@ def stack_sizes(sweeps: Mapping[float | str, Sweep]) -> Sweep:
             *([note] if lost else []),
         ),
     )
+
+
+def _check_like(sweep: Sweep, first: Sweep, name: str) -> None:
+    """Raise ValueError unless a sweep has the domains, the unit and the metadata of the first."""
+    check_names(f"domains of {name}", sweep.domains, first.domains)
+    if sweep.unit != first.unit:
+        raise ValueError(
+            f"sweeps: budgets of {name} are in {sweep.unit}, those of the first in {first.unit}; "
+            "expected one unit."
+        )
+    sweep.metadata.check_like(first.metadata, name, "the first", but=("model_size",))
 
 
 def _in_order(sweep: Sweep, domains: tuple[str, ...], targets: list[str]) -> Sweep:

@@ -436,6 +436,6 @@ def test_a_stale_state_that_is_passed_over_is_said(tmp_path):
     runs = pd.DataFrame({"run": ["a", "b"], "web": [0.2, 0.5], "code": [0.8, 0.5]})
     sweep = bx.read_logs(tmp_path, runs, tokens_per_step=10)
     assert sweep.largest_budget == 2000
-    (note,) = [n for n in sweep.notes if "passed over" in n]
-    assert note.startswith("2 trainer_state.json")
+    (note,) = [n for n in sweep.notes if "because a checkpoint has more steps" in n]
+    assert note.startswith("2 trainer_state.json left out")
     assert "ends before checkpoint-200" in note

@@ -12,10 +12,13 @@ from bimix_jax.cli.app import FILES, _Commands, app, command
 from bimix_jax.cli.fit_options import FitSettings, HeldOut, WeightedByBudget
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Output, SweepOptions, selection
+from bimix_jax.design.propose import _Goal as GoalSettings
 from bimix_jax.entropy.corpus import _Asked as CorpusSettings
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.judging.compare import _Fits as CompareSettings
 from bimix_jax.logs._settings import Asked as LogSettings
+from bimix_jax.mixture.decision import Request
 from bimix_jax.sweeps.read import _Asked as TableSettings
 from tests.fits import frame
 
@@ -67,8 +70,10 @@ def test_no_command_has_a_part_of_a_group(group):
 
 
 VERBS = {
-    "fit": [FitOptions], "evaluate": [bx.compare, FitOptions], "compare": [bx.compare],
-    "certainty": [bx.certainty, bx.bootstrap, FitOptions], "propose": [bx.propose_runs, FitOptions],
+    "fit": [FitOptions], "evaluate": [bx.compare, CompareSettings, FitOptions],
+    "compare": [bx.compare, CompareSettings],
+    "certainty": [bx.certainty, Request, bx.bootstrap, FitOptions],
+    "propose": [bx.propose_runs, GoalSettings, FitOptions],
     "optimize": [bx.optimize_mixture], "path": [bx.optimal_path], "tradeoff": [bx.tradeoff],
     "sensitivity": [bx.sensitivity], "batch": [FitOptions], "import": [LogSettings],
     "check": [TableSettings], "entropy": [corpus_entropies, CorpusSettings],

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.domains import Entropies as Entropies
     from bimix_jax.entropy.domains import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.domains import token_entropies as token_entropies
-    from bimix_jax.entropy.streams import EntropyWarning as EntropyWarning
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -74,6 +73,7 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
     from bimix_jax.mixture.tradeoff import Tradeoff as Tradeoff
     from bimix_jax.mixture.tradeoff import tradeoff as tradeoff
+    from bimix_jax.reading.errors import EntropyWarning as EntropyWarning
     from bimix_jax.reading.errors import SweepError as SweepError
     from bimix_jax.reading.errors import SweepWarning as SweepWarning
     from bimix_jax.reading.metadata import Metadata as Metadata
@@ -113,7 +113,7 @@ _HOMES = {
     "DataMixingLawPlus": "laws.published",
     "Diagnosis": "diagnosis.diagnose",
     "Entropies": "entropy.domains",
-    "EntropyWarning": "entropy.streams",
+    "EntropyWarning": "reading.errors",
     "Evaluation": "judging.evaluate",
     "FeasibleSet": "mixture.feasible",
     "Fit": "fitting.fitted",

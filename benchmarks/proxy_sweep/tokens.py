@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bimix_jax.entropy._tokenize import Tokenizer
-from bimix_jax.entropy.domain_files import find_domain, read_domain
+from bimix_jax.entropy.domain_files import Tokenizer, find_domain, read_domain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 import typer
 
+import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import MAY_NAME_FILES, WRITTEN
 from bimix_jax.cli.options import Output
@@ -27,8 +28,6 @@ from bimix_jax.cli.show import (
 from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
 from bimix_jax.entropy.domain_files import domain_name
 from bimix_jax.entropy.domains import Entropies
-from bimix_jax.entropy.forms import TEXT_FIELD
-from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import write_atomically
 
 COLUMNS = {
@@ -80,7 +79,7 @@ class Reading:
     ] = None
 
     def fields(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the field of every domain; NAME=FIELD counts if NAME is a domain."""
+        """Return the fields of domains by name; NAME=FIELD counts if NAME is a domain."""
         given = self.text_field or []
         own = {
             name: item.removeprefix(f"{name}=")
@@ -94,7 +93,7 @@ class Reading:
                 f"--text-field is {' and '.join(all_of_them)} for all domains; expected one of "
                 f"them, or NAME=FIELD with a domain ({', '.join(names)})."
             )
-        return {name: own.get(name, (all_of_them or [TEXT_FIELD])[0]) for name in names}
+        return {name: field for field in all_of_them for name in names} | own
 
     def arguments(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the arguments of `corpus_entropies` for domains of these names."""
@@ -168,7 +167,7 @@ def entropy(
         byte_bar("entropy", lambda: 2 * corpus_bytes(paths, asked["text_field"])) as advance,
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore", EntropyWarning)  # they are among the notes
+        warnings.simplefilter("ignore", bx.EntropyWarning)  # they are among the notes
         found = corpus_entropies(paths, **asked, progress=advance)
     mixtures = found.mixtures(mixing.estimator, mixing.temperature)
     document = _document(found, mixtures[chosen], chosen, mixing)

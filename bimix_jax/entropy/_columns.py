@@ -1,4 +1,4 @@
-"""Parquet and arrow files: the column with a domain's texts or token ids."""
+"""Fields with a domain's texts or token ids, and the columns of Parquet and arrow files."""
 
 import contextlib
 from collections import Counter
@@ -8,16 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.forms import (
-    HEAD,
-    ID_FIELDS,
-    MASK,
-    TEXT_FIELD,
-    Field,
-    check_magic,
-    damage_named,
-    damaged,
-)
+from bimix_jax.entropy._files import HEAD, check_magic, damage_named, damaged
+
+TEXT_FIELD = "text"
+"""Default field."""
+ID_FIELDS = ("input_ids", "token_ids", "tokens")
+"""Usual fields of token ids, tried if there is no field of text."""
+MASK = "attention_mask"
+"""Field beside token ids that is 0 where they are padding."""
+
+
+class Field(NamedTuple):
+    """The field with the content of a domain."""
+
+    name: str
+    ids: bool
+    """True where it holds token ids rather than text"""
+
 
 ROWS = 4096
 """Rows of a Parquet file that are read together."""

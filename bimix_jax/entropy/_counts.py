@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bimix_jax.entropy._profiles import Profile, merged, profile_of, profile_of_sorted
-from bimix_jax.entropy.streams import Stream
+from bimix_jax.entropy._streams import Stream
 
 KEYS = 2**32
 """Number of possible keys; arithmetic of keys is modulo this number."""

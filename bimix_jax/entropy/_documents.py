@@ -1,37 +1,157 @@
 """Documents of text or of token ids, from text files, records and tables."""
 
+import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy._columns import field_of_table, has_no_end, table_ids, table_texts
-from bimix_jax.entropy._folders import Skipped, kind_of
-from bimix_jax.entropy.forms import (
-    HEAD,
+from bimix_jax.entropy._columns import (
     ID_FIELDS,
     MASK,
+    TEXT_FIELD,
+    Field,
+    field_of_table,
+    has_no_end,
+    table_ids,
+    table_texts,
+)
+from bimix_jax.entropy._files import (
+    HEAD,
     PLAIN,
     TABLES,
-    TEXT_FIELD,
     UTF8_MARK,
-    Field,
     Form,
     check_text,
-    checked_ids,
     damage_named,
     form_of,
     opened,
 )
+from bimix_jax.entropy._streams import checked_ids
 from bimix_jax.reading.nested import once, parse_json
 
 BLOCK = 1 << 20
 """Bytes of plain text per part, which bounds the memory of one long document."""
 PROBED = 100
 """Records that are searched for a field."""
+
+
+UNDECODABLE_LINES = 2
+UNDECODABLE_SHARE = 0.01
+"""Share of lines that may be invalid UTF-8 (or the number, if larger); more is another encoding."""
+KINDS = {bool: "true or false", int: "numbers", float: "numbers", list: "lists", dict: "objects"}
+
+
+@dataclasses.dataclass
+class Skipped:
+    """Counts of skipped content, of one file or of all files of a domain."""
+
+    read: int = 0
+    """lines, records or rows, except blank ones"""
+    kept: int = 0
+    undecodable: int = 0
+    """lines that are not UTF-8"""
+    no_objects: int = 0
+    """lines or entries that are not JSON objects"""
+    without: Counter[str] = dataclasses.field(default_factory=Counter)
+    """keys of records without the wanted key"""
+    missing: int = 0
+    """records without the wanted key"""
+    wrong: Counter[str] = dataclasses.field(default_factory=Counter)
+    """types of values that were found instead of text"""
+    empty: int = 0
+    surrogates: int = 0
+    """documents with half of a surrogate pair"""
+    line_ends: int = 0
+    """line ends of Windows"""
+    masked: int = 0
+    """token ids that are padding"""
+    unfinished: int = 0
+    """arrow streams without an end"""
+
+    def add(self, other: "Skipped") -> None:
+        """Add the counts of another file."""
+        for field in dataclasses.fields(self):
+            mine = getattr(self, field.name)
+            setattr(self, field.name, mine + getattr(other, field.name))
+
+    def check(self, path: Path, wanted: str) -> None:
+        """Raise ValueError if a file gave no content, or is in another encoding."""
+        # Single damaged lines are usual in crawled text; many show another encoding.
+        allowed = max(UNDECODABLE_LINES, UNDECODABLE_SHARE * self.read)
+        if self.undecodable and (self.undecodable > allowed or not self.kept):
+            raise ValueError(
+                f"{path} is not text in UTF-8: {self.undecodable} of {self.read} lines hold bytes "
+                "that do not belong there. Convert it first, as with iconv -f LATIN1 -t UTF-8."
+            )
+        # The most frequent reason is the one that explains the file, so it is named.
+        if self.kept or self.empty == self.read:
+            return
+        if self.missing >= max(self.no_objects, self.wrong.total()):
+            raise ValueError(
+                f"{path}: no record of {self.read} has the key {wanted!r}; found "
+                f"{_first(self.without)}. Name the key of the text (text_field= or --text-field)."
+            )
+        if self.wrong:
+            raise ValueError(
+                f"{path}: no record of {self.read} holds text under the key {wanted!r}; found "
+                f"{_first(self.wrong)}. Name the key of the text (text_field= or --text-field)."
+            )
+        raise ValueError(
+            f"{path}: no line of {self.read} is a JSON object; expected an object per "
+            f"line, or a list of objects, with the key {wanted!r}."
+        )
+
+    def notes(self, wanted: str) -> list[str]:
+        """Return a sentence for each kind of skipped content."""
+        left_out = [
+            (self.undecodable, "line that is not valid UTF-8", "lines that are not valid UTF-8"),
+            (self.no_objects, "line that is not a JSON object", "lines that are not JSON objects"),
+            (self.missing, *_both(f"record@ without the key {wanted!r}", self.without)),
+            (self.wrong.total(), *_both(f"record@ without text as {wanted!r}", self.wrong)),
+            (self.empty, "empty document", "empty documents"),
+            (self.masked, *_both("token id@ that attention_mask marks as padding")),
+        ]
+        changed = [
+            (
+                self.surrogates,
+                "document with half of a surrogate pair, read as '?'",
+                "documents with half of a surrogate pair, read as '?'",
+            ),
+            (self.line_ends, *_both("line end@ of Windows (CRLF), read as LF")),
+            (
+                self.unfinished,
+                "arrow stream without the mark of its end, which may be incomplete",
+                "arrow streams without the mark of their end, which may be incomplete",
+            ),
+        ]
+        return [
+            f"{verb} {count} {one if count == 1 else many}."
+            for verb, each in (("skipped", left_out), ("found", changed))
+            for count, one, many in each
+            if count
+        ]
+
+
+def _kind_of(value: Any) -> str:
+    """Return the name of a JSON value's type."""
+    return KINDS.get(type(value), type(value).__name__)
+
+
+def _both(sentence: str, found: Counter[str] | None = None) -> tuple[str, str]:
+    """Return a phrase in the singular and the plural; "@" marks the place of the s."""
+    tail = f" (found {_first(found)})" if found else ""
+    return sentence.replace("@", "") + tail, sentence.replace("@", "s") + tail
+
+
+def _first(found: Counter[str]) -> str:
+    names = [f"{name:.60}" for name, _ in found.most_common(8)]
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return (", ".join(names) or "no key") + more
 
 
 class Part(NamedTuple):
@@ -123,7 +243,7 @@ class Reader:
             if value is None or value == "":
                 tally.empty += 1
             elif not isinstance(value, str):
-                tally.wrong[kind_of(value)] += 1
+                tally.wrong[_kind_of(value)] += 1
             else:
                 tally.kept += 1
                 yield Part(_whole_characters(value, tally), True)
@@ -159,7 +279,7 @@ class Reader:
             row = record[self.field]
             if not isinstance(row, list | None):
                 raise ValueError(
-                    f"{path}: line {line} holds {kind_of(row)} as {self.field!r}; expected a list "
+                    f"{path}: line {line} holds {_kind_of(row)} as {self.field!r}; expected a list "
                     "of token ids, as on other lines."
                 )
             yield line, row, record.get(MASK) if self.field in ID_FIELDS else None

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy.forms import HEAD, check_magic
-from bimix_jax.entropy.streams import NO_STARTS, EntropyWarning, FileStream
+from bimix_jax.entropy._files import HEAD, check_magic
+from bimix_jax.entropy._streams import NO_STARTS, FileStream
+from bimix_jax.reading.errors import EntropyWarning
 
 LLM_C_WORDS = 256
 """Words of 4 bytes in a header of llm.c."""

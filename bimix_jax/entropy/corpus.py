@@ -11,19 +11,27 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
+from bimix_jax.entropy._columns import TEXT_FIELD
 from bimix_jax.entropy._counts import Given
 from bimix_jax.entropy._documents import Reader
-from bimix_jax.entropy._tokenize import Tokenizer, load_tokenizer
-from bimix_jax.entropy.domain_files import Domain, domain_name, find_domain, read_domain
+from bimix_jax.entropy._files import PLAIN, form_of
+from bimix_jax.entropy._streams import Stream
+from bimix_jax.entropy.domain_files import (
+    Domain,
+    Tokenizer,
+    domain_name,
+    find_domain,
+    load_tokenizer,
+    read_domain,
+)
 from bimix_jax.entropy.domains import Entropies, Progress, token_entropies
-from bimix_jax.entropy.forms import PLAIN, TEXT_FIELD, form_of
-from bimix_jax.entropy.streams import EntropyWarning, Stream
 from bimix_jax.entropy.von_neumann import (
     embed,
     read_embeddings,
     read_word_vectors,
     von_neumann_entropy,
 )
+from bimix_jax.reading.errors import EntropyWarning
 from bimix_jax.reading.names import settings_of, spelling
 
 if TYPE_CHECKING:
@@ -195,7 +203,7 @@ def _found(domains: Paths, text_field: str | Mapping[str, str]) -> dict[str, Dom
         named = [(str(name), path) for name, path in domains.items()]
     else:
         named = [(domain_name(path), path) for path in domains]
-    check_names([name for name, _ in named])
+    _check_names([name for name, _ in named])
     fields = _fields([name for name, _ in named], text_field)
     return {name: find_domain(path, name, fields[name]) for name, path in named}
 
@@ -212,7 +220,7 @@ def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, 
     return dict.fromkeys(names, TEXT_FIELD) | dict(text_field)
 
 
-def check_names(names: list[str]) -> None:
+def _check_names(names: list[str]) -> None:
     """Raise ValueError unless domains have names that differ by more than case or spacing."""
     if not names:
         raise ValueError("domains: there is none; expected one at least, as PATH or NAME=PATH.")

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bimix_jax.entropy.streams import EntropyWarning
 from bimix_jax.files import check_readable
+from bimix_jax.reading.errors import EntropyWarning
 
 WORD = re.compile(r"\w+")
 

@@ -1,4 +1,4 @@
-"""The error and the warning about tables of runs."""
+"""Errors and warnings about what people give to be read: tables of runs, and text."""
 
 
 class SweepError(ValueError):
@@ -7,3 +7,7 @@ class SweepError(ValueError):
 
 class SweepWarning(UserWarning):
     """A doubtful property of a sweep that the user should read; also kept in `Sweep.notes`."""
+
+
+class EntropyWarning(UserWarning):
+    """A doubtful property of a domain's text that the user should read; also kept as a note."""

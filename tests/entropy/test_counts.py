@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bimix_jax.entropy._counts import Plan, count_tokens, device_sort, split_ranges
 from bimix_jax.entropy._profiles import merged, profile_of, profile_of_sorted
-from bimix_jax.entropy.streams import TokenStream, sampled, stream_of
+from bimix_jax.entropy._streams import TokenStream, sampled, stream_of
 
 
 def slow(streams, plan):

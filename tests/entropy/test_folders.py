@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.entropy.corpus import check_names
+from bimix_jax.entropy.corpus import _check_names
 from bimix_jax.entropy.domain_files import domain_name, find_domain
 
 DATA = '{"text": "one two three"}\n'
@@ -192,13 +192,13 @@ def test_a_folder_is_called_as_it_was_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("twin", ["Web", "web ", "WEB", "we\N{SOFT HYPHEN}b"])
 def test_names_that_are_one_are_refused(twin):
     with pytest.raises(ValueError, match="which are one"):
-        check_names(["web", twin])
+        _check_names(["web", twin])
 
 
 @pytest.mark.parametrize("name", ["", " ", "..", "a/b", "a\0b"])
 def test_what_cannot_be_a_name(name):
     with pytest.raises(ValueError, match="cannot be a name"):
-        check_names([name])
+        _check_names([name])
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "line\nbreak", "Ünï — 数学", "c++ (1)"])

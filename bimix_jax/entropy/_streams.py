@@ -1,4 +1,4 @@
-"""Tokens of a domain as a stream, readable in pieces, repeatedly, and in bounded memory."""
+"""Token ids: a domain's as a stream that is read in pieces, and checks of single documents."""
 
 import dataclasses
 import functools
@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 
 NO_STARTS = np.empty(0, np.int64)
-
-
-class EntropyWarning(UserWarning):
-    """A doubtful property of a domain's text that the user should read; also kept as a note."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,3 +185,37 @@ def _not_ids(array: np.ndarray, name: str, expected: str) -> ValueError:
     return ValueError(
         f"{name}: an array of {array.dtype} with shape {array.shape}; expected {expected}."
     )
+
+
+def checked_ids(row: Any, where: str, vocabulary: int) -> np.ndarray:
+    """Return the token ids of a document as integers.
+
+    Args:
+        row: a list of whole numbers, or an array of integers.
+        where: file and row, for messages.
+        vocabulary: number of token types.
+
+    Raises:
+        ValueError: if they are not whole numbers, or not below the vocabulary.
+
+    >>> checked_ids([3, -100], "a.jsonl: line 7", 50)
+    Traceback (most recent call last):
+    ValueError: a.jsonl: line 7 holds the token id -100; expected ids from 0 to 49 ...
+    """
+    # Exact types: JSON has true and 1.0, which NumPy would turn into ids.
+    if isinstance(row, list) and not set(map(type, row)) <= {int}:
+        wrong = next(value for value in row if type(value) is not int)
+        raise ValueError(
+            f"{where} holds {wrong!r:.60} among its token ids; expected whole numbers, one list "
+            "per document."
+        )
+    ids = np.asarray(row, None if len(row) else np.int64)
+    wrong = (ids < 0) | (ids >= vocabulary)
+    if wrong.any():
+        padding = " Negative ids mark padding: leave it out." if (ids < 0).any() else ""
+        raise ValueError(
+            f"{where} holds the token id {ids[np.argmax(wrong)]}; expected ids from 0 to "
+            f"{vocabulary - 1} for a vocabulary of {vocabulary} (vocabulary= or --vocabulary)."
+            f"{padding}"
+        )
+    return ids

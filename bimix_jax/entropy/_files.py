@@ -1,131 +1,152 @@
-"""Files of a domain's folder: data files, and files to skip."""
+"""Files of a corpus: their forms by name and first bytes, and the data files of a folder."""
 
-import dataclasses
+import bz2
+import contextlib
 import filecmp
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import re
 import stat
+import zlib
 from collections import Counter
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
-from bimix_jax.entropy.forms import form_of, stem_of
 from bimix_jax.reading.nested import read_json
 
-UNDECODABLE_LINES = 2
-UNDECODABLE_SHARE = 0.01
-"""Share of lines that may be invalid UTF-8 (or the number, if larger); more is another encoding."""
-KINDS = {bool: "true or false", int: "numbers", float: "numbers", list: "lists", dict: "objects"}
+PLAIN = (".txt",)
+RECORDS = (".jsonl", ".ndjson", ".json")
+TABLES = (".parquet", ".arrow")
+TOKENS = (".npy", ".bin", ".ds")
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+KNOWN = (
+    f"text ({', '.join((*PLAIN, *RECORDS))}, each also {', '.join(PACKED)}), tables "
+    f"({', '.join(TABLES)}) or token ids ({', '.join(TOKENS)})"
+)
+HEAD = 4096
+"""Bytes at the beginning of a file that are checked to recognise its content."""
+NUL_SHARE = 0.1
+"""Share of NUL bytes above which a text is UTF-16 or binary; UTF-16 of ASCII has half of them."""
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+MAGIC = {
+    b"version https://git-lfs": "a pointer of Git LFS instead of the data; run git lfs pull",
+    b"\x1f\x8b\x08": "packed by gzip; rename it so that it ends in .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; rename it so that it ends in .zst",
+    b"\xfd7zXZ\x00": "packed by xz; rename it so that it ends in .xz",
+    b"BZh": "packed by bzip2; rename it so that it ends in .bz2",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PAR1": "a Parquet file; rename it so that it ends in .parquet",
+    b"ARROW1\x00\x00": "an arrow file; rename it so that it ends in .arrow",
+    b"\x93NUMPY": "a NumPy file; rename it so that it ends in .npy",
+    b"MMIDIDX\x00\x00": "the index of a Megatron file; name the .bin beside it",
+    b"TNTIDX\x00\x00": "the index of an old Megatron file; name a .bin in the newer form",
+}
+"""First bytes → true kind of a file whose name suggests another."""
+MARKS = {
+    # UTF-32 is tried first, because its mark begins with the mark of UTF-16.
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+UTF8_MARK = b"\xef\xbb\xbf"
 
 
-@dataclasses.dataclass
-class Skipped:
-    """Counts of skipped content, of one file or of all files of a domain."""
+class Form(NamedTuple):
+    """The kind of a file by its name."""
 
-    read: int = 0
-    """lines, records or rows, except blank ones"""
-    kept: int = 0
-    undecodable: int = 0
-    """lines that are not UTF-8"""
-    no_objects: int = 0
-    """lines or entries that are not JSON objects"""
-    without: Counter[str] = dataclasses.field(default_factory=Counter)
-    """keys of records without the wanted key"""
-    missing: int = 0
-    """records without the wanted key"""
-    wrong: Counter[str] = dataclasses.field(default_factory=Counter)
-    """types of values that were found instead of text"""
-    empty: int = 0
-    surrogates: int = 0
-    """documents with half of a surrogate pair"""
-    line_ends: int = 0
-    """line ends of Windows"""
-    masked: int = 0
-    """token ids that are padding"""
-    unfinished: int = 0
-    """arrow streams without an end"""
+    suffix: str
+    packed: str
+    """extension of a packed file, empty if it is not packed"""
 
-    def add(self, other: "Skipped") -> None:
-        """Add the counts of another file."""
-        for field in dataclasses.fields(self):
-            mine = getattr(self, field.name)
-            setattr(self, field.name, mine + getattr(other, field.name))
 
-    def check(self, path: Path, wanted: str) -> None:
-        """Raise ValueError if a file gave no content, or is in another encoding."""
-        # Single damaged lines are usual in crawled text; many show another encoding.
-        allowed = max(UNDECODABLE_LINES, UNDECODABLE_SHARE * self.read)
-        if self.undecodable and (self.undecodable > allowed or not self.kept):
-            raise ValueError(
-                f"{path} is not text in UTF-8: {self.undecodable} of {self.read} lines hold bytes "
-                "that do not belong there. Convert it first, as with iconv -f LATIN1 -t UTF-8."
-            )
-        # The most frequent reason is the one that explains the file, so it is named.
-        if self.kept or self.empty == self.read:
-            return
-        if self.missing >= max(self.no_objects, self.wrong.total()):
-            raise ValueError(
-                f"{path}: no record of {self.read} has the key {wanted!r}; found "
-                f"{_first(self.without)}. Name the key of the text (text_field= or --text-field)."
-            )
-        if self.wrong:
-            raise ValueError(
-                f"{path}: no record of {self.read} holds text under the key {wanted!r}; found "
-                f"{_first(self.wrong)}. Name the key of the text (text_field= or --text-field)."
-            )
+def form_of(path: Path) -> Form | None:
+    """Return the form of a file, None if it is unknown.
+
+    >>> form_of(Path("web.v2.JSONL.gz")), form_of(Path("notes.md")), form_of(Path("ids.bin.gz"))
+    (Form(suffix='.jsonl', packed='.gz'), None, None)
+    """
+    name = path.name.lower()
+    # Tables are compressed inside, and token ids are read at any position, so neither is accepted
+    # packed.
+    packed = next((p for p in PACKED if name.endswith(p)), "")
+    plain = name.removesuffix(packed)
+    suffixes = (*PLAIN, *RECORDS) if packed else (*PLAIN, *RECORDS, *TABLES, *TOKENS)
+    suffix = next((s for s in suffixes if plain.endswith(s)), None)
+    return None if suffix is None else Form(suffix, packed)
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its known extensions."""
+    form = form_of(path)
+    return path.name if form is None else path.name[: -len(form.suffix + form.packed)]
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn errors of reading and unpacking into a ValueError that names the file."""
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, reason: object) -> ValueError:
+    """Return the error for a damaged file."""
+    return ValueError(
+        f"{path} cannot be read: it is damaged or incomplete ({str(reason).rstrip('.')}). Copy or "
+        "download it again."
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path, form: Form) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Open a text file; yield the raw file on disk, and its unpacked bytes.
+
+    Every frame and member of a packed file is read. A truncated file raises one of `DAMAGE`.
+    """
+    with open(path, "rb") as raw, _unpacked(raw, form.packed) as unpacked:
+        yield raw, unpacked
+
+
+def _unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
+    if packed == ".gz":
+        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+    if packed == ".bz2":
+        return bz2.BZ2File(raw)
+    if packed == ".xz":
+        return lzma.LZMAFile(raw)
+    if packed == ".zst":
+        import pyarrow as pa
+
+        # Python itself reads zstd only from 3.14 on.
+        return io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), 1 << 20)
+    return raw
+
+
+def check_text(path: Path, head: bytes) -> None:
+    """Raise ValueError unless a file that begins with these bytes may be text in UTF-8."""
+    check_magic(path, head)
+    mark = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    if mark or head.count(0) > NUL_SHARE * len(head):
+        what = f"begins with the mark of {mark}" if mark else "holds NUL bytes, as UTF-16 does"
         raise ValueError(
-            f"{path}: no line of {self.read} is a JSON object; expected an object per "
-            f"line, or a list of objects, with the key {wanted!r}."
+            f"{path} is not text in UTF-8: it {what}. Convert it first, as with "
+            "iconv -f UTF-16 -t UTF-8."
         )
 
-    def notes(self, wanted: str) -> list[str]:
-        """Return a sentence for each kind of skipped content."""
-        left_out = [
-            (self.undecodable, "line that is not valid UTF-8", "lines that are not valid UTF-8"),
-            (self.no_objects, "line that is not a JSON object", "lines that are not JSON objects"),
-            (self.missing, *_both(f"record@ without the key {wanted!r}", self.without)),
-            (self.wrong.total(), *_both(f"record@ without text as {wanted!r}", self.wrong)),
-            (self.empty, "empty document", "empty documents"),
-            (self.masked, *_both("token id@ that attention_mask marks as padding")),
-        ]
-        changed = [
-            (
-                self.surrogates,
-                "document with half of a surrogate pair, read as '?'",
-                "documents with half of a surrogate pair, read as '?'",
-            ),
-            (self.line_ends, *_both("line end@ of Windows (CRLF), read as LF")),
-            (
-                self.unfinished,
-                "arrow stream without the mark of its end, which may be incomplete",
-                "arrow streams without the mark of their end, which may be incomplete",
-            ),
-        ]
-        return [
-            f"{verb} {count} {one if count == 1 else many}."
-            for verb, each in (("skipped", left_out), ("found", changed))
-            for count, one, many in each
-            if count
-        ]
 
-
-def kind_of(value: Any) -> str:
-    """Return the name of a JSON value's type."""
-    return KINDS.get(type(value), type(value).__name__)
-
-
-def _both(sentence: str, found: Counter[str] | None = None) -> tuple[str, str]:
-    """Return a phrase in the singular and the plural; "@" marks the place of the s."""
-    tail = f" (found {_first(found)})" if found else ""
-    return sentence.replace("@", "") + tail, sentence.replace("@", "s") + tail
-
-
-def _first(found: Counter[str]) -> str:
-    names = [f"{name:.60}" for name, _ in found.most_common(8)]
-    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-    return (", ".join(names) or "no key") + more
+def check_magic(path: Path, head: bytes) -> None:
+    """Raise ValueError if the first bytes show another kind of file."""
+    for magic, what in MAGIC.items():
+        if head.startswith(magic):
+            raise ValueError(f"{path} is {what}.")
 
 
 HIDDEN_FOLDERS = {"__macosx", "__pycache__", "_temporary", "_delta_log"}

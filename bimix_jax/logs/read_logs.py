@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 import pandas as pd
 
-from bimix_jax.logs._budgets import BUDGET, on_common_budgets
+from bimix_jax.logs._domains import without_averages
 from bimix_jax.logs._forms import (
     LOG_FORMS,
     Found,
@@ -24,10 +24,11 @@ from bimix_jax.logs._forms import (
 from bimix_jax.logs._history import RUN, LogFile
 from bimix_jax.logs._mixtures import Logged, Mixtures, mixtures_of
 from bimix_jax.logs._points import (
+    BUDGET,
     finite_losses,
+    on_common_budgets,
     one_row_a_budget,
     with_budgets,
-    without_averages,
     without_untrained,
 )
 from bimix_jax.logs._rows import NoLosses, Progress, Rows, read_rows

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ import optax
 from jax import Array
 
 from bimix_jax.fitting._solution import AGREEMENT
-from bimix_jax.fitting.again import best_ends
+from bimix_jax.fitting.again import all_starts, best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
 from bimix_jax.fitting.options import FitOptions
@@ -61,6 +63,49 @@ class Solved(NamedTuple):
         return self.fit.points
 
 
+class Drawn(NamedTuple):
+    """Weights of many fits of one task, or draws of its residuals."""
+
+    factor: np.ndarray
+    """(fits, units), of the weights of a unit's points, or of their residuals"""
+    unit: np.ndarray
+    """(points,) int, the unit of every point"""
+    around: np.ndarray | None = None
+    """(points, targets) losses ŷ; where given, losses are ŷ + factor·(y − ŷ) and weights stay"""
+
+    def take(self, rows: np.ndarray) -> "Drawn":
+        """Select fits."""
+        return self._replace(factor=self.factor[rows])
+
+    def repeated(self, count: int) -> "Drawn":
+        """Repeat all fits, one set after another."""
+        return self._replace(factor=np.tile(self.factor, (count, 1)))
+
+
+def refit(
+    task: FitTask, drawn: Drawn, starts: np.ndarray | None, strength: float, tolerance: float
+) -> ArrayFit:
+    """Fit a task to many draws, at one strength of the shrinkage, by the program of `solve`.
+
+    Args:
+        task: what is fitted.
+        drawn: the draws.
+        starts: (fits, targets, exponents), one for each; None for the best of all that the law has.
+        strength: of the shrinkage.
+        tolerance: on the scaled gradient.
+
+    Returns:
+        An `ArrayFit` of numpy arrays with leading axes (fits, targets).
+    """
+    strengths = np.full(len(drawn.factor), strength)
+    with jax.enable_x64(task.options.dtype == "float64"):
+        search = _Searches.of(task)
+        if starts is not None:
+            return search(drawn, starts, strengths, tolerance, False).fit
+        every = np.concatenate(all_starts(task.law, task.options.tied, len(task.sweep.domains)))
+        return _best_of(search, drawn, strengths, every, tolerance).fit
+
+
 def solve(
     task: FitTask,
     factor: np.ndarray | None = None,
@@ -92,25 +137,32 @@ def solve(
     parts = [task.folds] * len(factors) if folds is None else folds
     with jax.enable_x64(task.options.dtype == "float64"):
         strength = _strengths(task, factors, parts)
-        search = _Searches.of(task, optimizer)
+        search, drawn = _Searches.of(task, optimizer), _of_points(factors)
 
         def from_starts(starts: Any) -> Solved:
-            return _best_of(search, factors, strength, np.asarray(starts))
+            return _best_of(search, drawn, strength, np.asarray(starts), search.exact)
 
         return best_ends(task.law, task.options.tied, len(task.sweep.domains), from_starts)
 
 
+def _of_points(factor: np.ndarray) -> Drawn:
+    """Draws by factors (fits, points) of the weights of single points."""
+    return Drawn(factor, np.arange(factor.shape[1]))
+
+
 def _best_of(
-    search: "_Searches", factor: np.ndarray, strength: np.ndarray, starts: np.ndarray
+    search: "_Searches", drawn: Drawn, strength: np.ndarray, starts: np.ndarray, tolerance: float
 ) -> Solved:
     """Find the best ends of all fits from these starts (starts, exponents)."""
-    count, fits, targets = len(starts), len(factor), len(search.task.targets)
+    count, fits, targets = len(starts), len(drawn.factor), len(search.task.targets)
     each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
     begin = each.reshape(count * fits, targets, -1)
-    found = search(np.tile(factor, (count, 1)), begin, np.tile(strength, count), search.exact)
+    found = search(drawn.repeated(count), begin, np.tile(strength, count), tolerance)
     ends = jax.tree.map(lambda leaf: leaf.reshape(count, fits, *leaf.shape[1:]), found)
     reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
-    least, rounding = reached.min(axis=0), 16 * np.finfo(reached.dtype).eps * factor.sum(axis=1)
+    # An end may be off by the rounding of a sum over the points.
+    rounding = 16 * np.finfo(reached.dtype).eps * drawn.factor[:, drawn.unit].sum(axis=1)
+    least = reached.min(axis=0)
     agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
     best = reached.argmin(axis=0), *np.indices((fits, targets))
     fit = jax.tree.map(lambda leaf: leaf[best], ends.fit)._replace(agreement=agreement)
@@ -154,16 +206,14 @@ class _Searches(NamedTuple):
         sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
         measured = {"mixture": sweep.mixture, "budget": sweep.budget, "size": sweep.size}
         typed = {n: None if x is None else x.astype(dtype) for n, x in measured.items()}
+        # Targets that share exponents can only be fitted together.
         groups = 1 if task.law.ties(options.tied) else len(task.targets)
-
-        def grouped(leaf: np.ndarray) -> np.ndarray:
-            return np.stack(np.split(leaf.astype(dtype), groups, axis=1))
-
+        loss, weight = (_grouped(leaf, groups, dtype) for leaf in (task.loss, task.weight))
         # Other optimizers need thousands of cheap evaluations; other devices are slow in series.
         beside = optimizer is not None or jax.default_backend() != "cpu"
         program = compiled(task.law, options.static, optimizer, beside)
         own = task.own.reshape(groups, -1)
-        return cls(task, program, typed, grouped(task.loss), grouped(task.weight), own, beside)
+        return cls(task, program, typed, loss, weight, own, beside)
 
     @property
     def exact(self) -> float:
@@ -171,37 +221,65 @@ class _Searches(NamedTuple):
         return default_tolerance(self.loss.dtype)
 
     def __call__(
-        self, factor: np.ndarray, starts: np.ndarray, strength: np.ndarray, tolerance: float
+        self,
+        drawn: Drawn,
+        starts: np.ndarray,
+        strength: np.ndarray,
+        tolerance: float,
+        predict: bool = True,
     ) -> Any:
-        """Search once for every row of the arguments.
+        """Search once for every draw.
 
         Args:
-            factor: (searches, points) ≥ 0 of the weights.
+            drawn: (searches, …) draws.
             starts: (searches, targets, exponents).
             strength: (searches,) of the shrinkage.
             tolerance: on the scaled gradient.
+            predict: False to drop the predictions, which take more memory than all else.
 
         Returns:
             A `Solved` of numpy arrays with leading axes (searches, targets).
         """
         dtype, (groups, points, group) = self.loss.dtype, self.loss.shape
-        total, most = len(factor) * groups, max(1, min(MOST, CELLS // max(1, points * group)))
+        total, most = len(strength) * groups, max(1, min(MOST, CELLS // max(1, points * group)))
         if self.side_by_side:
             most = min(most, 1 << (total - 1).bit_length())
-        begin = starts.reshape(len(factor), groups, group, -1)
-        fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
-        parts = []
-        for first in range(0, total, most):
+        begin = starts.reshape(len(strength), groups, group, -1)
+        around = None if drawn.around is None else _grouped(drawn.around, groups, dtype)
+
+        def some(first: int) -> Any:
             row, of = np.divmod(np.arange(first, first + most).clip(max=total - 1), groups)
-            weight = factor[row, :, None] * self.weight[of]
-            rows = self.loss[of], weight, self.own[of], begin[row, of], strength[row]
-            typed = _Rows(*(x if x.dtype.kind == "i" else x.astype(dtype) for x in rows))
-            found = self.program(*fixed, typed, min(total - first, most))
-            parts.append(jax.tree.map(np.asarray, found))
+            loss, weight = self.loss[of], self.weight[of]
+            factor = drawn.factor[row][:, drawn.unit, None]
+            if around is None:
+                weight = factor * weight
+            else:
+                loss = around[of] + factor * (loss - around[of])
+            rows = _Rows(loss, weight, self.own[of], begin[row, of], strength[row])
+            typed = jax.tree.map(lambda x: x if x.dtype.kind == "i" else x.astype(dtype), rows)
+            fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
+            with jax.enable_x64(dtype == np.float64):  # a setting of each thread
+                found = self.program(*fixed, typed, min(total - first, most))
+            return jax.tree.map(np.asarray, found if predict else found._replace(predicted=[]))
+
+        parts = [some(0), *_side_by_side(some, range(most, total, most))]
         return jax.tree.map(
-            lambda *leaves: _joined(leaves, total).reshape(len(factor), -1, *leaves[0].shape[2:]),
+            lambda *leaves: _joined(leaves, total).reshape(len(strength), -1, *leaves[0].shape[2:]),
             *parts,
         )
+
+
+def _grouped(leaf: np.ndarray, groups: int, dtype: Any) -> np.ndarray:
+    """(groups, points, group) from (points, targets)."""
+    return np.stack(np.split(leaf.astype(dtype), groups, axis=1))
+
+
+def _side_by_side(function: Callable[[int], Any], places: Sequence[int]) -> list[Any]:
+    """Call a function for every place, in as many threads as there are cores."""
+    if len(places) < 2:
+        return [function(place) for place in places]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, places))
 
 
 def _joined(leaves: Sequence[np.ndarray], count: int) -> np.ndarray:
@@ -292,15 +370,16 @@ def _chosen_strengths(task: FitTask, factor: np.ndarray, inside: np.ndarray) -> 
     # By the default search, whatever the fit itself is asked for: this only makes a choice.
     plain = dataclasses.replace(task.options, max_steps=None)
     search = _Searches.of(dataclasses.replace(task, options=plain))
-    fitted = (factor[:, None] * ~inside).reshape(-1, factor.shape[1])
+    fitted = _of_points((factor[:, None] * ~inside).reshape(-1, factor.shape[1]))
     seen = _seen(task, factor)
     counted = seen[:, None] & inside[..., None]
     start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
-    begin = np.broadcast_to(start, (len(fitted), len(task.targets), len(start)))
+    count = len(fitted.factor)
+    begin = np.broadcast_to(start, (count, len(task.targets), len(start)))
     each: list[list[Array]] = []
     valued = None
     for strength in STRENGTHS:
-        ends = search(fitted, begin, np.full(len(fitted), strength), TOLERANCE)
+        ends = search(fitted, begin, np.full(count, strength), TOLERANCE)
         predicted = np.moveaxis(ends.predicted, 1, 2).reshape(counted.shape)
         if valued is None:
             # The simplest law may have no value where another has, so nothing starts at its end.

@@ -12,19 +12,18 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.program import Drawn
+from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import (
-    TOGETHER,
-    Drawn,
     Resampling,
-    SweepPoints,
     draw,
     fit_resamples,
     leave_one_out,
-    points_of,
     search_all,
+    task_of,
 )
 from bimix_jax.uncertainty.intervals import (
     LEAST_FREEDOM,
@@ -36,6 +35,8 @@ from bimix_jax.xla.compilation import jit
 
 Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")
+PARTS = 8
+"""Largest number of parts of the runs, each of which is left out of a search for starts."""
 
 
 @functools.partial(
@@ -154,7 +155,7 @@ def bootstrap(
     weight: ArrayLike | None = None,
     **options: Any,
 ) -> Bootstrap:
-    """Fit a law to a sweep and to n resamples of its runs, in one compiled call.
+    """Fit a law to a sweep and to n resamples of its runs, by one compiled program.
 
     Whole mixtures are drawn, with all budgets of all their runs: checkpoints of a run are not
     independent, and replicates share the error of a law at their mixture. Resample i depends on
@@ -185,20 +186,21 @@ def bootstrap(
     given = isinstance(law, Fit)
     fitted = law if isinstance(law, Fit) else fit(sweep, law, weight=weight, **options)
     _check(sweep, fitted, n, unit, options if given else {})
-    points = points_of(sweep, fitted, weight)
+    task = task_of(sweep, fitted, weight)
     run, first = _numbered(sweep.run)
     group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
     # A mixture without weight must not be drawn in place of one that has.
-    used = np.unique(group[np.any(points.weight > 0, axis=1)])
+    used = np.unique(group[np.any(task.weight > 0, axis=1)])
     factor = np.ones((n, len(one_each)))
     factor[:, used] = draw(resampling, seed, n, len(used))
     factor = factor[:, group[first]]
-    resampled, left_out = _fits(fitted, points, Drawn(factor, run, resampling == "residuals"))
+    around = _around(fitted, task) if resampling == "residuals" else None
+    resampled, left_out = _fits(fitted, task, Drawn(factor, run, around))
     made = Bootstrap(
         fitted,
         resampled,
         left_out,
-        _freedom(fitted, points, group, one_each),
+        _freedom(fitted, task, group, one_each),
         resampling,
         seed,
         tuple(map(str, sweep.run[first])),
@@ -212,55 +214,48 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbers.reshape(-1), first
 
 
-def _fits(fitted: Fit, points: SweepPoints, drawn: Drawn) -> tuple[Fit, Fit]:
-    """Fit the resamples and all but one run, in one call where both are given by weights."""
+def _around(fitted: Fit, task: FitTask) -> np.ndarray:
+    """(points, targets) fitted losses that residuals are drawn around."""
+    sweep = task.sweep
+    predicted = fitted.predict_points(sweep.mixture, sweep.budget, sweep.size)
+    # Where the law has no value the residual is 0, so that its factor changes nothing.
+    return np.where(np.isfinite(predicted), predicted, task.loss)
+
+
+def _fits(fitted: Fit, task: FitTask, drawn: Drawn) -> tuple[Fit, Fit]:
+    """Fit the resamples, and all runs but one."""
     # Choosing the strength of the shrinkage takes some fifty fits, so the fits without a run keep
     # the strength of the whole sweep: they show the effect of a run at it, not on it.
     without = Drawn(leave_one_out(drawn.factor.shape[1]), drawn.unit)
-    begin = _starts_without(fitted, points, drawn.unit)
-    if drawn.of_residuals:
-        return (
-            fit_resamples(fitted, points, drawn),
-            fit_resamples(fitted, points, without, begin),
-        )
-    count = len(drawn.factor)
-    both = fit_resamples(
-        fitted,
-        points,
-        drawn._replace(factor=np.concatenate([drawn.factor, without.factor])),
-        np.concatenate([np.full((count, *begin.shape[1:]), np.nan), begin]),
-    )
-    resampled, left_out = (
-        jax.tree.map(lambda leaf, part=part: leaf[part], both)
-        for part in (slice(count), slice(count, None))
-    )
-    return resampled, left_out
+    begin = _starts_without(fitted, task, drawn.unit)
+    return fit_resamples(fitted, task, drawn), fit_resamples(fitted, task, without, begin)
 
 
-def _starts_without(fitted: Fit, points: SweepPoints, run: np.ndarray) -> np.ndarray:
+def _starts_without(fitted: Fit, task: FitTask, run: np.ndarray) -> np.ndarray:
     """(runs, targets, exponents) start of the fit without each run.
 
     No loss of that run may influence it: the start is the solution without its part of the runs,
     which is searched from all starts of the law.
     """
-    # Runs are dealt to at most 8 parts, one search for each: fewer than one search per run.
-    part = np.arange(run.max() + 1) % min(TOGETHER, run.max() + 1)
+    # Runs are dealt to a few parts, one search for each: fewer than one search per run.
+    part = np.arange(run.max() + 1) % min(PARTS, run.max() + 1)
     without = (part != np.unique(part)[:, None]).astype(float)
-    found = search_all(fitted, points, Drawn(without, run))
+    found = search_all(fitted, task, Drawn(without, run))
     return np.asarray(found.coefficients.exponents)[part]
 
 
-def _freedom(fitted: Fit, points: SweepPoints, group: np.ndarray, one_each: np.ndarray) -> Freedom:
+def _freedom(fitted: Fit, task: FitTask, group: np.ndarray, one_each: np.ndarray) -> Freedom:
+    sweep = task.sweep
     # Points that the fit used: measured, weighted, and where the law has a value.
-    used = np.isfinite(points.loss) & (points.weight > 0)
-    used &= np.isfinite(fitted.predict_points(points.mixture, points.budget, points.size))
+    used = np.isfinite(task.loss) & (task.weight > 0)
+    used &= np.isfinite(fitted.predict_points(sweep.mixture, sweep.budget, sweep.size))
     count = np.zeros((len(one_each), len(fitted.targets)))
     np.add.at(count, group, used)
     units, spent = mixtures_and_coefficients(
         fitted,
-        points.mixture[one_each],
-        float(np.median(points.budget)),
-        None if points.size is None else points.size[one_each],
+        sweep.mixture[one_each],
+        float(np.median(sweep.budget)),
+        None if sweep.size is None else sweep.size[one_each],
         count,
     )
     # One number for all targets, and the cautious one: what remains decides how wide intervals are.

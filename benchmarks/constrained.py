@@ -24,8 +24,7 @@ from benchmarks.report import report
 from bimix_jax import BiMix, Coefficients, TransferBiMix, feasible_set, optimal_proportions
 from bimix_jax.mixture._certificate import certify
 from bimix_jax.mixture.feasible import FeasibleSet
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
-from bimix_jax.mixture.proportions import resolve_method
+from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem, resolve_method
 
 SIZES = (4, 12)
 KINDS = [(law, objective) for law in (BiMix(), TransferBiMix()) for objective in ("mean", "worst")]

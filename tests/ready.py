@@ -89,8 +89,8 @@ class Ready:
         laws = ("BiMix", "TransferBiMix", "DataMixingLawPlus")
         measured = np.exp(self.rng.normal(1, 0.2, (RUNS * 2, len(self.domains))))
         noise = self.rng.normal(0, 0.02, (len(laws), 4, *measured.shape))
-        vague = np.zeros((len(laws), 4, len(self.domains)), bool)
-        vague[2] = True
+        unidentified = np.zeros((len(laws), 4, len(self.domains)), bool)
+        unidentified[2] = True
         return bx.Comparison(
             laws=laws,
             targets=tuple(self.domains),
@@ -98,7 +98,7 @@ class Ready:
             test=self.rng.random((4, RUNS * 2)) < 0.5,
             measured=measured,
             predicted=measured * np.exp(noise),
-            vague=vague,
+            unidentified=unidentified,
             budget=np.tile([1e9, 2e9], RUNS),
             group=np.repeat(np.arange(RUNS), 2),
             noise=NoiseFloor(0.004, 0.003),

@@ -29,7 +29,7 @@ from bimix_jax.cli.show import (
     show_table,
     span,
 )
-from bimix_jax.mixture.objective import OBJECTIVES
+from bimix_jax.mixture.proportions import OBJECTIVES
 from bimix_jax.printable import printable
 from bimix_jax.reading.names import did_you_mean
 from bimix_jax.recipe.forms import RECIPE_FORMS, form_named

@@ -10,8 +10,7 @@ from jax import Array
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.feasible import ROUNDING
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
-from bimix_jax.mixture.proportions import optimal_proportions
+from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem, optimal_proportions
 
 EXCHANGES = 30
 """Number of exchanges per domain after which a draw counts as independent of its start."""

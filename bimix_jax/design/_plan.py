@@ -13,7 +13,7 @@ from bimix_jax.fitting.coefficients import Coefficients, features_of, predict_lo
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import predict, split_parameters
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture.objective import MixtureArguments
+from bimix_jax.mixture.proportions import MixtureArguments
 from bimix_jax.xla.compilation import jit
 
 GUESS = 0.005
@@ -257,7 +257,8 @@ class Candidates(NamedTuple):
     """(candidates,) bool: False for padding"""
 
 
-class Design(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Design:
     """Static part of a plan."""
 
     unknowns: Unknowns

@@ -42,19 +42,11 @@ MOST_POINTS = 1000
 """Number of points beyond which a design adds no information; more are subsampled."""
 
 
-def identifiable_laws(sweep: Sweep) -> pd.DataFrame:
-    """Table with a row per law of the package.
-
-    Columns: coefficients per target; determined, the number that the mixtures and budgets of the
-    sweep determine for the worst target that the law can express; targets, the number that the law
-    can express; least_for, the worst target where not all are determined; needs_mixtures, the
-    fewest that determine all coefficients of a target where there are many budgets, and
-    needs_budgets, the fewest that do with so many mixtures (0 where none do); verdict. They follow
-    from the rank of the law's Jacobian at the start of a fit, so they tell what no precision of the
-    losses could mend, not how large the errors are.
+def _identifiable_laws(sweep: Sweep) -> pd.DataFrame:
+    """Table of `Diagnosis.laws`, from the rank of each law's Jacobian at the start of a fit.
 
     >>> from bimix_jax import datasets, read_sweep
-    >>> table = identifiable_laws(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
+    >>> table = _identifiable_laws(read_sweep(datasets.proxy_sweep()).from_budget(573_440))
     >>> needs = table.loc["BiMix", ["needs_mixtures", "needs_budgets"]].astype(int)
     >>> needs.tolist(), table.loc["BiMix", "verdict"]
     ([2, 3], 'determined')
@@ -200,13 +192,13 @@ CLOSE = 1.05
 """Factor of the least error within which the earliest cut is advised."""
 
 
-def observe_early(sweep: Sweep) -> Iterator[Observation]:
+def _observe_early(sweep: Sweep) -> Iterator[Observation]:
     """Observe whether the later half of the points fits much better without the first budgets.
 
     All fits are judged on the same points, those of the later half, so that an error does not fall
     only because there are fewer points.
     """
-    cuts, errors = errors_by_first_budget(sweep)
+    cuts, errors = _errors_by_first_budget(sweep)
     if not len(errors):
         return
     # The earliest cut that is about as good, as every cut loses points.
@@ -225,7 +217,7 @@ def observe_early(sweep: Sweep) -> Iterator[Observation]:
     )
 
 
-def errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
+def _errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     """First budgets (cuts,), and the mean error (cuts,) at the later half of fits from each on.
 
     Both are empty where there are too few budgets, or no target that can be fitted.
@@ -266,7 +258,19 @@ class Diagnosis:
     observations: tuple[Observation, ...]
     """observations, worst first"""
     laws: pd.DataFrame
-    """laws that the sweep can identify, see `identifiable_laws`"""
+    """a row per law of the package, with these columns:
+
+    - coefficients: their number per target.
+    - determined: the number of coefficients that the mixtures and budgets of the sweep determine,
+      for the worst target that the law can express.
+    - targets: the number of targets that the law can express.
+    - least_for: the worst target, where not all of its coefficients are determined.
+    - needs_mixtures: the fewest mixtures that determine all coefficients of a target, with many
+      budgets; 0 where none do.
+    - needs_budgets: the fewest budgets that do, with so many mixtures; 0 where none do.
+    - verdict: "determined", "held by its shrinkage", "undetermined", or "no target is a domain".
+
+    They show what no precision of the losses could mend, not how large the errors are."""
     domains: pd.DataFrame
     """share of every domain over the mixtures: min, median, max, and the number of zeros"""
     rank: int
@@ -308,13 +312,13 @@ def diagnose(sweep: Sweep) -> Diagnosis:
     >>> found.severity.name, found.observations[0].what.split(" do not")[0]
     ('WARNING', 'Budgets before 573.4K tokens')
     """
-    laws = identifiable_laws(sweep)
+    laws = _identifiable_laws(sweep)
     seen = [
         *observe_targets(sweep),
         *observe_losses(sweep),
         *observe_mixtures(sweep),
         *observe_budgets(sweep),
-        *observe_early(sweep),
+        *_observe_early(sweep),
         *_about_laws(laws),
     ]
     worst_first = sorted(seen, key=lambda o: -o.severity)

@@ -72,8 +72,12 @@ class _Fits:
                 f"shrinkage is {self.shrinkage!r}; expected a strength ≥ 0, or None: compare "
                 "chooses the strength for what each split holds out."
             )
-        given = {} if self.shrinkage is None else {"shrinkage": self.shrinkage}
-        return FitOptions(self.residual, self.huber, budget_power=self.budget_power, **given)
+        return FitOptions(
+            self.residual,
+            self.huber,
+            budget_power=self.budget_power,
+            shrinkage="mixtures" if self.shrinkage is None else self.shrinkage,
+        )
 
 
 def compare(
@@ -108,9 +112,8 @@ def compare(
             strength is given.
 
     Returns:
-        A `Comparison`: its `table`, its `verdict`, and `plots.plot_comparison`. Each law is scored
-        at all points that it can use; those that it cannot (r = 0 for BiMix) are counted in the
-        notes.
+        A `Comparison`; see its `table` and its `verdict`. Each law is scored at all points that it
+        can use; the notes count those that it cannot (r = 0 for BiMix).
 
     Raises:
         ValueError: on an unknown law (with the nearest name) or split, a split that leaves nothing
@@ -126,10 +129,9 @@ def compare(
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
     options = settings_of(_Fits, "compare", settings).options
-    drawn = functools.partial(
-        standard_splits, repeats=repeats, runs=runs, budgets=budgets, seed=seed
-    )
-    parts = _splits(sweep, splits, functools.partial(drawn, least=_curve(sweep, chosen)))
+    held_out: dict[str, Any] = {"runs": runs, "budgets": budgets, "seed": seed}
+    held_out["least"] = _curve(sweep, chosen)
+    parts = _splits(sweep, splits, functools.partial(standard_splits, repeats=repeats, **held_out))
     names, notes = _common_targets(sweep, chosen, targets)
     found, noise = _judged(sweep, chosen, parts, names, options)
     comparison = _comparison(sweep, _labels(chosen), names, parts, found, noise)
@@ -165,7 +167,7 @@ def _comparison(
         test=np.stack([part.test for part in parts]),
         measured=sweep.loss[:, [sweep.targets.index(name) for name in targets]],
         predicted=np.stack([held_out.predicted for held_out in found]),
-        vague=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
+        unidentified=np.stack([held_out.code == Code.UNIDENTIFIED for held_out in found]),
         usable=np.stack([held_out.usable for held_out in found]),
         called=tuple(held_out.called for held_out in found),
         budget=sweep.budget,

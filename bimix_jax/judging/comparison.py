@@ -39,7 +39,7 @@ class Comparison:
     """(points, targets), nan where not measured"""
     predicted: np.ndarray
     """(laws, splits, points, targets)"""
-    vague: np.ndarray
+    unidentified: np.ndarray
     """(laws, splits, targets) bool: the train part did not identify the law's coefficients"""
     budget: np.ndarray
     """(points,)"""
@@ -109,7 +109,7 @@ class Comparison:
         return names.pop() if len(names) == 1 else law
 
     def _trusted(self, kind: str) -> int:
-        aside = self.passed_over(kind) | self.without_value(kind)
+        aside = self.excluded(kind) | self.without_value(kind)
         errors = np.where(aside, np.nan, self._mean_errors(kind))
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
@@ -119,15 +119,15 @@ class Comparison:
         counts = np.asarray(self.coefficients or np.zeros(len(self.laws)))
         return int(np.argmin(np.where(close, counts, np.inf)))
 
-    def passed_over(self, kind: str) -> np.ndarray:
+    def excluded(self, kind: str) -> np.ndarray:
         """(laws,) bool: most train parts do not identify the law, but they identify another one."""
-        vague = np.mean(self.vague[:, self._splits(kind)], axis=(1, 2)) > HALF
+        vague = np.mean(self.unidentified[:, self._splits(kind)], axis=(1, 2)) > HALF
         return vague & ~vague.all()
 
     def without_value(self, kind: str) -> np.ndarray:
         """(laws,) bool: fewer held-out losses are scored than for another identified law."""
         count = self.scored[:, self._splits(kind)].sum(axis=(1, 2, 3))
-        return count < count[~self.passed_over(kind)].max()
+        return count < count[~self.excluded(kind)].max()
 
     def table(self) -> pd.DataFrame:
         """Table with a row per kind of split and law.
@@ -155,7 +155,7 @@ class Comparison:
         reduced = "" if called == best else f" (as which {best} was fitted)"
         sentences = [f"{called}{reduced} is off by {_percent(error)} on {self._what()}."]
         others = table[table["mre"].notna()].drop(best).sort_values("mre")
-        for aside, why in ((self.passed_over(kind), _open), (self.without_value(kind), _no_value)):
+        for aside, why in ((self.excluded(kind), _open), (self.without_value(kind), _no_value)):
             names = [name for name in others.index if aside[self.laws.index(name)]]
             sentences += [
                 why(name, dict(others.loc[name]), dict(table.loc[best])) for name in names

@@ -61,8 +61,8 @@ class Evaluation:
             for one in np.unique(size)
         ]
         return {
-            "mre": mean_relative_error(measured, predicted),
-            "worst": worst_relative_error(measured, predicted),
+            "mre": _mean_relative_error(measured, predicted),
+            "worst": _worst_relative_error(measured, predicted),
             "r2": r_squared(measured, predicted),
             "r2_mixtures": _mean_of_known([r_squared(*pair) for pair in same]),
             "spearman": _mean_of_known([spearman(*pair) for pair in same]),
@@ -130,16 +130,16 @@ def _mean_of_known(values: list[float]) -> float:
     return float(np.mean(known)) if known else np.nan
 
 
-def mean_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
+def _mean_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Mean |y − ŷ|/y, a fraction; nan without points.
 
-    >>> mean_relative_error(np.array([2.0, 4.0]), np.array([2.2, 4.0])).__round__(3)
+    >>> _mean_relative_error(np.array([2.0, 4.0]), np.array([2.2, 4.0])).__round__(3)
     0.05
     """
     return float(np.mean(np.abs(predicted / measured - 1))) if len(measured) else np.nan
 
 
-def worst_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
+def _worst_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Largest |y − ŷ|/y, a fraction; nan without points."""
     return float(np.max(np.abs(predicted / measured - 1))) if len(measured) else np.nan
 

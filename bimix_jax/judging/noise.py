@@ -37,7 +37,7 @@ class NoiseFloor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve(Law):
+class _Curve(Law):
     """L = B s^−β + C, of one run."""
 
     name: ClassVar[str] = "Curve"
@@ -97,8 +97,8 @@ def _curves(budget: Array, loss: Array, weights: Array) -> Array:
     nothing = jnp.zeros((len(budget), 1), loss.dtype)
 
     def one(weight: Array) -> Array:
-        found: ArrayFit = fit_arrays(Curve(), nothing, budget, loss, weight, own=-1)
-        return predict_losses(Curve(), found.coefficients, nothing, budget)
+        found: ArrayFit = fit_arrays(_Curve(), nothing, budget, loss, weight, own=-1)
+        return predict_losses(_Curve(), found.coefficients, nothing, budget)
 
     return jax.lax.map(one, weights)
 

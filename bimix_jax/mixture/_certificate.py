@@ -12,10 +12,10 @@ from jax import Array
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._interior import minimize_within
+from bimix_jax.mixture._notes import nonnegative_least_squares
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, kl_of
-from bimix_jax.mixture.proportions import nonnegative_least_squares
+from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.quantities import quantity_text
 from bimix_jax.xla.compilation import jit
 
@@ -282,7 +282,7 @@ class NearOptimal:
         if self.inner.extra:
             # With the bound of the worst loss held at the limit, less the KL term that the
             # objective has beside it, the inner rows say that the objective is below the limit.
-            worst = limit - kl_of(variables, inner.feasible)
+            worst = limit - inner.feasible.kl_term(variables)
             return self.inner.rows(jnp.append(variables, worst), inner)
         rows = self.inner.rows(variables, inner)
         return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.laws.law import Law
 from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet
 
 # λ is at least the slope α K of the strongest, as shares are at most 1, so a domain whose slope is
@@ -309,3 +311,10 @@ def _log_omega_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     v = _log_omega(*primals)
     # (1 + e^v) dv = dx
     return v, tangents[0] / (1 + jnp.exp(v))
+
+
+def powers_of_own(law: Law, coefficients: Coefficients, budget: ArrayLike) -> tuple[Array, Array]:
+    """K and α (targets,) of targets whose loss is K·r_own^−α at a budget ()."""
+    return jax.vmap(lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale))(
+        coefficients
+    )

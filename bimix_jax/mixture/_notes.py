@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture.objective import MixtureProblem
-from bimix_jax.mixture.proportions import nearest_in_hull
+from bimix_jax.mixture.proportions import MixtureProblem
 
 SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "
     "for a larger model it carries over as a ranking of mixtures only."
 )
+TOLERANCE = 1e-11
+"""Relative slope below which no further column of a least-squares problem lowers its residual."""
 # The least squares behind the hull leave errors of 1e-8.
 NOTICED = 0.005
 """Distance of a proportion from the hull's nearest mixture that counts as outside; rounding is
@@ -26,53 +27,10 @@ def scope_notes(fitted: Fit, *budgets: float) -> tuple[str, ...]:
     return (*scope, *fitted.law.assumptions(), *far)
 
 
-def outside_hull(mixture: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
-    """(domains,) bool: proportions by which a mixture leaves the hull of the measured mixtures.
-
-    `measured` (mixtures, domains); all False where it is None, for unknown mixtures.
-
-    >>> outside_hull(np.array([0.5, 0.1, 0.4]), np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]))
-    array([ True,  True,  True])
-    """
-    if measured is None:
-        return np.zeros(len(mixture), bool)
-    return np.abs(mixture - nearest_in_hull(mixture, measured)) > NOTICED
-
-
-def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
-    """ "below" or "above" where a proportion leaves the range the sweep covered, else ""."""
-    # 1e-9 is rounding: a share fixed at an end of the range is inside.
-    below, above = mixture < observed["min"] - 1e-9, mixture > observed["max"] + 1e-9
-    return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
-
-
-def observed_range(fitted: Fit, mixture: pd.Series) -> pd.DataFrame:
-    """Least and largest proportion in the sweep by domain, and a flag where a mixture leaves it."""
-    domains = list(fitted.domains)
-    observed = pd.DataFrame(fitted.observed_proportions.T, index=domains, columns=["min", "max"])
-    flags = outside(mixture, observed)
-    off = outside_hull(mixture.to_numpy(), fitted.observed_mixtures)
-    observed["flag"] = flags.where((flags != "") | ~off, "hull")
-    return observed
-
-
 def _mean(losses: Any, weights: Any) -> float:
     """Weighted mean; a loss of weight 0 may be infinite or nan."""
     losses, weights = np.asarray(losses), np.asarray(weights)
     return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
-
-
-def hull_note(fitted: Fit, mixtures: pd.DataFrame) -> tuple[str, ...]:
-    """Note on the mixtures inside the range of the sweep that no blend of its mixtures equals."""
-    least, most = fitted.observed_proportions
-    inside = ((mixtures >= least - 1e-9) & (mixtures <= most + 1e-9)).all(axis=1)
-    off = [outside_hull(row, fitted.observed_mixtures).any() for row in mixtures[inside].to_numpy()]
-    if not any(off):
-        return ()
-    return (
-        f"{sum(off)} of {len(mixtures)} mixtures keep the range of every domain, but no blend of "
-        "the sweep's mixtures has their proportions together.",
-    )
 
 
 def gain_note(
@@ -117,4 +75,103 @@ def flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:
     return (
         "The search for the range of equal objective (within 0.1 %) did not converge for "
         f"{', '.join(unknown)}.",
+    )
+
+
+def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Find x ≥ 0 (columns,) with the least ‖matrix·x − target‖, by Lawson and Hanson's method.
+
+    `matrix` (rows, columns), `target` (rows,). Source: Lawson and Hanson, "Solving Least Squares
+    Problems" (1974), chapter 23.
+
+    >>> print(nonnegative_least_squares(np.eye(2), np.array([1.0, -1.0])))
+    [1. 0.]
+    """
+    count = matrix.shape[1]
+    x, passive = np.zeros(count), np.zeros(count, bool)
+    # Relative to the size of matrix and target, as rounding of the slopes is.
+    scale = TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max())
+    # The residual falls with every passive set, so that none recurs; rounding alone could cycle.
+    for _ in range(10 * count):
+        ascent = np.where(passive, -np.inf, matrix.T @ (target - matrix @ x))
+        if count == 0 or ascent.max() <= scale:
+            break
+        passive[np.argmax(ascent)] = True
+        x, passive = _keep_positive(matrix, target, x, passive)
+    return x
+
+
+def _keep_positive(
+    matrix: np.ndarray, target: np.ndarray, x: np.ndarray, passive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for the passive columns, and drop those that would turn negative on the way."""
+    while True:
+        wanted = np.zeros_like(x)
+        wanted[passive] = np.linalg.lstsq(matrix[:, passive], target, rcond=None)[0]
+        wrong = passive & (wanted <= 0)
+        if not wrong.any():
+            return wanted, passive
+        # The longest step towards the solution that keeps all of x ≥ 0. A column that has just come
+        # in at 0 and is not wanted there, by rounding, leaves without a step.
+        falling = wrong & (x > wanted)
+        step = np.min(x[falling] / (x[falling] - wanted[falling])) if falling.any() else 0.0
+        x = np.where(passive, x + step * (wanted - x), 0.0)
+        passive = passive & ~(wrong & (x <= TOLERANCE))
+        x = np.where(passive, x, 0.0)
+
+
+def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Find the convex combination of mixtures (points, domains) nearest to a mixture (domains,).
+
+    >>> print(nearest_in_hull(np.array([0.9, 0.1]), np.array([[0.7, 0.3], [0.2, 0.8]])).round(6))
+    [0.7 0.3]
+    """
+    # The row that makes the weights sum to 1 weighs much more than the distance.
+    # It leaves the sum off by residual/heavy², 1e-8, which the last line divides away.
+    heavy = 1e4
+    matrix = np.vstack([points.T, np.full(len(points), heavy)])
+    weights = nonnegative_least_squares(matrix, np.append(point, heavy))
+    return points.T @ weights / weights.sum()
+
+
+def outside_hull(mixture: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
+    """(domains,) bool: proportions by which a mixture leaves the hull of the measured mixtures.
+
+    `measured` (mixtures, domains); all False where it is None, for unknown mixtures.
+
+    >>> outside_hull(np.array([0.5, 0.1, 0.4]), np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]))
+    array([ True,  True,  True])
+    """
+    if measured is None:
+        return np.zeros(len(mixture), bool)
+    return np.abs(mixture - nearest_in_hull(mixture, measured)) > NOTICED
+
+
+def outside(mixture: pd.Series, observed: pd.DataFrame) -> pd.Series:
+    """ "below" or "above" where a proportion leaves the range the sweep covered, else ""."""
+    # 1e-9 is rounding: a share fixed at an end of the range is inside.
+    below, above = mixture < observed["min"] - 1e-9, mixture > observed["max"] + 1e-9
+    return pd.Series(np.select([below, above], ["below", "above"], ""), index=mixture.index)
+
+
+def observed_range(fitted: Fit, mixture: pd.Series) -> pd.DataFrame:
+    """Least and largest proportion in the sweep by domain, and a flag where a mixture leaves it."""
+    domains = list(fitted.domains)
+    observed = pd.DataFrame(fitted.observed_proportions.T, index=domains, columns=["min", "max"])
+    flags = outside(mixture, observed)
+    off = outside_hull(mixture.to_numpy(), fitted.observed_mixtures)
+    observed["flag"] = flags.where((flags != "") | ~off, "hull")
+    return observed
+
+
+def hull_note(fitted: Fit, mixtures: pd.DataFrame) -> tuple[str, ...]:
+    """Note on the mixtures inside the range of the sweep that no blend of its mixtures equals."""
+    least, most = fitted.observed_proportions
+    inside = ((mixtures >= least - 1e-9) & (mixtures <= most + 1e-9)).all(axis=1)
+    off = [outside_hull(row, fitted.observed_mixtures).any() for row in mixtures[inside].to_numpy()]
+    if not any(off):
+        return ()
+    return (
+        f"{sum(off)} of {len(mixtures)} mixtures keep the range of every domain, but no blend of "
+        "the sweep's mixtures has their proportions together.",
     )

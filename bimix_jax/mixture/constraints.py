@@ -1,7 +1,7 @@
 """Constraints of a mixture by name: bounds, available tokens, groups, a KL term, guardrails."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,18 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture._weights import unidentified_among
-from bimix_jax.mixture.feasible import ROUNDING, FeasibleSet, feasible_set
-from bimix_jax.quantities import counted, number_of
-from bimix_jax.reading.names import align_mixtures, as_expected, refuse_unknown
+from bimix_jax.mixture._given import (
+    at_least_0,
+    guardrail_of,
+    mixture_of,
+    named_numbers,
+    positive,
+    share_of,
+    tokens_of,
+    unidentified_among,
+)
+from bimix_jax.mixture.feasible import FeasibleSet, feasible_set
+from bimix_jax.reading.names import as_expected, refuse_unknown
 from bimix_jax.reading.nested import read_json, read_toml
 
 NEAR = 0.01
@@ -44,7 +52,7 @@ class Group:
             )
         object.__setattr__(self, "domains", tuple(given))
         for field in ("least", "most"):
-            share = _share(f"groups: {field} of {self.name}", getattr(self, field))
+            share = share_of(f"groups: {field} of {self.name}", getattr(self, field))
             object.__setattr__(self, field, share)
 
     @property
@@ -95,23 +103,23 @@ class Constraints:
         `Group`."""
         # Frozen dataclasses are set through `object`; afterwards every field is a checked number.
         for field in ("lower", "upper", "fixed"):
-            object.__setattr__(self, field, _named(field, getattr(self, field), _share))
-        object.__setattr__(self, "available", _named("available", self.available, _tokens))
+            object.__setattr__(self, field, named_numbers(field, getattr(self, field), share_of))
+        object.__setattr__(self, "available", named_numbers("available", self.available, tokens_of))
         if not isinstance(self.groups, (list, tuple)):
             raise ValueError(f"groups is {self.groups!r}; expected a list of groups.")
         groups = tuple(g if isinstance(g, Group) else _group(g) for g in self.groups)
         object.__setattr__(self, "groups", groups)
         for field in ("epochs", "tokens", "tokens_per_step"):
             if getattr(self, field) is not None:
-                object.__setattr__(self, field, _positive(field, getattr(self, field)))
-        object.__setattr__(self, "kl", _at_least_0("kl", self.kl, "nats ≥ 0"))
+                object.__setattr__(self, field, positive(field, getattr(self, field)))
+        object.__setattr__(self, "kl", at_least_0("kl", self.kl, "nats ≥ 0"))
         if self.guardrail is not None:
-            object.__setattr__(self, "guardrail", _guardrail(self.guardrail))
+            object.__setattr__(self, "guardrail", guardrail_of(self.guardrail))
         for field in ("kl_to", "guarded", "weights"):
             given = getattr(self, field)
             if given is not None:
-                check = _at_least_0 if field == "weights" else _share
-                object.__setattr__(self, field, _named(field, given, check))
+                check = at_least_0 if field == "weights" else share_of
+                object.__setattr__(self, field, named_numbers(field, given, check))
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types; `from_dict` reads them back."""
@@ -335,78 +343,8 @@ def read_constraints(path: str | Path) -> Constraints:
         raise ValueError(f"{path}: {error}") from error
 
 
-def mixture_of(
-    argument: str, mixture: Any, domains: Sequence[str], default: np.ndarray | None = None
-) -> np.ndarray:
-    """Convert one mixture to (domains,) in order; None is the default, or uniform without one.
-
-    Raises:
-        ValueError: if names do not match, it does not sum to 1, or there are several.
-    """
-    if mixture is None:
-        return np.full(len(domains), 1 / len(domains)) if default is None else default
-    try:
-        values = align_mixtures(mixture, domains)[0]
-    except ValueError as error:
-        raise ValueError(f"{argument}: {error}") from error
-    if len(values) != 1:
-        raise ValueError(f"{argument} holds {counted(len(values), 'mixture')}; expected one.")
-    return values[0]
-
-
 def _of_tokens(fitted: Fit) -> bool:
     return fitted.metadata.share_unit in (None, TOKENS)
-
-
-def _named(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[str, float]:
-    """Check a mapping of numbers by name, each with `check`."""
-    if isinstance(values, pd.Series):
-        values = dict(values.items())
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{field} is {values!r}; expected a number by name.")
-    return {str(name): check(f"{field}: {name}", value) for name, value in values.items()}
-
-
-def _share(where: str, value: Any) -> float:
-    """Check a proportion; one outside of 0 to 1 by rounding alone is clipped."""
-    expected = "a proportion between 0 and 1"
-    share = number_of(value, where, expected, percent=True)
-    if not -ROUNDING <= share <= 1 + ROUNDING:
-        raise ValueError(f"{where} is {value}; expected {expected}.")
-    return min(max(share, 0.0), 1.0)
-
-
-def _at_least_0(where: str, value: Any, expected: str = "a number ≥ 0") -> float:
-    number = number_of(value, where, expected)
-    if number < 0:
-        raise ValueError(f"{where} is {value}; expected {expected}.")
-    return number
-
-
-def _tokens(where: str, value: Any) -> float:
-    return _at_least_0(where, value, "tokens ≥ 0")
-
-
-def _positive(where: str, value: Any) -> float:
-    number = number_of(value, where, "a number above 0")
-    if number <= 0:
-        raise ValueError(f"{where} is {value}; expected a number above 0.")
-    return number
-
-
-def _guardrail(given: Any) -> "float | dict[str, float]":
-    if isinstance(given, (Mapping, pd.Series)):
-        return _named("guardrail", given, _worse)
-    return _worse("guardrail", given)
-
-
-def _worse(where: str, value: Any) -> float:
-    """Check a loss increase; 1 or more is refused: a percentage, or no limit in practice."""
-    expected = "a fraction from 0 to below 1, 0.01 for 1 %"
-    fraction = number_of(value, where, expected, percent=True)
-    if not 0 <= fraction < 1:
-        raise ValueError(f"{where} is {value}; expected {expected}.")
-    return fraction
 
 
 def _names(field: str, given: Sequence[str], expected: Sequence[str]) -> tuple[str, ...]:

@@ -13,15 +13,17 @@ from jax import Array
 from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture._weights import decision_weights
-from bimix_jax.mixture.constraints import Constraints, mixture_of
+from bimix_jax.mixture._exact import powers_of_own
+from bimix_jax.mixture._given import decision_weights, mixture_of
+from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem, Objective, kl_of
 from bimix_jax.mixture.proportions import (
     GUARD_TOLERANCE,
     Method,
+    MixtureArguments,
+    MixtureProblem,
+    Objective,
     optimal_proportions,
-    powers_of_own,
     resolve_method,
 )
 from bimix_jax.reading.names import align_weights
@@ -207,7 +209,8 @@ class Decision:
         if self.feasible.kl is None:
             return float(solution.values[0])
         with jax.enable_x64(True):
-            return float(solution.values[0] + kl_of(jnp.asarray(solution.mixture), self.feasible))
+            price = self.feasible.kl_term(jnp.asarray(solution.mixture))
+            return float(solution.values[0] + price)
 
     def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""
@@ -329,7 +332,7 @@ class Decision:
         if asked.kl or not blind.any():
             return
         needed = (self.weights > 0) | self._limited
-        nothing = np.array(fitted.domains)[blind & ~measured_domains(fitted, self.budget, needed)]
+        nothing = np.array(fitted.domains)[blind & ~_measured_domains(fitted, self.budget, needed)]
         if len(nothing):
             raise ValueError(
                 f"{', '.join(nothing)}: no target that counts depends on this share, so the "
@@ -358,7 +361,7 @@ def _without_weight(fitted: Fit, weights: np.ndarray) -> tuple[str, ...]:
     return tuple(t for t, weight in zip(fitted.targets, weights, strict=True) if weight == 0)
 
 
-def measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarray:
+def _measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndarray:
     """(domains,) bool: True where the loss of a target in `needed` (targets,) depends on it."""
     own = np.asarray(fitted.coefficients.own)
     # Exactly so, whatever α is: a small one must not look like no dependence.

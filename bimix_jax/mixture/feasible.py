@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.optimize import OptimizeResult, linprog
 
 ROUNDING = 1e-9
@@ -75,6 +77,16 @@ class FeasibleSet:
     """(domains,)"""
     disjoint: bool = True
     """True where no domain belongs to two groups"""
+
+    def kl_term(self, mixture: Array) -> Array:
+        """() κ · KL(mixture ‖ `kl_to`); 0 without a KL term."""
+        if self.kl is None:
+            return jnp.zeros((), mixture.dtype)
+        to = jnp.asarray(self.kl_to)
+        # r log(r/q) → 0 as r → 0; the inner `where` keeps the derivative finite there.
+        both = (mixture > 0) & (to > 0)
+        ratio = jnp.where(both, mixture, 1.0) / jnp.where(both, to, 1.0)
+        return self.kl * jnp.sum(jnp.where(both, mixture * jnp.log(ratio), 0.0))
 
 
 def simplex(domains: int) -> FeasibleSet:

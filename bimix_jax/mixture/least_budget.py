@@ -17,9 +17,13 @@ from bimix_jax.mixture._exact import decreasing_root
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.mixture.proportions import Method, optimal_proportions
+from bimix_jax.mixture.proportions import (
+    Method,
+    MixtureArguments,
+    MixtureProblem,
+    optimal_proportions,
+)
 from bimix_jax.quantities import number_of
 from bimix_jax.xla.compilation import jit
 

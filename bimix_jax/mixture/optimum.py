@@ -25,8 +25,7 @@ from bimix_jax.mixture._notes import (
 )
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request, Solution
-from bimix_jax.mixture.objective import Objective
-from bimix_jax.mixture.proportions import Method
+from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.names import SHOWN
 
@@ -194,7 +193,7 @@ class Optimum:
         found = wider.over(wider.fitted.coefficients)
         if self._of_goals:
             beside = dataclasses.replace(wider, reference=self.solution.mixture)
-            return self.budget * budget_saving(beside, found.mixture, to_goals=True)
+            return self.budget * _budget_saving(beside, found.mixture, to_goals=True)
         return self.decision.least_value(self.solution) - wider.least_value(found)
 
     @functools.cached_property
@@ -210,7 +209,7 @@ class Optimum:
         `least_budget`: the goals). Negative if it needs more; nan if no budget within a factor of
         1000 does or the sweep has a single one.
         """
-        return budget_saving(self.decision, self.solution.mixture, self._of_goals)
+        return _budget_saving(self.decision, self.solution.mixture, self._of_goals)
 
     @functools.cached_property
     def flatness(self) -> pd.DataFrame:
@@ -342,7 +341,7 @@ def optimize_mixture(
     return Optimum.of(Decision.of(fitted, budget, weights, request))
 
 
-def budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:
+def _budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> float:
     """Compute 1 − (budget of the mixture)/(budget of the reference) for the same objective.
 
     The objective is the reference's at the budget, or, for goals, 1.

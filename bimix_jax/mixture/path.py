@@ -21,7 +21,7 @@ STILL = 0.005
 """Movement of every proportion along the path below which the mixture is called constant."""
 
 
-class Resamples(Protocol):
+class _Resamples(Protocol):
     """Protocol of a `Bootstrap`, which stands above this module, for intervals along a path."""
 
     fitted: Fit
@@ -73,7 +73,7 @@ def optimal_path(
     *,
     reference: Any = None,
     constraints: "Constraints | None" = None,
-    bootstrap: "Resamples | None" = None,
+    bootstrap: "_Resamples | None" = None,
     level: float = 0.9,
 ) -> OptimalPath:
     """Find the mixture with the least weighted mean of the predicted losses at many budgets.
@@ -104,32 +104,35 @@ def optimal_path(
     steps = [decision.at(float(budget)) for budget in at]
     found = [step.solve() for step in steps]
     index = pd.Index(at, name=fitted.unit)
-    domains = list(fitted.domains)
-    mixtures = pd.DataFrame([one.mixture for one in found], index=index, columns=domains)
+    shares = [one.mixture for one in found]
+    mixtures = pd.DataFrame(shares, index=index, columns=list(fitted.domains))
     predicted = [one.losses[0] for one in found]
-    low, high = _bands(steps, bootstrap, level)
+    low, high = _bands(steps, bootstrap, level, mixtures)
     return OptimalPath(
         mixtures=mixtures,
         losses=pd.DataFrame(predicted, index=index, columns=list(fitted.targets)),
         objective=pd.Series([one.values[0] for one in found], index, name="objective"),
-        low=None if low is None else pd.DataFrame(low, index=index, columns=domains),
-        high=None if high is None else pd.DataFrame(high, index=index, columns=domains),
+        low=low,
+        high=high,
         level=level,
         observed_budget=float(fitted.observed_budgets[1]),
         unit=fitted.unit,
-        notes=tuple(
-            dict.fromkeys(
-                (
-                    *scope_notes(fitted, float(at.min()), float(at.max())),
-                    *fitted.notes_on_mixtures(mixtures.to_numpy()),
-                    *hull_note(fitted, mixtures),
-                    *_movement(mixtures),
-                    *decision.notes,
-                    *fitted.messages(),
-                )
-            )
-        ),
+        notes=_notes(decision, mixtures),
     )
+
+
+def _notes(decision: Decision, mixtures: pd.DataFrame) -> tuple[str, ...]:
+    """Notes on a path, each once."""
+    fitted, at = decision.fitted, mixtures.index
+    notes = (
+        *scope_notes(fitted, float(at.min()), float(at.max())),
+        *fitted.notes_on_mixtures(mixtures.to_numpy()),
+        *hull_note(fitted, mixtures),
+        *_movement(mixtures),
+        *decision.notes,
+        *fitted.messages(),
+    )
+    return tuple(dict.fromkeys(notes))
 
 
 def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
@@ -137,8 +140,7 @@ def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
     if least == largest and budgets is None:
         raise ValueError(
             f"fitted: the sweep has the single budget {quantity_text(largest)} {fitted.unit}, so "
-            "how the best "
-            "mixture moves with it is unknown. Measure at two budgets or more."
+            "how the best mixture moves with it is unknown. Measure at two budgets or more."
         )
     if budgets is None:
         return np.geomspace(least, FAR * largest, STEPS)
@@ -157,8 +159,9 @@ def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bands(
-    steps: list[Decision], bootstrap: "Resamples | None", level: float
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+    steps: list[Decision], bootstrap: "_Resamples | None", level: float, mixtures: pd.DataFrame
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Lower and upper ends of the intervals, as tables like `mixtures`; None without resamples."""
     if bootstrap is None:
         return None, None
     fitted, theirs = steps[0].fitted, bootstrap.fitted
@@ -171,4 +174,6 @@ def _bands(
     drawn = np.stack([s.over(bootstrap.resampled.coefficients).mixture for s in steps], axis=-2)
     # A resample without a weighted target optimises something else.
     lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)
-    return bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)
+    low, high = bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)
+    index, columns = mixtures.index, mixtures.columns
+    return pd.DataFrame(low, index, columns), pd.DataFrame(high, index, columns)

@@ -1,6 +1,8 @@
-"""Optimal proportions as a pure function of arrays."""
+"""Optimal proportions as a pure function of arrays: the objective, the constraints, the search."""
 
-from typing import Literal
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,85 +10,153 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.coefficients import Coefficients
+from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture._exact import exact_proportions
+from bimix_jax.mixture._exact import exact_proportions, powers_of_own
 from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture.feasible import FeasibleSet, simplex
-from bimix_jax.mixture.objective import (
-    OBJECTIVES,
-    MixtureArguments,
-    MixtureProblem,
-    Objective,
-    guardrail_rows,
-    used_coefficients,
-)
 from bimix_jax.xla.compilation import full_precision
 
-TOLERANCE = 1e-11
-"""Relative slope below which no further column of a least-squares problem lowers its residual."""
-
-
-def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Find x ≥ 0 (columns,) with the least ‖matrix·x − target‖, by Lawson and Hanson's method.
-
-    `matrix` (rows, columns), `target` (rows,). Source: Lawson and Hanson, "Solving Least Squares
-    Problems" (1974), chapter 23.
-
-    >>> print(nonnegative_least_squares(np.eye(2), np.array([1.0, -1.0])))
-    [1. 0.]
-    """
-    count = matrix.shape[1]
-    x, passive = np.zeros(count), np.zeros(count, bool)
-    # Relative to the size of matrix and target, as rounding of the slopes is.
-    scale = TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max())
-    # The residual falls with every passive set, so that none recurs; rounding alone could cycle.
-    for _ in range(10 * count):
-        ascent = np.where(passive, -np.inf, matrix.T @ (target - matrix @ x))
-        if count == 0 or ascent.max() <= scale:
-            break
-        passive[np.argmax(ascent)] = True
-        x, passive = _keep_positive(matrix, target, x, passive)
-    return x
-
-
-def _keep_positive(
-    matrix: np.ndarray, target: np.ndarray, x: np.ndarray, passive: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solve for the passive columns, and drop those that would turn negative on the way."""
-    while True:
-        wanted = np.zeros_like(x)
-        wanted[passive] = np.linalg.lstsq(matrix[:, passive], target, rcond=None)[0]
-        wrong = passive & (wanted <= 0)
-        if not wrong.any():
-            return wanted, passive
-        # The longest step towards the solution that keeps all of x ≥ 0. A column that has just come
-        # in at 0 and is not wanted there, by rounding, leaves without a step.
-        falling = wrong & (x > wanted)
-        step = np.min(x[falling] / (x[falling] - wanted[falling])) if falling.any() else 0.0
-        x = np.where(passive, x + step * (wanted - x), 0.0)
-        passive = passive & ~(wrong & (x <= TOLERANCE))
-        x = np.where(passive, x, 0.0)
-
-
-def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Find the convex combination of mixtures (points, domains) nearest to a mixture (domains,).
-
-    >>> print(nearest_in_hull(np.array([0.9, 0.1]), np.array([[0.7, 0.3], [0.2, 0.8]])).round(6))
-    [0.7 0.3]
-    """
-    # The row that makes the weights sum to 1 weighs much more than the distance.
-    # It leaves the sum off by residual/heavy², 1e-8, which the last line divides away.
-    heavy = 1e4
-    matrix = np.vstack([points.T, np.full(len(points), heavy)])
-    weights = nonnegative_least_squares(matrix, np.append(point, heavy))
-    return points.T @ weights / weights.sum()
-
-
+Objective = Literal["mean", "worst"] | Callable[[Array], Array]
+OBJECTIVES = ("mean", "worst")
 Method = Literal["auto", "exact", "gradient"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "gradient")
 GUARD_TOLERANCE = 1e-9
 """Relative excess of a loss over the limit of its guardrail that counts as rounding."""
+UNUSED = 0.1
+"""Exponent of all kinds given to unused targets: within the bounds of every law of the package, so
+that no power overflows."""
+
+
+class MixtureArguments(NamedTuple):
+    """Arguments of a mixture problem besides the mixture."""
+
+    coefficients: Coefficients
+    """with axis (targets,)"""
+    budget: Any
+    """() in the unit of the coefficients' scale"""
+    weights: Any
+    """(targets,) ≥ 0"""
+    feasible: FeasibleSet
+
+
+def _used_coefficients(arguments: MixtureArguments) -> Coefficients:
+    """Replace the coefficients of targets without weight and guardrail by harmless ones.
+
+    Their loss is then 0 at every mixture; otherwise it could be infinite, or nan where the fit
+    failed.
+    """
+    c, guard_limit = arguments.coefficients, arguments.feasible.guard_limit
+    used = jnp.asarray(arguments.weights) > 0
+    if guard_limit is not None:
+        used |= jnp.isfinite(guard_limit)
+    return c._replace(
+        amplitudes=jnp.where(used[:, None], c.amplitudes, 0.0),
+        exponents=jnp.where(used[:, None], c.exponents, UNUSED),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureProblem:
+    """The least objective over a feasible set; equal for equal laws, to share compilations.
+
+    Objectives are the weighted mean of the losses; the worst of weight times loss, with a further
+    variable as the upper bound of all; or a function of the losses (targets,).
+    """
+
+    law: Law
+    objective: Objective = "mean"
+
+    @property
+    def extra(self) -> int:
+        """Number of variables beside the mixture."""
+        return int(self.objective == "worst")
+
+    @property
+    def convex(self) -> bool:
+        """True where a minimum is proven to be global."""
+        return self.law.convex and not callable(self.objective)
+
+    def start(self, arguments: MixtureArguments, mixture: Array) -> Array:
+        """Variables of the start: the mixture, and a bound above the worst loss there."""
+        if not self.extra:
+            return mixture
+        worst = jnp.max(arguments.weights * self.losses(mixture, arguments))
+        # A tenth above the worst loss, so that the rows start strictly inside their limit.
+        return jnp.append(mixture, worst + 0.1 * jnp.abs(worst))
+
+    def _scale(self, arguments: MixtureArguments) -> Array:
+        """() the worst loss at the start, which brings all rows to the order of 1."""
+        # A constant of the problem: derivatives of the optimum must not go through its unit.
+        start = jnp.asarray(arguments.feasible.start)
+        return jax.lax.stop_gradient(jnp.max(arguments.weights * self.losses(start, arguments)))
+
+    def losses(self, mixture: Array, arguments: MixtureArguments) -> Array:
+        """Losses (targets,) of a mixture (domains,); 0 for weights of 0."""
+        # At 0 some laws are infinite, and an infinite loss that does not count has nan derivatives.
+        # The root of the least number, 1.5e-154, leaves powers down to r⁻² finite.
+        barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
+        losses = predict_losses(
+            self.law, _used_coefficients(arguments), (mixture + barely)[None], arguments.budget
+        )[0]
+        return jnp.where(arguments.weights > 0, losses, 0.0)
+
+    def objective_of(self, mixture: Array, arguments: MixtureArguments) -> Array:
+        """() objective of a mixture, without its KL term."""
+        return self.of_losses(self.losses(mixture, arguments), arguments.weights)
+
+    def of_losses(self, losses: Array, weights: Array) -> Array:
+        """() objective of losses (targets,); losses of weight 0 may be infinite or nan."""
+        counting = jnp.where(weights > 0, losses, 0.0)
+        if callable(self.objective):
+            return self.objective(counting)
+        if self.objective == "worst":
+            return jnp.max(jnp.where(weights > 0, weights * counting, -jnp.inf))
+        # Divided by the sum, so that a KL term weighs the same for weights of any scale.
+        return jnp.sum(weights * counting) / jnp.sum(weights)
+
+    def value(self, variables: Array, arguments: MixtureArguments) -> Array:
+        """() objective of the mixture and the further variable, with the KL term."""
+        mixture = variables[: len(variables) - self.extra]
+        own = variables[-1] if self.extra else self.objective_of(mixture, arguments)
+        return own + arguments.feasible.kl_term(mixture)
+
+    def rows(self, variables: Array, arguments: MixtureArguments) -> Array:
+        """Rows that must be at most 0: group sums, guardrails, losses below the worst one."""
+        mixture = variables[: len(variables) - self.extra]
+        rows = [*_group_rows(mixture, arguments.feasible)]
+        if arguments.feasible.guard_limit is not None:
+            rows.append(_guardrail_rows(self.law, mixture, arguments))
+        if self.extra:
+            losses = arguments.weights * self.losses(mixture, arguments)
+            # Targets of weight 0 get a row of −1, which is far from its limit and without a slope.
+            above = (losses - variables[-1]) / self._scale(arguments)
+            rows.append(jnp.where(arguments.weights > 0, above, -1.0))
+        return jnp.concatenate(rows)
+
+
+def _group_rows(mixture: Array, feasible: FeasibleSet) -> tuple[Array, Array]:
+    """(groups,) each: excess of the sums above their most, and shortfall below their least.
+
+    A group with one possible sum is an equation of the set; its rows are −1.
+    """
+    sums = jnp.asarray(feasible.groups) @ mixture
+    exact = jnp.asarray(feasible.most) <= jnp.asarray(feasible.least)
+    above, below = sums - feasible.most, feasible.least - sums
+    return jnp.where(exact, -1.0, above), jnp.where(exact, -1.0, below)
+
+
+def _guardrail_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Array:
+    """(targets,) excess of losses over the limits of their guardrails, as a fraction of these."""
+    feasible = arguments.feasible
+    both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
+    # At an exact 0 derivatives of powers would be infinite or nan.
+    both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
+    losses, reference = predict_losses(law, _used_coefficients(arguments), both, arguments.budget)
+    # The inner `where` keeps ∞ · 0 out of the derivatives of targets without a guardrail.
+    bounded = jnp.isfinite(feasible.guard_limit)
+    limit = jnp.where(bounded, reference * (1 + jnp.where(bounded, feasible.guard_limit, 0.0)), 1.0)
+    return jnp.where(bounded, losses / limit - 1, -1.0)
 
 
 @full_precision
@@ -143,16 +213,21 @@ def optimal_proportions(
     feasible = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), feasible)
     shared = _share_own(coefficients.own)
     arguments = MixtureArguments(coefficients, budget, weights, feasible)
-    coefficients = used_coefficients(arguments)
-    arguments = arguments._replace(coefficients=coefficients)
+    arguments = arguments._replace(coefficients=_used_coefficients(arguments))
+    problem = MixtureProblem(law, objective)
     if resolve_method(law, method, shared, feasible, objective) == "exact":
-        scale, exponent = _power_by_domain(law, coefficients, budget, weights)
-        if objective == "mean":
-            # The weighted mean: only the KL term depends on this scale.
-            scale = scale / jnp.sum(weights)
-        floors = _guard_by_domain(law, coefficients, budget, feasible)
-        return exact_proportions(scale, exponent, floors, feasible, objective)
-    return _by_gradient(MixtureProblem(law, objective), arguments)
+        return _exactly(problem, arguments)
+    return _by_gradient(problem, arguments)
+
+
+def _exactly(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
+    law, (coefficients, budget, weights, feasible) = problem.law, arguments
+    scale, exponent = _power_by_domain(law, coefficients, budget, weights)
+    if problem.objective == "mean":
+        # The weighted mean: only the KL term depends on this scale.
+        scale = scale / jnp.sum(weights)
+    floors = _guard_by_domain(law, coefficients, budget, feasible)
+    return exact_proportions(scale, exponent, floors, feasible, problem.objective)
 
 
 def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
@@ -161,7 +236,7 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
     if arguments.feasible.guard_limit is None:
         return mixture
     # The search may stop at an infeasible point if no feasible one exists.
-    worst = jnp.max(guardrail_rows(problem.law, mixture, arguments))
+    worst = jnp.max(_guardrail_rows(problem.law, mixture, arguments))
     return jnp.where(worst <= GUARD_TOLERANCE, mixture, jnp.nan)
 
 
@@ -221,13 +296,6 @@ def _guard_by_domain(
     room = jnp.log1p(jnp.where(bounded, feasible.guard_limit, 0.0))
     share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
     return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guard_reference
-
-
-def powers_of_own(law: Law, coefficients: Coefficients, budget: ArrayLike) -> tuple[Array, Array]:
-    """K and α (targets,) of targets whose loss is K·r_own^−α at a budget ()."""
-    return jax.vmap(lambda c: law.power_of_own(c.exponents, c.amplitudes, budget / c.budget_scale))(
-        coefficients
-    )
 
 
 def _power_by_domain(

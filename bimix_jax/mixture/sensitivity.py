@@ -12,10 +12,9 @@ from jax import Array
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
+from bimix_jax.mixture._given import mixture_of
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.quantities import counted
-from bimix_jax.reading.names import align_mixtures
 from bimix_jax.xla.compilation import jit
 
 if TYPE_CHECKING:
@@ -91,33 +90,25 @@ def sensitivity(
     True
     """
     decision = Decision.of(fitted, budget, weights, Request(constraints, reference))
-    at, decision_weights = decision.budget, decision.weights
-    if mixture is None:
-        mixture = decision.solve().mixture
-    shares = align_mixtures(mixture, fitted.domains)[0]
-    if len(shares) != 1:
-        raise ValueError(f"mixture holds {counted(len(shares), 'mixture')}; expected one.")
+    found = decision.solve().mixture if mixture is None else mixture
+    shares, at = mixture_of("mixture", found, fitted.domains), decision.budget
     with jax.enable_x64(True):
-        losses, changes = _slopes(fitted.law, fitted.coefficients, shares[0], np.asarray(at))
+        losses, changes = _slopes(fitted.law, fitted.coefficients, shares, np.asarray(at))
     targets, domains = list(fitted.targets), list(fitted.domains)
-    nats = pd.DataFrame(np.asarray(changes), index=domains, columns=targets)
+    counts = decision.weights > 0
     # Targets of weight 0 may be nan, and 0 · nan would spoil the mean.
-    named = [t for t, w in zip(targets, decision_weights, strict=True) if w > 0]
+    mean = np.average(np.asarray(changes)[:, counts], axis=1, weights=decision.weights[counts])
     return Sensitivity(
-        nats=nats,
-        mean=pd.Series(
-            np.average(nats[named], axis=1, weights=decision_weights[decision_weights > 0]),
-            domains,
-            name="mean",
-        ),
+        nats=pd.DataFrame(np.asarray(changes), index=domains, columns=targets),
+        mean=pd.Series(mean, domains, name="mean"),
         losses=pd.Series(np.asarray(losses), targets, name="loss"),
-        mixture=pd.Series(shares[0], domains, name="proportion"),
+        mixture=pd.Series(shares, domains, name="proportion"),
         budget=at,
         unit=fitted.unit,
         notes=(
             *scope_notes(fitted, at),
-            *fitted.notes_on_mixtures(shares),
-            *_alone(shares[0], domains),
+            *fitted.notes_on_mixtures(shares[None]),
+            *_alone(shares, domains),
             *decision.notes,
             *fitted.messages(),
         ),

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.mixture._given import decision_weights
 from bimix_jax.mixture._notes import hull_note, scope_notes
-from bimix_jax.mixture._weights import decision_weights
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.reading.names import did_you_mean
 
@@ -114,35 +114,44 @@ def tradeoff(
     weights = np.stack([_weights(fitted, *groups, float(w)) for w in weight])
     named = dict.fromkeys((*groups[0], *groups[1]), 1.0)
     decision = Decision.of(fitted, budget, named, Request(constraints, reference))
-    at, found = decision.budget, decision.along(weights)
-    losses = found.losses[:, 0]
-    index = pd.Index(weight, name="weight")
-    beside = pd.Series(found.losses[0, 1], index=list(fitted.targets))
+    found = decision.along(weights)
+    index, targets = pd.Index(weight, name="weight"), list(fitted.targets)
+    losses = pd.DataFrame(found.losses[:, 0], index=index, columns=targets)
+    beside = pd.Series(found.losses[0, 1], index=targets)
     means = [float(beside[list(group)].mean()) for group in groups]
     called = "uniform" if reference is None else "reference"
     mixtures = pd.DataFrame(found.mixture, index=index, columns=list(fitted.domains))
-    ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     return Tradeoff(
         first=groups[0],
         second=groups[1],
         mixtures=mixtures,
-        losses=pd.DataFrame(losses, index=index, columns=list(fitted.targets)),
+        losses=losses,
         reference=pd.Series(means, index=["first", "second"], name=called),
         measured=pd.DataFrame(
             fitted.observed_proportions.T, index=list(fitted.domains), columns=["min", "max"]
         ),
-        budget=at,
+        budget=decision.budget,
         unit=fitted.unit,
         proven=fitted.law.convex,
-        notes=(
-            *scope_notes(fitted, at),
-            *fitted.notes_on_mixtures(mixtures.to_numpy()),
-            *hull_note(fitted, mixtures),
-            *_about_front(fitted, groups, losses, ignored),
-            *decision.notes,
-            *_own_weights(decision),
-            *fitted.messages(),
-        ),
+        notes=_notes(decision, groups, mixtures, losses),
+    )
+
+
+def _notes(
+    decision: Decision,
+    groups: tuple[tuple[str, ...], ...],
+    mixtures: pd.DataFrame,
+    losses: pd.DataFrame,
+) -> tuple[str, ...]:
+    fitted = decision.fitted
+    return (
+        *scope_notes(fitted, decision.budget),
+        *fitted.notes_on_mixtures(mixtures.to_numpy()),
+        *hull_note(fitted, mixtures),
+        *_about_front(fitted, groups, losses),
+        *decision.notes,
+        *_own_weights(decision),
+        *fitted.messages(),
     )
 
 
@@ -168,8 +177,8 @@ def _groups(
     failed = [fitted.targets[i] for i in asked if used[i] == 0]
     if failed:
         raise ValueError(
-            f"first and second: the fit knows nothing of what {', '.join(failed)} gains by a "
-            "mixture; leave it out, and see Fit.messages() for why."
+            f"first and second: the effect of the mixture on {', '.join(failed)} is not "
+            "identified; leave it out, and see Fit.messages() for why."
         )
     return one, rest
 
@@ -189,16 +198,17 @@ def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: f
 
 
 def _about_front(
-    fitted: Fit, groups: tuple[tuple[str, ...], ...], losses: np.ndarray, ignored: Sequence[str]
+    fitted: Fit, groups: tuple[tuple[str, ...], ...], losses: pd.DataFrame
 ) -> tuple[str, ...]:
     notes = []
+    ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     if ignored:
         notes.append(f"In neither group, so that they do not count: {', '.join(ignored)}.")
     if not fitted.law.convex:
         notes.append(
             f"{fitted.law.label} is not convex in the mixture: dents of the front are missing."
         )
-    means = [losses[:, [fitted.targets.index(t) for t in group]].mean(axis=1) for group in groups]
+    means = [losses[list(group)].to_numpy().mean(axis=1) for group in groups]
     # Along the front the first mean must rise and the second fall.
     back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))
     if back > ROUGH:

@@ -86,7 +86,7 @@ def plot_comparison(comparison: "Comparison") -> Figure:
     hollow = False
     for axes, kind in zip(panels, kinds, strict=True):
         trusted = comparison.laws.index(comparison.best_of(kind))
-        open_ones = comparison.passed_over(kind)
+        open_ones = comparison.excluded(kind)
         hollow |= bool(open_ones.any())
         _error_dots(axes, comparison.table_of(kind), trusted, open_ones, noise)
         axes.set_title(SPLIT_TITLES.get(kind, kind), fontsize=10)

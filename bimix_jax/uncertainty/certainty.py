@@ -11,9 +11,8 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.mixture.objective import Objective
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
-from bimix_jax.mixture.proportions import Method
+from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.reading.names import settings_of
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above

@@ -130,7 +130,7 @@ class Freedom:
         return float(np.sqrt(self.units / self.left))
 
 
-def expanded_tail(level: float, freedom: Freedom) -> float:
+def _expanded_tail(level: float, freedom: Freedom) -> float:
     """Share of resamples to leave out at either end, for an interval of that level.
 
     Φ(−√(n/(n−k))·t), t the quantile of Student's distribution with n − k degrees of freedom:
@@ -139,7 +139,7 @@ def expanded_tail(level: float, freedom: Freedom) -> float:
     is the number of coefficients of the mixture is our choice, by measured coverage
     (`benchmarks/coverage.py`).
 
-    >>> [round(expanded_tail(0.9, Freedom(n, 1.0)), 3) for n in (8, 40, 1000)]
+    >>> [round(_expanded_tail(0.9, Freedom(n, 1.0)), 3) for n in (8, 40, 1000)]
     [0.021, 0.044, 0.05]
     """
     student = stdtrit(freedom.left, (1 - level) / 2)
@@ -170,7 +170,7 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
     known = np.mean(~np.isnan(values), axis=0) >= LEAST_KNOWN
     if not freedom.enough:
         known = np.zeros_like(known)
-    tail = expanded_tail(level, freedom) if freedom.enough else 0.0
+    tail = _expanded_tail(level, freedom) if freedom.enough else 0.0
     low, high = np.nanquantile(np.where(known, values, 0.0), [tail, 1 - tail], axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
@@ -191,5 +191,6 @@ def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) ->
     # Ties count half, and 0.5 of 1 more resample keeps the share away from 0 and 1.
     above = np.sum(known > threshold) + np.sum(known == threshold) / 2
     share = (above + 0.5) / (len(known) + 1)
-    # `expanded_tail` solved for the level: share = Φ(√(n/(n−k))·t) gives t = Φ⁻¹(share)/√(n/(n−k)).
+    # `_expanded_tail` solved for the level: with share = Φ(√(n/(n−k))·t),
+    # t = Φ⁻¹(share)/√(n/(n−k)).
     return float(stdtr(freedom.left, ndtri(share) / freedom.inflation))

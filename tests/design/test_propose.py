@@ -21,7 +21,7 @@ from bimix_jax.design._plan import Noise, estimate_noise, information, plan_runs
 from bimix_jax.design.propose import propose_runs
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.mixture.feasible import simplex
-from bimix_jax.mixture.objective import MixtureArguments
+from bimix_jax.mixture.proportions import MixtureArguments
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed

@@ -16,7 +16,7 @@ from bimix_jax.diagnosis._measurements import (
     observe_targets,
     rank_and_condition,
 )
-from bimix_jax.diagnosis.diagnose import errors_by_first_budget, identifiable_laws, observe_early
+from bimix_jax.diagnosis.diagnose import _errors_by_first_budget, _identifiable_laws, _observe_early
 from tests.fits import DOMAINS, RUNS, frame, last_budget, without_web
 
 OBSERVERS = (observe_targets, observe_losses, observe_mixtures, observe_budgets)
@@ -89,28 +89,28 @@ def test_targets_none_of_which_is_a_domain_are_a_note_with_the_laws_that_can():
 
 def test_budgets_that_break_the_law_are_advised_to_be_left_out():
     sound = sweep_of(frame(noise=0.002))
-    assert not list(observe_early(sound))
+    assert not list(_observe_early(sound))
     early = sound.budget < np.unique(sound.budget)[2]
     off = np.where(early[:, None], 1.5 * sound.loss, sound.loss)
-    (found,) = observe_early(dataclasses.replace(sound, loss=off))
+    (found,) = _observe_early(dataclasses.replace(sound, loss=off))
     assert found.severity is Severity.WARNING
     assert f"--from-budget {np.unique(sound.budget)[2]:.10g}" in found.advice
-    cuts, errors = errors_by_first_budget(dataclasses.replace(sound, loss=off))
+    cuts, errors = _errors_by_first_budget(dataclasses.replace(sound, loss=off))
     assert errors[0] > 5 * errors[2]
-    np.testing.assert_allclose(errors[2], errors_by_first_budget(sound)[1][2], rtol=1e-4)
+    np.testing.assert_allclose(errors[2], _errors_by_first_budget(sound)[1][2], rtol=1e-4)
     assert cuts.tolist() == np.unique(sound.budget)[:5].tolist()
 
 
 def test_too_few_budgets_and_scores_say_nothing_of_early_ones():
     table = frame(noise=0.002)
     last = table[table["tokens"] >= np.sort(table["tokens"].unique())[-4]]
-    assert not len(errors_by_first_budget(sweep_of(last))[0])
+    assert not len(_errors_by_first_budget(sweep_of(last))[0])
     names = {f"loss_{d}": f"loss_{d}_acc" for d in DOMAINS}
-    assert not len(errors_by_first_budget(sweep_of(table.rename(columns=names)))[0])
+    assert not len(_errors_by_first_budget(sweep_of(table.rename(columns=names)))[0])
 
 
 def test_what_each_law_needs_is_said():
-    laws = identifiable_laws(sweep_of(frame(noise=0.002)))
+    laws = _identifiable_laws(sweep_of(frame(noise=0.002)))
     assert laws.loc["BiMix", ["needs_mixtures", "needs_budgets"]].tolist() == [2, 3]
     assert laws.loc["LogLinear", ["needs_mixtures", "needs_budgets"]].tolist() == [3, 3]
     assert laws.loc["TransferBiMix", "needs_mixtures"] == len(DOMAINS) + 1
@@ -133,7 +133,7 @@ def test_a_sweep_with_all_that_a_law_needs_determines_it():
     table = frame(noise=0.002)
     for budgets in (2, 3):
         last = table[table["tokens"] >= np.sort(table["tokens"].unique())[-budgets]]
-        laws = identifiable_laws(sweep_of(last))
+        laws = _identifiable_laws(sweep_of(last))
         enough = (laws["needs_mixtures"] <= RUNS) & (laws["needs_budgets"] <= budgets)
         np.testing.assert_array_equal(laws["determined"] == laws["coefficients"], enough)
 
@@ -249,13 +249,13 @@ def test_replicates_show_the_noise():
 
 
 def test_laws_are_determined_by_enough_mixtures_and_budgets():
-    whole = identifiable_laws(sweep_of(frame()))
+    whole = _identifiable_laws(sweep_of(frame()))
     assert set(whole["verdict"]) == {"determined"}
     assert whole.loc["BiMix", "coefficients"] == 4
-    one_budget = identifiable_laws(sweep_of(last_budget(frame())))
+    one_budget = _identifiable_laws(sweep_of(last_budget(frame())))
     assert one_budget.loc["BiMix", ["determined", "verdict"]].tolist() == [2, "undetermined"]
     table = frame()
-    three = identifiable_laws(sweep_of(table[table["run"] < "run02"]))
+    three = _identifiable_laws(sweep_of(table[table["run"] < "run02"]))
     assert three.loc["BiMix", "verdict"] == "determined"
     assert three.loc["TransferBiMix", "verdict"] == "held by its shrinkage"
     assert three.loc["AdditiveLaw", "verdict"] == "undetermined"
@@ -276,7 +276,7 @@ def test_the_rank_is_that_of_the_jacobian_by_differences():
     at, steps = np.array([0.2, 0.4, 1.1, 0.9]), 1e-6 * np.eye(4)
     jacobian = np.stack([(curve(at + d) - curve(at - d)) / 2e-6 for d in steps], axis=1)
     rank = np.linalg.matrix_rank(jacobian, tol=1e-5)
-    assert identifiable_laws(sweep).loc["BiMix", "determined"] == rank
+    assert _identifiable_laws(sweep).loc["BiMix", "determined"] == rank
 
 
 def test_observations_come_worst_first_and_nothing_is_compiled_twice(caplog):

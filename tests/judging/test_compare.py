@@ -95,14 +95,14 @@ def test_the_notes_say_how_points_counted_where_later_budgets_are_held_out(sweep
     assert not any("budget_power" in note for note in seen.notes)
 
 
-def hand_made(errors, groups=8, vague=None):
+def hand_made(errors, groups=8, unidentified=(False, False)):
     """A comparison of two laws with given relative errors (laws, mixtures), one split."""
     errors = np.asarray(errors, float)
     return Comparison(
         laws=("one", "other"), targets=("web",), kinds=("mixtures",),
         test=np.ones((1, groups), bool), measured=np.full((groups, 1), 2.0),
         predicted=2.0 * (1 + errors)[:, None, :, None], budget=np.ones(groups),
-        vague=np.zeros((2, 1, 1), bool) if vague is None else np.array(vague)[:, None, None],
+        unidentified=np.array(unidentified)[:, None, None],
         group=np.arange(groups), noise=NoiseFloor(np.nan, np.nan),
     )  # fmt: skip
 
@@ -148,8 +148,8 @@ def test_a_flexible_law_has_to_win_by_half_a_standard_error():
 def test_a_law_that_the_runs_leave_open_is_not_trusted():
     errors = [np.full(8, 0.02), np.linspace(0.009, 0.011, 8)]
     assert hand_made(errors).best == "other"
-    assert hand_made(errors, vague=[False, True]).best == "one"
-    assert hand_made(errors, vague=[True, True]).best == "other"
+    assert hand_made(errors, unidentified=[False, True]).best == "one"
+    assert hand_made(errors, unidentified=[True, True]).best == "other"
 
 
 def test_regret_is_what_the_wrong_choice_costs():
@@ -196,7 +196,7 @@ def test_of_four_budgets_the_last_is_held_out_and_three_are_not_judged():
     (split,) = standard_splits(four, "budgets", least=3)
     assert len(np.unique(four.budget[split.test])) == 1
     assert any("The last 1 of 4 budgets is held out, not 2" in note for note in judged.notes)
-    assert not judged.vague.any()
+    assert not judged.unidentified.any()
     three = bx.read_sweep(table[table["tokens"] >= last[-3]])
     assert {split.kind for split in standard_splits(three)} == {"mixtures"}
     with pytest.raises(ValueError, match="the sweep has 3 budgets"):
@@ -304,9 +304,9 @@ def test_a_law_without_any_value_is_named(sweep):
         bx.compare(sweep, [BiMix(), Nowhere()], ["mixtures"], repeats=1)
 
 
-def test_the_verdict_says_which_better_law_is_passed_over():
+def test_the_verdict_says_which_better_law_is_excluded():
     errors = [np.full(8, 0.02), np.linspace(0.009, 0.011, 8)]
-    verdict = hand_made(errors, vague=[False, True]).verdict()
+    verdict = hand_made(errors, unidentified=[False, True]).verdict()
     assert verdict.startswith("one is off by 2.00 %")
     assert "other has a 1.00-point lower error but was excluded: in most training" in verdict
     assert "separate" not in verdict

@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 
 from bimix_jax import Evaluation, best_measured, read_sweep
 from bimix_jax.judging.evaluate import (
-    mean_relative_error,
+    _mean_relative_error,
+    _worst_relative_error,
     r_squared,
     spearman,
-    worst_relative_error,
 )
 from tests.frames import wide_frame, with_cell
 
@@ -28,8 +28,8 @@ def test_errors_are_those_of_a_loop(data, measured):
     predicted = data.draw(st.lists(st.floats(0.1, 10), min_size=size, max_size=size))
     errors = [abs(y - p) / y for y, p in zip(measured, predicted, strict=True)]
     arrays = np.array(measured), np.array(predicted)
-    assert mean_relative_error(*arrays) == pytest.approx(sum(errors) / size, abs=1e-12)
-    assert worst_relative_error(*arrays) == pytest.approx(max(errors), abs=1e-12)
+    assert _mean_relative_error(*arrays) == pytest.approx(sum(errors) / size, abs=1e-12)
+    assert _worst_relative_error(*arrays) == pytest.approx(max(errors), abs=1e-12)
 
 
 @settings(deadline=None)
@@ -84,8 +84,8 @@ def test_equal_losses_have_no_rank_and_no_r_squared():
 
 
 def test_no_points_have_no_error():
-    assert math.isnan(mean_relative_error(np.empty(0), np.empty(0)))
-    assert math.isnan(worst_relative_error(np.empty(0), np.empty(0)))
+    assert math.isnan(_mean_relative_error(np.empty(0), np.empty(0)))
+    assert math.isnan(_worst_relative_error(np.empty(0), np.empty(0)))
 
 
 # ---- tables --------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
 from bimix_jax.mixture import optimum
 from bimix_jax.mixture._certificate import as_good, certify
 from bimix_jax.mixture._exact import decreasing_root
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
-from bimix_jax.mixture.proportions import nearest_in_hull, nonnegative_least_squares
+from bimix_jax.mixture._notes import nearest_in_hull, nonnegative_least_squares
+from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame
 from tests.mixture.test_proportions import random_law

@@ -9,7 +9,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import Constraints, Group
-from bimix_jax.mixture.decision import CHUNK, _in_chunks, measured_domains
+from bimix_jax.mixture.decision import CHUNK, _in_chunks, _measured_domains
 from tests.fits import DOMAINS, frame
 
 BUDGET = 3e9
@@ -203,7 +203,7 @@ def test_a_domain_that_helps_others_is_measured():
         moved = dataclasses.replace(
             fitted, coefficients=fitted.coefficients._replace(exponents=exponents)
         )
-        seen = measured_domains(moved, BUDGET, np.isin(np.arange(len(fitted.targets)), own))
+        seen = _measured_domains(moved, BUDGET, np.isin(np.arange(len(fitted.targets)), own))
         assert seen.tolist() == [True, measured, True]
 
 

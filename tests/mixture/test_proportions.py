@@ -13,7 +13,7 @@ from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions,
 from bimix_jax.mixture._certificate import certify
 from bimix_jax.mixture._exact import power_law_proportions, power_terms
 from bimix_jax.mixture.feasible import simplex
-from bimix_jax.mixture.objective import MixtureArguments, MixtureProblem
+from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import best_mixture

@@ -13,7 +13,7 @@ from bimix_jax.fitting import program
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.uncertainty import _resamples as resamples
 from bimix_jax.uncertainty._resamples import RESAMPLINGS, draw, leave_one_out
-from bimix_jax.uncertainty.intervals import Freedom, expanded_tail, interval, probability_above
+from bimix_jax.uncertainty.intervals import Freedom, _expanded_tail, interval, probability_above
 from tests.fits import DOMAINS, frame
 
 N = 60
@@ -183,7 +183,7 @@ def test_predictions_have_the_ends_of_their_resamples(drawn):
     one_by_one = np.array([single(drawn, i).predict(mixture, BUDGET) for i in range(N)])
     values = drawn.predict_points(np.array([order]), BUDGET)[:, 0]
     np.testing.assert_allclose(values, one_by_one, rtol=1e-12)
-    tail = expanded_tail(0.8, drawn.freedom)
+    tail = _expanded_tail(0.8, drawn.freedom)
     np.testing.assert_allclose(table["low"], np.quantile(one_by_one, tail, axis=0))
     np.testing.assert_allclose(table["loss"], drawn.fitted.predict(mixture, BUDGET))
     many = drawn.predict(np.array([order, order]), BUDGET)
@@ -310,7 +310,7 @@ def test_laws_are_compared_on_each_others_mixtures(drawn):
 def test_expanded_percentiles_are_hesterbergs():
     # Two-sided 95 %, by quantiles of Student's distribution from a printed table.
     for n, tail in ((5, 0.00095), (10, 0.0086), (20, 0.0159), (100, 0.0231)):
-        assert expanded_tail(0.95, Freedom(n, 1.0)) == pytest.approx(tail, abs=2e-4)
+        assert _expanded_tail(0.95, Freedom(n, 1.0)) == pytest.approx(tail, abs=2e-4)
 
 
 @given(
@@ -321,7 +321,7 @@ def test_probability_is_the_interval_turned_round(level, units, spent, seed):
     values = np.random.default_rng(seed).standard_normal(4000)
     freedom = Freedom(units, spent)
     # Further out than the last few of the resamples neither can tell.
-    assume(expanded_tail(level, freedom) * len(values) > 8)
+    assume(_expanded_tail(level, freedom) * len(values) > 8)
     low, _ = interval(values, level, freedom)
     above = probability_above(values, float(low), freedom)
     assert above == pytest.approx((1 + level) / 2, abs=0.005)

@@ -51,7 +51,7 @@ def in_training_steps(history: History, named: bool) -> tuple[History, Steps | N
         if not logged:
             # A counter other than the logger's own stays; the note tells that another one differs.
             return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
-        step = filled(counter, history.step, rows_of_runs(history.run).values())
+        step = _filled(counter, history.step, _rows_of_runs(history.run).values())
         gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
         found = Steps(name, history.step_key, example, int(gaps.sum()))
         return kept._replace(step=step, step_key=name), found
@@ -88,7 +88,7 @@ def _counts(history: History, name: str, counter: np.ndarray) -> bool:
 
     Training that goes back to a checkpoint takes its steps back, too.
     """
-    for rows in rows_of_runs(history.run).values():
+    for rows in _rows_of_runs(history.run).values():
         known = rows[np.isfinite(counter[rows])]
         # Sorted by the logger's counter, which never goes back.
         along = np.diff(counter[known[np.argsort(history.step[known], kind="stable")]])
@@ -214,11 +214,11 @@ def tokens_of(
         )
     tokens = _finite(rows, column)
     measured = rows[list(targets)].notna().any(axis=1).to_numpy(bool)
-    runs = rows_of_runs(rows[RUN].to_numpy(object))
+    runs = _rows_of_runs(rows[RUN].to_numpy(object))
     step = rows[STEP].to_numpy(float)
     _check_rise(runs, step, tokens, column)
     gone = np.isnan(tokens) & measured
-    whole = filled(tokens, step, runs.values()) if gone.any() else tokens
+    whole = _filled(tokens, step, runs.values()) if gone.any() else tokens
     untold = np.isnan(whole) & measured
     if untold.any():
         raise SweepError(
@@ -292,7 +292,7 @@ def _stuck(run: np.ndarray, step: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     return several | (np.append(still, False) & (moves == 0)[run])
 
 
-def rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
+def _rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
     """Map each run to its rows, in the order of the runs."""
     codes, names = pd.factorize(run, use_na_sentinel=False)
     order = np.argsort(codes, kind="stable")
@@ -300,7 +300,7 @@ def rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
     return dict(zip(names, parts, strict=True)) if len(names) else {}
 
 
-def filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]) -> np.ndarray:
+def _filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]) -> np.ndarray:
     """Fill the gaps of a counter from the line through its known values, run by run.
 
     Loggers write counters with the training loss, in other rows than the evaluations.
@@ -314,7 +314,7 @@ def filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]
         (rows,) nan where a run has fewer than two known values for a line.
 
     >>> gaps = np.array([np.nan, 20.0, np.nan, 40.0])
-    >>> filled(gaps, np.arange(4.0), [np.arange(4)])
+    >>> _filled(gaps, np.arange(4.0), [np.arange(4)])
     array([10., 20., 30., 40.])
     """
     whole = counter.copy()

@@ -83,7 +83,7 @@ class LogFile(NamedTuple):
         return 0 if self.columns is not None else self.path.stat().st_size
 
 
-class Called(NamedTuple):
+class _Called(NamedTuple):
     """The name and the id of a run."""
 
     name: object
@@ -108,7 +108,7 @@ class History(NamedTuple):
     """counter or STEP → its first cell of text that was read as a number, and the number"""
     step_key: str | None = None
     """the column of steps, or None"""
-    called: Mapping[object, Called] = {}
+    called: Mapping[object, _Called] = {}
     """run → its name and its id, where both are needed to tell runs apart"""
     notes: tuple[str, ...] = ()
     """on how the table was read"""
@@ -127,7 +127,7 @@ def history_of(columns: Columns, file: LogFile, reading: Reading) -> History:
     run = find_run_key(columns, file, reading, RUN_KEYS)
     step = find_key(columns, reading.asked.step_key, step_keys(columns), "step_key", file.path)
     # A column that the user named must name the runs by itself.
-    known_by = None if reading.asked.run_key is not None else id_column(columns, run)
+    known_by = None if reading.asked.run_key is not None else _id_column(columns, run)
     metrics = [c for c in reading.keep(list(columns)) if c not in (run, step, known_by)]
     rows = len(next(iter(columns.values())))
     runs = run_of_file(file, columns, rows) if run is None else labels(columns[run])
@@ -136,7 +136,7 @@ def history_of(columns: Columns, file: LogFile, reading: Reading) -> History:
     history = assembled(runs, steps, found, list(columns), step)
     if known_by is None:
         return history
-    runs, called = by_both(runs, labels(columns[known_by]), steps.values)
+    runs, called = _by_both(runs, labels(columns[known_by]), steps.values)
     return history._replace(run=runs, called=called)
 
 
@@ -270,16 +270,16 @@ ID_COLUMNS = ("run_id", "id", "run_uuid")
 """Columns of ids, unique where a run's name may not be."""
 
 
-def id_column(columns: Iterable[str], run: str | None) -> str | None:
+def _id_column(columns: Iterable[str], run: str | None) -> str | None:
     """Return the column of ids beside a column of names, or None."""
     if run is None or run.lower() not in NAME_COLUMNS:
         return None
     return next((c for key in ID_COLUMNS for c in columns if c.lower() == key), None)
 
 
-def by_both(
+def _by_both(
     names: np.ndarray, ids: np.ndarray, steps: np.ndarray
-) -> tuple[np.ndarray, dict[object, Called]]:
+) -> tuple[np.ndarray, dict[object, _Called]]:
     """Return (rows,) the runs by name and id, and the name and id of each; by name if ids are
     per row."""
     rows = pd.DataFrame({"name": names, "id": ids, "step": steps})
@@ -288,13 +288,13 @@ def by_both(
     if rows["id"].isna().any() or (each_row and not rows.duplicated(["name", "step"]).any()):
         return names, {}
     codes, pairs = pd.factorize(pd.MultiIndex.from_arrays([names, ids]))
-    called: dict[object, Called] = {
-        f"{name} ({known_by})": Called(name, known_by) for name, known_by in pairs
+    called: dict[object, _Called] = {
+        f"{name} ({known_by})": _Called(name, known_by) for name, known_by in pairs
     }
     return np.array(list(called), object)[codes], called
 
 
-def by_one(run: np.ndarray, called: Mapping[object, Called]) -> tuple[np.ndarray, list[str]]:
+def by_one(run: np.ndarray, called: Mapping[object, _Called]) -> tuple[np.ndarray, list[str]]:
     """Return (rows,) the runs by name, or by id with a note where two runs share a name."""
     if not called:
         return run, []

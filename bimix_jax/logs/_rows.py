@@ -22,9 +22,104 @@ from bimix_jax.reading.tables import listed
 MOSTLY = 0.5
 """Share of a file's steps above which repeated steps show another run; a run that resumes from a
 checkpoint logs few of its steps again."""
+Progress = Callable[[str, float], object]
+NEAREST = 10
+"""Number of columns that an error names where none matches the pattern."""
 
 
-def files_notes(
+class NoLosses(SweepError):
+    """Logs in which no column matches the loss pattern."""
+
+
+class Rows(NamedTuple):
+    """The rows of all files."""
+
+    table: pd.DataFrame
+    """RUN, STEP and the columns that are used"""
+    targets: dict[str, str]
+    """column → target, of the losses"""
+    text: dict[str, tuple[object, object]]
+    """column → the first run and cell that is not a number"""
+    notes: list[str]
+    alike: list[str]
+    """notes of runs that share a name"""
+
+
+def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: Progress) -> Rows:
+    """Return the rows of all files, one per run and step, with the columns that are used.
+
+    Raises:
+        SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
+            names no run.
+    """
+
+    def of_file(file: LogFile) -> tuple[History, Steps | None]:
+        history, steps = in_training_steps(read(file, reading), reading.asked.step_key is not None)
+        return one_row_a_step(history), steps
+
+    parts, chosen = [], []
+    # Arrow and NumPy release the interpreter's lock, so threads suffice.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for file, (history, steps) in zip(files, pool.map(of_file, files), strict=True):
+            parts.append(history)
+            chosen.append(steps)
+            progress(file.run, file.bytes)
+    targets = reading.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
+    seen = list(dict.fromkeys(column for part in parts for column in part.seen))
+    _check_some_match(targets, seen, reading.pattern)
+    _check(parts, targets, reading.prefix)
+    # Reversed, so that the first file's example stays.
+    text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
+    notes = [*_files_notes(files, parts, targets), *reading.loose_note(targets)]
+    notes += [*_table_notes(files, parts), *step_notes(parts, chosen), *_written_notes(parts)]
+    table = _stacked(parts)
+    called = {run: each for part in parts for run, each in part.called.items()}
+    run, alike = by_one(table[RUN].to_numpy(object), called)
+    renamed, said = without_blanks(pd.unique(run))
+    run = np.array([renamed.get(each, each) for each in run], object) if renamed else run
+    return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *said, *alike], alike)
+
+
+def _check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
+    """Raise NoLosses with the nearest names if no column matches."""
+    if targets:
+        return
+    near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
+    raise NoLosses(
+        f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
+        f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
+        "is (--loss-pattern)."
+    )
+
+
+def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:
+    for part in parts:
+        for column in [c for c in part.text if prefix is not None and c.startswith(prefix)]:
+            run, cell = part.text[column]
+            raise SweepError(
+                f"column {column}: run {run} has {cell!r}; expected a proportion. Take "
+                "another prefix with mixture_prefix= (--mixture-prefix), or mend the log."
+            )
+        for column in [c for c in targets if c in part.text]:
+            run, cell = part.text[column]
+            raise SweepError(
+                f"column {column}: run {run} has {cell!r}; expected numbers as losses. Take "
+                "another pattern, or mend the log."
+            )
+        if STEP in part.text:
+            run, cell = part.text[STEP]
+            raise SweepError(
+                f"column {part.step_key}: run {run} has {cell!r}; expected numbers of steps. Name "
+                "another with step_key= (--step-key), or mend the log."
+            )
+    gone = sum(int(pd.isna(part.run).sum()) for part in parts)
+    if gone:
+        raise SweepError(
+            f"run_key: {counted(gone, 'row names', 'rows name')} no run; fill in the names."
+        )
+
+
+def _files_notes(
     files: Sequence[LogFile], parts: Sequence[History], targets: Collection[str]
 ) -> list[str]:
     """Return notes of files without losses, and of runs whose logs are in several files.
@@ -77,103 +172,6 @@ def _logs_differ(one: History, other: History) -> bool:
     values, others = (table.loc[again].to_numpy() for table in tables)
     both = np.isfinite(values) & np.isfinite(others)
     return bool(np.sum(both & (values != others)) > MOSTLY * max(np.sum(both), 1))
-
-
-Progress = Callable[[str, float], object]
-NEAREST = 10
-"""Number of columns that an error names where none matches the pattern."""
-
-
-class NoLosses(SweepError):
-    """Logs in which no column matches the loss pattern."""
-
-
-class Rows(NamedTuple):
-    """The rows of all files."""
-
-    table: pd.DataFrame
-    """RUN, STEP and the columns that are used"""
-    targets: dict[str, str]
-    """column → target, of the losses"""
-    text: dict[str, tuple[object, object]]
-    """column → the first run and cell that is not a number"""
-    notes: list[str]
-    alike: list[str]
-    """notes of runs that share a name"""
-
-
-def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: Progress) -> Rows:
-    """Return the rows of all files, one per run and step, with the columns that are used.
-
-    Raises:
-        SweepError: if a file cannot be read, no column matches, a loss or step is text, or a row
-            names no run.
-    """
-
-    def of_file(file: LogFile) -> tuple[History, Steps | None]:
-        history, steps = in_training_steps(read(file, reading), reading.asked.step_key is not None)
-        return one_row_a_step(history), steps
-
-    parts, chosen = [], []
-    # Arrow and NumPy release the interpreter's lock, so threads suffice.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, (history, steps) in zip(files, pool.map(of_file, files), strict=True):
-            parts.append(history)
-            chosen.append(steps)
-            progress(file.run, file.bytes)
-    targets = reading.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
-    seen = list(dict.fromkeys(column for part in parts for column in part.seen))
-    _check_some_match(targets, seen, reading.pattern)
-    _check(parts, targets, reading.prefix)
-    # Reversed, so that the first file's example stays.
-    text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
-    notes = [*files_notes(files, parts, targets), *reading.loose_note(targets)]
-    notes += [*_table_notes(files, parts), *step_notes(parts, chosen), *_written_notes(parts)]
-    table = _stacked(parts)
-    called = {run: each for part in parts for run, each in part.called.items()}
-    run, alike = by_one(table[RUN].to_numpy(object), called)
-    renamed, said = without_blanks(pd.unique(run))
-    run = np.array([renamed.get(each, each) for each in run], object) if renamed else run
-    return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *said, *alike], alike)
-
-
-def _check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
-    """Raise NoLosses with the nearest names if no column matches."""
-    if targets:
-        return
-    near = difflib.get_close_matches(pattern, columns, n=NEAREST, cutoff=0.0)
-    raise NoLosses(
-        f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
-        f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
-        "is (--loss-pattern)."
-    )
-
-
-def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:
-    for part in parts:
-        for column in [c for c in part.text if prefix is not None and c.startswith(prefix)]:
-            run, cell = part.text[column]
-            raise SweepError(
-                f"column {column}: run {run} has {cell!r}; expected a proportion, a number. Take "
-                "another prefix with mixture_prefix= (--mixture-prefix), or mend the log."
-            )
-        for column in [c for c in targets if c in part.text]:
-            run, cell = part.text[column]
-            raise SweepError(
-                f"column {column}: run {run} has {cell!r}; expected losses, numbers. Take another "
-                "pattern, or mend the log."
-            )
-        if STEP in part.text:
-            run, cell = part.text[STEP]
-            raise SweepError(
-                f"column {part.step_key}: run {run} has {cell!r}; expected steps, numbers. Name "
-                "another with step_key= (--step-key), or mend the log."
-            )
-    gone = sum(int(pd.isna(part.run).sum()) for part in parts)
-    if gone:
-        raise SweepError(
-            f"run_key: {counted(gone, 'row names', 'rows name')} no run; fill in the names."
-        )
 
 
 def _table_notes(files: Sequence[LogFile], parts: Sequence[History]) -> list[str]:

@@ -86,7 +86,7 @@ def read_trainer_state(file: LogFile, reading: Reading) -> History:
     Raises:
         SweepError: if the file is not complete JSON, or holds no log_history.
     """
-    log = _read_log_history(file)
+    log = _log_history(file)
     step = reading.asked.step_key or "step"
     metrics = [name for name in reading.keep(log.names) if name != step]
     # The step is one column more, so that all cells are placed at once.
@@ -99,7 +99,7 @@ def read_trainer_state(file: LogFile, reading: Reading) -> History:
     return history_of_cells(file.run, cells, metrics, log.names)
 
 
-class LogHistory(NamedTuple):
+class _LogHistory(NamedTuple):
     """A log history, one cell after another."""
 
     names: list[str]
@@ -112,9 +112,9 @@ class LogHistory(NamedTuple):
     """(cells,) float, or object where some are not numbers"""
 
 
-def _read_log_history(file: LogFile) -> LogHistory:
+def _log_history(file: LogFile) -> _LogHistory:
     try:
-        return log_history(file.path.read_bytes(), str(file.path))
+        return _parsed(file.path.read_bytes(), str(file.path))
     except (ValueError, OSError) as error:
         raise SweepError(f"{error} Copy it again, or leave the run out.") from error
     except LookupError as error:
@@ -168,7 +168,7 @@ def _global_step(path: Path) -> float | None:
     return float(found[1]) if found else None
 
 
-def log_history(text: bytes, where: str = "The text") -> LogHistory:
+def _parsed(text: bytes, where: str = "The text") -> _LogHistory:
     """Read the entries of `log_history`, by Arrow where all are numbers, else one by one.
 
     Args:
@@ -179,7 +179,7 @@ def log_history(text: bytes, where: str = "The text") -> LogHistory:
         ValueError: if the text is not complete JSON, names an entry twice, or is nested too deep.
         LookupError: if it holds no log_history, or one whose entries are not objects.
 
-    >>> found = log_history(b'{"log_history": [{"step": 1, "loss": 3.5}, {"step": 2}]}')
+    >>> found = _parsed(b'{"log_history": [{"step": 1, "loss": 3.5}, {"step": 2}]}')
     >>> found.names, found.name.tolist(), found.entry.tolist(), found.value.tolist()
     (['step', 'loss'], [0, 1, 0], [0, 0, 1], [1.0, 3.5, 2.0])
     """
@@ -192,7 +192,7 @@ def log_history(text: bytes, where: str = "The text") -> LogHistory:
         raise SweepError(f"{where} holds a number beyond the range of floats: {error}.") from error
 
 
-def _of_anything(state: Any) -> LogHistory:
+def _of_anything(state: Any) -> _LogHistory:
     entries = state["log_history"] if isinstance(state, dict) else None
     if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
         raise LookupError("log_history")
@@ -202,7 +202,7 @@ def _of_anything(state: Any) -> LogHistory:
     cells = list(chain.from_iterable(map(dict.values, entries)))
     # Truth values, text and null need objects.
     kind = float if set(map(type, cells)) <= {int, float} else object
-    return LogHistory(
+    return _LogHistory(
         names,
         np.fromiter(map(place.__getitem__, keys), int, len(keys)),
         np.repeat(np.arange(len(entries)), list(map(len, entries))),
@@ -210,7 +210,7 @@ def _of_anything(state: Any) -> LogHistory:
     )
 
 
-def _of_numbers(text: bytes) -> LogHistory | None:
+def _of_numbers(text: bytes) -> _LogHistory | None:
     """Return None unless all entries are `{"name": number, …}`, which Arrow reads as lines
     name:number.
 
@@ -290,7 +290,7 @@ def _pairs(lines: bytes) -> tuple[pyarrow.DictionaryArray, np.ndarray] | None:
 
 def _taken_apart(
     keys: pyarrow.DictionaryArray, value: np.ndarray, entries: int
-) -> LogHistory | None:
+) -> _LogHistory | None:
     """Return None if a key is not a JSON string or comes twice in an entry, or an entry begins at a
     wrong place."""
     unlike = [key.strip() for key in keys.dictionary.to_pylist()]
@@ -310,4 +310,4 @@ def _taken_apart(
     # A lost "},{" joins two entries into one that is valid JSON, of which readers keep half.
     if len(np.unique(entry * len(place) + name)) < len(name):
         return None
-    return LogHistory(list(place), name, entry, value)
+    return _LogHistory(list(place), name, entry, value)

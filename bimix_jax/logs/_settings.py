@@ -71,7 +71,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.loss_pattern:
-            pattern_of(self.loss_pattern)
+            _pattern_of(self.loss_pattern)
         if self.unit not in (None, *UNITS):
             raise SweepError(f"unit is {self.unit!r}; expected 'tokens' or 'steps' (--unit).")
         if self.tokens_per_step is not None and not 0 < self.tokens_per_step < np.inf:
@@ -116,16 +116,16 @@ class Reading:
 
     def targets(self, columns: Sequence[str]) -> dict[str, str]:
         """Map the columns of losses to their targets."""
-        losses = _targets_in(columns, pattern_of(self.pattern))
+        losses = _targets_in(columns, _pattern_of(self.pattern))
         if not losses and not self.exact:
-            losses = _targets_in(columns, loosely(self.pattern))
+            losses = _targets_in(columns, _loosely(self.pattern))
         kept = {column: losses[column] for column in losses if not self._beside(column)}
         return keep_scores_named(kept, self.pattern.replace(MARK, " "))
 
     def loose_note(self, targets: dict[str, str]) -> list[str]:
         """Return a note where columns match the pattern except for its separators."""
         first = next(iter(targets), "")
-        if pattern_of(self.pattern).fullmatch(first):
+        if _pattern_of(self.pattern).fullmatch(first):
             return []
         return [f"No column matches {self.pattern!r}; those like {first} were taken for losses."]
 
@@ -139,13 +139,13 @@ class Reading:
         return counts or (self.prefix is not None and column.startswith(self.prefix))
 
 
-def pattern_of(pattern: str) -> re.Pattern[str]:
+def _pattern_of(pattern: str) -> re.Pattern[str]:
     """Compile a loss pattern.
 
     Raises:
         SweepError: unless {target} stands in it once.
 
-    >>> pattern_of("eval/{target}/loss").fullmatch("eval/web/loss")["target"]
+    >>> _pattern_of("eval/{target}/loss").fullmatch("eval/web/loss")["target"]
     'web'
     """
     if pattern.count(MARK) != 1:
@@ -156,10 +156,10 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
     return re.compile(f"{before}(?P<target>.+){after}")
 
 
-def loosely(pattern: str) -> re.Pattern[str]:
+def _loosely(pattern: str) -> re.Pattern[str]:
     """Compile a pattern for any separators: eval.web.loss, eval/web_loss and eval_web_loss.
 
-    >>> loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
+    >>> _loosely("eval/{target}/loss").fullmatch("eval/web_loss")["target"]
     'web'
     """
     # Exports rename metrics: W&B nests at dots, the Trainer joins with underscores, TensorBoard

@@ -145,7 +145,7 @@ a single block only."""
 QUOTE = b'"'
 
 
-class CsvTable(NamedTuple):
+class _CsvTable(NamedTuple):
     """A CSV file before any column has a type."""
 
     columns: list[pyarrow.Array]
@@ -156,7 +156,7 @@ class CsvTable(NamedTuple):
     notes: list[str]
 
 
-def read_csv(path: str) -> CsvTable:
+def read_csv(path: str) -> _CsvTable:
     """Read a file of cells separated by commas, semicolons, tabs or vertical bars, perhaps
     compressed.
 
@@ -184,7 +184,7 @@ def read_csv(path: str) -> CsvTable:
         notes.append(f"The cells of the file are separated by {SEPARATORS[separator]}.")
     columns = [_whole(column) for column in cells.columns]
     header = [column[0].as_py() or "" for column in columns]
-    return CsvTable([column[1:] for column in columns], header, rows[1:] - 1, notes)
+    return _CsvTable([column[1:] for column in columns], header, rows[1:] - 1, notes)
 
 
 def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:

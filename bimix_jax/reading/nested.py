@@ -83,16 +83,16 @@ def check_nesting(text: str | bytes, where: str) -> None:
     # A str may hold lone surrogates, which UTF-8 refuses by default; only brackets matter here.
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     # Counting brackets is quick and settles nearly every file.
-    if data.count(b"[") + data.count(b"{") > DEEPEST and nesting(data) > DEEPEST:
+    if data.count(b"[") + data.count(b"{") > DEEPEST and _nesting(data) > DEEPEST:
         raise _too_deep(where)
 
 
-def nesting(text: bytes) -> int:
+def _nesting(text: bytes) -> int:
     r"""Return the largest number of brackets and braces of a JSON text that are open at once.
 
     Text in quotes is ignored. Text that is not JSON has such a number, too.
 
-    >>> nesting(b'{"a": [1, [2]], "b": "[[[[\\"[["}')
+    >>> _nesting(b'{"a": [1, [2]], "b": "[[[[\\"[["}')
     3
     """
     if b"\\" in text:

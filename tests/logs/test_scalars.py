@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bimix_jax.logs._numbers import numbers
-from bimix_jax.logs._scalars import _of_anything, _of_numbers, log_history
+from bimix_jax.logs._scalars import _of_anything, _of_numbers, _parsed
 from bimix_jax.reading.nested import once
 
 names = st.one_of(
@@ -49,13 +49,13 @@ def test_entries_of_numbers_are_read_by_arrow_as_json_has_them(entries, style):
 @example([{"{x}": 1.0}, {"}": 2.0, "{": 3.0}], {})
 def test_whatever_is_logged_is_read_as_json_has_it(entries, style):
     text = written(entries, style, note='"log_history": [{"step": 1}]').encode()
-    same(log_history(text), _of_anything(json.loads(text)))
+    same(_parsed(text), _of_anything(json.loads(text)))
 
 
 def test_two_entries_that_damage_joins_are_refused_with_the_name():
     text = b'{"log_history": [{"step": 1, "loss": 3.5, "step": 2, "loss": 3.0}]}'
     with pytest.raises(ValueError, match=r"JSON: an object names 'step' twice"):
-        log_history(text)
+        _parsed(text)
 
 
 @given(st.lists(plain, min_size=1), styles, st.data())
@@ -69,10 +69,10 @@ def test_damage_is_never_read(entries, style, data):
         expected = json.loads(damaged, object_pairs_hook=once)
     except ValueError:
         with pytest.raises(ValueError, match=r"JSON|UTF-8"):
-            log_history(damaged.encode())
+            _parsed(damaged.encode())
     else:
         if isinstance(expected.get("log_history"), list):
-            same(log_history(damaged.encode()), _of_anything(expected))
+            same(_parsed(damaged.encode()), _of_anything(expected))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_damage_is_never_read(entries, style, data):
 )
 def test_what_json_takes_for_no_number_is_not_read(cell):
     with pytest.raises(ValueError, match=r"JSON|UTF-8"):
-        log_history(b'{"log_history": [{"step": 1, "loss": ' + cell.encode() + b"}]}")
+        _parsed(b'{"log_history": [{"step": 1, "loss": ' + cell.encode() + b"}]}")
 
 
 @pytest.mark.parametrize("cell", ["0", "-0.0", "1e-05", "1E+05", "10.05", "100", "-1.5e007"])
@@ -93,10 +93,10 @@ def test_every_json_number_is_read_by_arrow(cell):
 @pytest.mark.parametrize("text", ["[]", "{}", '{"log_history": 3}', '{"log_history": [3]}'])
 def test_no_log_is_told_from_damage(text):
     with pytest.raises(LookupError):
-        log_history(text.encode())
+        _parsed(text.encode())
 
 
 def test_a_number_beyond_the_range_of_floats_is_named():
     text = '{"log_history": [{"step": 1, "loss": ' + "9" * 400 + "}]}"
     with pytest.raises(ValueError, match=r"state\.json holds a number beyond the range of floats"):
-        log_history(text.encode(), "state.json")
+        _parsed(text.encode(), "state.json")

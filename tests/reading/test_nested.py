@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bimix_jax.reading.nested import DEEPEST, nesting, parse_json, read_json, read_toml
+from bimix_jax.reading.nested import DEEPEST, _nesting, parse_json, read_json, read_toml
 
 DEEP = {
     "lists.json": "[" * 200_000,
@@ -56,7 +56,7 @@ def test_the_depth_is_that_of_the_value(value):
 
     for as_ascii in (True, False):
         text = json.dumps(value, ensure_ascii=as_ascii)
-        assert nesting(text.encode("utf-8", "surrogatepass")) == depth(value)
+        assert _nesting(text.encode("utf-8", "surrogatepass")) == depth(value)
         assert parse_json(text, "here") == value
 
 
@@ -64,7 +64,7 @@ def test_the_depth_is_counted_across_pieces(monkeypatch):
     text = json.dumps({"text": '[["', "list": [[], [{"a": [1]}]]}).encode()
     for piece in range(1, len(text) + 1):
         monkeypatch.setattr("bimix_jax.reading.nested.PIECE", piece)
-        assert nesting(text) == 5
+        assert _nesting(text) == 5
 
 
 def test_as_many_levels_as_allowed_are_read():

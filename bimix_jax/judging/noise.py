@@ -5,16 +5,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.coefficients import predict_losses
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.program import solve
+from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.xla.compilation import jit
 
 LEAST_POINTS = 5
 """Number of budgets per run that leaves a curve of 3 coefficients with residuals."""
@@ -82,8 +81,7 @@ def _left_by_curves(sweep: Sweep) -> float:
     counts = (inside[:, :, None] & np.isfinite(sweep.loss)).sum(axis=1)
     if not np.any(counts >= LEAST_POINTS):
         return np.nan
-    with jax.enable_x64(True):
-        predicted = np.asarray(_curves(sweep.budget, sweep.loss, inside.astype(float)))
+    predicted = _curves(sweep, inside.astype(float))
     error = np.abs(predicted / sweep.loss - 1)
     error = np.where(inside[:, :, None] & np.isfinite(error), error, 0.0).sum(axis=1)
     usable = counts >= LEAST_POINTS
@@ -91,16 +89,12 @@ def _left_by_curves(sweep: Sweep) -> float:
     return float(np.mean(error[usable] / counts[usable] * spare))
 
 
-@jit
-def _curves(budget: Array, loss: Array, weights: Array) -> Array:
-    """(runs, points, targets) losses predicted by each run's own curves."""
-    nothing = jnp.zeros((len(budget), 1), loss.dtype)
-
-    def one(weight: Array) -> Array:
-        found: ArrayFit = fit_arrays(_Curve(), nothing, budget, loss, weight, own=-1)
-        return predict_losses(_Curve(), found.coefficients, nothing, budget)
-
-    return jax.lax.map(one, weights)
+def _curves(sweep: Sweep, factor: np.ndarray) -> np.ndarray:
+    """(runs, points, targets) losses predicted by the curves of each run's points."""
+    alone, weight = np.full(len(sweep.targets), -1), np.ones(sweep.loss.shape)
+    law, options = _Curve(), FitOptions()
+    task = FitTask(sweep, law, options, sweep.targets, weight, sweep.largest_budget, alone)
+    return np.moveaxis(solve(task, factor).predicted, 1, 2)
 
 
 def between_replicates(sweep: Sweep) -> float:

@@ -20,7 +20,7 @@ from bimix_jax.fitting.residual import (
     power_of,
     projected_terms,
 )
-from bimix_jax.fitting.search import Evaluation, Minimum, minimize
+from bimix_jax.fitting.search import Evaluated, Minimum, minimize
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.small_systems import pivots
 
@@ -179,7 +179,7 @@ class _Seen(NamedTuple):
 def _minimize(
     problem: Problem, data: Data, terms_at: Any, start: Array, bounds: tuple[Array, Array]
 ) -> Minimum:
-    def objective(params: Array) -> Evaluation:
+    def objective(params: Array) -> Evaluated:
         return _within_bounds(problem, data, terms_at, params, bounds)
 
     return minimize(
@@ -189,7 +189,7 @@ def _minimize(
 
 def _within_bounds(
     problem: Problem, data: Data, terms_at: Any, params: Array, bounds: tuple[Array, Array]
-) -> Evaluation:
+) -> Evaluated:
     """Hold parameters at bounds and undetermined ones; measure the gradient of the others.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient
@@ -216,7 +216,7 @@ def _within_bounds(
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
     small = pivots(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
     deficient = jnp.sum(small) > jnp.sum(data.gauges)
-    return Evaluation(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
+    return Evaluated(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
 
 
 def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:

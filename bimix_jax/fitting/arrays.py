@@ -115,11 +115,9 @@ def fit_arrays(
     )
     data = _data(law, used, membership, starts, asked.tolerance)
     refuted = _refuted(law, shares, membership, used.weight)
-    # A strength that folds choose is constant under differentiation.
-    chosen = strength
-    if chosen is None:
-        chosen = _chosen_strength(problem, data, fold, folds, refuted)
-    pull = jnp.where(refuted & jnp.isinf(chosen), STRONGEST, chosen)
+    if strength is None:
+        strength = _chosen_strength(problem, data, fold, folds, refuted)
+    pull = jnp.where(refuted & jnp.isinf(strength), STRONGEST, strength)
     parts, counted = _solved(problem, data.pulled(pull), membership)
     fitted = _array_fit(parts, counted, bad, membership, scale, pull)
     return jax.tree.map(lambda leaf: leaf[0], fitted) if measured.ndim == 1 else fitted
@@ -235,6 +233,7 @@ def _chosen_strength(
     """() strength by cross-validation; 0 where there is nothing to choose."""
     if not problem.shrunk or fold is None:
         return jnp.zeros((), data.points.loss.dtype)
+    # A choice does not move with the losses.
     return jax.lax.stop_gradient(choose_strength(problem, data, jnp.asarray(fold), folds, refuted))
 
 

@@ -93,7 +93,7 @@ ROUNDING = 32
 """Number of machine epsilons (relative) within which values count as equal."""
 
 
-class Evaluation(NamedTuple):
+class Evaluated(NamedTuple):
     """An objective at one point, as the loop needs it."""
 
     value: Array
@@ -112,11 +112,11 @@ class Minimum(NamedTuple):
     """The best point a search met."""
 
     params: Array
-    evaluation: Evaluation
+    evaluation: Evaluated
     steps: Array
 
 
-Objective = Callable[[Array], Evaluation]
+Objective = Callable[[Array], Evaluated]
 
 
 def minimize(
@@ -176,7 +176,7 @@ def _nothing_yet(objective: Objective, start: Array) -> Minimum:
     return Minimum(start, blank._replace(value=worst, measure=worst), jnp.zeros((), jnp.int32))
 
 
-def _better(best: Minimum, params: Array, now: Evaluation) -> Minimum:
+def _better(best: Minimum, params: Array, now: Evaluated) -> Minimum:
     slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(best.evaluation.value)
     lower = now.value < best.evaluation.value - slack
     equal = now.value <= best.evaluation.value + slack

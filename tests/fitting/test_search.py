@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from bimix_jax.fitting.search import Evaluation, gauss_newton, minimize
+from bimix_jax.fitting.search import Evaluated, gauss_newton, minimize
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -31,7 +31,7 @@ def as_objective(residual, lower=-jnp.inf, upper=jnp.inf):
         held = jnp.where(gradient > 0, x <= lower, x >= upper)
         gradient = jnp.where(held, 0.0, gradient)
         hessian = jnp.where(held[:, None] | held, jnp.eye(len(x)), hessian)
-        return Evaluation(rest @ rest / 2, gradient, hessian, jnp.max(jnp.abs(gradient)))
+        return Evaluated(rest @ rest / 2, gradient, hessian, jnp.max(jnp.abs(gradient)))
 
     return objective
 

@@ -1,6 +1,6 @@
 """The kernel for batches: one target of a law with few exponents, in scalars.
 
-The plain loop (`solution.py`) supports every optimizer, the shrinkage and tied exponents. This
+The plain loop (`_solution.py`) supports every optimizer, the shrinkage and tied exponents. This
 package holds the one case that batches consist of: damped Gauss-Newton on projected squares, and,
 for residuals that are not linear in the amplitudes, on all coefficients from there. It is separate
 because XLA fuses scalars of a batch into a few loops, but copies every small matrix that is
@@ -10,6 +10,6 @@ The kernel does not judge difficult cases (collinear columns, exponents that are
 long search): `settled` is False, and the plain loop has to fit them.
 """
 
-from bimix_jax.fitting.kernel._fit import STEPS, evaluation, fit_in_kernel, replaced, suits_kernel
+from bimix_jax.fitting.kernel._fit import STEPS, evaluation, fit_in_kernel, suits_kernel
 
-__all__ = ["STEPS", "evaluation", "fit_in_kernel", "replaced", "suits_kernel"]
+__all__ = ["STEPS", "evaluation", "fit_in_kernel", "suits_kernel"]

@@ -16,8 +16,8 @@ from bimix_jax.fitting.kernel._search import DAMPING, Bounds, Flatness, ahead, s
 from bimix_jax.fitting.kernel._terms import (
     Collapsed,
     Scalars,
+    ScalarTerms,
     Scaled,
-    Terms,
     Within,
     any_of,
     best_start,
@@ -36,8 +36,8 @@ LOOSE = 1e-4
 """Tolerance of a search that only starts another one, about the resolution of single precision."""
 NEAR = 1e-5
 """Damping of a search that starts at the end of another, where full steps are best."""
-TermsAt = Callable[[Scalars, Scalars], Terms]
-"""Terms at parameters, near amplitudes."""
+TermsAt = Callable[[Scalars, Scalars], ScalarTerms]
+"""ScalarTerms at parameters, near amplitudes."""
 LARGEST = 4
 """Largest number of exponents or amplitudes; with more, scalars take long to compile."""
 
@@ -262,10 +262,3 @@ def _array_fit(law: Law, found: KernelFit, count: Array, own: Array, scale: Arra
         nothing,
         found.value,
     )
-
-
-def replaced(old: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Copy an array with other rows in some places: results of the plain loop."""
-    changed = old.copy()
-    changed[places] = new
-    return changed

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.kernel._terms import (
     Scalars,
-    Terms,
+    ScalarTerms,
     apart,
     every,
     norm_of,
@@ -39,7 +39,7 @@ class State(NamedTuple):
 
     params: Scalars
     """the best parameters so far"""
-    terms: Terms
+    terms: ScalarTerms
     damping: Array
     steps: Array
     slope: Array
@@ -58,7 +58,7 @@ class Flatness(NamedTuple):
     ahead: bool
     """True where one more step follows, which need not be evaluated"""
 
-    def holds(self, terms: Terms, i: int, left: Array) -> Array:
+    def holds(self, terms: ScalarTerms, i: int, left: Array) -> Array:
         """() bool: the slope of one parameter is flat, if a step leaves the part `left` of it."""
         # A step that follows without an evaluation may leave only a part of the slope.
         left = left if self.ahead else jnp.ones_like(left)
@@ -69,7 +69,7 @@ class Flatness(NamedTuple):
 
 
 def search(
-    terms_at: Callable[[Scalars, Scalars], Terms],
+    terms_at: Callable[[Scalars, Scalars], ScalarTerms],
     start: Scalars,
     amplitudes: Scalars,
     bounds: Bounds,
@@ -161,7 +161,7 @@ def settled(state: State, bounds: Bounds) -> Array:
     return every([state.flat, terms.sound, *known, _determined(terms, held, OPEN)])
 
 
-def _determined(terms: Terms, held: Scalars, roundings: ArrayLike) -> Array:
+def _determined(terms: ScalarTerms, held: Scalars, roundings: ArrayLike) -> Array:
     """() bool: every free curvature, beside the others, exceeds its roundings."""
     curvature = [jnp.where(h, 0.0, c) for h, c in zip(held, terms.curvature, strict=True)]
     return apart(within([~h for h in held], terms.hessian), curvature, roundings)
@@ -184,7 +184,7 @@ def _step(state: State, bounds: Bounds) -> Scalars:
     ]
 
 
-def _better(state: State, tried: Scalars, terms: Terms) -> State:
+def _better(state: State, tried: Scalars, terms: ScalarTerms) -> State:
     rounding = ROUNDING * jnp.finfo(terms.norm.dtype).eps
     # A wild step's squares may cancel to anything, so its own rounding counts against it.
     most = state.terms.norm**2 + 3 * rounding * state.terms.summed

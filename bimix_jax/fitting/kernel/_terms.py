@@ -1,4 +1,4 @@
-"""Terms of the objective of single targets in scalars."""
+"""ScalarTerms of the objective of single targets in scalars."""
 
 import functools
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def any_of(conditions: Scalars) -> Array:
     return functools.reduce(jnp.logical_or, conditions)
 
 
-class Terms(NamedTuple):
+class ScalarTerms(NamedTuple):
     """A sum of squares at some parameters."""
 
     norm: Array
@@ -157,7 +157,7 @@ def best_start(law: Law, data: Scaled, starts: Array) -> tuple[Scalars, Scalars,
     return list(starts[best]), list(jnp.stack([jnp.stack(a) for a in amplitudes])[best]), power
 
 
-def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -> Terms:
+def projected_terms(law: Law, data: Scaled, exponents: Scalars, near: Scalars) -> ScalarTerms:
     """Compute `residual.projected_terms` in scalars and one pass over the points.
 
     The slopes of the model are sums of the slopes of its columns, and so are their products; the
@@ -204,7 +204,7 @@ def _products_of(parts: list[_Part], products: Entries) -> Entries:
     return [[product(left, right) for right in parts] for left in parts]
 
 
-def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
+def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> ScalarTerms:
     """Eliminate the free amplitudes from the products of [basis, slopes, residual]."""
     basis = range(len(amplitudes))
     slopes = range(len(amplitudes), len(products) - 1)
@@ -219,7 +219,7 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
     # A gradient in a dropped amplitude that points inwards means that it was dropped wrongly.
     right = [f | (products[-1][i] >= 0) for i, f in zip(basis, free, strict=True)]
     distinct = apart(normal, [n[i] for i, n in enumerate(normal)], 64)
-    return Terms(
+    return ScalarTerms(
         norm_of(products[-1][-1]),
         [products[s][-1] for s in slopes],
         [[less(max(i, j), min(i, j)) for j in slopes] for i in slopes],
@@ -233,7 +233,7 @@ def eliminated(products: Entries, amplitudes: Scalars, summed: Array) -> Terms:
 
 def full_terms(
     problem: Problem, data: Scaled, weight: Array, params: Scalars, near: Scalars
-) -> Terms:
+) -> ScalarTerms:
     """Compute `residual.full_terms` in scalars; `data` are scaled without weights."""
     law, residual, huber = problem.law, problem.residual, problem.huber
     count = len(law.amplitude_names)
@@ -259,7 +259,7 @@ def full_terms(
     gradient = [pull * slope for slope in slopes]
     value, *sums = sum_together([weight * penalty(rest, huber), *gradient, *products])
     entry = dict(zip(pairs, sums[len(slopes) :], strict=True))
-    return Terms(
+    return ScalarTerms(
         norm_of(2 * value),
         sums[: len(slopes)],
         [[entry[max(i, j), min(i, j)] for j in size] for i in size],
@@ -315,7 +315,7 @@ class Within(NamedTuple):
     centre: Array
     least: Array
 
-    def added(self, terms: Terms, exponent: Array) -> Terms:
+    def added(self, terms: ScalarTerms, exponent: Array) -> ScalarTerms:
         """Add them to the terms of the mean run, at θ₀ = exponent."""
         away = exponent - self.centre
         square = self.curvature * away**2 + self.least

@@ -12,7 +12,7 @@ import bimix_jax as bx
 from bimix_jax import BiMix, DataMixingLaw, Law, fit_arrays
 from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
 from bimix_jax.fitting.kernel._search import State, _better
-from bimix_jax.fitting.kernel._terms import Terms
+from bimix_jax.fitting.kernel._terms import ScalarTerms
 from bimix_jax.xla.compilation import REASSOCIATED, jit
 from tests.conftest import synthetic_points
 from tests.programs import fit_points
@@ -187,7 +187,7 @@ def test_a_law_that_replaces_the_basis_or_fixes_exponents_is_not_taken_for_its_p
 def test_a_wild_step_whose_squares_cancel_is_not_taken(norm):
     def terms(norm, summed):
         zero = jnp.zeros(())
-        return Terms(
+        return ScalarTerms(
             jnp.asarray(norm), [zero], [[zero]], [zero], [zero], [[zero]], jnp.asarray(summed), zero
         )
 

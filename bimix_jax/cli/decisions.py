@@ -317,15 +317,16 @@ class NextRuns:
         typer.Option(
             metavar="DOMAIN=LEAST:MOST",
             help="Range of a proportion in the proposed runs, without a pool; default that in the "
-            "sweep. The decision that the runs serve takes no limits.",
+            "sweep.",
         ),
     ] = None
     budget: Budget = None
     weight: Weight = None
     seed: Annotated[int, typer.Option(help="Seed of the mixtures that are drawn.")] = 0
+    law: LawName = "BiMix"
 
-    def proposal(self, fitted: bx.Fit, measured: Sweep) -> bx.Proposal:
-        """Propose the runs."""
+    def proposal(self, fitted: bx.Fit, measured: Sweep, limits: Limits) -> bx.Proposal:
+        """Propose the runs; the limits are those of the mixture that they serve to find."""
         bounds = named.values("--bound", self.bound, fitted.domains, named.ends)
         return bx.propose_runs(
             fitted,
@@ -334,27 +335,32 @@ class NextRuns:
             self.budget,
             None if self.pool is None else read_mixtures(self.pool, fitted.domains),
             bounds=bounds or None,
-            weights=weights_of(self.weight, fitted),
             seed=self.seed,
+            weights=weights_of(self.weight, fitted),
+            constraints=limits.constraints_of(fitted),
+            reference=limits.mixture_of(fitted),
         )
 
 
 def propose(
     sweep: SweepOptions,
     settings: FitSettings,
+    limits: Limits,
     output: Output,
     asked: NextRuns,
-    law: LawName = "BiMix",
     written: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the mixtures as CSV."), WRITTEN
     ] = None,
 ) -> None:
     """Propose the next runs, which reduce the expected regret of the mixture at a budget most.
 
+    The limits are those of that mixture; the proposed runs keep --bound or are from --pool.
+
     Example: `bimix propose sweep.csv -n 4 --budget 4e10 --law TransferBiMix -o next.csv`
     """
     measured = sweep.read()
-    found = asked.proposal(settings.fit(measured, bx.law_named(law)), measured)
+    fitted = settings.fit(measured, bx.law_named(asked.law))
+    found = asked.proposal(fitted, measured, limits)
     if written:
         with atomic_path(written) as beside:
             found.mixtures.to_csv(beside)

@@ -16,6 +16,7 @@ from bimix_jax.cli.fit_options import (
     FitSettings,
     HeldOut,
     HeldOutSettings,
+    Huber,
     LawName,
     Residual,
 )
@@ -205,7 +206,7 @@ EXPLAINED = (
 
 @dataclasses.dataclass(frozen=True)
 class Judging:
-    """The laws to compare, the splits and targets to judge them on, and the residual."""
+    """The laws to compare, the splits and targets to judge them on, and how they are fitted."""
 
     law: Annotated[
         list[str] | None,
@@ -223,12 +224,18 @@ class Judging:
         list[str] | None, typer.Option(help="Judge on this target; several times. Default all.")
     ] = None
     residual: Residual = "relative"
+    huber: Huber = None
+    shrinkage: Annotated[
+        float | None,
+        typer.Option(
+            help="Strength at which further coefficients are drawn to the simpler law; default "
+            "chosen for what each split holds out."
+        ),
+    ] = None
 
 
 def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Judging) -> None:
     """Show which law the sweep supports, and whether the evidence is sufficient.
-
-    Shrinkage is chosen for each kind of split; `bimix evaluate` judges one law with other settings.
 
     Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
     """
@@ -240,6 +247,8 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
         repeats=judging.repeats,
         targets=judging.target,
         residual=judging.residual,  # type: ignore[arg-type]
+        huber=judging.huber,
+        shrinkage=judging.shrinkage,
         runs=held_out.runs,
         budgets=held_out.budgets,
         seed=held_out.seed,

@@ -20,6 +20,15 @@ LawName = Annotated[str, typer.Option("--law", help=f"One of {LAWS_HELP}")]
 Residual = Annotated[str, typer.Option("--residual", help="relative, log or absolute.")]
 
 
+Huber = Annotated[
+    float | None,
+    typer.Option(
+        parser=named.share,
+        help="Residuals beyond this are penalised linearly, e.g. 0.02 or 2%.",
+    ),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Residuals:
     """The measure of residuals, and the exponents that targets share."""
@@ -27,13 +36,7 @@ class Residuals:
     panel: ClassVar[str] = PANEL
 
     residual: Residual = "relative"
-    huber: Annotated[
-        float | None,
-        typer.Option(
-            parser=named.share,
-            help="Residuals beyond this are penalised linearly, e.g. 0.02 or 2%.",
-        ),
-    ] = None
+    huber: Huber = None
     tied: Annotated[
         list[str] | None,
         typer.Option(help="Exponent that all targets share, e.g. beta; several times."),

@@ -40,7 +40,7 @@ GROUPS = {
     FitSettings: {"fit", "certainty", "propose"},
     WeightedByBudget: {"batch"},
     HeldOut: {"evaluate", "compare"},
-    Limits: {"optimize", "certainty", "path", "tradeoff", "sensitivity"},
+    Limits: {"optimize", "certainty", "path", "tradeoff", "sensitivity", "propose"},
     Output: {
         "fit", "evaluate", "compare", "certainty", "propose", "optimize", "path", "tradeoff",
         "sensitivity", "entropy",
@@ -185,6 +185,25 @@ def test_certainty_keeps_limits_and_reads_as_every_command_does(document):
     assert sure["level"] == 0.8
     assert sure["mixture"]["web"] <= 0.3 + 1e-9
     assert sure["resamples"] == 20
+
+
+def test_runs_are_proposed_for_the_mixture_within_the_limits(document, inputs):
+    found = document("propose", "sweep.csv", "-n", 1, *LIMITED)
+    sweep = bx.read_sweep(inputs / "sweep.csv")
+    expected = bx.propose_runs(bx.fit(sweep), sweep, 1, constraints=ASKED, reference=REFERENCE)
+    assert found["regret_now"] == pytest.approx(expected.regret_now)
+    assert found["regret_now"] != pytest.approx(bx.propose_runs(bx.fit(sweep), sweep, 1).regret_now)
+
+
+def test_laws_are_compared_with_the_settings_of_a_fit(document, inputs):
+    options = ("--law", "TransferBiMix", "--split", "mixtures", "--repeats", 1)
+    found = document("compare", "sweep.csv", *options, "--huber", "2%", "--shrinkage", "1e-3")
+    judged = bx.compare(
+        bx.read_sweep(inputs / "sweep.csv"), ["TransferBiMix"], ["mixtures"], repeats=1,
+        huber=0.02, shrinkage=1e-3,
+    )  # fmt: skip
+    row = found["splits"]["mixtures"]["TransferBiMix"]
+    assert row["mre"] == pytest.approx(judged.table_of("mixtures").loc["TransferBiMix", "mre"])
 
 
 @pytest.mark.parametrize("name", ["path", "sensitivity", "tradeoff"])

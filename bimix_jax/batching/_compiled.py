@@ -59,7 +59,7 @@ class Memory:
         return _aligned(shape, dtype)
 
     def give(self, arrays: Iterable[np.ndarray]) -> None:
-        """Return arrays that nothing reads any more; beyond `most` others are dropped."""
+        """Take back arrays that nothing reads any more; beyond `most` bytes the pool is emptied."""
         with self.lock:
             for array in arrays:
                 # All are dropped: the shapes of a batch that has ended would never be taken again.
@@ -91,7 +91,7 @@ def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 OF_CHUNKS = Memory()
-"""Pool of this process."""
+"""Pool of this process, for arrays of chunks."""
 
 
 # 16384 losses of 8 bytes with two features and a weight each are half a megabyte.
@@ -267,7 +267,7 @@ def block_length(
 
 
 def chunk_blocks(devices: Sequence[jax.Device], several: bool) -> int:
-    """Blocks per chunk: several on CPU for the kernel and for small blocks, else one.
+    """Number of blocks per chunk: several on CPU for the kernel and for small blocks, else one.
 
     The iteration counts of the plain loop vary too much for large blocks to wait for each other.
     """
@@ -280,7 +280,7 @@ def has_large_chunks(devices: Sequence[jax.Device]) -> bool:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Number of processor cores that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return usable or 1
 

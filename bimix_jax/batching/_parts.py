@@ -30,7 +30,7 @@ SWEEP = "sweep"
 def table_of_fits(
     labels: Sequence[Any], law: Law, targets: Sequence[str], found: ArrayFit, error: np.ndarray
 ) -> pd.DataFrame:
-    """Coefficients, codes and errors; `found` and `error` have the axes (sweeps, targets)."""
+    """Table of coefficients, codes and errors from arrays with the axes (sweeps, targets)."""
     coefficients, code = found.coefficients, np.asarray(found.code)
     exponents = np.where(found.identified, coefficients.exponents, np.nan)
     failed = (code == Code.BAD_DATA) | (code == Code.NONFINITE)
@@ -75,7 +75,7 @@ def joined(parts: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
-    """(values,) object, also where they are tuples."""
+    """Return the values as an array of objects, (values,), also where they are tuples."""
     # `np.array` would make an axis of the tuples.
     found = np.empty(len(values), object)
     found[:] = list(values)
@@ -86,7 +86,7 @@ KEY = b"bimix_batch"
 """Entry of a part's metadata that holds its stamp."""
 Stamp = dict[str, Any]
 FITS = "fits"
-"""Entry of a stamp: the digest of the part's own rows."""
+"""Entry of a stamp that holds the digest of the part's own rows."""
 
 
 def part_name(path: Path, piece: int) -> str:
@@ -95,11 +95,11 @@ def part_name(path: Path, piece: int) -> str:
 
 
 def settings_of(method: BatchMethod, rows: int) -> dict[str, Any]:
-    """Settings that fits depend on beside their measurements."""
+    """Return the settings that determine fits, besides the measurements."""
     of_law = {f.name: repr(getattr(method.law, f.name)) for f in dataclasses.fields(method.law)}  # type: ignore[arg-type]
     asked = method.options
     # Names are those of the first parts; options that came later are left out at their defaults,
-    # so that parts of before still count.
+    # so that earlier parts still count.
     options: dict[str, Any] = {
         "loss": asked.residual,
         "huber": asked.huber,

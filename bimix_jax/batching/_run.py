@@ -1,4 +1,4 @@
-"""All chunks of a batch through the compiled call, on every core; results in the input's order."""
+"""Fit all chunks of a batch on every core, and return the results in the order of the input."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ QUICK_STEPS = 5
 fit; where chunks are large, as on GPUs, those that need more are searched again in chunks of their
 own."""
 Progress = Callable[[int], None]
-"""Callback with the number of finished sweeps of each chunk."""
+"""Callback that is called with the number of finished sweeps of each chunk."""
 
 
 class _Stage(NamedTuple):
@@ -70,7 +70,7 @@ class ChunkPart(NamedTuple):
         return filled_chunk(rows, self.sweeps, self.bucket.length, self.shape)
 
     def blocks(self, first: int) -> tuple[int, int]:
-        """Range of the blocks that hold its sweeps, if the first has that place."""
+        """Range of the blocks that hold its sweeps, the first of which is at place `first`."""
         return first // self.shape[1], -(-(first + len(self.sweeps)) // self.shape[1])
 
 
@@ -173,7 +173,7 @@ def _fit_stage(
         with jax.enable_x64(True):
             call = calls[part.bucket.levels]
             fits, errors, ended = jax.tree.map(cut, call(chunk, begin, part.blocks(first)))
-        # Whoever has results has read the chunk.
+        # The results are there, so the chunk has been read.
         OF_CHUNKS.give(lent)
         if progress is not None:
             progress(int(stage.settled(fits, ended).all(axis=1).sum()))

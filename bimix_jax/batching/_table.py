@@ -32,7 +32,7 @@ from bimix_jax.reading.tables import (
 )
 from bimix_jax.sweeps.sweep import CHANGED, SAME_MIXTURE
 
-APART = "its rows do not stand together; sort by sweep."
+APART = "its rows are not adjacent; sort the table by sweep."
 
 
 def fit_table(
@@ -41,9 +41,9 @@ def fit_table(
     devices: tuple[jax.Device, ...],
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """`ManyFits.table` of a table with a column `sweep`; the rows of a sweep must be adjacent.
+    """Fit every sweep of a table with a column `sweep`; return what `ManyFits.table` does.
 
-    A sweep with separated rows fails, because it would be fitted twice, in parts.
+    A sweep whose rows are not adjacent fails, because it would be fitted twice, in parts.
     """
     labels, number = _sweeps_of(table)
     apart = pd.Series(labels).duplicated(keep=False).to_numpy()
@@ -169,7 +169,7 @@ class _WideTable:
 
 
 def _ends_of_runs(run: np.ndarray, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(runs,) the rows of the least and of the largest budget of each run."""
+    """(runs,) rows of the least and of the largest budget of each run."""
     ordered = np.all((run[1:] > run[:-1]) | ((run[1:] == run[:-1]) & (budget[1:] > budget[:-1])))
     order = np.arange(len(run)) if ordered else np.lexsort((budget, run))
     new = np.append(True, run[order][1:] != run[order][:-1])

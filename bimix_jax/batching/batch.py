@@ -116,13 +116,13 @@ class Report:
             return []
         return [
             f"{self.folder} also holds {counted(len(others), 'file')} of other inputs, not counted "
-            f"here: {listed(others)}. Readers of the whole folder read them, too."
+            f"here: {listed(others)}. Programs that read the whole folder read them, too."
         ]
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchProgress:
-    """Callbacks of `run_batch` for its progress."""
+    """Functions that `run_batch` calls to report its progress."""
 
     expected: Callable[[int | None], None] = lambda count: None
     """called first, with the approximate number of rows of the input; None where it is unknown"""
@@ -163,8 +163,8 @@ def run_batch(
         try:
             for k, piece in enumerate(_ahead(_pieces(path, share.rows))):
                 work.report.parts.add(_parts.part_name(path, k))
-                # Every process reads all pieces, which takes less time than fits, and counts them
-                # alike, so that none has to ask another.
+                # Every process reads all pieces, which takes less time than fits, and
+                # numbers them alike, so that the processes need not communicate.
                 if share.mine(number):
                     work.do(piece, _parts.part_name(path, k))
                 progress.rows(piece.num_rows)
@@ -243,13 +243,13 @@ def _tables(source: str | Path) -> list[Path]:
     )
     if not found:
         raise FileNotFoundError(
-            f"{path} is no file and no folder with any; expected {', '.join(ENDINGS)}."
+            f"{path} is neither a table nor a folder of tables; expected {', '.join(ENDINGS)}."
         )
     return found
 
 
 def _pieces(path: Path, rows: int) -> Iterator[pa.Table]:
-    """Iterate over parts of about `rows` rows of a table, cut between sweeps; one is in memory.
+    """Iterate over pieces of about `rows` rows of a table, cut between sweeps; one is in memory.
 
     Raises:
         SweepError: if the file cannot be read, or has no column `sweep`.
@@ -298,7 +298,7 @@ def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
     again = next((label for label, h in zip(labels, hashes, strict=True) if h in seen), None)
     if again is not None:
         raise SweepError(
-            f"{path}: the rows of sweep {again} do not stand together; sort by {SWEEP}."
+            f"{path}: the rows of sweep {again} are not adjacent; sort the table by {SWEEP}."
         )
     seen.update(hashes)
 
@@ -342,7 +342,7 @@ def _check_columns(path: Path, names: list[str]) -> None:
     if SWEEP not in names:
         raise SweepError(
             f"{path} has the columns {', '.join(names)}; expected a column {SWEEP} that "
-            "says which sweep a row belongs to."
+            "names the sweep of each row."
         )
 
 

@@ -150,7 +150,7 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
     if SWEEP not in sweeps:
         raise ValueError(
             f"sweeps has the columns {', '.join(map(str, sweeps.columns))}; expected a column "
-            f"{SWEEP} that says which sweep a row belongs to."
+            f"{SWEEP} that names the sweep of each row."
         )
     labels, read, failed = [], {}, {}
     for label, part in sweeps.groupby(SWEEP, sort=False):

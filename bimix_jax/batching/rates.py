@@ -157,7 +157,7 @@ COMPARED = 500
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A timed case."""
+    """Settings of the fits that are timed, and their number."""
 
     loss: Residual = "relative"
     huber: float | None = None
@@ -167,7 +167,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """relative, log, or Huber."""
+        """Name of the residual: relative, log, or Huber."""
         return "Huber" if self.huber else self.loss
 
     @property

@@ -1,6 +1,8 @@
 """`bimix batch` and `bimix bench`: many sweeps at once, and the rate at which they are fitted."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -8,6 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import typer
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import bimix_jax as bx
 from bimix_jax.batching.batch import ROWS, BatchProgress, Report, Share, run_batch
@@ -15,10 +18,10 @@ from bimix_jax.batching.rates import Case, measure, measure_ceilings
 from bimix_jax.cli.fit_options import LawName, WeightedByBudget
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import (
+    error_bar,
     number,
     percent,
     quantity,
-    row_bar,
     show_json,
     show_line,
     show_notes,
@@ -111,10 +114,30 @@ def batch(
     law = bx.law_named(fitting.law)
     options = FitOptions(dtype=fitting.dtype, **settings.settings)
     share = among.share(fitting.rows)
-    with row_bar("sweeps") as (expected, rows, fits):
-        progress = BatchProgress(expected, rows, fits)
+    with _progress_bar() as progress:
         report = run_batch(sweeps, folder, law, options, share, progress)
     _show(report, output.json)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[BatchProgress]:
+    """Yield the callbacks of a bar that advances by rows and shows the sweeps per second."""
+    share, rate = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[rate]}")
+    with error_bar(share, BarColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=None, rate="")
+        done = 0
+
+        def fits(count: int) -> None:
+            nonlocal done
+            done += count
+            per_second = done / max(bar.tasks[task].elapsed or 0.0, 1e-9)
+            bar.update(task, rate=f"{per_second:,.0f} sweeps/s")
+
+        yield BatchProgress(
+            lambda total: bar.update(task, total=total),
+            lambda count: bar.advance(task, count),
+            fits,
+        )
 
 
 def _show(report: Report, json: bool) -> None:
@@ -164,15 +187,15 @@ LARGE_CASES = (
     Case("log", fits=MANY),
     Case(huber=0.02, fits=MANY),
 )
-"""Cases for devices that run hundreds of thousands of fits at once, and compile for longer."""
+"""Cases for devices that run hundreds of thousands of fits at once and compile for longer."""
 
 COLUMNS = {
     "fits/s": ("fits per second", quantity),
     "with compile": ("with compilation", quantity),
     "on device": ("on the device alone", quantity),
     "excess": ("excess of sums of squares", number),
-    "bound": ("bound by", number),
-    "of it": ("reached of that, %", percent),
+    "bound": ("limited by", number),
+    "of it": ("share of that limit, %", percent),
     "load": ("load of the machine", number),
 }
 
@@ -180,9 +203,10 @@ COLUMNS = {
 def bench(output: Json) -> None:
     """Measure the number of fits per second on this machine, and its share of the machine's peak.
 
-    This takes about a minute. Rates are after compilation, medians of at least five calls of the
-    batch that `bimix batch` runs; "on device" is the compiled search alone, on data in the memory
-    of a GPU or TPU; "of it" is the share of the ceiling that binds, measured here.
+    This takes about a minute. Rates are medians, after compilation, of at least five calls of the
+    batch that `bimix batch` runs. "On the device alone" is the compiled search on data in the
+    memory of a GPU or TPU. Two limits are measured here, arithmetic and memory traffic; the
+    nearer one counts.
 
     Example: `bimix bench`
     """
@@ -202,7 +226,7 @@ def bench(output: Json) -> None:
     for dtype, found in ceilings.items():
         show_line(
             f"Ceilings in {dtype}: {found.flops / 1e9:.3g} billion operations and "
-            f"{found.bytes / 1e9:.3g} GB a second."
+            f"{found.bytes / 1e9:.3g} GB per second."
         )
     return show_line(_to_quote(rows))
 
@@ -213,6 +237,6 @@ def _to_quote(rows: list[dict]) -> str:
     rate = np.fmax(best["fits/s"], best["on device"])
     where = " of data on the device" if best["on device"] > best["fits/s"] else ""
     return (
-        f"{rate:,.0f} fits a second in {best['dtype']}{where}, {100 * best['of it']:.0f} % of "
+        f"{rate:,.0f} fits per second in {best['dtype']}{where}, {100 * best['of it']:.0f} % of "
         f"the ceiling ({best['bound']})."
     )

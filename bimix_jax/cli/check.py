@@ -73,6 +73,6 @@ def check(sweep: SweepOptions, output: Json) -> None:
 
 
 def _worst_targets(laws: pd.DataFrame) -> str:
-    """Sentence that names the targets of which laws determine the least."""
+    """Return a sentence that names the targets with the fewest determined coefficients."""
     names = [name for name in dict.fromkeys(laws["least_for"]) if name]
     return f"Determined: for the target with the fewest, {', '.join(names)}. " if names else ""

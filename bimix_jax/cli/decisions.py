@@ -202,8 +202,7 @@ POINTS_SHOWN = 9
 
 
 def show_path(found: bx.OptimalPath) -> None:
-    """Print the best mixture and its loss at some of the budgets, the first and the last "
-    "included."""
+    """Print the best mixture and its loss at some budgets, the first and the last included."""
     table = found.mixtures.rename(index=quantity)
     table[LOSS] = found.objective.to_numpy()
     rows = _spread(len(table))
@@ -218,7 +217,7 @@ def show_path(found: bx.OptimalPath) -> None:
 
 
 def _spread(count: int) -> list[int]:
-    """Numbers of at most POINTS_SHOWN rows, evenly spread, the first and the last included."""
+    """Return the numbers of at most POINTS_SHOWN rows, evenly spread, first and last included."""
     rows = np.linspace(0, count - 1, min(count, POINTS_SHOWN)).round().astype(int)
     return [int(row) for row in rows]
 

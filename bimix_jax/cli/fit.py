@@ -199,8 +199,8 @@ COMPARED = {
     "regret": ("regret, nats", number),
 }
 EXPLAINED = (
-    "Regret: the mean loss of the held-out mixture that a law ranks first, above the best one "
-    "there."
+    "Regret: the mean loss of the held-out mixture that a law ranks first, less that of the best "
+    "held-out mixture."
 )
 
 

@@ -360,40 +360,12 @@ def byte_bar(what: str, size: Callable[[], int]) -> Iterator[Callable[[str, floa
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with _bar(*columns, transient=True) as bar:
+    with error_bar(*columns, transient=True) as bar:
         task = bar.add_task(what, total=None if bar.disable else size())
         yield lambda name, done: bar.update(task, description=name, advance=done)
 
 
-@contextlib.contextmanager
-def row_bar(
-    what: str,
-) -> Iterator[tuple[Callable[[int | None], None], Callable[[int], None], Callable[[int], None]]]:
-    """Yield functions to call with the rows expected, with rows done, and with items made of them.
-
-    The bar advances by rows, and shows the items (`what`) per second.
-    """
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    share, rate = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[rate]}")
-    with _bar(share, BarColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task("", total=None, rate="")
-        done = 0
-
-        def made(count: int) -> None:
-            nonlocal done
-            done += count
-            per_second = done / max(bar.tasks[task].elapsed or 0.0, 1e-9)
-            bar.update(task, rate=f"{per_second:,.0f} {what}/s")
-
-        yield (
-            lambda total: bar.update(task, total=total),
-            lambda count: bar.advance(task, count),
-            made,
-        )
-
-
-def _bar(*columns: Any, transient: bool = False) -> "Progress":
+def error_bar(*columns: Any, transient: bool = False) -> "Progress":
     """Return a progress bar on the error stream; it is drawn only where that is a terminal."""
     from rich.progress import Progress
 

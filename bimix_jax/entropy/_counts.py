@@ -128,7 +128,7 @@ MEMORY = 2_000_000_000
 SMALL_RANGE = 1 << 16
 """Pairs below which a range is not worth a thread of its own."""
 SINGLE_SHARE = 0.25
-"""Approximate share of the work that counting single tokens takes, for a progress bar"""
+"""Approximate share of the work that counting single tokens takes, for a progress bar."""
 
 Range = tuple[int, int]
 

@@ -26,17 +26,17 @@ class Profile:
 
     @property
     def total(self) -> int:
-        """All occurrences."""
+        """Number of all occurrences."""
         return int(np.sum(self.counts * self.types))
 
     @property
     def seen(self) -> int:
-        """All different symbols."""
+        """Number of different symbols."""
         return int(np.sum(self.types))
 
     @property
     def once(self) -> int:
-        """Symbols that occur once."""
+        """Number of symbols that occur once."""
         return int(np.sum(self.types[self.counts == 1]))
 
 
@@ -66,8 +66,7 @@ def merged(profiles: Iterable[Profile]) -> Profile:
 
 
 def profile_of_sorted(keys: np.ndarray) -> Profile:
-    """Return the profile of sorted keys from the lengths of their runs; in blocks, to bound
-    memory."""
+    """Return the profile of sorted keys from the lengths of their runs, block by block."""
     profiles, begin = [], 0
     for start in range(0, len(keys), BLOCK):
         # Blocks overlap by one key, so that a run across their border is not split.
@@ -82,8 +81,9 @@ def profile_of_sorted(keys: np.ndarray) -> Profile:
 
 
 def plug_in(profile: Profile) -> float:
-    """Return the entropy of the observed frequencies, H = ln n − Σ c ln c / n; it is the paper's,
-    and biased downwards.
+    """Return the entropy of the observed frequencies, H = ln n − Σ c ln c / n.
+
+    It is the estimator of BiMix, and biased downwards.
 
     >>> round(plug_in(profile_of(np.array([5, 5]))), 4)
     0.6931

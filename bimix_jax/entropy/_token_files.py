@@ -64,7 +64,7 @@ def described(path: Path, size: int) -> FileStream | None:
     # A truncated file would give plausible entropies of a part of the domain.
     if size != wanted:
         raise ValueError(
-            f"{path}: its header ({header.writer}) says {header.tokens} ids of "
+            f"{path}: its header ({header.writer}) states {header.tokens} ids of "
             f"{header.dtype.name}, which are {wanted} bytes with the header, but the file has "
             f"{size}; it is damaged or incomplete. Copy or download it again."
         )
@@ -127,7 +127,7 @@ def _numpy(path: Path, size: int) -> FileStream:
     if offset + mapped.nbytes != size:
         raise ValueError(
             f"{path}: {size - offset - mapped.nbytes} bytes follow the array of shape "
-            f"{mapped.shape}; expected one array. If there are several, write each to a file."
+            f"{mapped.shape}; expected one array. Write each of several to a file of its own."
         )
     width = mapped.shape[-1]
     starts = np.arange(0, mapped.size, max(width, 1)) if mapped.ndim == 2 else NO_STARTS
@@ -169,7 +169,7 @@ def _datatrove(path: Path, size: int) -> FileStream | None:
     width = size / tokens if tokens > 0 else 0
     if len(data) % 8 or not rising or width not in (2, 4):
         raise ValueError(
-            f"{index} says that documents end after {tokens} tokens, which {path.name} "
+            f"{index} states that documents end after {tokens} tokens, which {path.name} "
             f"({size} bytes) does not hold with 2 or 4 bytes each; one of them is damaged or "
             "incomplete. Copy it again, or move the index away to read the ids alone."
         )
@@ -189,7 +189,7 @@ DTYPES = {
 GUESSED = ("uint16", "uint32", "uint64")
 """Dtypes that are tried without a given one, narrowest first; ids have no sign."""
 PROBED = 1 << 20
-"""Tokens that are examined to guess a dtype"""
+"""Tokens that are examined to guess a dtype."""
 
 
 def read_token_file(path: Path, vocabulary: int, dtype: str | None = None) -> FileStream:
@@ -220,7 +220,7 @@ def read_token_file(path: Path, vocabulary: int, dtype: str | None = None) -> Fi
     if not len(stream):
         raise ValueError(f"{path} is empty; expected token ids. Leave the file out.")
     if dtype is not None and np.dtype(DTYPES[dtype]).itemsize != stream.dtype.itemsize:
-        _warn(f"{path}: read as {stream.dtype.name}, as the file itself says, not as {dtype}.")
+        _warn(f"{path}: read as {stream.dtype.name}, as the file itself states, not as {dtype}.")
     return stream
 
 

@@ -57,7 +57,7 @@ class _Given(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """Settings of the entropies of a corpus; `corpus_entropies` describes them.
+    """Settings of the entropies of a corpus; `corpus_entropies` explains them.
 
     Raises:
         ValueError: on settings that do not go together, or a vocabulary below 1.
@@ -223,7 +223,7 @@ def _fields(names: list[str], text_field: str | Mapping[str, str]) -> dict[str, 
 def _check_names(names: list[str]) -> None:
     """Raise ValueError unless domains have names that differ by more than case or spacing."""
     if not names:
-        raise ValueError("domains: there is none; expected one at least, as PATH or NAME=PATH.")
+        raise ValueError("domains: there is none; expected at least one, as PATH or NAME=PATH.")
     seen = dict[str, str]()
     for name in names:
         if not name.strip() or name in (".", "..") or Path(name).name != name or "\0" in name:

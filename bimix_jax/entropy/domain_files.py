@@ -21,9 +21,9 @@ from bimix_jax.files import atomic_path, check_readable, write_atomically
 LONGEST_STEM = 100
 """Longest name, in bytes, that is used as a file name; file systems allow 255 with all endings."""
 BATCH = 1 << 23
-"""Characters that are tokenised at once"""
+"""Characters that are tokenised at once."""
 REPORTED = 1 << 16
-"""Bytes between reports of progress"""
+"""Bytes between reports of progress."""
 BYTES = "bytes"
 READING = 2
 """Version of the way files are read; a new one makes ids of older releases invalid."""
@@ -228,7 +228,7 @@ def _tokenize_files(
     text_field: str = TEXT_FIELD,
     progress: _Progress = lambda size: None,
 ) -> tuple[FileStream, list[str]]:
-    """Tokenise the files of a domain into `target` (.bin), unless that was done before.
+    """Tokenise the files of a domain into `target` (.bin), unless that has been done.
 
     The starts of documents and, last, a record of the sources are written beside the tokens. A
     complete result of unchanged files, tokenizer and field is used again.

@@ -151,7 +151,7 @@ def _named(tokens: Any) -> dict[str, Any]:
     if not isinstance(tokens, Mapping):
         return {"tokens": tokens}
     if not tokens:
-        raise ValueError("tokens: there is no domain; expected tokens of one at least.")
+        raise ValueError("tokens: there is no domain; expected the tokens of at least one.")
     return {str(name): given for name, given in tokens.items()}
 
 
@@ -265,7 +265,8 @@ def _notes(
     notes = [
         "Plug-in entropies are too low, CE and JE most, and more so for small samples. Chao-Shen "
         f"puts CE of {worst} {bias[worst]:.2f} nats higher (the largest difference) and that of "
-        f"{bias.idxmin()} {bias.min():.2f} nats (the smallest); at small coverage it errs itself."
+        f"{bias.idxmin()} {bias.min():.2f} nats (the smallest); where few pairs were "
+        "seen, Chao-Shen is inaccurate, too."
     ]
     low = sizes.index[sizes["coverage"] < LOW_COVERAGE]
     if len(low):

@@ -159,7 +159,7 @@ def _checked(embeddings: np.ndarray, name: str) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
         raise ValueError(
             f"{name}: an array of {array.dtype} with shape {array.shape}; expected numbers of "
-            "shape (samples, dimensions) with a sample at least."
+            "shape (samples, dimensions) with at least one sample."
         )
     return array
 

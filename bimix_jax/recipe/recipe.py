@@ -102,11 +102,10 @@ def _lengths(shares: pd.Series, tokens_per_document: pd.Series) -> pd.Series:
     return lengths
 
 
-def rounded(shares: pd.Series, digits: int) -> pd.Series:
-    """Round shares to so many decimals that sum to 1, each less than one unit off (largest
-    remainders).
+def _rounded(shares: pd.Series, digits: int) -> pd.Series:
+    """Round shares to `digits` decimals so that they sum to 1 (method of largest remainders).
 
-    >>> rounded(pd.Series({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}), 2).to_dict()
+    >>> _rounded(pd.Series({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}), 2).to_dict()
     {'a': 0.34, 'b': 0.33, 'c': 0.33}
     """
     units = shares.to_numpy(float) * 10.0**digits
@@ -269,7 +268,7 @@ def make_recipe(
         "Planned tokens are not known, as budgets are in "
         f"{best.unit}: state them with tokens= (--tokens)."
     )
-    weights = rounded(shares, digits)
+    weights = _rounded(shares, digits)
     return Recipe(
         shares=shares.rename("share"),
         weights=weights,

@@ -252,7 +252,7 @@ def test_rows_of_a_sweep_that_stand_apart_are_not_fitted_from_parts():
     table = table_of_sweeps(2)
     table = pd.concat([table, table[:4]], ignore_index=True)
     found = fit_table(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
-    assert found.query("sweep == 's0'")["reason"].str.contains("stand together").all()
+    assert found.query("sweep == 's0'")["reason"].str.contains("not adjacent").all()
     assert (found.query("sweep == 's1'")["reason"] == "").all()
 
 

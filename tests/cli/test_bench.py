@@ -53,7 +53,7 @@ def test_data_on_a_device_are_timed_apart(monkeypatch):
     assert row["on device"] > 0
     assert row["of it"] == pytest.approx(best * (4 * 12 + 16) * 8 / 1e9)
     shown = bench._to_quote([row | {"fits/s": 1.0}])
-    assert f"{row['on device']:,.0f} fits a second in float64 of data on the device" in shown
+    assert f"{row['on device']:,.0f} fits per second in float64 of data on the device" in shown
 
 
 def test_operations_grow_with_points_and_with_what_is_asked():

@@ -188,19 +188,19 @@ def test_headers_are_no_tokens(tmp_path, content, dtype, vocabulary):
     stream = read_token_file(tmp_path / "a.bin", vocabulary)
     assert np.array_equal(stream.read(0, len(stream)), IDS)
     assert stream.dtype.name == dtype
-    with pytest.warns(bx.EntropyWarning, match=f"read as {dtype}, as the file itself says, not"):
+    with pytest.warns(bx.EntropyWarning, match=f"read as {dtype}, as the file itself states, not"):
         assert read_token_file(tmp_path / "a.bin", vocabulary, "int64").dtype == stream.dtype
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (llm_c()[:-2], r"header \(llm.c\) says 3000 ids of uint16, which are 7024 bytes"),
+        (llm_c()[:-2], r"header \(llm.c\) states 3000 ids of uint16, which are 7024 bytes"),
         (llm_c() + b"\0\0", "but the file has 7026"),
-        (llm_c(count=-1), "says -1 ids"),
+        (llm_c(count=-1), "states -1 ids"),
         (llm_c(version=4), "magic number 20240520 and version 4; known are"),
         (llm_c(magic=20251101), "magic number 20251101"),
-        (lit()[:-1], r"header \(LitGPT\) says 3000"),
+        (lit()[:-1], r"header \(LitGPT\) states 3000"),
         (lit(code=6), "dtype code 6"),
         (b"MMIDIDX\x00\x00" + bytes(40), "index of a Megatron file"),
         (b"\x1f\x8b\x08\x00" + bytes(40), "packed by gzip"),

@@ -54,7 +54,7 @@ def test_zero_vectors_are_left_out_and_said():
     [
         (np.full((2, 2), np.nan), "cosine", "row 0 holds a number that is not finite"),
         (np.ones(3), "cosine", "shape \\(3,\\)"),
-        (np.ones((0, 3)), "cosine", "a sample at least"),
+        (np.ones((0, 3)), "cosine", "at least one sample"),
         (np.array([["a"]]), "cosine", "expected numbers"),
         (np.eye(3), "rbf", "kernel is 'rbf'"),
         (np.eye(3), lambda x: x[:2], "the kernel gave shape"),

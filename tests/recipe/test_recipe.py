@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import bimix_jax as bx
 from bimix_jax.printable import json_text
 from bimix_jax.recipe.forms import RECIPE_FORMS
-from bimix_jax.recipe.recipe import Stamp, rounded
+from bimix_jax.recipe.recipe import Stamp, _rounded
 from tests.fits import DOMAINS, frame, without_web
 
 BUDGET = 2e10
@@ -153,7 +153,7 @@ def test_planned_tokens_are_asked_for_where_budgets_are_steps(best, fitted):
        st.integers(2, 12))  # fmt: skip
 def test_rounded_shares_sum_to_one_and_stay_close(values, digits):
     shares = pd.Series(values) / sum(values)
-    near = rounded(shares, digits)
+    near = _rounded(shares, digits)
     assert abs(near.sum() - 1) <= 1e-12
     assert np.all(near >= 0)
     assert np.max(np.abs(near - shares)) < 10.0**-digits * (1 + 1e-6)

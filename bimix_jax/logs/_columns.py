@@ -63,7 +63,7 @@ def read_columns(path: Path, run: str | None = None) -> Columns:
 
 
 class _NotedColumns(dict[str, np.ndarray]):
-    """Columns of a table that was not read as it stands."""
+    """Columns of a table that was changed while it was read."""
 
     notes: tuple[str, ...] = ()
     """on separators, decimal commas and the like"""

@@ -49,7 +49,7 @@ def in_training_steps(history: History, named: bool) -> tuple[History, Steps | N
         if example is None or (logged and not _counts(history, name, counter)):
             continue
         if not logged:
-            # A counter other than the logger's own stays; the note tells that another one differs.
+            # A counter other than the logger's own stays; a note names the one that differs.
             return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
         step = _filled(counter, history.step, _rows_of_runs(history.run).values())
         gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
@@ -140,7 +140,7 @@ def one_row_a_step(history: History) -> History:
 
     Otherwise a log with one line per metric would need as many times the memory as it has metrics.
     """
-    if np.all(np.diff(history.step) > 0):  # fast: no step stands twice
+    if np.all(np.diff(history.step) > 0):  # fast: no step occurs twice
         return history
     group = _groups(history)
     if group.max(initial=-1) + 1 == len(group):
@@ -258,7 +258,7 @@ def _check_rise(
 def _check_moves(
     rows: pd.DataFrame, tokens: np.ndarray, targets: Sequence[str], column: str
 ) -> None:
-    """Raise SweepError if tokens stand still while steps rise."""
+    """Raise SweepError if tokens do not rise while steps do."""
     # By run, then by step: lexsort sorts by its last key first.
     order = np.lexsort([rows[STEP].to_numpy(float), pd.factorize(rows[RUN])[0]])
     run, step = rows[RUN].to_numpy()[order], rows[STEP].to_numpy(float)[order]
@@ -269,7 +269,7 @@ def _check_moves(
         if stuck.any():
             runs = pd.unique(run[there][stuck])
             raise SweepError(
-                f"tokens: column {column} stands still in {counted(len(runs), 'run')}, "
+                f"tokens: column {column} does not rise in {counted(len(runs), 'run')}, "
                 f"{listed(runs)}: run "
                 f"{runs[0]} has several losses of {target} at {tokens[there][stuck][0]:g} tokens. "
                 f"Expected all tokens since the start. {WAYS_OUT}"
@@ -285,7 +285,7 @@ def _stuck(run: np.ndarray, step: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     if not still.any():
         return np.zeros(len(run), bool)
     in_a_row = np.append(still, np.zeros(STUCK, bool))
-    # STUCK points in a row are STUCK − 1 neighbours that stand still.
+    # STUCK points in a row are STUCK − 1 neighbours without a rise.
     several = np.all([in_a_row[i : i + len(run)] for i in range(STUCK - 1)], axis=0)
     points = np.bincount(run)
     moves = np.bincount(run[1:], ~still & (run[1:] == run[:-1]), len(points))

@@ -186,8 +186,8 @@ def _by_values(amounts: _Amounts, targets: Sequence[str], name: str) -> Domains:
                 raise _undecided(amounts, way, name)
             if found:
                 return _domains(amounts, way, found[0], of_sums=True)
-    # No sum tells the domains, so names and variation must: all columns called like targets if
-    # there are no others, else all that vary if none is called so.
+    # Sums do not show the domains, so names and variation decide: all columns are domains if all
+    # are named like targets, and those that vary if none is.
     alone = next(way for way in ways if all(c == n for c, n in way.names.items()))
     way = next((way for way in ways if len(way.called) > 1), alone)
     varying, plain, _ = way.pools(amounts.varying)

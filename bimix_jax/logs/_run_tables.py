@@ -339,7 +339,8 @@ def run_column(runs: RunTable, logged: Sequence[str], key: str | None, others: S
     if not usual:
         raise SweepError(
             f"{runs.name}: no column names the runs of the logs, {listed(logged)}; the columns are "
-            f"{listed(lists)}. Name it with run_key= (--run-key), or name the runs alike."
+            f"{listed(lists)}. Name it with run_key= (--run-key), or give the runs the "
+            "same names in both."
         )
     return usual[0]
 

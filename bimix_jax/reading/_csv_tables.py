@@ -198,7 +198,8 @@ def _note_of_a_cut(text: bytes, separator: str, columns: int) -> list[str]:
     if QUOTE in last or cells >= columns or not last.strip():
         return []
     return [
-        f"The last row has {cells} of {columns} cells; the others are empty: is the file whole?"
+        f"The last row has {cells} of {columns} cells; the others are empty. The file may be cut "
+        "off."
     ]
 
 

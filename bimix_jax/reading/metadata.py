@@ -118,8 +118,8 @@ class Metadata:
         ]
         if said:
             raise ValueError(
-                f"{ours} and {theirs} are not alike: {'; '.join(said)}. Compare only what was "
-                "measured alike, or correct what is stated."
+                f"{ours} and {theirs} differ: {'; '.join(said)}. Compare only sweeps that "
+                "were measured in the same way, or correct what is stated."
             )
 
 

@@ -96,7 +96,8 @@ def _join_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str | None) -> 
             found += f" ({listed(names_of(mixtures))}; {listed(names_of(losses))})"
         raise SweepError(
             f"key: the two tables {found}{'' if key is None else f', not {key}'}; expected one "
-            "that names the run in both. Name it with key= (--key), alike in both."
+            "that names the run in both. Name it with key= (--key); it must have the same name in "
+            "both."
         )
     return chosen[0]
 

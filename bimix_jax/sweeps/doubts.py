@@ -145,7 +145,7 @@ def _warn_of_labels(sweep: Sweep, notes: list[str]) -> None:
         if len(runs) > 1:
             warn(
                 f"Runs {listed(map(repr, runs))} differ only in case, blanks, quotes or Unicode "
-                "form, and are kept apart; if they are one, label all its rows alike.",
+                "form, and are kept apart; if they are one, give all its rows one label.",
                 notes,
             )
     for name in filter(SUMMARY.fullmatch, alike):
@@ -185,13 +185,13 @@ def _warn_of_near_misses(
     for target, domain in near_misses(sweep.domains, targets):
         warn(
             f"Domain {domain} has no loss, and target {target} is not a domain: if they are one, "
-            "name both alike.",
+            "give both one name.",
             notes,
         )
     for target, other in split_targets(sweep, targets):
         warn(
-            f"Target {target} has losses only where {other} has none: if they are one, name both "
-            "alike.",
+            f"Target {target} has losses only where {other} has none: if they are one, give both "
+            "one name.",
             notes,
         )
     for domain in [domain for domain in sweep.domains if domain not in targets]:

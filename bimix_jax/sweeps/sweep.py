@@ -96,7 +96,7 @@ class Sweep:
 
     @functools.cached_property
     def mixture_group(self) -> np.ndarray:
-        """Number of each point's mixture, (points,) int; mixtures alike to 6 decimals share one.
+        """Number of each point's mixture, (points,) int; one for mixtures that agree to 6 decimals.
 
         All points of a run share one, too: the mixture of a run is that of its first point.
         """

@@ -24,6 +24,7 @@ from bimix_jax.diagnosis._measurements import (
 )
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.residual import predict
+from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws import LAWS, BiMix, Law, LogLinear
 from bimix_jax.quantities import quantity_text
 from bimix_jax.sweeps.scores import scores_among
@@ -71,7 +72,7 @@ def _row(law: Law, sweep: Sweep) -> dict[str, Any]:
     # The worst target decides; where all are determined, any of them stands for the rest.
     short = [each for each in found if each[0] < each[1]]
     known, count, worst = min(short or found, key=lambda each: each[0] - each[1])
-    held = law.shrinkage(jnp.zeros(len(sweep.domains))) is not None
+    held = has_shrinkage(law, len(sweep.domains))
     verdict = "determined" if not short else "held by its shrinkage" if held else "undetermined"
     mixtures, budgets = _needs(law, sweep, able[0])
     return {

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import FAILED
@@ -16,6 +17,7 @@ from bimix_jax.laws import LAWS, WRAPPERS, as_law
 from bimix_jax.laws.law import Law, check_parts
 from bimix_jax.sweeps.scores import refuse_scores
 from bimix_jax.sweeps.sweep import CURVE, Sweep
+from bimix_jax.xla.compilation import jit
 
 MOST_FOLDS, LEAST_FOLDS = 8, 3
 """Largest and least number of folds of mixtures; with fewer nothing can be chosen."""
@@ -118,15 +120,20 @@ class FitTask:
             return None
         return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
 
-    @functools.cached_property
+    @property
     def valued(self) -> np.ndarray:
         """(points, targets) bool: the law has a value there."""
-        return self._at_points(self.law.usable)
+        return self._facts[0]
 
-    @functools.cached_property
+    @property
     def refuting(self) -> np.ndarray:
         """(points, targets) bool: a loss there refutes the simpler law, by `Law.refutes_centre`."""
-        return self._at_points(self.law.refutes_centre)
+        return self._facts[1]
+
+    @functools.cached_property
+    def _facts(self) -> tuple[np.ndarray, np.ndarray]:
+        valued, refuting = _facts(self.law, self.sweep.mixture, self._membership())
+        return np.asarray(valued), np.asarray(refuting)
 
     def called(self, exponents: np.ndarray, code: np.ndarray) -> str:
         """Name of the simplest law to which a fit with exponents (targets, exponents) reduces."""
@@ -139,12 +146,6 @@ class FitTask:
         """(targets, domains) 1 at the own domain of each target."""
         return (self.own[:, None] == np.arange(len(self.sweep.domains))).astype(float)
 
-    def _at_points(self, stated: Any) -> np.ndarray:
-        """(points, targets) values of a method of the law at every mixture and own domain."""
-        of_targets = jax.vmap(jax.vmap(stated, in_axes=(None, 0)), in_axes=(0, None))
-        with jax.enable_x64(True):
-            return np.asarray(of_targets(self.sweep.mixture, self._membership()))
-
     @property
     def strength(self) -> float | None:
         """Strength of the shrinkage; None where there is none, or where `folds` choose it."""
@@ -152,6 +153,17 @@ class FitTask:
             return None
         asked = self.options.shrinkage
         return float(STRENGTHS[0] if isinstance(asked, str) else asked)
+
+
+@functools.partial(jit, static_argnums=0, x64=True)
+def _facts(law: Law, mixture: Array, own: Array) -> tuple[Array, Array]:
+    """Values and refutations, each (points, targets), of mixtures (points, domains) and own
+    (targets, domains)."""
+
+    def of_both(stated: Callable[[Array, Array], Array]) -> Array:
+        return jax.vmap(jax.vmap(stated, in_axes=(None, 0)), in_axes=(0, None))(mixture, own)
+
+    return of_both(law.usable), of_both(law.refutes_centre)
 
 
 def _is_known(law: Law) -> bool:

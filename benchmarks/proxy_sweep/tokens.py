@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bimix_jax.entropy.domain_files import Tokenizer, find_domain, read_domain
+from bimix_jax.entropy.domain_files import Source, Tokenizer, find_domain, read_domain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _part(folder: Path, tokenizer: Tokenizer, cache: Path) -> dict[str, np.ndarr
                 f"{folder} holds {domain.name} twice, as {path.name} and under another ending; "
                 "keep one file or folder a domain."
             )
-        streams, _ = read_domain(domain, None, tokenizer, cache)
+        streams, _ = read_domain(domain, Source(cache, tokenizer))
         found[domain.name] = np.concatenate([stream.read(0, len(stream)) for stream in streams])
         if not len(found[domain.name]):
             raise ValueError(f"{path} holds no text; fill it, or leave the domain out.")

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from bimix_jax.entropy._files import PLAIN, form_of
 from bimix_jax.entropy._streams import Stream
 from bimix_jax.entropy.domain_files import (
     Domain,
+    Source,
     Tokenizer,
     domain_name,
     find_domain,
@@ -148,7 +149,7 @@ def corpus_entropies(
     with _folder(asked.cache) as folder, _noted(notes):
         found = _found(domains, asked.text_field)
         _warn_of(found)
-        source = _Source(vocabulary, loaded, folder, asked.dtype)
+        source = Source(folder, loaded, vocabulary, asked.dtype)
         streams, said = _streams(found, source, progress)
         notes += [*said, *_unused(found, source)]
         entropies = token_entropies(
@@ -164,30 +165,13 @@ def corpus_entropies(
     )
 
 
-class _Source(NamedTuple):
-    """The settings by which files become token ids."""
-
-    vocabulary: int | None
-    tokenizer: Tokenizer | None
-    folder: Path
-    """of the ids of text"""
-    dtype: str | None
-
-
 def _streams(
-    found: dict[str, Domain], source: _Source, progress: Progress
+    found: dict[str, Domain], source: Source, progress: Progress
 ) -> tuple[dict[str, list[Stream]], list[str]]:
     """Return the streams of every domain, and sentences on skipped parts."""
     streams, notes = dict[str, list[Stream]](), list[str]()
     for name, domain in found.items():
-        read, said = read_domain(
-            domain,
-            source.vocabulary,
-            source.tokenizer,
-            source.folder,
-            dtype=source.dtype,
-            progress=functools.partial(progress, name),
-        )
+        read, said = read_domain(domain, source, functools.partial(progress, name))
         streams[name] = list(read)
         notes += said
     return streams, notes
@@ -250,7 +234,7 @@ def _vocabulary(given: int | None, tokenizer: Tokenizer | None) -> int:
     return max(given or 0, tokenizer.vocabulary if tokenizer else 0)
 
 
-def _unused(found: dict[str, Domain], source: _Source) -> Iterator[str]:
+def _unused(found: dict[str, Domain], source: Source) -> Iterator[str]:
     """Yield sentences on settings that had no effect."""
     no_text = not any(domain.text for domain in found.values())
     # Without a stated vocabulary, ids take that of the tokenizer, so it was used.

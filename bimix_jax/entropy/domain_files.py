@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,59 +150,103 @@ def find_domain(path: str | Path, name: str | None = None, text_field: str = TEX
     return Domain(named, files, not field.ids, field.name, said)
 
 
+class Source(NamedTuple):
+    """The settings by which files become token ids."""
+
+    folder: Path
+    """folder for the ids of text"""
+    tokenizer: Tokenizer | None = None
+    vocabulary: int | None = None
+    """number of token types, for files of token ids"""
+    dtype: str | None = None
+    """dtype of ids without a header"""
+
+
 def read_domain(
-    domain: Domain,
-    vocabulary: int | None,
-    tokenizer: Tokenizer | None,
-    folder: Path,
-    *,
-    dtype: str | None = None,
-    progress: _Progress = lambda size: None,
+    domain: Domain, source: Source, progress: _Progress = lambda size: None
 ) -> tuple[list[FileStream], list[str]]:
-    """Return the streams of a domain, text tokenised into `folder`, and sentences on skipped parts.
+    """Return the streams of a domain, text tokenised into a folder, and sentences on skipped parts.
+
+    The starts of documents and, last, a record of the sources are written beside tokenised text. A
+    complete result of unchanged files, tokenizer and field is used again.
+
+    Args:
+        domain: from `find_domain`.
+        source: the folder, and the settings of the conversion.
+        progress: called with bytes of the files as they are read.
 
     Raises:
         ValueError: if text has no tokenizer, tokens no vocabulary, or a file cannot be read.
     """
-    target = folder / f"{_file_stem(domain.name)}.bin"
-    if domain.text:
-        stream, notes = _tokenised(domain, vocabulary, tokenizer, target, progress)
-        return [stream], [f"{domain.name}: {note}" for note in notes]
-    size = _vocabulary_of(domain, vocabulary, tokenizer)
-    if domain.field:
-        stream, notes = _copy_ids(domain.files, size, target, domain.field, progress)
-        return [stream], [f"{domain.name}: {note}" for note in notes]
-    streams = [read_token_file(path, size, dtype) for path in domain.files]
-    progress(domain.bytes)
-    return streams, []
+    if not domain.text and not domain.field:
+        size = _vocabulary_of(domain, source)
+        streams = [read_token_file(path, size, source.dtype) for path in domain.files]
+        progress(domain.bytes)
+        return streams, []
+    work = _tokenising(domain, source) if domain.text else _copying(domain, source)
+    stream, notes = _kept(work, source.folder / f"{_file_stem(domain.name)}.bin", progress)
+    return [stream], [f"{domain.name}: {note}" for note in notes]
 
 
-def _tokenised(
-    domain: Domain,
-    vocabulary: int | None,
-    tokenizer: Tokenizer | None,
-    target: Path,
-    progress: _Progress,
-) -> tuple[FileStream, list[str]]:
+class _Work(NamedTuple):
+    """The conversion of a domain's files to token ids."""
+
+    domain: Domain
+    vocabulary: int
+    digest: str
+    """hash or name of what determines the ids beside the files and their field"""
+    pieces: Callable[[Reader, Path], Iterator[_Piece]]
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """All inputs that determine the ids."""
+        files = [(f.resolve(), f.stat()) for f in self.domain.files]
+        return {
+            "reading": READING,
+            "tokenizer": self.digest,
+            "text_field": self.domain.field,
+            "files": [[str(path), found.st_size, found.st_mtime_ns] for path, found in files],
+        }
+
+
+def _tokenising(domain: Domain, source: Source) -> _Work:
+    """Return the conversion of text."""
+    tokenizer = source.tokenizer
     if tokenizer is None:
         raise ValueError(
             f"{domain.name} holds text; give a tokenizer.json to tokenise it with, or 'bytes' "
             "(tokenizer= or --tokenizer). Where a column holds its token ids, name it instead "
             "(text_field= or --text-field)."
         )
-    if vocabulary and vocabulary < tokenizer.vocabulary:
+    if source.vocabulary and source.vocabulary < tokenizer.vocabulary:
         raise ValueError(
-            f"vocabulary is {vocabulary}, but the tokenizer has {tokenizer.vocabulary} types; "
-            "leave it out for text."
+            f"vocabulary is {source.vocabulary}, but the tokenizer has {tokenizer.vocabulary} "
+            "types; leave it out for text."
         )
-    return _tokenize_files(domain.files, tokenizer, target, domain.field, progress)
+
+    def pieces(reader: Reader, path: Path) -> Iterator[_Piece]:
+        for batch in _batched(reader.parts(path)):
+            ids = tokenizer.encode([part.text for part in batch])
+            yield from zip([part.starts for part in batch], ids, strict=True)
+
+    return _Work(domain, tokenizer.vocabulary, tokenizer.digest, pieces)
 
 
-def _vocabulary_of(domain: Domain, vocabulary: int | None, tokenizer: Tokenizer | None) -> int:
+def _copying(domain: Domain, source: Source) -> _Work:
+    """Return the conversion of token ids in records or tables."""
+    vocabulary = _vocabulary_of(domain, source)
+
+    def pieces(reader: Reader, path: Path) -> Iterator[_Piece]:
+        yield from ((True, ids) for ids in reader.documents(path, vocabulary))
+
+    return _Work(domain, vocabulary, f"ids below {vocabulary}", pieces)
+
+
+def _vocabulary_of(domain: Domain, source: Source) -> int:
     """Return the number of types of a domain of token ids: as given, or else the tokenizer's."""
-    where = f" in {domain.field!r}" if domain.field else ""
-    if vocabulary:
-        return vocabulary
+    where, tokenizer = f" in {domain.field!r}" if domain.field else "", source.tokenizer
+    if source.vocabulary:
+        return source.vocabulary
     # Ids of bytes are text, so ids in files come from another tokenizer.
     if tokenizer is not None and tokenizer.name != BYTES:
         return tokenizer.vocabulary
@@ -221,98 +265,25 @@ def _file_stem(name: str) -> str:
     return name if plain else f"domain-{digest[:16]}"
 
 
-def _tokenize_files(
-    files: Sequence[Path],
-    tokenizer: Tokenizer,
-    target: Path,
-    text_field: str = TEXT_FIELD,
-    progress: _Progress = lambda size: None,
-) -> tuple[FileStream, list[str]]:
-    """Tokenise the files of a domain into `target` (.bin), unless that has been done.
-
-    The starts of documents and, last, a record of the sources are written beside the tokens. A
-    complete result of unchanged files, tokenizer and field is used again.
-
-    Args:
-        files: text files, in order.
-        tokenizer: see `load_tokenizer`.
-        target: file of token ids to write.
-        text_field: key or column of the text.
-        progress: called with bytes of the files as they are read.
-
-    Returns:
-        The tokens, and sentences on skipped content.
-
-    Raises:
-        ValueError: if a file cannot be read.
-    """
-
-    def pieces(reader: Reader, path: Path) -> Iterator[_Piece]:
-        for batch in _batched(reader.parts(path)):
-            ids = tokenizer.encode([part.text for part in batch])
-            yield from zip([part.starts for part in batch], ids, strict=True)
-
-    made_from = _made_from(files, text_field, tokenizer.digest)
-    return _kept(
-        _Work(files, text_field, made_from, pieces), target, tokenizer.vocabulary, progress
-    )
-
-
-def _copy_ids(
-    files: Sequence[Path],
-    vocabulary: int,
-    target: Path,
-    field: str,
-    progress: _Progress = lambda size: None,
-) -> tuple[FileStream, list[str]]:
-    """Write the token ids of records or of a table into `target`, as `_tokenize_files` does."""
-
-    def pieces(reader: Reader, path: Path) -> Iterator[_Piece]:
-        yield from ((True, ids) for ids in reader.documents(path, vocabulary))
-
-    made_from = _made_from(files, field, f"ids below {vocabulary}")
-    return _kept(_Work(files, field, made_from, pieces), target, vocabulary, progress)
-
-
-class _Work(NamedTuple):
-    """The files of a domain, and their conversion to token ids."""
-
-    files: Sequence[Path]
-    field: str
-    made_from: dict[str, Any]
-    """all inputs that determine the ids"""
-    pieces: Callable[[Reader, Path], Iterator[_Piece]]
-
-
-def _made_from(files: Sequence[Path], field: str, digest: str) -> dict[str, Any]:
-    return {
-        "reading": READING,
-        "tokenizer": digest,
-        "text_field": field,
-        "files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files],
-    }
-
-
-def _kept(
-    work: _Work, target: Path, vocabulary: int, progress: _Progress
-) -> tuple[FileStream, list[str]]:
+def _kept(work: _Work, target: Path, progress: _Progress) -> tuple[FileStream, list[str]]:
     """Return the ids in `target`, written now unless they were made from the same sources."""
     record, starts_file = target.with_suffix(".json"), target.with_suffix(".starts.npy")
     # 2 bytes hold ids up to 65,535.
-    dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
-    done = _done_before(record, work.made_from, target)
+    dtype = np.dtype("<u2" if work.vocabulary <= 1 << 16 else "<u4")
+    made_from = work.made_from
+    done = _done_before(record, made_from, target)
     if done is None:
-        reader = Reader(work.field)
+        reader = Reader(work.domain.field)
         # The record is removed first and written last, so that a crash leaves no valid one.
         record.unlink(missing_ok=True)
         starts = _write(target, _encoded(work, reader, progress), dtype)
         with atomic_path(starts_file) as beside:
             np.save(beside, starts)
-        notes = reader.skipped.notes(work.field)
-        done = {"made_from": work.made_from, "notes": notes, "size": target.stat().st_size}
+        notes = reader.skipped.notes(work.domain.field)
+        done = {"made_from": made_from, "notes": notes, "size": target.stat().st_size}
         write_atomically(record, json.dumps(done))
     else:
-        progress(sum(f.stat().st_size for f in work.files))
+        progress(work.domain.bytes)
     stream = FileStream(
         target, dtype, done["size"] // dtype.itemsize, 0, np.load(starts_file, allow_pickle=False)
     )
@@ -331,7 +302,7 @@ def _done_before(record: Path, made_from: dict[str, Any], target: Path) -> dict[
 
 
 def _encoded(work: _Work, reader: Reader, progress: _Progress) -> Iterator[_Piece]:
-    for path in work.files:
+    for path in work.domain.files:
         reported, reader.position = 0, 0
         for piece in work.pieces(reader, path):
             yield piece

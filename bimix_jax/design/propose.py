@@ -195,12 +195,12 @@ def _certain(regret: float) -> tuple[str, ...]:
         return ()
     if regret > NOTHING:
         return (
-            f"The expected regret is {regret:.1g} nats now, below what losses are quoted with: as "
-            "far as this law goes, further runs are not worth their cost for this decision.",
+            f"The expected regret is {regret:.1g} nats now, below the last digit of a loss: if the "
+            "law holds, further runs are not worth their cost for this decision.",
         )
     return (
-        "Whatever the coefficients are within their uncertainty, the best mixture is the same: as "
-        "far as this law goes, no further run would change the decision.",
+        "The best mixture is the same for all coefficients within their uncertainty: if the law "
+        "holds, no further run would change the decision.",
     )
 
 
@@ -213,8 +213,8 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
         )
     if fitted.options.budget_power:
         raise ValueError(
-            f"fitted: its points count by the power {fitted.options.budget_power:g} of their "
-            "budget, so that what it leaves is not noise alone; give a fit with budget_power=0."
+            f"fitted: budget_power={fitted.options.budget_power:g} weights its points, so its "
+            "residuals are not noise alone; give a fit with budget_power=0."
         )
     if fitted.sweep_digest and fitted.sweep_digest != sweep.digest():
         raise ValueError(
@@ -225,8 +225,8 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
 
 def _scope(fitted: Fit) -> tuple[str, ...]:
     return (
-        f"The regret is that of not knowing the coefficients of {fitted.label}; what the law "
-        "itself gets wrong is in it only as noise.",
+        f"The regret comes from the uncertainty of the coefficients of {fitted.label}; errors of "
+        "the law itself enter it only as noise.",
         *fitted.law.assumptions(),
     )
 
@@ -251,7 +251,8 @@ def _candidates(
     if pool is not None:
         if bounds:
             raise ValueError(
-                "bounds: they are for mixtures drawn without a pool; omit one of both."
+                "bounds: they limit mixtures that are drawn without a pool; leave out the bounds "
+                "or the pool."
             )
         return align_mixtures(pool, fitted.domains)
     lower, upper = fitted.observed_proportions.copy()

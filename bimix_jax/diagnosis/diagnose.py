@@ -338,8 +338,7 @@ def _about_laws(laws: pd.DataFrame) -> list[Observation]:
         Observation(
             Severity.NOTE,
             f"Laws with coefficients that these points do not determine: {some_of(names)}",
-            "Fit another, or measure as many mixtures and budgets as the table below says that "
-            "they need.",
+            "Fit another law, or measure as many mixtures and budgets as the table below lists.",
         )
     ]
 

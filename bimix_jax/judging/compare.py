@@ -294,7 +294,7 @@ def _about_budgets(
     short = [law for law in laws if law.curve > count - held]
     return notes + [
         f"{law.label}: its errors on later budgets are those of fits that are not identified, as "
-        f"{count - held} budgets are left to fit and its curve takes {law.curve}."
+        f"{count - held} budgets are left to fit and its curve needs {law.curve}."
         for law in short
     ]
 
@@ -346,7 +346,8 @@ def _about_reduced(judged: Comparison) -> list[str]:
     """Notes on laws that reduce to simpler ones in every fit."""
     each = [(law, set(called)) for law, called in zip(judged.laws, judged.called, strict=True)]
     return [
-        f"{law} is {called.pop()} in every fit: its further coefficients change nothing here."
+        f"{law} reduces to {called.pop()} in every fit: its further coefficients have no effect "
+        "here."
         for law, called in each
         if len(called) == 1 and called != {law.split(" #")[0]}
     ]
@@ -376,9 +377,9 @@ def _about_fits(
             )
         vague = held_out.code == Code.UNIDENTIFIED
         if vague.any():
-            why = "the runs being too few or too alike for its coefficients"
+            why = "because the runs are too few or too alike for its coefficients"
             if single[vague.any(axis=1)].all():
-                why = "as one budget does not show how losses change with it"
+                why = "because a single budget does not show how losses change with it"
             notes.append(f"{name}: {_by_kind(vague, parts)} of the fits are unidentified, {why}.")
         if held_out.agreement.min() < AGREE:
             notes.append(

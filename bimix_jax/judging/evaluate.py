@@ -82,7 +82,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         left out and noted.
 
     Raises:
-        ValueError: if the domains or units differ, what both state of `Metadata`
+        ValueError: if the domains or units differ, an entry of `Metadata` that both state
             differs, or no target is in both.
     """
     sweep = sweep.spelled_as(fitted.domains, fitted.targets)
@@ -96,8 +96,8 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
     targets = tuple(t for t in fitted.targets if t in sweep.targets)
     if not targets:
         raise ValueError(
-            f"sweep: measured {', '.join(sweep.targets)}, but the fit knows "
-            f"{', '.join(fitted.targets)}; expected one in common."
+            f"sweep: it has losses of {', '.join(sweep.targets)}, and the fit is of "
+            f"{', '.join(fitted.targets)}; expected a target in common."
         )
     order = [sweep.domains.index(d) for d in fitted.domains]
     budget = fitted.check_budget(sweep.budget)

@@ -51,7 +51,7 @@ def gain_note(
         return (
             f"The reference is predicted to be better by {-100 * gain:.2f} %, which is more than "
             f"the fit's mean error of {100 * error:.2f} %: the constraints exclude it, or the "
-            "KL term has its price.",
+            "KL term costs more.",
         )
     return (
         f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "
@@ -64,7 +64,7 @@ def proof_note(problem: MixtureProblem) -> tuple[str, ...]:
     if problem.convex:
         return ()
     what = "An objective of your own" if callable(problem.objective) else problem.law.label
-    return (f"{what} need not be convex in the mixture: the optimum is a local one, unproven.",)
+    return (f"{what} need not be convex in the mixture: the optimum may be a local one.",)
 
 
 def flatness_note(flatness: pd.DataFrame) -> tuple[str, ...]:

@@ -253,9 +253,9 @@ class Constraints:
                 "given."
             )
         if self.kl_to is not None and not self.kl:
-            notes.append("kl_to does nothing, as the KL term is 0.")
+            notes.append("kl_to has no effect, as the KL term is 0.")
         if self.guarded is not None and self.guardrail is None:
-            notes.append("guarded does nothing, as no guardrail is given.")
+            notes.append("guarded has no effect, as no guardrail is given.")
         # The mixture is optimal at the budget alone; `tokens` only sets how often data is repeated.
         far = self.tokens is not None and abs(self.tokens / budget - 1) > NEAR
         if unit == TOKENS and far:

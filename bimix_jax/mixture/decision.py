@@ -247,8 +247,8 @@ class Decision:
             raise ValueError(
                 f"guardrail: {self.fitted.law.label} has no finite loss for "
                 f"{', '.join(np.array(self.fitted.targets)[lost])} at the mixture that is guarded, "
-                "which has nothing of what they depend on. Guard a mixture that has (guarded, or "
-                "--reference), or name the targets to guard."
+                "where the share of a domain that they depend on is 0. Guard a mixture without "
+                "such a 0 (guarded, or --reference), or name the targets to guard."
             )
 
     def _refuse_infinite(self, losses: np.ndarray) -> None:

@@ -304,8 +304,8 @@ def _notes(made: Bootstrap) -> list[str]:
         )
     if made.fitted.shrinkage.any():
         notes.append(
-            "The strength of shrinkage is that of the whole sweep in every resample, and without "
-            "each run: what a run does to that choice is not in its influence."
+            "All resamples, and all fits without a run, keep the strength of shrinkage of the "
+            "whole sweep: the influence of a run leaves out its effect on that choice."
         )
     return notes
 

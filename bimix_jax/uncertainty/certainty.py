@@ -206,7 +206,7 @@ class Certainty:
 
 WITHIN_ERROR = " The gain is less than the mean error of the fit, which the interval leaves out."
 CONDITIONAL = (
-    "Intervals are about the runs: they hold if the law is true, and say nothing of what it misses."
+    "Intervals show the uncertainty from the runs alone: they leave out the errors of the law."
 )
 
 

@@ -337,7 +337,7 @@ def test_names_of_splits_and_splits_go_together(sweep):
 def test_one_budget_is_named_as_the_reason_why_fits_are_open():
     sweep = bx.read_sweep(last_budget(frame(noise=0.01)))
     notes = bx.compare(sweep, [BiMix()], repeats=1).notes
-    assert any("unidentified, as one budget does not show how losses change" in n for n in notes)
+    assert any("unidentified, because a single budget does not show" in n for n in notes)
 
 
 def test_domains_that_no_mixture_tells_apart_are_named_to_every_law_that_asks(sweep):

@@ -295,8 +295,8 @@ def test_no_verb_decides_by_a_damaged_fit(entry, weights):
     ("asked", "words"),
     [
         ({"epochs": 4.0}, "epochs limits nothing"),
-        ({"guarded": REFERENCE}, "guarded does nothing"),
-        ({"kl_to": REFERENCE}, "kl_to does nothing"),
+        ({"guarded": REFERENCE}, "guarded has no effect"),
+        ({"kl_to": REFERENCE}, "kl_to has no effect"),
         ({"tokens": 1e12}, r"planned for 1e\+12, but the mixture is the best at .*3e\+09 tokens"),
     ],
 )

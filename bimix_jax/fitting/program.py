@@ -189,6 +189,9 @@ class _Searches(NamedTuple):
 
     task: FitTask
     program: Any
+    rows: np.ndarray
+    """(points,) int, rows of the sweep, and the first one again, without weight, up to one of few
+    numbers of points, so that sweeps of like size share a compilation"""
     measured: dict[str, Any]
     """mixture, budget and size"""
     loss: np.ndarray
@@ -205,15 +208,18 @@ class _Searches(NamedTuple):
     ) -> "_Searches":
         sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
         measured = {"mixture": sweep.mixture, "budget": sweep.budget, "size": sweep.size}
-        typed = {n: None if x is None else x.astype(dtype) for n, x in measured.items()}
+        rows = np.arange(_like_size(len(sweep.budget)))
+        rows[len(sweep.budget) :] = 0
+        typed = {n: None if x is None else x[rows].astype(dtype) for n, x in measured.items()}
         # Targets that share exponents can only be fitted together.
         groups = 1 if task.law.ties(options.tied) else len(task.targets)
-        loss, weight = (_grouped(leaf, groups, dtype) for leaf in (task.loss, task.weight))
+        loss, weight = (_grouped(x[rows], groups, dtype) for x in (task.loss, task.weight))
+        loss[:, len(sweep.budget) :], weight[:, len(sweep.budget) :] = np.nan, 0.0
         # Other optimizers need thousands of cheap evaluations; other devices are slow in series.
         beside = optimizer is not None or jax.default_backend() != "cpu"
         program = compiled(task.law, options.static, optimizer, beside)
         own = task.own.reshape(groups, -1)
-        return cls(task, program, typed, loss, weight, own, beside)
+        return cls(task, program, rows, typed, loss, weight, own, beside)
 
     @property
     def exact(self) -> float:
@@ -245,12 +251,13 @@ class _Searches(NamedTuple):
         if self.side_by_side:
             most = min(most, 1 << (total - 1).bit_length())
         begin = starts.reshape(len(strength), groups, group, -1)
-        around = None if drawn.around is None else _grouped(drawn.around, groups, dtype)
+        unit, measured = drawn.unit[self.rows], len(drawn.unit)
+        around = None if drawn.around is None else _grouped(drawn.around[self.rows], groups, dtype)
 
         def some(first: int) -> Any:
             row, of = np.divmod(np.arange(first, first + most).clip(max=total - 1), groups)
             loss, weight = self.loss[of], self.weight[of]
-            factor = drawn.factor[row][:, drawn.unit, None]
+            factor = drawn.factor[row][:, unit, None]
             if around is None:
                 weight = factor * weight
             else:
@@ -260,13 +267,20 @@ class _Searches(NamedTuple):
             fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
             with jax.enable_x64(dtype == np.float64):  # a setting of each thread
                 found = self.program(*fixed, typed, min(total - first, most))
-            return jax.tree.map(np.asarray, found if predict else found._replace(predicted=[]))
+            fit = jax.tree.map(np.asarray, found.fit)
+            return Solved(fit, np.asarray(found.predicted)[..., :measured] if predict else [])
 
         parts = [some(0), *_side_by_side(some, range(most, total, most))]
         return jax.tree.map(
             lambda *leaves: _joined(leaves, total).reshape(len(strength), -1, *leaves[0].shape[2:]),
             *parts,
         )
+
+
+def _like_size(points: int) -> int:
+    """Round a number of points up to one of few, at most an eighth more above 256."""
+    step = max(32, (1 << points.bit_length()) // 16)
+    return -(-points // step) * step
 
 
 def _grouped(leaf: np.ndarray, groups: int, dtype: Any) -> np.ndarray:

@@ -449,6 +449,19 @@ def test_comparisons_and_fits_of_any_targets_share_a_program(noisy, fitted_noisy
     assert web.sum_of_squares[0] < fitted_noisy.sum_of_squares[0]
 
 
+def test_sweeps_of_like_size_share_a_program_and_padding_counts_for_nothing(noisy):
+    searches = compiled(bx.BiMix(), FitOptions().static, None, False)
+    bx.fit(noisy, bx.BiMix())
+    before = searches.compilations()
+    kept = np.arange(len(noisy.budget)) < 90
+    short = bx.fit(noisy.take(kept), bx.BiMix(), budget_scale=noisy.largest_budget)
+    assert searches.compilations() == before
+    weighed = bx.fit(noisy, bx.BiMix(), weight=kept)
+    np.testing.assert_array_equal(short.points, 90)
+    np.testing.assert_allclose(short.sum_of_squares, weighed.sum_of_squares, rtol=1e-12)
+    assert_same_coefficients(short, weighed, 1e-9)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_global_setting_is_touched(noisy, dtype):
     before = {name: getattr(jax.config, name, None) for name in jax.config.values}

@@ -14,6 +14,7 @@ from bimix_jax.fitting.problem import Asked, Problem, Settings, default_toleranc
 from bimix_jax.fitting.residual import Points, determined
 from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.laws.law import Law
+from bimix_jax.reading.names import settings_of
 from bimix_jax.xla.compilation import full_precision
 
 
@@ -104,7 +105,7 @@ def fit_arrays(
     )
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
-    asked = Settings(**settings)
+    asked = settings_of(Settings, "fit_arrays", settings)
     domains, targets = shares.shape[1], losses.shape[1]
     problem = asked.problem(law, domains, targets)
     scale = _largest(budgets) if scale is None else scale

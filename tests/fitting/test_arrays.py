@@ -509,3 +509,9 @@ def test_a_line_search_sees_the_derivative_of_many_amplitudes():
     ours = fit_points(Pooled(4), *points, own=-1)
     theirs = fit_points(Pooled(4), *points, own=-1, optimizer=optax.lbfgs())
     assert theirs.sum_of_squares == pytest.approx(float(ours.sum_of_squares), rel=1e-8)
+
+
+def test_a_misspelt_setting_names_the_nearest_one():
+    mixture, budget, loss, _ = synthetic_points()
+    with pytest.raises(TypeError, match=r"fit_arrays.. got an .*'hubre'.*Did you mean huber"):
+        fit_arrays(BiMix(), mixture, budget, loss, own=0, hubre=0.1)

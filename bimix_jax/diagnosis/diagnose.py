@@ -139,8 +139,7 @@ def _own(sweep: Sweep, target: int) -> np.ndarray:
 
 def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) -> tuple[int, int]:
     """Number of coefficients that the points determine, and number in all."""
-    with jax.enable_x64(True):
-        jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
+    jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
     # Columns of unit length, so that units of the coefficients do not decide the rank.
     scale = np.linalg.norm(jacobian, axis=0)
     scaled = jacobian / np.where(scale > 0, scale, 1.0)
@@ -164,7 +163,7 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return chosen[:, :-1], chosen[:, -1]
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0, x64=True)
 def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
     """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed; and the number free."""
     # An even mixture takes the place of unusable ones; their rows are set to 0 below.

@@ -120,8 +120,7 @@ def least_over_simplex(slopes: np.ndarray, lower: np.ndarray, upper: np.ndarray)
 
 
 def _derivatives(problem: MixtureProblem, mixture: Any, arguments: MixtureArguments) -> Any:
-    with jax.enable_x64(True):
-        return _derivatives_at(problem, mixture, arguments)
+    return _derivatives_at(problem, mixture, arguments)
 
 
 def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) -> tuple:
@@ -134,7 +133,7 @@ def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) ->
     return gradient, rows, jax.jacfwd(problem.rows)(variables, arguments)
 
 
-_derivatives_at = jit(_at, static_argnums=0)
+_derivatives_at = jit(_at, static_argnums=0, x64=True)
 
 
 class Limit(NamedTuple):
@@ -296,8 +295,7 @@ def as_good(
     All have an objective (KL term included) within `TOLERANCE` of that of `mixture` (domains,), the
     best; rows that did not converge are nan.
     """
-    with jax.enable_x64(True):
-        return np.asarray(_extremes(problem, arguments, mixture))
+    return np.asarray(_extremes(problem, arguments, mixture))
 
 
 def _all_extremes(problem: MixtureProblem, arguments: MixtureArguments, mixture: Array) -> Array:
@@ -316,7 +314,7 @@ def _all_extremes(problem: MixtureProblem, arguments: MixtureArguments, mixture:
     return jax.vmap(extreme)(directions)
 
 
-_extremes: Any = jit(_all_extremes, static_argnums=0)
+_extremes: Any = jit(_all_extremes, static_argnums=0, x64=True)
 
 
 def flat_range(best: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

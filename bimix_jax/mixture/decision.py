@@ -193,9 +193,8 @@ class Decision:
         if others is None:
             others = np.stack([self.reference, self._guard_reference])
         arguments = self._arguments(coefficients, self.weights if weights is None else weights)
-        with jax.enable_x64(True):
-            found = _solved(self.problem, self.method, arguments, others)
-            return Solution(*map(np.asarray, found))
+        found = _solved(self.problem, self.method, arguments, others)
+        return Solution(*map(np.asarray, found))
 
     def along(self, weights: np.ndarray) -> Solution:
         """Find the best mixtures for weights (points, targets), with checks."""
@@ -215,10 +214,9 @@ class Decision:
     def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""
         budgets = np.broadcast_to(np.asarray(budgets, float), (len(mixtures),))
-        with jax.enable_x64(True):
-            return np.asarray(
-                _valued(self.problem, self.fitted.coefficients, mixtures, budgets, self.weights)
-            )
+        return np.asarray(
+            _valued(self.problem, self.fitted.coefficients, mixtures, budgets, self.weights)
+        )
 
     @property
     def _guard_reference(self) -> np.ndarray:
@@ -296,8 +294,7 @@ class Decision:
     def _refuse_floors(self) -> None:
         """Raise with the floors that conflict: a guardrail on a power of a share is a floor."""
         fitted, feasible = self.fitted, self.feasible
-        with jax.enable_x64(True):
-            alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
+        alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
         # K r^−α ≤ (1 + x) K q^−α is r ≥ q (1 + x)^(−1/α).
         floors = {
             target: float(
@@ -367,13 +364,12 @@ def _measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndar
     # Exactly so, whatever α is: a small one must not look like no dependence.
     if fitted.law.is_power_of_own:
         return own[needed].any(axis=0)
-    with jax.enable_x64(True):
-        slopes = np.asarray(_slopes(fitted.law, fitted.coefficients, np.asarray(budget)))
+    slopes = np.asarray(_slopes(fitted.law, fitted.coefficients, np.asarray(budget)))
     steepest = np.abs(slopes).max(axis=1, keepdims=True)
     return np.any((np.abs(slopes) > FELT * steepest)[needed], axis=0)
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0, x64=True)
 def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
     """(targets, domains) slopes of the losses at the uniform mixture."""
     domains = coefficients.own.shape[1]
@@ -381,7 +377,7 @@ def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
     return jax.jacfwd(lambda r: predict_losses(law, coefficients, r[None], budget)[0])(even)
 
 
-@functools.partial(jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1), x64=True)
 def _solved(
     problem: MixtureProblem,
     method: Method,
@@ -429,7 +425,7 @@ def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
     return jax.tree.map(lambda leaf: leaf[:count], found)
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0, x64=True)
 def _valued(
     problem: MixtureProblem,
     coefficients: Coefficients,
@@ -441,4 +437,4 @@ def _valued(
     return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
 
 
-_powers = jit(powers_of_own, static_argnums=0)
+_powers = jit(powers_of_own, static_argnums=0, x64=True)

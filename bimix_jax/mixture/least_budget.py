@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -148,8 +147,7 @@ def _reaching_all(decision: Decision) -> float:
         goals = 1 / decision.weights
     largest = float(fitted.observed_budgets[1])
     free = decision.within(dataclasses.replace(asked, available={})).at(largest)
-    with jax.enable_x64(True):
-        found = _reaching(fitted.law, free.method, fitted.coefficients, goals, free.feasible)
+    found = _reaching(fitted.law, free.method, fitted.coefficients, goals, free.feasible)
     if not np.isfinite(found.budget):
         free.solve()  # where guardrails conflict, that is the reason
         raise InfeasibleError(
@@ -202,4 +200,4 @@ def _reach(law: Law, method: Method, coefficients: Coefficients, goals: Any, fea
     return least_budget_arrays(law, coefficients, goals, method=method, constraints=feasible)
 
 
-_reaching = jit(_reach, static_argnums=(0, 1))
+_reaching = jit(_reach, static_argnums=(0, 1), x64=True)

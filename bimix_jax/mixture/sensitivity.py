@@ -92,8 +92,7 @@ def sensitivity(
     decision = Decision.of(fitted, budget, weights, Request(constraints, reference))
     found = decision.solve().mixture if mixture is None else mixture
     shares, at = mixture_of("mixture", found, fitted.domains), decision.budget
-    with jax.enable_x64(True):
-        losses, changes = _slopes(fitted.law, fitted.coefficients, shares, np.asarray(at))
+    losses, changes = _slopes(fitted.law, fitted.coefficients, shares, np.asarray(at))
     targets, domains = list(fitted.targets), list(fitted.domains)
     counts = decision.weights > 0
     # Targets of weight 0 may be nan, and 0 · nan would spoil the mean.
@@ -141,4 +140,4 @@ def _changes(
     return now, jnp.where(jnp.isfinite(now), POINT * jax.vmap(along)(moves), jnp.nan)
 
 
-_slopes = jit(_changes, static_argnums=0)
+_slopes = jit(_changes, static_argnums=0, x64=True)

@@ -108,10 +108,9 @@ class Bootstrap:
 
     def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
         """Predict losses (resamples, points, targets) by every resample, nan where it failed."""
-        with jax.enable_x64(True):
-            budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-            coefficients = self.resampled.coefficients
-            losses = np.asarray(_predict(self.fitted.law, coefficients, mixture, budgets))
+        budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
+        coefficients = self.resampled.coefficients
+        losses = np.asarray(_predict(self.fitted.law, coefficients, mixture, budgets))
         return np.where(self.failed[:, None], np.nan, losses)
 
     def table(self, level: float = 0.9) -> pd.DataFrame:
@@ -310,4 +309,4 @@ def _notes(made: Bootstrap) -> list[str]:
     return notes
 
 
-_predict = jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0)
+_predict = jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0, x64=True)

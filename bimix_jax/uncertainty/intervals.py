@@ -36,10 +36,9 @@ def mixtures_and_coefficients(
     from the units' losses at one budget to the fitted losses, minus 1. Shrinkage lowers it. For
     BiMix it is 1, for its α.
     """
-    with jax.enable_x64(True):
-        budgets = np.full(len(mixture), budget)
-        slopes, pull = _slopes(fitted.law, fitted.coefficients, mixture, budgets, size)
-        slopes, pull = np.asarray(slopes), np.asarray(pull)
+    budgets = np.full(len(mixture), budget)
+    found = _slopes(fitted.law, fitted.coefficients, mixture, budgets, size)
+    slopes, pull = map(np.asarray, found)
     lower, upper = np.asarray(fitted.law.bounds(len(fitted.domains)), float).T
     lower = np.maximum(lower, jax.vmap(fitted.law.least)(jnp.asarray(fitted.coefficients.own)))
     exponents = np.asarray(fitted.coefficients.exponents)
@@ -59,7 +58,7 @@ def _pulled(pull: np.ndarray, strength: float) -> np.ndarray:
     return np.multiply(pull, strength, out=np.zeros_like(pull), where=pull > 0)
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0, x64=True)
 def _slopes(law: Law, coefficients: Coefficients, mixture: Array, budget: Array, size: Any) -> Any:
     """Derivatives (targets, units, coefficients) of log losses, and pulls (targets, exponents)."""
 

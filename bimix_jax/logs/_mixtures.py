@@ -44,6 +44,8 @@ class Mixtures(NamedTuple):
     rest: pd.DataFrame
     """every other column of the table, one row per run"""
     notes: list[str]
+    name: str
+    """name of the table in messages"""
 
 
 def mixtures_of(runs: RunTable, logged: Logged, asked: Asked) -> Mixtures:
@@ -76,7 +78,8 @@ def mixtures_of(runs: RunTable, logged: Logged, asked: Asked) -> Mixtures:
     # A long or sparse table names only the domains that a run has, so the others are 0.
     shares, said = _as_shares(wide.fillna(0.0) if runs.sparse or long else wide, unit, runs.name)
     first = table.drop_duplicates(run).set_index(run)
-    return Mixtures(shares, unit, first.drop(columns=list(used)), [*notes, *said])
+    rest = first.drop(columns=list(used))
+    return Mixtures(shares, unit, rest, [*notes, *said], runs.name)
 
 
 def _notes_of_columns(domains: Domains) -> list[str]:

@@ -283,8 +283,9 @@ def _matched(
     ]
     if said and (not drop or len(without_mixture) == len(logged)):
         raise SweepError(
-            f"mixtures: {'; '.join(said)}. Give each run one name in the logs and in the "
-            "table of mixtures, or leave them out with drop_unmatched=True (--drop-unmatched)."
+            f"mixtures: {'; '.join(said)} ({table.name}). Give each run one name in the logs and "
+            "in the table of mixtures, or leave them out with drop_unmatched=True "
+            "(--drop-unmatched)."
             f"{hint_of_dates(without_run, logged)}{''.join(f' {said}' for said in alike)}"
         )
     known = points[~points[RUN].isin(without_mixture)].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,8 @@ FIT_KIND = "bimix_jax fit"
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".ndjson", ".tsv", ".tsv.gz")
 PARTIAL = ".partial"
 """Part of the name of a file that is being written."""
+_UNFINISHED = set[Path]()
+"""Files and folders of this process that are not to stay."""
 
 
 def check_readable(path: str | Path, expected: str) -> Path:
@@ -81,6 +84,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     check_folder(path)
     final = Path(os.path.realpath(path))
     handle, beside = _begin(final, Path(path))
+    _UNFINISHED.add(beside)
     try:
         yield beside
         beside.chmod(_mode_of(final))
@@ -91,8 +95,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         beside.unlink(missing_ok=True)
+        _UNFINISHED.discard(beside)
         if fcntl is not None:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a new folder among the system's temporary ones, which is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        _UNFINISHED.add(Path(name))
+        try:
+            yield Path(name)
+        finally:
+            _UNFINISHED.discard(Path(name))
+
+
+def remove_unfinished() -> None:
+    """Remove what `atomic_path` and `temporary_folder` have open, for a process that ends at once.
+
+    >>> with atomic_path(Path(tempfile.mkdtemp()) / "a.txt") as beside:
+    ...     remove_unfinished()
+    ...     print(beside.exists())
+    ...     _ = beside.write_text("whole")
+    False
+    """
+    for path in list(_UNFINISHED):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def _begin(final: Path, path: Path) -> tuple[int, Path]:

@@ -4,11 +4,14 @@
 one paragraph and an exit code.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import warnings
 from types import FrameType
+
+from bimix_jax.files import remove_unfinished
 
 DEBUG = "--debug"
 RENAMED = {"--meaning": "--metadata"}
@@ -18,13 +21,8 @@ FAILED = 2
 NEW_LINE = "\n"
 """Separator of the findings in an error with several."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class _Stopped(BaseException):
-    """A signal that ends the command; libraries do not mistake it for a KeyboardInterrupt."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+SHOW_CURSOR = "\x1b[?25h"
+"""Code for a terminal whose cursor a progress bar hides."""
 
 
 def main() -> None:
@@ -35,9 +33,6 @@ def main() -> None:
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
         _run(arguments)
-    except _Stopped as stopped:
-        _say(f"stopped by {signal.Signals(stopped.number).name}; nothing half-written was left.")
-        _leave(128 + stopped.number)
     except Exception as error:
         if debug:
             raise
@@ -60,16 +55,21 @@ def _run(arguments: list[str]) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """End the process now, with nothing half-written left, and 128 + the signal as its code.
+
+    An exception would not do: where a callback is running, of the garbage collector for example,
+    it is dropped and the command goes on, and in the start of a compiled module it aborts. A usual
+    exit would wait for the threads of a fit or a compilation.
+    """
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    raise _Stopped(number)
-
-
-def _leave(code: int) -> None:
-    """End the process now; a usual exit would wait for the threads of a fit or a compilation."""
-    # `os._exit` does not flush buffers.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    remove_unfinished()
+    name = signal.Signals(number).name
+    with contextlib.suppress(Exception):  # the signal may have come in the middle of a write
+        sys.stdout.flush()
+        sys.stderr.flush()
+    shown = SHOW_CURSOR if sys.stderr.isatty() else ""
+    os.write(2, f"{shown}bimix: stopped by {name}; nothing half-written was left.\n".encode())
+    os._exit(128 + number)
 
 
 def _paragraph(error: Exception) -> str:

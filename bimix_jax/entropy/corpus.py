@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from bimix_jax.entropy.von_neumann import (
     read_word_vectors,
     von_neumann_entropy,
 )
+from bimix_jax.files import temporary_folder
 from bimix_jax.reading.errors import EntropyWarning
 from bimix_jax.reading.names import settings_of, spelling
 
@@ -135,7 +135,8 @@ def corpus_entropies(
             value that a setting cannot have.
         TypeError: on a setting that does not exist.
 
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
     >>> _ = (folder / "rich.txt").write_text("the quick brown fox jumps over a lazy dog " * 50)
     >>> _ = (folder / "poor.txt").write_text("ab" * 1000)
     >>> found = corpus_entropies(sorted(folder.glob("*.txt")), tokenizer="bytes")
@@ -247,8 +248,8 @@ def _unused(found: dict[str, Domain], source: Source) -> Iterator[str]:
 @contextlib.contextmanager
 def _folder(cache: str | Path | None) -> Iterator[Path]:
     if cache is None:
-        with tempfile.TemporaryDirectory(prefix="bimix_entropy_") as temporary:
-            yield Path(temporary)
+        with temporary_folder("bimix_entropy_") as temporary:
+            yield temporary
     elif Path(cache).exists() and not Path(cache).is_dir():
         raise NotADirectoryError(
             f"{cache} is a file; expected a folder for tokenised text (cache= or --cache)."

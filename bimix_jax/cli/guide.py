@@ -28,7 +28,7 @@ def guide(
             typer.echo(f"{name:<12} {title_of(page)}")
         return
     if topic not in pages:
-        from bimix_jax.reading.names import refuse_unknown
+        from bimix_jax.reading.settings import refuse_unknown
 
         refuse_unknown("TOPIC", {topic}, list(pages))
     text = pages[topic].read_text(encoding="utf-8")

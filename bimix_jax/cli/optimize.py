@@ -31,7 +31,7 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.mixture.proportions import OBJECTIVES
 from bimix_jax.printable import printable
-from bimix_jax.reading.names import did_you_mean
+from bimix_jax.reading.settings import did_you_mean
 from bimix_jax.recipe.forms import RECIPE_FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
 

@@ -15,7 +15,8 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.quantities import number_of
-from bimix_jax.reading.names import align_mixtures, as_expected, check_names, settings_of
+from bimix_jax.reading.names import align_mixtures, as_expected, check_names
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.sweeps.sweep import Sweep
 
 CANDIDATES = 1024

@@ -33,7 +33,8 @@ from bimix_jax.entropy.von_neumann import (
 )
 from bimix_jax.files import temporary_folder
 from bimix_jax.reading.errors import EntropyWarning
-from bimix_jax.reading.names import settings_of, spelling
+from bimix_jax.reading.names import spelling
+from bimix_jax.reading.settings import settings_of
 
 if TYPE_CHECKING:
     import pandas as pd

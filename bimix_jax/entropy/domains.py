@@ -10,7 +10,7 @@ import numpy as np
 from bimix_jax.entropy._counts import Counts, Given, Plan, count_tokens
 from bimix_jax.entropy._profiles import ESTIMATORS, coverage, profile_of
 from bimix_jax.entropy._streams import Stream, sampled, stream_of
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from bimix_jax.fitting.problem import Asked, Problem, Settings, default_toleranc
 from bimix_jax.fitting.residual import Points, determined
 from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.laws.law import Law
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.xla.compilation import full_precision
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bimix_jax.fitting.problem import Asked
 from bimix_jax.fitting.residual import RESIDUALS, Residual
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.sweeps.sweep import Sweep
 
 Purpose = Literal["mixtures", "budgets"]

@@ -28,7 +28,7 @@ from bimix_jax.laws import (
     WithWarmUp,
     as_law,
 )
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 

@@ -39,7 +39,7 @@ from bimix_jax.logs._tabular import RATIOS
 from bimix_jax.reading.column_names import match_names
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import CHANGED, TWO_MIXTURES, Sweep

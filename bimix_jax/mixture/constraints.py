@@ -20,8 +20,9 @@ from bimix_jax.mixture._given import (
     unidentified_among,
 )
 from bimix_jax.mixture.feasible import FeasibleSet, feasible_set
-from bimix_jax.reading.names import as_expected, refuse_unknown
+from bimix_jax.reading.names import as_expected
 from bimix_jax.reading.nested import read_json, read_toml
+from bimix_jax.reading.settings import refuse_unknown
 
 NEAR = 0.01
 """Relative distance below which planned tokens count as equal to the budget."""

@@ -11,7 +11,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._given import decision_weights
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.reading.names import did_you_mean
+from bimix_jax.reading.settings import did_you_mean
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Kept, Metadata, kept_with, metadata_of, notes_of
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     RUN_COLUMNS,

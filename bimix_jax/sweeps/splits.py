@@ -6,7 +6,7 @@ from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
-from bimix_jax.reading.names import did_you_mean, settings_of
+from bimix_jax.reading.settings import did_you_mean, settings_of
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")

@@ -12,7 +12,8 @@ import pandas as pd
 from bimix_jax.files import atomic_path
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
-from bimix_jax.reading.names import SHOWN, did_you_mean, note_of_spelling, respelled
+from bimix_jax.reading.names import SHOWN, note_of_spelling, respelled
+from bimix_jax.reading.settings import did_you_mean
 
 CURVE = 3
 """Number of budgets that determine a target's curve: most laws have as many budget coefficients."""

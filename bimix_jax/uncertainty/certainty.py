@@ -13,7 +13,7 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
-from bimix_jax.reading.names import settings_of
+from bimix_jax.reading.settings import settings_of
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import probability_above
 

@@ -15,9 +15,9 @@ from bimix_jax.reading.names import (
     as_expected,
     check_names,
     respelled,
-    settings_of,
     spelling,
 )
+from bimix_jax.reading.settings import settings_of
 
 DOMAINS = ("web", "code", "prose")
 MIXTURE = {"code": 0.3, "prose": 0.5, "web": 0.2}

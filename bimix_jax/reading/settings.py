@@ -1,0 +1,51 @@
+"""Settings of verbs, and the nearest known name where one is misspelt; imports no tables."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+Carrier = TypeVar("Carrier")
+"""A dataclass of settings."""
+
+
+def did_you_mean(name: object, expected: Iterable[str]) -> str:
+    """Return a sentence that asks for the nearest of the expected names; empty if none is near.
+
+    >>> did_you_mean("cod", ["web", "code"])
+    ' Did you mean code?'
+    """
+    near = difflib.get_close_matches(str(name), list(expected), 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def settings_of(kind: Callable[..., Carrier], verb: str, given: Mapping[str, Any]) -> Carrier:
+    """Build a dataclass of settings from the keyword arguments of a verb.
+
+    Raises:
+        TypeError: on a keyword that is not one of its fields; the message names the nearest field.
+
+    >>> from bimix_jax.fitting.options import FitOptions
+    >>> settings_of(FitOptions, "fit", {"hubre": 1})
+    Traceback (most recent call last):
+    TypeError: fit() got an unexpected keyword argument 'hubre'; ... Did you mean huber?
+    """
+    known = [field.name for field in dataclasses.fields(cast(Any, kind))]
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise TypeError(
+            f"{verb}() got an unexpected keyword argument {unknown!r}; expected some of "
+            f"{', '.join(known)}.{did_you_mean(unknown, known)}"
+        )
+    return kind(**given)
+
+
+def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:
+    """Raise ValueError if any name is unknown; the message lists what is expected."""
+    if unknown:
+        # The first in order of the alphabet, so that a message does not depend on hashes.
+        raise ValueError(
+            f"{argument}: {', '.join(sorted(unknown))} is unknown; expected only "
+            f"{', '.join(expected)}.{did_you_mean(min(unknown), expected)} Remove it or correct "
+            "the spelling."
+        )

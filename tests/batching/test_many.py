@@ -62,7 +62,14 @@ def test_every_fit_is_the_one_that_fit_finds_alone(sizes, fits):
         assert found.sweep_digest == sweep.digest()
 
 
-@pytest.mark.parametrize("options", [{}, {"residual": "log"}, {"law": bx.TransferBiMix()}])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "options",
+    # Batches choose their shrinkage in three programs, which take a minute of a loaded machine.
+    [{}, {"residual": "log"}, pytest.param({"law": bx.TransferBiMix()}, marks=SLOW)],
+)
 def test_points_count_by_their_budget_as_in_fit(padded, options):
     fits = bx.fit_many(padded, budget_power=2.0, **options)
     for label in list(padded)[:2]:

@@ -141,6 +141,7 @@ def train_in(folder):
     train(prepared(RUNS, small_setting(), Path(folder)))
 
 
+@pytest.mark.slow  # a loop of kill and resume
 def test_killed_by_the_system_and_started_again(setting, finished, tmp_path):
     code = "import sys; from tests.benchmarks.test_proxy_training import *; train_in(sys.argv[1])"
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL)

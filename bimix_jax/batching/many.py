@@ -121,7 +121,7 @@ def fit_many(
     >>> fits["first"].predict(sweep.mixtures.iloc[0]).round(2)["python"].item()
     5.46
     """
-    asked, chosen_law = FitOptions.of("fit_many", options), as_law(law or BiMix())
+    asked, chosen_law = FitOptions.of(fit_many, options), as_law(law or BiMix())
     labels, read, failed = _read(sweeps)
     tasks: dict[Any, FitTask] = {}
     for label, sweep in read.items():

@@ -21,7 +21,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import OptionInfo, ParameterInfo
 
 from bimix_jax.cli import named
@@ -153,6 +153,32 @@ FILES = {
 """Command → its file, where the function has the command's name, or else that of the file."""
 
 
+class _Command(TyperCommand):
+    """A command that refuses a second value of an option that takes one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            ValueError: if an option of one value has several; the message lists them.
+        """
+        single = [p for p in self.get_params(ctx) if isinstance(p, TyperOption) and not p.multiple]
+        # The last value would win silently, so that a parser that collects all of them goes first.
+        parser = self.make_parser(ctx)
+        for option in single:
+            several = copy.copy(option)
+            several.multiple = True
+            several.add_to_parser(parser, ctx)
+        given, _, _ = parser.parse_args(list(args))
+        for option in single:
+            name, values = max(option.opts, key=len), given.get(str(option.name)) or []
+            if not option.is_flag:
+                named.refuse_several(name, values)
+            elif len(set(values)) > 1:  # a flag that is repeated changes nothing
+                raise ValueError(f"{name} and {option.secondary_opts[0]} are given; give one.")
+        return super().parse_args(ctx, args)
+
+
 class _Commands(UserDict[str, Any]):
     """Command → the object that runs it."""
 
@@ -163,7 +189,7 @@ class _Commands(UserDict[str, Any]):
         try:
             module = import_module(f"bimix_jax.cli.{file}")
             function = getattr(module, name, None) or getattr(module, file)
-            alone.command(name)(command(function))
+            alone.command(name, cls=_Command)(command(function))
             return typer.main.get_command(alone)
         finally:
             gc.enable()

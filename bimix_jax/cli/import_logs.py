@@ -16,7 +16,7 @@ from bimix_jax.cli.options import (
     MixturePrefix,
     Select,
     Stated,
-    pairs,
+    metadata_of,
     selection,
 )
 from bimix_jax.cli.show import byte_bar, show_json, show_line, show_notes
@@ -119,7 +119,7 @@ def import_logs(
     # An option that may be given several times is an empty list where it is not given.
     asked = {name: value for name, value in options.items() if value != []}
     asked["select"] = selection(joining.select, [mixtures])
-    asked["metadata"] = pairs("--metadata", columns.metadata)
+    asked["metadata"] = metadata_of(columns.metadata)
     with byte_bar("logs", lambda: log_bytes(logs, columns.form)) as advance:
         sweep = bx.read_logs(logs, mixtures, progress=advance, **asked)
     sweep.save(written)

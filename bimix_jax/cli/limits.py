@@ -173,4 +173,9 @@ def _guardrail(given: list[str] | None, targets: Sequence[str]) -> float | dict[
         return None
     if len(given) == 1 and "=" not in given[0]:
         return named.percent("--guardrail", given[0])
+    if not all("=" in each for each in given):
+        raise ValueError(
+            f"--guardrail is given several times ({', '.join(given)}); several guardrails name a "
+            "target each: --guardrail TARGET=PERCENT."
+        )
     return named.values("--guardrail", given, targets, named.percent)

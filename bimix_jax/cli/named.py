@@ -104,6 +104,13 @@ def values(
     return found
 
 
+def refuse_several(option: str, given: Sequence[str]) -> None:
+    """Raise ValueError where an option of one value has several."""
+    if len(given) > 1:
+        times = "twice" if len(given) == 2 else f"{len(given)} times"
+        raise ValueError(f"{option} is given {times} ({', '.join(given)}); give it once.")
+
+
 def number(where: str, text: str) -> float:
     """Parse one number."""
     return number_of(text, where, NUMBER)

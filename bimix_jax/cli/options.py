@@ -108,7 +108,7 @@ class SweepOptions:
             run=self.run_column,
             mixture_prefix=self.mixture_prefix,
             loss_prefix=self.loss_prefix,
-            metadata=pairs("--metadata", self.metadata),
+            metadata=metadata_of(self.metadata),
             endpoints_only=self.endpoints_only,
         )
         if self.exclude:
@@ -152,10 +152,17 @@ def weights_of(given: Sequence[str] | None, of: "bx.Fit | Sweep") -> dict[str, f
     return named.values("--weight", given, of.targets) or None
 
 
-def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
-    """Return NAME=VALUE options, split at the first =, as a mapping; a repeated name collects
-    all."""
-    return _collected(option, given, ())
+def metadata_of(given: Sequence[str] | None) -> dict[str, Any]:
+    """Return the entries of --metadata ENTRY=VALUE, split at the first =.
+
+    Raises:
+        ValueError: if an entry is given twice that is not a list.
+    """
+    found = _collected("--metadata", given, ())
+    for entry, values in found.items():
+        if isinstance(values, list) and entry != "lower_is_better":
+            named.refuse_several(f"--metadata {entry}", values)
+    return found
 
 
 def selection(given: Sequence[str] | None, tables: Sequence[Path | None]) -> dict[str, Any]:

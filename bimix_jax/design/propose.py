@@ -143,7 +143,7 @@ def propose_runs(
     """
     _check(fitted, sweep)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
-    decision = settings_of(_Goal, "propose_runs", goal).decision(fitted, budget, within)
+    decision = settings_of(_Goal, propose_runs, goal).decision(fitted, budget, within)
     candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")

@@ -145,7 +145,7 @@ def corpus_entropies(
     {'poor': 0.32, 'rich': 0.68}
     """
     given = {"vocabulary": vocabulary, "sequence_length": sequence_length, **settings}
-    asked = settings_of(_Asked, "corpus_entropies", given)
+    asked = settings_of(_Asked, corpus_entropies, given)
     loaded = None if asked.tokenizer is None else load_tokenizer(asked.tokenizer)
     notes = list[str]()
     with _folder(asked.cache) as folder, _noted(notes):

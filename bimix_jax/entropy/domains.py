@@ -130,7 +130,7 @@ def token_entropies(
     {'SE': [0.693], 'CE': [0.0], 'tokens': [1000]}
     """
     asked = {"vocabulary": vocabulary, "sequence_length": sequence_length, **settings}
-    plan = settings_of(Plan, "token_entropies", asked)
+    plan = settings_of(Plan, token_entropies, asked)
     domains = {name: _streams(name, given) for name, given in _named(tokens).items()}
     rows, sizes = {}, {}
     end = plan.end_of_document

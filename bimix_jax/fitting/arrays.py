@@ -105,7 +105,7 @@ def fit_arrays(
     )
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
-    asked = settings_of(Settings, "fit_arrays", settings)
+    asked = settings_of(Settings, fit_arrays, settings)
     domains, targets = shares.shape[1], losses.shape[1]
     problem = asked.problem(law, domains, targets)
     scale = _largest(budgets) if scale is None else scale

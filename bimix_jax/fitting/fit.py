@@ -61,7 +61,7 @@ def fit(
     >>> fitted.table().loc["python", "code"], round(float(fitted.table().loc["python", "alpha"]), 3)
     ('converged', 0.043)
     """
-    asked = FitOptions.of("fit", options)
+    asked = FitOptions.of(fit, options)
     task = FitTask.of(sweep, law or BiMix(), asked, targets, weight, budget_scale)
     solved = solve(task, optimizer=optimizer)
     result: ArrayFit = jax.tree.map(lambda leaf: leaf[0], solved.fit)

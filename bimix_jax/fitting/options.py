@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -74,7 +74,7 @@ class FitOptions:
         self._check()
 
     @classmethod
-    def of(cls, verb: str, given: Mapping[str, Any]) -> "FitOptions":
+    def of(cls, verb: Callable[..., Any], given: Mapping[str, Any]) -> "FitOptions":
         """Select the options among the keyword arguments of a verb.
 
         Raises:

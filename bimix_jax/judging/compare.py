@@ -128,7 +128,7 @@ def compare(
     'BiMix'
     """
     chosen, unable = _able(sweep, _chosen(sweep, laws), targets, laws is None)
-    options = settings_of(_Fits, "compare", settings).options
+    options = settings_of(_Fits, compare, settings).options
     held_out: dict[str, Any] = {"runs": runs, "budgets": budgets, "seed": seed}
     held_out["least"] = _curve(sweep, chosen)
     parts = _splits(sweep, splits, functools.partial(standard_splits, repeats=repeats, **held_out))

@@ -196,7 +196,7 @@ class Law(abc.ABC):
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """(K, α) where the law is K·r_own^−α at a budget () in budget scales; None for other laws.
 
-        Laws of this form have an exact optimal mixture (`mixture/exact.py`).
+        Laws of this form have an exact optimal mixture (`mixture/_exact.py`).
         """
         return None
 

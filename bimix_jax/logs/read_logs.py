@@ -102,7 +102,7 @@ def read_logs(
     >>> sweep.mixtures.loc["a", "web"].item(), sweep.budget.tolist()
     (0.75, [100000.0, 200000.0, 100000.0, 200000.0])
     """
-    asked = settings_of(Asked, "read_logs", settings)
+    asked = settings_of(Asked, read_logs, settings)
     frame, table = _wide_table(logs, mixtures, asked, progress)
     with _naming(logs):
         return read_sweep(

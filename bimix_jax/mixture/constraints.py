@@ -165,15 +165,16 @@ class Constraints:
     ) -> "Constraints":
         """Return the constraints with these `fields` of another on top, per domain and target.
 
-        Both spell names alike (`spelled_as`). A group of the same domains is replaced, and a
-        guardrail by target keeps those of the other targets.
+        Both spell names alike (`spelled_as`). The groups of the other replace those of the same
+        domains, and a guardrail by target keeps those of the other targets.
         """
         given: dict[str, Any] = {field: getattr(other, field) for field in fields}
         for field in BY_DOMAIN & given.keys():
             given[field] = {**getattr(self, field), **given[field]}
         if "groups" in given:
-            groups = {frozenset(g.domains): g for g in (*self.groups, *other.groups)}
-            given["groups"] = tuple(groups.values())
+            replaced = {frozenset(group.domains) for group in other.groups}
+            kept = [g for g in self.groups if frozenset(g.domains) not in replaced]
+            given["groups"] = (*kept, *other.groups)
         if isinstance(other.guardrail, Mapping) and self.guardrail is not None:
             mine = self.guardrail
             every = mine if isinstance(mine, Mapping) else dict.fromkeys(targets, mine)

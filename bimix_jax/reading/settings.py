@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -19,25 +20,35 @@ def did_you_mean(name: object, expected: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def settings_of(kind: Callable[..., Carrier], verb: str, given: Mapping[str, Any]) -> Carrier:
-    """Build a dataclass of settings from the keyword arguments of a verb.
+def settings_of(
+    kind: Callable[..., Carrier], verb: Callable[..., Any], given: Mapping[str, Any]
+) -> Carrier:
+    """Build a dataclass of settings from the further keyword arguments of a verb.
 
     Raises:
-        TypeError: on a keyword that is not one of its fields; the message names the nearest field.
+        TypeError: on a keyword that is not one of its fields; the message names the nearest field
+            or parameter of the verb.
 
+    >>> from bimix_jax.fitting.fit import fit
     >>> from bimix_jax.fitting.options import FitOptions
-    >>> settings_of(FitOptions, "fit", {"hubre": 1})
+    >>> settings_of(FitOptions, fit, {"hubre": 1})
     Traceback (most recent call last):
     TypeError: fit() got an unexpected keyword argument 'hubre'; ... Did you mean huber?
     """
-    known = [field.name for field in dataclasses.fields(cast(Any, kind))]
-    unknown = next((name for name in given if name not in known), None)
+    fields = [field.name for field in dataclasses.fields(cast(Any, kind))]
+    unknown = next((name for name in given if name not in fields), None)
     if unknown is not None:
+        known = list(dict.fromkeys([*_named_parameters(verb), *fields]))
         raise TypeError(
-            f"{verb}() got an unexpected keyword argument {unknown!r}; expected some of "
+            f"{verb.__name__}() got an unexpected keyword argument {unknown!r}; expected some of "
             f"{', '.join(known)}.{did_you_mean(unknown, known)}"
         )
     return kind(**given)
+
+
+def _named_parameters(verb: Callable[..., Any]) -> list[str]:
+    every = inspect.signature(verb).parameters.values()
+    return [each.name for each in every if each.kind is not each.VAR_KEYWORD]
 
 
 def refuse_unknown(argument: str, unknown: set[str], expected: Sequence[str]) -> None:

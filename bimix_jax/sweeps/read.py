@@ -133,7 +133,7 @@ def read_sweep(
     (('code', 'text'), 'tokens', 0.6)
     """
     with _naming(source, losses):
-        asked = settings_of(_Asked, "read_sweep", settings)
+        asked = settings_of(_Asked, read_sweep, settings)
     return _read(source, losses, asked)
 
 

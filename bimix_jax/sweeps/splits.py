@@ -73,7 +73,7 @@ def standard_splits(
     >>> [(split.kind, int(split.train.sum()), int(split.test.sum())) for split in splits]
     [('mixtures', 132, 44), ('budgets', 80, 96), ('both', 60, 24)]
     """
-    asked = settings_of(_Asked, "standard_splits", settings)
+    asked = settings_of(_Asked, standard_splits, settings)
     chosen = _checked_kinds(sweep, kinds)
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; expected 1 or more.")

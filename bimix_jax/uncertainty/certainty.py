@@ -254,7 +254,7 @@ def certainty(
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True
     """
-    request = settings_of(Request, "certainty", further)
+    request = settings_of(Request, certainty, further)
     decision = Decision.of(bootstrap.fitted, budget, weights, request)
     best = _with_finite_reference(Optimum.of(decision))
     resampled, left_out = _decided(bootstrap, decision, best)

@@ -133,6 +133,21 @@ def test_options_override_a_file_per_domain_and_target(best, inputs):
     assert groups == [(["code", "web"], 0, 0.9), (["books", "web"], 0, 0.9)]
 
 
+def test_groups_of_the_same_domains_all_hold_beside_other_options(best, call, inputs):
+    (inputs / "groups.toml").write_text(
+        '[[groups]]\ndomains = ["web"]\nleast = 0.2\n[[groups]]\ndomains = ["web"]\nmost = 0.3\n'
+    )
+    asked = best("--constraints", "groups.toml", "--group", "code+books=:0.9")["constraints"]
+    assert [(g["domains"], g["least"], g["most"]) for g in asked["groups"]] == [
+        (["web"], 0.2, 1), (["web"], 0, 0.3), (["code", "books"], 0, 0.9),
+    ]  # fmt: skip
+    against = ("--group", "web+code=0.6:", "--group", "code+web=:0.5")
+    for file in ((), ("--constraints", "groups.toml")):
+        code, _, error = call("fit.json", *file, *against)
+        assert code == 2
+        assert "web + code" in error
+
+
 def test_objectives(best):
     mean, worst = best(), best("--objective", "worst")
     assert max(worst["losses"].values()) < max(mean["losses"].values())

@@ -239,6 +239,40 @@ def test_numbers_are_read_as_people_write_them(call, document):
         assert words in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("path", "fit.json", "--kl", 5, "--kl=0"), "--kl is given twice (5, 0); give it once."),
+        (
+            ("optimize", "fit.json", "-o", "a", "--output", "b", "-oc"),
+            "--output is given 3 times (a, b, c); give it once.",
+        ),
+        (
+            ("check", "sweep.csv", "--metadata", "tokenizer=a", "--metadata", "tokenizer=b"),
+            "--metadata tokenizer is given twice (a, b); give it once.",
+        ),
+        (
+            ("sensitivity", "fit.json", "--guardrail", 5, "--guardrail", "web=3"),
+            "--guardrail is given several times (5, web=3); several guardrails name a target each",
+        ),
+        (
+            ("entropy", "web=a.txt", "--curve", "--no-curve"),
+            "--curve and --no-curve are given; give one.",
+        ),
+    ],
+)
+def test_a_second_value_of_an_option_that_takes_one_is_refused(call, arguments, words):
+    assert words in str(call(*arguments).exception)
+
+
+def test_an_option_that_repeats_is_any_list_or_a_flag(call):
+    several = ("--metadata", "lower_is_better=web", "--metadata", "lower_is_better=code")
+    ended = call(
+        "check", "sweep.csv", "--exclude", "run00", "--exclude", "run01", *several, *["--json"] * 2
+    )
+    assert ended.exception is None, ended.output
+
+
 def test_no_command_writes_over_what_it_reads(call, inputs):
     before = (inputs / "fit.json").read_bytes()
     for arguments in (

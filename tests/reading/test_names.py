@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bimix_jax import fit
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.reading.names import (
     align_mixtures,
@@ -179,5 +180,10 @@ def test_a_mapping_is_spelled_as_expected_and_no_name_may_be_unknown():
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_one():
     with pytest.raises(TypeError, match=r"^fit\(\) got .* 'max_step'; .* mean max_steps\?$"):
-        settings_of(FitOptions, "fit", {"residual": "log", "max_step": 3})
-    assert settings_of(FitOptions, "fit", {"max_steps": 3}) == FitOptions(max_steps=3)
+        settings_of(FitOptions, fit, {"residual": "log", "max_step": 3})
+    assert settings_of(FitOptions, fit, {"max_steps": 3}) == FitOptions(max_steps=3)
+
+
+def test_a_misspelt_parameter_of_the_verb_itself_is_named_too():
+    with pytest.raises(TypeError, match=r"expected some of sweep, law, .* mean sweep\?$"):
+        settings_of(FitOptions, fit, {"sweeps": 3})

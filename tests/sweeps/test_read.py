@@ -388,7 +388,7 @@ def test_shares_of_a_long_table_that_are_nearly_those_of_the_run_are_counted():
         (lambda: read_sweep(wide_frame(), budgets="step"), "read_sweep.*'budgets'.*mean budget?"),
         (
             lambda: standard_splits(read_sweep(wide_frame()), run=0.3),
-            "standard_splits.*'run'; expected some of runs, budgets, seed, least.*mean runs?",
+            "standard_splits.*'run'; expected some of sweep, kinds, repeats, runs, .*mean runs?",
         ),
     ],
 )

@@ -34,7 +34,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     **options: Unpack[Given],
 ) -> Fit:
-    """Fit a law to every target of a sweep in one compiled call.
+    """Fit a law to every target of a sweep by one compiled program.
 
     Args:
         sweep: what was measured, from `read_sweep`.

@@ -198,7 +198,7 @@ def _bounds(
 
 
 def _sums(asked: Constraints, feasible: FeasibleSet, proof: Certificate) -> Iterator[Limit]:
-    count = len(asked.groups)
+    count = len(feasible.groups)
     for i, group in enumerate(asked.groups):
         most, least = float(feasible.most[i]), float(feasible.least[i])
         wider: Any = {"most": min(most * (1 + ROOM), 1.0)}, {"least": least * (1 - ROOM)}
@@ -235,7 +235,7 @@ def _guards(
         yield Limit(
             f"loss of {target} ≤ {1 + limits[target]:.4g} × {whose}",
             1.0,
-            float(proof.rows[2 * len(asked.groups) + i]),
+            float(proof.rows[2 * len(feasible.groups) + i]),
             dataclasses.replace(asked, guardrail={**limits, target: more}),
         )
 

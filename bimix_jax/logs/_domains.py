@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from bimix_jax.reading.tables import (
     prefixed,
 )
 from bimix_jax.reading.written_numbers import span
+from bimix_jax.sweeps.averages import Losses, mean_of
 
 EXACT = 1e-6
 """Largest relative distance from a whole at which exact amounts sum to it."""
@@ -306,14 +307,6 @@ AVERAGE = re.compile(
 )
 """Last part of the name of an average, unless the target is a domain."""
 NESTED = re.compile(r"[/.]")
-SAME = 1e-5
-"""Largest relative difference from a mean; losses are logged in single precision."""
-ROWS = 2
-"""Number of rows that must match, so that a match by chance is ruled out."""
-FIRST = 100
-"""Rows that are compared before all the others."""
-Losses = Mapping[str, np.ndarray]
-"""Target → its losses, (rows,)."""
 
 
 def without_averages(
@@ -322,8 +315,8 @@ def without_averages(
     """Return the targets that are not averages of others, and a note of those that are.
 
     A target is an average if its name begins those of others (paloma beside paloma/books), if it
-    has a usual name of an average, or if it is the mean of others in every row. A domain never is
-    one.
+    has a usual name of an average, or if it is the mean of some others in every row. A domain never
+    is one.
 
     >>> rows = pd.DataFrame({"web": [3.0, 2.5], "code": [2.0, 1.5], "val": [2.5, 2.0]})
     >>> without_averages(rows, ["web", "code", "val"], ["web", "code"])[0]
@@ -335,7 +328,9 @@ def without_averages(
     for target in targets:
         # Without averages found before, two equal averages do not exclude each other.
         others = [t for t in targets if t != target and t not in found]
-        why = None if spelling(target) in known else _average_of(losses, target, others)
+        if spelling(target) in known:
+            continue
+        why = _average_of(losses, target, others, [t for t in others if spelling(t) in known])
         if why is not None:
             found[target] = why
     left = [target for target in targets if target not in found]
@@ -347,32 +342,14 @@ def without_averages(
     return left, [f"Left out as {what} of other targets: {said}."]
 
 
-def _average_of(losses: Losses, target: str, others: list[str]) -> str | None:
-    """Return why a target is an average, or None."""
+def _average_of(losses: Losses, target: str, others: list[str], measured: list[str]) -> str | None:
+    """Return why a target is an average of others, `measured` domains among them, or None."""
     inner = [t for t in others if NESTED.match(t.removeprefix(target)) and t.startswith(target)]
     if inner:
         return f"its name begins those of {listed(inner)}"
     if others and AVERAGE.fullmatch(NESTED.split(target)[-1]):
         return "its name says so"
+    # A mean of a group may begin the names of its parts.
     beside = [t for t in others if t.startswith(f"{target}_")]
-    # A mean of a group begins the names of its parts; a mean of everything may have any name.
-    for parts in (beside, others):
-        if len(parts) > 1 and _is_mean(losses, target, parts):
-            return f"the mean of {listed(parts)}"
-    return None
-
-
-def _is_mean(losses: Losses, target: str, parts: list[str]) -> bool:
-    if not _near_mean(losses, target, parts, FIRST).all():  # fast: most targets differ at once
-        return False
-    near = _near_mean(losses, target, parts)
-    return len(near) >= ROWS and bool(near.all())
-
-
-def _near_mean(
-    losses: Losses, target: str, parts: list[str], rows: int | None = None
-) -> np.ndarray:
-    """Return for each row that holds all parts whether the target is their mean."""
-    loss, mean = losses[target][:rows], np.mean([losses[part][:rows] for part in parts], axis=0)
-    there = np.isfinite(mean) & np.isfinite(loss)
-    return np.abs(loss - mean)[there] <= SAME * np.abs(mean[there])
+    found = (mean_of(losses, target, parts) for parts in (beside, others, measured))
+    return next((f"the mean of {listed(parts)}" for parts in found if parts), None)

@@ -11,6 +11,7 @@ import pandas as pd
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
 from bimix_jax.sweeps._checks import EXAMPLES, warn
+from bimix_jax.sweeps.averages import mean_of
 from bimix_jax.sweeps.scores import note_of_scores, scores_among
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -55,6 +56,7 @@ def with_doubts(sweep: Sweep) -> Sweep:
     _warn_of_far_losses(sweep, names, notes)
     _warn_of_rising(sweep, names, notes)
     _warn_of_copies(sweep, notes)
+    _warn_of_averages(sweep, notes)
     notes += _note_of_units((*sweep.domains, *sweep.targets))
     _warn_of_labels(sweep, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
@@ -103,6 +105,20 @@ def _warn_of_far_losses(sweep: Sweep, targets: Sequence[str], notes: list[str]) 
             "diverged runs.",
             notes,
         )
+
+
+def _warn_of_averages(sweep: Sweep, notes: list[str]) -> None:
+    """Warn of targets that are no domain and the mean of domains in every row."""
+    losses = dict(zip(sweep.targets, sweep.loss.T, strict=True))
+    measured = [target for target in sweep.targets if target in sweep.domains]
+    for target in (t for t in sweep.targets if t not in sweep.domains):
+        parts = mean_of(losses, target, measured)
+        if parts:
+            warn(
+                f"Target {target} is the mean of {listed(parts)} in every row, so their losses "
+                "count twice; leave it out, or give it a weight of 0.",
+                notes,
+            )
 
 
 def _note_of_units(names: Iterable[str]) -> list[str]:

@@ -161,6 +161,17 @@ def test_averages_are_left_out_and_named(tmp_path, extra, why):
     assert why in sweep.notes[0]
 
 
+def test_a_mean_of_some_targets_is_left_out_under_any_name(tmp_path):
+    for run in RUNS:
+        table = log(run, _step=STEPS)
+        table["eval/quiz/loss"] = 2 + 0.3 * np.cos(np.arange(len(STEPS)) + len(run))
+        table["eval/tongue/loss"] = (table["eval/law/loss"] + table["eval/quiz/loss"]) / 2
+        table.to_csv(tmp_path / f"{run}.csv", index=False)
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    assert sweep.targets == (*DOMAINS, "quiz")
+    assert "tongue (the mean of law, quiz)" in sweep.notes[0]
+
+
 def test_a_domain_is_no_average(tmp_path):
     write(tmp_path, _step=STEPS)
     for run in RUNS:

@@ -520,3 +520,13 @@ def test_a_unit_that_became_a_part_of_a_name_is_noted(unit):
     assert f"code{unit}" in sweep.targets
     assert [each for each in sweep.notes if f"code{unit}: the unit is a part of the name" in each]
     assert not [each for each in read_sweep(wide_frame()).notes if "unit" in each]
+
+
+def test_a_target_that_is_the_mean_of_domains_is_warned_of():
+    frame = wide_frame()
+    domains = [name.removeprefix("loss_") for name in frame if name.startswith("loss_")]
+    mean = frame[[f"loss_{name}" for name in domains]].mean(axis=1)
+    _, (said,) = warned(frame.assign(loss_tongue=mean))
+    assert said.startswith(f"Target tongue is the mean of {', '.join(domains)} in every row")
+    near = mean * (1 + 0.001 * np.cos(np.arange(len(frame))))
+    assert not warned(frame.assign(loss_tongue=near))[1]

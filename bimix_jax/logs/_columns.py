@@ -16,6 +16,7 @@ import pyarrow.json
 import pyarrow.parquet
 from pyarrow import types
 
+from bimix_jax.logs._numbers import counted_by
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
@@ -179,7 +180,20 @@ def _arrow_csv(content: bytes, run: str | None) -> pyarrow.Table | None:
         for field in table.schema
         if is_name(field.name, {run}) and not types.is_string(field.type)
     ]
-    return _guessed(content, names) if names else table
+    texts = [*names, *(name for name in table.column_names if _may_be_groups(table, name))]
+    return _guessed(content, texts) if texts else table
+
+
+def _may_be_groups(table: pyarrow.Table, name: str) -> bool:
+    """True for a counter of numbers below 1000 with at most three decimals, such as 1.000."""
+    if not types.is_floating(table.schema.field(name).type):
+        return False
+    if counted_by(name) not in ("steps", "tokens"):
+        return False
+    values = table[name].to_numpy()
+    thousandths = values * 1000
+    # Comparisons with nan, an empty cell, are False.
+    return not np.any((values >= 1000) | (np.abs(thousandths - np.round(thousandths)) > 1e-6))
 
 
 def _guessed(content: bytes, texts: Sequence[str]) -> pyarrow.Table:

@@ -111,6 +111,9 @@ GROUPED = re.compile(r"\d{1,3}(?:([ '’_\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*|(
 """Numbers like 32 768 000, 32'768'000 and 32.768.000; a single 32.768 may be a fraction."""
 
 
+ONE_GROUP = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+
+
 class Numbers(NamedTuple):
     """Cells as numbers, with a mask of the cells that are text."""
 
@@ -149,6 +152,10 @@ def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
     array([ 500., 1000., 2000.,   nan,   nan])
     """
     found, written = numbers(cells), None
+    marked = _dotted(found)
+    if marked is not None:
+        none = np.zeros(len(found.cells), bool)
+        return Numbers(found.cells, marked.values, none, marked.example)
     for i in np.flatnonzero(found.text):
         try:
             found.values[i] = number_of(_ungrouped(found.cells[i]), "a counter")
@@ -156,7 +163,21 @@ def amounts(cells: Sequence[Any] | np.ndarray) -> Numbers:
             continue
         found.text[i] = False
         written = written or (str(found.cells[i]), float(found.values[i]))
+    if written and written[0].count(".") > 1:
+        # Beside 1.000.000, the dot of 500.000 separates thousands, too.
+        for i in np.flatnonzero([bool(ONE_GROUP.fullmatch(str(c).strip())) for c in found.cells]):
+            found.values[i] = float(str(found.cells[i]).replace(".", ""))
     return found._replace(written=written)
+
+
+def _dotted(found: Numbers) -> written_numbers.Dotted | None:
+    """Return a counter of text whose dots may separate thousands."""
+    if found.cells.dtype.kind != "O":  # fast: most counters are numbers
+        return None
+    texts = [cell for cell in found.cells if cell is not None]
+    if not texts or not all(isinstance(cell, str) for cell in texts):
+        return None
+    return written_numbers.dotted(written_numbers.text_of(pd.Series(found.cells, dtype=object)))
 
 
 def _ungrouped(cell: object) -> object:

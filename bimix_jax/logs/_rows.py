@@ -195,9 +195,17 @@ def _written_notes(parts: Sequence[History]) -> list[str]:
         for column, cell in part.written.items()
     }
     return [
-        f"Column {column} holds text like {cell!r}, which was read as {number:.10g}."
+        f"Column {column} holds text like {cell!r}, which was read as {number:.10g}"
+        f"{_other_reading(cell, number)}."
         for column, (cell, number) in written.items()
     ]
+
+
+def _other_reading(cell: str, number: float) -> str:
+    """Return the number that text like 1.000 may mean, too."""
+    whole = cell.replace(".", "")
+    either = whole.isdigit() and "." in cell and number < int(whole)
+    return f", not as {whole}" if either else ""
 
 
 def _stacked(parts: Sequence[History]) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from bimix_jax.reading.nested import (
     parse_json,
     read_json,
 )
-from bimix_jax.reading.written_numbers import text_of, typed
+from bimix_jax.reading.written_numbers import COUNTER, dotted, text_of, typed
 
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
 RUN_COLUMNS = ("run", "run_id", "run_name", "index")
@@ -65,11 +65,29 @@ def _typed_columns(
     """Return columns of text as numbers and truth values, except columns of names; and notes."""
     measured = {c: column for c, column in cells.items() if not is_name(c, names)}
     found = {**cells, **{c: typed(column) for c, column in measured.items()}}
-    if not any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
-        return found, []
-    # All columns decide together, because a column may be ambiguous by itself.
-    changed, notes = with_decimal_points(measured)
-    return found | {c: typed(column) for c, column in changed.items()}, notes
+    changed, notes = dict[str, pyarrow.Array](), list[str]()
+    if any(types.is_string(found[c].type) and may_have_marks(found[c]) for c in measured):
+        # All columns decide together, because a column may be ambiguous by itself.
+        changed, notes = with_decimal_points(measured)
+        found |= {c: typed(column) for c, column in changed.items()}
+    counters = {c: column for c, column in measured.items() if c not in changed}
+    values, said = _counters(counters)
+    return found | values, [*notes, *said]
+
+
+def _counters(
+    columns: Mapping[str, pyarrow.Array],
+) -> tuple[dict[str, pyarrow.Array], list[str]]:
+    """Return the counters in which dots separate thousands, and notes of those in which they
+    may."""
+    found = {c: dotted(cells) for c, cells in columns.items() if COUNTER.fullmatch(c)}
+    there = {c: each for c, each in found.items() if each is not None}
+    values = {
+        c: pyarrow.array(each.values, from_pandas=True)
+        for c, each in there.items()
+        if each.as_thousands
+    }
+    return values, [f"Column {c} {each.note}." for c, each in there.items()]
 
 
 def is_name(column: str, names: Set[str | None]) -> bool:
@@ -268,7 +286,9 @@ def _cells(table: pd.DataFrame, names: Set[str]) -> tuple[dict[str, pd.Series], 
         for column, cells in marked.items():
             changed[column] = pd.Series(cells.to_pandas().to_numpy(), table.index)
         notes += said
-    return changed, notes
+    counters, said = _counters({c: cells for c, cells in written.items() if c not in changed})
+    changed |= {c: pd.Series(cells.to_numpy(False), table.index) for c, cells in counters.items()}
+    return changed, [*notes, *said]
 
 
 def _without_objects(column: pd.Series, notes: list[str]) -> dict[str, pd.Series]:

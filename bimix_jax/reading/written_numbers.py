@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -219,3 +220,83 @@ def _whole_numbers(
         return pc.utf8_ltrim(written, "+").cast(pyarrow.int64())
     exact = np.abs(there).max() < EXACT_INTEGERS
     return written.cast(pyarrow.float64()) if exact else cells
+
+
+# ---- counters with a dot before three digits -----------------------------------------------------
+
+COUNTER = re.compile(
+    r"(?:.*[/.])?_?(?:(?:global|train|training|num|total|consumed|seen)_)?"
+    r"(?:steps?|tokens|iterations?|budget)",
+    re.I,
+)
+"""Names of columns that count training."""
+DOTTED = r"^[1-9]\d{0,2}\.\d{3}$"
+BELOW_A_THOUSAND = r"^\d{1,3}$"
+
+
+class Dotted(NamedTuple):
+    """The cells of a counter like 1.000, in which the dot may separate thousands."""
+
+    values: np.ndarray
+    """(cells,) nan where a cell is empty"""
+    example: tuple[str, float]
+    """the first such cell, and its value"""
+    as_thousands: bool
+    """True where the order of the cells shows that the dot separates thousands"""
+
+    @property
+    def note(self) -> str:
+        """What such a cell was read as, for a note."""
+        text, value = self.example
+        other = "" if self.as_thousands else f", not as {text.replace('.', '')}"
+        return f"holds text like {text!r}, which was read as {value:.10g}{other}"
+
+
+def dotted(cells: pyarrow.Array) -> Dotted | None:
+    """Return the cells of a counter if their dots may separate thousands, else None.
+
+    They do where 500 comes before 1.000: numbers with decimals would fall there.
+
+    >>> dotted(pyarrow.array(["500", "1.000", "1.500"])).values
+    array([ 500., 1000., 1500.])
+    >>> dotted(pyarrow.array(["1.000", "2.000"])).note
+    "holds text like '1.000', which was read as 1, not as 1000"
+    """
+    if not _are_dotted(cells[:SAMPLE]) or not _are_dotted(cells):  # fast: most are not
+        return None
+    marked = _where(pc.match_substring_regex(cells, DOTTED))
+    values = _own(cells.cast(pyarrow.float64()))
+    if not marked.any():
+        return None
+    groups = np.where(marked, np.round(values * 1000), values)
+    as_thousands = _rise_as_groups(values, groups, marked)
+    # Programs write 1.125 beside 2, but never 1.000.
+    if not as_thousands and not np.any(groups[marked] % 10 == 0) and _any_whole(values, marked):
+        return None
+    first = int(np.argmax(marked))
+    values = groups if as_thousands else values
+    return Dotted(values, (cells[first].as_py(), float(values[first])), as_thousands)
+
+
+def _are_dotted(cells: pyarrow.Array) -> bool:
+    form = f"{DOTTED}|{BELOW_A_THOUSAND}"
+    return bool(pc.all(pc.match_substring_regex(cells, form)).as_py())
+
+
+def _any_whole(values: np.ndarray, marked: np.ndarray) -> bool:
+    return bool(np.any(values[~marked] > 0))
+
+
+def _rise_as_groups(values: np.ndarray, groups: np.ndarray, marked: np.ndarray) -> bool:
+    """True where the cells run one way only, or more so, if the dots separate thousands."""
+    if not _any_whole(values, marked):
+        return False
+    smaller = values[marked].max() < values[~marked & (values > 0)].min()
+    ordered = _turns(groups) < _turns(values)
+    rounded = np.any(groups[marked] % 10 == 0)
+    return bool((smaller or ordered) if rounded else (smaller and ordered and marked.sum() > 1))
+
+
+def _turns(values: np.ndarray) -> int:
+    along = np.diff(values[~np.isnan(values)])
+    return int(min(np.sum(along < 0), np.sum(along > 0)))

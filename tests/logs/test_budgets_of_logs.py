@@ -229,3 +229,33 @@ def test_nan_that_fills_gaps_is_no_loss(tmp_path):
         rows = pd.concat([*parts, pd.DataFrame({"_step": range(1, 9)})]).sort_values("_step")
         rows.to_csv(tmp_path / f"{run}.csv", index=False, na_rep="nan")
     assert bx.read_logs(tmp_path, MIXTURES).notes == ()
+
+
+# ---- dots before three digits --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "read", "said"),
+    [
+        (["250", "500", "1.000", "2.000"], [250, 500, 1000, 2000], "which was read as 1000."),
+        (["999", "1.998", "2.997", "3.996"], [999, 1998, 2997, 3996], "which was read as 1998."),
+        (["500.000", "1.000.000", "2.000.000", "4.000.000"], [5e5, 1e6, 2e6, 4e6], "'1.000.000'"),
+        (["1.000", "2.000", "4.000", "8.000"], [1, 2, 4, 8], "read as 1, not as 1000."),
+        (["0", "1.000", "2.000", "4.000"], [1, 2, 4], "read as 1, not as 1000."),
+    ],
+)
+@pytest.mark.parametrize("key", ["_step", "consumed_tokens"])
+def test_dots_that_may_separate_thousands_are_never_read_in_silence(
+    tmp_path, steps, read, said, key
+):
+    beside = {} if key == "_step" else {"_step": STEPS}
+    sweep = bx.read_logs(write(tmp_path, **beside, **{key: steps}), MIXTURES)
+    assert sweep.budget[: len(read)].tolist() == read
+    assert any(f"Column {key} holds text like" in n and said in n for n in sweep.notes)
+
+
+@pytest.mark.parametrize("steps", [["1.125", "2", "3.375", "4"], ["0.500", "1.000", "1.500", "2"]])
+def test_decimals_that_separate_no_thousands_need_no_note(tmp_path, steps):
+    sweep = bx.read_logs(write(tmp_path, _step=steps), MIXTURES)
+    assert sweep.budget[:4].tolist() == list(map(float, steps))
+    assert not any("holds text" in n for n in sweep.notes)

@@ -174,3 +174,35 @@ def test_columns_of_one_name_are_an_error_in_a_frame():
 def test_long_lists_are_cut_with_a_count():
     assert listed(range(3)) == "0, 1, 2"
     assert listed(range(25)).endswith("18, 19 and 5 more")
+
+
+def dotted_sweep(tokens):
+    rows = [{**row, "tokens": cell} for row in ROWS_OF_TWO for cell in tokens]
+    return pd.DataFrame([{**row, "loss_web": 3 - i / 10} for i, row in enumerate(rows)])
+
+
+ROWS_OF_TWO = [
+    {"run": "oak", "r_web": 0.2, "r_sea": 0.8},
+    {"run": "elm", "r_web": 0.6, "r_sea": 0.4},
+]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "read", "said"),
+    [
+        (["100.000", "200.000"], [100, 200], "'100.000', which was read as 100, not as 100000"),
+        (["500", "1.000", "2.000"], [500, 1000, 2000], "'1.000', which was read as 1000."),
+        (["1.500", "2.250"], [1.5, 2.25], "'1.500', which was read as 1.5, not as 1500"),
+        (["0.500", "1.000"], [0.5, 1], None),
+        (["1.125", "2"], [1.125, 2], None),
+    ],
+)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_dots_before_three_digits_in_budgets_get_a_note(tmp_path, tokens, read, said, in_memory):
+    frame, path = dotted_sweep(tokens), tmp_path / "t.csv"
+    frame.to_csv(path, index=False)
+    sweep = read_sweep(frame if in_memory else path)
+    assert sweep.budget[: len(read)].tolist() == read
+    notes = [n for n in sweep.notes if "Column tokens holds text like" in n]
+    assert len(notes) == (said is not None)
+    assert all(said in n for n in notes)

@@ -1,11 +1,12 @@
-"""Counters of training: the steps and tokens of rows, their gaps filled."""
+"""Counters of training: the steps and tokens of rows, from columns with gaps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.logs._gaps import Carried, Gaps, by_steps, carried, gap_notes, gaps_of
 from bimix_jax.logs._history import RUN, STEP, History, spread
 from bimix_jax.logs._numbers import (
     LOGGER_STEP,
@@ -13,6 +14,7 @@ from bimix_jax.logs._numbers import (
     step_columns,
     token_columns,
 )
+from bimix_jax.logs._settings import Reading
 from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
@@ -25,20 +27,21 @@ class Steps(NamedTuple):
     other: str
     example: tuple[object, float, float]
     """a run, and the values of both counters in one of its rows"""
-    filled: int
-    """rows whose step follows from the rows around them"""
+    gaps: Gaps = Gaps()
 
 
-def in_training_steps(history: History, named: bool) -> tuple[History, Steps | None]:
+def in_training_steps(history: History, reading: Reading) -> tuple[History, Steps | None]:
     """Return the history with the counter of training steps, without the other step counters.
 
     W&B's own counter is used only if no other is logged beside it, or if the user named it.
+    Losses before the first training step are left out, unless the next row has it and the steps
+    logged after it are so close that training must have begun.
     """
     names = step_columns(history.metrics)
     if not names:
         return history, None
     kept = _without(history, names)
-    if named or history.step_key is None:
+    if reading.asked.step_key is not None or history.step_key is None:
         return kept, None
     logged = history.step_key.lower() == LOGGER_STEP
     for name in names:
@@ -50,12 +53,25 @@ def in_training_steps(history: History, named: bool) -> tuple[History, Steps | N
             continue
         if not logged:
             # A counter other than the logger's own stays; a note names the one that differs.
-            return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]), 0)
-        step = _filled(counter, history.step, _rows_of_runs(history.run).values())
-        gaps = np.isnan(counter) & np.isfinite(step) & _measured(kept)
-        found = Steps(name, history.step_key, example, int(gaps.sum()))
-        return kept._replace(step=step, step_key=name), found
+            return kept, Steps(history.step_key, name, (example[0], *example[:0:-1]))
+        step = carried(counter, history.step, _rows_of_runs(history.run).values())
+        kept, gaps = _without_lost(kept._replace(step=step.counts, step_key=name), step, reading)
+        return kept, Steps(name, history.step_key, example, gaps)
     return kept, None
+
+
+def _without_lost(history: History, step: Carried, reading: Reading) -> tuple[History, Gaps]:
+    """Empty the losses of rows before the first step, and count the rows that lacked a step."""
+    losses = [history.metrics.index(name) for name in reading.targets(history.metrics)]
+    measured = ~np.isnan(history.values[:, losses]).all(axis=1)
+    if reading.asked.unit != "steps" and reading.asked.tokens_per_step is None:
+        # A row that counts tokens needs no step.
+        names = [*token_columns(history.metrics), reading.asked.tokens_key]
+        for name in [name for name in history.metrics if name in names]:
+            measured = measured & ~(step.lost & np.isfinite(_column(history, name)))
+    values = history.values.copy()
+    values[np.ix_(step.lost & measured, losses)] = np.nan
+    return history._replace(values=values), gaps_of(step, measured, history.run)
 
 
 def _without(history: History, names: Sequence[str]) -> History:
@@ -66,10 +82,6 @@ def _without(history: History, names: Sequence[str]) -> History:
 
 def _column(history: History, name: str) -> np.ndarray:
     return history.values[:, history.metrics.index(name)]
-
-
-def _measured(history: History) -> np.ndarray:
-    return ~np.isnan(history.values).all(axis=1)
 
 
 def _first_difference(history: History, counter: np.ndarray) -> tuple[object, float, float] | None:
@@ -120,13 +132,11 @@ def step_notes(histories: Sequence[History], found: Sequence[Steps | None]) -> l
     notes = []
     for (key, other), several in chosen.items():
         run, here, there = several[0].example
-        gaps = sum(steps.filled for steps in several)
         notes.append(
             f"Steps are {key}, not {other}, which counts differently: run {run} has {here:g} where "
             f"{other} is {there:g}. Choose with step_key= (--step-key)."
-            + f" In {counted(gaps, 'row')} {key} was filled in from the rows around."
-            * bool(gaps)
         )
+        notes += gap_notes(key, [steps.gaps for steps in several])
     return notes
 
 
@@ -201,7 +211,7 @@ def _finite(rows: pd.DataFrame, column: str) -> np.ndarray:
 def tokens_of(
     rows: pd.DataFrame, column: str, targets: Sequence[str], text: Text
 ) -> tuple[np.ndarray, list[str]]:
-    """Return (rows,) tokens of the rows with a loss, from a column with gaps; and notes.
+    """Return (rows,) tokens from a column with gaps, nan for rows to leave out; and notes.
 
     Raises:
         SweepError: if the column holds text, has too many gaps, or does not count training.
@@ -217,9 +227,14 @@ def tokens_of(
     runs = _rows_of_runs(rows[RUN].to_numpy(object))
     step = rows[STEP].to_numpy(float)
     _check_rise(runs, step, tokens, column)
-    gone = np.isnan(tokens) & measured
-    whole = _filled(tokens, step, runs.values()) if gone.any() else tokens
-    untold = np.isnan(whole) & measured
+    if not np.any(np.isnan(tokens) & measured):
+        _check_moves(rows, tokens, targets, column)
+        return tokens, []
+    even = by_steps(tokens, step, runs.values())
+    between = np.isnan(tokens) & np.isfinite(even) & measured
+    found = carried(tokens, step, runs.values())
+    whole = np.where(between, even, found.counts)
+    untold = np.isnan(whole) & measured & ~found.lost
     if untold.any():
         raise SweepError(
             f"tokens: column {column} is empty where run {rows[RUN][untold].iloc[0]} has "
@@ -227,8 +242,13 @@ def tokens_of(
         )
     _check_moves(rows, whole, targets, column)
     return whole, [
-        f"In {counted(gone.sum(), 'row')} tokens were filled in from the steps and the rows around."
-    ] * bool(gone.any())
+        *[
+            f"In {counted(between.sum(), 'row')} tokens were filled in from the steps and the rows "
+            "around."
+        ]
+        * bool(between.any()),
+        *gap_notes(column, [gaps_of(found, measured & ~between, rows[RUN].to_numpy(object))]),
+    ]
 
 
 def _check_rise(
@@ -298,39 +318,3 @@ def _rows_of_runs(run: np.ndarray) -> dict[object, np.ndarray]:
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
     return dict(zip(names, parts, strict=True)) if len(names) else {}
-
-
-def _filled(counter: np.ndarray, beside: np.ndarray, groups: Iterable[np.ndarray]) -> np.ndarray:
-    """Fill the gaps of a counter from the line through its known values, run by run.
-
-    Loggers write counters with the training loss, in other rows than the evaluations.
-
-    Args:
-        counter: (rows,) nan where it was not logged.
-        beside: (rows,) another counter, which is known there.
-        groups: of each run its rows.
-
-    Returns:
-        (rows,) nan where a run has fewer than two known values for a line.
-
-    >>> gaps = np.array([np.nan, 20.0, np.nan, 40.0])
-    >>> _filled(gaps, np.arange(4.0), [np.arange(4)])
-    array([10., 20., 30., 40.])
-    """
-    whole = counter.copy()
-    for rows in groups:
-        there = np.isfinite(counter[rows]) & np.isfinite(beside[rows])
-        known, gone = rows[there], rows[~np.isfinite(counter[rows]) & np.isfinite(beside[rows])]
-        if len(gone) and len(np.unique(beside[known])) > 1:
-            whole[gone] = _line(beside[known], counter[known], beside[gone])
-    return whole
-
-
-def _line(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Interpolate linearly between the points, with their mean slope before and after them."""
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    # Batches have one size in nearly all trainings, so the mean slope continues the line best.
-    rate = (y[-1] - y[0]) / (x[-1] - x[0])
-    before, after = y[0] - rate * (x[0] - at), y[-1] + rate * (at - x[-1])
-    return np.where(at > x[-1], after, np.where(at < x[0], before, np.interp(at, x, y)))

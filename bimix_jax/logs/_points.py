@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.logs._counters import Text, tokens_column, tokens_of
+from bimix_jax.logs._gaps import APART
 from bimix_jax.logs._history import RUN, STEP
 from bimix_jax.logs._settings import Asked
 from bimix_jax.quantities import counted, quantity_text
@@ -23,8 +24,6 @@ EARLY = 0.05
 """Share of the common end by which a run that "ends early" falls short of it."""
 SAME = 1e-9
 """Relative difference below which budgets are equal."""
-APART = 0.02
-"""Largest relative difference between two token counts that agree."""
 
 
 def finite_losses(rows: pd.DataFrame, losses: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -73,7 +72,8 @@ def with_budgets(
     if asked.unit != "steps" and column is not None:
         # Tokens are often logged beside the training loss alone, so all rows are needed.
         budget, notes = tokens_of(everything, column, targets, text)
-        return rows.assign(**{BUDGET: budget[measured]}), "tokens", notes
+        rows = rows.assign(**{BUDGET: budget[measured]})
+        return rows[np.isfinite(budget[measured])].reset_index(drop=True), "tokens", notes
     if asked.unit == "tokens":
         raise SweepError(
             "unit is 'tokens', but no column of the logs counts them. State the tokens per step "

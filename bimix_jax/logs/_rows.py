@@ -54,7 +54,7 @@ def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: 
     """
 
     def of_file(file: LogFile) -> tuple[History, Steps | None]:
-        history, steps = in_training_steps(read(file, reading), reading.asked.step_key is not None)
+        history, steps = in_training_steps(read(file, reading), reading)
         return one_row_a_step(history), steps
 
     parts, chosen = [], []

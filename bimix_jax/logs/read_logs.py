@@ -173,15 +173,16 @@ def _with_budgets(read: Rows, asked: Asked) -> tuple[pd.DataFrame, str, list[str
     rows, infinite = finite_losses(read.table, losses)
     rows, known, placed = with_budgets(rows, losses, asked, read.text)
     rows, untrained = without_untrained(rows)
+    said = [*read.notes, *placed, *infinite, *untrained]
     if rows.empty:
         raise SweepError(
-            f"logs: the losses of {listed(read.targets.values())} are empty or not finite in every "
-            "row past step 0."
+            f"logs: the losses of {listed(read.targets.values())} are empty, left out or not "
+            f"finite in every row past step 0. {' '.join(said)}".rstrip()
         )
     # A target may share its name with another column, such as tokens.
     points = rows.drop(columns=[c for c in names_of(rows) if c in names and c not in losses])
     points = points.rename(columns=read.targets)
-    return points, known, [*read.notes, *placed, *infinite, *untrained]
+    return points, known, said
 
 
 def _run_table(mixtures: Runs | None, found: Found, run: str | None) -> RunTable | None:

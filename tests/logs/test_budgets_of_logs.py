@@ -67,14 +67,91 @@ def test_counters_that_agree_or_count_something_else_change_nothing(tmp_path, co
     assert (sweep.budget[:4].tolist(), sweep.notes) == (list(STEPS), ())
 
 
-def test_gaps_of_the_counter_follow_from_that_of_the_logger(tmp_path):
+def on_rows_of_their_own(folder, counter, counts, evaluated, form="csv"):
+    """Write logs with counts at some calls of the logger, and losses at others."""
     for run in RUNS:
-        others = pd.DataFrame({"_step": [0, 5, 13], "global_step": [50, 300, 700]})
-        evals = log(run, _step=[1, 3, 7, 15])
-        pd.concat([others, evals]).sort_values("_step").to_csv(tmp_path / f"{run}.csv", index=False)
+        rows = pd.DataFrame({"_step": list(counts), counter: list(counts.values())})
+        rows = pd.concat([log(run, _step=evaluated), rows]).sort_values("_step", kind="stable")
+        if form == "csv":
+            rows.to_csv(folder / f"{run}.csv", index=False)
+        else:
+            cells = ({k: v for k, v in r.items() if v == v} for r in rows.to_dict("records"))
+            (folder / f"{run}.jsonl").write_text("\n".join(map(json.dumps, cells)))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("key", ["train/global_step", "iter"])
+def test_losses_belong_to_the_last_step_logged_before_their_row(tmp_path, key, form):
+    counts = {0: 50, 1: 100, 3: 150, 4: 200, 7: 400, 9: 700, 10: 800}
+    on_rows_of_their_own(tmp_path, key, counts, [2, 5, 8, 11], form)
     sweep = bx.read_logs(tmp_path, MIXTURES)
-    np.testing.assert_allclose(sweep.budget[:4], [100, 200, 400, 800])
-    assert "In 12 rows global_step was filled in from the rows around." in sweep.notes[0]
+    assert sweep.budget[:4].tolist() == list(STEPS)
+    np.testing.assert_array_equal(sweep.loss, loss_table())
+    assert sweep.notes[1:] == (
+        f"12 rows with losses took the last {key} logged before. In 9 rows the next one is more "
+        f"than 2 % larger: run elk took 100, and 150 is next. Log {key} beside the losses if that "
+        "is wrong.",
+    )
+    tokens = bx.read_logs(tmp_path, MIXTURES, tokens_per_step=10)
+    assert tokens.budget[:4].tolist() == [1000, 2000, 4000, 8000]
+
+
+@pytest.mark.parametrize("each", [1, 2, 7])
+def test_steps_of_sampled_logs_are_behind_by_less_than_the_samples_are_apart(tmp_path, each):
+    counts = {call: call + 3 for call in range(0, 900, each)}
+    on_rows_of_their_own(tmp_path, "global_step", counts, [100, 200, 400, 880])
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    behind = np.array([103, 203, 403, 883]) - sweep.budget[:4]
+    assert np.all((behind >= 0) & (behind < each))
+
+
+def test_steps_beside_losses_stand_and_those_of_the_same_call_count(tmp_path):
+    counts = {0: 90, 1: 100, 3: 200, 5: 400, 6: 410, 7: 800}
+    on_rows_of_their_own(tmp_path, "global_step", counts, [1, 3, 5, 8], "jsonl")
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    assert sweep.budget[:4].tolist() == list(STEPS)
+    assert sweep.notes[1:] == ("3 rows with losses took the last global_step logged before.",)
+
+
+@pytest.mark.parametrize(
+    ("calls", "counts", "budgets", "words"),
+    [
+        # The next call has the first step, and the second is near.
+        ([0, 3, 5, 7], {1: 98, 2: 99, 4: 200, 6: 400}, [98, 99, 200, 400], "took it from the next"),
+        # The model may have been untrained.
+        ([0, 3, 5, 7], {1: 50, 2: 100, 4: 200, 6: 400}, [100, 200, 400], "left out"),
+        # The first step is two calls later.
+        ([0, 4, 6, 8], {2: 98, 3: 99, 5: 200, 7: 400}, [99, 200, 400], "left out"),
+    ],
+)
+def test_losses_before_the_first_step_take_it_or_are_counted(
+    tmp_path, calls, counts, budgets, words
+):
+    sweep = bx.read_logs(on_rows_of_their_own(tmp_path, "global_step", counts, calls), MIXTURES)
+    assert sweep.budget[sweep.run == "elk"].tolist() == budgets
+    early = next(note for note in sweep.notes if "before the first" in note)
+    assert early.startswith("3 rows with losses before the first global_step")
+    assert words in early
+
+
+@pytest.mark.parametrize("counter", ["global_step", "tokens"])
+def test_losses_that_are_all_before_the_first_count_are_refused_with_the_reason(tmp_path, counter):
+    on_rows_of_their_own(tmp_path, counter, {8: 100, 9: 190}, [0, 2, 4, 6])
+    with pytest.raises(SweepError, match=rf"12 rows with losses before the first {counter} left"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
+def test_a_row_before_the_first_step_counts_its_own_tokens(tmp_path):
+    for run in RUNS:
+        evals = log(run, _step=[0, 4, 6, 8], tokens=[1e6, 2e6, 4e6, 8e6])
+        rows = pd.DataFrame({"_step": [2, 3, 5, 7], "global_step": [150, 200, 400, 800]})
+        rows = pd.concat([evals, rows]).sort_values("_step")
+        rows.to_csv(tmp_path / f"{run}.csv", index=False)
+    assert bx.read_logs(tmp_path, MIXTURES).budget[:4].tolist() == [1e6, 2e6, 4e6, 8e6]
+    sweep = bx.read_logs(tmp_path, MIXTURES, unit="steps")
+    assert sweep.budget[:3].tolist() == [200, 400, 800]
+    assert "3 rows with losses before the first global_step left out." in sweep.notes
 
 
 def test_runs_with_the_loggers_counter_alone_are_named(tmp_path):
@@ -118,6 +195,30 @@ def test_tokens_written_as_text_are_read(tmp_path, tokens, example):
     sweep = bx.read_logs(write(tmp_path, _step=STEPS, tokens=tokens), MIXTURES)
     assert (sweep.unit, sweep.budget[:4].tolist()) == ("tokens", [1e6, 2e6, 4e6, 8e6])
     assert sweep.notes == (f"Column tokens holds text like {example}.",)
+
+
+def test_tokens_on_rows_of_their_own_are_the_last_before_a_loss(tmp_path):
+    counts = {0: 1e6, 2: 2e6, 4: 4e6, 6: 8e6}
+    on_rows_of_their_own(tmp_path, "tokens", counts, [1, 3, 5, 7])
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    assert (sweep.unit, sweep.budget[:4].tolist()) == ("tokens", [1e6, 2e6, 4e6, 8e6])
+    assert sweep.notes == (
+        "12 rows with losses took the last tokens logged before. In 9 rows the next one is more "
+        "than 2 % larger: run elk took 1e+06, and 2e+06 is next. Log tokens beside the losses if "
+        "that is wrong.",
+    )
+
+
+def test_tokens_are_never_continued_beyond_the_first_and_the_last(tmp_path):
+    counts = {150: 1.5e6, 300: 3e6, 790: 7.9e6}
+    on_rows_of_their_own(tmp_path, "tokens", counts, STEPS)
+    sweep = bx.read_logs(tmp_path, MIXTURES)
+    assert sweep.budget[:3].tolist() == [2e6, 4e6, 7.9e6]
+    assert sweep.notes[:3] == (
+        "In 6 rows tokens were filled in from the steps and the rows around.",
+        "3 rows with losses took the last tokens logged before.",
+        "3 rows with losses before the first tokens left out.",
+    )
 
 
 def test_tokens_stand_where_only_the_steps_were_restarted(tmp_path):

@@ -94,7 +94,28 @@ def damage_named(path: Path) -> Iterator[None]:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-        raise damaged(path, error) from error
+        raise _mislabelled(path) or damaged(path, error) from error
+
+
+def _mislabelled(path: Path) -> ValueError | None:
+    """Return the error for a file that is not packed as its name says; None if it is."""
+    form = form_of(path)
+    if form is None or not form.packed:
+        return None
+    with open(path, "rb") as raw:
+        head = raw.read(HEAD)
+    if not head or any(head.startswith(m) for m, w in MAGIC.items() if w.endswith(form.packed)):
+        return None
+    what = next((w for m, w in MAGIC.items() if head.startswith(m)), None)
+    if what is not None:
+        return ValueError(f"{path} is {what}.")
+    # Damaged bytes at the beginning of a packed file do not make text of it.
+    if not head.startswith((b"{", b"[")) and not (head.isascii() and b"\0" not in head):
+        return None
+    return ValueError(
+        f"{path} is not packed, though its name ends in {form.packed}; rename it so that it ends "
+        f"in {form.suffix}."
+    )
 
 
 def damaged(path: Path, reason: object) -> ValueError:

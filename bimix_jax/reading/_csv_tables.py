@@ -88,7 +88,9 @@ def with_decimal_points(
         if _any(where) and _mostly_numbers(cells):
             changed[name] = after
             first = pc.index(where, True).as_py()
-            example = KINDS[mark].format(cells[first], after[first])
+            # A number without a point had separators of thousands alone.
+            kind: Mark = mark if "." in after[first].as_py() else "."
+            example = KINDS[kind].format(cells[first], after[first])
             notes.append(f"Column {name} holds {example}.")
     return changed, notes
 

@@ -261,3 +261,13 @@ def test_whole_numbers_with_a_sign_are_numbers(tmp_path):
     table = read_table(tmp_path / "runs.csv")
     assert table["shift"].tolist() == [5, -3]
     assert table["code"].tolist() == ["+007", "8"]
+
+
+def test_dots_between_groups_are_said_to_separate_thousands(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("seen;y\n7.340.032;1\n14.680.064;2\n")
+    table = read_table(path)
+    assert table["seen"].tolist() == [7340032, 14680064]
+    assert "Column seen holds separated thousands: 7.340.032 was read as 7340032." in notes_of(
+        table
+    )

@@ -85,7 +85,14 @@ def _of_records(records: Iterable[Mapping[str, Any]]) -> Columns:
     """
     rows = [_flat(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: _objects([row.get(name) for row in rows]) for name in names}
+    found = _NotedColumns((name, _objects([row.get(name) for row in rows])) for name in names)
+    lists = [name for name in names if any(_is_records(row.get(name)) for row in rows)]
+    found.notes = tuple(
+        f"Column {name} holds lists of objects, which are not read; write each entry as an entry "
+        f"of its own, like {name}.NAME."
+        for name in lists
+    )
+    return found
 
 
 def _objects(cells: list[Any]) -> np.ndarray:

@@ -21,6 +21,7 @@ from bimix_jax.reading.tables import (
     MIXTURE_PREFIX,
     RUN_COLUMNS,
     SIZE_COLUMN,
+    UNNAMED,
     listed,
     names_of,
     prefixed,
@@ -89,10 +90,29 @@ def domains_of(
     if not columns:
         raise SweepError(
             f"{name}: no column holds the amounts of a domain; the columns are "
-            f"{listed(table.columns)}. {REMEDY}"
+            f"{listed(table.columns)}.{_hint(table, called)} {REMEDY}"
         )
     values = {c: np.nan_to_num(amounts_of(table[c])[0]) for c in columns}
-    return _by_values(_Amounts(values), targets, name)
+    return _by_values(_Amounts(values, _hint(table, called)), targets, name)
+
+
+def _hint(table: pd.DataFrame, called: Sequence[str]) -> str:
+    """Return what may keep the domains from being found: text, or lines above the header."""
+    if sum(c.startswith(UNNAMED) for c in names_of(table)) > 1:
+        return (
+            " Several columns have no name, so the header seems not to be in line 1: remove the "
+            "lines above it."
+        )
+    wrong = {c: np.flatnonzero(amounts_of(table[c])[1]) for c in called}
+    column = next((c for c, rows in wrong.items() if len(rows)), None)
+    if column is None:
+        return ""
+    row, count = wrong[column][0], sum(map(len, wrong.values()))
+    more = f" ({count} cells are so)" if count > 1 else ""
+    return (
+        f" Row {table.index[row] + 1} holds {column} = {table[column].iloc[row]!r}{more}; expected "
+        "a number or a percentage."
+    )
 
 
 REMEDY = (
@@ -145,6 +165,8 @@ class _Amounts:
 
     values: dict[str, np.ndarray]
     """column → its amounts, (rows,)"""
+    hint: str = ""
+    """what may be wrong with the table, for errors"""
 
     @property
     def varying(self) -> set[str]:
@@ -246,7 +268,7 @@ def _undecided(amounts: _Amounts, way: _Way, name: str) -> SweepError:
     return SweepError(
         f"{name}: it is not clear which columns of numbers are domains. {' and '.join(told)}, but "
         "no choice of them alone sums to 1, to 100 or to the same in every run (all: "
-        f"{span(sums)}). {REMEDY}"
+        f"{span(sums)}).{amounts.hint} {REMEDY}"
     )
 
 

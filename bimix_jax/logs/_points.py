@@ -49,9 +49,11 @@ def _check_positive(values: np.ndarray, rows: pd.DataFrame, losses: Sequence[str
     wrong = np.argwhere(values <= 0)
     if len(wrong):
         row, column = wrong[0]
+        others = counted(len(wrong) - 1, "more such value")
+        more = f", and there {'is' if len(wrong) == 2 else 'are'} {others}" * (len(wrong) > 1)
         raise SweepError(
-            f"Run {rows[RUN].iloc[row]}: {losses[column]} is {values[row, column]:g}, and "
-            f"{len(wrong) - 1} more such values; expected losses above 0. Leave the cell of a "
+            f"Run {rows[RUN].iloc[row]}: {losses[column]} is {values[row, column]:g}"
+            f"{more}; expected losses above 0. Leave the cell of a "
             "diverged run empty; a score, in which more is better, is not a loss."
         )
 

@@ -66,7 +66,7 @@ def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: 
             progress(file.run, file.bytes)
     targets = reading.targets(list(dict.fromkeys(m for part in parts for m in part.metrics)))
     seen = list(dict.fromkeys(column for part in parts for column in part.seen))
-    _check_some_match(targets, seen, reading.pattern)
+    _check_some_match(targets, seen, reading.pattern, [n for part in parts for n in part.notes])
     _check(parts, targets, reading.prefix)
     # Reversed, so that the first file's example stays.
     text = {column: cell for part in reversed(parts) for column, cell in part.text.items()}
@@ -80,7 +80,9 @@ def read_rows(read: Read, files: Sequence[LogFile], reading: Reading, progress: 
     return Rows(table.assign(**{RUN: run}), targets, text, [*notes, *said, *alike], alike)
 
 
-def _check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: str) -> None:
+def _check_some_match(
+    targets: dict[str, str], columns: Sequence[str], pattern: str, notes: Sequence[str]
+) -> None:
     """Raise NoLosses with the nearest names if no column matches."""
     if targets:
         return
@@ -89,7 +91,23 @@ def _check_some_match(targets: dict[str, str], columns: Sequence[str], pattern: 
         f"loss_pattern: no column matches {pattern!r}. The nearest of {len(columns)}: "
         f"{', '.join(near) or 'none, the logs are empty'}. Write {MARK} where the target's name "
         "is (--loss-pattern)."
+        f"{_hint_of_rows(columns)}{_hint_of_lists(notes)}"
     )
+
+
+def _hint_of_rows(columns: Sequence[str]) -> str:
+    """Return a hint where each row seems to hold one metric, in a column of unusual name."""
+    if "value" not in {column.lower() for column in columns}:
+        return ""
+    return (
+        " A table with a row per metric needs the names of the metrics in a column metric, beside "
+        "the columns run, step and value."
+    )
+
+
+def _hint_of_lists(notes: Sequence[str]) -> str:
+    """Return the notes of columns whose lists were not read."""
+    return "".join(f" {note}" for note in dict.fromkeys(notes) if "holds lists" in note)
 
 
 def _check(parts: Sequence[History], targets: dict[str, str], prefix: str | None) -> None:

@@ -22,7 +22,15 @@ from bimix_jax.reading.column_names import shortened
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.nested import decoded, parse_json, read_json, read_toml
-from bimix_jax.reading.tables import RUN_COLUMNS, Source, listed, names_of, read_table
+from bimix_jax.reading.tables import (
+    READERS,
+    RUN_COLUMNS,
+    Source,
+    listed,
+    names_of,
+    read_table,
+    unknown_extension,
+)
 
 DOMAIN_KEYS = ("name", "domain", "source", "dataset", "id")
 AMOUNTS = (
@@ -87,10 +95,13 @@ def read_runs(source: Runs, run: str | None = None) -> RunTable:
     if isinstance(source, Mapping):
         rows = {k: v.to_dict() if isinstance(v, pd.Series) else v for k, v in source.items()}
         return _of_document(rows, "The mapping of runs")
+    if hasattr(source, "to_pandas"):  # a table of Arrow, Polars and others
+        return _of_frame(_with_index(source.to_pandas()), "The table of runs", run)
     if not isinstance(source, (str, Path)):
         return _of_document(source, "The list of runs")
     ending = Path(source).suffix.lower()
     if ending not in DOCUMENTS:
+        _check_extension(Path(source))
         table = read_table(source, (run,))
         nested = _nested_parquet(Path(source)) if ending == ".parquet" else None
         return RunTable(str(source), _without_blank(table)) if nested is None else nested
@@ -99,6 +110,13 @@ def read_runs(source: Runs, run: str | None = None) -> RunTable:
     except (ValueError, OSError) as error:
         raise SweepError(str(error)) from error
     return _of_document(document, str(source))
+
+
+def _check_extension(path: Path) -> None:
+    """Raise SweepError, which lists documents as well as tables, on a file of another extension."""
+    known = tuple(dict.fromkeys((*READERS, *DOCUMENTS)))
+    if path.is_file() and not path.name.lower().endswith(known):
+        raise SweepError(unknown_extension(path, known))
 
 
 def _nested_parquet(path: Path) -> RunTable | None:

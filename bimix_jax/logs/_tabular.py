@@ -132,6 +132,10 @@ def _of_shape(columns: Columns, file: LogFile, reading: Reading) -> History:
         return _tag_history(columns, file, reading)
     if _is_long(columns):
         return _long_history(columns, file, reading)
+    if _names_metrics(columns, reading):
+        return _long_history(
+            {METRIC_COLUMNS[0]: columns["name"], **_but_name(columns)}, file, reading
+        )
     return history_of(columns, file, reading)
 
 
@@ -194,6 +198,21 @@ def _is_long(columns: Columns) -> bool:
     """True where each row holds one metric: there are columns of names and of values."""
     metric, value = _first(columns, METRIC_COLUMNS), _first(columns, VALUE_COLUMNS)
     return metric is not None and value is not None and columns[metric].dtype.kind == "O"
+
+
+def _names_metrics(columns: Columns, reading: Reading) -> bool:
+    """True where each row holds one metric, and a column name, beside one of runs, names losses."""
+    others = _but_name(columns)
+    if "name" not in columns or columns["name"].dtype.kind != "O" or METRIC_COLUMNS[0] in columns:
+        return False
+    if _first(others, VALUE_COLUMNS) is None or _first(others, LONG_RUN_KEYS) is None:
+        return False
+    names = [name for name in pd.unique(columns["name"]) if isinstance(name, str)]
+    return bool(reading.targets(names))
+
+
+def _but_name(columns: Columns) -> dict[str, np.ndarray]:
+    return {c: cells for c, cells in columns.items() if c != "name"}
 
 
 def _first(columns: Iterable[str], usual: tuple[str, ...]) -> str | None:

@@ -36,6 +36,8 @@ MIXTURE_PREFIX, LOSS_PREFIX = "r_", "loss_"
 SHOWN = 20
 NAME_COLUMNS = {*RUN_COLUMNS, "name", "display_name", "id", "domain", "target", "sweep"}
 """Columns that hold names, in any case: 007 and nan are names in them."""
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+"""Extensions of spreadsheets."""
 UNNAMED = "Unnamed: "
 
 PLAIN = (types.is_floating, types.is_integer, types.is_string, types.is_boolean, types.is_null)
@@ -204,11 +206,18 @@ def _file(source: str | Path) -> tuple[Path, Callable[[str, Set[str]], pd.DataFr
             f"{path} is a fit, not a table of runs; give the sweep that it was fitted to."
         )
     if reader is None:
-        raise SweepError(
-            f"{path}: unknown extension; expected one of {', '.join(READERS)}. Rename the file to "
-            "what it holds."
-        )
+        raise SweepError(unknown_extension(path, READERS))
     return path, reader
+
+
+def unknown_extension(path: Path, known: Iterable[str]) -> str:
+    """Return the error about a file whose extension is none of the known ones."""
+    if path.suffix.lower() in WORKBOOKS:
+        return f"{path} is a workbook; save its sheet as CSV, and give that file."
+    return (
+        f"{path}: unknown extension; expected one of {', '.join(known)}. Rename the file to what "
+        "it holds."
+    )
 
 
 def _is_fit(path: Path) -> bool:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 import bimix_jax as bx
@@ -288,3 +289,37 @@ def test_lists_and_tables_without_rows_or_with_other_columns_of_the_usual_prefix
         bx.read_logs(folder, WIDE[:0])
     with pytest.raises(SweepError, match=r"domains \(--domain\): the list is empty"):
         bx.read_logs(folder, WIDE, domains=[])
+
+
+# ---- refusals that name the way out --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["{:.2f} of all", "{}/1"])
+def test_cells_of_text_in_domains_are_named(folder, cell):
+    table = WIDE.assign(**{d: WIDE[d].map(cell.format) for d in DOMAINS})
+    with pytest.raises(SweepError, match="not clear") as caught:
+        bx.read_logs(folder, table)
+    first = cell.format(SHARES[0, 0])
+    assert f"Row 1 holds news = {first!r} (15 cells are so); expected a number" in str(caught.value)
+
+
+def test_a_title_above_the_header_is_named(folder, tmp_path):
+    path = tmp_path / "titled.csv"
+    path.write_text("Our plan,,,\n" + WIDE[["run", *DOMAINS]].to_csv(index=False))
+    with pytest.raises(SweepError, match="the header seems not to be in line 1"):
+        bx.read_logs(folder, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("plan.xlsx", "is a workbook; save its sheet as CSV"), ("plan.md", r"\.tsv\.gz, \.json, ")],
+)
+def test_files_that_hold_no_table_are_told_what_to_give(folder, tmp_path, name, said):
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(SweepError, match=said):
+        bx.read_logs(folder, path)
+
+
+def test_a_table_of_arrow_is_a_table_of_runs(folder):
+    assert_right(bx.read_logs(folder, pyarrow.Table.from_pandas(WIDE)))

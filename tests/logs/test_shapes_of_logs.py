@@ -302,3 +302,37 @@ def test_a_log_from_a_spreadsheet_is_read_in_its_encoding(tmp_path, encoding):
         for folder in ("plain", "sheet")
     )
     assert sheet.digest() == plain.digest()
+
+
+def test_a_column_called_name_names_the_metrics_where_run_names_the_runs(tmp_path):
+    path = tmp_path / "all.csv"
+    long("name", "value", "run").to_csv(path, index=False)
+    assert_read(bx.read_logs(path, MIXTURES))
+
+
+def test_a_long_table_without_a_column_of_metrics_is_told_its_name(tmp_path):
+    path = tmp_path / "all.csv"
+    long("what", "value", "run").to_csv(path, index=False)
+    with pytest.raises(SweepError, match="needs the names of the metrics in a column metric"):
+        bx.read_logs(path, MIXTURES)
+
+
+def test_lists_of_losses_are_named_where_no_loss_is_found(tmp_path):
+    for run in RUNS:
+        rows = [{"step": s, "scores": [{"task": "law", "nll": 2.5}]} for s in STEPS]
+        (tmp_path / f"{run}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(SweepError, match=r"no column matches .* Column scores holds lists of obj"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, " is -1; expected"), (2, "and there is 1 more such value;"), (3, "there are 2 more such")],
+)
+def test_losses_below_zero_are_counted(tmp_path, count, said):
+    write(tmp_path, _step=STEPS)
+    table = log("fox", _step=STEPS)
+    table.loc[: count - 1, "eval/law/loss"] = -1
+    table.to_csv(tmp_path / "fox.csv", index=False)
+    with pytest.raises(SweepError, match=said):
+        bx.read_logs(tmp_path, MIXTURES)

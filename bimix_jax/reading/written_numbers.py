@@ -291,10 +291,13 @@ def _rise_as_groups(values: np.ndarray, groups: np.ndarray, marked: np.ndarray) 
     """True where the cells run one way only, or more so, if the dots separate thousands."""
     if not _any_whole(values, marked):
         return False
-    smaller = values[marked].max() < values[~marked & (values > 0)].min()
-    ordered = _turns(groups) < _turns(values)
-    rounded = np.any(groups[marked] % 10 == 0)
-    return bool((smaller or ordered) if rounded else (smaller and ordered and marked.sum() > 1))
+    whole = values[~marked & (values > 0)]
+    # Steps below 1000 that are written beside larger ones are hundreds.
+    smaller = values[marked].max() < whole.min() and whole.max() >= 100
+    before, after = _turns(values), _turns(groups)
+    if np.any(groups[marked] % 10 == 0):
+        return bool(after < before or (smaller and after == before))
+    return bool(smaller and after < before and marked.sum() > 1)
 
 
 def _turns(values: np.ndarray) -> int:

@@ -197,7 +197,7 @@ def test_an_index_beside_gives_dtype_and_documents(tmp_path):
         ("a.txt", b"", {"tokenizer": "bytes"}, "a is empty"),
         ("a.txt", b"text", {}, "give a tokenizer.json"),
         ("a.jsonl", b"no json\n", {"tokenizer": "bytes"}, "no line of 1 is a JSON"),
-        ("a.jsonl.gz", b"no gzip", {"tokenizer": "bytes"}, "cannot be read"),
+        ("a.jsonl.gz", b"no gzip", {"tokenizer": "bytes"}, "is not packed"),
         ("a.parquet", b"no parquet", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.arrow", b"no arrow", {"tokenizer": "bytes"}, "cannot be read"),
         ("a.md", b"text", {}, "no file that can be read; expected text"),

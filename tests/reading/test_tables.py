@@ -94,7 +94,7 @@ def test_a_missing_file_of_losses_is_named(tmp_path):
 
 
 def test_an_unknown_extension_lists_the_known(tmp_path):
-    text = error(tmp_path / "sweep.xlsx", b"x")
+    text = error(tmp_path / "sweep.md", b"x")
     assert "unknown extension" in text
     assert ".csv, .csv.gz, .parquet, .jsonl, .ndjson" in text
 
@@ -195,6 +195,8 @@ ROWS_OF_TWO = [
         (["1.500", "2.250"], [1.5, 2.25], "'1.500', which was read as 1.5, not as 1500"),
         (["0.500", "1.000"], [0.5, 1], None),
         (["1.125", "2"], [1.125, 2], None),
+        (["5.000", "10.000", "12"], [5, 10, 12], "'5.000', which was read as 5, not as 5000"),
+        (["4.000", "1.000", "500"], [4000, 1000, 500], "'4.000', which was read as 4000."),
     ],
 )
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -206,3 +208,7 @@ def test_dots_before_three_digits_in_budgets_get_a_note(tmp_path, tokens, read, 
     notes = [n for n in sweep.notes if "Column tokens holds text like" in n]
     assert len(notes) == (said is not None)
     assert all(said in n for n in notes)
+
+
+def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path):
+    assert "is a workbook; save its sheet as CSV" in error(tmp_path / "sweep.xls", b"x")

@@ -35,9 +35,11 @@ def mean_of(losses: Losses, target: str, others: Sequence[str]) -> list[str]:
 
 def _candidates(losses: Losses, target: str, others: Sequence[str]) -> list[list[str]]:
     """Subsets of at least two others whose mean the target is in the first complete rows."""
-    table = np.column_stack([losses[target], *(losses[other] for other in others)])[:FIRST]
+    if len(others) > FEW:
+        return []
+    table = np.column_stack([losses[name][:FIRST] for name in (target, *others)])
     table = table[np.isfinite(table).all(axis=1)][: ROWS + 2]
-    if len(others) > FEW or len(table) <= ROWS:
+    if len(table) <= ROWS:
         return []
     # Row i of the table of subsets holds the binary digits of i.
     inside = np.arange(1 << len(others))[:, None] >> np.arange(len(others)) & 1

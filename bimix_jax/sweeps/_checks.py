@@ -340,6 +340,10 @@ def check_summary_rows(
     names: pd.Series, mixture: np.ndarray, loss: np.ndarray, rows: np.ndarray
 ) -> list[Finding]:
     """Find a row that holds the means of all others, as spreadsheets and `describe` add it."""
+    # A run with several budgets in the middle of an even design is no summary.
+    alone = ~names.duplicated(keep=False).to_numpy(bool)
+    if not alone.any():
+        return []  # fast: logs hold many budgets of every run
     values = np.column_stack([mixture, loss])
     there = np.isfinite(values)
     others = there.sum(axis=0) - there
@@ -347,9 +351,7 @@ def check_summary_rows(
         return []
     known = np.where(there, values, 0.0)
     off = np.abs((known.sum(axis=0) - known) / others - values)
-    summary = (np.nanmax(off, axis=1) < ROUNDED) & np.isfinite(loss).any(axis=1)
-    # A run with several budgets in the middle of an even design is no summary.
-    summary &= ~names.duplicated(keep=False).to_numpy(bool)
+    summary = alone & (np.nanmax(off, axis=1) < ROUNDED) & np.isfinite(loss).any(axis=1)
     # Where all losses are nearly one, every row is nearly the mean.
     if not summary.any() or np.nanstd(loss, axis=0).max() < 20 * ROUNDED:
         return []

@@ -193,7 +193,9 @@ def _arrow_csv(content: bytes, run: str | None) -> pyarrow.Table | None:
 
 def _may_be_groups(table: pyarrow.Table, name: str) -> bool:
     """True for a counter of numbers below 1000 with at most three decimals, such as 1.000."""
-    if not types.is_floating(table.schema.field(name).type):
+    # Names that stand twice are refused later.
+    fields = table.schema.get_all_field_indices(name)
+    if len(fields) > 1 or not types.is_floating(table.schema.field(fields[0]).type):
         return False
     if counted_by(name) not in ("steps", "tokens"):
         return False

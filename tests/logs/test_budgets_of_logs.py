@@ -154,6 +154,14 @@ def test_a_row_before_the_first_step_counts_its_own_tokens(tmp_path):
     assert "3 rows with losses before the first global_step left out." in sweep.notes
 
 
+def test_columns_of_one_name_are_refused_by_name(tmp_path):
+    for run in RUNS:
+        text = log(run, _step=STEPS).to_csv(index=False).replace("eval/med/loss", "eval/law/loss")
+        (tmp_path / f"{run}.csv").write_text(text)
+    with pytest.raises(SweepError, match="eval/law/loss"):
+        bx.read_logs(tmp_path, MIXTURES)
+
+
 def test_runs_with_the_loggers_counter_alone_are_named(tmp_path):
     write(tmp_path, _step=[0, 1, 2, 3], **{"train/global_step": STEPS})
     log("owl", _step=[0, 1, 2, 3]).to_csv(tmp_path / "owl.csv", index=False)

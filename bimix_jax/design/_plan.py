@@ -270,7 +270,7 @@ class Design:
 
 
 class _Posterior(NamedTuple):
-    """What the measured points tell of the coefficients."""
+    """The distribution of the coefficients, given the measured points."""
 
     free: Array
     """(targets, parameters) bool: True for coefficients that are uncertain and matter"""

@@ -106,11 +106,10 @@ def fit_arrays(
     losses = measured[:, None] if measured.ndim == 1 else measured
     _check_shapes(shares, budgets, losses)
     asked = settings_of(Settings, fit_arrays, settings)
-    domains, targets = shares.shape[1], losses.shape[1]
-    problem = asked.problem(law, domains, targets)
+    problem = asked.problem(law, shares.shape[1], losses.shape[1])
     scale = _largest(budgets) if scale is None else scale
-    place = jnp.broadcast_to(jnp.asarray(own), (targets,))
-    membership = jax.nn.one_hot(place, domains, dtype=losses.dtype)
+    place = jnp.broadcast_to(jnp.asarray(own), losses.shape[1:])
+    membership = jax.nn.one_hot(place, shares.shape[1], dtype=losses.dtype)
     used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
         law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
     )

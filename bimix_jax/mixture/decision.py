@@ -42,7 +42,7 @@ from the terms that keep a law finite."""
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a verb is asked for beside a budget and weights."""
+    """The request of a verb, beside its budget and weights."""
 
     constraints: Constraints | None = None
     reference: Any = None

@@ -246,7 +246,7 @@ class Dotted(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What such a cell was read as, for a note."""
+        """The number that such a cell was read as, for a note."""
         text, value = self.example
         other = "" if self.as_thousands else f", not as {text.replace('.', '')}"
         return f"holds text like {text!r}, which was read as {value:.10g}{other}"

@@ -313,6 +313,8 @@ def compiled(
     def run(
         measured: dict[str, Any], scale: Array, tolerance: Array, rows: _Rows, used: Array
     ) -> Solved:
+        # Traced once for its shapes and for the loop; tracing takes a third of a fit's first call.
+        @jax.jit
         def one(row: _Rows) -> Solved:
             found = fit_arrays(
                 law,

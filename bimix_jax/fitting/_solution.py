@@ -22,6 +22,7 @@ from bimix_jax.fitting.residual import (
 )
 from bimix_jax.fitting.search import Evaluated, Minimum, minimize
 from bimix_jax.laws.law import Law
+from bimix_jax.xla.mapping import over_leading_axis
 from bimix_jax.xla.small_systems import pivots
 
 AGREEMENT = 1e-6
@@ -81,7 +82,7 @@ def by_problem(problem: Problem, function: Callable[..., Any]) -> Callable[..., 
 
     def one_by_one(*data: Any) -> Any:
         alone = jax.tree.map(lambda leaf: leaf[:, None], data)
-        return jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(function)(*alone))
+        return jax.tree.map(lambda leaf: leaf[:, 0], over_leading_axis(function)(*alone))
 
     return one_by_one
 
@@ -113,7 +114,7 @@ def _with_value(law: Law, points: Points, exponents: Array) -> Points:
 def solve(problem: Problem, data: Data) -> Found:
     """Find the best end over the starts."""
     starts = problem.start_unknowns(data.starts)
-    ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
+    ends = over_leading_axis(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
     return best._replace(agreement=_agreement(data, reached))

@@ -16,6 +16,7 @@ from bimix_jax.fitting.shrinkage import STRONGEST, choose_strength
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.settings import settings_of
 from bimix_jax.xla.compilation import full_precision
+from bimix_jax.xla.mapping import over_leading_axis
 
 
 class ArrayFit(NamedTuple):
@@ -278,7 +279,8 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
 def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:
     """(targets, exponents) bool: the loss would depend on it if no amplitude were 0."""
     present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
-    return jax.vmap(functools.partial(determined, problem.law))(points, exponents, present)
+    each = functools.partial(determined, problem.law)
+    return over_leading_axis(each)(points, exponents, present)
 
 
 def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from bimix_jax.uncertainty.certainty import Certainty as Certainty
     from bimix_jax.uncertainty.certainty import between_laws as between_laws
     from bimix_jax.uncertainty.certainty import certainty as certainty
+    from bimix_jax.xla.cache import use_compilation_cache as use_compilation_cache
 
 __version__ = "0.1.0"
 
@@ -178,6 +179,7 @@ _HOMES = {
     "token_entropies": "entropy.domains",
     "token_shares": "recipe.recipe",
     "tradeoff": "mixture.tradeoff",
+    "use_compilation_cache": "xla.cache",
     "von_neumann_entropy": "entropy.von_neumann",
 }
 _MODULES = ("datasets", "plots")

@@ -11,9 +11,31 @@ import sys
 import warnings
 from types import FrameType
 
+from bimix_jax.cli import waiting
 from bimix_jax.files import remove_unfinished
 
-DEBUG = "--debug"
+DEBUG, NO_CACHE = "--debug", "--no-cache"
+"""Options that may stand anywhere, also behind the command, where typer would refuse them."""
+FILES = {
+    "import": "import_logs",
+    "check": "check",
+    "fit": "fit",
+    "predict": "fit",
+    "evaluate": "fit",
+    "compare": "fit",
+    "optimize": "optimize",
+    "certainty": "decisions",
+    "path": "decisions",
+    "tradeoff": "decisions",
+    "sensitivity": "decisions",
+    "propose": "decisions",
+    "batch": "batch",
+    "bench": "batch",
+    "entropy": "entropy",
+    "demo": "demo",
+    "guide": "guide",
+}
+"""Command → its file, where the function has the command's name, or else that of the file."""
 RENAMED = {"--meaning": "--metadata"}
 """Options that scripts know by an older name."""
 FAILED = 2
@@ -27,18 +49,21 @@ SHOW_CURSOR = "\x1b[?25h"
 
 def main() -> None:
     """Run `bimix`; an error ends in one paragraph and exit code 2, a signal in 128 + its number."""
-    # The option may stand anywhere, also behind the command, where typer would refuse it.
-    arguments = [RENAMED.get(each, each) for each in sys.argv[1:] if each != DEBUG]
-    debug = len(arguments) < len(sys.argv) - 1
+    given = [RENAMED.get(each, each) for each in sys.argv[1:]]
+    debug, uncached = DEBUG in given, NO_CACHE in given
+    arguments = [each for each in given if each not in (DEBUG, NO_CACHE)]
+    if arguments and arguments[0] in FILES:
+        waiting.show(f"bimix {arguments[0]}: loading")
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
-        _run(arguments)
+        _run([NO_CACHE, *arguments] if uncached else arguments)
     except Exception as error:
         if debug:
             raise
         _say(_paragraph(error))
         sys.exit(FAILED)
     finally:
+        waiting.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -67,7 +92,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     with contextlib.suppress(Exception):  # the signal may have come in the middle of a write
         sys.stdout.flush()
         sys.stderr.flush()
-    shown = SHOW_CURSOR if sys.stderr.isatty() else ""
+    shown = f"{waiting.ERASED}{SHOW_CURSOR}" if sys.stderr.isatty() else ""
     os.write(2, f"{shown}bimix: stopped by {name}; nothing half-written was left.\n".encode())
     os._exit(128 + number)
 
@@ -93,4 +118,5 @@ def _paragraph(error: Exception) -> str:
 def _say(message: object, *where: object, **more: object) -> None:
     from bimix_jax.printable import printable
 
+    waiting.clear()
     print(f"bimix: {printable(message, but=NEW_LINE)}", file=sys.stderr)

@@ -13,6 +13,8 @@ import functools
 import gc
 import inspect
 import os
+import sys
+import warnings
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -24,7 +26,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import OptionInfo, ParameterInfo
 
-from bimix_jax.cli import named
+from bimix_jax.cli import FILES, named, waiting
 from bimix_jax.files import check_apart, check_folder
 
 WRITTEN = "a file that the command writes"
@@ -59,12 +61,25 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             )
             for name, group in groups.items()
         }
+        if "jax" in sys.modules:
+            _keep_programs()
+            waiting.show(f"bimix {function.__name__}: computing")
         return function(**built, **given)
 
     # typer reads the signature and the annotations, not the code.
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {n: one.annotation for n, one in signature.parameters.items()}
     return run
+
+
+def _keep_programs() -> None:
+    """Take compiled programs from earlier commands; where none may be kept, say why and go on."""
+    from bimix_jax.xla.cache import use_compilation_cache
+
+    try:
+        use_compilation_cache()
+    except (OSError, RuntimeError) as error:
+        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=1)
 
 
 def _expanded(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
@@ -131,28 +146,6 @@ def _named_files(text: str) -> list[Path]:
     return [Path(path) for path in (text, after) if os.path.isfile(path)]
 
 
-FILES = {
-    "import": "import_logs",
-    "check": "check",
-    "fit": "fit",
-    "predict": "fit",
-    "evaluate": "fit",
-    "compare": "fit",
-    "optimize": "optimize",
-    "certainty": "decisions",
-    "path": "decisions",
-    "tradeoff": "decisions",
-    "sensitivity": "decisions",
-    "propose": "decisions",
-    "batch": "batch",
-    "bench": "batch",
-    "entropy": "entropy",
-    "demo": "demo",
-    "guide": "guide",
-}
-"""Command → its file, where the function has the command's name, or else that of the file."""
-
-
 class _Command(TyperCommand):
     """A command that refuses a second value of an option that takes one."""
 
@@ -193,6 +186,7 @@ class _Commands(UserDict[str, Any]):
             return typer.main.get_command(alone)
         finally:
             gc.enable()
+            waiting.clear()
 
 
 class _Group(TyperGroup):
@@ -217,5 +211,14 @@ def bimix(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
     ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Compile everything anew, keep nothing; anywhere on the line. `bimix guide cache`",
+        ),
+    ] = False,
 ) -> None:
     """Find the best data mixture for a large training run from a sweep of small ones."""
+    if no_cache:
+        os.environ["BIMIX_CACHE"] = "off"

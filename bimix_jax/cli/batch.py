@@ -64,26 +64,6 @@ class Fitting:
     rows: Annotated[
         int, typer.Option(help="Approximate number of rows in memory at a time.", min=1)
     ] = ROWS
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--compilation-cache",
-            envvar="BIMIX_COMPILATION_CACHE",
-            help="Folder that keeps compiled programs; trust who can write to it.",
-        ),
-    ] = None
-
-    def use_cache(self) -> None:
-        """Keep compiled programs in the folder, if one is given, and take them from there.
-
-        Anyone who can write to the folder can make this process run any code.
-        """
-        if self.cache is None:
-            return
-        jax.config.update("jax_compilation_cache_dir", str(self.cache))
-        # By default JAX keeps only programs that took a second to compile.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def batch(
@@ -110,7 +90,6 @@ def batch(
 
     Example: `bimix batch sweeps.parquet -o fits/`
     """
-    fitting.use_cache()
     law = bx.law_named(fitting.law)
     options = FitOptions(dtype=fitting.dtype, **settings.settings)
     share = among.share(fitting.rows)

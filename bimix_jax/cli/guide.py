@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from bimix_jax.cli import waiting
+
 PAGES = Path(__file__).parents[1] / "guide"
 COLUMNS = 80
 """Width of the pages, which reads better than a wider one."""
@@ -22,6 +24,7 @@ def guide(
 
     Example: `bimix guide constraints`
     """
+    waiting.clear()
     pages = {page.stem: page for page in sorted(PAGES.glob("*.md"))}
     if topic is None:
         for name, page in pages.items():

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named
+from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
@@ -158,6 +158,7 @@ class Emission:
         known = None if self.paths is None else bx.read_paths(self.paths, list(recipe.shares.index))
         if self.emitted is not None:
             return recipe.save(self.emitted, self.emit, known)
+        waiting.clear()
         sys.stdout.write(recipe.emit(self.emit, known))
         if not form_named(self.emit).carries_stamp:
             sys.stderr.write(recipe.stamp.comment())

@@ -15,6 +15,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
+from bimix_jax.cli import waiting
 from bimix_jax.printable import json_text, printable
 from bimix_jax.quantities import number_text, quantity_text, share_text
 
@@ -310,6 +311,7 @@ def _show_title(title: str) -> None:
 
 
 def _print(text: Text) -> None:
+    waiting.clear()
     console = _console()
     console.print(text, soft_wrap=not console.is_terminal)
 
@@ -320,6 +322,7 @@ def show_json(document: dict[str, Any]) -> None:
     Raises:
         ValueError: if two rows of a table have one name.
     """
+    waiting.clear()
     print(json_text(plain(document), 1))
 
 
@@ -369,6 +372,7 @@ def error_bar(*columns: Any, transient: bool = False) -> "Progress":
     """Return a progress bar on the error stream; it is drawn only where that is a terminal."""
     from rich.progress import Progress
 
+    waiting.clear()
     console = Console(stderr=True)
     hidden = not console.is_terminal
     return Progress(*columns, console=console, transient=transient, disable=hidden)

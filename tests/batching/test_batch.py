@@ -209,7 +209,7 @@ def test_another_method_does_not_mix_with_what_is_there(source, whole):
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_rows(source, whole, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "bimix_jax.cli", "batch", str(source), "-o", str(output)]
-    command += ["--rows", str(FEW.rows), "--compilation-cache", str(tmp_path / "cache")]
+    command += ["--rows", str(FEW.rows)]
     for parts in (1, 3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None and len(list(output.glob("[!.]*.parquet"))) < parts:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 import bimix_jax as bx
+from bimix_jax.fitting import program
 from bimix_jax.xla import compilation
 
 # How long an example takes says more about the machine than about the code.
@@ -35,8 +36,14 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compile_plainly(kernel=config.getoption("markexpr") == "not slow")
+    program.FEW = LIKE_SIZES
     # Tracing makes many objects, most of which stay: looking for garbage took a fifth of its time.
     gc.set_threshold(100_000, 50, 100)
+
+
+LIKE_SIZES = 160
+"""Sweeps of up to as many points, and parts of them, share a program, where users have 32: rows
+without weight take little time, and a program takes two seconds."""
 
 
 PLAINLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"

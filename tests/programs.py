@@ -5,10 +5,15 @@ Called as they are, the functions of the package compile their loops anew at eve
 
 import functools
 
+import jax
 import numpy as np
+import pandas as pd
 
 import bimix_jax as bx
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
+from bimix_jax.fitting.program import solve
+from bimix_jax.fitting.task import FitTask
 from bimix_jax.xla.compilation import jit
 
 NUMBERS = ("tolerance", "shrinkage", "starts", "budget_scale", "size")
@@ -29,6 +34,20 @@ def fit_points(law, mixture, budget, loss, weight=None, own=0, fold=None, **opti
     weight = np.ones(len(loss), loss.dtype) if weight is None else weight
     fit = _fit(law, **options)
     return fit(mixture, budget, loss, weight, own=np.asarray(own), fold=fold, **numbers)
+
+
+def fit_as_sweep(law, mixture, budget, loss, weight=None, own=0, **options):
+    """An `ArrayFit` of points, by the program of `bx.fit`; loss and `own` as in `fit_points`."""
+    domains, columns = [f"d{i}" for i in range(mixture.shape[1])], np.atleast_1d(own)
+    targets = ["exam" if column < 0 else domains[column] for column in columns]
+    losses, runs = loss.reshape(len(budget), -1), np.arange(len(budget)).astype(str)
+    sweep = bx.Sweep(
+        tuple(domains), tuple(targets), mixture, budget, losses, runs, "tokens", pd.DataFrame()
+    )
+    options = FitOptions(**{"shrinkage": 0.0} | options)
+    found = solve(FitTask.of(sweep, law, options, targets, weight)).fit
+    first = (0,) if loss.ndim == 2 else (0, 0)
+    return jax.tree.map(lambda leaf: leaf[first], found)
 
 
 @functools.cache

@@ -34,6 +34,8 @@ from bimix_jax.xla.compilation import jit
 MOST = 64
 """Searches per call: one after another, but in one call, because calls of one each spend most of
 their time on memory."""
+FEW = 32
+"""Numbers of points are rounded up to multiples of this, or more, to share compiled programs."""
 CELLS = 2**23
 """Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
 
@@ -279,7 +281,7 @@ class _Searches(NamedTuple):
 
 def _like_size(points: int) -> int:
     """Round a number of points up to one of few, at most an eighth more above 256."""
-    step = max(32, (1 << points.bit_length()) // 16)
+    step = max(FEW, (1 << points.bit_length()) // 16)
     return -(-points // step) * step
 
 

@@ -17,19 +17,24 @@ from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame
-from tests.programs import fit_points, predicted_losses
+from tests.programs import fit_as_sweep, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
-EVERY = pytest.mark.parametrize("law", [law() for law in LAWS.values()], ids=list(LAWS))
 ANY_TARGET = [law() for law in LAWS.values() if not law.needs_own]
 BATCHED = [bx.BiMix(), bx.TransferBiMix(), bx.CrossBiMix(), bx.LogLinear()]
-DOMAINS, BUDGETS = 3, 6
+DOMAINS, BUDGETS = 3, 8
 OWNED = np.zeros(DOMAINS), np.ones(DOMAINS)
 USES_ZEROS = [law for law in ANY_TARGET if all(law.usable(np.eye(DOMAINS)[0], x) for x in OWNED)]
 
 
+@pytest.fixture(scope="module", params=LAWS.values(), ids=list(LAWS))
+def law(request):
+    """Every law; of this scope, so that all tests of one law follow each other."""
+    return request.param()
+
+
 @functools.cache
-def mixtures_and_budgets(runs=24, zeros=False):
+def mixtures_and_budgets(runs=12, zeros=False):
     rng = np.random.default_rng(0)
     mixture = rng.dirichlet(np.ones(DOMAINS), runs) * 0.9 + 0.1 / DOMAINS
     if zeros:
@@ -58,11 +63,10 @@ def losses(law, mixture, budget, seed=0, own=0, noise=0.0):
     return exact * np.exp(noise * np.random.default_rng(1).standard_normal(len(exact)))
 
 
-@EVERY
 def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget)
-    found = fit_points(law, mixture, budget, loss, own=0)
+    found = fit_as_sweep(law, mixture, budget, loss, own=0)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
     np.testing.assert_allclose(
         predicted_losses(law, several, mixture, budget)[:, 0], loss, rtol=1e-6
@@ -70,11 +74,10 @@ def test_a_world_where_the_law_is_true_is_predicted_exactly(law):
     assert 0 < found.agreement <= 1
 
 
-@EVERY
 def test_sum_of_squares_is_that_of_scipys_best(law):
     mixture, budget = mixtures_and_budgets()
     loss = losses(law, mixture, budget, noise=0.01)
-    found = fit_points(law, mixture, budget, loss, own=0)
+    found = fit_as_sweep(law, mixture, budget, loss, own=0)
     best = scipy_sum_of_squares(law, mixture, budget, loss)
     assert float(found.sum_of_squares) <= best * (1 + 1e-6)
 
@@ -103,12 +106,11 @@ def scipy_sum_of_squares(law, mixture, budget, loss, starts=5):
     return 2 * min(ends)
 
 
-@EVERY
 def test_permuting_domains_changes_no_prediction(law):
     mixture, budget = mixtures_and_budgets()
     loss, order = losses(law, mixture, budget, noise=0.003), np.array([2, 0, 1])
-    plain = fit_points(law, mixture, budget, loss, own=0)
-    mixed = fit_points(law, mixture[:, order], budget, loss, own=1)
+    plain = fit_as_sweep(law, mixture, budget, loss, own=0)
+    mixed = fit_as_sweep(law, mixture[:, order], budget, loss, own=1)
     assert float(mixed.sum_of_squares) == pytest.approx(float(plain.sum_of_squares), rel=1e-5)
 
 
@@ -119,7 +121,7 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
     weights = np.random.default_rng(3).integers(0, 3, (2, len(loss))).astype(float)
     batch = jit(jax.vmap(lambda w: fit_arrays(law, mixture, budget, loss, w, own=0)))(weights)
     for i, weight in enumerate(weights):
-        alone = fit_points(law, mixture, budget, loss, weight, own=0)
+        alone = fit_as_sweep(law, mixture, budget, loss, weight, own=0)
         assert float(batch.sum_of_squares[i]) == pytest.approx(
             float(alone.sum_of_squares), rel=1e-6
         )
@@ -129,7 +131,7 @@ def test_a_batch_of_weights_is_the_fits_one_by_one(law):
 def test_rows_with_zero_proportions_are_used(law):
     mixture, budget = mixtures_and_budgets(zeros=True)
     loss = losses(law, mixture, budget, own=-1)
-    found = fit_points(law, mixture, budget, loss, own=-1)
+    found = fit_as_sweep(law, mixture, budget, loss, own=-1)
     several = jax.tree.map(lambda leaf: leaf[None], found.coefficients)
     assert int(found.points) == len(loss)
     np.testing.assert_allclose(
@@ -139,7 +141,7 @@ def test_rows_with_zero_proportions_are_used(law):
 
 def test_cross_exponents_leave_out_rows_with_any_zero():
     mixture, budget = mixtures_and_budgets(zeros=True)
-    found = fit_points(bx.CrossBiMix(), mixture, budget, np.full(len(budget), 2.0), own=0)
+    found = fit_as_sweep(bx.CrossBiMix(), mixture, budget, np.full(len(budget), 2.0), own=0)
     assert int(found.points) == int(np.all(mixture > 0, axis=1).sum()) < len(budget)
 
 
@@ -163,7 +165,6 @@ def small():
     return bx.read_sweep(frame(noise=0.003))
 
 
-@EVERY
 def test_a_fit_survives_a_file(law, small, tmp_path):
     fitted = bx.fit(small, law, shrinkage=0.0)
     fitted.save(tmp_path / "fit.json")
@@ -173,7 +174,6 @@ def test_a_fit_survives_a_file(law, small, tmp_path):
     np.testing.assert_array_equal(again.agreement, fitted.agreement)
 
 
-@EVERY
 def test_targets_that_are_no_domain_are_fitted_or_refused_with_the_laws_that_can(law, small):
     renamed = dataclasses.replace(small, targets=("exam", *small.targets[1:]))
     if law.needs_own:
@@ -190,7 +190,7 @@ def test_fewer_points_than_coefficients_are_unidentified():
     mixture, budget = mixtures_and_budgets()
     law = bx.AdditiveLaw()
     few = (np.arange(len(budget)) < 6).astype(float)
-    found = fit_points(law, mixture, budget, losses(law, mixture, budget), few, own=0)
+    found = fit_as_sweep(law, mixture, budget, losses(law, mixture, budget), few, own=0)
     assert found.points == 6
     assert found.code == bx.Code.UNIDENTIFIED
 

@@ -15,7 +15,8 @@ from bimix_jax import (
 )
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
-from tests.programs import fit_points, predicted_losses
+from tests.fits import frame
+from tests.programs import fit_as_sweep, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 OWN = np.array([0, 1, 2, -1])
@@ -50,7 +51,7 @@ def written(law, mixture, budget):
 
 
 def world(law, zeros=0):
-    mixture, budget, _, _ = synthetic_points(runs=40)
+    mixture, budget, _, _ = synthetic_points()
     for run in range(zeros):
         mixture[8 * run : 8 * run + 8, run % 3] = 0.0
     mixture /= mixture.sum(axis=1, keepdims=True)
@@ -61,7 +62,7 @@ def world(law, zeros=0):
 @pytest.mark.parametrize("zeros", [0, 9])
 def test_known_coefficients_are_recovered_with_zeros_and_without_an_own_domain(law, zeros):
     mixture, budget, loss = world(law, zeros)
-    found = fit_points(law, mixture, budget, loss, own=OWN)
+    found = fit_as_sweep(law, mixture, budget, loss, own=OWN)
     np.testing.assert_array_equal(found.code, Code.CONVERGED)
     np.testing.assert_array_equal(found.points, len(budget))
     np.testing.assert_allclose(found.coefficients.exponents, exponents_of(law), atol=1e-5)
@@ -118,17 +119,18 @@ def test_little_substitution_is_a_product_of_powers():
     np.testing.assert_allclose(found - found[0], product - product[0], atol=1e-4)
 
 
-def test_the_optimum_is_proven_and_no_random_mixture_is_better(embedded):
-    fitted = bx.fit(embedded, SubstitutionBiMix(), shrinkage=1e-6)
+def test_the_optimum_is_proven_and_no_random_mixture_is_better():
+    fitted = bx.fit(bx.read_sweep(frame(noise=0.003)), SubstitutionBiMix(), shrinkage=1e-6)
     best = bx.optimize_mixture(fitted)
     assert best.proven
     assert best.gap < 1e-9
-    others = np.random.default_rng(0).dirichlet(np.ones(7), 500)
+    others = np.random.default_rng(0).dirichlet(np.ones(3), 500)
     losses = np.average(fitted.predict_points(others, best.budget), axis=1, weights=best.weights)
     assert losses.min() >= best.objective - best.gap
 
 
-def test_powers_are_reported_by_name(embedded):
-    table = bx.fit(embedded, SplitSubstitutionBiMix(), shrinkage=1e-6).table()
+def test_powers_are_reported_by_name():
+    sweep = bx.read_sweep(frame(noise=0.003))
+    table = bx.fit(sweep, SplitSubstitutionBiMix(), shrinkage=1e-6).table()
     powers = table[["substitution", "substitution_of_others"]].to_numpy()
     assert np.all((powers >= 0.05) & (powers <= 1))

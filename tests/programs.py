@@ -18,6 +18,7 @@ from bimix_jax.xla.compilation import jit
 
 NUMBERS = ("tolerance", "shrinkage", "starts", "budget_scale", "size")
 """Arguments of `fit_arrays` that change no program."""
+ROWS = 128
 
 
 @functools.cache
@@ -26,13 +27,23 @@ def _fit(law, **options):
 
 
 def fit_points(law, mixture, budget, loss, weight=None, own=0, fold=None, **options):
-    """`fit_arrays` by one program for each law and shape, and for options other than numbers."""
+    """`fit_arrays` by one program for each law and shape, and for options other than numbers.
+
+    Rows without a loss are appended up to the next multiple of `ROWS`.
+    """
     options = {"tolerance": default_tolerance(loss.dtype)} | options
     if fold is None:
         options = {"shrinkage": 0.0} | options
     numbers = {n: np.asarray(options.pop(n), loss.dtype) for n in NUMBERS if n in options}
     weight = np.ones(len(loss), loss.dtype) if weight is None else weight
-    fit = _fit(law, **options)
+    fit, more = _fit(law, **options), -len(budget) % ROWS
+    mixture, budget = (np.concatenate([x, np.repeat(x[:1], more, 0)]) for x in (mixture, budget))
+    loss, weight = (
+        np.concatenate([x, np.full((more, *x.shape[1:]), fill, loss.dtype)])
+        for x, fill in ((loss, np.nan), (weight, 0.0))
+    )
+    if fold is not None:
+        fold = np.concatenate([fold, np.full(more, -1)])
     return fit(mixture, budget, loss, weight, own=np.asarray(own), fold=fold, **numbers)
 
 

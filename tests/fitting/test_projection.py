@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.extend.core
 import jax.numpy as jnp
@@ -8,16 +10,23 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, nnls
 
 from bimix_jax.fitting._projection import best_amplitudes, eliminate
+from bimix_jax.xla.compilation import jit
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 def normal_equations(design, target):
-    return jnp.asarray(design.T @ design), jnp.asarray(design.T @ target)
+    return design.T @ design, design.T @ target
+
+
+@functools.cache
+def program(columns, signed=()):
+    which = np.isin(range(columns), signed)
+    return jit(lambda g, b: best_amplitudes(g, b, which))
 
 
 def amplitudes_of(design, target, signed=()):
-    return best_amplitudes(*normal_equations(design, target), np.isin(range(len(design.T)), signed))
+    return program(len(design.T), tuple(signed))(*normal_equations(design, target))
 
 
 def excess(design, target, amplitudes, expected):
@@ -41,13 +50,12 @@ def test_amplitudes_agree_with_scipy_nnls(seed, count):
 @pytest.mark.parametrize("count", [4, 8, 12])
 def test_decays_that_are_almost_alike_explain_as_much_as_scipys(count):
     rng = np.random.default_rng(count)
-    solve = jax.jit(lambda g, b: best_amplitudes(g, b, np.zeros(count, bool)).amplitudes)
     for _ in range(40):
         rates = np.sort(rng.uniform(0.1, 6, count))
         decays = np.exp(-np.linspace(0, 3, 30)[:, None] * rates)
         target = decays @ np.maximum(rng.standard_normal(count), 0) + 1e-3 * rng.random(30)
         scale = 10.0 ** rng.uniform(-6, 6, count)
-        found = solve(*normal_equations(decays * scale, target))
+        found = amplitudes_of(decays * scale, target).amplitudes
         assert np.all(found >= 0)
         expected = nnls(decays, target)[0] / scale
         assert abs(excess(decays * scale, target, found, expected)) < 1e-11
@@ -86,9 +94,9 @@ def test_many_columns_are_solved_in_a_batch_and_none_where_all_are_empty():
     rng = np.random.default_rng(1)
     designs, targets = abs(rng.standard_normal((3, 20, 6))), rng.standard_normal((3, 20))
     designs[1] = 0.0
-    grams = jnp.einsum("bni,bnj->bij", designs, designs)
-    moments = jnp.einsum("bni,bn->bi", designs, targets)
-    found = jax.vmap(lambda g, b: best_amplitudes(g, b, np.zeros(6, bool)))(grams, moments)
+    grams = np.einsum("bni,bnj->bij", designs, designs)
+    moments = np.einsum("bni,bn->bi", designs, targets)
+    found = jit(jax.vmap(lambda g, b: best_amplitudes(g, b, np.zeros(6, bool))))(grams, moments)
     expected = [nnls(x, y)[0] for x, y in zip(designs, targets, strict=True)]
     np.testing.assert_allclose(found.amplitudes, expected, rtol=1e-8, atol=1e-10)
     np.testing.assert_array_equal(found.singular, [False, True, False])
@@ -122,10 +130,7 @@ def test_elimination_is_the_schur_complement_over_free_columns():
     rng = np.random.default_rng(3)
     basis, slopes, rest = rng.standard_normal((30, 3)), rng.standard_normal((30, 2)), rng.random(30)
     free = np.array([True, False, True])
-    taken, correction = eliminate(
-        jnp.asarray(basis.T @ basis), jnp.asarray(basis.T @ slopes), jnp.asarray(basis.T @ rest),
-        jnp.asarray(free),
-    )  # fmt: skip
+    taken, correction = jit(eliminate)(basis.T @ basis, basis.T @ slopes, basis.T @ rest, free)
     kept = basis[:, free]
     projector = kept @ np.linalg.solve(kept.T @ kept, kept.T)
     np.testing.assert_allclose(taken, slopes.T @ projector @ slopes, rtol=1e-10)

@@ -1,6 +1,7 @@
 """Slopes of every law, forward and backward, against JAX's forward Jacobian."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import bimix_jax as bx
 from bimix_jax.fitting.arrays import usable_points
 from bimix_jax.fitting.residual import _slopes_of_loss, predict
 from bimix_jax.laws import LAWS
+from bimix_jax.xla.compilation import jit
 from tests.fits import frame, without_web
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -31,24 +33,30 @@ class Threshold(bx.TransferBiMix):
 
 def points_of(law):
     sweep = bx.read_sweep(without_web(frame(noise=0.01)))
-    own = jnp.eye(3)[1]
-    points, _ = usable_points(
-        law, jnp.asarray(sweep.mixture), jnp.asarray(sweep.budget / sweep.largest_budget), None,
-        jnp.asarray(sweep.loss[:, 1]), jnp.ones(len(sweep.budget)), own,
+    points, _ = jit(usable_points, static_argnums=0)(
+        law, sweep.mixture, sweep.budget / sweep.largest_budget, None, sweep.loss[:, 1],
+        np.ones(len(sweep.budget)), np.eye(3)[1],
     )  # fmt: skip
     return points
+
+
+@functools.partial(jit, static_argnums=0)
+def slopes_both_ways(law, exponents, amplitudes, points):
+    def losses(x):
+        return predict(law, x, amplitudes, points.features)
+
+    found = jnp.stack(_slopes_of_loss(law, exponents, amplitudes, points), axis=1)
+    return found, jax.jacfwd(losses)(exponents), losses(exponents)
 
 
 @pytest.mark.parametrize(
     "law", [*(law() for law in LAWS.values()), Threshold()], ids=lambda x: x.name
 )
 def test_slopes_are_those_of_the_forward_jacobian(law):
-    points, exponents = points_of(law), jnp.asarray(law.starts(3), float)[0]
-    amplitudes = jnp.linspace(0.5, 1.5, len(law.amplitude_names))
-    found = jnp.stack(_slopes_of_loss(law, exponents, amplitudes, points), axis=1)
-    expected = jax.jacfwd(lambda x: predict(law, x, amplitudes, points.features))(exponents)
-    counted = np.isfinite(predict(law, exponents, amplitudes, points.features))
-    counted &= np.asarray(points.weight) > 0
+    points, exponents = points_of(law), np.asarray(law.starts(3), float)[0]
+    amplitudes = np.linspace(0.5, 1.5, len(law.amplitude_names))
+    found, expected, losses = slopes_both_ways(law, exponents, amplitudes, points)
+    counted = np.isfinite(losses) & (np.asarray(points.weight) > 0)
     assert counted.sum() >= 80
     np.testing.assert_allclose(found[counted], expected[counted], rtol=1e-9, atol=1e-12)
     assert np.isfinite(found[counted]).all()

@@ -38,26 +38,31 @@ def grid(seed, shared_mixtures=True):
 
 
 def points_of(share, budget, loss, weight):
-    features = (jnp.log(share), jnp.log(budget))
-    return Points(features, jnp.asarray(loss), jnp.asarray(weight))
+    return Points((np.log(share), np.log(budget)), loss, weight)
+
+
+@jit
+def squares(points, params):
+    """Squares and summaries of all points, and of those that are summed by budget."""
+    law, collapsed = BiMix(), Collapsed.of(points, jnp.log(points.loss), LEVELS)
+    whole = full_value(law, points, "log", None, params)
+    mean = full_value(law, collapsed.mean, "log", None, params)
+    within = collapsed.within
+    added = (within.curvature * (params[0] - within.centre) ** 2 + within.least) / 2
+    said = collapsed.summary(law, params[:2], params[2:])
+    expected = summary(law, points, "relative", params[:2], params[2:])
+    return whole, mean + added, said, expected
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shared_mixtures", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_squares_are_those_of_all_points_at_any_coefficients(seed, shared_mixtures):
-    law, points = BiMix(), points_of(*grid(seed, shared_mixtures))
-    collapsed = Collapsed.of(points, jnp.log(points.loss), LEVELS)
+    points = points_of(*grid(seed, shared_mixtures))
     rng = np.random.default_rng(seed)
     for _ in range(5):
-        params = jnp.asarray(rng.uniform(0.1, 2.0, 4))
-        whole = full_value(law, points, "log", None, params)
-        mean = full_value(law, collapsed.mean, "log", None, params)
-        within = collapsed.within
-        added = (within.curvature * (params[0] - within.centre) ** 2 + within.least) / 2
-        np.testing.assert_allclose(mean + added, whole, rtol=1e-12)
-        said = collapsed.summary(law, params[:2], params[2:])
-        expected = summary(law, points, "relative", params[:2], params[2:])
+        whole, summed, said, expected = squares(points, rng.uniform(0.1, 2.0, 4))
+        np.testing.assert_allclose(summed, whole, rtol=1e-12)
         np.testing.assert_allclose(said.square, 2 * whole, rtol=1e-12)
         np.testing.assert_allclose(said.error, expected.error, rtol=1e-12)
         assert said.points == expected.points

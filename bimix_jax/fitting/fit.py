@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import jax
 import numpy as np
-import optax
 import pandas as pd
 from jax.typing import ArrayLike
 
@@ -21,6 +20,9 @@ from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.doubts import collinear_domains
 from bimix_jax.sweeps.sweep import Sweep
 
+if TYPE_CHECKING:
+    import optax
+
 PROOF = "as losses measured at an own proportion of 0 show that other domains count"
 
 
@@ -31,7 +33,7 @@ def fit(
     targets: Sequence[str] | None = None,
     weight: ArrayLike | None = None,
     budget_scale: float | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: "optax.GradientTransformation | None" = None,
     **options: Unpack[Given],
 ) -> Fit:
     """Fit a law to every target of a sweep by one compiled program.

@@ -1,17 +1,19 @@
 """The static part of a fit, and the map from the unknowns of the search to the coefficients."""
 
 import dataclasses
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.residual import RESIDUALS, Residual, needs_full
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
 from bimix_jax.laws.law import Law, check_law
+
+if TYPE_CHECKING:
+    import optax
 
 
 class Asked(TypedDict, total=False):
@@ -20,7 +22,7 @@ class Asked(TypedDict, total=False):
     residual: Residual
     huber: float | None
     tied: str | tuple[str, ...]
-    optimizer: optax.GradientTransformation | None
+    optimizer: "optax.GradientTransformation | None"
     max_steps: int | None
     tolerance: ArrayLike | None
 
@@ -32,7 +34,7 @@ class Settings:
     residual: Residual = "relative"
     huber: float | None = None
     tied: str | tuple[str, ...] = ()
-    optimizer: optax.GradientTransformation | None = None
+    optimizer: "optax.GradientTransformation | None" = None
     max_steps: int | None = None
     tolerance: ArrayLike | None = None
 
@@ -97,7 +99,7 @@ class Problem:
     tied: tuple[str, ...] = ()
     residual: Residual = "relative"
     huber: float | None = None
-    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER
+    optimizer: Any = DEFAULT_OPTIMIZER
     max_steps: int | None = None
     shrunk: bool = False
 

@@ -5,12 +5,11 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from bimix_jax.fitting._solution import AGREEMENT
@@ -30,6 +29,9 @@ from bimix_jax.fitting.shrinkage import (
 from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
+
+if TYPE_CHECKING:
+    import optax
 
 MOST = 64
 """Searches per call: one after another, but in one call, because calls of one each spend most of
@@ -112,7 +114,7 @@ def solve(
     task: FitTask,
     factor: np.ndarray | None = None,
     folds: Sequence[Folds | None] | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: "optax.GradientTransformation | None" = None,
 ) -> Solved:
     """Find the best fits of a task from all starts of its law, further ones where in doubt.
 
@@ -206,7 +208,7 @@ class _Searches(NamedTuple):
 
     @classmethod
     def of(
-        cls, task: FitTask, optimizer: optax.GradientTransformation | None = None
+        cls, task: FitTask, optimizer: "optax.GradientTransformation | None" = None
     ) -> "_Searches":
         sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
         measured = {"mixture": sweep.mixture, "budget": sweep.budget, "size": sweep.size}
@@ -306,7 +308,7 @@ def _joined(leaves: Sequence[np.ndarray], count: int) -> np.ndarray:
 def compiled(
     law: Law,
     options: FitOptions,
-    optimizer: optax.GradientTransformation | None,
+    optimizer: "optax.GradientTransformation | None",
     side_by_side: bool,
 ) -> Any:
     """The searches of a law, compiled once for each number of points and domains."""

@@ -1,15 +1,17 @@
 """The loop of a search, and the optimizers that it can use."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.xla.small_systems import positive_definite_solve
+
+if TYPE_CHECKING:
+    import optax
 
 
 class _GaussNewtonState(NamedTuple):
@@ -22,9 +24,16 @@ class _GaussNewtonState(NamedTuple):
     damping: Array
 
 
+class _GaussNewton(NamedTuple):
+    """An optax transformation that takes extra arguments, without the import of optax."""
+
+    init: Callable[..., _GaussNewtonState]
+    update: Callable[..., tuple[Array, _GaussNewtonState]]
+
+
 def gauss_newton(
     initial_damping: float = 1e-3, decrease: float = 0.1, increase: float = 8.0
-) -> optax.GradientTransformationExtraArgs:
+) -> "optax.GradientTransformationExtraArgs":
     """Levenberg-Marquardt: step = −(H + λ·diag H)⁻¹ g from the best point so far.
 
     λ is multiplied by `decrease` after a step that lowered the value and by `increase` after one
@@ -42,7 +51,16 @@ def gauss_newton(
     >>> print(x + step)
     [0.]
     """
+    import optax
 
+    return optax.GradientTransformationExtraArgs(
+        *_gauss_newton(initial_damping, decrease, increase)
+    )
+
+
+def _gauss_newton(
+    initial_damping: float = 1e-3, decrease: float = 0.1, increase: float = 8.0
+) -> _GaussNewton:
     def init(params: Array) -> _GaussNewtonState:
         size = params.shape[0]
         return _GaussNewtonState(
@@ -75,7 +93,7 @@ def gauss_newton(
         step = _damped_step(state.hessian, state.gradient, state.damping)
         return state.anchor + step - params, state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return _GaussNewton(init, update)
 
 
 def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
@@ -85,8 +103,9 @@ def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
     return jnp.where(jnp.isfinite(step), step, 0.0)
 
 
-DEFAULT_OPTIMIZER = gauss_newton()
-"""One object, so that fits with the default share their compilations."""
+DEFAULT_OPTIMIZER = _gauss_newton()
+"""One object, so that fits with the default share their compilations. It does without optax, whose
+import takes longer than a fit."""
 
 
 ROUNDING = 32
@@ -123,7 +142,7 @@ def minimize(
     objective: Objective,
     start: Array,
     bounds: tuple[Array, Array],
-    optimizer: optax.GradientTransformation,
+    optimizer: "optax.GradientTransformation | _GaussNewton",
     tolerance: ArrayLike,
     max_steps: int,
 ) -> Minimum:
@@ -136,7 +155,7 @@ def minimize(
     """
     # Traced once, where every `vmap` around the loop would trace them some times more.
     objective = jax.jit(objective)
-    extended = optax.with_extra_args_support(optimizer)
+    extended = _with_extra_args(optimizer)
 
     def value_of(params: Array, hessian: Any = None) -> Array:
         # A line search of optax wants every extra argument named by the function it searches.
@@ -167,6 +186,14 @@ def minimize(
     start = jnp.clip(start, *bounds)
     first = (start, extended.init(start), _nothing_yet(objective, start))
     return jax.lax.while_loop(unfinished, step, first)[2]
+
+
+def _with_extra_args(optimizer: Any) -> Any:
+    if isinstance(optimizer, _GaussNewton):
+        return optimizer
+    import optax
+
+    return optax.with_extra_args_support(optimizer)
 
 
 def _nothing_yet(objective: Objective, start: Array) -> Minimum:

@@ -40,16 +40,18 @@ def cpu_options(*wanted: Options, platform: str | None = None) -> dict[str, Any]
     """
     if (platform or jax.default_backend()) != "cpu":
         return {}
-    every = [(name, value) for options in wanted for name, value in options.items()]
-    return {name: value for name, value in every if _is_known(name, value)}
+    every = {name: value for options in wanted for name, value in options.items()}
+    if _are_known(tuple(every.items())):
+        return every
+    return {name: value for name, value in every.items() if _are_known(((name, value),))}
 
 
 @functools.cache
-def _is_known(name: str, value: bool | int | str) -> bool:
-    """Check whether the installed XLA has an option; they come and go with its releases."""
+def _are_known(options: tuple[tuple[str, bool | int | str], ...]) -> bool:
+    """Check whether the installed XLA has these options; they come and go with its releases."""
     # Only a compilation tells: `jax.jit` itself takes any name.
     try:
-        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

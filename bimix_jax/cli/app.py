@@ -62,8 +62,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             for name, group in groups.items()
         }
         if "jax" in sys.modules:
-            _keep_programs()
-            waiting.show(f"bimix {function.__name__}: computing")
+            begin_computing(function.__name__)
         return function(**built, **given)
 
     # typer reads the signature and the annotations, not the code.
@@ -72,8 +71,12 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _keep_programs() -> None:
-    """Take compiled programs from earlier commands; where none may be kept, say why and go on."""
+def begin_computing(name: str) -> None:
+    """Say so, and take the compiled programs of earlier commands; say why where none may be kept.
+
+    It is called before a command, or by one that imports JAX only later.
+    """
+    waiting.show(f"bimix {name}: computing")
     from bimix_jax.xla.cache import use_compilation_cache
 
     try:

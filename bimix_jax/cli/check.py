@@ -5,6 +5,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
+from bimix_jax.cli.app import begin_computing
 from bimix_jax.cli.options import Json, SweepOptions
 from bimix_jax.cli.show import (
     number,
@@ -34,6 +35,7 @@ def check(sweep: SweepOptions, output: Json) -> None:
     Example: `bimix check sweep.parquet`
     """
     measured = sweep.read()
+    begin_computing("check")
     found = bx.diagnose(measured)
     if output.json:
         show_json(

@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.optimize import OptimizeResult, linprog
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 ROUNDING = 1e-9
 """Excess of a sum over its bound that counts as rounding: a reference may be its own bounds."""
@@ -259,7 +261,10 @@ def _linear_programme(
     equal: np.ndarray,
     equal_to: np.ndarray,
     bounds: Sequence[tuple[float, float | None]],
-) -> OptimizeResult:
+) -> "OptimizeResult":
+    # Its import takes longer than an optimum, and only groups need it.
+    from scipy.optimize import linprog
+
     # The solver's own tolerances of 1e-7 are wider than the `ROUNDING` that its result is held to.
     return linprog(
         cost,

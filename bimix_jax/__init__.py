@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from bimix_jax.sweeps.sweep import Sweep as Sweep
     from bimix_jax.uncertainty.bootstrap import Bootstrap as Bootstrap
     from bimix_jax.uncertainty.bootstrap import bootstrap as bootstrap
+    from bimix_jax.uncertainty.calibration import Calibration as Calibration
+    from bimix_jax.uncertainty.calibration import calibration as calibration
     from bimix_jax.uncertainty.certainty import BetweenLaws as BetweenLaws
     from bimix_jax.uncertainty.certainty import Certainty as Certainty
     from bimix_jax.uncertainty.certainty import between_laws as between_laws
@@ -104,6 +106,7 @@ _HOMES = {
     "BetweenLaws": "uncertainty.certainty",
     "BiMix": "laws.bimix",
     "Bootstrap": "uncertainty.bootstrap",
+    "Calibration": "uncertainty.calibration",
     "Certainty": "uncertainty.certainty",
     "Code": "fitting.coefficients",
     "Coefficients": "fitting.coefficients",
@@ -146,6 +149,7 @@ _HOMES = {
     "best_measured": "judging.evaluate",
     "between_laws": "uncertainty.certainty",
     "bootstrap": "uncertainty.bootstrap",
+    "calibration": "uncertainty.calibration",
     "certainty": "uncertainty.certainty",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",

@@ -9,6 +9,8 @@ from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.mixture.decision import Decision, Solution
+from bimix_jax.uncertainty._differences import Differences
+from bimix_jax.uncertainty._spread import Spread
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.certainty import BetweenLaws, Certainty
 from bimix_jax.uncertainty.intervals import Freedom
@@ -141,8 +143,23 @@ class Ready:
         )
         influence = {"moved": 0.0123, "domain": self.domains[0], "change": -0.0123, "gain": 0.0021}
         rows = pd.Index([f"run{i:02}" for i in range(RUNS)], name="without run")
-        return Certainty(
-            best, drawn, 0.9, draws, *gains, pd.DataFrame([influence] * RUNS, index=rows)
+        apart = Spread.of_differences(self.rng.normal(0, 0.002, RUNS), np.zeros((2, RUNS)))
+        errors = Differences(apart, 1.0, 1.0, 0.3)
+        sure = Certainty(
+            best, drawn, 0.9, draws, *gains, pd.DataFrame([influence] * RUNS, index=rows), errors
+        )
+        # It stands where it would be kept: random resamples predict nothing.
+        low, high = 0.8 * best.mixture, 1.2 * best.mixture
+        vars(sure).update(indistinct=pd.DataFrame({"low": low, "high": high}))
+        return sure
+
+    def calibration(self) -> bx.Calibration:
+        """Intervals and claims that hold about as often as they say."""
+        error = self.rng.normal(0, 0.01, (40, len(self.domains)))
+        half = np.broadcast_to(np.array([0.007, 0.013, 0.017])[:, None, None], (3, *error.shape))
+        claimed = self.rng.uniform(0.5, 1, 200)
+        return bx.Calibration(
+            tuple(self.domains), error, half, claimed, self.rng.random(200) < claimed
         )
 
     def between_laws(self) -> BetweenLaws:
@@ -260,6 +277,7 @@ class Ready:
             "proportions": plots.plot_proportions(self.fitted, sweep),
             "predicted": plots.plot_predicted(self.evaluation()),
             "comparison": plots.plot_comparison(self.comparison()),
+            "calibration": plots.plot_calibration(self.calibration()),
             "mixture": plots.plot_mixture(self.optimum(), "uniform"),
             "certainty": plots.plot_certainty(self.certainty(), "uniform"),
             "path": plots.plot_path(self.path(bands=True)),

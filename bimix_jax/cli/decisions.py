@@ -25,6 +25,7 @@ from bimix_jax.cli.show import (
     show_line,
     show_notes,
     show_table,
+    span,
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.mixture.files import read_mixtures
@@ -125,6 +126,14 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
     best, law = sure.optimum, sure.bootstrap.fitted.label
     show_line(f"{law}, with {100 * sure.level:g} % intervals:")
     show_mixture(best, reference)
+    if sure.indistinct.notna().all(axis=None):
+        ends = span(sure.indistinct["low"], sure.indistinct["high"])
+        show_table(
+            pd.DataFrame({"from": ends}, best.mixture.index).rename_axis("domain"),
+            f"Mixtures that it does not beat with probability {sure.level:g}",
+            {},
+            below="Each end with the other proportions as good as they can be.",
+        )
     show_table(
         sure.influence.head(RUNS_SHOWN),
         f"Runs whose omission moves the mixture most (of {len(sure.influence)})",

@@ -121,6 +121,14 @@ def evaluate(
     settings: HeldOutSettings,
     output: Output,
     law: LawName = "BiMix",
+    intervals: Annotated[
+        bool,
+        typer.Option(
+            "--intervals",
+            help="Show instead how often intervals and probabilities hold on five draws of "
+            "held-out mixtures.",
+        ),
+    ] = False,
 ) -> None:
     """Show the law's errors on runs, and on budgets, that it was not fitted to.
 
@@ -128,6 +136,8 @@ def evaluate(
     """
     measured = sweep.read()
     chosen = bx.law_named(law)
+    if intervals:
+        return _evaluate_intervals(measured, chosen, held_out, settings, output)
     notes, results = [*measured.notes], {}
     for name, split in _splits(measured, held_out, chosen.curve).items():
         if split is None:
@@ -151,6 +161,49 @@ def evaluate(
     for name, result in results.items():
         show_evaluation(result, f"Error on {name}")
     return show_notes(notes)
+
+
+def _evaluate_intervals(
+    measured: Sweep, law: bx.Law, held_out: HeldOut, settings: HeldOutSettings, output: Output
+) -> None:
+    """Show how often intervals and probabilities hold on held-out mixtures."""
+    splits = standard_splits(measured, "mixtures", runs=held_out.runs, seed=held_out.seed)
+    found = bx.calibration(measured, law, splits, **settings.settings)
+    output.draw(lambda plots: plots.plot_calibration(found))
+    if output.json:
+        return show_json(
+            {
+                "coverage": found.coverage(),
+                "reliability": found.reliability(),
+                "calibration_error": found.calibration_error,
+                "verdict": found.verdict(),
+                "notes": [*measured.notes, *found.notes],
+            }
+        )
+    held = f"{len(splits)} draws of {held_out.runs:g} of the mixtures"
+    show_table(found.coverage(), f"Intervals of losses held out, {held}", COVERED)
+    pairs = found.reliability().reset_index()
+    show_table(
+        pairs.set_index(pairs.pop("from").map(percent)),
+        "Pairs of held-out runs, by the probability that one is better",
+        CLAIMED,
+    )
+    show_line(found.verdict())
+    return show_notes([*measured.notes, *found.notes])
+
+
+COVERED = {
+    "covered": ("inside, %", percent),
+    "worst_target": ("worst target", number),
+    "worst": ("its share, %", percent),
+    "width": ("half the width, %", percent),
+    "losses": ("losses", number),
+}
+CLAIMED = {
+    "claimed": ("mean, %", percent),
+    "right": ("right, %", percent),
+    "pairs": ("pairs", number),
+}
 
 
 def _splits(measured: Sweep, asked: HeldOut, least: int) -> dict[str, Split | None]:

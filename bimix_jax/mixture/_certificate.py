@@ -288,23 +288,28 @@ class NearOptimal:
 
 
 def as_good(
-    problem: MixtureProblem, arguments: MixtureArguments, mixture: np.ndarray
+    problem: MixtureProblem,
+    arguments: MixtureArguments,
+    mixture: np.ndarray,
+    tolerance: float = TOLERANCE,
 ) -> np.ndarray:
     """(2·domains, domains) mixtures with the least, then the largest, value of each proportion.
 
-    All have an objective (KL term included) within `TOLERANCE` of that of `mixture` (domains,), the
-    best; rows that did not converge are nan.
+    All have an objective (KL term included) within the relative tolerance of that of `mixture`
+    (domains,), the best; rows that did not converge are nan.
     """
-    return np.asarray(_extremes(problem, arguments, mixture))
+    return np.asarray(_extremes(problem, arguments, mixture, tolerance))
 
 
-def _all_extremes(problem: MixtureProblem, arguments: MixtureArguments, mixture: Array) -> Array:
+def _all_extremes(
+    problem: MixtureProblem, arguments: MixtureArguments, mixture: Array, tolerance: Array
+) -> Array:
     count = len(mixture)
     directions = jnp.concatenate([-jnp.eye(count), jnp.eye(count)])
     # The worst-loss problem has its own value as a last variable; others have none.
     worst = jnp.full(problem.extra, problem.objective_of(mixture, arguments))
     best = problem.value(jnp.concatenate([mixture, worst]), arguments)
-    limit = best + TOLERANCE * jnp.abs(best)
+    limit = best + tolerance * jnp.abs(best)
 
     def extreme(direction: Array) -> Array:
         inner = NearOptimalArguments(direction, limit, arguments)

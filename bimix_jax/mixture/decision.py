@@ -218,6 +218,11 @@ class Decision:
             _valued(self.problem, self.fitted.coefficients, mixtures, budgets, self.weights)
         )
 
+    def objectives(self, losses: np.ndarray) -> np.ndarray:
+        """Objectives (…) of any losses (…, targets), measured ones for example."""
+        flat = np.reshape(losses, (-1, losses.shape[-1]))
+        return np.asarray(_of_losses(self.problem, flat, self.weights)).reshape(losses.shape[:-1])
+
     @property
     def _guard_reference(self) -> np.ndarray:
         given = self.feasible.guard_reference
@@ -434,6 +439,11 @@ def _valued(
     weights: Array,
 ) -> Array:
     losses = predict_losses(problem.law, coefficients, mixtures, budgets)
+    return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
+
+
+@functools.partial(jit, static_argnums=0, x64=True)
+def _of_losses(problem: MixtureProblem, losses: Array, weights: Array) -> Array:
     return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
 
 

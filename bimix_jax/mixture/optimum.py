@@ -9,6 +9,7 @@ import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._certificate import (
+    TOLERANCE,
     Certificate,
     as_good,
     binding_table,
@@ -279,7 +280,14 @@ class Optimum:
 
     @functools.cached_property
     def _as_good(self) -> np.ndarray:
-        return as_good(self.decision.problem, self.decision.arguments, self.solution.mixture)
+        return self.within(TOLERANCE)
+
+    def within(self, tolerance: float) -> np.ndarray:
+        """(2·domains, domains) mixtures with the least, then the largest, value of each proportion
+        whose objective exceeds the best by at most a relative tolerance; nan where none was found.
+        """
+        at = self.decision
+        return as_good(at.problem, at.arguments, self.solution.mixture, tolerance)
 
     @property
     def _of_goals(self) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.optimum import Optimum
     from bimix_jax.uncertainty.certainty import BetweenLaws, Certainty
 
+GAINS = 2000
+"""Number of gains of the distribution that is drawn."""
 BINS = 41
 MARKS = "Dosv^"
 """Marks of further laws."""
@@ -165,9 +167,8 @@ def _other_laws(axes: "Axes", others: "BetweenLaws", order: "pd.Index") -> None:
 
 def _gain(axes: "Axes", sure: "Certainty") -> None:
     low, high = 100 * np.array(sure.gain_interval())
-    values = 100 * sure.possible_gains
-    values = values[np.isfinite(values)]
-    # A few wild resamples must not squeeze the rest into one bar.
+    values = 100 * sure.plausible_gains(GAINS)
+    # The tails must not squeeze the rest into one bar.
     inside = np.quantile(values, [0.005, 0.995])
     edges = np.linspace(min(inside[0], 0.0), max(inside[1], 0.0), BINS)
     counts, edges = np.histogram(values, edges)

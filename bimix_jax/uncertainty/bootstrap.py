@@ -14,9 +14,11 @@ from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.program import Drawn
 from bimix_jax.fitting.task import FitTask
+from bimix_jax.judging.noise import noise_floor
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.uncertainty._held_out import HeldOut, joined, rows_beyond, rows_of_units
 from bimix_jax.uncertainty._resamples import (
     Resampling,
     draw,
@@ -25,9 +27,11 @@ from bimix_jax.uncertainty._resamples import (
     search_all,
     task_of,
 )
+from bimix_jax.uncertainty._spread import USUAL, Spread, growth_of, units_needed
 from bimix_jax.uncertainty.intervals import (
     LEAST_FREEDOM,
     Freedom,
+    check_level,
     interval,
     mixtures_and_coefficients,
 )
@@ -35,6 +39,8 @@ from bimix_jax.xla.compilation import jit
 
 Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")
+VARIANCE = 200
+"""Number of resamples that are enough for a variance, to 10 %."""
 PARTS = 8
 """Largest number of parts of the runs, each of which is left out of a search for starts."""
 
@@ -43,7 +49,7 @@ PARTS = 8
     jax.tree_util.register_dataclass,
     data_fields=["fitted", "resampled", "left_out"],
     meta_fields=["freedom", "resampling", "seed"],
-    drop_fields=["runs", "notes"],
+    drop_fields=["held_out", "sweep", "runs", "notes"],
 )
 @dataclasses.dataclass(frozen=True)
 class Bootstrap:
@@ -58,13 +64,18 @@ class Bootstrap:
     resampled: Fit
     """arrays with a leading axis (resamples,)"""
     left_out: Fit
-    """fits without one run each, arrays with a leading axis (runs,)"""
+    """fits without one unit each (a mixture with all its runs, or a run), arrays with a leading
+    axis (units,)"""
     freedom: Freedom
     """degrees of freedom of the intervals, for the target with the fewest"""
     resampling: Resampling
     seed: int
+    held_out: HeldOut | None = None
+    """losses of every unit, and the predictions without it"""
+    sweep: Sweep | None = None
+    """points that were fitted"""
     runs: tuple[str, ...] = ()
-    """labels of the runs that were left out, one per fit"""
+    """labels of the runs that were left out, one per fit; joined where a mixture has several"""
     notes: tuple[str, ...] = ()
 
     @property
@@ -83,35 +94,109 @@ class Bootstrap:
         return interval(values, level, self.freedom)
 
     def predict(self, mixtures: Any, budget: Any = None, level: float = 0.9) -> pd.DataFrame:
-        """Predict losses with intervals for the law, not for a run with its noise.
+        """Predict losses with intervals for the measured loss of one new run.
+
+        The intervals come from the errors of the law at every mixture without which it was fitted
+        (jackknife; Barber et al. 2021), so that they hold if the law is not true. They are
+        pointwise: each is for one target at one budget. They widen with the spread of the
+        resamples, away from what was run, and beyond the largest budget as the errors do at the
+        later budgets of cut sweeps.
 
         Args:
             mixtures: as `Fit.predict` takes them.
             budget: likewise.
-            level: share of the sweeps in which the interval is to cover the truth.
+            level: share of new runs whose loss is to lie inside.
 
         Returns:
-            Columns loss, low and high; rows by target for a single mixture, else by mixture and
-            target.
+            Columns loss, low and high, then half the width as a fraction of the loss in two parts,
+            by their share of the variance: noise (of the run, and of the fitted runs) and law
+            (what it misses). Without an interval, of fewer mixtures than `units_needed`, they are
+            nan. Rows by target for a single mixture, else by mixture and target.
         """
+        check_level(level)
         values, labels = align_mixtures(mixtures, self.fitted.domains)
         budgets = np.broadcast_to(self.fitted.check_budget(budget), (len(values),))
         losses = self.fitted.known_points(values, budgets)
         self.fitted.check_values(losses, values, labels)
-        low, high = self.interval(self.predict_points(values, budgets), level)
-        table = {"loss": losses.ravel(), "low": low.ravel(), "high": high.ravel()}
+        half, noise = self.half_widths(values, budgets, level)
+        table = {
+            "loss": losses,
+            "low": losses * np.exp(-half),
+            "high": losses * np.exp(half),
+            "noise": half * noise,
+            "law": half * (1 - noise),
+        }
+        columns = {name: value.ravel() for name, value in table.items()}
         targets = list(self.fitted.targets)
         if labels is None:
-            return pd.DataFrame(table, index=pd.Index(targets, name="target"))
+            return pd.DataFrame(columns, index=pd.Index(targets, name="target"))
         names = pd.MultiIndex.from_product([labels, targets], names=[labels.name, "target"])
-        return pd.DataFrame(table, index=names)
+        return pd.DataFrame(columns, index=names)
 
-    def predict_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
-        """Predict losses (resamples, points, targets) by every resample, nan where it failed."""
+    def half_widths(
+        self, mixture: np.ndarray, budget: np.ndarray, level: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(points, targets) half the width of intervals of log losses, and the share of noise."""
+        sampling = self.sampling(mixture, budget)
+        half, share = np.full_like(sampling, np.nan), np.full_like(sampling, np.nan)
+        for one in np.unique(budget):
+            rows, spread = budget == one, self.spread(one)
+            variance = spread.variance(sampling[rows], one / self.fitted.observed_budgets[1])
+            half[rows] = spread.half_width(variance, level)
+            known = sampling[rows] + np.nan_to_num(self.noise) ** 2
+            share[rows] = np.minimum(known / variance, 1.0)
+        return half, share
+
+    def sampling(
+        self, mixture: np.ndarray, budget: np.ndarray, size: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Variance (points, targets) of log losses over the resamples."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            losses = np.log(self.predict_points(mixture, budget, size, VARIANCE))
+        return np.asarray(np.nanvar(np.where(np.isfinite(losses), losses, np.nan), axis=0))
+
+    @functools.cached_property
+    def noise(self) -> float:
+        """Standard deviation of the noise of a run, a fraction; nan where it is unknown."""
+        if self.sweep is None:
+            return float("nan")
+        # Of normal noise, from its mean absolute value.
+        return float(np.sqrt(np.pi / 2) * noise_floor(self.sweep, self.fitted.targets).least())
+
+    @property
+    def held_out_rows(self) -> HeldOut:
+        """Losses beside the predictions of fits without them; ValueError where there are none."""
+        if self.held_out is None:
+            raise ValueError("this Bootstrap has no held-out runs; make one by bx.bootstrap.")
+        return self.held_out
+
+    def spread(self, budget: float) -> Spread:
+        """Errors of the log losses of every unit without which the law was fitted, at the budget
+        nearest to this one."""
+        law, held_out = self.fitted.law, self.held_out_rows
+        rows = held_out.nearest(budget, getattr(law, "size", None))
+        size = rows.size if law.needs_size else None
+        sampling = self.sampling(rows.mixture, rows.budget, size)
+        spread = Spread.of(rows.error, sampling)
+        later = held_out.beyond
+        growth = growth_of(later.error, spread.square, later.budget / later.last, later.last)
+        return dataclasses.replace(spread, growth=growth)
+
+    def predict_points(
+        self,
+        mixture: np.ndarray,
+        budget: Any,
+        size: np.ndarray | None = None,
+        resamples: int | None = None,
+    ) -> np.ndarray:
+        """Predict losses (resamples, points, targets) by every resample, nan where it failed.
+
+        `size` (points,) is as in `Fit.predict_points`; only the first `resamples` are used.
+        """
         budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-        coefficients = self.resampled.coefficients
-        losses = np.asarray(_predict(self.fitted.law, coefficients, mixture, budgets))
-        return np.where(self.failed[:, None], np.nan, losses)
+        some = jax.tree.map(lambda leaf: leaf[:resamples], self.resampled.coefficients)
+        losses = np.asarray(_predict(self.fitted.law, some, mixture, budgets, size))
+        return np.where(self.failed[:resamples, None], np.nan, losses)
 
     def table(self, level: float = 0.9) -> pd.DataFrame:
         """Coefficients with intervals: rows by target and coefficient, columns value, low, high."""
@@ -188,13 +273,15 @@ def bootstrap(
     task = task_of(sweep, fitted, weight)
     run, first = _numbered(sweep.run)
     group, one_each = _numbered(sweep.mixture_group if unit == "mixture" else sweep.run)
+    counted = np.any(task.weight > 0, axis=1)
     # A mixture without weight must not be drawn in place of one that has.
-    used = np.unique(group[np.any(task.weight > 0, axis=1)])
+    used = np.unique(group[counted])
     factor = np.ones((n, len(one_each)))
     factor[:, used] = draw(resampling, seed, n, len(used))
     factor = factor[:, group[first]]
     around = _around(fitted, task) if resampling == "residuals" else None
-    resampled, left_out = _fits(fitted, task, Drawn(factor, run, around))
+    resampled = fit_resamples(fitted, task, Drawn(factor, run, around))
+    left_out, held_out, labels = _left_out(fitted, task, unit)
     made = Bootstrap(
         fitted,
         resampled,
@@ -202,7 +289,9 @@ def bootstrap(
         _freedom(fitted, task, group, one_each),
         resampling,
         seed,
-        tuple(map(str, sweep.run[first])),
+        held_out,
+        sweep.take(counted),
+        labels,
     )
     return dataclasses.replace(made, notes=(*fitted.notes, *_notes(made)))
 
@@ -221,25 +310,43 @@ def _around(fitted: Fit, task: FitTask) -> np.ndarray:
     return np.where(np.isfinite(predicted), predicted, task.loss)
 
 
-def _fits(fitted: Fit, task: FitTask, drawn: Drawn) -> tuple[Fit, Fit]:
-    """Fit the resamples, and all runs but one."""
-    # Choosing the strength of the shrinkage takes some fifty fits, so the fits without a run keep
-    # the strength of the whole sweep: they show the effect of a run at it, not on it.
-    without = Drawn(leave_one_out(drawn.factor.shape[1]), drawn.unit)
-    begin = _starts_without(fitted, task, drawn.unit)
-    return fit_resamples(fitted, task, drawn), fit_resamples(fitted, task, without, begin)
+def _left_out(fitted: Fit, task: FitTask, unit: Unit) -> tuple[Fit, HeldOut, tuple[str, ...]]:
+    """Fits without one unit each, the losses of the units beside predictions, and their labels."""
+    sweep, counted = task.sweep, np.any(task.weight > 0, axis=1)
+    labels = _labels(sweep, unit)
+    number, first = _numbered(labels)
+    used = np.unique(number[counted])
+    # Choosing the strength of the shrinkage takes some fifty fits, so the fits without a unit keep
+    # the strength of the whole sweep: they show the effect of a unit at it, not on it.
+    without = Drawn(leave_one_out(len(first))[used], number)
+    begin = _starts_without(fitted, task, number)[used]
+    left_out = fit_resamples(fitted, task, without, begin)
+    # Units without weight are in no fit, so that nothing is left out for them.
+    place = np.where(counted, np.searchsorted(used, number), -1)
+    rows = rows_of_units(left_out, sweep, place, counted, task.columns)
+    both = joined(rows, rows_beyond(fitted, task, number, counted))
+    return left_out, both, tuple(map(str, labels[first][used]))
 
 
-def _starts_without(fitted: Fit, task: FitTask, run: np.ndarray) -> np.ndarray:
-    """(runs, targets, exponents) start of the fit without each run.
+def _labels(sweep: Sweep, unit: Unit) -> np.ndarray:
+    """(points,) label of the unit of each point: its run, or all runs of its mixture."""
+    if unit == "run":
+        return sweep.run
+    runs = pd.Series(sweep.run).groupby(sweep.mixture_group)
+    joined_runs = runs.unique().map(lambda those: ", ".join(sorted(map(str, those))))
+    return np.asarray(joined_runs.loc[sweep.mixture_group], str)
 
-    No loss of that run may influence it: the start is the solution without its part of the runs,
+
+def _starts_without(fitted: Fit, task: FitTask, unit: np.ndarray) -> np.ndarray:
+    """(units, targets, exponents) start of the fit without each unit.
+
+    No loss of that unit may influence it: the start is the solution without its part of the units,
     which is searched from all starts of the law.
     """
-    # Runs are dealt to a few parts, one search for each: fewer than one search per run.
-    part = np.arange(run.max() + 1) % min(PARTS, run.max() + 1)
+    # Units are dealt to a few parts, one search for each: fewer than one search per unit.
+    part = np.arange(unit.max() + 1) % min(PARTS, unit.max() + 1)
     without = (part != np.unique(part)[:, None]).astype(float)
-    found = search_all(fitted, task, Drawn(without, run))
+    found = search_all(fitted, task, Drawn(without, unit))
     return np.asarray(found.coefficients.exponents)[part]
 
 
@@ -301,6 +408,7 @@ def _notes(made: Bootstrap) -> list[str]:
             f"{freedom.left:.1f}; {LEAST_FREEDOM:g} are needed. Measure more mixtures, or use a "
             "law with fewer coefficients."
         )
+    notes += _note_on_units(made)
     if made.fitted.shrinkage.any():
         notes.append(
             "All resamples, and all fits without a run, keep the strength of shrinkage of the "
@@ -309,4 +417,18 @@ def _notes(made: Bootstrap) -> list[str]:
     return notes
 
 
-_predict = jit(jax.vmap(predict_losses, in_axes=(None, 0, None, None)), static_argnums=0, x64=True)
+def _note_on_units(made: Bootstrap) -> list[str]:
+    """Note on too few units for intervals of predictions and gains."""
+    units, needed = len(made.runs), units_needed(USUAL)
+    if units >= needed:
+        return []
+    return [
+        f"Intervals of {100 * USUAL:g} % of predictions and gains, and probabilities, rest on the "
+        f"errors at mixtures that are left out of the fit: {needed} are needed, and there are "
+        f"{units}. Measure {needed - units} more."
+    ]
+
+
+_predict = jit(
+    jax.vmap(predict_losses, in_axes=(None, 0, None, None, None)), static_argnums=0, x64=True
+)

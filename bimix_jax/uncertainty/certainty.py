@@ -1,21 +1,25 @@
 """Certainty of a recommended mixture: over resamples, and between laws."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
+from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import settings_of
+from bimix_jax.uncertainty._differences import Differences, better
+from bimix_jax.uncertainty._spread import note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
-from bimix_jax.uncertainty.intervals import probability_above
 
 
 class BetweenLaws(NamedTuple):
@@ -116,7 +120,9 @@ class Certainty:
     judged_gains: np.ndarray
     """(resamples,) gain of the resample's own optimum, predicted by the fit to the whole sweep"""
     influence: pd.DataFrame
-    """table with a row per run, see `certainty`"""
+    """table with a row per unit that was left out, see `certainty`"""
+    errors: Differences
+    """errors of differences of the objective between mixtures that were left out"""
 
     @property
     def gain(self) -> float:
@@ -125,7 +131,7 @@ class Certainty:
 
     @property
     def possible_gains(self) -> np.ndarray:
-        """(resamples,) plausible true gains of the recommended mixture.
+        """(resamples,) plausible true gains of the recommended mixture, if the law is true.
 
         An optimiser overestimates its own optimum (the winner's curse). In the resampled world the
         fit to the whole sweep is the truth, so the error is known there: a resample predicts
@@ -141,14 +147,76 @@ class Certainty:
         return float(np.nanmean(self.own_gains - self.judged_gains))
 
     @property
+    def corrected_gain(self) -> float:
+        """The gain without the optimism, in the middle of its interval."""
+        return self.gain - self.optimism
+
+    @functools.cached_property
+    def variance(self) -> tuple[float, float]:
+        """Variance of the gain, and its part over the resamples.
+
+        The rest is what the law misses, from the errors of differences between mixtures without
+        which it was fitted; those of single runs contain the noise of these.
+        """
+        sampling = np.nanvar(self.possible_gains)
+        best = self.optimum
+        apart = np.abs(best.mixture.to_numpy() - best.reference.to_numpy()).sum() / 2
+        (whole,) = self.errors.variance(np.array([sampling]), np.array([apart]))
+        return float(whole), float(min(sampling, whole))
+
+    @property
     def probability(self) -> float:
-        """Probability that the recommended mixture beats the reference, if the law holds."""
-        return probability_above(self.possible_gains, 0.0, self.bootstrap.freedom)
+        """Probability that the recommended mixture beats the reference."""
+        gain, variance = np.array([self.corrected_gain]), np.array([self.variance[0]])
+        return float(self.errors.probability(gain, variance)[0])
 
     def gain_interval(self) -> tuple[float, float]:
         """Low and high end of the true gain of the recommended mixture over the reference."""
-        low, high = self.bootstrap.interval(self.possible_gains, self.level)
-        return float(low), float(high)
+        half = float(self.errors.spread.student(self.level)[0]) * np.sqrt(self.variance[0])
+        return self.corrected_gain - half, self.corrected_gain + half
+
+    def plausible_gains(self, count: int) -> np.ndarray:
+        """(count,) gains at equal steps of probability, of the distribution that is stated."""
+        spread = self.errors.spread
+        quantiles = stdtrit(max(spread.units[0] - 1, 1), (np.arange(count) + 0.5) / count)
+        return self.corrected_gain + np.sqrt(self.variance[0]) * quantiles
+
+    def beats(self, mixtures: Any) -> pd.Series:
+        """Probability that the recommended mixture is better than each of some others.
+
+        Args:
+            mixtures: as `Fit.predict` takes them, one or several.
+
+        >>> import bimix_jax as bx
+        >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+        >>> sure = bx.certainty(bx.bootstrap(sweep, n=200), 2 * sweep.largest_budget)
+        >>> bool((sure.beats(sweep.mixtures) > 0.5).all())
+        True
+        """
+        values, labels = align_mixtures(mixtures, self.bootstrap.fitted.domains)
+        return pd.Series(self._beats(values), index=labels, name="probability")
+
+    def _beats(self, mixtures: np.ndarray) -> np.ndarray:
+        best = np.broadcast_to(self.optimum.mixture.to_numpy(), mixtures.shape)
+        return better(self.bootstrap, self.optimum.decision, best, mixtures, self.errors)
+
+    @functools.cached_property
+    def indistinct(self) -> pd.DataFrame:
+        """Range of each proportion, low and high, among the mixtures that cannot be told from the
+        recommended one: it is better than them with less than the probability `level`.
+
+        Each end is that of one mixture, whose other proportions are as good as they can be. Nan
+        where there is no probability.
+        """
+        mixture = self.optimum.mixture.to_numpy()
+        ends = [self.optimum.within(tolerance) for tolerance in TOLERANCES]
+        candidates = np.concatenate([mixture[None], *ends])
+        candidates = candidates[np.isfinite(candidates).all(axis=1)]
+        above = self._beats(candidates)
+        same = candidates[~(above >= self.level)]
+        known = np.isfinite(above[1:]).any()
+        low, high = (np.where(known, end(same, axis=0), np.nan) for end in (np.min, np.max))
+        return pd.DataFrame({"low": low, "high": high}, index=self.optimum.mixture.index)
 
     @property
     def ends(self) -> pd.DataFrame:
@@ -164,9 +232,19 @@ class Certainty:
             return f"{gain}; how sure that is cannot be said from so few mixtures."
         return (
             f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
-            f"recommended mixture is better with probability {self.shown_probability()}, if "
-            f"{self.bootstrap.fitted.label} is true."
-            f"{WITHIN_ERROR if self.optimum.gain_notes else ''}"
+            f"recommended mixture is better with probability {self.shown_probability()}. "
+            f"{self._parts((high - low) / 2)}"
+        )
+
+    def _parts(self, half: float) -> str:
+        """What half the interval consists of."""
+        whole, sampling = self.variance
+        # Variances add, widths do not: each part has its share of the variance.
+        noise = half * sampling / whole if whole > 0 else half
+        return (
+            f"Of the ± {_percent(half)}, {_percent(noise)} is from the choice of the runs; "
+            f"{_percent(half - noise)} is the error of {self.bootstrap.fitted.label} at runs that "
+            "it was not fitted to."
         )
 
     def shown_probability(self) -> str:
@@ -189,6 +267,7 @@ class Certainty:
             "gain_of_own_optimum": {"low": float(own[0]), "high": float(own[1])},
             "probability": self.probability,
             "verdict": self.verdict(),
+            "indistinct": self.indistinct,
             "influence": self.influence,
             "resamples": len(self.gains),
             "notes": self.notes(),
@@ -201,13 +280,26 @@ class Certainty:
         others = [
             note for note in self.optimum.notes if note not in doubt or np.isnan(self.probability)
         ]
-        return list(dict.fromkeys([*others, *self.bootstrap.notes, CONDITIONAL]))
+        said = (*others, *self.bootstrap.notes, *self._scope(), CONDITIONAL)
+        return list(dict.fromkeys(said))
+
+    def _scope(self) -> list[str]:
+        """Notes on what the interval of the gain rests on."""
+        units, needed = int(self.errors.spread.units[0]), units_needed(self.level)
+        if units < needed:
+            return [
+                f"An interval of {100 * self.level:g} % of the gain needs {needed} mixtures with "
+                f"every weighted loss measured; there are {units}. Measure more."
+            ]
+        return list(note_on_reach(self.errors.ratio, self.errors.tested))
 
 
-WITHIN_ERROR = " The gain is less than the mean error of the fit, which the interval leaves out."
 CONDITIONAL = (
-    "Intervals show the uncertainty from the runs alone: they leave out the errors of the law."
+    "Intervals of the proportions show the uncertainty from the runs alone: they leave out the "
+    "errors of the law."
 )
+TOLERANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+"""Relative excesses over the best objective at which mixtures are compared with the best one."""
 
 
 class _Further(TypedDict, total=False):
@@ -238,10 +330,11 @@ def certainty(
             keeps the constraints, with guardrails on its own predictions.
 
     Returns:
-        A `Certainty`. Its `influence` has one row per run, the most influential first: how far the
-        optimum moves without it (`moved`, total variation distance, the share of the tokens that
-        change their domain), the `domain` whose share changes most and its `change`, and the
-        `gain` predicted without the run for the optimum found without it.
+        A `Certainty`. Its `influence` has one row per unit of the bootstrap (a mixture with all its
+        runs, or a run), the most influential first: how far the optimum moves without it (`moved`,
+        total variation distance, the share of the tokens that change their domain), the `domain`
+        whose share changes most and its `change`, and the `gain` predicted without the unit for the
+        optimum found without it.
 
     Raises:
         ValueError: as `optimize_mixture`, or on a level not between 0 and 1.
@@ -270,6 +363,7 @@ def certainty(
         own_gains=1 - values[:, 0] / values[:, 1],
         judged_gains=1 - judged / best.reference_objective,
         influence=_influence(bootstrap.runs, best, left_out),
+        errors=Differences.of(bootstrap, decision),
     )
     return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
 

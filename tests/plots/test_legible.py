@@ -58,7 +58,7 @@ def overlap(one, other):
 @pytest.mark.filterwarnings("ignore:.*curves end more than:bimix_jax.SweepWarning")
 @pytest.mark.parametrize("name", [
     "curves", "proportions", "predicted", "comparison", "mixture", "certainty", "path", "tradeoff",
-    "sensitivity", "entropies", "proposal",
+    "sensitivity", "entropies", "proposal", "calibration",
 ])  # fmt: skip
 def test_no_two_labels_lie_on_each_other_and_none_leaves_the_picture(figures, name):
     figure = figures[name]

@@ -1,0 +1,126 @@
+"""Differences of an objective between mixtures: value, variance and probability."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.uncertainty._spread import Spread, growth_of
+from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How sure a difference of the objective between two mixtures is, at the decision's budget.
+
+    Errors of the law count in it as far as they differ between the mixtures that were left out:
+    what all of them share cancels.
+    """
+
+    spread: Spread
+    """relative errors of the difference between two units"""
+    ratio: float
+    """budget of the decision over the largest one of the sweep"""
+    tested: float
+    """largest such ratio at which later budgets were left out"""
+    distance: float
+    """mean total variation distance between two units"""
+
+    @classmethod
+    def of(cls, bootstrap: Bootstrap, decision: Decision) -> "Differences":
+        """Measure the errors of the decision's objective at every unit that was left out."""
+        held_out, law = bootstrap.held_out_rows, decision.fitted.law
+        counted = decision.weights > 0
+        complete = np.isfinite(held_out.measured[:, counted]).all(axis=1)
+        held_out = held_out.take(complete)
+        rows = held_out.nearest(decision.budget, getattr(law, "size", None))
+        error = _relative(decision, rows.predicted, rows.measured)
+        size = rows.size if law.needs_size else None
+        resampled = bootstrap.predict_points(rows.mixture, rows.budget, size, VARIANCE)
+        whole = decision.fitted.predict_points(rows.mixture, rows.budget, size)
+        spread = Spread.of_differences(error, _relative(decision, whole, resampled))
+        later = held_out.beyond
+        beyond = _relative(decision, later.predicted, later.measured)
+        growth = growth_of(
+            _apart(beyond, later.last, later.budget)[:, None],
+            spread.square,
+            later.budget / later.last,
+            later.last,
+        )
+        ratio = decision.budget / float(decision.fitted.observed_budgets[1])
+        spread = dataclasses.replace(spread, growth=growth)
+        return cls(spread, ratio, held_out.tested, _mean_distance(rows.mixture))
+
+    def variance(self, sampling: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Variance (pairs,) of relative differences between mixtures.
+
+        Args:
+            sampling: (pairs,) variance over the resamples.
+            distance: (pairs,) total variation distance of the mixtures. The error of a law is much
+                the same at near mixtures: its difference grows like a random walk, its variance
+                in proportion to the distance, as on the sweeps of `benchmarks/calibration.py`.
+        """
+        share = np.asarray(distance) / self.distance
+        return self.spread.variance(np.asarray(sampling)[:, None], self.ratio, share)[:, 0]
+
+    def probability(self, difference: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Probability (pairs,) that a relative difference is above 0."""
+        return self.spread.probability(difference[:, None], variance[:, None])[:, 0]
+
+
+def better(
+    bootstrap: Bootstrap,
+    decision: Decision,
+    first: np.ndarray,
+    second: np.ndarray,
+    errors: Differences | None = None,
+) -> np.ndarray:
+    """Probability (pairs,) that the first of two mixtures has the lower objective.
+
+    Args:
+        bootstrap: the fit and its resamples.
+        decision: what is compared, at which budget.
+        first: (pairs, domains).
+        second: (pairs, domains).
+        errors: of the decision, where they are known.
+    """
+    both, count = np.concatenate([first, second]), len(first)
+    whole = decision.objectives(decision.fitted.predict_points(both, decision.budget))
+    each = decision.objectives(bootstrap.predict_points(both, decision.budget, None, VARIANCE))
+    sampling = np.nanvar(each[:, count:] / each[:, :count], axis=0)
+    difference = whole[count:] / whole[:count] - 1
+    made = Differences.of(bootstrap, decision) if errors is None else errors
+    distance = np.abs(first - second).sum(axis=1) / 2
+    return made.probability(difference, made.variance(sampling, distance))
+
+
+PAIRS = 10_000
+"""Number of pairs that are enough for a mean distance."""
+
+
+def _mean_distance(mixtures: np.ndarray) -> float:
+    """Mean total variation distance of mixtures (mixtures, domains), of some pairs of many."""
+    count = len(mixtures)
+    rng = np.random.default_rng(0)
+    one, other = (
+        np.triu_indices(count, 1) if count**2 < PAIRS else rng.integers(count, size=(2, PAIRS))
+    )
+    apart = np.abs(mixtures[one] - mixtures[other]).sum(axis=1)[one != other] / 2
+    return float(apart.mean()) if len(apart) else 1.0
+
+
+def _relative(decision: Decision, predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Objectives of measured over those of predicted losses (…, targets), − 1."""
+    return np.asarray(decision.objectives(measured) / decision.objectives(predicted) - 1)
+
+
+def _apart(error: np.ndarray, *groups: Any) -> np.ndarray:
+    """Errors (rows,) without their mean in each group, of the size of differences of two."""
+    _, number = np.unique(np.column_stack(groups), axis=0, return_inverse=True)
+    known, number = np.isfinite(error), number.reshape(-1)
+    count = np.bincount(number[known], minlength=number.max(initial=0) + 1)
+    total = np.bincount(number[known], error[known], minlength=len(count))
+    # With a single one there is no difference.
+    mean = np.where(count > 1, total / np.maximum(count, 1), np.nan)[number]
+    return (error - mean) * np.sqrt(2 * count / np.maximum(count - 1, 1))[number]

@@ -1,0 +1,186 @@
+"""Spread of the errors of a law at runs that its fits did not see: scale, shape and growth."""
+
+import dataclasses
+
+import numpy as np
+from scipy.special import ndtri, stdtr, stdtrit
+
+LEAST_SHARE = 0.5
+"""Least variance of an error, as a share of that of the runs left out: a mixture in the middle of
+the sweep is better known than most, but the law is not true there either."""
+NORMAL = 10
+"""Number of normal quantiles that stand beside the errors, so that the shape of few is normal."""
+OUTSIDE = 0.8
+"""Number of mixtures that should lie outside an interval for it to be given: with 90 %, 8 are
+needed, because of fewer the largest error says little about the tenth part."""
+USUAL = 0.9
+"""Level whose number of mixtures a probability needs."""
+LEAST_UNITS = 4
+"""Least number of mixtures for an interval of any level."""
+
+
+def units_needed(level: float) -> int:
+    """Number of mixtures that an interval needs.
+
+    >>> [units_needed(level) for level in (0.5, 0.8, 0.9, 0.95)]
+    [4, 4, 8, 16]
+    """
+    # Rounded, as 1 − 0.9 is not a tenth in binary.
+    return max(LEAST_UNITS, int(np.ceil(np.round(OUTSIDE / (1 - level), 9))))
+
+
+def note_on_reach(ratio: float, tested: float) -> tuple[str, ...]:
+    """Note on a budget beyond those at which errors are known.
+
+    Args:
+        ratio: the budget over the largest one of the sweep.
+        tested: largest ratio at which later budgets were left out.
+
+    >>> note_on_reach(1.5, 2.0)
+    ()
+    """
+    if ratio <= tested * (1 + 1e-9):
+        return ()
+    if tested <= 1:
+        return (
+            "Intervals leave out what the law's curve of budget misses beyond the sweep: too few "
+            "budgets for leaving later ones out.",
+        )
+    return (
+        f"The budget is {ratio:.3g} × the largest observed one, and leaving later budgets out "
+        f"tests up to {tested:.3g} ×: beyond, intervals widen by the trend up to there.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Relative errors of several quantities, of units (mixtures) that were left out."""
+
+    error: np.ndarray
+    """(units, quantities) relative or log errors, nan where there is none"""
+    sampling: np.ndarray
+    """(units, quantities) variance over resamples of what the errors are about"""
+    square: np.ndarray
+    """(quantities,) square of the size of the errors"""
+    growth: np.ndarray
+    """(quantities,) variance per unit of the logarithm of the ratio of budgets, beyond the sweep"""
+
+    @classmethod
+    def of(cls, error: np.ndarray, sampling: np.ndarray) -> "Spread":
+        """Spread of errors (units, quantities), without growth.
+
+        Their size is √(π/2) times their mean absolute value, the standard deviation of normal
+        errors: a single fit that went astray without a unit must not widen all intervals.
+        """
+        size = np.sqrt(np.pi / 2) * _mean(np.abs(error))
+        return cls(error, sampling, size**2, np.zeros(error.shape[1]))
+
+    @classmethod
+    def of_differences(cls, error: np.ndarray, resampled: np.ndarray) -> "Spread":
+        """Spread of the difference of one quantity between two units, without growth.
+
+        Args:
+            error: (units,).
+            resampled: (resamples, units) the quantity, relative, at the same units.
+        """
+        known = np.isfinite(error)
+        count = max(int(known.sum()), 1)
+        # The mean square of differences of pairs is twice the variance, with count − 1.
+        twice = 2 * count / max(count - 1, 1)
+        centred = error - np.sum(error[known]) / count
+        apart = resampled - np.nanmean(resampled, axis=0)
+        apart = apart - np.nansum(apart[:, known], axis=1, keepdims=True) / count
+        sampling = twice * np.nanmean(apart**2, axis=0)
+        scaled = np.sqrt(twice) * centred[:, None]
+        return cls(scaled, sampling[:, None], _mean(scaled**2), np.zeros(1))
+
+    @property
+    def units(self) -> np.ndarray:
+        """(quantities,) int, number of errors."""
+        return np.isfinite(self.error).sum(axis=0)
+
+    @property
+    def _inside(self) -> np.ndarray:
+        """(quantities,) mean sampling variance at the units."""
+        known = np.isfinite(self.error)
+        total = np.where(known, self.sampling, 0.0).sum(axis=0)
+        return total / np.maximum(known.sum(axis=0), 1)
+
+    def variance(
+        self, sampling: np.ndarray, ratio: np.ndarray | float = 1.0, share: np.ndarray | float = 1.0
+    ) -> np.ndarray:
+        """Variance (points, quantities) of the errors at other points.
+
+        Args:
+            sampling: (points, quantities) variance over resamples there. Beyond its mean at the
+                units it adds to the squared errors of these, so that intervals widen away from
+                what was run.
+            ratio: (points,) budget over the largest one of the sweep.
+            share: (points,) of the errors at the units that is expected at the points.
+        """
+        part, square = np.reshape(share, (-1, 1)), self.square
+        within = np.maximum(part * (square - self._inside) + sampling, LEAST_SHARE * part * square)
+        beyond = np.log(np.maximum(ratio, 1.0))
+        return within + part * np.reshape(beyond, (-1, 1)) * self.growth
+
+    def half_width(self, variance: np.ndarray, level: float) -> np.ndarray:
+        """Half the width (points, quantities) of intervals, nan with too few units.
+
+        The shape is that of all standardised errors together, because those of one quantity are
+        few; it is widened as Student's distribution is wider than the normal one.
+        """
+        enough = self.units >= units_needed(level)
+        freedom = np.maximum(self.units - 1, 1)
+        widened = stdtrit(freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
+        return np.where(enough, widened * self._quantile(level) * np.sqrt(variance), np.nan)
+
+    def _quantile(self, level: float) -> float:
+        """Quantile of the absolute standardised errors."""
+        scale = np.sqrt(np.maximum(self.variance(self.sampling), np.finfo(float).tiny))
+        # Each quantity has its own scale, so that only the shape is shared.
+        standard = self.error / scale
+        normal = ndtri((1 + (np.arange(NORMAL) + 0.5) / NORMAL) / 2)
+        both = np.concatenate([np.abs(standard[np.isfinite(standard)]), normal])
+        return float(np.quantile(both, level))
+
+    def student(self, level: float) -> np.ndarray:
+        """Half the width (quantities,) of intervals of normal errors of variance 1."""
+        enough = self.units >= units_needed(level)
+        return np.where(enough, stdtrit(np.maximum(self.units - 1, 1), (1 + level) / 2), np.nan)
+
+    def probability(self, value: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Probability (points, quantities) that what is estimated as value is above 0."""
+        enough = self.units >= units_needed(USUAL)
+        scale = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+        found = stdtr(np.maximum(self.units - 1, 1), value / scale)
+        return np.where(enough, found, np.nan)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis without nan; nan where nothing is left."""
+    count = np.isfinite(values).sum(axis=0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
+
+
+def growth_of(
+    error: np.ndarray, square: np.ndarray, ratio: np.ndarray, cut: np.ndarray
+) -> np.ndarray:
+    """Growth (quantities,) of the variance of errors with the logarithm of a ratio of budgets.
+
+    The errors of a curve that is carried on add up like a random walk in the logarithm of the
+    budget. The growth is the slope by least squares through `square` at a ratio of 1, its mean over
+    the cuts, and 0 where errors do not grow.
+
+    Args:
+        error: (rows, quantities) at budgets that the fits did not see.
+        square: (quantities,) mean squared error at those that they saw.
+        ratio: (rows,) budget over the largest that its fit saw.
+        cut: (rows,) what tells the fits apart.
+    """
+    slopes = [
+        np.nansum((error[cut == one] ** 2 - square) * along, axis=0)
+        / np.sum(np.isfinite(error[cut == one]) * along**2, axis=0)
+        for one in np.unique(cut)
+        for along in [np.log(ratio[cut == one])[:, None]]
+    ]
+    return np.maximum(np.nan_to_num(np.mean(slopes, axis=0)), 0.0) if slopes else 0 * square

@@ -1,0 +1,306 @@
+"""Errors at mixtures that were left out, and the intervals and probabilities made of them."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import bimix_jax as bx
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.uncertainty._differences import Differences, better
+from bimix_jax.uncertainty._spread import Spread, growth_of, note_on_reach, units_needed
+from tests.fits import DOMAINS, frame
+
+N = 60
+
+
+def bent(seed=0, **options):
+    """A sweep whose losses depend on mixtures otherwise than BiMix says, by about 2 %."""
+    table = frame(seed=seed, **options)
+    rng = np.random.default_rng(seed)
+    bend = rng.uniform(-0.4, 0.4, (3, 3))
+    for target, row in zip(DOMAINS, bend, strict=True):
+        shares = table[[f"r_{d}" for d in DOMAINS]].to_numpy()
+        table[f"loss_{target}"] *= np.exp(
+            shares**2 @ row - 1.5 * shares[:, 0] * shares[:, 1] * row[0]
+        )
+    return bx.read_sweep(table)
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    table = frame(noise=0.01)
+    first = table.loc[table["run"] == "run00", [f"r_{d}" for d in DOMAINS]].to_numpy()
+    table.loc[table["run"] == "run01", [f"r_{d}" for d in DOMAINS]] = first
+    return bx.read_sweep(table)
+
+
+@pytest.fixture(scope="module")
+def drawn(sweep):
+    return bx.bootstrap(sweep, n=N, seed=3)
+
+
+@pytest.fixture(scope="module")
+def sure(drawn):
+    return bx.certainty(drawn, 1e10)
+
+
+def test_a_mixture_is_predicted_by_the_fit_without_all_its_runs(sweep, drawn):
+    assert drawn.runs[0] == "run00, run01"
+    assert len(drawn.runs) == len(drawn.left_out.code) == 11
+    rows = drawn.held_out.take(drawn.held_out.within)
+    assert len(rows.budget) == len(sweep.budget)
+    for number, label in ((0, "run00, run01"), (6, "run07")):
+        assert drawn.runs[number] == label
+        inside = np.isin(sweep.run, label.split(", "))
+        alone = bx.fit(sweep, weight=np.where(inside, 0.0, 1.0))
+        here = rows.take(rows.unit == number)
+        expected = alone.predict_points(here.mixture, here.budget)
+        np.testing.assert_allclose(here.predicted, expected, rtol=1e-5)
+        np.testing.assert_array_equal(np.sort(here.measured[:, 0]), np.sort(sweep.loss[inside, 0]))
+    by_run = bx.bootstrap(sweep, drawn.fitted, N, unit="run")
+    assert by_run.runs[:2] == ("run00", "run01")
+
+
+def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep, drawn):
+    later = drawn.held_out.beyond
+    budgets = np.unique(sweep.budget)
+    assert set(later.last) == {budgets[3], budgets[6]}
+    assert drawn.held_out.tested == pytest.approx(budgets[7] / budgets[3])
+    assert np.all(later.budget > later.last)
+    # Every later loss is predicted once for each end of the cut sweep.
+    assert len(later.budget) == 12 * (4 + 1)
+    cut = later.take((later.last == budgets[3]) & (later.unit == 6))
+    # The parts are dealt in turn: mixtures 2, 6 and 10 were left out together.
+    kept = ~np.isin(sweep.run, ["run03", "run07", "run11"]) & (sweep.budget <= budgets[3])
+    alone = bx.fit(sweep, weight=kept.astype(float))
+    expected = alone.predict_points(cut.mixture, cut.budget)
+    np.testing.assert_allclose(cut.predicted, expected, rtol=1e-4)
+
+
+def test_too_few_budgets_are_not_cut(sweep, drawn):
+    table = sweep.to_frame()
+    few = bx.read_sweep(table[table["tokens"] >= np.unique(sweep.budget)[-3]])
+    made = bx.bootstrap(few, n=N)
+    assert made.held_out.tested == 1
+    assert "Intervals leave out" in note_on_reach(2.0, 1.0)[0]
+    assert "tests up to 2 ×" in note_on_reach(4.0, 2.0)[0]
+
+
+def test_the_nearest_budget_of_every_mixture_is_taken(sweep, drawn):
+    budgets = np.unique(sweep.budget)
+    middle = drawn.held_out.nearest(budgets[4] * 1.1, None)
+    assert np.unique(middle.budget).tolist() == [budgets[4]]
+    assert middle.unit.tolist() == list(range(11))
+    assert set(drawn.held_out.nearest(1e99, None).budget) == {budgets[-1]}
+
+
+def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, drawn):
+    mixture = np.array([[0.5, 0.3, 0.2]])
+    budget = float(np.unique(sweep.budget)[5])
+    table = drawn.predict(mixture, budget, level=0.8)
+    whole = drawn.fitted.predict_points(mixture, budget)[0]
+    logs = np.log(drawn.predict_points(mixture, budget)[:, 0])
+    rows = drawn.held_out.nearest(budget, None)
+    error = np.log(rows.measured) - np.log(rows.predicted)
+    there = np.log(drawn.predict_points(rows.mixture, rows.budget)).var(axis=0)
+    standard, square = [], np.pi / 2 * np.abs(error).mean(axis=0) ** 2
+    for target in range(3):
+        spread = square[target] + there[:, target] - there[:, target].mean()
+        z = error[:, target] / np.sqrt(np.maximum(spread, square[target] / 2))
+        standard += list(np.abs(z))
+    standard += list(stats.norm.ppf((1 + (np.arange(10) + 0.5) / 10) / 2))
+    wide = stats.t.ppf(0.9, 10) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
+    variance = np.maximum(square + logs.var(axis=0) - there.mean(axis=0), square / 2)
+    half = wide * np.sqrt(variance)
+    np.testing.assert_allclose(table["low"], whole * np.exp(-half), rtol=1e-9)
+    np.testing.assert_allclose(table["high"], whole * np.exp(half), rtol=1e-9)
+    np.testing.assert_allclose(table["noise"] + table["law"], half, rtol=1e-9)
+    share = (logs.var(axis=0) + drawn.noise**2) / variance
+    np.testing.assert_allclose(table["noise"], half * np.minimum(share, 1), rtol=1e-9)
+
+
+def test_intervals_widen_away_from_the_runs_and_beyond_the_budgets(drawn, sweep):
+    def width(mixture, budget):
+        table = drawn.predict(dict(zip(DOMAINS, mixture, strict=True)), budget)
+        return (np.log(table["high"] / table["low"])).mean()
+
+    largest = sweep.largest_budget
+    middle, edge = (0.4, 0.3, 0.3), (0.998, 0.001, 0.001)
+    assert width(edge, largest) > width(middle, largest)
+    growing = [width(middle, largest * ratio) for ratio in (1, 4, 16)]
+    assert growing == sorted(growing)
+
+
+def test_noise_and_law_are_told_apart():
+    noisy = bx.bootstrap(bx.read_sweep(frame(noise=0.01)), n=N)
+    wrong = bx.bootstrap(bent(noise=0.001), n=N)
+    mixture = {"web": 0.4, "code": 0.3, "books": 0.3}
+    share = [made.predict(mixture).eval("noise / (noise + law)").mean() for made in (noisy, wrong)]
+    assert share[0] > 0.8
+    assert share[1] < 0.3
+
+
+def test_new_runs_lie_inside_though_the_law_is_wrong():
+    inside, if_true = [], []
+    for seed in range(6):
+        sweep = bent(seed, noise=0.002)
+        found = bx.calibration(
+            sweep, splits=bx.standard_splits(sweep, "mixtures", 1, seed=seed), n=N
+        )
+        inside.append(found.coverage().loc[0.9, "covered"])
+        train, test = sweep.split_runs(0.3, seed=seed)
+        drawn = bx.bootstrap(train, n=N)
+        low, high = drawn.interval(drawn.predict_points(test.mixture, test.budget))
+        if_true.append(np.mean((low <= test.loss) & (test.loss <= high)))
+    assert np.mean(inside) > 0.8
+    assert np.mean(if_true) < np.mean(inside) - 0.15
+
+
+def test_of_few_mixtures_no_interval_is_given_and_the_number_is_said():
+    sweep = bx.read_sweep(frame(noise=0.01).query("run < 'run06'"))
+    drawn = bx.bootstrap(sweep, n=N)
+    assert any("8 are needed, and there are 6. Measure 2 more" in note for note in drawn.notes)
+    mixture = {"web": 0.4, "code": 0.3, "books": 0.3}
+    assert drawn.predict(mixture)[["low", "high", "noise", "law"]].isna().all(axis=None)
+    assert drawn.predict(mixture, level=0.8)["low"].notna().all()
+    sure = bx.certainty(drawn)
+    assert np.isnan(sure.probability)
+    assert "cannot be said" in sure.verdict()
+    assert any("needs 8 mixtures" in note for note in sure.notes())
+    assert sure.indistinct.isna().all(axis=None)
+    assert [units_needed(level) for level in (0.5, 0.9, 0.95)] == [4, 8, 16]
+
+
+@given(
+    scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99), level=st.sampled_from([0.5, 0.8, 0.9]),
+)  # fmt: skip
+def test_intervals_scale_with_the_errors_and_not_with_their_order(scale, seed, level):
+    rng = np.random.default_rng(seed)
+    error, sampling = rng.normal(size=(12, 3)), rng.uniform(0, 0.2, (12, 3))
+    growth, at = rng.uniform(0, 1, 3), rng.uniform(0, 1, (5, 3))
+    plain, order = Spread.of(error, sampling), rng.permutation(12)
+    plain = dataclasses.replace(plain, growth=growth)
+    other = Spread.of(scale * error[order], scale**2 * sampling[order])
+    other = dataclasses.replace(other, growth=scale**2 * growth)
+    halves = [
+        one.half_width(one.variance(factor * at, 1.5), level)
+        for one, factor in ((plain, 1.0), (other, scale**2))
+    ]
+    np.testing.assert_allclose(halves[1], scale * halves[0], rtol=1e-9)
+    assert np.all(halves[0] > 0)
+
+
+def test_growth_is_the_slope_of_a_random_walk():
+    rng = np.random.default_rng(0)
+    ratio = np.tile(np.exp(np.linspace(0.05, 1.0, 20)), 4000)
+    cut = np.repeat([1.0, 2.0], 40_000)
+    variance = 0.3 + np.log(ratio)[:, None] * np.array([0.7, 0.0])
+    error = np.sqrt(variance) * rng.standard_normal((len(ratio), 2))
+    error[rng.random(error.shape) < 0.1] = np.nan
+    growth = growth_of(error, np.full(2, 0.3), ratio, cut)
+    np.testing.assert_allclose(growth, [0.7, 0.0], atol=0.02)
+    assert growth_of(error[:0], np.full(2, 0.3), ratio[:0], cut[:0]).tolist() == [0, 0]
+
+
+def test_differences_between_units_are_those_of_all_pairs():
+    rng = np.random.default_rng(1)
+    error, resampled = rng.normal(size=9), rng.normal(size=(40, 9))
+    spread = Spread.of_differences(error, resampled)
+    pairs = list(itertools.combinations(range(9), 2))
+    assert spread.square[0] == pytest.approx(
+        np.mean([(error[i] - error[j]) ** 2 for i, j in pairs])
+    )
+    apart = [np.var(resampled[:, i] - resampled[:, j]) for i, j in pairs]
+    assert spread.sampling.mean() == pytest.approx(np.mean(apart))
+
+
+def test_probabilities_of_pairs_are_students(drawn):
+    decision = Decision.of(drawn.fitted, 3e9)
+    rng = np.random.default_rng(0)
+    one, other = rng.dirichlet(np.full(3, 3.0), (2, 20))
+    above = better(drawn, decision, one, other)
+    np.testing.assert_allclose(above, 1 - better(drawn, decision, other, one), atol=0.01)
+    np.testing.assert_allclose(better(drawn, decision, one, one), 0.5, atol=1e-9)
+    made = Differences.of(drawn, decision)
+    predicted = drawn.fitted.predict_points(np.concatenate([one, other]), 3e9).mean(axis=1)
+    resampled = drawn.predict_points(np.concatenate([one, other]), 3e9).mean(axis=2)
+    apart = (resampled[:, 20:] / resampled[:, :20] - 1).var(axis=0)
+    square, inside = made.spread.square[0], made.spread.sampling.mean()
+    share = np.abs(one - other).sum(axis=1) / 2 / made.distance
+    variance = np.maximum(share * (square - inside) + apart, share * square / 2)
+    value = predicted[20:] / predicted[:20] - 1
+    np.testing.assert_allclose(above, stats.t.cdf(value / np.sqrt(variance), 10), rtol=1e-6)
+    assert np.mean((above > 0.5) == (value > 0)) == 1
+
+
+def test_the_gain_has_the_interval_of_its_probability(sure):
+    low, high = sure.gain_interval()
+    at = stats.t.cdf(sure.corrected_gain / np.sqrt(sure.variance[0]), 10)
+    assert sure.probability == pytest.approx(at)
+    assert (low + high) / 2 == pytest.approx(sure.gain - sure.optimism)
+    assert np.mean((sure.plausible_gains(2000) > low) & (sure.plausible_gains(2000) < high)) == 0.9
+    whole, sampling = sure.variance
+    assert 0 < sampling < whole
+    assert "is from the choice of the runs" in sure.verdict()
+
+
+def test_what_cannot_be_told_from_the_best_holds_it_and_is_no_better(sure):
+    ends, best = sure.indistinct, sure.optimum.mixture
+    assert ((ends["low"] <= best) & (best <= ends["high"])).all()
+    assert (ends["high"] - ends["low"]).max() > 0.02
+    shares = pd_mixtures(best.to_numpy(), ends)
+    assert (sure.beats(shares) < 1).all()
+    assert sure.beats(best).iloc[0] == pytest.approx(0.5)
+    far = np.array([[0.01, 0.01, 0.98]])
+    assert sure.beats(far).iloc[0] > 0.9
+
+
+def pd_mixtures(best, ends):
+    """The best mixture with one share at its low end, the others in proportion."""
+    rows = []
+    for i, low in enumerate(ends["low"]):
+        row = best * (1 - low) / (1 - best[i])
+        row[i] = low
+        rows.append(row)
+    return np.array(rows)
+
+
+def hand_made(**changes):
+    error = np.array([[0.01, -0.02], [0.03, np.nan], [-0.01, 0.005]])
+    half = np.stack([np.full((3, 2), width) for width in (0.008, 0.015, 0.025)])
+    claimed, right = np.array([0.51, 0.96, 0.97, 0.99]), np.array([True, True, False, True])
+    return dataclasses.replace(bx.Calibration(("a", "b"), error, half, claimed, right), **changes)
+
+
+def test_calibration_counts_what_lies_inside_and_what_was_right():
+    found = hand_made()
+    table = found.coverage()
+    np.testing.assert_allclose(table["covered"], [1 / 5, 3 / 5, 4 / 5])
+    assert table.loc[0.9, "worst_target"] == "a"
+    assert table["losses"].tolist() == [5, 5, 5]
+    assert table.loc[0.9, "worst"] == pytest.approx(2 / 3)
+    pairs = found.reliability()
+    assert pairs["pairs"].tolist() == [1, 3]
+    assert found.calibration_error == pytest.approx(
+        (abs(0.51 - 1) + 3 * abs((0.96 + 0.97 + 0.99) / 3 - 2 / 3)) / 4
+    )
+    assert (found.sure_pairs, found.wrong_when_sure) == (3, pytest.approx(1 / 3))
+    assert "20 % by 50 %, 60 % by 80 %, 80 % by 90 %" in found.verdict()
+    assert "33.3 % wrongly" in found.verdict()
+    none = hand_made(half_width=np.full((3, 3, 2), np.nan), claimed=np.full(4, np.nan))
+    assert "too few mixtures" in none.verdict()
+    assert np.isnan(none.wrong_when_sure)
+
+
+def test_calibration_is_of_the_split_that_was_asked(sweep):
+    (split,) = bx.standard_splits(sweep, "budgets", 1)
+    found = bx.calibration(sweep, splits=[split], n=N)
+    assert found.error.shape == (int(split.test.sum()), 3)
+    assert found.half_width.shape == (3, *found.error.shape)
+    assert np.all(np.diff(found.half_width, axis=0) > 0)
+    assert len(found.claimed) == 12 * 11 / 2

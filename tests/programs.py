@@ -6,6 +6,7 @@ Called as they are, the functions of the package compile their loops anew at eve
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -69,6 +70,19 @@ def _best(law, **options):
 def best_mixture(law, coefficients, budget, weights=None, constraints=None, **options):
     """`optimal_proportions`; the options have to be hashable."""
     return _best(law, **options)(coefficients, budget, weights, constraints=constraints)
+
+
+def both_ways(function):
+    """One program of a function of a number: its value, and its derivative forward and reverse."""
+
+    @jit
+    def derivatives(shift):
+        value, forward = jax.linearize(function, shift)
+        units = jnp.eye(value.size).reshape(-1, *value.shape)
+        (reverse,) = jax.vmap(jax.linear_transpose(forward, shift))(units)
+        return value, forward(1.0), reverse.reshape(value.shape)
+
+    return derivatives
 
 
 predicted_losses = jit(bx.predict_losses, static_argnums=0)

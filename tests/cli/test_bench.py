@@ -40,7 +40,7 @@ def test_json_holds_the_same_rows(small):
 
 
 def test_a_nearer_ceiling_of_bytes_is_named():
-    row = measure(Case(fits=8, points=16), rates.Ceilings(flops=1e30, bytes=1e9))
+    row = measure(Case(fits=32, points=16), rates.Ceilings(flops=1e30, bytes=1e9))
     assert row["bound"] == "bytes"
     assert row["of it"] == pytest.approx(row["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
 

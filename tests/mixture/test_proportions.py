@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions, predict_losses
+from bimix_jax import BiMix, Coefficients, Law, fit_arrays, optimal_proportions
 from bimix_jax.mixture._certificate import certify
 from bimix_jax.mixture._exact import power_law_proportions, power_terms
 from bimix_jax.mixture.feasible import simplex
 from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
-from tests.programs import best_mixture
+from tests.programs import best_mixture, both_ways, predicted_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
 exact = jax.jit(functools.partial(optimal_proportions, BiMix(), method="exact"))
@@ -42,7 +42,7 @@ def random_law(seed, domains, batch=()):
     ), rng.uniform(0.1, 2.0, shape)
 
 
-@pytest.mark.parametrize("domains", [2, 3, 8, 20, 50])
+@pytest.mark.parametrize("domains", [2, 8, 50])
 def test_exact_and_gradient_agree_to_1e_6(domains):
     coefficients, weights = random_law(domains, domains, (40,))
     over = functools.partial(jax.vmap, in_axes=(0, None, 0))
@@ -125,10 +125,11 @@ def test_derivatives_agree_with_central_differences(method):
         return method(moved, 2.0 + shift, w)
 
     step = 1e-5
-    expected = (mixture(step) - mixture(-step)) / (2 * step)
-    forward = jax.jacfwd(mixture)(0.0)
+    ends = map(both_ways(mixture), (-step, 0.0, step))
+    (lower, *_), (_, forward, reverse), (upper, *_) = ends
+    expected = (upper - lower) / (2 * step)
     np.testing.assert_allclose(forward, expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(jax.jacrev(mixture)(0.0), forward, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.parametrize("method", ["exact", "gradient"])
@@ -176,14 +177,15 @@ def test_where_the_optimum_is_not_unique_objective_and_gap_hold():
     problem, _, arguments = problem_at(mixture, coefficients, 1.0, np.ones(1), Shared())
     assert certify(problem, mixture, arguments).gap <= 1e-7
     np.testing.assert_allclose(mixture[2], 0.5, atol=1e-7)
-    best = problem.value(jnp.array([0.5, 0.0, 0.5]), arguments)
-    assert problem.value(mixture, arguments) == pytest.approx(float(best), abs=1e-9)
+    value = jit(problem.value)
+    best = value(np.array([0.5, 0.0, 0.5]), arguments)
+    assert value(mixture, arguments) == pytest.approx(float(best), abs=1e-9)
 
 
 def test_power_laws_of_two_equal_domains_split_evenly():
     np.testing.assert_allclose(
-        power_law_proportions(
-            power_terms(jnp.array([2.0, 2.0]), jnp.array([0.1, 0.1]), simplex(2)), simplex(2)
+        jit(lambda a, b: power_law_proportions(power_terms(a, b, simplex(2)), simplex(2)))(
+            np.array([2.0, 2.0]), np.array([0.1, 0.1])
         ),
         0.5,
         rtol=1e-12,
@@ -213,5 +215,5 @@ def test_predicted_losses_are_the_formula():
     reducible, floor = coefficients.amplitudes.T
     expected = mixture**-alpha * (reducible * budget[:, None] ** -beta + floor)
     np.testing.assert_allclose(
-        predict_losses(BiMix(), coefficients, mixture, budget), expected, rtol=1e-12
+        predicted_losses(BiMix(), coefficients, mixture, budget), expected, rtol=1e-12
     )

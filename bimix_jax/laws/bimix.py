@@ -36,6 +36,7 @@ class BiMix(Law):
     needs_own: ClassVar[bool] = True
     separable: ClassVar[bool] = True
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
         """1e-9 ≤ α ≤ 5 and 1e-3 ≤ β ≤ 10.
@@ -129,6 +130,7 @@ class CrossBiMix(Law):
 
     name: ClassVar[str] = "CrossBiMix"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("alpha",)

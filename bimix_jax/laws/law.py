@@ -58,6 +58,10 @@ class Law(abc.ABC):
     backward: ClassVar[bool] = False
     """True where `basis` also has reverse-mode derivatives: it has no loop of unknown length, and
     the untaken branches of `where` are finite. Derivatives by many exponents then take one pass."""
+    one_sum: ClassVar[bool] = False
+    """True where the loss depends on the mixture through one sum Σ_j φ_j(r_j) of a function per
+    domain. Its Hessian by the mixture is then a diagonal plus a multiple of the outer product of
+    its gradient, which takes two passes instead of one per domain."""
     separable: ClassVar[bool] = False
     """True where log L = −θ₀·x + (a term of the budget and the other coefficients), where θ₀ is the
     first exponent and x, the first of a tuple of features, depends on the mixture only. Batches
@@ -214,6 +218,11 @@ class Law(abc.ABC):
     def is_separable(self) -> bool:
         """True where `separable` is declared for this `basis` and these `features`."""
         return self.separable and self._states("separable", "basis", "features")
+
+    @property
+    def is_of_one_sum(self) -> bool:
+        """True where `one_sum` is declared for this `basis` and these `features`."""
+        return self.one_sum and self._states("one_sum", "basis", "features")
 
     @property
     def goes_backward(self) -> bool:

@@ -31,6 +31,7 @@ class DataMixingLaw(Law):
 
     name: ClassVar[str] = "DataMixingLaw"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta", "reducible")
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
@@ -80,6 +81,7 @@ class DataMixingLawPlus(Law):
 
     name: ClassVar[str] = "DataMixingLawPlus"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k", "B")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
@@ -150,6 +152,7 @@ class AdditiveLaw(Law):
 
     name: ClassVar[str] = "AdditiveLaw"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("E", "K", "B")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("c", "gamma")
@@ -216,6 +219,7 @@ class LogLinear(Law):
 
     name: ClassVar[str] = "LogLinear"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)
     amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)

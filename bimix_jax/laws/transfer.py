@@ -44,6 +44,7 @@ class TransferBiMix(Law):
 
     name: ClassVar[str] = "TransferBiMix"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("transfer",)
@@ -182,6 +183,7 @@ class SplitTransferBiMix(TransferBiMix):
 
     name: ClassVar[str] = "SplitTransferBiMix"
     backward: ClassVar[bool] = True
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")
     further: ClassVar[tuple[Further, ...]] = (SHIFT,)
 
@@ -229,6 +231,7 @@ class SubstitutionBiMix(TransferBiMix):
     """
 
     name: ClassVar[str] = "SubstitutionBiMix"
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "substitution")
     further: ClassVar[tuple[Further, ...]] = (SUBSTITUTION,)
 
@@ -278,6 +281,7 @@ class SplitSubstitutionBiMix(SubstitutionBiMix, SplitTransferBiMix):
     """
 
     name: ClassVar[str] = "SplitSubstitutionBiMix"
+    one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = (
         "alpha",
         "beta",

@@ -88,6 +88,11 @@ class WrappedLaw(Law):
         return self.base.goes_backward
 
     @property
+    def is_of_one_sum(self) -> bool:
+        """As the base."""
+        return self.base.is_of_one_sum
+
+    @property
     def is_power_of_own(self) -> bool:
         """False, unless a subclass overrides it."""
         return False
@@ -304,6 +309,11 @@ class WithRepetition(WrappedLaw):
             what = f"available holds {', '.join(wrong)}" if wrong else f"decay is {self.decay}"
             raise ValueError(f"law: {what}; expected numbers above 0.")
         object.__setattr__(self, "available", tokens)
+
+    @property
+    def is_of_one_sum(self) -> bool:
+        """False, as each effective share depends on all shares."""
+        return False
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """Set the capacities of the sweep's domains."""

@@ -1,23 +1,20 @@
-"""The certificate of an optimum: duality gap, binding constraints and flatness."""
+"""The certificate of an optimum: its duality gap and binding constraints."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture._interior import minimize_within
 from bimix_jax.mixture._notes import nonnegative_least_squares
+from bimix_jax.mixture._single import SingleModel, single_arguments
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet
 from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.quantities import quantity_text
-from bimix_jax.xla.compilation import jit
 
 # The interior search ends at multiplier · distance = 1e-11 of its unit, so that 1e-6 finds the
 # multipliers above 1e-5 of the unit, and 1e-4 those above 1e-7. A constraint that is near by chance
@@ -26,6 +23,8 @@ ACTIVE = (1e-6, 1e-8, 1e-4)
 """Distances to equality within which a constraint may have a multiplier; the one with the smallest
 gap is used."""
 
+ROUNDS = 50
+"""Largest number of times that slopes at bounds change between right and wrong signs."""
 ROOM = 0.01
 """Part of itself by which a limit is relaxed for its gain."""
 LARGEST_GUARDRAIL = 1 - 1e-12
@@ -55,55 +54,115 @@ def certify(
     of the optimum the bound is the optimum; any others give a weaker one, never a wrong one. This
     is the Frank-Wolfe gap over the whole feasible set, without a linear programme.
     """
-    derivatives = [np.asarray(v) for v in _derivatives(problem, mixture, arguments)]
-    proofs = [_certificate(problem, mixture, arguments, derivatives, near) for near in ACTIVE]
-    return min(proofs, key=lambda proof: abs(proof.gap))
-
-
-def _certificate(
-    problem: MixtureProblem,
-    mixture: np.ndarray,
-    arguments: MixtureArguments,
-    derivatives: list[np.ndarray],
-    closeness: float,
-) -> Certificate:
-    set_, count = arguments.feasible, len(mixture)
-    gradient, rows, jacobian = derivatives
-    # An infinite slope belongs to a share held at 0, where it multiplies a change of 0.
-    gradient, jacobian = (np.where(np.isfinite(v), v, 0.0) for v in (gradient, jacobian))
-    lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
-    exact = np.asarray(set_.groups)[np.asarray(set_.most) <= np.asarray(set_.least)]
-    near = rows >= -closeness
-    # A multiplier of an inactive constraint is 0 at the optimum (complementary slackness).
-    ends = [
-        np.eye(len(gradient))[:count][side]
-        for side in (mixture - lower < closeness, upper - mixture < closeness)
-    ]
-    # A free multiplier of an equation is the difference of two that are ≥ 0.
-    free = np.pad(np.vstack([np.ones(count), exact]), ((0, 0), (0, len(gradient) - count)))
-    # Stationarity, ∇f + z·∇h − a + b + free multipliers = 0, with a ≥ 0 of the floors and b ≥ 0 of
-    # the ceilings: one row each in the system of least squares.
-    columns = np.vstack([jacobian[near], -ends[0], ends[1], free, -free])
-    found = nonnegative_least_squares(columns.T, -gradient)
-    first, second, third = np.cumsum([near.sum(), len(ends[0]), len(ends[1])])
-    multipliers = np.zeros(len(rows))
-    multipliers[near] = found[:first]
+    model = SingleModel(problem, single_arguments(arguments))
+    variables = np.asarray(mixture, float)
     if problem.extra:
-        # Only multipliers that leave the slope 0 in the worst loss t itself bound the optimum, as t
-        # has no bounds. The value is t and the rows are (w·L − t)/scale, so that this slope is 1 −
-        # Σ z/scale: dividing the z by that sum makes it 0.
-        worst = multipliers[-len(arguments.weights) :]
-        worst /= -(worst @ jacobian[-len(worst) :, -1]) or 1.0
-    slopes = (gradient + multipliers @ jacobian)[:count]
-    signed = found[third : third + len(free)] - found[third + len(free) :]
-    # The multiplier of the sum to 1, signed[0], shifts all slopes alike, which changes no gap.
-    slopes = slopes + signed[1:] @ exact
-    # f(r) minus the bound of `certify`, in which f(r) cancels.
-    gap = slopes @ mixture - least_over_simplex(slopes, lower, upper) - multipliers @ rows
-    at_lower, at_upper = np.zeros(count), np.zeros(count)
-    at_lower[mixture - lower < closeness] = found[first:second]
-    at_upper[upper - mixture < closeness] = found[second:third]
-    return Certificate(float(gap), at_lower, at_upper, multipliers)
+        variables = np.append(variables, model.worst_at(variables))
+    with np.errstate(all="ignore"):
+        around = model.around(variables[None], np.zeros((1, model.count)))
+    # An infinite slope belongs to a share held at 0, where it multiplies a change of 0.
+    gradient, rows, jacobian = (
+        np.where(np.isfinite(v), v, 0.0)
+        for v in (around.gradient[0], around.rows[0], around.jacobian[0])
+    )
+    slopes = _Slopes(model, variables[: len(variables) - problem.extra], gradient, rows, jacobian)
+    return min((slopes.certificate(near) for near in ACTIVE), key=lambda proof: abs(proof.gap))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slopes:
+    """Derivatives of a problem at a mixture, for its certificate."""
+
+    model: SingleModel
+    mixture: np.ndarray
+    gradient: np.ndarray
+    """(variables,)"""
+    rows: np.ndarray
+    jacobian: np.ndarray
+    """(rows, variables)"""
+
+    def certificate(self, closeness: float) -> Certificate:
+        """Compute the certificate with constraints within `closeness` of equality."""
+        model, mixture, count = self.model, self.mixture, len(self.mixture)
+        lower, upper = model.feasible.lower, model.feasible.upper
+        ends = mixture - lower < closeness, upper - mixture < closeness
+        multipliers, free = self._multipliers(self.rows >= -closeness, *ends)
+        if model.problem.extra:
+            # Only multipliers that leave the slope 0 in the worst loss t itself bound the optimum,
+            # as t has no bounds. The value is t and the rows are (w·L − t)/scale, so that this
+            # slope is 1 − Σ z/scale: dividing the z by that sum makes it 0.
+            worst = multipliers[-len(model.arguments.weights) :]
+            worst /= -(worst @ self.jacobian[-len(worst) :, -1]) or 1.0
+        slopes = (self.gradient + multipliers @ self.jacobian)[:count]
+        # The multiplier of the sum to 1, free[0], shifts all slopes alike, which changes no gap.
+        slopes = slopes + free[1:] @ self._equations[1:, :count]
+        # f(r) minus the bound of `certify`, in which f(r) cancels.
+        gap = slopes @ mixture - least_over_simplex(slopes, lower, upper)
+        left = slopes + free[0]
+        at_lower = np.where(ends[0], np.maximum(left, 0.0), 0.0)
+        at_upper = np.where(ends[1], np.maximum(-left, 0.0), 0.0)
+        return Certificate(float(gap - multipliers @ self.rows), at_lower, at_upper, multipliers)
+
+    @functools.cached_property
+    def _equations(self) -> np.ndarray:
+        """(equations, variables): the sum to 1, then groups of one possible sum."""
+        set_, further = self.model.feasible, len(self.gradient) - len(self.mixture)
+        exact = set_.groups[set_.most <= set_.least]
+        return np.pad(np.vstack([np.ones(len(self.mixture)), exact]), ((0, 0), (0, further)))
+
+    def _multipliers(
+        self, near: np.ndarray, at_lower: np.ndarray, at_upper: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Multipliers ≥ 0 of the rows that are `near`, and free ones of the equations.
+
+        They leave the least Σ of squares of ∇f + z·∇h + y·equations − a + b, where a ≥ 0 and b ≥ 0
+        are the multipliers of bounds that hold: such a slope counts with the wrong sign only.
+        """
+        # A multiplier of an inactive constraint is 0 at the optimum (complementary slackness).
+        further = np.zeros(len(self.gradient) - len(self.mixture), bool)
+        at_lower, at_upper = np.append(at_lower, further), np.append(at_upper, further)
+        columns = np.vstack([self.jacobian[near], self._equations, -self._equations])
+        found = _signed_least_squares(columns, self.gradient, at_lower, at_upper)
+        multipliers, first = np.zeros(len(self.rows)), near.sum()
+        multipliers[near] = found[:first]
+        plus, minus = np.split(found[first:], 2)
+        return multipliers, plus - minus
+
+
+def _signed_least_squares(
+    columns: np.ndarray, gradient: np.ndarray, at_lower: np.ndarray, at_upper: np.ndarray
+) -> np.ndarray:
+    """Find x ≥ 0 (columns,) with the least squares of the slopes ∇f + x·columns that are wrong.
+
+    A slope is wrong if it is not 0; `at_lower` (variables,) it may be positive, `at_upper`
+    negative. The sum is convex and piecewise quadratic, so that least squares over the slopes which
+    are wrong give a Newton step, halved until the sum falls.
+    """
+
+    def wrong(x: np.ndarray) -> np.ndarray:
+        slopes = gradient + x @ columns
+        allowed = at_lower & (slopes > 0) | at_upper & (slopes < 0)
+        return np.where(allowed, 0.0, slopes)
+
+    def total(x: np.ndarray) -> float:
+        return float(np.sum(wrong(x) ** 2))
+
+    x = np.zeros(len(columns))
+    inside = ~(at_lower | at_upper)
+    counted = inside
+    for _ in range(ROUNDS):
+        goal = nonnegative_least_squares(columns[:, counted].T, -gradient[counted])
+        now = total(x)
+        lengths = (0.5**k for k in range(20))
+        moved = (x + length * (goal - x) for length in lengths)
+        better = next((at for at in moved if total(at) < now), None)
+        if better is None:
+            break
+        before, x = counted, better
+        counted = inside | (wrong(x) != 0)
+        if np.array_equal(counted, before) and better is goal:
+            break
+    return x
 
 
 def least_over_simplex(slopes: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
@@ -117,23 +176,6 @@ def least_over_simplex(slopes: np.ndarray, lower: np.ndarray, upper: np.ndarray)
     # The mass left once the cheaper domains are full, at most the width of this domain.
     filled = np.clip(1 - lower.sum() - (np.cumsum(width) - width), 0.0, width)
     return float(slopes @ lower + slopes[order] @ filled)
-
-
-def _derivatives(problem: MixtureProblem, mixture: Any, arguments: MixtureArguments) -> Any:
-    return _derivatives_at(problem, mixture, arguments)
-
-
-def _at(problem: MixtureProblem, mixture: Array, arguments: MixtureArguments) -> tuple:
-    """Compute the gradient of the value, the rows and their Jacobian at a mixture."""
-    variables = jnp.asarray(mixture)
-    if problem.extra:
-        variables = jnp.append(variables, problem.objective_of(variables, arguments))
-    rows = problem.rows(variables, arguments)
-    gradient = jax.grad(problem.value)(variables, arguments)
-    return gradient, rows, jax.jacfwd(problem.rows)(variables, arguments)
-
-
-_derivatives_at = jit(_at, static_argnums=0, x64=True)
 
 
 class Limit(NamedTuple):
@@ -238,108 +280,3 @@ def _guards(
             float(proof.rows[2 * len(feasible.groups) + i]),
             dataclasses.replace(asked, guardrail={**limits, target: more}),
         )
-
-
-TOLERANCE = 1e-3
-"""Largest relative excess over the best objective of a mixture that counts as equally good."""
-ALTERNATIVES = 3
-
-
-class NearOptimalArguments(NamedTuple):
-    """A direction, and the limit of the objective along it."""
-
-    direction: Array
-    """(domains,)"""
-    limit: Array
-    """() largest objective"""
-    inner: MixtureArguments
-
-
-@dataclasses.dataclass(frozen=True)
-class NearOptimal:
-    """Problem of the mixture farthest in a direction with an objective below a limit."""
-
-    inner: MixtureProblem
-    extra: int = 0
-
-    @property
-    def convex(self) -> bool:
-        """True where the problem with the given optimum is convex."""
-        return self.inner.convex
-
-    def start(self, arguments: NearOptimalArguments, mixture: Array) -> Array:
-        """Start at the mixture."""
-        return mixture
-
-    def value(self, variables: Array, arguments: NearOptimalArguments) -> Array:
-        """Negative distance along the direction."""
-        return -variables @ arguments.direction
-
-    def rows(self, variables: Array, arguments: NearOptimalArguments) -> Array:
-        """Rows of the problem, and its objective below the limit."""
-        limit, inner = arguments.limit, arguments.inner
-        if self.inner.extra:
-            # With the bound of the worst loss held at the limit, less the KL term that the
-            # objective has beside it, the inner rows say that the objective is below the limit.
-            worst = limit - inner.feasible.kl_term(variables)
-            return self.inner.rows(jnp.append(variables, worst), inner)
-        rows = self.inner.rows(variables, inner)
-        return jnp.append(rows, (self.inner.value(variables, inner) - limit) / jnp.abs(limit))
-
-
-def as_good(
-    problem: MixtureProblem,
-    arguments: MixtureArguments,
-    mixture: np.ndarray,
-    tolerance: float = TOLERANCE,
-) -> np.ndarray:
-    """(2·domains, domains) mixtures with the least, then the largest, value of each proportion.
-
-    All have an objective (KL term included) within the relative tolerance of that of `mixture`
-    (domains,), the best; rows that did not converge are nan.
-    """
-    return np.asarray(_extremes(problem, arguments, mixture, tolerance))
-
-
-def _all_extremes(
-    problem: MixtureProblem, arguments: MixtureArguments, mixture: Array, tolerance: Array
-) -> Array:
-    count = len(mixture)
-    directions = jnp.concatenate([-jnp.eye(count), jnp.eye(count)])
-    # The worst-loss problem has its own value as a last variable; others have none.
-    worst = jnp.full(problem.extra, problem.objective_of(mixture, arguments))
-    best = problem.value(jnp.concatenate([mixture, worst]), arguments)
-    limit = best + tolerance * jnp.abs(best)
-
-    def extreme(direction: Array) -> Array:
-        inner = NearOptimalArguments(direction, limit, arguments)
-        found = minimize_within(NearOptimal(problem), inner, arguments.feasible)
-        return jnp.where(found.error <= 0, found.variables, jnp.nan)
-
-    return jax.vmap(extreme)(directions)
-
-
-_extremes: Any = jit(_all_extremes, static_argnums=0, x64=True)
-
-
-def flat_range(best: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest value of each proportion (domains,) among the mixtures of `as_good`."""
-    count = len(best)
-    # The best mixture is as good as itself, so that no range excludes it.
-    low = np.minimum(np.diag(ends[:count]), best)
-    return low, np.maximum(np.diag(ends[count:]), best)
-
-
-def far_apart(best: np.ndarray, candidates: np.ndarray, count: int = ALTERNATIVES) -> np.ndarray:
-    """Choose (≤ count, domains) candidates, each as far as possible from the best and the others.
-
-    >>> far_apart(np.array([0.5, 0.5]), np.array([[0.6, 0.4], [0.3, 0.7]]), 1)
-    array([[0.3, 0.7]])
-    """
-    left = candidates[np.all(np.isfinite(candidates), axis=1)]
-    chosen = [best]
-    for _ in range(min(count, len(left))):
-        # Farthest-point selection: the next one maximises its distance to the nearest chosen.
-        distance = np.min([np.abs(left - c).sum(axis=1) for c in chosen], axis=0)
-        chosen.append(left[np.argmax(distance)])
-    return np.array(chosen[1:]).reshape(-1, len(best))

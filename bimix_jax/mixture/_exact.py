@@ -1,4 +1,7 @@
-"""Exact optima of sums of power laws in the own proportions: one scalar root per constraint."""
+"""Exact optima of sums of power laws in the own proportions: one scalar root per constraint.
+
+The functions take arrays of NumPy, for one fit, or of JAX, for batches of fits and derivatives.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -27,8 +31,8 @@ rounding."""
 
 
 def decreasing_root(
-    function: Callable[[Array, Any], Array], arguments: Any, low: Array, high: Array
-) -> Array:
+    function: Callable[[Any, Any], Any], arguments: Any, low: Any, high: Any
+) -> Any:
     """Find x with function(x, arguments) = 0, where function(low) ≥ 0 ≥ function(high).
 
     `low` and `high` have the shape of x, and element k of the function depends on element k of x
@@ -40,6 +44,8 @@ def decreasing_root(
     >>> print(decreasing_root(lambda x, a: a - x**3, 8.0, jnp.array(0.0), jnp.array(5.0)).round(4))
     2.0
     """
+    if module_of(low) is np:
+        return bracketed_roots(lambda x: function(x, arguments), low, high)
     fixed, low, high = jax.lax.stop_gradient((arguments, low, high))
     ones = jnp.ones_like(low)
     # A few roundings of x: Newton's steps then only jitter.
@@ -69,6 +75,49 @@ def decreasing_root(
     return x - jnp.where(flat, 0.0, value / jnp.where(flat, -1.0, jax.lax.stop_gradient(slope)))
 
 
+def module_of(array: Any) -> Any:
+    """NumPy for its arrays and numbers, else JAX's."""
+    return np if isinstance(array, (np.ndarray, np.generic)) else jnp
+
+
+def bracketed_roots(function: Callable[[Any], Any], low: Any, high: Any) -> Any:
+    """Find x with function(x) = 0 between ends where it is ≥ 0 and ≤ 0, elementwise, in NumPy.
+
+    Needs no derivatives. Where the ends do not enclose a root the result is the nearer one. Source:
+    Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear
+    function without using derivatives", Advances in Engineering Software 28 (1997).
+
+    >>> print(bracketed_roots(lambda x: 8.0 - x**3, np.zeros(1), np.full(1, 5.0)).round(9))
+    [2.]
+    """
+    one, other = np.array(low, float), np.array(high, float)
+    at_one, at_other = function(one), function(other)
+    # Rounding may put a root that is an end just outside.
+    outside = (at_one <= 0) | ~(at_other < 0)
+    found = np.where(at_one <= 0, one, other)
+    part = np.full(one.shape, 0.5)
+    for _ in range(MAX_STEPS):
+        x = np.where(outside, found, one + part * (other - one))
+        value = function(x)
+        same = np.sign(value) == np.sign(at_one)
+        third, at_third = np.where(same, one, other), np.where(same, at_one, at_other)
+        other, at_other = np.where(same, other, one), np.where(same, at_other, at_one)
+        one, at_one = x, value
+        found = np.where(outside | (np.abs(at_one) < np.abs(at_other)), one, other)
+        # A few roundings of x, as a part of the bracket.
+        least = 2 * np.finfo(float).eps * (1 + np.abs(found)) / np.abs(other - one)
+        if np.all(outside | (value == 0) | ~(least < 0.5)):
+            break
+        # Inverse quadratic interpolation where it is safe, else bisection.
+        place, height = (one - other) / (third - other), (at_one - at_other) / (at_third - at_other)
+        safe = (height**2 < place) & ((1 - height) ** 2 < 1 - place)
+        inverse = at_one / (at_other - at_one) * at_third / (at_other - at_third) + (
+            third - one
+        ) / (other - one) * at_one / (at_third - at_one) * at_other / (at_third - at_other)
+        part = np.clip(np.where(safe, inverse, 0.5), least, 1 - least)
+    return found
+
+
 class PowerTerms(NamedTuple):
     """Terms K_j r_j^−α_j + κ r_j log(r_j / q_j) of an objective, (domains,) each."""
 
@@ -83,12 +132,12 @@ class PowerTerms(NamedTuple):
 
 
 def exact_proportions(
-    scale: Array,
-    exponent: Array,
-    floors: Array | None,
+    scale: Any,
+    exponent: Any,
+    floors: Any,
     feasible: FeasibleSet,
     objective: Any = "mean",
-) -> Array:
+) -> Any:
     """Minimise "mean", Σ_j K_j r_j^−α_j and the KL term, or "worst", max_j K_j r_j^−α_j.
 
     K = scale ≥ 0, α = exponent > 0 and floors (from guardrails) are all (domains,); groups must be
@@ -97,42 +146,45 @@ def exact_proportions(
     """
     terms = power_terms(scale, exponent, feasible)
     if floors is not None:
-        feasible = _with_floors(feasible, floors)
+        feasible = with_floors(feasible, floors)
     proportions = power_law_proportions(terms, feasible)
     # The losses fall in their own shares alone, so the least worst loss is a floor for each share;
     # above these floors the least sum decides.
     if objective == "worst":
         needed = _worst_floors(scale, exponent, feasible, proportions)
-        proportions = power_law_proportions(terms, _with_floors(feasible, needed))
+        proportions = power_law_proportions(terms, with_floors(feasible, needed))
     return proportions
 
 
-def _with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
+def with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
     """Raise the floors of the set; they are nan where no mixture keeps them."""
-    lower = jnp.maximum(feasible.lower, floors)
+    xp = module_of(floors)
+    lower = xp.maximum(feasible.lower, floors)
     excess = _excess(lower, feasible)
     # In single precision the sums themselves are only good to about 1e-6.
-    tolerance = ROUNDING if lower.dtype == jnp.float64 else 1e-5
+    tolerance = ROUNDING if lower.dtype == xp.float64 else 1e-5
     # An excess within the tolerance must not leave a floor above its ceiling.
-    lower = jnp.minimum(lower, feasible.upper)
-    return dataclasses.replace(feasible, lower=jnp.where(excess <= tolerance, lower, jnp.nan))
+    lower = xp.minimum(lower, feasible.upper)
+    return dataclasses.replace(feasible, lower=xp.where(excess <= tolerance, lower, xp.nan))
 
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
     """() largest log ratio of a floor to its ceiling, of domains, groups and all; ≤ 0 if met."""
+    xp = module_of(floors)
     # A group takes at least its least sum, whatever the floors of its domains. That the ceilings
     # leave a sum of 1 was checked when the set was made, and floors do not change it.
-    total = _clipped_total(floors, feasible.least, jnp.array(jnp.inf), feasible.groups)
-    ratios = [jnp.log(total)[None], _log_ratio(floors, feasible.upper)]
+    total = _clipped_total(floors, feasible.least, xp.array(xp.inf), feasible.groups)
+    ratios = [xp.log(total)[None], _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
         ratios.append(_log_ratio(feasible.groups @ floors, feasible.most))
-    return jnp.max(jnp.concatenate(ratios))
+    return xp.max(xp.concatenate(ratios))
 
 
 def _log_ratio(values: Array, bounds: Array) -> Array:
+    xp = module_of(values)
     some = values > 0
-    ratio = jnp.log(jnp.where(some, values, 1.0)) - jnp.log(jnp.maximum(bounds, NOTHING))
-    return jnp.where(some, ratio, -jnp.inf)
+    ratio = xp.log(xp.where(some, values, 1.0)) - xp.log(xp.maximum(bounds, NOTHING))
+    return xp.where(some, ratio, -xp.inf)
 
 
 def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array) -> Array:
@@ -140,27 +192,28 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
     `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
     """
+    xp = module_of(scale)
     present = (scale > 0) & (exponent > 0)
     # Levels are logarithms of losses, in which the floors are exponentials of lines.
-    log_scale = jnp.log(jnp.where(present, scale, 1.0))
-    alpha = jnp.where(present, exponent, 1.0)
+    log_scale = xp.log(xp.where(present, scale, 1.0))
+    alpha = xp.where(present, exponent, 1.0)
 
     def floors(level: Array, arguments: tuple) -> Array:
         log_scale, alpha, _ = arguments
         # K r^−α ≤ e^level is r ≥ (K/e^level)^(1/α); capped at e, as a floor above 1 is infeasible
         # anyway, and e⁷⁰⁰ would overflow.
-        log_floor = jnp.minimum((log_scale - level) / alpha, 1.0)
-        return jnp.where(present, jnp.exp(log_floor), 0.0)
+        log_floor = xp.minimum((log_scale - level) / alpha, 1.0)
+        return xp.where(present, xp.exp(log_floor), 0.0)
 
     def excess(level: Array, arguments: tuple) -> Array:
         within = arguments[2]
         # Bounds that are met with equality at every level must not hold the level up.
-        rounding = 32 * jnp.finfo(level.dtype).eps
-        return _excess(jnp.maximum(within.lower, floors(level, arguments)), within) - rounding
+        rounding = 32 * xp.finfo(level.dtype).eps
+        return _excess(xp.maximum(within.lower, floors(level, arguments)), within) - rounding
 
     def worst(mixture: Array) -> Array:
-        logs = log_scale - alpha * jnp.log(jnp.maximum(mixture, NOTHING))
-        return jnp.max(jnp.where(present, logs, -jnp.inf))
+        logs = log_scale - alpha * xp.log(xp.maximum(mixture, NOTHING))
+        return xp.max(xp.where(present, logs, -xp.inf))
 
     arguments = (log_scale, alpha, feasible)
     # No mixture has a lower worst loss than the ceilings themselves.
@@ -170,20 +223,22 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
 def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTerms:
     """Build the terms of K = scale ≥ 0 and α = exponent > 0, (domains,); nan without any K > 0."""
+    xp = module_of(scale)
     present = (scale > 0) & (exponent > 0)
-    safe_exponent = jnp.where(present, exponent, 1.0)
-    log_slope = jnp.log(safe_exponent * jnp.where(present, scale, 1.0))
-    strongest = jnp.max(jnp.where(present, log_slope, -jnp.inf))
+    safe_exponent = xp.where(present, exponent, 1.0)
+    log_slope = xp.log(safe_exponent * xp.where(present, scale, 1.0))
+    strongest = xp.max(xp.where(present, log_slope, -xp.inf))
     # Not differentiated: how much weaker the others are is our choice, not a coefficient.
-    log_slope = jnp.where(present, log_slope, jax.lax.stop_gradient(strongest) - VANISHING)
-    defined = jnp.any(present) & ~jnp.any(jnp.isnan(scale))
-    log_slope = jnp.where(defined, log_slope, jnp.nan)
+    strongest = strongest if xp is np else jax.lax.stop_gradient(strongest)
+    log_slope = xp.where(present, log_slope, strongest - VANISHING)
+    defined = xp.any(present) & ~xp.any(xp.isnan(scale))
+    log_slope = xp.where(defined, log_slope, xp.nan)
     if feasible.kl is None:
         return PowerTerms(log_slope, safe_exponent, None, None)
     # Where q = 0 the share is bounded by 0, so that any finite logarithm will do.
-    least = jnp.finfo(log_slope.dtype).tiny
-    log_to = jnp.log(jnp.maximum(jnp.asarray(feasible.kl_to, log_slope.dtype), least))
-    return PowerTerms(log_slope, safe_exponent, jnp.asarray(feasible.kl), log_to)
+    least = xp.finfo(log_slope.dtype).tiny
+    log_to = xp.log(xp.maximum(xp.asarray(feasible.kl_to, log_slope.dtype), least))
+    return PowerTerms(log_slope, safe_exponent, xp.asarray(feasible.kl), log_to)
 
 
 def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
@@ -202,10 +257,11 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     >>> print(power_law_proportions(terms, two).round(4))
     [0.6667 0.3333]
     """
+    xp = module_of(terms.log_slope)
     dtype = terms.log_slope.dtype
-    lower, upper = jnp.asarray(feasible.lower, dtype), jnp.asarray(feasible.upper, dtype)
-    groups = jnp.asarray(feasible.groups, dtype)
-    least, most = jnp.asarray(feasible.least, dtype), jnp.asarray(feasible.most, dtype)
+    lower, upper = xp.asarray(feasible.lower, dtype), xp.asarray(feasible.upper, dtype)
+    groups = xp.asarray(feasible.groups, dtype)
+    least, most = xp.asarray(feasible.least, dtype), xp.asarray(feasible.most, dtype)
     arguments = (terms, lower, upper, least, most)
     # At the least multiplier every share is at its ceiling, so the total is at least 1. At the
     # largest no share exceeds its floor or an even part of the free mass, so it is at most 1.
@@ -213,54 +269,58 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     low, high = _brackets(terms, lower, upper, room)
     # In logarithms the total is nearly a line in a logarithmic multiplier, so few steps suffice.
     multiplier = decreasing_root(
-        lambda x, a: jnp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
+        lambda x, a: xp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
         arguments,
-        jnp.min(low),
-        jnp.max(high),
+        xp.min(low),
+        xp.max(high),
     )
     if len(groups):
         multiplier = _with_groups(multiplier, arguments, groups)
     proportions = _between(multiplier, terms, lower, upper)
-    proportions = jnp.where(proportions < NOTHING, lower, proportions)
-    return jnp.where(jnp.any(jnp.isnan(terms.log_slope)), jnp.nan, proportions)
+    proportions = xp.where(proportions < NOTHING, lower, proportions)
+    return xp.where(xp.any(xp.isnan(terms.log_slope)), xp.nan, proportions)
 
 
 def _clipped_total(proportions: Array, least: Array, most: ArrayLike, groups: Array) -> Array:
     """Sum the proportions, with the sum of every group clipped to its bounds."""
+    xp = module_of(proportions)
     if not len(groups):
-        return jnp.sum(proportions)
-    ungrouped = jnp.sum(proportions * (1 - groups.sum(axis=0)))
-    return ungrouped + jnp.sum(jnp.clip(groups @ proportions, least, most))
+        return xp.sum(proportions)
+    ungrouped = xp.sum(proportions * (1 - groups.sum(axis=0)))
+    return ungrouped + xp.sum(xp.clip(groups @ proportions, least, most))
 
 
 def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
     """(domains,) multipliers, with one per group for groups that would leave their bounds."""
+    xp = module_of(multiplier)
     terms, lower, upper, least, most = arguments
     sums = groups @ _between(multiplier, terms, lower, upper)
-    wanted = jnp.clip(sums, least, most)
+    wanted = xp.clip(sums, least, most)
     room = (wanted - groups @ lower) / len(lower)
     low, high = _brackets(terms, lower, upper, groups.T @ room)
     inside = groups > 0
     found = decreasing_root(
-        lambda x, a: jnp.log(groups @ _between(groups.T @ x, *a[0])) - jnp.log(a[1]),
+        lambda x, a: xp.log(groups @ _between(groups.T @ x, *a[0])) - xp.log(a[1]),
         ((terms, lower, upper), wanted),
-        jnp.min(jnp.where(inside, low, jnp.inf), axis=1),
-        jnp.max(jnp.where(inside, high, -jnp.inf), axis=1),
+        xp.min(xp.where(inside, low, xp.inf), axis=1),
+        xp.max(xp.where(inside, high, -xp.inf), axis=1),
     )
     # Clipping is exact for sums inside their bounds, so inequality marks those that left.
     leaves = (sums != wanted).astype(lower.dtype)
     own = groups.T @ leaves
     # The root of a group that stays may not exist: masked before the product, as nan · 0 is nan.
-    return multiplier * (1 - own) + groups.T @ (leaves * jnp.where(leaves > 0, found, 0.0))
+    return multiplier * (1 - own) + groups.T @ (leaves * xp.where(leaves > 0, found, 0.0))
 
 
 def _between(multiplier: Array, terms: PowerTerms, lower: Array, upper: Array) -> Array:
+    xp = module_of(terms.log_slope)
     # Proportions above 1 are never used; cut first, at e^0.1, so that no derivative is 0 · ∞.
-    return jnp.clip(jnp.exp(jnp.minimum(_log_share(multiplier, terms), 0.1)), lower, upper)
+    return xp.clip(xp.exp(xp.minimum(_log_share(multiplier, terms), 0.1)), lower, upper)
 
 
 def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
     """log r_j where the slope of its term is the multiplier (its logarithm without a KL term)."""
+    xp = module_of(terms.log_slope)
     if terms.kl is None or terms.log_kl_to is None:
         return (terms.log_slope - multiplier) / (1 + terms.exponent)
     # With u = log r the condition is log α K − (1 + α) u = log(λ + κ (u − log q + 1)). With S =
@@ -268,27 +328,29 @@ def _log_share(multiplier: Array, terms: PowerTerms) -> Array:
     # With v = shift − (1 + α) u, shift = log α K − log S, this is v = log(shift − v + level), so
     # that v + e^v = shift + level.
     strength = terms.kl / (1 + terms.exponent)
-    shift = terms.log_slope - jnp.log(strength)
+    shift = terms.log_slope - xp.log(strength)
     level = (multiplier + terms.kl * (1 - terms.log_kl_to)) / strength
-    return (shift - _log_omega(shift + level)) / (1 + terms.exponent)
+    return (shift - _log_omega_of(shift + level)) / (1 + terms.exponent)
 
 
 def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
     """Invert `_log_share`, at proportions above 0."""
-    log_share = jnp.log(share)
+    xp = module_of(terms.log_slope)
+    log_share = xp.log(share)
     steepness = terms.log_slope - (1 + terms.exponent) * log_share
     if terms.kl is None or terms.log_kl_to is None:
         return steepness
-    return jnp.exp(steepness) - terms.kl * (log_share - terms.log_kl_to + 1)
+    return xp.exp(steepness) - terms.kl * (log_share - terms.log_kl_to + 1)
 
 
 def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
     """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
+    xp = module_of(terms.log_slope)
     # With a KL term the multiplier is no logarithm but grows as share^−(1+α): a share of 1e-28
     # would make a bracket too wide to be halved.
     tiny = NOTHING * 1e-3 if terms.kl is None else 1e-12
-    high = _multiplier_at(jnp.maximum(jnp.maximum(lower, room), tiny), terms)
-    return _multiplier_at(jnp.clip(upper, tiny, 1.0), terms), high
+    high = _multiplier_at(xp.maximum(xp.maximum(lower, room), tiny), terms)
+    return _multiplier_at(xp.clip(upper, tiny, 1.0), terms), high
 
 
 @jax.custom_jvp
@@ -304,6 +366,17 @@ def _log_omega(x: Array) -> Array:
     # Newton converges quadratically from this start: 5 steps reach rounding for every x, 2 are to
     # spare, and a fixed count keeps the batch in step.
     return jax.lax.fori_loop(0, 7, newton, start)
+
+
+def _log_omega_of(x: Any) -> Any:
+    """Compute `_log_omega` in the arithmetic of its argument."""
+    if module_of(x) is jnp:
+        return _log_omega(x)
+    from scipy.special import wrightomega  # takes longer to import than to find an optimum
+
+    omega = wrightomega(x)
+    # With ω = e^v both are v, without cancellation where they are used.
+    return np.where(x > 0, np.log(np.where(x > 0, omega, 1.0)), x - omega)
 
 
 @_log_omega.defjvp

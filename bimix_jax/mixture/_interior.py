@@ -1,20 +1,15 @@
 """Interior-point minimum of a smooth objective under smooth constraints (primal-dual).
 
+The steps of the search, written once for NumPy and for JAX: the former decides for one fit, the
+latter for batches of fits. Arrays may have a leading axis of members that are searched together.
+
 Source: Wächter and Biegler, "On the implementation of an interior-point filter line-search
 algorithm for large-scale nonlinear programming", Mathematical Programming 106 (2006), with a merit
 function instead of the filter (Nocedal and Wright, "Numerical Optimization", chapter 19).
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import Array
-
-from bimix_jax.mixture.feasible import FeasibleSet
 
 MAX_STEPS = 100
 """Largest number of Newton steps; a search that needs more counts as not converged."""
@@ -24,185 +19,185 @@ TO_THE_BOUNDARY = 0.99
 """Largest share of the distance to a bound that a step covers, as in Wächter and Biegler."""
 
 
-class ConstrainedProblem(Protocol):
-    """A problem as functions of (variables,): the mixture, then `extra` free ones.
+class Box(NamedTuple):
+    """Bounds and equations of all variables; those with equal bounds are not free."""
 
-    Hashable, equal for equal problems, so that compilations are shared.
+    lower: Any
+    upper: Any
+    free: Any
+    equal: Any
+    equal_to: Any
+
+
+class Around(NamedTuple):
+    """Objective f and rows h ≤ 0 at a point, with their derivatives."""
+
+    value: Any
+    """(…) f"""
+    gradient: Any
+    """(…, variables) ∇f"""
+    rows: Any
+    """(…, rows) h"""
+    jacobian: Any
+    """(…, rows, variables) ∇h"""
+    hessian: Any = None
+    """(…, variables, variables) ∇²(f + z·h), where it comes with the rest"""
+
+
+class Model(Protocol):
+    """A problem in units in which slopes and multipliers are about 1, and its arithmetic.
+
+    In these units barriers and tolerances are pure numbers.
     """
 
     @property
-    def extra(self) -> int:
-        """Number of free variables after the mixture."""
+    def xp(self) -> Any:
+        """Module of the arrays: `numpy` or `jax.numpy`."""
+
+    @property
+    def box(self) -> Box:
+        """Bounds and equations."""
 
     @property
     def convex(self) -> bool:
         """True where value and rows are convex: steps are full, and curvature is not corrected."""
 
-    def start(self, arguments: Any, mixture: Array) -> Array:
-        """(variables,) start of the search, at a mixture inside the bounds."""
+    def around(self, x: Any, multipliers: Any) -> Around:
+        """Compute objective and rows at variables (…, variables)."""
 
-    def value(self, variables: Array, arguments: Any) -> Array:
-        """() value to minimise."""
+    def hessian(self, x: Any, multipliers: Any, around: Around) -> Any:
+        """(…, variables, variables) ∇²(f + z·h) at multipliers z (…, rows)."""
 
-    def rows(self, variables: Array, arguments: Any) -> Array:
-        """(rows,) values that must be at most 0."""
+    def inverse(self, matrix: Any) -> Callable[[Any], Any]:
+        """Build sides (…, variables, sides) → matrix⁻¹·sides; the matrix has a unit diagonal.
 
+        It is positive definite up to rounding in a convex problem. In others it is made so.
+        """
 
-class InteriorMinimum(NamedTuple):
-    """End of the search."""
+    def gram(self, matrix: Any, weights: Any) -> Any:
+        """(…, n, n) Σ_i weight_i · row_i·row_iᵀ of matrices (…, m, n) and weights (…, m)."""
 
-    variables: Array
-    error: Array
-    """() 0 at an optimum, else the largest residual of its conditions"""
-    steps: Array
+    def first(self, enough: Callable[[Any], Any], count: int) -> Any:
+        """(…) least k < count with enough(k) (…), count − 1 where none is."""
 
-
-class _Box(NamedTuple):
-    """Bounds and equations of all variables; those with equal bounds are not free."""
-
-    lower: Array
-    upper: Array
-    free: Array
-    equal: Array
-    equal_to: Array
+    def either(self, accepted: Any, one: Any, other: Callable[[], Any]) -> Any:
+        """(…) `one` where `accepted`, elsewhere `other()`."""
 
 
-class _ScaledProblem(NamedTuple):
-    """A problem with its arguments and bounds, and the unit in which its value is measured.
-
-    In this unit slopes and multipliers are about 1, so that barriers and tolerances are pure
-    numbers.
-    """
-
-    problem: ConstrainedProblem
-    arguments: Any
-    box: _Box
-    unit: Array
-
-    def value(self, x: Array) -> Array:
-        """() value in units."""
-        return self.problem.value(x, self.arguments) / self.unit
-
-    def gradient(self, x: Array) -> Array:
-        """(variables,) slopes of the value in units."""
-        return jax.grad(self.problem.value)(x, self.arguments) / self.unit
-
-    def rows(self, x: Array) -> Array:
-        """(rows,) values that must be at most 0."""
-        return self.problem.rows(x, self.arguments)
-
-    def jacobian(self, x: Array) -> Array:
-        """(rows, variables) derivatives of the rows."""
-        return jax.jacfwd(self.problem.rows)(x, self.arguments)
-
-
-class _Iterate(NamedTuple):
+class Iterate(NamedTuple):
     """A point of the search: variables, slacks, the multipliers of rows and bounds, barrier."""
 
-    x: Array
-    slack: Array
-    rows: Array
-    at_lower: Array
-    at_upper: Array
-    barrier: Array
-    error: Array
-    steps: Array
+    x: Any
+    slack: Any
+    rows: Any
+    at_lower: Any
+    at_upper: Any
+    barrier: Any
+    error: Any
+    """(…) 0 at an optimum, else the largest residual of its conditions"""
+    steps: Any
+    around: Around
 
 
 class _Direction(NamedTuple):
     """A Newton step: changes of the variables, slacks and multipliers of an iterate."""
 
-    x: Array
-    slack: Array
-    rows: Array
-    at_lower: Array
-    at_upper: Array
-    equations: Array
-    """(equations,) their multipliers after the step, which no barrier term contains"""
+    x: Any
+    slack: Any
+    rows: Any
+    at_lower: Any
+    at_upper: Any
+    equations: Any
+    """(…, equations) their multipliers after the step, which no barrier term contains"""
 
 
-def minimize_within(
-    problem: ConstrainedProblem, arguments: Any, feasible: FeasibleSet
-) -> InteriorMinimum:
-    """Minimise a problem over a feasible set, whose groups and guardrails are rows of the problem.
-
-    The search stays strictly between the bounds and on the equations of the set; rows may be
-    violated on the way. The variables are differentiable in the arguments and the bounds by the
-    implicit function theorem, at the barrier that the search ends with.
-    """
-    end = _search(problem, arguments, feasible)
-    return InteriorMinimum(end.x, end.error, end.steps)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _search(problem: ConstrainedProblem, arguments: Any, feasible: FeasibleSet) -> _Iterate:
-    scaled, start = _scaled(problem, arguments, feasible)
-    # At the end every product multiplier · distance is the barrier, and the duality gap is their
-    # sum: 1e-11 of the unit each. Lower ones drown in the rounding of the slopes.
-    least_barrier = 1e-11 if start.dtype == jnp.float64 else 1e-6
-    step = functools.partial(_step, scaled, least_barrier)
+def unfinished(state: Iterate) -> Any:
+    """(…) bool: True where the search goes on."""
     # Not `error > 0`: a search that meets nan goes on to the last step, and its error stays nan.
-    return jax.lax.while_loop(
-        lambda s: (s.steps < MAX_STEPS) & ~(s.error <= 0), step, _first(scaled, start)
-    )
+    return (state.steps < MAX_STEPS) & ~(state.error <= 0)
 
 
-def _scaled(
-    problem: ConstrainedProblem, arguments: Any, feasible: FeasibleSet
-) -> tuple[_ScaledProblem, Array]:
-    """Bring a problem into units, and find the start of its search."""
-    box, start = _box(problem, arguments, feasible)
-    return _ScaledProblem(problem, arguments, box, _unit(problem, arguments, start)), start
-
-
-def _box(problem: ConstrainedProblem, arguments: Any, feasible: FeasibleSet) -> tuple[_Box, Array]:
-    dtype = jnp.result_type(*(leaf for leaf in jax.tree.leaves(arguments)))
-    mixture = jnp.asarray(feasible.start, dtype)
-    free_ends = jnp.full(problem.extra, jnp.inf, dtype)
-    lower = jnp.concatenate([jnp.asarray(feasible.lower, dtype), -free_ends])
-    upper = jnp.concatenate([jnp.asarray(feasible.upper, dtype), free_ends])
-    equal = jnp.asarray(feasible.equal, dtype)
-    equal = jnp.pad(equal, ((0, 0), (0, problem.extra)))
-    box = _Box(lower, upper, upper > lower, equal, jnp.asarray(feasible.equal_to, dtype))
-    return box, problem.start(arguments, mixture).astype(dtype)
-
-
-def _unit(problem: ConstrainedProblem, arguments: Any, start: Array) -> Array:
-    """Scale of the objective: the sum of its changes by relative changes of the start."""
-    slopes = jax.grad(problem.value)(start, arguments)
-    # A slope by a share counts in proportion to the share, or a steep but tiny one would decide.
-    steepness = jnp.sum(jnp.abs(slopes * start))
-    return jnp.where(jnp.isfinite(steepness) & (steepness > 0), steepness, 1.0)
-
-
-def _first(scaled: _ScaledProblem, start: Array) -> _Iterate:
-    rows = scaled.rows(start)
+def first_iterate(model: Model, start: Any, rows: Any) -> Iterate:
+    """Begin at variables (…, variables) inside the bounds, where the rows are `rows` (…, rows)."""
+    xp = model.xp
     # Slacks start positive even where a row is violated; the search closes the difference.
-    slack = jnp.maximum(-rows, 0.01)
-    barrier = jnp.asarray(0.01, start.dtype)
-    to_lower, to_upper = _distances(scaled.box, start)
+    slack = xp.maximum(-rows, 0.01)
+    barrier = xp.full(start.shape[:-1], 0.01, start.dtype)
+    to_lower, to_upper = distances(model, start)
     # Multipliers barrier/distance put the start on the central path, as far as bounds go.
-    return _Iterate(
+    each = barrier[..., None]
+    return Iterate(
         start,
         slack,
-        barrier / slack,
-        barrier / to_lower,
-        barrier / to_upper,
+        each / slack,
+        each / to_lower,
+        each / to_upper,
         barrier,
-        jnp.full_like(barrier, jnp.inf),
-        jnp.zeros((), int),
+        xp.full_like(barrier, xp.inf),
+        xp.zeros(barrier.shape, int),
+        model.around(start, each / slack),
     )
 
 
-def _distances(box: _Box, x: Array) -> tuple[Array, Array]:
+def distances(model: Model, x: Any) -> tuple[Any, Any]:
     """Distances to the bounds; infinite without a bound and for fixed variables."""
+    xp, box = model.xp, model.box
     return (
-        jnp.where(box.free, x - box.lower, jnp.inf),
-        jnp.where(box.free, box.upper - x, jnp.inf),
+        xp.where(box.free, x - box.lower, xp.inf),
+        xp.where(box.free, box.upper - x, xp.inf),
     )
 
 
-def _direction(scaled: _ScaledProblem, state: _Iterate, gradient: Array) -> _Direction:
+def step(model: Model, least: float, state: Iterate) -> Iterate:
+    """Take one Newton step, and lower the barrier, to no less than `least`, where it is due."""
+    change = _direction(model, state)
+    to_lower, to_upper = distances(model, state.x)
+    # Primal and dual variables have step lengths of their own, as in Wächter and Biegler.
+    primal = _longest(
+        model, (to_lower, change.x), (to_upper, -change.x), (state.slack, change.slack)
+    )
+    dual = _longest(
+        model,
+        (state.rows, change.rows),
+        (state.at_lower, change.at_lower),
+        (state.at_upper, change.at_upper),
+    )
+
+    def moved(length: Any) -> Iterate:
+        return _moved(model, state, change, length, dual)
+
+    end = moved(primal)
+    if not model.convex:
+        # Curved rows make the merit refuse the very steps that converge fastest (Maratos).
+        now, after = (_error(model, s, change.equations)[0] for s in (state, end))
+        better = after <= 0.9 * now
+        length = model.either(
+            better, primal, lambda: _line_search(model, state, change, primal, dual)
+        )
+        end = moved(length)
+    # Steps this small cannot lower the error further in this precision.
+    still = model.xp.max(model.xp.abs(change.x), axis=-1) <= 0.1 * least
+    return _next_barrier(model, least, end, *_error(model, end, change.equations), still)
+
+
+def _moved(model: Model, state: Iterate, change: _Direction, length: Any, dual: Any) -> Iterate:
+    """Follow a direction by a primal and a dual length, (…) each."""
+    length, dual = length[..., None], dual[..., None]
+    x, rows = state.x + length * change.x, state.rows + dual * change.rows
+    around = model.around(x, rows)
+    return state._replace(
+        x=x,
+        # A row that is satisfied by more than its slack takes what there is.
+        slack=model.xp.maximum(state.slack + length * change.slack, -around.rows),
+        rows=rows,
+        at_lower=state.at_lower + dual * change.at_lower,
+        at_upper=state.at_upper + dual * change.at_upper,
+        steps=state.steps + 1,
+        around=around,
+    )
+
+
+def _direction(model: Model, state: Iterate) -> _Direction:
     """Newton step for the conditions of the barrier problem.
 
     With f the value, h the rows, J their Jacobian, s slacks, E·x = e the equations, and multipliers
@@ -216,24 +211,20 @@ def _direction(scaled: _ScaledProblem, state: _Iterate, gradient: Array) -> _Dir
 
         M Δx + Eᵀy = −(∇f + Jᵀ(μ + z (h + s))/s − μ/(x − l) + μ/(u − x)),  E Δx = e − E·x
 
-    with M of `_curvature`.
+    with M of `barrier_curvature`.
     """
-    barrier, box = state.barrier, scaled.box
-    rows = scaled.rows(state.x)
-    jacobian = scaled.jacobian(state.x)
-    to_lower, to_upper = _distances(box, state.x)
-    residual = rows + state.slack
+    around, barrier = state.around, state.barrier[..., None]
+    to_lower, to_upper = distances(model, state.x)
+    residual = around.rows + state.slack
     slope = (
-        gradient
+        around.gradient
         - barrier / to_lower
         + barrier / to_upper
-        + (barrier / state.slack + state.rows / state.slack * residual) @ jacobian
+        + _times((barrier + state.rows * residual) / state.slack, around.jacobian)
     )
-    matrix = _curvature(scaled, state, jacobian)
-    change, equations = _constrained_solve(
-        scaled.problem, box, matrix, -slope, _missed(box, state.x)
-    )
-    slack_change = -residual - jacobian @ change
+    missed = model.box.equal_to - _on(model.box.equal, state.x)
+    change, equations = constrained_solve(model, barrier_curvature(model, state), -slope, missed)
+    slack_change = -residual - _on(around.jacobian, change)
     return _Direction(
         change,
         slack_change,
@@ -244,229 +235,172 @@ def _direction(scaled: _ScaledProblem, state: _Iterate, gradient: Array) -> _Dir
     )
 
 
-def _step(scaled: _ScaledProblem, least: float, state: _Iterate) -> _Iterate:
-    gradient = scaled.gradient(state.x)
-    change = _direction(scaled, state, gradient)
-    to_lower, to_upper = _distances(scaled.box, state.x)
-    # Primal and dual variables have step lengths of their own, as in Wächter and Biegler.
-    primal = jnp.minimum(
-        _longest(to_lower, change.x),
-        jnp.minimum(_longest(to_upper, -change.x), _longest(state.slack, change.slack)),
-    )
-    dual = jnp.minimum(
-        _longest(state.rows, change.rows),
-        jnp.minimum(
-            _longest(state.at_lower, change.at_lower), _longest(state.at_upper, change.at_upper)
-        ),
-    )
-
-    def moved(length: Array) -> _Iterate:
-        x = state.x + length * change.x
-        return state._replace(
-            x=x,
-            # A row that is satisfied by more than its slack takes what there is.
-            slack=jnp.maximum(state.slack + length * change.slack, -scaled.rows(x)),
-            rows=state.rows + dual * change.rows,
-            at_lower=state.at_lower + dual * change.at_lower,
-            at_upper=state.at_upper + dual * change.at_upper,
-            steps=state.steps + 1,
-        )
-
-    def error(state: _Iterate) -> tuple[Array, Array]:
-        return _error(scaled, state, change.equations)
-
-    length = primal
-    if not scaled.problem.convex:
-        found = _line_search(scaled, state, change, gradient, primal, dual)
-        # Curved rows make the merit refuse the very steps that converge fastest (Maratos).
-        better = error(moved(primal))[0] <= 0.9 * error(state)[0]
-        length = jnp.where(better, primal, found)
-    end = moved(length)
-    # Steps this small cannot lower the error further in this precision.
-    still = jnp.max(jnp.abs(change.x)) <= 0.1 * least
-    return _next_barrier(least, end, *error(end), still)
+def _times(row: Any, matrix: Any) -> Any:
+    """row·matrix, of (…, n) and (…, n, m)."""
+    return (row[..., None, :] @ matrix)[..., 0, :]
 
 
-def _curvature(scaled: _ScaledProblem, state: _Iterate, jacobian: Array) -> Array:
+def _on(matrix: Any, column: Any) -> Any:
+    """matrix·column, of (…, n, m) and (…, m)."""
+    return (matrix @ column[..., None])[..., 0]
+
+
+def barrier_curvature(model: Model, state: Iterate) -> Any:
     """M = ∇²(f + z·h) + Jᵀ diag(z/s) J + diag(a/(x − l) + b/(u − x)), as in `_direction`."""
-
-    def lagrangian(x: Array) -> Array:
-        return scaled.value(x) + state.rows @ scaled.rows(x)
-
-    to_lower, to_upper = _distances(scaled.box, state.x)
-    bounds = state.at_lower / to_lower + state.at_upper / to_upper
+    xp = model.xp
+    to_lower, to_upper = distances(model, state.x)
     # The eliminated slacks and bound multipliers leave terms multiplier/distance.
-    hessian = jax.hessian(lagrangian)(state.x)
-    return hessian + (jacobian.T * (state.rows / state.slack)) @ jacobian + jnp.diag(bounds)
+    bounds = state.at_lower / to_lower + state.at_upper / to_upper
+    of_rows = model.gram(state.around.jacobian, state.rows / state.slack)
+    identity = xp.eye(state.x.shape[-1], dtype=state.x.dtype)
+    hessian = model.hessian(state.x, state.rows, state.around)
+    return hessian + of_rows + bounds[..., None] * identity
 
 
-def _constrained_solve(
-    problem: ConstrainedProblem, box: _Box, matrix: Array, right: Array, missed: Array
-) -> tuple[Array, Array]:
+def constrained_solve(model: Model, matrix: Any, right: Any, missed: Any) -> tuple[Any, Any]:
     """Solve matrix·x + equalᵀ·y = right and equal·x = missed for x and y; fixed variables stay."""
     # Block elimination: x = M⁻¹(right − Eᵀy) in E·x = missed is E M⁻¹Eᵀ·y = E M⁻¹ right − missed.
+    xp, box = model.xp, model.box
     both = box.free[:, None] & box.free
-    matrix = jnp.where(both, matrix, jnp.eye(len(right), dtype=matrix.dtype))
-    solve = _positive_solver(problem, matrix)
+    matrix = xp.where(both, matrix, xp.eye(len(box.free), dtype=matrix.dtype))
+    solve = _positive_solver(model, matrix)
     # Apart, because only the first is linear in what is differentiated.
-    plain = solve(jnp.where(box.free, right, 0.0)[:, None])[:, 0]
+    plain = solve(xp.where(box.free, right, 0.0)[..., None])[..., 0]
     spread = solve(box.equal.T)
     # Rows of zeros pad the equations; a 1 on their diagonal makes their multiplier 0.
-    unused = jnp.all(box.equal == 0, axis=1)
-    between = box.equal @ spread + jnp.diag(unused.astype(matrix.dtype))
-    equations = jnp.linalg.solve(between, box.equal @ plain - missed)
-    return plain - spread @ equations, equations
+    unused = xp.all(box.equal == 0, axis=1)
+    between = box.equal @ spread + xp.diag(unused.astype(matrix.dtype))
+    right_between = (_on(box.equal, plain) - missed)[..., None]
+    equations = xp.linalg.solve(between, right_between)[..., 0]
+    return plain - _on(spread, equations), equations
 
 
-def _positive_solver(problem: ConstrainedProblem, matrix: Array) -> Callable[[Array], Array]:
+def _positive_solver(model: Model, matrix: Any) -> Callable[[Any], Any]:
     """Build sides → matrix⁻¹·sides by a unit diagonal; negative curvature is made positive."""
+    xp = model.xp
     # Near bounds diagonal entries grow like 1/distance²; a unit diagonal undoes most of that.
-    diagonal = jnp.maximum(jnp.abs(jnp.diag(matrix)), jnp.finfo(matrix.dtype).tiny)
-    scale = 1 / jnp.sqrt(diagonal)[:, None]
-    scaled = matrix * scale * scale.T
-    if problem.convex:
-        # Rounding can make a positive matrix slightly indefinite, on which Cholesky fails.
-        ridge = 8 * len(scale) * jnp.finfo(matrix.dtype).eps
-        factor = jnp.linalg.cholesky(scaled + ridge * jnp.eye(len(scale), dtype=scaled.dtype))
-        return lambda sides: scale * jax.scipy.linalg.cho_solve((factor, True), scale * sides)
+    diagonal = xp.diagonal(matrix, axis1=-2, axis2=-1)
+    diagonal = xp.maximum(xp.abs(diagonal), xp.finfo(matrix.dtype).tiny)
+    scale = 1 / xp.sqrt(diagonal)[..., None]
+    solve = model.inverse(matrix * scale * xp.swapaxes(scale, -1, -2))
+    return lambda sides: scale * solve(scale * sides)
+
+
+def with_ridge(xp: Any, matrix: Any) -> Any:
+    """Add a few roundings to the unit diagonal of matrices (…, n, n)."""
+    # Rounding can make a positive matrix slightly indefinite, on which Cholesky fails.
+    count = matrix.shape[-1]
+    return matrix + 8 * count * xp.finfo(matrix.dtype).eps * xp.eye(count, dtype=matrix.dtype)
+
+
+def turned_positive(xp: Any, matrix: Any) -> Callable[[Any], Any]:
+    """Build sides → |matrix|⁻¹·sides, where |matrix| has |λ| for each eigenvalue λ."""
     # |λ| instead of λ makes the step one of descent along directions of negative curvature, too;
     # the floor bounds it along flat ones (Nocedal and Wright, section 3.4).
-    values, vectors = jnp.linalg.eigh(scaled)
-    size = jnp.maximum(jnp.abs(values), 1e-9)[:, None]
-    return lambda sides: scale * (vectors @ ((vectors.T @ (scale * sides)) / size))
+    values, vectors = xp.linalg.eigh(matrix)
+    size = xp.maximum(xp.abs(values), 1e-9)[..., None]
+    turned = xp.swapaxes(vectors, -1, -2)
+    return lambda sides: vectors @ ((turned @ sides) / size)
 
 
-def _missed(box: _Box, x: Array) -> Array:
-    return box.equal_to - box.equal @ x
+def _longest(model: Model, *pairs: tuple[Any, Any]) -> Any:
+    """(…) longest step, at most 1, that keeps a share 1 − `TO_THE_BOUNDARY` of every distance.
+
+    Each pair holds distances and their changes, (…, n) each.
+    """
+    xp = model.xp
+
+    def of(distance: Any, change: Any) -> Any:
+        ratio = xp.where(change < 0, -TO_THE_BOUNDARY * distance / change, xp.inf)
+        return xp.min(ratio, axis=-1, initial=1.0)
+
+    longest = of(*pairs[0])
+    for pair in pairs[1:]:
+        longest = xp.minimum(longest, of(*pair))
+    return longest
 
 
-def _longest(distance: Array, change: Array) -> Array:
-    """() longest step, at most 1, that keeps a share 1 − `TO_THE_BOUNDARY` of every distance."""
-    ratio = jnp.where(change < 0, -TO_THE_BOUNDARY * distance / change, jnp.inf)
-    return jnp.minimum(1.0, jnp.min(ratio, initial=jnp.inf))
+def _merit(model: Model, barrier: Any, penalty: Any, at: tuple[Any, Any, Around]) -> Any:
+    """(…) f − μ Σ log(distances and slacks) + penalty · Σ |h + s|, which a step must lower.
 
-
-def _merit(scaled: _ScaledProblem, barrier: Array, penalty: Array, x: Array, slack: Array) -> Array:
-    """() f − μ Σ log(distances and slacks) + penalty · Σ |h + s|, which a step must lower."""
+    `at` holds variables, slacks, and what is around them.
+    """
+    xp, (x, slack, around) = model.xp, at
     # Variables without a bound get log 1 = 0.
-    bounded = [jnp.where(jnp.isfinite(d), d, 1.0) for d in _distances(scaled.box, x)]
-    inside = jnp.concatenate([*bounded, slack])
-    missed = jnp.sum(jnp.abs(scaled.rows(x) + slack))
-    return scaled.value(x) - barrier * jnp.sum(jnp.log(inside)) + penalty * missed
+    bounded = [xp.where(xp.isfinite(d), d, 1.0) for d in distances(model, x)]
+    inside = xp.concatenate([*bounded, slack], axis=-1)
+    missed = xp.sum(xp.abs(around.rows + slack), axis=-1)
+    return around.value - barrier * xp.sum(xp.log(inside), axis=-1) + penalty * missed
 
 
-def _line_search(
-    scaled: _ScaledProblem,
-    state: _Iterate,
-    change: _Direction,
-    gradient: Array,
-    longest: Array,
-    dual: Array,
-) -> Array:
+def _line_search(model: Model, state: Iterate, change: _Direction, longest: Any, dual: Any) -> Any:
     """Find the first of the steps longest, longest/2, … that lowers the merit enough.
 
     Convex problems skip this search, because full steps converge faster there.
     """
-    prices = state.rows + dual * change.rows
+    xp, barrier = model.xp, state.barrier[..., None]
+    prices = state.rows + dual[..., None] * change.rows
     # The merit is exact only if the penalty exceeds every multiplier of the rows.
-    penalty = 1 + 1.5 * jnp.max(jnp.abs(prices), initial=0.0)
-    lengths = longest * 0.5 ** jnp.arange(HALVINGS, dtype=longest.dtype)
-    merit = functools.partial(_merit, scaled, state.barrier, penalty)
-    now = merit(state.x, state.slack)
-    values = jax.vmap(lambda a: merit(state.x + a * change.x, state.slack + a * change.slack))(
-        lengths
-    )
-    to_lower, to_upper = _distances(scaled.box, state.x)
+    penalty = 1 + 1.5 * xp.max(xp.abs(prices), axis=-1, initial=0.0)
+    now = _merit(model, state.barrier, penalty, (state.x, state.slack, state.around))
+    to_lower, to_upper = distances(model, state.x)
+    gradient = state.around.gradient - barrier / to_lower + barrier / to_upper
     # Along the step the linearised h + s falls to 0 in proportion, hence the last term.
     slope = (
-        (gradient - state.barrier / to_lower + state.barrier / to_upper) @ change.x
-        - state.barrier * jnp.sum(change.slack / state.slack)
-        - penalty * jnp.sum(jnp.abs(scaled.rows(state.x) + state.slack))
+        xp.sum(gradient * change.x, axis=-1)
+        - state.barrier * xp.sum(change.slack / state.slack, axis=-1)
+        - penalty * xp.sum(xp.abs(state.around.rows + state.slack), axis=-1)
     )
     # Near the end true decreases are below rounding, which must not refuse a good step.
-    rounding = 100 * jnp.finfo(now.dtype).eps * (1 + jnp.abs(now))
-    # Armijo's condition with its usual constant of 1e-4.
-    enough = values <= now + 1e-4 * lengths * jnp.minimum(slope, 0.0) + rounding
-    return jnp.where(jnp.any(enough), lengths[jnp.argmax(enough)], lengths[-1])
+    rounding = 100 * xp.finfo(now.dtype).eps * (1 + xp.abs(now))
+
+    def enough(halvings: Any) -> Any:
+        length = longest * 0.5**halvings
+        x = state.x + length[..., None] * change.x
+        slack = state.slack + length[..., None] * change.slack
+        there = _merit(
+            model, state.barrier, penalty, (x, slack, model.around(x, xp.zeros_like(state.rows)))
+        )
+        # Armijo's condition with its usual constant of 1e-4.
+        return there <= now + 1e-4 * length * xp.minimum(slope, 0.0) + rounding
+
+    return longest * 0.5 ** model.first(enough, HALVINGS)
 
 
-def _error(scaled: _ScaledProblem, state: _Iterate, equations: Array) -> tuple[Array, Array]:
-    """() the largest residual of the conditions of the barrier problem; () of its rows alone."""
-    box, gradient = scaled.box, scaled.gradient(state.x)
-    rows, pull = jax.vjp(scaled.rows, state.x)
-    slope = gradient + pull(state.rows)[0] - state.at_lower + state.at_upper
-    slope = jnp.where(box.free, slope + equations @ box.equal, 0.0)
-    to_lower, to_upper = _distances(box, state.x)
+def _error(model: Model, state: Iterate, equations: Any) -> tuple[Any, Any]:
+    """(…) the largest residual of the conditions of the barrier problem; (…) of its rows alone."""
+    xp, box, around = model.xp, model.box, state.around
+    barrier = state.barrier[..., None]
+    slope = around.gradient + _times(state.rows, around.jacobian) - state.at_lower + state.at_upper
+    slope = xp.where(box.free, slope + equations @ box.equal, 0.0)
+    to_lower, to_upper = distances(model, state.x)
+    multipliers = xp.concatenate([state.rows, state.at_lower, state.at_upper], axis=-1)
     # Large multipliers make the residual of the slopes large by rounding alone.
-    size = jnp.maximum(1.0, jnp.mean(jnp.concatenate([state.rows, state.at_lower, state.at_upper])))
-    products = jnp.concatenate(
+    size = xp.maximum(1.0, xp.mean(multipliers, axis=-1))
+    products = xp.concatenate(
         [
             state.rows * state.slack,
-            jnp.where(jnp.isfinite(to_lower), state.at_lower * to_lower, state.barrier),
-            jnp.where(jnp.isfinite(to_upper), state.at_upper * to_upper, state.barrier),
-        ]
+            xp.where(xp.isfinite(to_lower), state.at_lower * to_lower, barrier),
+            xp.where(xp.isfinite(to_upper), state.at_upper * to_upper, barrier),
+        ],
+        axis=-1,
     )
-    missed = jnp.max(jnp.abs(rows + state.slack), initial=0.0)
-    off = jnp.maximum(jnp.max(jnp.abs(slope)), jnp.max(jnp.abs(products - state.barrier)))
-    return jnp.maximum(off / size, missed), missed
+    missed = xp.max(xp.abs(around.rows + state.slack), axis=-1, initial=0.0)
+    off = xp.maximum(xp.max(xp.abs(slope), axis=-1), xp.max(xp.abs(products - barrier), axis=-1))
+    return xp.maximum(off / size, missed), missed
 
 
 def _next_barrier(
-    least: float, state: _Iterate, error: Array, missed: Array, still: Array
-) -> _Iterate:
+    model: Model, least: float, state: Iterate, error: Any, missed: Any, still: Any
+) -> Iterate:
     """Lower the barrier once its problem is solved to ten times the barrier, or to rounding."""
+    xp = model.xp
     solved = (error <= 10 * state.barrier) | (still & (missed <= least))
     # Linear at first, superlinear near the end, as in Wächter and Biegler, equation 7.
-    lower = jnp.maximum(least, jnp.minimum(0.2 * state.barrier, state.barrier**1.5))
+    lower = xp.maximum(least, xp.minimum(0.2 * state.barrier, state.barrier**1.5))
     done = solved & (state.barrier <= least)
     return state._replace(
-        barrier=jnp.where(solved, lower, state.barrier),
+        barrier=xp.where(solved, lower, state.barrier),
         # An error of 0 ends the search, so that one before the last barrier must not be 0.
-        error=jnp.where(done, 0.0, jnp.maximum(error, 100 * least)),
+        error=xp.where(done, 0.0, xp.maximum(error, 100 * least)),
     )
-
-
-@_search.defjvp
-def _search_jvp(
-    problem: ConstrainedProblem, primals: tuple, tangents: tuple
-) -> tuple[_Iterate, _Iterate]:
-    """Differentiate the conditions of the last barrier problem.
-
-    With the notation of `_direction`, dz = (z/s)(J dx + ∂h), da = −a/(x − l)·(dx − dl) and db =
-    b/(u − x)·(dx − du) at a fixed barrier, where ∂ is by the arguments at a fixed x. In dx they
-    have the coefficients of the Newton step, so that the matrix is the same: M dx + Eᵀdy =
-    a/(x − l)·dl + b/(u − x)·du − ∂∇(f + z·h) − Jᵀ(z/s)∂h.
-    """
-    arguments, feasible = primals
-    end = _search(problem, arguments, feasible)
-    scaled, _ = _scaled(problem, arguments, feasible)
-    box = scaled.box
-    moved = jax.jvp(lambda f: _box(problem, arguments, f)[0], primals[1:], tangents[1:])[1]
-
-    def lagrangian(x: Array, arguments: Any) -> Array:
-        at = scaled._replace(arguments=arguments)
-        return at.value(x) + end.rows @ at.rows(x)
-
-    mixed = jax.jvp(lambda a: jax.grad(lagrangian)(end.x, a), primals[:1], tangents[:1])[1]
-    of_rows = jax.jvp(lambda a: problem.rows(end.x, a), primals[:1], tangents[:1])[1]
-    jacobian = scaled.jacobian(end.x)
-    to_lower, to_upper = _distances(box, end.x)
-    # A fixed variable moves with its bound, and the free ones respond to that move.
-    of_fixed = jnp.where(box.free, 0.0, moved.lower)
-    matrix = _curvature(scaled, end, jacobian)
-    right = (
-        end.at_lower / to_lower * jnp.where(box.free, moved.lower, 0.0)
-        + end.at_upper / to_upper * jnp.where(box.free, moved.upper, 0.0)
-        - mixed
-        - (end.rows / end.slack * of_rows) @ jacobian
-        - matrix @ of_fixed
-    )
-    change = _constrained_solve(problem, box, matrix, right, moved.equal_to)[0]
-    nothing = jax.tree.map(_no_change, end)
-    return end, nothing._replace(x=jnp.where(box.free, change, of_fixed))
-
-
-def _no_change(value: Array) -> Any:
-    if jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        return jnp.zeros_like(value)
-    return np.zeros(jnp.shape(value), jax.dtypes.float0)

@@ -90,7 +90,9 @@ def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndar
     count = matrix.shape[1]
     x, passive = np.zeros(count), np.zeros(count, bool)
     # Relative to the size of matrix and target, as rounding of the slopes is.
-    scale = TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max())
+    scale = (
+        TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max(initial=0.0))
+    )
     # The residual falls with every passive set, so that none recurs; rounding alone could cycle.
     for _ in range(10 * count):
         ascent = np.where(passive, -np.inf, matrix.T @ (target - matrix @ x))

@@ -12,9 +12,9 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
-from bimix_jax.laws.law import Law
-from bimix_jax.mixture._exact import powers_of_own
 from bimix_jax.mixture._given import decision_weights, mixture_of
+from bimix_jax.mixture._near import near_mixture
+from bimix_jax.mixture._single import best_single, kl_term, objective_of, single_powers
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError
 from bimix_jax.mixture.proportions import (
@@ -192,9 +192,23 @@ class Decision:
         """
         if others is None:
             others = np.stack([self.reference, self._guard_reference])
-        arguments = self._arguments(coefficients, self.weights if weights is None else weights)
-        found = _solved(self.problem, self.method, arguments, others)
-        return Solution(*map(np.asarray, found))
+        weights = self.weights if weights is None else weights
+        if np.ndim(coefficients.exponents) == 3:
+            arguments = self._arguments(coefficients, weights)
+            found = _solved(self.problem, self.method, arguments, others)
+            return Solution(*map(np.asarray, found))
+        fitted = dataclasses.replace(self.fitted, coefficients=coefficients)
+        if np.ndim(weights) == 1:
+            return self._one(fitted, weights, others)
+        every = [self._one(fitted, each, others) for each in weights]
+        return Solution(*map(np.stack, zip(*every, strict=True)))
+
+    def _one(self, fitted: Fit, weights: np.ndarray, others: np.ndarray) -> Solution:
+        """Find the best mixture of one fit for weights (targets,)."""
+        arguments = self._arguments(fitted.coefficients, weights)
+        mixture = best_single(self.problem, self.method, arguments)
+        losses = fitted.known_points(np.concatenate([mixture[None], others]), self.budget)
+        return Solution(mixture, losses, objective_of(self.problem, losses, weights))
 
     def along(self, weights: np.ndarray) -> Solution:
         """Find the best mixtures for weights (points, targets), with checks."""
@@ -205,23 +219,17 @@ class Decision:
 
     def least_value(self, solution: Solution) -> float:
         """Minimised value of one of its solutions: the objective, with the KL term."""
-        if self.feasible.kl is None:
-            return float(solution.values[0])
-        with jax.enable_x64(True):
-            price = self.feasible.kl_term(jnp.asarray(solution.mixture))
-            return float(solution.values[0] + price)
+        return float(solution.values[0]) + kl_term(self.feasible, solution.mixture)[0]
 
     def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""
-        budgets = np.broadcast_to(np.asarray(budgets, float), (len(mixtures),))
-        return np.asarray(
-            _valued(self.problem, self.fitted.coefficients, mixtures, budgets, self.weights)
-        )
+        losses = self.fitted.predict_points(mixtures, budgets)
+        return objective_of(self.problem, losses, self.weights)
 
     def objectives(self, losses: np.ndarray) -> np.ndarray:
         """Objectives (…) of any losses (…, targets), measured ones for example."""
         flat = np.reshape(losses, (-1, losses.shape[-1]))
-        return np.asarray(_of_losses(self.problem, flat, self.weights)).reshape(losses.shape[:-1])
+        return objective_of(self.problem, flat, self.weights).reshape(losses.shape[:-1])
 
     @property
     def _guard_reference(self) -> np.ndarray:
@@ -299,7 +307,7 @@ class Decision:
     def _refuse_floors(self) -> None:
         """Raise with the floors that conflict: a guardrail on a power of a share is a floor."""
         fitted, feasible = self.fitted, self.feasible
-        alpha = np.asarray(_powers(fitted.law, fitted.coefficients, self.budget)[1])
+        alpha = single_powers(self.problem, self.arguments)[1]
         # K r^−α ≤ (1 + x) K q^−α is r ≥ q (1 + x)^(−1/α).
         floors = {
             target: float(
@@ -369,17 +377,11 @@ def _measured_domains(fitted: Fit, budget: float, needed: np.ndarray) -> np.ndar
     # Exactly so, whatever α is: a small one must not look like no dependence.
     if fitted.law.is_power_of_own:
         return own[needed].any(axis=0)
-    slopes = np.asarray(_slopes(fitted.law, fitted.coefficients, np.asarray(budget)))
+    # At the uniform mixture, where every law is finite.
+    even = np.full(own.shape[1], 1 / own.shape[1])
+    slopes = near_mixture(fitted.law, fitted.coefficients, budget, even).slopes
     steepest = np.abs(slopes).max(axis=1, keepdims=True)
     return np.any((np.abs(slopes) > FELT * steepest)[needed], axis=0)
-
-
-@functools.partial(jit, static_argnums=0, x64=True)
-def _slopes(law: Law, coefficients: Coefficients, budget: Array) -> Array:
-    """(targets, domains) slopes of the losses at the uniform mixture."""
-    domains = coefficients.own.shape[1]
-    even = jnp.full(domains, 1 / domains, coefficients.amplitudes.dtype)
-    return jax.jacfwd(lambda r: predict_losses(law, coefficients, r[None], budget)[0])(even)
 
 
 @functools.partial(jit, static_argnums=(0, 1), x64=True)
@@ -391,7 +393,7 @@ def _solved(
 ) -> Solution:
     coefficients, budget, weights, feasible = arguments
 
-    def best(one: Coefficients, weights: Array) -> Solution:
+    def best(one: Coefficients) -> Solution:
         mixture = optimal_proportions(
             problem.law,
             one,
@@ -409,11 +411,7 @@ def _solved(
         values = jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
         return Solution(mixture, losses, values)
 
-    if coefficients.exponents.ndim == 3:
-        return _in_chunks(lambda one: best(one, weights), coefficients)
-    if weights.ndim == 2:
-        return _in_chunks(lambda each: best(coefficients, each), weights)
-    return best(coefficients, weights)
+    return _in_chunks(best, coefficients)
 
 
 def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
@@ -428,23 +426,3 @@ def _in_chunks(function: Callable[[Any], Solution], batch: Any) -> Solution:
         function, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], batch), batch_size=CHUNK
     )
     return jax.tree.map(lambda leaf: leaf[:count], found)
-
-
-@functools.partial(jit, static_argnums=0, x64=True)
-def _valued(
-    problem: MixtureProblem,
-    coefficients: Coefficients,
-    mixtures: Array,
-    budgets: Array,
-    weights: Array,
-) -> Array:
-    losses = predict_losses(problem.law, coefficients, mixtures, budgets)
-    return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
-
-
-@functools.partial(jit, static_argnums=0, x64=True)
-def _of_losses(problem: MixtureProblem, losses: Array, weights: Array) -> Array:
-    return jax.vmap(lambda each: problem.of_losses(each, weights))(losses)
-
-
-_powers = jit(powers_of_own, static_argnums=0, x64=True)

@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.mixture._certificate import (
-    TOLERANCE,
-    Certificate,
-    as_good,
-    binding_table,
-    certify,
-    far_apart,
-    flat_range,
-)
+from bimix_jax.mixture._certificate import Certificate, binding_table, certify
+from bimix_jax.mixture._flatness import TOLERANCE, as_good, far_apart, flat_range
 from bimix_jax.mixture._notes import (
     flatness_note,
     gain_note,
@@ -29,6 +22,11 @@ from bimix_jax.mixture.decision import Decision, Request, Solution
 from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.names import SHOWN
+
+REACH = float(np.log(1000))
+"""Half-width of the search for a budget, in its logarithm."""
+GRID, ZOOMS = 64, 4
+"""Budgets per mixture of a grid, and grids: the first has steps of 24 %, the last of 1e-6."""
 
 DOCUMENTED = (
     "mixture",
@@ -357,23 +355,22 @@ def _budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> f
     least, largest = decision.fitted.observed_budgets
     if least == largest:
         return float("nan")
-    # An odd number of points puts the factor 1, the budget itself, in the middle. Neighbours differ
-    # by 1.2 %, between which the interpolation is off by far less.
-    factors = np.geomspace(1e-3, 1e3, 1201)
-    both = np.repeat([mixture, decision.reference], len(factors), axis=0)
-    ours, theirs = decision.values_of(both, np.tile(decision.budget * factors, 2)).reshape(2, -1)
-    goal = 1.0 if to_goals else theirs[len(factors) // 2]
-    return float(1 - _crossing(factors, ours, goal) / _crossing(factors, theirs, goal))
+    both = np.stack([mixture, decision.reference])
+    goal = 1.0 if to_goals else float(decision.values_of(both, decision.budget)[1])
+    # Logarithms of factors; where no budget reaches the goal the bracket is nan.
+    ends = np.tile([-REACH, REACH], (2, 1))
+    for _ in range(ZOOMS):
+        ends = _bracket(decision, both, ends, goal)
+    ours, theirs = ends.mean(axis=1)
+    return float(1 - np.exp(ours - theirs))
 
 
-def _crossing(factors: np.ndarray, values: np.ndarray, goal: float) -> float:
-    """Interpolate the factor at which falling values reach a goal, in logarithms; nan if none."""
+def _bracket(decision: Decision, mixtures: np.ndarray, ends: np.ndarray, goal: float) -> np.ndarray:
+    """Ends (mixtures, 2) of the first step of a grid in which values fall to the goal, as logs."""
+    logs = np.linspace(ends[:, 0], ends[:, 1], GRID, axis=-1)
+    rows = np.repeat(mixtures, GRID, axis=0)
+    values = decision.values_of(rows, decision.budget * np.exp(logs.ravel())).reshape(logs.shape)
     # argmax is 0 where no budget reaches the goal, and where already the least one does.
-    enough = values <= goal
-    first = int(np.argmax(enough))
-    if not first:
-        return float("nan")
-    before, after = values[first - 1], values[first]
-    # Linear in the value, geometric in the factor, as the grid is.
-    part = (before - goal) / (before - after)
-    return float(factors[first - 1] * (factors[first] / factors[first - 1]) ** part)
+    first = np.argmax(values <= goal, axis=1)
+    found = np.take_along_axis(logs, np.stack([first - 1, first], axis=1), axis=1)
+    return np.where(first[:, None] > 0, found, np.nan)

@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture._exact import exact_proportions, powers_of_own
-from bimix_jax.mixture._interior import minimize_within
+from bimix_jax.mixture._exact import exact_proportions, module_of, powers_of_own
+from bimix_jax.mixture._traced import minimize_within
 from bimix_jax.mixture.feasible import FeasibleSet, simplex
 from bimix_jax.xla.compilation import full_precision
 
@@ -40,19 +40,19 @@ class MixtureArguments(NamedTuple):
     feasible: FeasibleSet
 
 
-def _used_coefficients(arguments: MixtureArguments) -> Coefficients:
+def used_coefficients(arguments: MixtureArguments, xp: Any = jnp) -> Coefficients:
     """Replace the coefficients of targets without weight and guardrail by harmless ones.
 
     Their loss is then 0 at every mixture; otherwise it could be infinite, or nan where the fit
     failed.
     """
     c, guard_limit = arguments.coefficients, arguments.feasible.guard_limit
-    used = jnp.asarray(arguments.weights) > 0
+    used = xp.asarray(arguments.weights) > 0
     if guard_limit is not None:
-        used |= jnp.isfinite(guard_limit)
+        used |= xp.isfinite(guard_limit)
     return c._replace(
-        amplitudes=jnp.where(used[:, None], c.amplitudes, 0.0),
-        exponents=jnp.where(used[:, None], c.exponents, UNUSED),
+        amplitudes=xp.where(used[:, None], c.amplitudes, 0.0),
+        exponents=xp.where(used[:, None], c.exponents, UNUSED),
     )
 
 
@@ -97,7 +97,7 @@ class MixtureProblem:
         # The root of the least number, 1.5e-154, leaves powers down to r⁻² finite.
         barely = jnp.where(mixture > 0, 0.0, jnp.sqrt(jnp.finfo(mixture.dtype).tiny))
         losses = predict_losses(
-            self.law, _used_coefficients(arguments), (mixture + barely)[None], arguments.budget
+            self.law, used_coefficients(arguments), (mixture + barely)[None], arguments.budget
         )[0]
         return jnp.where(arguments.weights > 0, losses, 0.0)
 
@@ -105,15 +105,19 @@ class MixtureProblem:
         """() objective of a mixture, without its KL term."""
         return self.of_losses(self.losses(mixture, arguments), arguments.weights)
 
-    def of_losses(self, losses: Array, weights: Array) -> Array:
-        """() objective of losses (targets,); losses of weight 0 may be infinite or nan."""
-        counting = jnp.where(weights > 0, losses, 0.0)
+    def of_losses(self, losses: Any, weights: Any) -> Any:
+        """(…) objective of losses (…, targets); losses of weight 0 may be infinite or nan.
+
+        One's own objective takes losses (targets,).
+        """
+        xp = module_of(losses)
+        counting = xp.where(weights > 0, losses, 0.0)
         if callable(self.objective):
             return self.objective(counting)
         if self.objective == "worst":
-            return jnp.max(jnp.where(weights > 0, weights * counting, -jnp.inf))
+            return xp.max(xp.where(weights > 0, weights * counting, -xp.inf), axis=-1)
         # Divided by the sum, so that a KL term weighs the same for weights of any scale.
-        return jnp.sum(weights * counting) / jnp.sum(weights)
+        return xp.sum(weights * counting, axis=-1) / xp.sum(weights)
 
     def value(self, variables: Array, arguments: MixtureArguments) -> Array:
         """() objective of the mixture and the further variable, with the KL term."""
@@ -152,7 +156,7 @@ def _guardrail_rows(law: Law, mixture: Array, arguments: MixtureArguments) -> Ar
     both = jnp.stack([mixture, jnp.asarray(feasible.guard_reference, mixture.dtype)])
     # At an exact 0 derivatives of powers would be infinite or nan.
     both = both + jnp.where(both > 0, 0.0, jnp.sqrt(jnp.finfo(both.dtype).tiny))
-    losses, reference = predict_losses(law, _used_coefficients(arguments), both, arguments.budget)
+    losses, reference = predict_losses(law, used_coefficients(arguments), both, arguments.budget)
     # The inner `where` keeps ∞ · 0 out of the derivatives of targets without a guardrail.
     bounded = jnp.isfinite(feasible.guard_limit)
     limit = jnp.where(bounded, reference * (1 + jnp.where(bounded, feasible.guard_limit, 0.0)), 1.0)
@@ -213,7 +217,7 @@ def optimal_proportions(
     feasible = jax.tree.map(lambda leaf: jnp.asarray(leaf, budget.dtype), feasible)
     shared = _share_own(coefficients.own)
     arguments = MixtureArguments(coefficients, budget, weights, feasible)
-    arguments = arguments._replace(coefficients=_used_coefficients(arguments))
+    arguments = arguments._replace(coefficients=used_coefficients(arguments))
     problem = MixtureProblem(law, objective)
     if resolve_method(law, method, shared, feasible, objective) == "exact":
         return _exactly(problem, arguments)
@@ -221,13 +225,31 @@ def optimal_proportions(
 
 
 def _exactly(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
-    law, (coefficients, budget, weights, feasible) = problem.law, arguments
-    scale, exponent = _power_by_domain(law, coefficients, budget, weights)
+    powers = powers_of_own(problem.law, arguments.coefficients, arguments.budget)
+    return exactly_by_powers(problem, arguments, powers)
+
+
+def exactly_by_powers(
+    problem: MixtureProblem, arguments: MixtureArguments, powers: tuple[Any, Any]
+) -> Any:
+    """Find the exact optimum (domains,) from K and α (targets,) of `powers_of_own`.
+
+    All arrays are of NumPy, or all of JAX.
+    """
+    scale, exponent, floors = domain_powers(problem, arguments, powers)
+    return exact_proportions(scale, exponent, floors, arguments.feasible, problem.objective)
+
+
+def domain_powers(
+    problem: MixtureProblem, arguments: MixtureArguments, powers: tuple[Any, Any]
+) -> tuple[Any, Any, Any]:
+    """Weighted K, α and the floors of guardrails, (domains,) each, from those of the targets."""
+    coefficients, _, weights, feasible = arguments
+    scale, exponent = _power_by_domain(powers, coefficients.own, weights)
     if problem.objective == "mean":
         # The weighted mean: only the KL term depends on this scale.
-        scale = scale / jnp.sum(weights)
-    floors = _guard_by_domain(law, coefficients, budget, feasible)
-    return exact_proportions(scale, exponent, floors, feasible, problem.objective)
+        scale = scale / weights.sum()
+    return scale, exponent, _guard_by_domain(powers[1], coefficients.own, feasible)
 
 
 def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
@@ -284,27 +306,23 @@ def _why_not_exact(
     return ""
 
 
-def _guard_by_domain(
-    law: Law, coefficients: Coefficients, budget: Array, feasible: FeasibleSet
-) -> Array | None:
+def _guard_by_domain(alpha: Any, own: Any, feasible: FeasibleSet) -> Any:
     """(domains,) floors of guardrails: K·r^−α ≤ (1 + x)·K·q^−α is r ≥ q·(1 + x)^(−1/α)."""
     if feasible.guard_limit is None:
         return None
-    _, alpha = powers_of_own(law, coefficients, budget)
-    bounded = jnp.isfinite(feasible.guard_limit) & (alpha > 0)
+    xp = module_of(alpha)
+    bounded = xp.isfinite(feasible.guard_limit) & (alpha > 0)
     # In logarithms: (1 + x)^(−1/α) = exp(−log(1 + x)/α).
-    room = jnp.log1p(jnp.where(bounded, feasible.guard_limit, 0.0))
-    share = jnp.exp(-room / jnp.where(bounded, alpha, 1.0))
-    return jnp.where(bounded, share, 0.0) @ coefficients.own * feasible.guard_reference
+    room = xp.log1p(xp.where(bounded, feasible.guard_limit, 0.0))
+    share = xp.exp(-room / xp.where(bounded, alpha, 1.0))
+    return xp.where(bounded, share, 0.0) @ own * feasible.guard_reference
 
 
-def _power_by_domain(
-    law: Law, coefficients: Coefficients, budget: Array, weights: Array
-) -> tuple[Array, Array]:
+def _power_by_domain(powers: tuple[Any, Any], own: Any, weights: Any) -> tuple[Any, Any]:
     """Weighted K and α of the target with that own domain, (domains,); K = 0 without one."""
-    scale, exponent = powers_of_own(law, coefficients, budget)
+    (scale, exponent), xp = powers, module_of(powers[0])
     # Where two targets share a domain under jit, nan is the only honest answer.
-    alone = jnp.where(jnp.sum(coefficients.own, axis=0) > 1, jnp.nan, 1.0)
+    alone = xp.where(xp.sum(own, axis=0) > 1, xp.nan, 1.0)
     # 0 · nan of a failed target must not spoil the others.
-    weighted = jnp.where(weights > 0, weights * scale, 0.0)
-    return weighted @ coefficients.own * alone, exponent @ coefficients.own
+    weighted = xp.where(weights > 0, weights * scale, 0.0)
+    return weighted @ own * alone, exponent @ own

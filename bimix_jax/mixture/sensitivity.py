@@ -3,19 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 
-from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.laws.law import Law
 from bimix_jax.mixture._given import mixture_of
+from bimix_jax.mixture._near import near_mixture
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.xla.compilation import jit
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -92,15 +87,15 @@ def sensitivity(
     decision = Decision.of(fitted, budget, weights, Request(constraints, reference))
     found = decision.solve().mixture if mixture is None else mixture
     shares, at = mixture_of("mixture", found, fitted.domains), decision.budget
-    losses, changes = _slopes(fitted.law, fitted.coefficients, shares, np.asarray(at))
+    losses, changes = _changes(fitted, shares, at)
     targets, domains = list(fitted.targets), list(fitted.domains)
     counts = decision.weights > 0
     # Targets of weight 0 may be nan, and 0 · nan would spoil the mean.
-    mean = np.average(np.asarray(changes)[:, counts], axis=1, weights=decision.weights[counts])
+    mean = np.average(changes[:, counts], axis=1, weights=decision.weights[counts])
     return Sensitivity(
-        nats=pd.DataFrame(np.asarray(changes), index=domains, columns=targets),
+        nats=pd.DataFrame(changes, index=domains, columns=targets),
         mean=pd.Series(mean, domains, name="mean"),
-        losses=pd.Series(np.asarray(losses), targets, name="loss"),
+        losses=pd.Series(losses, targets, name="loss"),
         mixture=pd.Series(shares, domains, name="proportion"),
         budget=at,
         unit=fitted.unit,
@@ -122,22 +117,11 @@ def _alone(mixture: np.ndarray, domains: list[str]) -> tuple[str, ...]:
     )
 
 
-def _changes(
-    law: Law, coefficients: Coefficients, mixture: Array, budget: Array
-) -> tuple[Array, Array]:
+def _changes(fitted: Fit, mixture: np.ndarray, budget: float) -> tuple[np.ndarray, np.ndarray]:
     """Losses (targets,), and their change (domains, targets) per point; nan for infinite losses."""
-    # One forward pass per domain gives all targets, of which there may be more than domains.
-
-    def losses(shares: Array) -> Array:
-        return predict_losses(law, coefficients, shares[None], budget)[0]
-
-    def along(direction: Array) -> Array:
-        return jax.jvp(losses, (mixture,), (direction,))[1]
-
-    # Row i adds 1 to domain i and takes r_j/(1 − r_i) from every other j: it sums to 0.
-    moves = (jnp.eye(len(mixture)) - mixture) / (1 - mixture)[:, None]
-    now = losses(mixture)
-    return now, jnp.where(jnp.isfinite(now), POINT * jax.vmap(along)(moves), jnp.nan)
-
-
-_slopes = jit(_changes, static_argnums=0, x64=True)
+    near = near_mixture(fitted.law, fitted.coefficients, budget, mixture)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Row i adds 1 to domain i and takes r_j/(1 − r_i) from every other j: it sums to 0.
+        moves = (np.eye(len(mixture)) - mixture) / (1 - mixture)[:, None]
+        changes = POINT * moves @ near.slopes.T
+    return near.losses, np.where(np.isfinite(near.losses), changes, np.nan)

@@ -13,8 +13,9 @@ from scipy.optimize import linprog, nnls
 import bimix_jax as bx
 from bimix_jax import BiMix, Constraints, Group, InfeasibleError, feasible_set
 from bimix_jax.mixture import optimum
-from bimix_jax.mixture._certificate import as_good, certify
+from bimix_jax.mixture._certificate import certify
 from bimix_jax.mixture._exact import decreasing_root
+from bimix_jax.mixture._flatness import as_good
 from bimix_jax.mixture._notes import nearest_in_hull, nonnegative_least_squares
 from bimix_jax.mixture.proportions import MixtureArguments, MixtureProblem
 from bimix_jax.xla.compilation import jit
@@ -393,8 +394,8 @@ def test_a_fixed_share_does_not_hold_the_worst_loss_up():
 
 
 def test_a_range_that_was_not_found_is_said_and_not_narrow(fitted, monkeypatch):
-    def lost(problem, arguments, mixture):
-        found = as_good(problem, arguments, mixture).copy()
+    def lost(*asked):
+        found = as_good(*asked).copy()
         found[0] = np.nan
         return found
 

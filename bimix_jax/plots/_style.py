@@ -280,12 +280,17 @@ def panels_of(
         bare(axes)
         axes.tick_params(labelsize=8)
         axes.yaxis.set_major_locator(MaxNLocator(5))
+        # A stated place spares matplotlib a search for one, among all texts of all panels.
         if i % columns == 0:
             axes.set_ylabel(y, fontsize=SIZE)
+        else:
+            axes.yaxis.set_label_coords(0, 0.5)
         if i + columns >= len(titles):
             axes.set_xlabel(x, fontsize=SIZE)
+        else:
+            axes.xaxis.set_label_coords(0.5, 0)
     for axes, title in zip(panels, titles, strict=False):
-        axes.set_title(wrapped(title, wide - 0.5, size), fontsize=size)
+        axes.set_title(wrapped(title, wide - 0.5, size), fontsize=size, y=1.0)
     return figure, panels[: len(titles)]
 
 

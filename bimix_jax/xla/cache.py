@@ -51,15 +51,16 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
 
     Returns:
         The folder in use, for programs of this version, of JAX's and of this processor; None where
-        BIMIX_CACHE is "off".
+        BIMIX_CACHE is "off" or JAX is given no directory by intent.
 
     Raises:
         PermissionError: if others can write to the folder; the message says which and how.
         OSError: if the folder cannot be made.
         RuntimeError: if this version of JAX has no cache that could be used so.
     """
-    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-        return Path(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
+    given: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if given is not None:
+        return Path(given) if given else None
     root = _cache_folder() if folder is None else Path(folder)
     if root is None:
         return None

@@ -233,6 +233,8 @@ def test_a_directory_of_the_users_is_left_as_it_is(tmp_path, folder):
     before = dict(jax.config.values)
     assert bx.use_compilation_cache(folder) == tmp_path / "theirs"
     assert dict(jax.config.values) == before
+    jax.config.update("jax_compilation_cache_dir", "")
+    assert bx.use_compilation_cache(folder) is None
     assert not folder.exists()
 
 

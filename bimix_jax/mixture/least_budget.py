@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.laws.law import Law
-from bimix_jax.mixture._exact import decreasing_root
+from bimix_jax.mixture._exact import bracketed_roots, decreasing_root
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.feasible import FeasibleSet, InfeasibleError, simplex
@@ -24,11 +24,12 @@ from bimix_jax.mixture.proportions import (
     optimal_proportions,
 )
 from bimix_jax.quantities import number_of
-from bimix_jax.xla.compilation import jit
 
 # e^20 = 5e8: no law extrapolates that far from the budgets to which it was fitted.
 REACH = 20.0
 """Half-width of the search in log budget: from e^−20 to e^20 budget scales."""
+OFF = 1e-6
+"""Logarithm of the largest ratio of loss to goal below which all goals count as reached."""
 # 1.03^400 = 1.4e5 times the least budget; 40 halvings of a step of 3 % reach 3e-14.
 STEP, STEPS, HALVINGS = 1.03, 400, 40
 """Factor between budgets that are tried, their largest number, and the bisections of one factor."""
@@ -82,7 +83,7 @@ def least_budget_arrays(
     root = decreasing_root(excess, coefficients, middle - REACH, middle + REACH)
     mixture = best(root, coefficients)
     # Where no budget reaches the goals the search ends at an end of its bracket, off by more.
-    reached = jnp.abs(excess(root, coefficients)) < 1e-6
+    reached = jnp.abs(excess(root, coefficients)) < OFF
     return LeastBudget(
         jnp.where(reached, mixture, jnp.nan), jnp.where(reached, jnp.exp(root), jnp.nan)
     )
@@ -147,15 +148,15 @@ def _reaching_all(decision: Decision) -> float:
         goals = 1 / decision.weights
     largest = float(fitted.observed_budgets[1])
     free = decision.within(dataclasses.replace(asked, available={})).at(largest)
-    found = _reaching(fitted.law, free.method, fitted.coefficients, goals, free.feasible)
-    if not np.isfinite(found.budget):
+    found = _reaching(free)
+    if not np.isfinite(found):
         free.solve()  # where guardrails conflict, that is the reason
         raise InfeasibleError(
             "goals: no budget reaches all of them, even without end, with any mixture allowed; "
             + UNREACHED
         )
     # A lower bound: fewer available tokens can only make the goals harder.
-    least = float(fitted.check_budget(float(found.budget)))
+    least = float(fitted.check_budget(found))
     if not asked.available:
         return least
 
@@ -196,8 +197,16 @@ def _halved(reached: Callable[[float], bool | None], below: float, above: float)
     return float(above)
 
 
-def _reach(law: Law, method: Method, coefficients: Coefficients, goals: Any, feasible: Any) -> Any:
-    return least_budget_arrays(law, coefficients, goals, method=method, constraints=feasible)
+def _reaching(decision: Decision) -> float:
+    """Least budget of `least_budget_arrays` for one fit, within a set that does not follow it."""
+    coefficients = decision.fitted.coefficients
 
+    def excess(log_budget: np.ndarray) -> np.ndarray:
+        at = dataclasses.replace(decision, budget=float(np.exp(log_budget)))
+        return np.log(at.over(coefficients).values[0])
 
-_reaching = jit(_reach, static_argnums=(0, 1), x64=True)
+    middle = np.log(np.max(coefficients.budget_scale))
+    with np.errstate(all="ignore"):
+        root = bracketed_roots(excess, middle - REACH, middle + REACH)
+        # Where no budget reaches the goals the search ends at an end of its bracket, off by more.
+        return float(np.exp(root)) if np.abs(excess(root)) < OFF else np.nan

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.fitted import FEW, Fit
 from bimix_jax.mixture._certificate import Certificate, binding_table, certify
 from bimix_jax.mixture._flatness import TOLERANCE, as_good, far_apart, flat_range
 from bimix_jax.mixture._notes import (
@@ -27,6 +27,8 @@ REACH = float(np.log(1000))
 """Half-width of the search for a budget, in its logarithm."""
 GRID, ZOOMS = 64, 4
 """Budgets per mixture of a grid, and grids: the first has steps of 24 %, the last of 1e-6."""
+AT_ONCE = FEW // 2
+"""Budgets per mixture that are predicted together."""
 
 DOCUMENTED = (
     "mixture",
@@ -368,9 +370,11 @@ def _budget_saving(decision: Decision, mixture: np.ndarray, to_goals: bool) -> f
 def _bracket(decision: Decision, mixtures: np.ndarray, ends: np.ndarray, goal: float) -> np.ndarray:
     """Ends (mixtures, 2) of the first step of a grid in which values fall to the goal, as logs."""
     logs = np.linspace(ends[:, 0], ends[:, 1], GRID, axis=-1)
-    rows = np.repeat(mixtures, GRID, axis=0)
-    values = decision.values_of(rows, decision.budget * np.exp(logs.ravel())).reshape(logs.shape)
+    # A few budgets at a time, for which the losses of the optimum have compiled a program.
+    parts = np.split(decision.budget * np.exp(logs), GRID // AT_ONCE, axis=1)
+    rows = np.repeat(mixtures, AT_ONCE, axis=0)
+    values = [decision.values_of(rows, part.ravel()).reshape(part.shape) for part in parts]
     # argmax is 0 where no budget reaches the goal, and where already the least one does.
-    first = np.argmax(values <= goal, axis=1)
+    first = np.argmax(np.hstack(values) <= goal, axis=1)
     found = np.take_along_axis(logs, np.stack([first - 1, first], axis=1), axis=1)
     return np.where(first[:, None] > 0, found, np.nan)

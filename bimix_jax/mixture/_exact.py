@@ -80,6 +80,7 @@ def module_of(array: Any) -> Any:
     return np if isinstance(array, (np.ndarray, np.generic)) else jnp
 
 
+@np.errstate(all="ignore")
 def bracketed_roots(function: Callable[[Any], Any], low: Any, high: Any) -> Any:
     """Find x with function(x) = 0 between ends where it is ≥ 0 and ≤ 0, elementwise, in NumPy.
 

@@ -238,8 +238,11 @@ class _Parts:
             price = rows.sum() if model.limit is not None else price
         outer: Any = 0.0
         if callable(model.problem.objective):
-            counting = np.where(weights > 0, model.near(self.mixture).losses, 0.0)
+            counts = weights > 0
+            counting = np.where(counts, model.near(self.mixture).losses, 0.0)
             self.value, each, outer = _of_losses(model.problem.objective, counting)
+            # Losses without a weight are held at 0, on which the objective may depend.
+            each, outer = np.where(counts, each, 0.0), np.where(np.outer(counts, counts), outer, 0)
         elif model.problem.extra:
             each = np.zeros(len(weights))
         else:

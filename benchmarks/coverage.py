@@ -9,7 +9,10 @@ that, and the recommended mixture's true gain over the uniform one is compared w
 Every row is a way to make intervals, all from the same resamples:
 
 - percentile: the 5 % and 95 % points of the resamples;
-- expanded: those of `bx.bootstrap`;
+- expanded: those of `Bootstrap.interval`, which assume that the law is true;
+- left out: those of `Bootstrap.predict` and of `Certainty`, from the errors of runs that were left
+  out; of the measured losses of new runs, with their noise, and the width over that of the oracle,
+  who knows the law and the noise;
 - fixed mixture: expanded, of the gain that resamples predict for the recommended mixture, instead
   of `Certainty.possible_gains`, which corrects for the winner's curse;
 - jackknife: ± Student's quantile times the standard error from leaving runs out.
@@ -22,7 +25,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 import bimix_jax as bx
 from benchmarks.report import report
@@ -65,6 +68,12 @@ class World:
         """(count, domains) mixtures with no proportion below 1.5 %."""
         rng = np.random.default_rng([self.seed, number])
         return 0.94 * rng.dirichlet(np.full(len(DOMAINS), 2.0), count) + 0.06 / len(DOMAINS)
+
+    def noise(self, mixture: np.ndarray) -> np.ndarray:
+        """Factors (runs, targets) by the noise of single runs and points, of mixtures (runs, …)."""
+        rng, shape = np.random.default_rng([self.seed, 4]), (len(mixture), len(DOMAINS))
+        common, own, point = (rng.standard_normal((shape[0], n)) for n in (1, *shape[1:] * 2))
+        return np.exp(self.run_noise * np.sqrt(0.5) * (common + own) + self.point_noise * point)
 
     def sweep(self, runs: int) -> bx.Sweep:
         """Generate the measured sweep."""
@@ -118,6 +127,8 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
     unseen = np.vstack([world.mixtures(5, 3), sure.optimum.reference.to_numpy()])
     mixture, budget = np.tile(unseen, (2, 1)), np.repeat([1.0, 2.0], len(unseen))
     true = world.loss(mixture, budget)
+    measured = true * world.noise(mixture)
+    oracle = 2 * ndtri((1 + LEVEL) / 2) * np.hypot(world.run_noise, world.point_noise)
     pair = np.stack([sure.optimum.reference, sure.optimum.mixture])
     before, after = world.loss(pair, np.full(2, 2.0)).mean(axis=1)
     resampled = drawn.predict_points(mixture, budget)
@@ -126,18 +137,22 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
         "percentile": (
             np.nanquantile(resampled, tail, axis=0), np.nanquantile(sure.gains, tail),
         ),
-        "expanded": (drawn.interval(resampled, LEVEL), sure.gain_interval()),
+        "expanded": (
+            drawn.interval(resampled, LEVEL), drawn.interval(sure.possible_gains, LEVEL),
+        ),
         "fixed mixture": (
             drawn.interval(resampled, LEVEL), drawn.interval(sure.gains, LEVEL),
         ),
         "jackknife": jackknife(drawn, sure, mixture, budget),
+        "left out": (new_runs(drawn, mixture, budget), sure.gain_interval()),
     }  # fmt: skip
     rows = [
         {
             "method": method, "freedom": drawn.freedom.left,
             "refused": np.isnan(of_gain[0]),
-            "predictions": inside(true, *of_losses),
+            "predictions": inside(measured if method == "left out" else true, *of_losses),
             "width": float(np.median((of_losses[1] - of_losses[0]) / true)),
+            "× oracle": float(np.median(of_losses[1] / of_losses[0] - 1)) / oracle,
             "gain": inside(1 - after / before, *of_gain),
             "gain width": of_gain[1] - of_gain[0],
             "predicted − true gain": sure.gain - (1 - after / before),
@@ -149,6 +164,13 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
         for method, (of_losses, of_gain) in methods.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def new_runs(drawn: bx.Bootstrap, mixture: np.ndarray, budget: np.ndarray) -> tuple:
+    """The ends for the measured losses of new runs."""
+    half, _ = drawn.half_widths(mixture, budget, LEVEL)
+    losses = drawn.fitted.predict_points(mixture, budget)
+    return losses * np.exp(-half), losses * np.exp(half)
 
 
 def jackknife(
@@ -187,7 +209,7 @@ def summary(runs: int, found: pd.DataFrame) -> Iterator[dict[str, object]]:
             "runs": runs, "method": method, "freedom": rows["freedom"].median(),
             "no interval %": 100 * rows["refused"].mean(),
             "predictions": percent(given["predictions"]),
-            "width %": 100 * given["width"].median(),
+            "width %": 100 * given["width"].median(), "× oracle": given["× oracle"].median(),
             "gain covered": percent(given["gain"]),
             "gain width %": 100 * given["gain width"].median(),
             "gain %": 100 * rows["predicted gain"].median(),

@@ -155,7 +155,7 @@ class Fit:
         `size` (points,) is the model's, for laws with a size; default that of `at_model_size`.
         """
         budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
-        points = (_filled(mixture), _filled(budgets), None if size is None else _filled(size))
+        points = (filled(mixture), filled(budgets), None if size is None else filled(size))
         return np.asarray(_predict(self.law, self.coefficients, *points))[: len(mixture)]
 
     def known_points(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
@@ -164,7 +164,7 @@ class Fit:
         A law that transfer keeps finite at an own proportion of 0 has a huge loss there if no run
         showed any transfer; that value is not a prediction.
         """
-        known = np.asarray(_has_value(self.law, self.coefficients, _filled(mixture)))
+        known = np.asarray(_has_value(self.law, self.coefficients, filled(mixture)))
         losses, known = self.predict_points(mixture, budget), known[: len(mixture)]
         return np.where(known | np.isnan(losses), losses, np.inf)
 
@@ -308,7 +308,7 @@ class Fit:
 _predict = jit(predict_losses, static_argnums=0, x64=True)
 
 
-def _filled(values: np.ndarray) -> np.ndarray:
+def filled(values: np.ndarray) -> np.ndarray:
     """Repeat the rows of a few points up to a power of two, so that few numbers are compiled."""
     count = len(values)
     if count > MANY:

@@ -127,8 +127,8 @@ def _held_out(
     last: np.ndarray,
 ) -> HeldOut:
     """Predict rows[i] of a sweep by fit i, whose largest budget is last[i]."""
-    most = max(map(len, rows))
-    # Padded, so that one program predicts the rows of all fits.
+    # Filled up to a power of two, so that one program predicts the rows of all fits.
+    most = 1 << (max(map(len, rows)) - 1).bit_length()
     padded = np.stack(
         [np.resize(each, most) if len(each) else np.zeros(most, int) for each in rows]
     )

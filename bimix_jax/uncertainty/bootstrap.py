@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
 from bimix_jax.fitting.fit import fit
-from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.fitted import Fit, filled
 from bimix_jax.fitting.program import Drawn
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.judging.noise import noise_floor
@@ -195,7 +195,8 @@ class Bootstrap:
         """
         budgets = np.broadcast_to(np.asarray(budget, float), (len(mixture),))
         some = jax.tree.map(lambda leaf: leaf[:resamples], self.resampled.coefficients)
-        losses = np.asarray(_predict(self.fitted.law, some, mixture, budgets, size))
+        points = filled(mixture), filled(budgets), None if size is None else filled(size)
+        losses = np.asarray(_predict(self.fitted.law, some, *points))[:, : len(mixture)]
         return np.where(self.failed[:resamples, None], np.nan, losses)
 
     def table(self, level: float = 0.9) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, draw
         z = error[:, target] / np.sqrt(np.maximum(spread, square[target] / 2))
         standard += list(np.abs(z))
     standard += list(stats.norm.ppf((1 + (np.arange(10) + 0.5) / 10) / 2))
-    wide = stats.t.ppf(0.9, 10) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
+    wide = stats.t.ppf(0.9, 10 / (np.pi - 2)) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
     variance = np.maximum(square + logs.var(axis=0) - there.mean(axis=0), square / 2)
     half = wide * np.sqrt(variance)
     np.testing.assert_allclose(table["low"], whole * np.exp(-half), rtol=1e-9)

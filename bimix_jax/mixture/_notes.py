@@ -14,6 +14,8 @@ SCOPE = (
 )
 TOLERANCE = 1e-11
 """Relative slope below which no further column of a least-squares problem lowers its residual."""
+PART = 8
+"""Least-squares columns that come in together: at most one for so many rows."""
 # The least squares behind the hull leave errors of 1e-8.
 NOTICED = 0.005
 """Distance of a proportion from the hull's nearest mixture that counts as outside; rounding is
@@ -93,13 +95,24 @@ def nonnegative_least_squares(matrix: np.ndarray, target: np.ndarray) -> np.ndar
     scale = (
         TOLERANCE * (1 + np.abs(matrix).max(initial=0.0)) * (1 + np.abs(target).max(initial=0.0))
     )
+    # Several columns at a time, as many multipliers are far from 0 together.
+    several = max(1, len(target) // PART)
     # The residual falls with every passive set, so that none recurs; rounding alone could cycle.
     for _ in range(10 * count):
-        ascent = np.where(passive, -np.inf, matrix.T @ (target - matrix @ x))
-        if count == 0 or ascent.max() <= scale:
+        rest = target - matrix @ x
+        ascent = np.where(passive, -np.inf, matrix.T @ rest)
+        steepest = np.argsort(-ascent)[:several]
+        steepest = steepest[ascent[steepest] > scale]
+        if not len(steepest):
             break
-        passive[np.argmax(ascent)] = True
-        x, passive = _keep_positive(matrix, target, x, passive)
+        wider = passive.copy()
+        wider[steepest] = True
+        found, kept = _keep_positive(matrix, target, x, wider)
+        if np.sum((target - matrix @ found) ** 2) >= np.sum(rest**2):
+            # All but the steepest may leave again at once, and take that with them.
+            passive[steepest[0]] = True
+            found, kept = _keep_positive(matrix, target, x, passive)
+        x, passive = found, kept
     return x
 
 

@@ -36,6 +36,11 @@ from bimix_jax.uncertainty.intervals import check_level
 
 RUNS_SHOWN = 5
 LOSS = "predicted mean loss, nats"
+GUARDED = {
+    "allowed": ("allowed increase, %", percent),
+    "increase": ("predicted, %", percent),
+    "probability": ("probability to keep it", number),
+}
 INFLUENCE = {
     "moved": ("moved", share),
     "domain": ("most of", number),
@@ -134,6 +139,8 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
             {},
             below="Each end with the other proportions as good as they can be.",
         )
+    if len(sure.guardrails):
+        show_table(sure.guardrails, "Guardrails, and how surely they are kept", GUARDED)
     show_table(
         sure.influence.head(RUNS_SHOWN),
         f"Runs whose omission moves the mixture most (of {len(sure.influence)})",

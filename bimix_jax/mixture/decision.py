@@ -191,7 +191,7 @@ class Decision:
             others: (others, domains) mixtures; default the reference and the one of guardrails.
         """
         if others is None:
-            others = np.stack([self.reference, self._guard_reference])
+            others = np.stack([self.reference, self.guard_reference])
         weights = self.weights if weights is None else weights
         if np.ndim(coefficients.exponents) == 3:
             arguments = self._arguments(coefficients, weights)
@@ -232,15 +232,21 @@ class Decision:
         return objective_of(self.problem, flat, self.weights).reshape(losses.shape[:-1])
 
     @property
-    def _guard_reference(self) -> np.ndarray:
+    def guard_reference(self) -> np.ndarray:
+        """(domains,) mixture over which guarded losses may not increase too much."""
         given = self.feasible.guard_reference
         return self.reference if given is None else np.asarray(given)
 
     @property
+    def guard_limits(self) -> np.ndarray:
+        """(targets,) largest relative increase over that mixture; infinite where not guarded."""
+        limit = self.feasible.guard_limit
+        return np.full(len(self.weights), np.inf) if limit is None else np.asarray(limit)
+
+    @property
     def _limited(self) -> np.ndarray:
         """(targets,) bool: True for targets with a guardrail."""
-        limit = self.feasible.guard_limit
-        return np.zeros(len(self.weights), bool) if limit is None else np.isfinite(limit)
+        return np.isfinite(self.guard_limits)
 
     def _check(self, found: Solution) -> None:
         """Raise if the solution is not an optimum, with the reasons that `solve` gives."""

@@ -85,14 +85,22 @@ def better(
         second: (pairs, domains).
         errors: of the decision, where they are known.
     """
+    made = Differences.of(bootstrap, decision) if errors is None else errors
+    difference, sampling, distance = differences_of(bootstrap, decision, first, second)
+    return made.probability(difference, made.variance(sampling, distance))
+
+
+def differences_of(
+    bootstrap: Bootstrap, decision: Decision, first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Relative differences (pairs,) of the objective of the second mixtures from the first, their
+    variance over the resamples, and the total variation distance of the mixtures."""
     both, count = np.concatenate([first, second]), len(first)
     whole = decision.objectives(decision.fitted.predict_points(both, decision.budget))
     each = decision.objectives(bootstrap.predict_points(both, decision.budget, None, VARIANCE))
     sampling = np.nanvar(each[:, count:] / each[:, :count], axis=0)
-    difference = whole[count:] / whole[:count] - 1
-    made = Differences.of(bootstrap, decision) if errors is None else errors
     distance = np.abs(first - second).sum(axis=1) / 2
-    return made.probability(difference, made.variance(sampling, distance))
+    return whole[count:] / whole[:count] - 1, sampling, distance
 
 
 PAIRS = 10_000

@@ -17,7 +17,7 @@ from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import settings_of
-from bimix_jax.uncertainty._differences import Differences, better
+from bimix_jax.uncertainty._differences import Differences, better, differences_of
 from bimix_jax.uncertainty._spread import note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 
@@ -181,6 +181,34 @@ class Certainty:
         quantiles = stdtrit(max(spread.units[0] - 1, 1), (np.arange(count) + 0.5) / count)
         return self.corrected_gain + np.sqrt(self.variance[0]) * quantiles
 
+    @functools.cached_property
+    def guardrails(self) -> pd.DataFrame:
+        """Probability with which the recommended mixture keeps each guardrail.
+
+        Rows by guarded target; columns `allowed` and predicted `increase` of its loss over the
+        guarded mixture, fractions, and `probability` that it increases by no more than allowed.
+        Empty without guardrails.
+        """
+        at = self.optimum.decision
+        allowed = at.guard_limits
+        guarded = np.flatnonzero(np.isfinite(allowed))
+        rows = [self._kept(int(target), float(allowed[target])) for target in guarded]
+        names = [at.fitted.targets[target] for target in guarded]
+        columns = ["allowed", "increase", "probability"]
+        return pd.DataFrame(rows, index=pd.Index(names, name="target"), columns=columns)
+
+    def _kept(self, target: int, allowed: float) -> tuple[float, float, float]:
+        """Allowed and predicted increase of a target's loss, and the probability to keep it."""
+        at, count = self.optimum.decision, len(self.bootstrap.fitted.targets)
+        alone = at.with_weights((np.arange(count) == target).astype(float))
+        both = np.stack([self.optimum.mixture.to_numpy(), at.guard_reference])
+        whole, sampling, distance = differences_of(self.bootstrap, alone, both[:1], both[1:])
+        # What is below the limit by this much is kept: (1 + allowed)·guarded / loss − 1.
+        room = (1 + allowed) * (1 + whole) - 1
+        errors = Differences.of(self.bootstrap, alone)
+        (kept,) = errors.probability(room, errors.variance(sampling, distance))
+        return allowed, float(1 / (1 + whole[0]) - 1), float(kept)
+
     def beats(self, mixtures: Any) -> pd.Series:
         """Probability that the recommended mixture is better than each of some others.
 
@@ -268,6 +296,7 @@ class Certainty:
             "probability": self.probability,
             "verdict": self.verdict(),
             "indistinct": self.indistinct,
+            "guardrails": self.guardrails,
             "influence": self.influence,
             "resamples": len(self.gains),
             "notes": self.notes(),

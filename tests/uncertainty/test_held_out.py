@@ -260,6 +260,21 @@ def test_what_cannot_be_told_from_the_best_holds_it_and_is_no_better(sure):
     assert sure.beats(far).iloc[0] > 0.9
 
 
+def test_a_guardrail_is_kept_with_the_probability_of_its_target(drawn):
+    allowed = {"web": 0.0, "code": 0.5}
+    weights = {"books": 1.0, "code": 1.0}
+    sure = bx.certainty(drawn, 3e9, weights, constraints=bx.Constraints(guardrail=allowed))
+    table = sure.guardrails
+    assert table.index.tolist() == ["web", "code"]
+    # The guardrail on web binds: it is kept or not as a coin falls. That on code has room.
+    assert table.loc["web", "increase"] == pytest.approx(0, abs=1e-4)
+    assert table.loc["web", "probability"] == pytest.approx(0.5, abs=0.05)
+    assert table.loc["code", "probability"] > 0.95
+    best, guarded = sure.optimum.losses, sure.optimum.reference_losses
+    np.testing.assert_allclose(table["increase"], (best / guarded - 1)[["web", "code"]], atol=1e-9)
+    assert len(bx.certainty(drawn, 3e9).guardrails) == 0
+
+
 def pd_mixtures(best, ends):
     """The best mixture with one share at its low end, the others in proportion."""
     rows = []

@@ -17,6 +17,7 @@ are fitted to the rest, with the judge's pick of that rest beside them. Columns,
 """
 
 import argparse
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ from bimix_jax.uncertainty.calibration import LEVELS, case_of
 
 LAWS = (bx.BiMix(), bx.TransferBiMix(), bx.SubstitutionBiMix(), bx.AdditiveLaw())
 PICKED = "picked by the judge"
-RESAMPLES = 200
+RESAMPLES = 100
 SUBSET = 60
 LEVEL = 0.9
 
@@ -55,13 +56,15 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--kinds", nargs="+", default=["mixtures", "budgets", "both"])
+    parser.add_argument("--sweeps", default="", help="pattern of the names of those measured")
     parser.add_argument("--name", default="calibration")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     cases: dict[tuple[str, str, str], list[Case]] = {}
     for kind in arguments.kinds:
         for name, sweep in every(arguments.folder, arguments.files):
-            if kind != "mixtures" and len(np.unique(sweep.budget)) < 6:
+            few = kind != "mixtures" and len(np.unique(sweep.budget)) < 6
+            if few or not re.search(arguments.sweeps, name):
                 continue
             for law, case in measured(sweep, kind, arguments.draws):
                 cases.setdefault((kind, law, name), []).append(case)

@@ -26,6 +26,8 @@ class Differences:
     """largest such ratio at which later budgets were left out"""
     distance: float
     """mean total variation distance between two units"""
+    slope: float = 1.0
+    """share of a predicted difference that is expected; below 1 where the law exaggerates"""
 
     @classmethod
     def of(cls, bootstrap: Bootstrap, decision: Decision) -> "Differences":
@@ -35,11 +37,11 @@ class Differences:
         complete = np.isfinite(held_out.measured[:, counted]).all(axis=1)
         held_out = held_out.take(complete)
         rows = held_out.nearest(decision.budget, getattr(law, "size", None))
-        error = _relative(decision, rows.predicted, rows.measured)
+        slope, error = _slope(*map(decision.objectives, (rows.predicted, rows.measured)))
         size = rows.size if law.needs_size else None
         resampled = bootstrap.predict_points(rows.mixture, rows.budget, size, VARIANCE)
         whole = decision.fitted.predict_points(rows.mixture, rows.budget, size)
-        spread = Spread.of_differences(error, _relative(decision, whole, resampled))
+        spread = Spread.of_differences(error, slope * _relative(decision, whole, resampled))
         later = held_out.beyond
         beyond = _relative(decision, later.predicted, later.measured)
         growth = growth_of(
@@ -50,23 +52,27 @@ class Differences:
         )
         ratio = decision.budget / float(decision.fitted.observed_budgets[1])
         spread = dataclasses.replace(spread, growth=growth)
-        return cls(spread, ratio, held_out.tested, _mean_distance(rows.mixture))
+        return cls(spread, ratio, held_out.tested, _mean_distance(rows.mixture), slope)
 
     def variance(self, sampling: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Variance (pairs,) of relative differences between mixtures.
 
         Args:
-            sampling: (pairs,) variance over the resamples.
+            sampling: (pairs,) variance over the resamples of what the law predicts.
             distance: (pairs,) total variation distance of the mixtures. The error of a law is much
                 the same at near mixtures: its difference grows like a random walk, its variance
                 in proportion to the distance, as on the sweeps of `benchmarks/calibration.py`.
         """
         share = np.asarray(distance) / self.distance
-        return self.spread.variance(np.asarray(sampling)[:, None], self.ratio, share)[:, 0]
+        scaled = self.slope**2 * np.asarray(sampling)
+        return self.spread.variance(scaled[:, None], self.ratio, share)[:, 0]
 
-    def probability(self, difference: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """Probability (pairs,) that a relative difference is above 0."""
-        return self.spread.probability(difference[:, None], variance[:, None])[:, 0]
+    def probability(
+        self, difference: np.ndarray, variance: np.ndarray, room: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """Probability (pairs,) that the true difference is above −room, of one predicted."""
+        value = self.slope * difference + room
+        return self.spread.probability(value[:, None], variance[:, None])[:, 0]
 
 
 def better(
@@ -116,6 +122,30 @@ def _mean_distance(mixtures: np.ndarray) -> float:
     )
     apart = np.abs(mixtures[one] - mixtures[other]).sum(axis=1)[one != other] / 2
     return float(apart.mean()) if len(apart) else 1.0
+
+
+EXPECTED = 0.25
+"""Standard deviation of the slope of a law that misses nothing known, around 1."""
+
+
+def _slope(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, np.ndarray]:
+    """Slope of measured objectives (units,) in those predicted without the unit, and the errors.
+
+    A law without some effects puts what they do down to others, and exaggerates differences where
+    these are combined otherwise. The slope is that of least squares, shrunk towards 1 by its
+    standard error (empirical Bayes), and at most 1. Errors are relative to the mean.
+    """
+    known = np.isfinite(predicted) & np.isfinite(measured)
+    count = int(known.sum())
+    middle = predicted[known].mean() if count else 1.0
+    along, across = predicted / middle - 1, measured / middle - 1
+    slope = 1.0
+    if count > 3 and np.ptp(along[known]) > 0:
+        x, y = (part[known] - part[known].mean() for part in (along, across))
+        fitted = (x @ y) / (x @ x)
+        error = np.sum((y - fitted * x) ** 2) / (count - 2) / (x @ x)
+        slope = min(1.0, float((error + EXPECTED**2 * fitted) / (error + EXPECTED**2)))
+    return slope, across - slope * along
 
 
 def _relative(decision: Decision, predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:

@@ -148,8 +148,9 @@ class Certainty:
 
     @property
     def corrected_gain(self) -> float:
-        """The gain without the optimism, in the middle of its interval."""
-        return self.gain - self.optimism
+        """The gain that is expected, in the middle of its interval: without the optimism, and less
+        where the law exaggerates differences between mixtures that were left out."""
+        return self.errors.slope * (self.gain - self.optimism)
 
     @functools.cached_property
     def variance(self) -> tuple[float, float]:
@@ -162,13 +163,13 @@ class Certainty:
         best = self.optimum
         apart = np.abs(best.mixture.to_numpy() - best.reference.to_numpy()).sum() / 2
         (whole,) = self.errors.variance(np.array([sampling]), np.array([apart]))
-        return float(whole), float(min(sampling, whole))
+        return float(whole), float(min(self.errors.slope**2 * sampling, whole))
 
     @property
     def probability(self) -> float:
         """Probability that the recommended mixture beats the reference."""
-        gain, variance = np.array([self.corrected_gain]), np.array([self.variance[0]])
-        return float(self.errors.probability(gain, variance)[0])
+        gain = np.array([self.gain - self.optimism])
+        return float(self.errors.probability(gain, np.array([self.variance[0]]))[0])
 
     def gain_interval(self) -> tuple[float, float]:
         """Low and high end of the true gain of the recommended mixture over the reference."""
@@ -203,10 +204,10 @@ class Certainty:
         alone = at.with_weights((np.arange(count) == target).astype(float))
         both = np.stack([self.optimum.mixture.to_numpy(), at.guard_reference])
         whole, sampling, distance = differences_of(self.bootstrap, alone, both[:1], both[1:])
-        # What is below the limit by this much is kept: (1 + allowed)·guarded / loss − 1.
-        room = (1 + allowed) * (1 + whole) - 1
         errors = Differences.of(self.bootstrap, alone)
-        (kept,) = errors.probability(room, errors.variance(sampling, distance))
+        # Kept where guarded/loss − 1 is above 1/(1 + allowed) − 1.
+        room = 1 - 1 / (1 + allowed)
+        (kept,) = errors.probability(whole, errors.variance(sampling, distance), room)
         return allowed, float(1 / (1 + whole[0]) - 1), float(kept)
 
     def beats(self, mixtures: Any) -> pd.Series:
@@ -320,13 +321,23 @@ class Certainty:
                 f"An interval of {100 * self.level:g} % of the gain needs {needed} mixtures with "
                 f"every weighted loss measured; there are {units}. Measure more."
             ]
-        return list(note_on_reach(self.errors.ratio, self.errors.tested))
+        notes = list(note_on_reach(self.errors.ratio, self.errors.tested))
+        if self.errors.slope < EXAGGERATED:
+            notes.append(
+                f"{self.bootstrap.fitted.label} exaggerates differences between mixtures: at those "
+                f"that were left out they were {100 * self.errors.slope:.0f} % of the predicted "
+                "ones, and so the gain is expected to be. The mixture may not be the best one; try "
+                "another law."
+            )
+        return notes
 
 
 CONDITIONAL = (
     "Intervals of the proportions show the uncertainty from the runs alone: they leave out the "
     "errors of the law."
 )
+EXAGGERATED = 0.85
+"""Slope of measured differences in predicted ones below which a note says so."""
 TOLERANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 """Relative excesses over the best objective at which mixtures are compared with the best one."""
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.uncertainty._differences import Differences, better
+from bimix_jax.uncertainty._differences import Differences, _slope, better
 from bimix_jax.uncertainty._spread import Spread, growth_of, note_on_reach, units_needed
 from tests.fits import DOMAINS, frame
 
@@ -232,17 +232,32 @@ def test_probabilities_of_pairs_are_students(drawn):
     apart = (resampled[:, 20:] / resampled[:, :20] - 1).var(axis=0)
     square, inside = made.spread.square[0], made.spread.sampling.mean()
     share = np.abs(one - other).sum(axis=1) / 2 / made.distance
-    variance = np.maximum(share * (square - inside) + apart, share * square / 2)
-    value = predicted[20:] / predicted[:20] - 1
+    variance = np.maximum(share * (square - inside) + made.slope**2 * apart, share * square / 2)
+    value = made.slope * (predicted[20:] / predicted[:20] - 1)
     np.testing.assert_allclose(above, stats.t.cdf(value / np.sqrt(variance), 10), rtol=1e-6)
     assert np.mean((above > 0.5) == (value > 0)) == 1
+
+
+def test_a_law_that_exaggerates_expects_less():
+    rng = np.random.default_rng(2)
+    predicted = 3 + 0.1 * rng.standard_normal(400)
+    for true, expected in ((0.5, 0.5), (1.0, 1.0), (1.3, 1.0)):
+        measured = 3 + true * (predicted - 3) + 0.01 * rng.standard_normal(400)
+        slope, error = _slope(predicted, measured)
+        assert slope == pytest.approx(expected, abs=0.02)
+        left = np.hypot((true - slope) * 0.1, 0.01) / 3
+        assert error.std() == pytest.approx(left, rel=0.1)
+    # Of few and scattered mixtures the slope is not known, and stays near 1.
+    few, error = _slope(predicted[:8], predicted[:8] * 0.5 + 1.5 + rng.standard_normal(8))
+    assert few > 0.9
+    assert _slope(np.array([3.0, np.nan]), np.array([3.0, 2.0]))[0] == 1
 
 
 def test_the_gain_has_the_interval_of_its_probability(sure):
     low, high = sure.gain_interval()
     at = stats.t.cdf(sure.corrected_gain / np.sqrt(sure.variance[0]), 10)
     assert sure.probability == pytest.approx(at)
-    assert (low + high) / 2 == pytest.approx(sure.gain - sure.optimism)
+    assert (low + high) / 2 == pytest.approx(sure.errors.slope * (sure.gain - sure.optimism))
     assert np.mean((sure.plausible_gains(2000) > low) & (sure.plausible_gains(2000) < high)) == 0.9
     whole, sampling = sure.variance
     assert 0 < sampling < whole

@@ -13,6 +13,7 @@ import pandas as pd
 from bimix_jax.logs._domains import without_averages
 from bimix_jax.logs._forms import (
     LOG_FORMS,
+    TABLES,
     Found,
     Logs,
     as_files,
@@ -38,9 +39,17 @@ from bimix_jax.logs._settings import Asked, LogSettings, Reading
 from bimix_jax.logs._tabular import RATIOS
 from bimix_jax.reading.column_names import match_names
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, metadata_of
+from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, add_notes, metadata_of
 from bimix_jax.reading.settings import settings_of
-from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of, prefixed
+from bimix_jax.reading.tables import (
+    LOSS_PREFIX,
+    MIXTURE_PREFIX,
+    listed,
+    names_of,
+    prefixed,
+    read_table,
+)
+from bimix_jax.sweeps._recognised import recognised, with_tokens
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import CHANGED, TWO_MIXTURES, Sweep
 
@@ -118,7 +127,42 @@ def read_logs(
 def _wide_table(
     logs: Logs, mixtures: Runs | None, asked: Asked, progress: Progress
 ) -> tuple[pd.DataFrame, Mixtures]:
-    """Return the logs as a wide table for `read_sweep`, and the mixtures of the runs."""
+    """Return the logs as a wide table for `read_sweep`, and the mixtures of the runs.
+
+    Columns of other names are looked at only where the usual names are missing.
+    """
+    try:
+        return _usual_table(logs, mixtures, asked, progress)
+    except SweepError:
+        renamed = None if mixtures is not None else _with_usual_names(logs, asked)
+        if renamed is None:
+            raise
+    # Its columns have the usual prefixes now.
+    asked = dataclasses.replace(asked, mixture_prefix=None)
+    return _usual_table(renamed, None, asked, progress)
+
+
+def _with_usual_names(logs: Logs, asked: Asked) -> pd.DataFrame | None:
+    """Return one wide table of runs with the usual prefixes; None for logs of another kind."""
+    alone = [logs] if isinstance(logs, (str, Path, pd.DataFrame)) else list(logs)
+    if len(alone) != 1 or asked.loss_pattern is not None or asked.form not in (None, "table"):
+        return None
+    (source,) = alone
+    is_table = isinstance(source, pd.DataFrame) or str(source).lower().endswith(TABLES)
+    table = read_table(source, (asked.run_key,)) if is_table else pd.DataFrame()
+    reading = recognised(table, (asked.mixture_prefix, None))
+    if reading is None:
+        return None
+    usual = {column: MIXTURE_PREFIX + name for column, name in reading.domains.items()}
+    usual |= {column: LOSS_PREFIX + name for column, name in reading.targets.items()}
+    table, notes = with_tokens(table.rename(columns=usual))
+    add_notes(table, [reading.note, *notes])
+    return table
+
+
+def _usual_table(
+    logs: Logs, mixtures: Runs | None, asked: Asked, progress: Progress
+) -> tuple[pd.DataFrame, Mixtures]:
     found = _found(logs, mixtures, asked.form)
     runs = _run_table(mixtures, found[0], asked.run_key)
     prefix = (asked.mixture_prefix or MIXTURE_PREFIX) if runs is None else None

@@ -13,6 +13,7 @@ from bimix_jax.reading.names import note_of_spelling, spelling, unified
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, prefixed
 from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding
+from bimix_jax.sweeps._recognised import recognised
 from bimix_jax.sweeps.sweep import CHANGED, SAME_MIXTURE, TWO_MIXTURES
 
 ROW = "\0row"
@@ -241,6 +242,9 @@ def layout_of(
         if not domains:
             _check_one_name_a_row(table, name)
         return Long(target, domains)
+    reading = recognised(table, prefixes)
+    if reading is not None:
+        return _wide(reading.domains, reading.targets, False, (reading.note,))
     raise SweepError(
         f"{name}: found the columns {listed(table.columns)}. Expected {r}<domain> with "
         f"{y}<target> (other prefixes: mixture_prefix=, loss_prefix=), or domain, proportion "
@@ -248,20 +252,25 @@ def layout_of(
     )
 
 
-def _wide(domains: dict[str, str], targets: dict[str, str], own_prefixes: bool) -> Wide:
+def _wide(
+    domains: dict[str, str],
+    targets: dict[str, str],
+    own_prefixes: bool,
+    notes: tuple[str, ...] = (),
+) -> Wide:
     """Return names as they are, or shortened to what tells them apart if only then some agree."""
     matched = match_names(domains, targets)
     if own_prefixes:
-        return Wide(*matched)
+        return Wide(*matched, notes=notes)
     there, cut = (_in_common(*names) for names in ((domains, targets), matched))
     if there or len(cut) < 2:  # a single name shares all of itself with all others of its kind
-        return Wide(domains, targets)
+        return Wide(domains, targets, notes=notes)
     column, loss = (next(c for c, n in kind.items() if spelling(n) in cut) for kind in matched)
     note = (
         f"No target has a domain's name until the parts that all columns share are cut: {column} "
         f"and {loss} are {matched[0][column]}."
     )
-    return Wide(*matched, notes=(note,))
+    return Wide(*matched, notes=(*notes, note))
 
 
 def _in_common(domains: dict[str, str], targets: dict[str, str]) -> set[str]:

@@ -26,6 +26,7 @@ from bimix_jax.sweeps._assembled import assembled
 from bimix_jax.sweeps._checks import Finding
 from bimix_jax.sweeps._layouts import Long, Wide, layout_of
 from bimix_jax.sweeps._pairs import Pair, join, runs_without_blanks
+from bimix_jax.sweeps._recognised import with_tokens
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -96,7 +97,8 @@ def read_sweep(
 
     Three layouts are recognised by their columns:
 
-    - wide: `r_<domain>` and `loss_<target>`, one row per run and budget;
+    - wide: `r_<domain>` and `loss_<target>`, one row per run and budget; other prefixes or
+      suffixes are recognised, with a note, where only one reading of the columns is possible;
     - long: `domain` (or `target`), `proportion` and `loss`, one row per run, budget and domain; or
       `target` and `loss` beside wide `r_<domain>`;
     - a pair of files, proportions in one and losses in the other, joined on a key, names without
@@ -109,7 +111,8 @@ def read_sweep(
 
             - key: the column that joins the pair; default the one both have.
             - budget: the budget column; default the first of tokens, step, steps, budget, in any
-              case. Without one the sweep has the single budget 1, unit "run".
+              case; `tokens_b`, `Tokens (M)` and the like are turned into tokens. Without one the
+              sweep has the single budget 1, unit "run".
             - select: column → value or list of values; other rows are left out.
             - run: the column that names the runs; default run, run_id, run_name or index.
             - mixture_prefix, loss_prefix: prefixes of the columns; default "r_" and "loss_".
@@ -188,7 +191,10 @@ def _of_one_size(
     if not len(table):
         raise SweepError(f"{name} has no rows; expected one per run and budget.")
     table, rows = _select(table, asked.selected, notes)
-    budget = _budget_column(table, asked.budget or kept.unit, layout.used, notes)
+    wanted = asked.budget or kept.unit
+    if wanted is None or wanted != kept.unit:  # a saved sweep has the unit that it had
+        table, wanted = _in_tokens(table, wanted, layout.used, notes)
+    budget = _budget_column(table, wanted, layout.used, notes)
     run = _run_column(table, asked.run, layout, notes)
     table = runs_without_blanks(table, run, notes)
     sizes = _several_model_sizes(table.drop(columns=list({*layout.used, run, budget} - {None})))
@@ -265,6 +271,15 @@ def _equals(column: pd.Series, value: Any) -> np.ndarray:
     same_number = checks.numbers(column)[0] == checks.numbers(pd.Series([str(value)]))[0]
     one = numeric or column[same_number].astype(str).nunique() == 1
     return same_text | (same_number & one)
+
+
+def _in_tokens(
+    table: pd.DataFrame, budget: str | None, used: set[str], notes: list[str]
+) -> tuple[pd.DataFrame, str | None]:
+    """Return the table with a column of billions of tokens in tokens, and the column of budgets."""
+    renamed, said = with_tokens(table, budget, used)
+    notes += said
+    return renamed, "tokens" if said else budget
 
 
 def _budget_column(

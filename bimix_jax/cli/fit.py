@@ -10,6 +10,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
+from bimix_jax.cli import named
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.fit_options import (
     LAWS_HELP,
@@ -91,15 +92,27 @@ def predict(
     output: Json,
     budget: Budget = None,
     written: LossesTable = None,
+    fitted_sweep: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep", help="The sweep that was fitted: adds intervals for single new runs."
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9,
 ) -> None:
     """Predict the losses of untrained mixtures at a budget.
 
-    Example: `bimix predict fit.json mixtures.csv --budget 4e10`
+    Example: `bimix predict fit.json mixtures.csv --budget 4e10 --sweep sweep.csv`
     """
     fitted = bx.load_fit(fit)
     given = read_mixtures(mixtures, fitted.domains)
     losses = pd.DataFrame(fitted.predict(given, budget))
     at = float(fitted.check_budget(budget))
+    ends, reasons = None, []
+    if fitted_sweep is not None:
+        drawn = bx.bootstrap(bx.read_sweep(fitted_sweep), fitted, RESAMPLES)
+        ends = drawn.predict(given, budget, level)
+        reasons = [*drawn.notes, *drawn.notes_on_budget(at)]
     if written:
         with atomic_path(written) as beside:
             losses.to_csv(beside)
@@ -107,12 +120,42 @@ def predict(
         *fitted.notes_on_budget(at),
         *fitted.notes_on_mixtures(given.to_numpy()),
         *fitted.messages(),
+        *reasons,
     ]
     if output.json:
-        return show_json({"budget": at, "unit": fitted.unit, "losses": losses, "notes": notes})
+        intervals = {} if ends is None else {"level": level, "intervals": _nested(ends)}
+        document = {"budget": at, "unit": fitted.unit, "losses": losses, **intervals}
+        return show_json({**document, "notes": notes})
     shown = losses.rename_axis(columns="target")
     show_table(shown, f"Predicted losses, nats, at {quantity(at)} {fitted.unit}")
+    if ends is not None:
+        _show_ends(ends, level)
     return show_notes(notes)
+
+
+RESAMPLES = 200
+"""Number of resamples behind the intervals of predictions, of which only the spread counts."""
+ENDS = {
+    "low": ("low", number),
+    "high": ("high", number),
+    "noise": ("noise, ± %", percent),
+    "law": ("error of the law, ± %", percent),
+}
+
+
+def _nested(ends: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Intervals by mixture: rows by target."""
+    return {str(name): ends.loc[name] for name in ends.index.unique(0)}
+
+
+def _show_ends(ends: pd.DataFrame, level: float) -> None:
+    """Print the intervals of every mixture and what they consist of."""
+    for name, table in _nested(ends).items():
+        show_table(
+            table[list(ENDS)],
+            f"{100 * level:g} % intervals for a new run of mixture {name}",
+            ENDS,
+        )
 
 
 def evaluate(

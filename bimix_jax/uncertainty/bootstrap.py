@@ -27,7 +27,13 @@ from bimix_jax.uncertainty._resamples import (
     search_all,
     task_of,
 )
-from bimix_jax.uncertainty._spread import USUAL, Spread, growth_of, units_needed
+from bimix_jax.uncertainty._spread import (
+    USUAL,
+    Spread,
+    growth_of,
+    note_on_reach,
+    units_needed,
+)
 from bimix_jax.uncertainty.intervals import (
     LEAST_FREEDOM,
     Freedom,
@@ -154,6 +160,11 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             losses = np.log(self.predict_points(mixture, budget, size, VARIANCE))
         return np.asarray(np.nanvar(np.where(np.isfinite(losses), losses, np.nan), axis=0))
+
+    def notes_on_budget(self, budget: float) -> tuple[str, ...]:
+        """Note on a budget beyond those at which errors are known; none within."""
+        ratio = budget / float(self.fitted.observed_budgets[1])
+        return note_on_reach(ratio, self.held_out_rows.tested)
 
     @functools.cached_property
     def noise(self) -> float:

@@ -154,6 +154,19 @@ def test_predict_writes_a_table_and_notes_a_far_budget(run, inputs, out):
     assert "15.6 × the largest observed one" in shown
 
 
+def test_predict_gives_intervals_with_the_sweep_that_was_fitted(run, inputs):
+    given = ("predict", "fit.json", "mixtures.csv", "--sweep", "sweep.csv")
+    document = json.loads(run(*given, "--level", "80%", "--json"))
+    sweep, fitted = bx.read_sweep(inputs / "sweep.csv"), bx.load_fit(inputs / "fit.json")
+    expected = bx.bootstrap(sweep, fitted, 200).predict(MIXTURE, level=0.8)
+    found = pd.DataFrame(document["intervals"]["plain"]).T
+    pd.testing.assert_frame_equal(found[expected.columns], expected, check_names=False)
+    assert document["level"] == 0.8
+    shown = run(*given)
+    assert "90 % intervals for a new run of mixture plain" in shown
+    assert "error of the law, ± %" in shown
+
+
 def test_predict_takes_one_mixture_as_json(run, inputs):
     document = json.loads(run("predict", "fit.json", "mixture.json", "--json"))
     (losses,) = document["losses"].values()
@@ -204,6 +217,19 @@ def test_an_emphasis_reaches_every_fit_of_a_command(run, inputs, command):
 
 
 @pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")
+def test_evaluate_counts_how_often_intervals_hold(run, inputs, out):
+    given = ("evaluate", "sweep.csv", "--intervals")
+    document = json.loads(run(*given, "--plot", out / "c.svg", "--json"))
+    sweep = bx.read_sweep(inputs / "sweep.csv")
+    expected = bx.calibration(sweep, splits=bx.standard_splits(sweep, "mixtures"))
+    assert document["calibration_error"] == pytest.approx(expected.calibration_error)
+    assert document["verdict"] == expected.verdict()
+    assert "probability that one run is better" in (out / "c.svg").read_text()
+    shown = run(*given)
+    assert expected.verdict().split(".")[0] in " ".join(shown.split())
+    assert "worst target" in shown
+
+
 def test_evaluate_leaves_out_budgets_where_one_would_be_left(run):
     shown = run("evaluate", "two.csv")
     assert "Error on held-out mixtures" in shown

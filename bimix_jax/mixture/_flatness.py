@@ -29,8 +29,9 @@ AT_BOUND = 1e-8
 multiplier of 1e-3."""
 LEAST_BARRIER = 1e-9
 """Precision of the ranges, whose width is about the square root of `TOLERANCE`."""
-CHUNK_NUMBERS = 4_000_000
-"""Numbers of the matrices of mixtures that are searched together, 32 MB."""
+CHUNK_NUMBERS, THREADS = 1_000_000, 8
+"""Numbers of the matrices of mixtures that are searched together, 8 MB, and the most such searches
+at a time."""
 TINY = 1e-12
 """Share in place of 0 at the end of a range: the loss of a target with any effect is far above the
 limit there."""
@@ -145,7 +146,7 @@ def _searched(towards: SingleModel, mixture: np.ndarray, members: np.ndarray) ->
         return np.where((end.error <= 0)[:, None], end.x, np.nan)
 
     chunks = _chunks(members, len(start) * (len(start) + len(towards.arguments.weights)))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         return np.concatenate([np.empty((0, len(start))), *threads.map(found, chunks)])
 
 

@@ -65,7 +65,7 @@ def test_a_domain_without_losses_counts_in_the_sum():
 )
 def test_two_readings_are_refused_and_both_are_named(change, readings):
     with pytest.raises(SweepError, match="2 readings of the columns are possible") as error:
-        read_sweep(lab_frame("w_{}", "val_{}").assign(**change))
+        read_sweep(lab_frame("w_{}", "val_{}").pipe(change))
     assert all(reading in str(error.value) for reading in readings)
     assert "mixture_prefix= (--mixture-prefix)" in str(error.value)
 

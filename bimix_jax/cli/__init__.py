@@ -14,6 +14,7 @@ import warnings
 from types import FrameType
 
 from bimix_jax.cli import waiting
+from bimix_jax.cli.wording import error_in_options, in_options, use_options
 from bimix_jax.files import remove_unfinished
 
 DEBUG, NO_CACHE = "--debug", "--no-cache"
@@ -58,6 +59,7 @@ def main() -> None:
     arguments = [each for each in given if each not in (DEBUG, NO_CACHE)]
     if arguments and arguments[0] in FILES:
         waiting.show(f"bimix {arguments[0]}: loading")
+    use_options({})
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     thresholds = gc.get_threshold()
     gc.set_threshold(*RARELY)
@@ -108,7 +110,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _paragraph(error: Exception) -> str:
     """Return an error in words; an unexpected one also names the way to its traceback."""
-    said = str(error).strip()
+    said = error_in_options(str(error).strip())
     if isinstance(error, MemoryError):
         return f"the memory is not enough ({said or 'no number is known'}); use a smaller input."
     if isinstance(error, OSError) and error.errno is not None:
@@ -128,4 +130,4 @@ def _say(message: object, *where: object, **more: object) -> None:
     from bimix_jax.printable import printable
 
     waiting.clear()
-    print(f"bimix: {printable(message, but=NEW_LINE)}", file=sys.stderr)
+    print(f"bimix: {in_options(printable(message, but=NEW_LINE))}", file=sys.stderr)

@@ -26,7 +26,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import OptionInfo, ParameterInfo
 
+from bimix_jax import __version__
 from bimix_jax.cli import FILES, named, waiting
+from bimix_jax.cli.wording import use_options
 from bimix_jax.files import check_apart, check_folder
 
 WRITTEN = "a file that the command writes"
@@ -158,7 +160,9 @@ class _Command(TyperCommand):
         Raises:
             ValueError: if an option of one value has several; the message lists them.
         """
-        single = [p for p in self.get_params(ctx) if isinstance(p, TyperOption) and not p.multiple]
+        options = [p for p in self.get_params(ctx) if isinstance(p, TyperOption)]
+        use_options({str(option.name): max(option.opts, key=len) for option in options})
+        single = [option for option in options if not option.multiple]
         # The last value would win silently, so that a parser that collects all of them goes first.
         parser = self.make_parser(ctx)
         for option in single:
@@ -209,6 +213,13 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        print(f"bimix_jax {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def bimix(
     debug: Annotated[
@@ -220,6 +231,10 @@ def bimix(
             "--no-cache",
             help="Compile everything anew, keep nothing; anywhere on the line. `bimix guide cache`",
         ),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
     """Find the best data mixture for a large training run from a sweep of small ones."""

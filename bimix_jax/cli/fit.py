@@ -42,33 +42,43 @@ from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 def fit(
     sweep: SweepOptions,
-    written: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="Fit to write, JSON.", show_default=False),
-        WRITTEN,
-    ],
     settings: FitSettings,
     output: Output,
+    written: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Fit to write, JSON; without it the fit is shown alone.",
+            show_default=False,
+        ),
+        WRITTEN,
+    ] = None,
     law: LawName = "BiMix",
 ) -> None:
-    """Fit a law to a sweep and write the coefficients.
+    """Fit a law to a sweep, show the coefficients and write them.
 
     Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
     """
     measured = sweep.read()
     fitted = settings.fit(measured, bx.law_named(law))
-    fitted.save(written)
+    if written is not None:
+        fitted.save(written)
     output.draw(lambda plots: plots.plot_curves(fitted, measured))
     notes = [*fitted.notes, *fitted.messages()]
     if output.json:
-        return show_json({"fit": fitted.table(), "notes": notes, "file": str(written)})
+        file = None if written is None else str(written)
+        return show_json({"fit": fitted.table(), "notes": notes, "file": file})
     show_line(f"{sweep.file}: {measured.summary()}")
     show_fit(fitted, f"{fitted.label}, {settings.residual} residuals")
     for name in fitted.law.domain_exponent_names:
         shown = fitted.by_domain(name).rename_axis("target")
         show_table(shown, f"{name}: rows are targets, columns domains")
     show_notes(notes)
-    return show_line(f"Written: {', '.join(str(p) for p in (written, output.plot) if p)}")
+    files = [str(path) for path in (written, output.plot) if path]
+    if files:
+        show_line(f"Written: {', '.join(files)}")
+    return None if written else show_line("The fit is not kept; -o fit.json writes it.")
 
 
 def show_fit(fitted: bx.Fit, title: str) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bimix_jax.cli import waiting
+from bimix_jax.cli.wording import in_options
 from bimix_jax.printable import json_text, printable
 from bimix_jax.quantities import number_text, quantity_text, share_text
 
@@ -297,7 +298,7 @@ def show_lines(label: str, what: str, advice: str) -> None:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    width = _width()
+    text, width = in_options(text), _width()
     if math.isinf(width):
         return [printable(text)]
     keep: Any = {"break_long_words": False, "break_on_hyphens": False}

@@ -187,7 +187,7 @@ def observe_mixtures(sweep: Sweep) -> Iterator[Observation]:
     mixtures = distinct_mixtures(sweep)
     if PERCENTAGES in sweep.notes:
         yield Observation(
-            Severity.WARNING,
+            Severity.NOTE,
             PERCENTAGES.rstrip("."),
             "Check that they are percentages; write shares that sum to 1 to be sure.",
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -199,7 +200,7 @@ def _without_budgets(table: pd.DataFrame, run: str, rows: np.ndarray) -> list[Fi
     """Find runs with several rows where no column is known as their budgets."""
     again = (table.duplicated(run) & checks.are_named(table[run])).to_numpy(bool)
     maybe = [c for c in names_of(table) if c != run and _tells_apart(table, run, c)]
-    named = f"budget={maybe[0]!r} (--budget-column {maybe[0]})" if maybe else ""
+    named = f"budget={maybe[0]!r} (--budget-column {shlex.quote(maybe[0])})" if maybe else ""
     offered = named or "budget= (--budget-column)"
     return checks.findings_at(
         f"column {run}",

@@ -247,8 +247,9 @@ def layout_of(
         return _wide(reading.domains, reading.targets, False, (reading.note,))
     raise SweepError(
         f"{name}: found the columns {listed(table.columns)}. Expected {r}<domain> with "
-        f"{y}<target> (other prefixes: mixture_prefix=, loss_prefix=), or domain, proportion "
-        "and loss in long form, or a second file with the losses (losses=)."
+        f"{y}<target>, or other prefixes by mixture_prefix= (--mixture-prefix) and loss_prefix= "
+        "(--loss-prefix); or domain, proportion and loss in long form; or a second file with the "
+        "losses by losses= (--losses)."
     )
 
 

@@ -153,7 +153,7 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
         raise SweepError(
             f"key {key}: {listed(mixtures.loc[twice, key].unique())} appears more than once in the "
             f"table of mixtures, row {listed(mixtures.index[twice] + 1)}; expected one row per "
-            "run. Remove the others, or name another column with key=."
+            "run. Remove the others, or name another column with key= (--key)."
         )
 
 
@@ -175,7 +175,7 @@ def _measurements(
         raise SweepError(
             f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
             f"columns that begin with {prefix or default!r}. Name another prefix with "
-            "mixture_prefix= or loss_prefix=."
+            "mixture_prefix= (--mixture-prefix) or loss_prefix= (--loss-prefix)."
         )
     return named
 

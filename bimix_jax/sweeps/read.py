@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 
@@ -288,8 +289,8 @@ def _budget_column(
     if budget is not None:
         if budget not in table or budget in used:
             raise SweepError(
-                f"budget: there is no column {budget} to take budgets from; expected one of "
-                f"{listed([c for c in table if c not in used])}."
+                f"budget= (--budget-column): there is no column {budget} to take budgets from; "
+                f"expected one of {listed([c for c in table if c not in used])}."
             )
         return budget
     there = _called(BUDGET_COLUMNS, table, used)
@@ -298,7 +299,10 @@ def _budget_column(
         return None
     if len(there) > 1:
         others = ", ".join(there[1:])
-        notes.append(f"Budgets are taken from {there[0]} ({others} is there too; budget= chooses).")
+        notes.append(
+            f"Budgets are taken from {there[0]} ({others} is there too; budget= (--budget-column) "
+            "chooses)."
+        )
     return there[0]
 
 
@@ -308,7 +312,8 @@ def _run_column(table: pd.DataFrame, run: str | None, layout: Wide | Long, notes
         if run not in table or run in layout.used:
             there = [c for c in table if c not in layout.used]
             raise SweepError(
-                f"run: no column {run} to name runs by; expected one of {listed(there)}."
+                f"run= (--run-column): no column {run} to name runs by; expected one of "
+                f"{listed(there)}."
             )
         return run
     named = _called(RUN_COLUMNS, table, layout.used)
@@ -318,7 +323,10 @@ def _run_column(table: pd.DataFrame, run: str | None, layout: Wide | Long, notes
     if filled:
         return filled[0]
     if not layout.domains:
-        raise SweepError("run: a long table needs a column that names the runs; pass run=.")
+        raise SweepError(
+            "run: a long table needs a column that names the runs; name it with run= "
+            "(--run-column)."
+        )
     # Runs of one mixture differ by their seeds, and by nothing else that a table usually states.
     by = [*layout.domains, *(c for c in ("seed",) if c in table)]
     table["run"] = "run" + table.groupby(by, sort=False, dropna=False).ngroup().astype(str)
@@ -345,7 +353,7 @@ def _several_model_sizes(rest: pd.DataFrame) -> list[Finding]:
                     f"column {column}",
                     f"several model sizes: {listed(values)}",
                     f"Choose one with select={{{column!r}: {example!r}}} "
-                    f"(--select {column}={example}).",
+                    f"(--select {shlex.quote(f'{column}={example}')}).",
                 )
             ]
     return []

@@ -454,7 +454,7 @@ def test_bad_input_ends_in_a_paragraph_and_leaves_nothing(refuse, out, arguments
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fit", "sweep.csv"], "'-o'"),
+        (["predict", "fit.json"], "{mixtures}"),
         (["fit", "sweep.csv", "-o", "fit.json", "--huber", "much"], "--huber"),
         (["mend", "sweep.csv"], "'mend'"),
         (["chek", "sweep.csv"], "Did you mean 'check'?"),

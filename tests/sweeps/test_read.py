@@ -256,7 +256,8 @@ def test_tokens_come_before_steps_and_the_choice_is_noted():
     frame = wide_frame(step=[10, 20, 40] * 3)
     sweep = read_sweep(frame)
     assert sweep.unit == "tokens"
-    assert "Budgets are taken from tokens (step is there too; budget= chooses)." in sweep.notes
+    said = "Budgets are taken from tokens (step is there too; budget= (--budget-column) chooses)."
+    assert said in sweep.notes
     chosen = read_sweep(frame, budget="step")
     assert (chosen.unit, chosen.largest_budget) == ("steps", 40)
     assert chosen.extra.columns.tolist() == ["tokens"]
@@ -324,7 +325,7 @@ def test_the_run_column_can_be_named():
 
 
 def test_a_long_table_needs_a_run_column():
-    with pytest.raises(SweepError, match="needs a column that names the runs; pass run="):
+    with pytest.raises(SweepError, match="needs a column that names the runs; name it with run="):
         read_sweep(long_frame().drop(columns="run"))
 
 

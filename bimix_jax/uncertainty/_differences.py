@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.uncertainty._spread import Spread, growth_of
+from bimix_jax.uncertainty._spread import Spread, growth_of, known_variance
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
 
 
@@ -34,7 +34,8 @@ class Differences:
         """Measure the errors of the decision's objective at every unit that was left out."""
         held_out, law = bootstrap.held_out_rows, decision.fitted.law
         counted = decision.weights > 0
-        complete = np.isfinite(held_out.measured[:, counted]).all(axis=1)
+        # A mixture counts where every loss that does is measured and the law has a value.
+        complete = np.isfinite((held_out.measured * held_out.predicted)[:, counted]).all(axis=1)
         held_out = held_out.take(complete)
         rows = held_out.nearest(decision.budget, getattr(law, "size", None))
         slope, error = _slope(*map(decision.objectives, (rows.predicted, rows.measured)))
@@ -104,9 +105,10 @@ def differences_of(
     both, count = np.concatenate([first, second]), len(first)
     whole = decision.objectives(decision.fitted.predict_points(both, decision.budget))
     each = decision.objectives(bootstrap.predict_points(both, decision.budget, None, VARIANCE))
-    sampling = np.nanvar(each[:, count:] / each[:, :count], axis=0)
     distance = np.abs(first - second).sum(axis=1) / 2
-    return whole[count:] / whole[:count] - 1, sampling, distance
+    with np.errstate(invalid="ignore"):  # infinite where the law has no value
+        sampling = known_variance(each[:, count:] / each[:, :count])
+        return whole[count:] / whole[:count] - 1, sampling, distance
 
 
 PAIRS = 10_000

@@ -100,11 +100,9 @@ def rows_beyond(fitted: Fit, task: FitTask, unit: np.ndarray, used: np.ndarray) 
     """
     sweep = task.sweep
     budgets = np.unique(sweep.budget[used])
-    ends = budgets[task.law.curve - 1 : -1]
+    ends = _ends(budgets, task.law.curve)
     if not len(ends):
         return None
-    middle = max(len(budgets) // 2 - task.law.curve, 0)
-    ends = np.unique(ends[[middle, -1]])
     part = np.unique(unit, return_inverse=True)[1] % PARTS
     cuts = [(end, number) for end in ends for number in range(PARTS) if np.any(part != number)]
     seen = np.stack([(sweep.budget <= end) & (part != number) for end, number in cuts])
@@ -116,6 +114,22 @@ def rows_beyond(fitted: Fit, task: FitTask, unit: np.ndarray, used: np.ndarray) 
     found = fit_resamples(fitted, task, Drawn(factor, np.arange(len(unit))))
     rows = [np.flatnonzero(used & (sweep.budget > end) & (part == number)) for end, number in cuts]
     return _held_out(found, sweep, unit, rows, task.columns, np.array([end for end, _ in cuts]))
+
+
+def _ends(budgets: np.ndarray, curve: int) -> np.ndarray:
+    """Budgets at which a sweep is cut off: the middle one, and one halfway to the last by ratio.
+
+    A ratio close to 1 would show noise instead of growth. At least `curve` budgets are left.
+
+    >>> _ends(np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0]), 3).tolist()
+    [4.0, 8.0]
+    """
+    left = budgets[curve - 1 : -1]
+    if not len(left):
+        return left
+    middle = left[max(len(budgets) // 2 - curve, 0)]
+    halfway = left[left <= np.sqrt(middle * budgets[-1]) * (1 + 1e-9)]
+    return np.unique([middle, *halfway[-1:]])
 
 
 def _held_out(

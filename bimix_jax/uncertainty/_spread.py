@@ -75,7 +75,7 @@ class Spread:
         Their size is √(π/2) times their mean absolute value, the standard deviation of normal
         errors: a single fit that went astray without a unit must not widen all intervals.
         """
-        size = np.sqrt(np.pi / 2) * _mean(np.abs(error))
+        size = np.sqrt(np.pi / 2) * known_mean(np.abs(error))
         return cls(error, sampling, size**2, np.zeros(error.shape[1]))
 
     @classmethod
@@ -91,11 +91,11 @@ class Spread:
         # The mean square of differences of pairs is twice the variance, with count − 1.
         twice = 2 * count / max(count - 1, 1)
         centred = error - np.sum(error[known]) / count
-        apart = resampled - np.nanmean(resampled, axis=0)
+        apart = resampled - known_mean(resampled)
         apart = apart - np.nansum(apart[:, known], axis=1, keepdims=True) / count
-        sampling = twice * np.nanmean(apart**2, axis=0)
+        sampling = twice * known_mean(apart**2)
         scaled = np.sqrt(twice) * centred[:, None]
-        return cls(scaled, sampling[:, None], _mean(scaled**2), np.zeros(1))
+        return cls(scaled, sampling[:, None], known_mean(scaled**2), np.zeros(1))
 
     @property
     def units(self) -> np.ndarray:
@@ -159,10 +159,21 @@ class Spread:
         return np.where(enough, found, np.nan)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis without nan; nan where nothing is left."""
-    count = np.isfinite(values).sum(axis=0)
-    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
+def known_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of the finite values; nan where there is none."""
+    known = np.isfinite(values)
+    count, total = known.sum(axis=0), np.where(known, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def known_variance(values: np.ndarray) -> np.ndarray:
+    """Variance over the first axis of the finite values; nan where there is none.
+
+    >>> known_variance(np.array([[1.0, np.nan], [3.0, np.inf]])).tolist()
+    [1.0, nan]
+    """
+    finite = np.where(np.isfinite(values), values, np.nan)
+    return known_mean((finite - known_mean(finite)) ** 2)
 
 
 def growth_of(
@@ -181,9 +192,14 @@ def growth_of(
         cut: (rows,) what tells the fits apart.
     """
     slopes = [
-        np.nansum((error[cut == one] ** 2 - square) * along, axis=0)
-        / np.sum(np.isfinite(error[cut == one]) * along**2, axis=0)
+        _slope(error[cut == one] ** 2 - square, np.log(ratio[cut == one])[:, None])
         for one in np.unique(cut)
-        for along in [np.log(ratio[cut == one])[:, None]]
     ]
     return np.maximum(np.nan_to_num(np.mean(slopes, axis=0)), 0.0) if slopes else 0 * square
+
+
+def _slope(values: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Slope (quantities,) through the origin of values (rows, quantities), 0 without any."""
+    known = np.isfinite(values)
+    squares = (known * along**2).sum(axis=0)
+    return np.where(known, values * along, 0.0).sum(axis=0) / np.where(squares > 0, squares, 1.0)

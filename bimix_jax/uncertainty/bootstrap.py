@@ -31,6 +31,7 @@ from bimix_jax.uncertainty._spread import (
     USUAL,
     Spread,
     growth_of,
+    known_variance,
     note_on_reach,
     units_needed,
 )
@@ -159,7 +160,7 @@ class Bootstrap:
         """Variance (points, targets) of log losses over the resamples."""
         with np.errstate(invalid="ignore", divide="ignore"):
             losses = np.log(self.predict_points(mixture, budget, size, VARIANCE))
-        return np.asarray(np.nanvar(np.where(np.isfinite(losses), losses, np.nan), axis=0))
+        return known_variance(losses)
 
     def notes_on_budget(self, budget: float) -> tuple[str, ...]:
         """Note on a budget beyond those at which errors are known; none within."""

@@ -18,7 +18,7 @@ from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import settings_of
 from bimix_jax.uncertainty._differences import Differences, better, differences_of
-from bimix_jax.uncertainty._spread import note_on_reach, units_needed
+from bimix_jax.uncertainty._spread import known_mean, known_variance, note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 
 
@@ -144,7 +144,7 @@ class Certainty:
     @property
     def optimism(self) -> float:
         """Mean excess of the predicted gain over the true one, which optimisation causes."""
-        return float(np.nanmean(self.own_gains - self.judged_gains))
+        return float(known_mean(_tamed(self.own_gains - self.judged_gains)))
 
     @property
     def corrected_gain(self) -> float:
@@ -159,7 +159,7 @@ class Certainty:
         The rest is what the law misses, from the errors of differences between mixtures without
         which it was fitted; those of single runs contain the noise of these.
         """
-        sampling = np.nanvar(self.possible_gains)
+        sampling = float(known_variance(_tamed(self.possible_gains)))
         best = self.optimum
         apart = np.abs(best.mixture.to_numpy() - best.reference.to_numpy()).sum() / 2
         (whole,) = self.errors.variance(np.array([sampling]), np.array([apart]))
@@ -462,6 +462,17 @@ def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.Data
         index=pd.Index(runs, name="without run"),
     )
     return table.sort_values("moved", ascending=False, na_position="first", kind="stable")
+
+
+WILD = 0.02
+"""Share of the resamples at either end whose values are moved to those of the rest: a mean and a
+variance must not hang on a few fits that went astray."""
+
+
+def _tamed(values: np.ndarray) -> np.ndarray:
+    """Values (resamples,) within the quantiles of most of them (winsorised); nan stays."""
+    known = values[np.isfinite(values)]
+    return np.clip(values, *np.quantile(known, [WILD, 1 - WILD])) if len(known) else values
 
 
 def _percent(fraction: float) -> str:

@@ -14,9 +14,9 @@ from bimix_jax.design._plan import Candidates, Design, Measured, Noise, Unknowns
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import counted, number_of, quantity_text
 from bimix_jax.reading.names import align_mixtures, as_expected, check_names
-from bimix_jax.reading.settings import settings_of
+from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.sweeps.sweep import Sweep
 
 CANDIDATES = 1024
@@ -51,6 +51,13 @@ class Proposal:
     """budget of the decision"""
     unit: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        at = f"{quantity_text(self.budget)} {self.unit}"
+        return (
+            f"Proposal({counted(len(self.mixtures), 'run')} for the decision at {at}; expected "
+            f"regret now {self.regret_now:.4g} nats)"
+        )
 
     def table(self) -> pd.DataFrame:
         """Table with a row per run: its proportions, then regret_left and regret_random (nats)."""
@@ -206,6 +213,8 @@ def _certain(regret: float) -> tuple[str, ...]:
 
 
 def _check(fitted: Fit, sweep: Sweep) -> None:
+    check_made(fitted, Fit, "fitted")
+    check_made(sweep, Sweep, "sweep")
     check_names("sweep domains", sweep.domains, fitted.domains)
     if fitted.law.needs_size:
         raise ValueError(

@@ -26,7 +26,8 @@ from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.laws import LAWS, BiMix, Law, LogLinear
-from bimix_jax.quantities import quantity_text
+from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.settings import check_made
 from bimix_jax.sweeps.scores import scores_among
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.xla.compilation import jit
@@ -278,6 +279,13 @@ class Diagnosis:
     condition: float
     """ratio of their largest singular value to the least; inf where some are collinear"""
 
+    def __repr__(self) -> str:
+        seen = counted(len(self.observations), "observation")
+        domains = counted(len(self.domains), "domain")
+        return (
+            f"Diagnosis({seen}, worst {self.severity.name.lower()}; rank {self.rank} of {domains})"
+        )
+
     @property
     def severity(self) -> Severity:
         """Severity of the worst observation."""
@@ -312,6 +320,7 @@ def diagnose(sweep: Sweep) -> Diagnosis:
     >>> found.severity.name, found.observations[0].what.split(" do not")[0]
     ('WARNING', 'Budgets before 573.4K tokens')
     """
+    check_made(sweep, Sweep, "sweep")
     laws = _identifiable_laws(sweep)
     seen = [
         *observe_targets(sweep),

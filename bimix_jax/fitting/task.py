@@ -15,6 +15,7 @@ from bimix_jax.fitting.options import FitOptions, Purpose, budget_weight
 from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
 from bimix_jax.laws import LAWS, WRAPPERS, as_law
 from bimix_jax.laws.law import Law, check_parts
+from bimix_jax.reading.settings import check_made
 from bimix_jax.sweeps.scores import refuse_scores
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 from bimix_jax.xla.compilation import jit
@@ -81,6 +82,7 @@ class FitTask:
         >>> task.loss.shape == task.weight.shape == (len(sweep.budget), 1)
         True
         """
+        check_made(sweep, Sweep, "sweep")
         law = as_law(law)
         if budget_scale is not None and not 0 < budget_scale < np.inf:
             raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")

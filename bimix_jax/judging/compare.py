@@ -28,7 +28,7 @@ from bimix_jax.laws import (
     WithWarmUp,
     as_law,
 )
-from bimix_jax.reading.settings import settings_of
+from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
@@ -209,8 +209,7 @@ def _largest_first(
 
 def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
     """Prepare the laws for the comparison."""
-    if not isinstance(sweep, Sweep):
-        raise ValueError(f"sweep is a {type(sweep).__name__}; expected what read_sweep returns.")
+    check_made(sweep, Sweep, "sweep")
     if laws is None:
         several = sweep.size is not None
         return [WithModelSize(law) if several else law for law in JUDGED]

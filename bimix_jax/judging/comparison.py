@@ -9,6 +9,7 @@ import pandas as pd
 
 from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
+from bimix_jax.quantities import counted
 
 CERTAIN = 2.0
 """Number of standard errors below which a difference is not significant."""
@@ -56,6 +57,13 @@ class Comparison:
     """(laws, splits) simplest law to which each fit reduces, where it is not the law itself"""
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several"""
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(self.kinds)
+        return (
+            f"Comparison({', '.join(self.laws)}; held out: {kinds}; best: {self.best}; "
+            f"{counted(len(self.targets), 'target')})"
+        )
 
     @functools.cached_property
     def stated(self) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.names import check_names
+from bimix_jax.reading.settings import check_made
 from bimix_jax.sweeps.sweep import Sweep
 
 
@@ -30,6 +31,11 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several"""
+
+    def __repr__(self) -> str:
+        runs = counted(len(np.unique(self.run)), "run")
+        targets = counted(len(self.targets), "target")
+        return f"Evaluation({counted(len(self.run), 'point')} of {runs}, {targets})"
 
     def table(self) -> pd.DataFrame:
         """Table with a row per target and a last row "overall".
@@ -85,6 +91,8 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         ValueError: if the domains or units differ, an entry of `Metadata` that both state
             differs, or no target is in both.
     """
+    check_made(fitted, Fit, "fitted")
+    check_made(sweep, Sweep, "sweep")
     sweep = sweep.spelled_as(fitted.domains, fitted.targets)
     check_names("sweep domains", sweep.domains, fitted.domains)
     if sweep.unit != fitted.unit:

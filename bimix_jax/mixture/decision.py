@@ -27,6 +27,7 @@ from bimix_jax.mixture.proportions import (
     resolve_method,
 )
 from bimix_jax.reading.names import align_weights
+from bimix_jax.reading.settings import check_made
 from bimix_jax.xla.compilation import jit
 
 CHUNK = 64
@@ -115,6 +116,7 @@ class Decision:
             InfeasibleError: if no mixture satisfies the bounds, sums and tokens.
             ValueError: as `optimize_mixture`.
         """
+        check_made(fitted, Fit, "fitted")
         _refuse_damaged(fitted)
         asked = (request.constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         beside = mixture_of("reference", request.reference, fitted.domains)

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.fitted import FAR, Fit
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.quantities import quantity_text
+from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.settings import check_made
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -55,6 +56,12 @@ class OptimalPath:
     """the largest budget in the sweep"""
     unit: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        first, last = (quantity_text(float(budget)) for budget in self.mixtures.index[[0, -1]])
+        count = counted(len(self.mixtures), "budget")
+        domains = counted(self.mixtures.shape[1], "domain")
+        return f"OptimalPath({count} from {first} to {last} {self.unit}, {domains})"
 
     def table(self) -> pd.DataFrame:
         """Table with a row per budget: proportion of every domain, then the mean loss
@@ -136,6 +143,7 @@ def _notes(decision: Decision, mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _budgets(fitted: Fit, budgets: ArrayLike | None) -> np.ndarray:
+    check_made(fitted, Fit, "fitted")
     least, largest = fitted.observed_budgets
     if least == largest and budgets is None:
         raise ValueError(

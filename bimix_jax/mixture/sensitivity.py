@@ -11,6 +11,7 @@ from bimix_jax.mixture._given import mixture_of
 from bimix_jax.mixture._near import near_mixture
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.quantities import counted, quantity_text
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -35,6 +36,10 @@ class Sensitivity:
     budget: float
     unit: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        targets, domains = counted(len(self.losses), "target"), counted(len(self.mixture), "domain")
+        return f"Sensitivity({targets}, {domains} at {quantity_text(self.budget)} {self.unit})"
 
     @property
     def percent(self) -> pd.DataFrame:

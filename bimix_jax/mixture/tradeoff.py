@@ -11,7 +11,8 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._given import decision_weights
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.decision import Decision, Request
-from bimix_jax.reading.settings import did_you_mean
+from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.settings import check_made, did_you_mean
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -45,6 +46,11 @@ class Tradeoff:
     proven: bool
     """True where the law is convex in the mixture, so that the front is complete"""
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        groups = " against ".join(", ".join(group) for group in (self.first, self.second))
+        at = f"{quantity_text(self.budget)} {self.unit}"
+        return f"Tradeoff({groups} at {at}; {counted(len(self.mixtures), 'mixture')})"
 
     @property
     def front(self) -> pd.DataFrame:
@@ -158,6 +164,7 @@ def _notes(
 def _groups(
     fitted: Fit, first: Sequence[str], second: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    check_made(fitted, Fit, "fitted")
     one = (first,) if isinstance(first, str) else tuple(first)
     other = (second,) if isinstance(second, str) else second
     rest = tuple(t for t in fitted.targets if t not in one) if other is None else tuple(other)

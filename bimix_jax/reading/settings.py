@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -18,6 +19,32 @@ def did_you_mean(name: object, expected: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name), list(expected), 1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+WAYS = {
+    "Sweep": "bimix_jax.read_sweep({})",
+    "Fit": "bimix_jax.load_fit({})",
+    "Bootstrap": "bimix_jax.bootstrap(sweep, fitted)",
+}
+"""Class of the package → the call that makes one of a file or a table."""
+
+
+def check_made(given: object, kind: type, argument: str) -> None:
+    """Refuse a path, a table or any other object in place of one that the package makes.
+
+    Raises:
+        ValueError: the message says how the object is made.
+
+    >>> check_made("two.csv", type("Sweep", (), {}), "sweep")
+    Traceback (most recent call last):
+    ValueError: sweep is 'two.csv', a str; expected a Sweep: bimix_jax.read_sweep('two.csv').
+    """
+    if isinstance(given, kind):
+        return
+    is_path, name = isinstance(given, (str, os.PathLike)), f"a {type(given).__name__}"
+    found = f"{str(given)!r}, {name}" if is_path else name
+    how = WAYS[kind.__name__].format(repr(str(given)) if is_path else "table or path")
+    raise ValueError(f"{argument} is {found}; expected a {kind.__name__}: {how}.")
 
 
 def settings_of(

@@ -19,6 +19,7 @@ from bimix_jax.laws.wrappers import WithRepetition
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import printable
+from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.names import as_expected
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, Where, read_available
 
@@ -135,6 +136,10 @@ class Recipe:
     """tokens and tokens_per_document by domain, see `read_available`"""
     stamp: Stamp
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        of = "" if self.tokens is None else f" of {quantity_text(self.tokens)} tokens"
+        return f"Recipe({counted(len(self.shares), 'domain')}{of})"
 
     def table(self) -> pd.DataFrame:
         """Return one row per domain, exact and rounded.

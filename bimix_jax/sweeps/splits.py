@@ -6,7 +6,7 @@ from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
-from bimix_jax.reading.settings import did_you_mean, settings_of
+from bimix_jax.reading.settings import check_made, did_you_mean, settings_of
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 KINDS = ("mixtures", "budgets", "both")
@@ -73,6 +73,7 @@ def standard_splits(
     >>> [(split.kind, int(split.train.sum()), int(split.test.sum())) for split in splits]
     [('mixtures', 132, 44), ('budgets', 80, 96), ('both', 60, 24)]
     """
+    check_made(sweep, Sweep, "sweep")
     asked = settings_of(_Asked, standard_splits, settings)
     chosen = _checked_kinds(sweep, kinds)
     if repeats < 1:

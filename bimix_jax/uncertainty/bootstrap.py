@@ -16,6 +16,7 @@ from bimix_jax.fitting.program import Drawn
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.judging.noise import noise_floor
 from bimix_jax.laws.law import Law
+from bimix_jax.quantities import counted
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._held_out import HeldOut, joined, rows_beyond, rows_of_units
@@ -84,6 +85,11 @@ class Bootstrap:
     runs: tuple[str, ...] = ()
     """labels of the runs that were left out, one per fit; joined where a mixture has several"""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        # Of names and shapes alone: under a transformation the arrays have no values.
+        count = counted(int(np.shape(self.resampled.coefficients.amplitudes)[0]), "resample")
+        return f"Bootstrap({count} by {self.resampling} of {self.fitted!r})"
 
     @property
     def failed(self) -> np.ndarray:

@@ -10,6 +10,8 @@ import pandas as pd
 from bimix_jax.judging.compare import fit_train_part
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
+from bimix_jax.quantities import counted
+from bimix_jax.reading.settings import check_made
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._differences import better
@@ -38,6 +40,10 @@ class Calibration:
     """(pairs,) bool: it was"""
     levels: tuple[float, ...] = LEVELS
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        targets = counted(len(self.targets), "target")
+        return f"Calibration({targets}, {counted(len(self.claimed), 'pair')} of held-out runs)"
 
     @property
     def inside(self) -> np.ndarray:
@@ -152,6 +158,7 @@ def calibration(
     >>> bool(found.coverage().loc[0.9, "covered"] > 0.75)
     True
     """
+    check_made(sweep, Sweep, "sweep")
     chosen = standard_splits(sweep, splits) if isinstance(splits, str) else list(splits)
     check_splits(sweep, chosen)
     cases = []

@@ -16,7 +16,7 @@ from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.reading.names import align_mixtures
-from bimix_jax.reading.settings import settings_of
+from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.uncertainty._differences import Differences, better, differences_of
 from bimix_jax.uncertainty._spread import known_mean, known_variance, note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
@@ -54,6 +54,8 @@ def between_laws(
     >>> found.gains.loc["BiMix", "BiMix"] >= found.gains.loc["BiMix", "LogLinear"]
     np.True_
     """
+    for i, fitted in enumerate(fits):
+        check_made(fitted, Fit, f"fits[{i}]")
     names = [fitted.law.label for fitted in fits]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"fits are of {', '.join(names) or 'no law'}; expected different laws.")
@@ -123,6 +125,10 @@ class Certainty:
     """table with a row per unit that was left out, see `certainty`"""
     errors: Differences
     """errors of differences of the objective between mixtures that were left out"""
+
+    def __repr__(self) -> str:
+        gain, probability = _percent(self.gain), self.shown_probability()
+        return f"Certainty({self.optimum!r}; gain {gain}, better with probability {probability})"
 
     @property
     def gain(self) -> float:
@@ -387,6 +393,7 @@ def certainty(
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True
     """
+    check_made(bootstrap, Bootstrap, "bootstrap")
     request = settings_of(Request, certainty, further)
     decision = Decision.of(bootstrap.fitted, budget, weights, request)
     best = _with_finite_reference(Optimum.of(decision))

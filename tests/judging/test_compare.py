@@ -356,7 +356,7 @@ def test_domains_that_no_mixture_tells_apart_are_named_to_every_law_that_asks(sw
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((frame(), ["BiMix"]), "sweep is a DataFrame; expected what read_sweep returns"),
+        ((frame(), ["BiMix"]), "sweep is a DataFrame; expected a Sweep: bimix_jax.read_sweep"),
         ((None, [BiMix]), r"law is the class BiMix; expected BiMix\(\), an instance"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bimix_jax.design._choice import Picks, pick_runs, regret_curvature
@@ -144,7 +145,9 @@ class Unknowns:
     @property
     def ties(self) -> Any:
         """0/1 matrix (targets, parameters, unknowns) of the tied group."""
-        return Problem(self.law, self.domains, self.targets, self.tied).full_ties()
+        problem = Problem(self.law, self.domains, self.targets, self.tied)
+        owners = np.array(problem.full_layout.owners)
+        return (owners[..., None] == np.arange(owners.max() + 1)).astype(float)
 
     def collected(self, matrices: Array) -> Array:
         """(groups, unknowns, unknowns) of a quadratic form of each target."""

@@ -20,10 +20,17 @@ from bimix_jax.fitting.residual import (
     power_of,
     projected_terms,
 )
-from bimix_jax.fitting.search import Evaluated, Minimum, minimize
+from bimix_jax.fitting.search import (
+    DEFAULT_OPTIMIZER,
+    Evaluated,
+    Minimum,
+    default_optimizer,
+    minimize,
+)
 from bimix_jax.laws.law import Law
+from bimix_jax.xla import arrow
+from bimix_jax.xla.arrow import Arrow, Layout
 from bimix_jax.xla.mapping import over_leading_axis
-from bimix_jax.xla.small_systems import pivots
 
 AGREEMENT = 1e-6
 """Relative difference of objectives below which two ends count as one."""
@@ -183,9 +190,10 @@ def _minimize(
     def objective(params: Array) -> Evaluated:
         return _within_bounds(problem, data, terms_at, params, bounds)
 
-    return minimize(
-        objective, start, bounds, problem.optimizer, data.tolerance[0], problem.most_steps
-    )
+    optimizer: Any = problem.optimizer
+    if problem.tied and optimizer is DEFAULT_OPTIMIZER:
+        optimizer = default_optimizer(problem.layout_of(len(start)))
+    return minimize(objective, start, bounds, optimizer, data.tolerance[0], problem.most_steps)
 
 
 def _within_bounds(
@@ -199,24 +207,25 @@ def _within_bounds(
     terms, each = terms_at(problem, data.points, params)
     lower, upper = bounds
     epsilon = jnp.finfo(params.dtype).eps
-    dead = ~(jnp.diag(terms.hessian) > 1000 * epsilon * terms.curvature)
+    dead = ~(arrow.diagonal(terms.hessian) > 1000 * epsilon * terms.curvature)
     total = _shrunk(problem, data, terms, each, params)
     # After the shrinkage: a coefficient that only the shrinkage determines is dead, but not held.
-    diagonal = jnp.diag(total.hessian)
+    diagonal = arrow.diagonal(total.hessian)
     outward = jnp.where(total.gradient > 0, params <= lower, params >= upper)
     held = ~(diagonal > 1000 * epsilon * terms.curvature) | outward
     gradient = jnp.where(held, 0.0, total.gradient)
-    # Identity rows keep the matrix positive definite and leave held parameters at rest.
-    identity = jnp.eye(len(params), dtype=params.dtype)
-    hessian = jnp.where(held[:, None] | held, identity, total.hessian)
+    # Identity rows leave held parameters at rest.
+    hessian = arrow.with_identity_rows(total.hessian, held)
     # Rounding of a sum of n terms grows as the root of n.
     noise = (16 + math.sqrt(data.points.loss.size)) * epsilon
     rounding = noise * jnp.sqrt(terms.curvature * terms.power)
     scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal))
     scale += rounding / data.tolerance[0]
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
-    small = pivots(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
+    small = arrow.pivots_of(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
     deficient = jnp.sum(small) > jnp.sum(data.gauges)
+    if problem.optimizer is not DEFAULT_OPTIMIZER:
+        hessian = arrow.dense(hessian)
     return Evaluated(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
 
 
@@ -233,7 +242,7 @@ def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Arr
     return terms._replace(
         value=terms.value + jnp.sum(pull * distance**2) / 2,
         gradient=terms.gradient + jnp.pad(slope, rest),
-        hessian=terms.hessian + jnp.diag(jnp.pad(curvature, rest)),
+        hessian=arrow.plus_diagonal(terms.hessian, jnp.pad(curvature, rest)),
     )
 
 
@@ -246,7 +255,7 @@ def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms
     each = jax.vmap(lambda p, x: projected_terms(law, p, start, x))(
         points, problem.exponents(unknowns)
     )
-    return _combined(each, jnp.asarray(problem.ties(), unknowns.dtype)), each
+    return _combined(each, problem.layout), each
 
 
 def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms]:
@@ -258,20 +267,20 @@ def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms
     each = jax.vmap(lambda p, x: full_terms(law, p, residual, huber, x))(
         points, jnp.column_stack(problem.unpack(params))
     )
-    return _combined(each, jnp.asarray(problem.full_ties(), params.dtype)), each
+    return _combined(each, problem.full_layout), each
 
 
 def _only(points: Points) -> Points:
     return jax.tree.map(lambda leaf: leaf[0], points)
 
 
-def _combined(each: Terms, ties: Array) -> Terms:
+def _combined(each: Terms, layout: Layout) -> Terms:
     """Sum the terms of all targets in the unknowns they share."""
     return Terms(
         value=jnp.sum(each.value),
-        gradient=jnp.einsum("tpu,tp->u", ties, each.gradient),
-        hessian=jnp.einsum("tpu,tpq,tqv->uv", ties, each.hessian, ties),
-        curvature=jnp.einsum("tpu,tp->u", ties, each.curvature),
+        gradient=layout.summed(each.gradient),
+        hessian=Arrow.summed(each.hessian, layout),
+        curvature=layout.summed(each.curvature),
         power=jnp.sum(each.power),
         projection=each.projection,
     )

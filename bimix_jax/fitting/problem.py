@@ -1,8 +1,10 @@
 """The static part of a fit, and the map from the unknowns of the search to the coefficients."""
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -11,6 +13,7 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.residual import RESIDUALS, Residual, needs_full
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
 from bimix_jax.laws.law import Law, check_law
+from bimix_jax.xla.arrow import Layout
 
 if TYPE_CHECKING:
     import optax
@@ -108,19 +111,27 @@ class Problem:
         lower, upper = np.asarray(self.law.bounds(self.domains), float).T
         return jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
 
-    def ties(self) -> np.ndarray:
-        """0/1 matrix (targets, exponents, unknowns) that copies unknowns into every target."""
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Place of every exponent of every target among the unknowns."""
         names = self.law.names(["" for _ in range(self.domains)])
         # Domain names do not matter: tied names are named exponents only.
-        shared = [name in self.tied for name in names]
-        unknowns = sum(1 if s else self.targets for s in shared)
-        matrix = np.zeros((self.targets, len(names), unknowns))
-        position = 0
-        for exponent, is_shared in enumerate(shared):
-            for target in range(self.targets):
-                matrix[target, exponent, position + (0 if is_shared else target)] = 1.0
-            position += 1 if is_shared else self.targets
-        return matrix
+        counts = np.array([1 if name in self.tied else self.targets for name in names])
+        first = np.cumsum(counts) - counts
+        each = first + np.arange(self.targets)[:, None] * (counts > 1)
+        return Layout(tuple(map(tuple, each.tolist())))
+
+    @functools.cached_property
+    def full_layout(self) -> Layout:
+        """`layout` with the amplitudes, which are never tied, after all unknowns."""
+        count = len(self.law.amplitude_names)
+        first = self.unknown_count + count * np.arange(self.targets)[:, None]
+        both = np.concatenate([self.layout.owners, first + np.arange(count)], axis=1)
+        return Layout(tuple(map(tuple, both.tolist())))
+
+    def layout_of(self, size: int) -> Layout:
+        """Layout of vectors of this size: of the unknowns, or with the amplitudes."""
+        return self.layout if size == self.unknown_count else self.full_layout
 
     @property
     def most_steps(self) -> int:
@@ -140,43 +151,40 @@ class Problem:
         # For small residuals ln ŷ − ln y ≈ (ŷ − y)/y, so it is close enough to start from.
         return "relative" if self.residual == "log" else self.residual
 
-    @property
+    @functools.cached_property
     def unknown_count(self) -> int:
         """Number of unknowns."""
-        return self.ties().shape[2]
+        return 1 + max(map(max, self.layout.owners))
 
     def unknown_bounds(self, least: Array) -> tuple[Array, Array]:
         """Lower and upper bounds (unknowns,), not below `least` (targets, exponents)."""
-        lower, upper = self.bounds(least.dtype)
-        if not self.tied:
-            return jnp.maximum(lower, least[0]), upper
-        ties = self.ties()
-        owner = ties.sum(0).argmax(0)
-        of_targets = jnp.max(jnp.where(ties > 0, least[:, :, None], -jnp.inf), axis=(0, 1))
-        return jnp.maximum(lower[owner], of_targets), upper[owner]
+        bounds = self.bounds(least.dtype)
+        lower, upper = (jnp.broadcast_to(x, least.shape) for x in bounds)
+        highest, shared = jnp.maximum(lower, least), self.layout.shared
+        joined = self.layout.joined
+        return (
+            joined(highest[:, ~shared], highest[:, shared].max(axis=0, initial=-jnp.inf)),
+            joined(upper[:, ~shared], upper[0, shared]),
+        )
 
     def start_unknowns(self, starts: Array) -> Array:
         """Starts (targets, starts, exponents) as unknowns (starts, unknowns), means where tied."""
-        if not self.tied:
-            return starts[0]
-        ties = self.ties()
-        return jnp.einsum("tpu,tsp->su", ties / ties.sum((0, 1)), starts)
+        number = self.collected(jnp.ones_like(starts[:, 0]))
+        return jax.vmap(lambda start: self.collected(start) / number, in_axes=1)(starts)
 
     def fixed_unknowns(self, fixed: Array) -> Array:
         """(unknowns,) bool from (targets, exponents) bool: fixed in some target."""
-        if not self.tied:
-            return fixed[0]
         return self.collected(fixed.astype(float)) > 0
 
     def collected(self, values: Array) -> Array:
         """Sums (unknowns,) of (targets, exponents) over what each unknown stands for."""
-        return jnp.einsum("tpu,tp->u", jnp.asarray(self.ties(), values.dtype), values)
+        return self.layout.summed(values)
 
     def exponents(self, unknowns: Array) -> Array:
         """Exponents (targets, exponents) of unknowns (unknowns,)."""
         if not self.tied:
             return unknowns[None]
-        return jnp.asarray(self.ties(), unknowns.dtype) @ unknowns
+        return unknowns[np.array(self.layout.owners)]
 
     def unpack(self, params: Array) -> tuple[Array, Array]:
         """Exponents (targets, exponents) and amplitudes (targets, amplitudes) of all parameters."""
@@ -187,15 +195,3 @@ class Problem:
         """Lower bounds (targets·amplitudes,): 0, or −∞ of those that may be negative."""
         of_target = np.where(self.law.is_signed, -np.inf, 0.0)
         return jnp.asarray(np.tile(of_target, self.targets), dtype)
-
-    def full_ties(self) -> np.ndarray:
-        """`ties` with the amplitudes beside the exponents; amplitudes are never tied."""
-        ties = self.ties()
-        targets, exponents, unknowns = ties.shape
-        count = len(self.law.amplitude_names)
-        matrix = np.zeros((targets, exponents + count, unknowns + targets * count))
-        matrix[:, :exponents, :unknowns] = ties
-        for target in range(targets):
-            first = unknowns + target * count
-            matrix[target, exponents:, first : first + count] = np.eye(count)
-        return matrix

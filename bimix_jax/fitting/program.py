@@ -22,6 +22,7 @@ from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     STRONGEST,
     TOLERANCE,
+    fold_tolerance,
     mean_where,
     relative_errors,
     strength_index,
@@ -380,7 +381,8 @@ def _seen(task: FitTask, factor: np.ndarray) -> np.ndarray:
 def _chosen_strengths(task: FitTask, factor: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
 
-    Searches begin at the first start of the law, and then at the end of the stronger shrinkage.
+    The fit to all folds begins at the first start of the law, and then at the end of the stronger
+    shrinkage; the fits without a fold begin at its end.
 
     Args:
         task: what is fitted.
@@ -390,22 +392,27 @@ def _chosen_strengths(task: FitTask, factor: np.ndarray, inside: np.ndarray) -> 
     # By the default search, whatever the fit itself is asked for: this only makes a choice.
     plain = dataclasses.replace(task.options, max_steps=None)
     search = _Searches.of(dataclasses.replace(task, options=plain))
-    fitted = _of_points((factor[:, None] * ~inside).reshape(-1, factor.shape[1]))
+    fits, folds = inside.shape[:2]
+    whole, rest = (
+        _of_points(factor),
+        _of_points((factor[:, None] * ~inside).reshape(-1, factor.shape[1])),
+    )
     seen = _seen(task, factor)
     counted = seen[:, None] & inside[..., None]
     start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
-    count = len(fitted.factor)
-    begin = np.broadcast_to(start, (count, len(task.targets), len(start)))
+    begin = np.broadcast_to(start, (fits, len(task.targets), len(start)))
     each: list[list[Array]] = []
     valued = None
     for strength in STRENGTHS:
-        ends = search(fitted, begin, np.full(count, strength), TOLERANCE)
-        predicted = np.moveaxis(ends.predicted, 1, 2).reshape(counted.shape)
+        end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
+        near = np.repeat(end.coefficients.exponents, folds, axis=0)
+        left = search(rest, near, np.full(fits * folds, strength), fold_tolerance(folds))
+        predicted = np.moveaxis(left.predicted, 1, 2).reshape(counted.shape)
         if valued is None:
             # The simplest law may have no value where another has, so nothing starts at its end.
             valued = np.isfinite(predicted)
         else:
-            begin = ends.fit.coefficients.exponents
+            begin = end.coefficients.exponents
         each.append(_errors(predicted, task.loss, counted, counted & valued))
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
     proof = (seen & task.refuting).any(axis=(1, 2))

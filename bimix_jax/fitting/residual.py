@@ -14,6 +14,8 @@ from jax import Array
 
 from bimix_jax.fitting._projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
+from bimix_jax.xla import arrow
+from bimix_jax.xla.arrow import Symmetric
 from bimix_jax.xla.small_systems import UNROLLED, gram, sum_together
 
 Residual = Literal["relative", "log", "absolute"]
@@ -37,7 +39,8 @@ class Terms(NamedTuple):
     value: Array
     """() ½ Σ w ρ², or its Huber form"""
     gradient: Array
-    hessian: Array
+    hessian: Symmetric
+    """(parameters, parameters), an arrow for targets that share parameters"""
     curvature: Array
     """(parameters,) diagonal of JᵀJ before the amplitudes are eliminated"""
     power: Array
@@ -190,7 +193,7 @@ def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) ->
     # All amplitudes count as free, so that what remains is not explained by any of them.
     everything = Projection(amplitudes, jnp.ones(len(basis), bool), jnp.array(False))
     terms = _eliminated(gram([*slopes, *basis, root]), len(slopes), everything, jnp.zeros(()))
-    return jnp.diag(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
+    return arrow.diagonal(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
 
 
 def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Array:

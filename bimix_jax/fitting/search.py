@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.xla.small_systems import positive_definite_solve
+from bimix_jax.xla import arrow
+from bimix_jax.xla.arrow import Layout, Symmetric
 
 if TYPE_CHECKING:
     import optax
@@ -20,7 +21,7 @@ class _GaussNewtonState(NamedTuple):
     anchor: Array
     value: Array
     gradient: Array
-    hessian: Array
+    hessian: Symmetric
     damping: Array
 
 
@@ -59,15 +60,21 @@ def gauss_newton(
 
 
 def _gauss_newton(
-    initial_damping: float = 1e-3, decrease: float = 0.1, increase: float = 8.0
+    initial_damping: float = 1e-3,
+    decrease: float = 0.1,
+    increase: float = 8.0,
+    layout: Layout | None = None,
 ) -> _GaussNewton:
+    """`gauss_newton`, whose hessians are arrows of the layout where that is given."""
+
     def init(params: Array) -> _GaussNewtonState:
-        size = params.shape[0]
+        dtype = params.dtype
+        unit = arrow.identity(layout, dtype) if layout else jnp.eye(len(params), dtype=dtype)
         return _GaussNewtonState(
             anchor=params,
             value=jnp.full((), jnp.inf, params.dtype),
             gradient=jnp.zeros_like(params),
-            hessian=jnp.eye(size, dtype=params.dtype),
+            hessian=unit,
             # The first update accepts the start and multiplies by `decrease`.
             damping=jnp.full((), initial_damping / decrease, params.dtype),
         )
@@ -78,7 +85,7 @@ def _gauss_newton(
         params: Array,
         *,
         value: Array,
-        hessian: Array,
+        hessian: Symmetric,
         **unused: Any,
     ) -> tuple[Array, _GaussNewtonState]:
         slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(state.value)
@@ -87,7 +94,9 @@ def _gauss_newton(
             anchor=jnp.where(accepted, params, state.anchor),
             value=jnp.where(accepted, value, state.value),
             gradient=jnp.where(accepted, updates, state.gradient),
-            hessian=jnp.where(accepted, hessian, state.hessian),
+            hessian=jax.tree.map(
+                lambda new, old: jnp.where(accepted, new, old), hessian, state.hessian
+            ),
             damping=state.damping * jnp.where(accepted, decrease, increase),
         )
         step = _damped_step(state.hessian, state.gradient, state.damping)
@@ -96,9 +105,9 @@ def _gauss_newton(
     return _GaussNewton(init, update)
 
 
-def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
-    diagonal = jnp.diag(hessian)
-    step = -positive_definite_solve(hessian + jnp.diag(damping * diagonal), gradient)
+def _damped_step(hessian: Symmetric, gradient: Array, damping: Array) -> Array:
+    damped = arrow.plus_diagonal(hessian, damping * arrow.diagonal(hessian))
+    step = -arrow.solve(damped, gradient)
     # A zero step is rejected or accepted harmlessly, where nan would destroy the anchor.
     return jnp.where(jnp.isfinite(step), step, 0.0)
 
@@ -106,6 +115,11 @@ def _damped_step(hessian: Array, gradient: Array, damping: Array) -> Array:
 DEFAULT_OPTIMIZER = _gauss_newton()
 """One object, so that fits with the default share their compilations. It does without optax, whose
 import takes longer than a fit."""
+
+
+def default_optimizer(layout: Layout) -> _GaussNewton:
+    """The default of targets that share parameters, whose hessians are arrows."""
+    return _gauss_newton(layout=layout)
 
 
 ROUNDING = 32
@@ -119,7 +133,7 @@ class Evaluated(NamedTuple):
     """() the minimised value."""
     gradient: Array
     """(parameters,) with 0 where a bound holds the parameter."""
-    hessian: Array
+    hessian: Symmetric
     """(parameters, parameters) model of the curvature, identity where a bound holds."""
     measure: Array
     """() distance from stationarity, dimensionless; the loop stops below the tolerance."""

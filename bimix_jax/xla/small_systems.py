@@ -90,15 +90,21 @@ def solve_entries(matrix: Entries, right: list[Array]) -> list[Array]:
     return solution
 
 
-def pivots(matrix: Array) -> Array:
+def pivots(matrix: Array, scale: Array | None = None) -> Array:
     """(n,) diagonal of D in L·D·Lᵀ of a positive semidefinite matrix (n, n).
 
     A pivot is the part of a column that the columns before it do not span; about 0 where they span
-    it.
+    it. Rounding is measured by `scale` (n,), by default the diagonal of the matrix.
     """
+    return pivots_and_rest(matrix, len(matrix), scale)[0]
+
+
+def pivots_and_rest(matrix: Array, count: int, scale: Array | None = None) -> tuple[Array, Array]:
+    """The first `count` (count,) pivots, and what is left of the other rows and columns."""
     # Wider than in `solve_entries`: here a pivot is judged, and the sums of many points behind it
     # carry more than one rounding.
-    smallest = 64 * jnp.finfo(matrix.dtype).eps * jnp.diag(matrix)
+    size = jnp.diag(matrix) if scale is None else scale
+    smallest = 64 * jnp.finfo(matrix.dtype).eps * size
 
     def eliminate(j: Any, rest: Array) -> Array:
         column = rest[:, j]
@@ -107,8 +113,9 @@ def pivots(matrix: Array) -> Array:
         below = (jnp.arange(len(rest)) > j)[:, None]
         return jnp.where(below, rest - jnp.outer(taken, column), rest)
 
-    if len(matrix) <= UNROLLED:
-        for j in range(len(matrix)):
+    if count <= UNROLLED:
+        for j in range(count):
             matrix = eliminate(j, matrix)
-        return jnp.diag(matrix)
-    return jnp.diag(jax.lax.fori_loop(0, len(matrix), eliminate, matrix))
+    else:
+        matrix = jax.lax.fori_loop(0, count, eliminate, matrix)
+    return jnp.diag(matrix)[:count], matrix[count:, count:]

@@ -29,14 +29,14 @@ from bimix_jax.fitting.shrinkage import (
 )
 from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
-from bimix_jax.xla.compilation import jit
+from bimix_jax.xla.compilation import OnceCompiled, jit
 
 if TYPE_CHECKING:
     import optax
 
-MOST = 64
-"""Searches per call: one after another, but in one call, because calls of one each spend most of
-their time on memory."""
+FEWEST, MOST = 8, 64
+"""Searches per call, divided between the cores: one after another, but in one call, because calls
+of one each spend most of their time on memory."""
 FEW = 32
 """Numbers of points are rounded up to multiples of this, or more, to share compiled programs."""
 CELLS = 2**23
@@ -254,7 +254,9 @@ class _Searches(NamedTuple):
         dtype, (groups, points, group) = self.loss.dtype, self.loss.shape
         total, most = len(strength) * groups, max(1, min(MOST, CELLS // max(1, points * group)))
         if self.side_by_side:
-            most = min(most, 1 << (total - 1).bit_length())
+            each = most = min(most, 1 << (total - 1).bit_length())
+        else:
+            each = min(most, max(FEWEST, -(-total // (os.cpu_count() or 1))))
         begin = starts.reshape(len(strength), groups, group, -1)
         unit, measured = drawn.unit[self.rows], len(drawn.unit)
         around = None if drawn.around is None else _grouped(drawn.around[self.rows], groups, dtype)
@@ -271,11 +273,12 @@ class _Searches(NamedTuple):
             typed = jax.tree.map(lambda x: x if x.dtype.kind == "i" else x.astype(dtype), rows)
             fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
             with jax.enable_x64(dtype == np.float64):  # a setting of each thread
-                found = self.program(*fixed, typed, min(total - first, most))
-            fit = jax.tree.map(np.asarray, found.fit)
-            return Solved(fit, np.asarray(found.predicted)[..., :measured] if predict else [])
+                found = self.program(*fixed, typed, min(total - first, each))
+            fit = jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found.fit)
+            losses = np.asarray(found.predicted)[:each, ..., :measured] if predict else []
+            return Solved(fit, losses)
 
-        parts = [some(0), *_side_by_side(some, range(most, total, most))]
+        parts = _side_by_side(some, range(0, total, each))
         return jax.tree.map(
             lambda *leaves: _joined(leaves, total).reshape(len(strength), -1, *leaves[0].shape[2:]),
             *parts,
@@ -352,7 +355,7 @@ def compiled(
         # Side by side, all searches would go on until the last of them ends.
         return jax.lax.fori_loop(0, used, next_one, nothing)
 
-    return jit(run)
+    return OnceCompiled(jit(run))
 
 
 def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None]) -> np.ndarray:

@@ -33,6 +33,8 @@ def pytest_configure(config):
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(programs_folder(config.rootpath)))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # For workers: threads that wait for each other's part of a small matrix keep the cores busy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compile_plainly(kernel=config.getoption("markexpr") == "not slow")

@@ -42,7 +42,8 @@ def constrained_minimum(normal_matrix: Array, moments: Array, signed: Array) -> 
 
     Source: Lawson and Hanson, "Solving Least Squares Problems" (1974), chapter 23.
 
-    >>> print(constrained_minimum(jnp.eye(3), jnp.array([1.0, -1.0, -2]), jnp.arange(3) == 2))
+    >>> minimum = jax.jit(constrained_minimum)
+    >>> print(minimum(jnp.eye(3), jnp.array([1.0, -1.0, -2]), np.array([False, False, True])))
     [ 1.  0. -2.]
     """
     diagonal = jnp.diag(normal_matrix)

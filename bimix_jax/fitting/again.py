@@ -91,12 +91,9 @@ def is_better(first: Any, second: Any) -> Any:
 
     Both have the code, the objective and the number of points of every fit, as an `ArrayFit` does.
 
-    >>> import jax.numpy as jnp
-    >>> from bimix_jax import BiMix, fit_arrays
-    >>> loss, budget = jnp.array([3.0, 2.0, 2.0]), jnp.array([0.1, 1.0, 1.0])
-    >>> found = fit_arrays(BiMix(), jnp.full((3, 2), 0.5), budget, loss, own=0)
-    >>> print(is_better(found, found._replace(objective=found.objective / 2 - 1)))
-    True
+    >>> first = Ended(*np.array([[Code.BOUNDARY, Code.CONVERGED], [1e-3, 1e-3], [12, 12]]))
+    >>> print(is_better(first, first._replace(objective=first.objective / 2)))
+    [ True False]
     """
     return in_doubt(first) & is_lower(first, second)
 

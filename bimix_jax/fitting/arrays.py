@@ -96,9 +96,9 @@ def fit_arrays(
 
     >>> from bimix_jax.laws import BiMix
     >>> share, budget = jnp.array([0.2, 0.5, 0.8] * 4), jnp.repeat(jnp.array([1.0, 2, 4, 8]), 3)
-    >>> loss = 2.0 * share**-0.1 * (0.5 * budget**-0.5 + 0.5)
-    >>> fitted = fit_arrays(BiMix(), jnp.stack([share, 1 - share], 1), budget, loss, own=0)
-    >>> print(fitted.coefficients.exponents.round(3))
+    >>> mixture = jnp.stack([share, 1 - share], axis=1)
+    >>> fit = jax.jit(lambda loss: fit_arrays(BiMix(), mixture, budget, loss, own=0))
+    >>> print(fit(2.0 * share**-0.1 * (0.5 * budget**-0.5 + 0.5)).coefficients.exponents.round(3))
     [0.1 0.5]
     """
     shares, budgets, measured, weights, scale, strength, sizes = one_float_type(

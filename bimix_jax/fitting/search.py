@@ -48,7 +48,8 @@ def gauss_newton(
     >>> optimizer = gauss_newton(initial_damping=0.0)
     >>> x = jnp.array([3.0])
     >>> state = optimizer.init(x)
-    >>> step, state = optimizer.update(2 * x, state, x, value=x[0] ** 2, hessian=jnp.array([[2.0]]))
+    >>> update = jax.jit(optimizer.update)
+    >>> step, state = update(2 * x, state, x, value=x[0] ** 2, hessian=jnp.array([[2.0]]))
     >>> print(x + step)
     [0.]
     """

@@ -251,10 +251,9 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     no K is above 0 or one is nan. Differentiable in terms and bounds by the implicit function
     theorem.
 
-    >>> import jax.numpy as jnp
     >>> from bimix_jax.mixture.feasible import simplex
     >>> two = simplex(2)
-    >>> terms = power_terms(jnp.array([4.0, 1.0]), jnp.array([1.0, 1.0]), two)
+    >>> terms = power_terms(np.array([4.0, 1.0]), np.array([1.0, 1.0]), two)
     >>> print(power_law_proportions(terms, two).round(4))
     [0.6667 0.3333]
     """

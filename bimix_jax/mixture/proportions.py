@@ -202,7 +202,8 @@ def optimal_proportions(
     >>> two = Coefficients(
     ...     exponents=jnp.array([[0.1, 0.5], [0.2, 0.5]]), amplitudes=jnp.ones((2, 2)),
     ...     own=jnp.eye(2), budget_scale=jnp.ones(2))
-    >>> [f"{share:.3f}" for share in optimal_proportions(BiMix(), two, 1.0)]
+    >>> best = jax.jit(lambda budget: optimal_proportions(BiMix(), two, budget))(1.0)
+    >>> [f"{share:.3f}" for share in best]
     ['0.339', '0.661']
     """
     weights = jnp.ones(coefficients.own.shape[0]) if weights is None else jnp.asarray(weights)
@@ -264,7 +265,7 @@ def _by_gradient(problem: MixtureProblem, arguments: MixtureArguments) -> Array:
 
 def _share_own(own: Array) -> bool:
     """True where two targets have one own domain; False under jit, where it is unknown."""
-    return not isinstance(own, jax.core.Tracer) and bool(np.any(np.sum(own, axis=0) > 1))
+    return not isinstance(own, jax.core.Tracer) and bool(np.any(np.asarray(own).sum(axis=0) > 1))
 
 
 def resolve_method(

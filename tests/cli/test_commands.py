@@ -372,6 +372,7 @@ BAD = {
     "share of budgets": (["evaluate", "sweep.csv", "--budgets", "0"], "between 0 and 1"),
     "no fit": (["predict", "mixture.json", "mixture.json", "-o", "l.csv"], "JSON but not a fit"),
     "newer fit": (["predict", "newer.json", "mixture.json", "-o", "l.csv"], "format 99"),
+    "missing sweep": (["fit", "nowhere.csv", "-o", "fit.json"], "nowhere.csv does not exist"),
     "missing fit": (["optimize", "nowhere.json", "--plot", "m.png"], "nowhere.json does not exist"),
     "missing mixtures": (["predict", "fit.json", "nowhere.csv", "-o", "l.csv"], "does not exist"),
     "missing mixture": (["predict", "fit.json", "nowhere.json", "-o", "l.csv"], "does not exist"),
@@ -474,18 +475,23 @@ def test_bad_usage_is_told_and_leaves_nothing(refuse, out, arguments, words):
     [
         (["fit", "wrong.csv", "-o", "fit.json", "--plot", "c.png"], ["r_web", "row 5", "-0.5"]),
         (["fit", "wrong.csv", "-o", "fit.json"], ["2 problems", "loss_code", "row 8"]),
-        (["fit", "nowhere.csv", "-o", "fit.json"], ["nowhere.csv does not exist"]),
-        (["predict", "truncated.json", "mixture.json", "-o", "l.csv"], ["not complete JSON"]),
         (["fit", "sweep.csv", "-o", "fit.json", "--plot", "c.xyz"], ["c.xyz", ".png"]),
     ],
 )
-def test_the_command_itself_ends_in_a_paragraph_and_leaves_nothing(inputs, out, arguments, words):
-    command = [sys.executable, "-m", "bimix_jax.cli", *placed(arguments, inputs)]
+def test_a_paragraph_names_all_that_is_wrong(refuse, out, arguments, words):
+    error = refuse(arguments)
+    for word in words:
+        assert_paragraph(error, word)
+    assert list(out.iterdir()) == []
+
+
+def test_the_command_itself_ends_in_a_paragraph_and_leaves_nothing(inputs, out):
+    arguments = placed(["predict", "truncated.json", "mixture.json", "-o", "l.csv"], inputs)
+    command = [sys.executable, "-m", "bimix_jax.cli", *arguments]
     done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    for word in words:
-        assert_paragraph(done.stderr, word)
+    assert_paragraph(done.stderr, "not complete JSON")
     assert list(out.iterdir()) == []
 
 

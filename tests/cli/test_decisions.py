@@ -71,14 +71,14 @@ def test_sensitivity_shows_every_move(run, inputs, tmp_path):
 
 
 def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
-    options = ("-n", 2, "-o", tmp_path / "next.csv", "--bound", "web=0.1:0.4", "--plot")
+    options = ("-n", 3, "-o", tmp_path / "next.csv", "--bound", "web=0.1:0.4", "--plot")
     shown = run("propose", "sweep.csv", *options, tmp_path / "next.png")
     assert "Runs to do next, best first, for the decision at 6.4B tokens" in shown
     mixtures = pd.read_csv(tmp_path / "next.csv", index_col="run")
     assert mixtures.columns.tolist() == list(DOMAINS)
     assert mixtures["web"].between(0.1 - 1e-9, 0.4 + 1e-9).all()
     predicted = json.loads(run("predict", inputs / "fit.json", tmp_path / "next.csv", "--json"))
-    assert list(predicted["losses"]) == ["next1", "next2"]
+    assert list(predicted["losses"]) == ["next1", "next2", "next3"]
     assert (tmp_path / "next.png").stat().st_size > 1000
 
 

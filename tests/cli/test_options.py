@@ -188,11 +188,11 @@ def test_certainty_keeps_limits_and_reads_as_every_command_does(document):
 
 
 def test_runs_are_proposed_for_the_mixture_within_the_limits(document, inputs):
-    found = document("propose", "sweep.csv", "-n", 1, *LIMITED)
+    found = document("propose", "sweep.csv", "-n", 3, *LIMITED)
     sweep = bx.read_sweep(inputs / "sweep.csv")
-    expected = bx.propose_runs(bx.fit(sweep), sweep, 1, constraints=ASKED, reference=REFERENCE)
+    expected = bx.propose_runs(bx.fit(sweep), sweep, 3, constraints=ASKED, reference=REFERENCE)
     assert found["regret_now"] == pytest.approx(expected.regret_now)
-    assert found["regret_now"] != pytest.approx(bx.propose_runs(bx.fit(sweep), sweep, 1).regret_now)
+    assert found["regret_now"] != pytest.approx(bx.propose_runs(bx.fit(sweep), sweep, 3).regret_now)
 
 
 def test_laws_are_compared_with_the_settings_of_a_fit(document, inputs):

@@ -26,6 +26,9 @@ from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed
 
+PICKS = 3
+"""Another number of picks, size of the pool or number of points is another program."""
+
 
 @pytest.fixture(scope="module")
 def sweep():
@@ -39,7 +42,7 @@ def fitted(sweep):
 
 @pytest.fixture(scope="module")
 def proposal(fitted, sweep):
-    return bx.propose_runs(fitted, sweep, 3)
+    return bx.propose_runs(fitted, sweep, PICKS)
 
 
 def test_a_fit_whose_points_count_by_their_budget_is_refused(sweep):
@@ -221,39 +224,39 @@ def test_measuring_what_is_proposed_leaves_what_was_expected(fitted, sweep, prop
 
 def test_a_pool_keeps_its_names_and_nothing_compiles_twice(fitted, sweep):
     rng = np.random.default_rng(0)
-    pool = pd.DataFrame(rng.dirichlet(np.ones(3), 40), columns=["books", "web", "code"])
-    pool.index = [f"mix{i}" for i in range(40)]
-    found = bx.propose_runs(fitted, sweep, 2, 3e9, pool)
+    pool = pd.DataFrame(rng.dirichlet(np.ones(3), 600), columns=["books", "web", "code"])
+    pool.index = [f"mix{i}" for i in range(600)]
+    found = bx.propose_runs(fitted, sweep, PICKS, 3e9, pool)
     chosen = pool.loc[found.mixtures.index, list(DOMAINS)]
     pd.testing.assert_frame_equal(found.mixtures, chosen)
     compiled = plan_runs.compilations()
-    fewer = bx.propose_runs(fitted, sweep, 2, 4e9, pool.iloc[:30], weights={"web": 1.0})
+    fewer = bx.propose_runs(fitted, sweep, PICKS, 4e9, pool[:520], weights={"web": 1.0})
     assert plan_runs.compilations() == compiled
-    assert set(fewer.mixtures.index) <= set(pool.index[:30])
+    assert set(fewer.mixtures.index) <= set(pool.index[:520])
 
 
 def test_points_of_weight_0_count_as_not_measured(sweep, fitted):
     half = np.isin(sweep.run, sweep.runs[:6]).astype(float)
-    few = propose_runs(bx.fit(sweep, weight=half), sweep, 2, pool=sweep.mixtures, weight=half)
-    every = propose_runs(fitted, sweep, 2, pool=sweep.mixtures)
+    few = propose_runs(bx.fit(sweep, weight=half), sweep, PICKS, weight=half)
+    every = propose_runs(fitted, sweep, PICKS)
     assert few.regret_now > 1.2 * every.regret_now
     thrice = np.where(half > 0, 3.0, 1.0)
-    again = propose_runs(fitted, sweep, 2, pool=sweep.mixtures, weight=thrice)
+    again = propose_runs(fitted, sweep, PICKS, weight=thrice)
     assert again.regret_now == every.regret_now
 
 
 def test_tied_exponents_share_what_is_learned(sweep):
     tied = bx.fit(sweep, tied=("beta",))
-    found = bx.propose_runs(tied, sweep, 2)
+    found = bx.propose_runs(tied, sweep, PICKS)
     assert np.all(np.diff([found.regret_now, *found.regret_left]) < 0)
 
 
 def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
     fitted = bx.fit(sweep, bx.TransferBiMix(), shrinkage=1e-6)
-    found = bx.propose_runs(fitted, sweep, 2, weights={"web": 1.0})
+    found = bx.propose_runs(fitted, sweep, PICKS, weights={"web": 1.0})
     assert found.regret_now < 1e-9
     assert any("no further run would change the decision" in note for note in found.notes)
-    both = bx.propose_runs(fitted, sweep, 2)
+    both = bx.propose_runs(fitted, sweep, PICKS)
     assert both.regret_now > 1e-6
     assert np.all(both.regret_left < both.regret_random)
     assert not any("would change the decision" in note for note in both.notes)
@@ -261,11 +264,11 @@ def test_where_every_draw_recommends_the_same_there_is_nothing_to_learn(sweep):
 
 def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep, proposal):
     """A mixture that is fixed is decided whatever is learned; a bounded one has less to learn."""
-    free = bx.propose_runs(fitted, sweep, 1, constraints=bx.Constraints())
+    free = bx.propose_runs(fitted, sweep, PICKS, constraints=bx.Constraints())
     assert free.regret_now == proposal.regret_now
     fixed = bx.Constraints(fixed=dict(zip(DOMAINS, (0.5, 0.3, 0.2), strict=True)))
-    assert bx.propose_runs(fitted, sweep, 1, constraints=fixed).regret_now < 1e-9
-    some = bx.propose_runs(fitted, sweep, 1, constraints=bx.Constraints(upper={"web": 0.1}))
+    assert bx.propose_runs(fitted, sweep, PICKS, constraints=fixed).regret_now < 1e-9
+    some = bx.propose_runs(fitted, sweep, PICKS, constraints=bx.Constraints(upper={"web": 0.1}))
     assert 0 < some.regret_now < proposal.regret_now
     assert sweep.mixtures["web"].max() > some.mixtures["web"].iloc[0] > 0.1
     crowded = bx.Constraints(lower=dict.fromkeys(DOMAINS, 0.5))
@@ -277,7 +280,7 @@ def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep,
 
 def test_targets_that_failed_do_not_spoil_the_rest():
     broken = bx.read_sweep(web_failed(frame(noise=0.01)))
-    found = bx.propose_runs(bx.fit(broken), broken, 1, bounds={"web": (0.1, 0.6)})
+    found = bx.propose_runs(bx.fit(broken), broken, PICKS, bounds={"web": (0.1, 0.6)})
     assert np.isfinite(found.regret_left.iloc[0])
     assert any("Not counted, as their fit failed: web" in note for note in found.notes)
 

@@ -92,10 +92,9 @@ def test_weights_of_zero_leave_rows_out():
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
     weight = np.ones_like(loss)
     weight[::5] = 0
-    fit = lean_program(BiMix())
     kept = weight[:, 0] > 0
-    weighted, *_ = fit(mixture, budget, loss, weight)
-    left, _, settled = fit(mixture[kept], budget[kept], loss[kept], weight[kept])
+    weighted, _, settled = lean_program(BiMix())(mixture, budget, loss, weight)
+    left = fit_points(BiMix(), mixture[kept], budget[kept], loss[kept], own=np.arange(3))
     assert settled.all()
     np.testing.assert_allclose(weighted.sum_of_squares, left.sum_of_squares, rtol=1e-10)
     np.testing.assert_array_equal(weighted.points, left.points)

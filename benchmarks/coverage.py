@@ -11,8 +11,8 @@ Every row is a way to make intervals, all from the same resamples:
 - percentile: the 5 % and 95 % points of the resamples;
 - expanded: those of `Bootstrap.interval`, which assume that the law is true;
 - left out: those of `Bootstrap.predict` and of `Certainty`, from the errors of runs that were left
-  out; of the measured losses of new runs, with their noise, and the width over that of the oracle,
-  who knows the law and the noise;
+  out; of the measured losses of new runs, with their noise. × oracle is the width at the largest
+  budget over that of an oracle who knows the law and the noise;
 - fixed mixture: expanded, of the gain that resamples predict for the recommended mixture, instead
   of `Certainty.possible_gains`, which corrects for the winner's curse;
 - jackknife: ± Student's quantile times the standard error from leaving runs out.
@@ -152,7 +152,7 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
             "refused": np.isnan(of_gain[0]),
             "predictions": inside(measured if method == "left out" else true, *of_losses),
             "width": float(np.median((of_losses[1] - of_losses[0]) / true)),
-            "× oracle": float(np.median(of_losses[1] / of_losses[0] - 1)) / oracle,
+            "× oracle": float(np.median(wide(of_losses)[: len(unseen)])) / oracle,
             "gain": inside(1 - after / before, *of_gain),
             "gain width": of_gain[1] - of_gain[0],
             "predicted − true gain": sure.gain - (1 - after / before),
@@ -164,6 +164,11 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
         for method, (of_losses, of_gain) in methods.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def wide(ends: tuple) -> np.ndarray:
+    """Width of intervals (points, targets), relative to their low end."""
+    return np.asarray(ends[1] / ends[0] - 1)
 
 
 def new_runs(drawn: bx.Bootstrap, mixture: np.ndarray, budget: np.ndarray) -> tuple:

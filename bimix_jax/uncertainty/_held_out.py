@@ -16,6 +16,8 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import fit_resamples
 from bimix_jax.xla.compilation import jit
 
+SHORTLY = 1.2
+"""Least ratio of the largest budget to the later end: a smaller one shows noise, not growth."""
 PARTS = 4
 """Number of parts of the mixtures, each of which is left out of the fits to a cut sweep."""
 
@@ -117,19 +119,19 @@ def rows_beyond(fitted: Fit, task: FitTask, unit: np.ndarray, used: np.ndarray) 
 
 
 def _ends(budgets: np.ndarray, curve: int) -> np.ndarray:
-    """Budgets at which a sweep is cut off: the middle one, and one halfway to the last by ratio.
+    """Budgets at which a sweep is cut off: the middle one, and one shortly before the last.
 
-    A ratio close to 1 would show noise instead of growth. At least `curve` budgets are left.
+    The early cut tests far, and the late one shows how errors grow where the sweep ends. At least
+    `curve` budgets are left.
 
     >>> _ends(np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0]), 3).tolist()
-    [4.0, 8.0]
+    [4.0, 16.0]
     """
     left = budgets[curve - 1 : -1]
     if not len(left):
         return left
-    middle = left[max(len(budgets) // 2 - curve, 0)]
-    halfway = left[left <= np.sqrt(middle * budgets[-1]) * (1 + 1e-9)]
-    return np.unique([middle, *halfway[-1:]])
+    late = left[left * SHORTLY <= budgets[-1]]
+    return np.unique([left[max(len(budgets) // 2 - curve, 0)], *late[-1:]])
 
 
 def _held_out(

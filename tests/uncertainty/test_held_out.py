@@ -69,11 +69,11 @@ def test_a_mixture_is_predicted_by_the_fit_without_all_its_runs(sweep, drawn):
 def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep, drawn):
     later = drawn.held_out.beyond
     budgets = np.unique(sweep.budget)
-    assert set(later.last) == {budgets[3], budgets[5]}
+    assert set(later.last) == {budgets[3], budgets[6]}
     assert drawn.held_out.tested == pytest.approx(budgets[7] / budgets[3])
     assert np.all(later.budget > later.last)
     # Every later loss is predicted once for each end of the cut sweep.
-    assert len(later.budget) == 12 * (4 + 2)
+    assert len(later.budget) == 12 * (4 + 1)
     cut = later.take((later.last == budgets[3]) & (later.unit == 6))
     # The parts are dealt in turn: mixtures 2, 6 and 10 were left out together.
     kept = ~np.isin(sweep.run, ["run03", "run07", "run11"]) & (sweep.budget <= budgets[3])

@@ -10,7 +10,9 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import MAY_NAME_FILES
+from bimix_jax.mixture._given import RUN, WORDS
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.reading.settings import did_you_mean
 from bimix_jax.recipe.available import TOKENS
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -24,7 +26,14 @@ class Limits:
     panel: ClassVar[str] = "Which mixtures are allowed"
 
     reference: Annotated[
-        Path | None, typer.Option(help="Mixture to compare with, JSON or a table of one row.")
+        str | None,
+        typer.Option(
+            metavar="uniform|available|best-run|run:NAME|FILE",
+            help="Mixture to compare with: uniform (default), proportional to the available "
+            "tokens, that of a run, or a file, JSON or a table of one row.",
+            show_default=False,
+        ),
+        MAY_NAME_FILES,
     ] = None
     constraints: Annotated[
         Path | None,
@@ -98,13 +107,24 @@ class Limits:
         return both
 
     def mixture_of(self, of: bx.Fit | Sweep) -> Any:
-        """Return the reference, or None for the uniform mixture."""
-        return None if self.reference is None else read_mixtures(self.reference, of.domains)
+        """Return the reference: a word that Python knows, too, or the mixture of a file."""
+        given = self.reference
+        if given is None or given in WORDS or given.startswith(RUN):
+            return given
+        if not Path(given).exists():
+            raise ValueError(
+                f"--reference is {given!r}; expected {', '.join(WORDS)}, {RUN}NAME or a file that "
+                f"exists.{did_you_mean(given, WORDS)}"
+            )
+        return read_mixtures(given, of.domains)
 
     @property
     def name(self) -> str:
         """Name of the reference."""
-        return "uniform" if self.reference is None else self.reference.stem
+        given = self.reference or "uniform"
+        if given.startswith(RUN):
+            return given.removeprefix(RUN)
+        return given if given in WORDS else Path(given).stem
 
     def table_of_tokens(self, domains: tuple[str, ...]) -> str | None:
         """Return the file of existing tokens and documents, if --available names one."""
@@ -139,7 +159,8 @@ class Limits:
                 "--epochs limits how often tokens that exist are seen; give them by --available, "
                 "or leave it out."
             )
-        if self.available and both.epochs is None and not shown:
+        used = shown or self.reference == "available"
+        if self.available and both.epochs is None and not used:
             raise ValueError(
                 "--available limits nothing without --epochs, how often a token may be seen; give "
                 "that, too, or leave it out."

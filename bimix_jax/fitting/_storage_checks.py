@@ -60,11 +60,13 @@ def _check_observed(fitted: Fit) -> None:
         f"is {[float(least), float(largest)]}",
         "the least and the largest budget, above 0",
     )
-    if fitted.observed_mixtures is not None:
-        total = fitted.observed_mixtures.sum(axis=1)
-        wrong = ~(np.all(fitted.observed_mixtures >= 0, axis=1) & (abs(total - 1) <= SUM_TOLERANCE))
-        row = fitted.observed_mixtures[wrong][:1].tolist()
-        _refuse(wrong.any(), "observed_mixtures", f"holds {row}", "shares that sum to 1")
+    kept = {"observed_mixtures": fitted.observed_mixtures}
+    kept |= {} if fitted.runs is None else {"runs": fitted.runs.mixtures}
+    for entry, mixtures in kept.items():
+        if mixtures is not None and len(mixtures):
+            wrong = ~(np.all(mixtures >= 0, axis=1) & (abs(mixtures.sum(1) - 1) <= SUM_TOLERANCE))
+            row = mixtures[wrong][:1].tolist()
+            _refuse(wrong.any(), entry, f"holds {row}", "shares that sum to 1")
 
 
 def _check_coefficients(fitted: Fit) -> None:

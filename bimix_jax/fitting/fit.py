@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
@@ -154,6 +155,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
         notes=notes,
         sweep_digest=sweep.digest(),
         metadata=sweep.metadata,
+        runs=ObservedRuns.of(sweep, task.targets),
     )
 
 

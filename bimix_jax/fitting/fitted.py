@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
@@ -40,7 +41,7 @@ FEW, MANY = 16, 4096
         "observed_mixtures",
     ],
     meta_fields=["law", "domains", "targets", "unit", "options"],
-    drop_fields=["notes", "sweep_digest", "metadata"],
+    drop_fields=["notes", "sweep_digest", "metadata", "runs"],
 )
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -85,6 +86,8 @@ class Fit:
     """stated metadata of the sweep's numbers"""
     observed_mixtures: np.ndarray | None = None
     """(mixtures, domains) distinct mixtures of the sweep; None in fits saved without them"""
+    runs: ObservedRuns | None = None
+    """runs of the sweep, of which one may be a reference; None in fits saved without them"""
 
     @property
     def label(self) -> str:

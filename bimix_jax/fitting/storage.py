@@ -12,6 +12,7 @@ import numpy as np
 
 from bimix_jax import __version__
 from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, write_atomically
+from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
@@ -21,11 +22,11 @@ from bimix_jax.laws.law import Law
 from bimix_jax.reading.metadata import metadata_of
 from bimix_jax.reading.nested import read_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file's layout; raised when an older reader would misread a new file."""
 WEIGHTED, EVEN = 3, 2
-"""Versions of files with a budget power but no further options, and of files with neither; their
-readers know no more."""
+"""Versions of files with a budget power but neither runs nor further options, and of files without
+any of these; their readers know no more."""
 DIGEST = "digest"
 """Entry with the hash of the others, which detects changes."""
 ENTRIES = {
@@ -44,6 +45,7 @@ ENTRIES = {
     "observed_proportions",
     "observed_budgets",
     "observed_mixtures",
+    "runs",
     "fits",
     "notes",
     "sweep_digest",
@@ -172,7 +174,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _to_document(fitted: Fit) -> dict[str, Any]:
     return {
         "kind": FIT_KIND,
-        "format": _format(fitted.options),
+        "format": _format(fitted),
         "version": __version__,
         "law": _law_document(fitted.law),
         "domains": fitted.domains,
@@ -182,6 +184,7 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
         "observed_proportions": _numbers(fitted.observed_proportions),
         "observed_budgets": _numbers(fitted.observed_budgets),
         "observed_mixtures": _optional(fitted.observed_mixtures),
+        **({} if fitted.runs is None else {"runs": _runs_document(fitted.runs)}),
         "fits": [_target_document(fitted, i) for i in range(len(fitted.targets))],
         "notes": fitted.notes,
         "sweep_digest": fitted.sweep_digest,
@@ -189,11 +192,31 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
     }
 
 
-def _format(options: FitOptions) -> int:
-    """Oldest format version whose readers know these options."""
-    if _further(options):
+def _format(fitted: Fit) -> int:
+    """Oldest format version whose readers know all entries."""
+    if fitted.runs is not None or _further(fitted.options):
         return FORMAT
-    return WEIGHTED if options.budget_power else EVEN
+    return WEIGHTED if fitted.options.budget_power else EVEN
+
+
+def _runs_document(runs: ObservedRuns) -> dict[str, Any]:
+    return {
+        "names": runs.names,
+        "mixtures": _numbers(runs.mixtures),
+        "losses": _numbers(runs.losses),
+    }
+
+
+def _runs(document: Any, domains: int, targets: int) -> ObservedRuns | None:
+    if document is None:
+        return None
+    entries = _known(document, {"names", "mixtures", "losses"}, "runs")
+    names = _texts("runs", entries["names"])
+    return ObservedRuns(
+        names,
+        _floats("runs", entries["mixtures"], (len(names), domains)),
+        _floats("runs", entries["losses"], (len(names), targets)),
+    )
 
 
 def _options_document(options: FitOptions) -> dict[str, Any]:
@@ -357,6 +380,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         ),
         observed_budgets=_floats("observed_budgets", document["observed_budgets"], (2,)),
         observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
+        runs=_runs(document.get("runs"), len(domains), len(targets)),
         shrinkage=_column("restraint", [{"restraint": 0.0, **row} for row in rows]),
         agreement=_column("agreement", [{"agreement": 1.0, **row} for row in rows]),
         law=law,

@@ -11,6 +11,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.feasible import ROUNDING
 from bimix_jax.quantities import counted, number_of
 from bimix_jax.reading.names import align_mixtures, align_weights
+from bimix_jax.reading.settings import did_you_mean
 from bimix_jax.sweeps.scores import refuse_scores_by_name
 
 
@@ -86,6 +87,58 @@ def mixture_of(
     if len(values) != 1:
         raise ValueError(f"{argument} holds {counted(len(values), 'mixture')}; expected one.")
     return values[0]
+
+
+WORDS = ("uniform", "available", "best-run")
+"""References with a name, beside run:NAME."""
+RUN = "run:"
+
+
+def reference_of(
+    given: Any, fitted: Fit, available: Mapping[str, float], weights: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Convert a reference, a word or a mixture, to (domains,); and a note on the best run.
+
+    Args:
+        given: "uniform" (None, too), "available" (proportional to the tokens that exist),
+            "best-run" (the least weighted mean loss measured), "run:NAME", or a mixture.
+        fitted: the fit, which knows the runs.
+        available: tokens by domain, spelled as in the fit.
+        weights: of the targets, (targets,).
+
+    Raises:
+        ValueError: on another word, an unknown run, domains without tokens, or a fit without runs.
+    """
+    if not isinstance(given, str):
+        return mixture_of("reference", given, fitted.domains), ()
+    if given == "uniform":
+        return mixture_of("reference", None, fitted.domains), ()
+    if given == "available":
+        return _proportional(available, fitted.domains), ()
+    if given != "best-run" and not given.startswith(RUN):
+        raise ValueError(
+            f"reference is {given!r}; expected {', '.join(WORDS)}, {RUN}NAME or a mixture."
+            f"{did_you_mean(given, WORDS)}"
+        )
+    if fitted.runs is None:
+        raise ValueError(
+            f"reference is {given!r}, but this fit was saved without its runs; fit the sweep again."
+        )
+    if given != "best-run":
+        return fitted.runs.named(given.removeprefix(RUN)), ()
+    name, mixture = fitted.runs.best(weights)
+    return mixture, (f"The best run, which is the reference, is {name}: by its measured losses.",)
+
+
+def _proportional(available: Mapping[str, float], domains: Sequence[str]) -> np.ndarray:
+    missing = [domain for domain in domains if domain not in available]
+    tokens = np.array([available.get(domain, 0.0) for domain in domains], float)
+    if missing or not tokens.sum() > 0:
+        raise ValueError(
+            "reference is 'available', the mixture proportional to the tokens that exist; give the "
+            f"tokens of {', '.join(missing or domains)}, too, by available= (--available)."
+        )
+    return tokens / tokens.sum()
 
 
 def _unidentified_targets(fitted: Fit) -> dict[str, np.ndarray]:

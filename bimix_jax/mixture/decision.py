@@ -12,7 +12,7 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
-from bimix_jax.mixture._given import decision_weights, mixture_of
+from bimix_jax.mixture._given import decision_weights, reference_of
 from bimix_jax.mixture._near import near_mixture
 from bimix_jax.mixture._single import best_single, kl_term, objective_of, single_powers
 from bimix_jax.mixture.constraints import Constraints
@@ -47,7 +47,8 @@ class Request:
 
     constraints: Constraints | None = None
     reference: Any = None
-    """the mixture to compare with, naming every domain; None for the uniform one"""
+    """the mixture to compare with, naming every domain, or a word (`reference_of`); None for the
+    uniform one"""
     objective: Objective = "mean"
     method: Method = "auto"
 
@@ -119,8 +120,9 @@ class Decision:
         check_made(fitted, Fit, "fitted")
         _refuse_damaged(fitted)
         asked = (request.constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
-        beside = mixture_of("reference", request.reference, fitted.domains)
         given = asked.weights if weights is None else weights
+        shares = align_weights(given, fitted.targets)
+        beside, said = reference_of(request.reference, fitted, asked.available, shares)
         used, unidentified = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
         # Notes and `left_out` are about the request, which later weights or budgets do not change.
@@ -133,8 +135,8 @@ class Decision:
             asked.resolve(fitted, at, beside),
             request.objective,
             request.method,
-            left_out=_without_weight(fitted, align_weights(given, fitted.targets)),
-            notes=(*unidentified, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
+            left_out=_without_weight(fitted, shares),
+            notes=(*said, *unidentified, *asked.guards(fitted)[1], *asked.idle(fitted.unit, at)),
         )
 
     def at(self, budget: float) -> "Decision":

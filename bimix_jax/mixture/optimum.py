@@ -327,7 +327,9 @@ def optimize_mixture(
             of the constraints, or 1.
         method: "exact" (scalar roots; laws of the form K·r_own^−α), "gradient" (any law), or
             "auto", which picks.
-        reference: one mixture to compare with, naming every domain; default uniform.
+        reference: one mixture to compare with, naming every domain; or "uniform" (default),
+            "available" (proportional to the tokens of the constraints), "best-run" (of the least
+            weighted mean measured loss) or "run:NAME".
         constraints: bounds, tokens, groups, a KL term, guardrails; default none.
         objective: "mean", the weighted mean of the losses; "worst", the largest weight · loss;
             or a function of the losses (targets,) that JAX can differentiate.

@@ -62,6 +62,10 @@ def between_laws(
     domains = fits[0].domains
     if any(fitted.domains != domains for fitted in fits):
         raise ValueError("fits differ in their domains; expected fits to one sweep.")
+    if isinstance(reference, str):  # laws that express other targets would have another best run
+        weighted = _its_own(weights, fits[0], fits)
+        request = Request(constraints, reference)
+        reference = Decision.of(fits[0], budget, weighted, request).reference
     optima = [
         optimize_mixture(
             fitted,

@@ -2,11 +2,12 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from bimix_jax import __version__, cli
 from bimix_jax.cli.wording import error_in_options, in_options, use_options
-from tests.frames import wide_frame
+from tests.frames import random_frame, wide_frame
 
 READ = ("check", "fit", "evaluate", "compare", "certainty", "propose")
 """Commands that take the options of a sweep."""
@@ -101,3 +102,18 @@ def test_a_fit_is_shown_without_a_file(ended, tmp_path):
 
 def test_the_version(ended):
     assert ended("--version")[:2] == (0, f"bimix_jax {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["optimize", "path", "sensitivity", "certainty", "propose"])
+def test_every_command_that_recommends_takes_a_run_as_reference(ended, command):
+    random_frame(np.random.default_rng(3), runs=8, budgets=4, domains=3).to_csv("more.csv")
+    ended("fit", "more.csv", "-o", "fit.json")
+    reads_sweep = command in ("certainty", "propose")
+    file = "more.csv" if reads_sweep else "fit.json"
+    more = {"certainty": ("--resamples", "20"), "propose": ("-n", "1")}.get(command, ())
+    code, _, said = ended(command, file, *more, "--reference", "best-run")
+    assert (code, said) == (0, "")
+    _, _, said = ended(command, file, *more, "--reference", "run:nobody")
+    assert "--reference is 'run:nobody'; expected one of the 8 runs" in said
+    _, _, said = ended(command, file, *more, "--reference", "bestrun")
+    assert "expected uniform, available, best-run, run:NAME or a file that exists." in said

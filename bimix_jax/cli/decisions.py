@@ -12,7 +12,7 @@ import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings, LawName
-from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.limits import SHARES, Limits
 from bimix_jax.cli.optimize import show_mixture
 from bimix_jax.cli.options import Budget, FitFile, Output, SweepOptions, Weight, weights_of
 from bimix_jax.cli.show import (
@@ -327,13 +327,17 @@ class NextRuns:
     pool: Annotated[
         Path | None, typer.Option(help="Table of mixtures to choose from; default any mixture.")
     ] = None
-    bound: Annotated[
+    run_lower: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DOMAIN=LEAST:MOST",
-            help="Range of a proportion in the proposed runs, without a pool; default that in the "
-            "sweep.",
+            metavar=SHARES,
+            help="Least proportion of a domain in the proposed runs, without a pool; default that "
+            "in the sweep.",
         ),
+    ] = None
+    run_upper: Annotated[
+        list[str] | None,
+        typer.Option(metavar=SHARES, help="Largest proportion of a domain in the proposed runs."),
     ] = None
     budget: Budget = None
     weight: Weight = None
@@ -342,19 +346,30 @@ class NextRuns:
 
     def proposal(self, fitted: bx.Fit, measured: Sweep, limits: Limits) -> bx.Proposal:
         """Propose the runs; the limits are those of the mixture that they serve to find."""
-        bounds = named.values("--bound", self.bound, fitted.domains, named.ends)
         return bx.propose_runs(
             fitted,
             measured,
             self.runs,
             self.budget,
             None if self.pool is None else read_mixtures(self.pool, fitted.domains),
-            bounds=bounds or None,
+            bounds=self._bounds(fitted) or None,
             seed=self.seed,
             weights=weights_of(self.weight, fitted),
             constraints=limits.constraints_of(fitted),
             reference=limits.mixture_of(fitted),
         )
+
+    def _bounds(self, fitted: bx.Fit) -> dict[str, tuple[float, float]]:
+        """Return the ranges of the proposed runs; an end that is not given is that of the sweep."""
+        given = {"--run-lower": self.run_lower, "--run-upper": self.run_upper}
+        lower, upper = (
+            named.values(option, each, fitted.domains, named.share_of)
+            for option, each in given.items()
+        )
+        ends = zip(fitted.domains, *fitted.observed_proportions.tolist(), strict=True)
+        seen = {domain: (least, most) for domain, least, most in ends}
+        both = {name: seen.get(name, (0.0, 1.0)) for name in (lower | upper)}
+        return {n: (lower.get(n, least), upper.get(n, most)) for n, (least, most) in both.items()}
 
 
 def propose(
@@ -369,7 +384,8 @@ def propose(
 ) -> None:
     """Propose the next runs, which reduce the expected regret of the mixture at a budget most.
 
-    The limits are those of that mixture; the proposed runs keep --bound or are from --pool.
+    The limits are those of that mixture; the proposed runs keep --run-lower and
+    --run-upper, or are from --pool.
 
     Example: `bimix propose sweep.csv -n 4 --budget 4e10 --law TransferBiMix -o next.csv`
     """

@@ -126,14 +126,6 @@ def percent(where: str, text: str) -> float:
     return number_of(text.strip().removesuffix("%"), where, "a percentage, like 1 or 1%") / 100
 
 
-def ends(where: str, text: str) -> tuple[float, float]:
-    """Parse LEAST:MOST, two shares."""
-    least, colon, most = text.partition(":")
-    if not colon:
-        raise ValueError(f"{where}={text}: expected LEAST:MOST, 0.05:0.3 for example.")
-    return share_of(where, least), share_of(where, most)
-
-
 def split_sum(text: str, names: Sequence[str]) -> tuple[list[str], str] | None:
     """Split A+B+…=BOUNDS into names, each the longest possible, and bounds; None without a match.
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 
 RENAMED = {
-    "bounds": "bound",
     "budget": "budget_column",
     "fixed": "fix",
     "goals": "goal",

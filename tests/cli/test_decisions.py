@@ -71,7 +71,8 @@ def test_sensitivity_shows_every_move(run, inputs, tmp_path):
 
 
 def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
-    options = ("-n", 3, "-o", tmp_path / "next.csv", "--bound", "web=0.1:0.4", "--plot")
+    limits = ("--run-lower", "web=10%", "--run-upper", "web=0.4")
+    options = ("-n", 3, "-o", tmp_path / "next.csv", *limits, "--plot")
     shown = run("propose", "sweep.csv", *options, tmp_path / "next.png")
     assert "Runs to do next, best first, for the decision at 6.4B tokens" in shown
     mixtures = pd.read_csv(tmp_path / "next.csv", index_col="run")
@@ -88,7 +89,10 @@ def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
         (("tradeoff", "fit.json", "--first", "mail"), "first is mail; expected some of"),
         (("path", "fit.json", "--from", -1.0), "expected tokens above 0"),
         (("path", "fit.json", "--to", 1.0), "is not below --to 1 tokens; expected a range"),
-        (("propose", "sweep.csv", "--bound", "web=1"), "expected LEAST:MOST"),
+        (
+            ("propose", "sweep.csv", "--run-lower", "web=0.1:1"),
+            "expected a share, like 0.25 or 25%",
+        ),
         (("optimize", "fit.json", "--objective", "wrost"), "mean or worst. Did you mean worst?"),
         (("tradeoff", "fit.json", "--first", "boks"), "Did you mean books?"),
         (("path", "fit.json", "--lower", "web=0.1,code=0.2"), "repeat --lower for each name"),
@@ -96,7 +100,7 @@ def test_propose_writes_mixtures_that_predict_reads(run, inputs, tmp_path):
         (("check", "fit.json"), "is a fit, not a table of runs; give the sweep"),
         (("check", "sweep.csv", "--losses", "sweep.csv"), "leave that out (--losses)"),
         (("check", "sweep.csv", "--exclude", "run99"), "there is no run run99"),
-        (("propose", "sweep.csv", "--bound", "mail=0:1"), "bounds: mail is unknown"),
+        (("propose", "sweep.csv", "--run-upper", "mail=1"), "bounds: mail is unknown"),
         (("sensitivity", "fit.json", "--weight", "web=much"), "expected one number"),
     ],
 )

@@ -50,8 +50,6 @@ def test_numbers_of_options():
     assert _guardrail(["go=1=2"], NAMES) == {"go=1": 0.02}
     with pytest.raises(ValueError, match="--lower f is there twice"):
         named.values("--lower", ["f=1", "f=2"], NAMES)
-    with pytest.raises(ValueError, match="expected LEAST:MOST"):
-        named.values("--bound", ["f=0.2"], NAMES, named.ends)
 
 
 def test_an_option_of_numbers_takes_them_as_people_write_them():

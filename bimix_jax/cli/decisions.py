@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named
+from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings, LawName
 from bimix_jax.cli.limits import SHARES, Limits
@@ -65,6 +65,7 @@ class Resampling:
 
     def draw(self, sweep: Sweep, fitted: bx.Fit) -> bx.Bootstrap:
         """Fit the law to resampled runs."""
+        waiting.show(f"fitting {fitted.label} to {counted(self.resamples, 'resample')}")
         return bx.bootstrap(
             sweep,
             fitted,
@@ -107,6 +108,7 @@ def certainty(
     weights = weights_of(laws.weight, measured)
     fits = [settings.fit(measured, bx.law_named(name)) for name in laws.law or ["BiMix"]]
     drawn = draws.draw(measured, fits[0])
+    waiting.show(f"finding {counted(draws.resamples, 'optimum', 'optima')}")
     sure = bx.certainty(
         drawn, laws.budget, weights, reference=beside, level=draws.level, constraints=asked
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named
+from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.fit_options import (
     LAWS_HELP,
@@ -36,6 +36,7 @@ from bimix_jax.files import atomic_path
 from bimix_jax.fitting.options import note_of_budget_power
 from bimix_jax.judging.compare import JUDGED, fit_train_part
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.quantities import counted
 from bimix_jax.sweeps.splits import KINDS, Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
@@ -198,6 +199,7 @@ def evaluate(
             left = "a single budget" if count == 1 else f"{count} budgets"
             notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
+        waiting.show(f"fitting {chosen.label} without {name}")
         fitted = fit_train_part(measured, split, chosen, held_out.budget_power, **settings.settings)
         results[name] = bx.evaluate(fitted, measured.take(split.test))
         said = (
@@ -221,6 +223,7 @@ def _evaluate_intervals(
 ) -> None:
     """Show how often intervals and probabilities hold on held-out mixtures."""
     splits = standard_splits(measured, "mixtures", runs=held_out.runs, seed=held_out.seed)
+    waiting.show(f"resampling without {counted(len(splits), 'draw')} of held-out mixtures")
     found = bx.calibration(measured, law, splits, **settings.settings)
     output.draw(lambda plots: plots.plot_calibration(found))
     if output.json:
@@ -346,6 +349,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
     Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
     """
     measured = sweep.read()
+    waiting.show(f"judging {counted(len(judging.law or JUDGED), 'law')} on held-out runs")
     judged = bx.compare(
         measured,
         judging.law or None,

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 import bimix_jax as bx
-from bimix_jax.cli import named
+from bimix_jax.cli import named, waiting
 from bimix_jax.fitting.options import LATER
 from bimix_jax.laws import LAWS
 from bimix_jax.laws.law import Law
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import counted, number_of
 from bimix_jax.sweeps.sweep import Sweep
 
 PANEL = "How the law is fitted"
@@ -109,6 +109,7 @@ class FitSettings(WeightedByBudget):
 
     def fit(self, sweep: Sweep, law: Law) -> bx.Fit:
         """Fit the law with these settings."""
+        waiting.show(f"fitting {law.label} to {counted(len(sweep.runs), 'run')}")
         return bx.fit(sweep, law, **self.settings)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -117,6 +118,21 @@ def test_a_text_takes_the_place_of_the_one_before_and_goes(monkeypatch):
     length = len(terminal.getvalue())
     waiting.clear()
     assert len(terminal.getvalue()) == length
+
+
+def test_the_time_is_counted_until_the_text_goes(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setattr(waiting, "TICK", 0.01)
+    monkeypatch.setattr(waiting, "_begun", [time.monotonic() - 7])
+    waiting.show("fitting")
+    for _ in range(500):
+        if terminal.screen() == "fitting … 7 s":
+            break
+        time.sleep(0.01)
+    assert terminal.screen() == "fitting … 7 s"
+    waiting.clear()
+    time.sleep(0.1)
+    assert terminal.screen() == ""
 
 
 def test_a_pipe_gets_no_text(capsys):

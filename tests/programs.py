@@ -38,14 +38,18 @@ def fit_points(law, mixture, budget, loss, weight=None, own=0, fold=None, **opti
     numbers = {n: np.asarray(options.pop(n), loss.dtype) for n in NUMBERS if n in options}
     weight = np.ones(len(loss), loss.dtype) if weight is None else weight
     fit, more = _fit(law, **options), -len(budget) % ROWS
-    mixture, budget = (np.concatenate([x, np.repeat(x[:1], more, 0)]) for x in (mixture, budget))
+    filled = {"mixture": mixture, "budget": budget}
+    if "size" in numbers:
+        filled["size"] = numbers.pop("size")
+    filled = {name: np.concatenate([x, np.repeat(x[:1], more, 0)]) for name, x in filled.items()}
     loss, weight = (
         np.concatenate([x, np.full((more, *x.shape[1:]), fill, loss.dtype)])
         for x, fill in ((loss, np.nan), (weight, 0.0))
     )
     if fold is not None:
         fold = np.concatenate([fold, np.full(more, -1)])
-    return fit(mixture, budget, loss, weight, own=np.asarray(own), fold=fold, **numbers)
+    rows = {**filled, "loss": loss, "weight": weight}
+    return fit(**rows, own=np.asarray(own), fold=fold, **numbers)
 
 
 def fit_as_sweep(law, mixture, budget, loss, weight=None, own=0, **options):

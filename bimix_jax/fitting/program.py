@@ -275,7 +275,7 @@ class _Searches(NamedTuple):
             with jax.enable_x64(dtype == np.float64):  # a setting of each thread
                 found = self.program(*fixed, typed, min(total - first, each))
             fit = jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found.fit)
-            losses = np.asarray(found.predicted)[:each, ..., :measured] if predict else []
+            losses: Any = np.asarray(found.predicted)[:each, ..., :measured] if predict else []
             return Solved(fit, losses)
 
         parts = _side_by_side(some, range(0, total, each))

@@ -15,21 +15,32 @@ from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws import BiMix
 
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(bench, "CASES", (Case(fits=32, points=16),))
-    monkeypatch.setattr(rates, "LARGE", 1 << 18)
+SMALL, BYTES = Case(fits=32, points=16), rates.Ceilings(flops=1e30, bytes=1e9)
 
 
-def test_it_prints_rates_ceilings_and_what_to_quote(small):
+@pytest.fixture(scope="module")
+def measured():
+    """The row of a case, of which bytes are the nearer ceiling."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rates, "SECONDS", 0.0)
+        return measure(SMALL, BYTES)
+
+
+def test_it_prints_rates_ceilings_and_what_to_quote(measured, monkeypatch):
+    monkeypatch.setattr(bench, "CASES", (SMALL,))
+    monkeypatch.setattr(bench, "measure", lambda case, ceilings: measured)
+    monkeypatch.setattr(bench, "measure_ceilings", lambda dtype: BYTES)
     shown = CliRunner().invoke(app, ["bench"]).stdout
     assert "Fits per second on 1 × cpu" in shown
-    assert "Ceilings in float32" in shown
-    assert "% of the ceiling" in shown
+    assert f"{measured['with compile']:.4g}" in shown
+    assert "Ceilings in float32: 1e+21 billion operations and 1 GB per second" in shown
+    assert f"{100 * measured['of it']:.0f} % of the ceiling (bytes)" in shown
 
 
-def test_json_holds_the_same_rows(small):
+def test_json_holds_what_is_measured(monkeypatch):
+    monkeypatch.setattr(bench, "CASES", (SMALL,))
+    monkeypatch.setattr(rates, "LARGE", 1 << 18)
+    monkeypatch.setattr(rates, "SECONDS", 0.0)
     document = json.loads(CliRunner().invoke(app, ["bench", "--json"]).stdout)
     (row,) = document["rows"]
     assert row["failed"] == 0
@@ -39,16 +50,15 @@ def test_json_holds_the_same_rows(small):
     assert document["ceilings"]["float64"]["flops"] > 0
 
 
-def test_a_nearer_ceiling_of_bytes_is_named():
-    row = measure(Case(fits=32, points=16), rates.Ceilings(flops=1e30, bytes=1e9))
-    assert row["bound"] == "bytes"
-    assert row["of it"] == pytest.approx(row["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
+def test_a_nearer_ceiling_of_bytes_is_named(measured):
+    assert measured["bound"] == "bytes"
+    assert measured["of it"] == pytest.approx(measured["fits/s"] * (4 * 16 + 16) * 8 / 1e9)
 
 
 def test_data_on_a_device_are_timed_apart(monkeypatch):
     monkeypatch.setattr(compiled, "CELLS", {})
     monkeypatch.setattr(rates, "SECONDS", 0.0)
-    row = measure(Case(fits=8, points=12), rates.Ceilings(flops=1e30, bytes=1e9))
+    row = measure(Case(fits=8, points=12), BYTES)
     best = max(row["fits/s"], row["on device"])
     assert row["on device"] > 0
     assert row["of it"] == pytest.approx(best * (4 * 12 + 16) * 8 / 1e9)

@@ -1,5 +1,6 @@
 """`bimix import`, `bimix check` and `bimix optimize --emit`: what they print, write and refuse."""
 
+import importlib
 import json
 import sys
 
@@ -46,6 +47,13 @@ def inputs(tmp_path_factory):
     (folder / "short.toml").write_text('web = "/w"\ncode = "/c"\n')
     pd.DataFrame({"domain": DOMAINS, "tokens": 1e9}).to_csv(folder / "there.csv", index=False)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_law(monkeypatch):
+    """`check` counts the coefficients of one law: which laws it takes is tested beside it."""
+    module = importlib.import_module("bimix_jax.diagnosis.diagnose")
+    monkeypatch.setattr(module, "LAWS", {"BiMix": bx.BiMix})
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from bimix_jax.files import check_readable
 DEEPEST = 100
 """Most levels of nested lists and objects. Readers end in a recursion error, or crash, beyond a
 thousand; files of the supported kinds need fewer than ten."""
+BARE = re.compile(r"[A-Za-z0-9_-]+([ \t]*\.[ \t]*[A-Za-z0-9_-]+)*")
+"""A key of TOML that needs no quotes."""
 MARKS = {0xFF: "utf-16", 0xFE: "utf-16", 0xEF: "utf-8-sig"}
 """First byte of a byte-order mark → encoding; no text in UTF-8 begins with one of these bytes."""
 # Longer delimiters come first: three quotes also match as an empty text and a quote.
@@ -52,7 +54,16 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path} is not a complete TOML file: {error}.") from error
+        raise ValueError(f"{path} is not a complete TOML file: {error}.{_quotes(text)}") from error
+
+
+def _quotes(text: str) -> str:
+    """Return the advice to quote the first name with a slash, a blank or the like, if any."""
+    for line in text.splitlines():
+        key, equals, _ = (part.strip() for part in line.partition("="))
+        if equals and key and key[0] not in "#[{\"'" and not BARE.fullmatch(key):
+            return f' Write such a name in quotes: "{key}" = ….'
+    return ""
 
 
 def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:

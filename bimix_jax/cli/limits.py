@@ -28,9 +28,9 @@ class Limits:
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="uniform|available|best-run|run:NAME|FILE",
-            help="Mixture to compare with: uniform (default), proportional to the available "
-            "tokens, that of a run, or a file, JSON or a table of one row.",
+            metavar="WORD|FILE",
+            help="Mixture to compare with: uniform (default), available (proportional to the "
+            "tokens), best-run, run:NAME, or a file, JSON or a table of one row.",
             show_default=False,
         ),
         MAY_NAME_FILES,

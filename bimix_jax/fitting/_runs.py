@@ -1,12 +1,11 @@
 """The runs of a sweep as a fit keeps them: a reference may be one of them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from bimix_jax.fitting.task import FitTask
 from bimix_jax.reading.settings import did_you_mean
-from bimix_jax.sweeps.sweep import Sweep
 
 
 class ObservedRuns(NamedTuple):
@@ -19,14 +18,13 @@ class ObservedRuns(NamedTuple):
     """(runs, targets) at the last common budget, nan where not measured"""
 
     @classmethod
-    def of(cls, sweep: Sweep, targets: Sequence[str]) -> "ObservedRuns":
-        """Return the runs of a sweep, with the losses of the targets that were fitted."""
-        columns = [sweep.targets.index(target) for target in targets]
-        mixtures = sweep.mixtures.to_numpy(float)
-        losses = np.full((len(sweep.runs), len(columns)), np.nan)
+    def of(cls, task: FitTask) -> "ObservedRuns":
+        """Return the runs of the sweep of a task, with the losses of its targets."""
+        sweep = task.sweep
+        losses = np.full((len(sweep.runs), len(task.targets)), np.nan)
         last = np.isclose(sweep.budget, sweep.last_common_budget(), rtol=1e-9)
-        losses[sweep.run_number[last]] = sweep.loss[last][:, columns]
-        return cls(sweep.runs, mixtures, losses)
+        losses[sweep.run_number[last]] = task.loss[last]
+        return cls(sweep.runs, sweep.mixtures.to_numpy(float), losses)
 
     def named(self, name: str) -> np.ndarray:
         """Return the mixture of a run, (domains,).

@@ -155,7 +155,7 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
         notes=notes,
         sweep_digest=sweep.digest(),
         metadata=sweep.metadata,
-        runs=ObservedRuns.of(sweep, task.targets),
+        runs=ObservedRuns.of(task),
     )
 
 

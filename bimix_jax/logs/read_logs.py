@@ -134,16 +134,18 @@ def _wide_table(
     try:
         return _usual_table(logs, mixtures, asked, progress)
     except SweepError:
-        renamed = None if mixtures is not None else _with_usual_names(logs, asked)
-        if renamed is None:
+        found = None if mixtures is not None else _with_usual_names(logs, asked)
+        if found is None:
             raise
-    # Its columns have the usual prefixes now.
-    asked = dataclasses.replace(asked, mixture_prefix=None)
-    return _usual_table(renamed, None, asked, progress)
+    renamed, usual = found
+    return _usual_table(renamed, None, usual, progress)
 
 
-def _with_usual_names(logs: Logs, asked: Asked) -> pd.DataFrame | None:
-    """Return one wide table of runs with the usual prefixes; None for logs of another kind."""
+def _with_usual_names(logs: Logs, asked: Asked) -> tuple[pd.DataFrame, Asked] | None:
+    """Return one wide table of runs with the usual names, and the settings without own names.
+
+    None for logs of another kind.
+    """
     alone = [logs] if isinstance(logs, (str, Path, pd.DataFrame)) else list(logs)
     if len(alone) != 1 or asked.loss_pattern is not None or asked.form not in (None, "table"):
         return None
@@ -155,9 +157,11 @@ def _with_usual_names(logs: Logs, asked: Asked) -> pd.DataFrame | None:
         return None
     usual = {column: MIXTURE_PREFIX + name for column, name in reading.domains.items()}
     usual |= {column: LOSS_PREFIX + name for column, name in reading.targets.items()}
-    table, notes = with_tokens(table.rename(columns=usual))
+    key = asked.tokens_key
+    table, notes = with_tokens(table.rename(columns=usual), key)
     add_notes(table, [reading.note, *notes])
-    return table
+    # Tokens in billions have the usual name after they were multiplied.
+    return table, dataclasses.replace(asked, mixture_prefix=None, tokens_key=None if notes else key)
 
 
 def _usual_table(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bimix_jax.reading.column_names import CAMEL, LOSSES, SEPARATORS, WORD, says_score
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.names import SUM_TOLERANCE, spelling
+from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, names_of
 from bimix_jax.reading.written_numbers import numbers
 
@@ -21,9 +21,17 @@ HELD_OUT = re.compile("val|valid|validation|eval|evaluation|dev|test|heldout|hol
 """Words of a column that is measured on text which is not trained on."""
 COUNTED = re.compile(
     "tokens?|epochs?|docs?|documents?|bytes|n|num|count|std|stdev|se|sem|stderr|var|share|shares|"
-    "prop|weights?|pct|percent|time|seconds|lr|size|grad|norm"
+    "prop|weights?|pct|percent|time|runtime|seconds?|samples?|steps?|per|lr|size|grad|norm|ppl|"
+    "perplexity|bits?|bpb|min|max"
 )
-"""Words that show that a column holds something else than a loss."""
+"""Words that show that a column holds something else than a loss in nats per token."""
+PARTS = re.compile("train|training")
+"""Words, beside those of `HELD_OUT`, of a part of a corpus, which is no domain."""
+ROUNDED = 2e-3
+"""Largest relative difference from 1 or 100 of a sum of proportions. It is less than where names
+state the proportions, because here the sum is what shows them."""
+MOST_TOKENS = 1e15
+"""More tokens than any run has: a column of this size is not in the unit that its name says."""
 LEAST = 2
 """Least number of names that proportions and losses share: one name is a chance."""
 POWERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -168,8 +176,14 @@ def _says_loss(group: _Group, stated: str | None) -> bool:
 def _reading(values: Mapping[str, np.ndarray], share: _Group, loss: _Group) -> Reading | None:
     """Return the reading of two groups, if the one are proportions of what the other are."""
     both = [name for name in share.spellings if name in set(loss.spellings)]
-    if len(both) < LEAST:
+    # Losses of other names would be lost, or are no losses, and only a user can say which.
+    others = [n for n in loss.spellings if n not in both and not COUNTED.fullmatch(n)]
+    if len(both) < LEAST or others or says_score(f"{share.before} {share.after}"):
         return None
+    if any(PARTS.fullmatch(name) or HELD_OUT.fullmatch(name) for name in both):
+        return None
+    if _whole(values, loss.of(both)) is not None:
+        return None  # proportions of something else
     # A column beside them that is no domain, such as w_decay, breaks the sum of all.
     choices = (share.spellings, both) if share.before or share.after else (both,)
     for names in choices:
@@ -188,7 +202,7 @@ def _whole(values: Mapping[str, np.ndarray], columns: Mapping[str, str]) -> floa
         return None
     sums = cells.sum(axis=1)
     for whole in (1.0, 100.0):
-        if np.all(np.abs(sums - whole) <= whole * SUM_TOLERANCE):
+        if np.all(np.abs(sums - whole) <= whole * ROUNDED):
             return whole
     return None
 
@@ -221,6 +235,9 @@ def with_tokens(
         column: the column of budgets; None for the only one that is named so.
         used: columns of proportions and losses.
 
+    Raises:
+        SweepError: if the numbers are too large for the unit that the name says.
+
     >>> with_tokens(pd.DataFrame({"tokens_b": [2, 4]}))[0]["tokens"].tolist()
     [2000000000.0, 4000000000.0]
     """
@@ -233,5 +250,11 @@ def with_tokens(
     values, text = numbers(table[named[0]])
     if text.any():  # 2B in a column of billions may be either
         return table, ()
+    if np.nanmax(values, initial=0.0) * power > MOST_TOKENS:
+        raise SweepError(
+            f"column {named[0]} reaches {np.nanmax(values):g}, which its name says to be in units "
+            f"of {power:,.0f} tokens; expected at most {MOST_TOKENS / power:g}. Rename it to "
+            "tokens if it holds tokens."
+        )
     renamed = table.assign(**{named[0]: values * power}).rename(columns={named[0]: "tokens"})
     return renamed, (f"Column {named[0]} was multiplied by {power:,.0f} to tokens.",)

@@ -27,7 +27,7 @@ from bimix_jax.sweeps._assembled import assembled
 from bimix_jax.sweeps._checks import Finding
 from bimix_jax.sweeps._layouts import Long, Wide, layout_of
 from bimix_jax.sweeps._pairs import Pair, join, runs_without_blanks
-from bimix_jax.sweeps._recognised import with_tokens
+from bimix_jax.sweeps._recognised import TOKENS, with_tokens
 from bimix_jax.sweeps.sizes import stack_sizes
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -294,6 +294,12 @@ def _budget_column(
             )
         return budget
     there = _called(BUDGET_COLUMNS, table, used)
+    units = [c for c in names_of(table) if c not in used and TOKENS.fullmatch(c)]
+    if not there and units:
+        raise SweepError(
+            f"budget: found {listed(units)}, several columns or one with text; expected one column "
+            "of numbers. Name it with budget= (--budget-column), or call it tokens."
+        )
     if not there:
         notes.append("No budget column: the sweep has a single budget, called 1 run.")
         return None

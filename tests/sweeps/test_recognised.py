@@ -70,6 +70,46 @@ def test_two_readings_are_refused_and_both_are_named(change, readings):
     assert "mixture_prefix= (--mixture-prefix)" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.assign(val_quiz=2.0),  # a target, or none
+        lambda f: f.assign(val_web=f["w_web"], val_code=f["w_code"]),  # shares of what is held out
+        lambda f: f.rename(columns=lambda c: c.replace("w_", "acc_")),
+        lambda f: f.rename(columns=lambda c: c.replace("web", "train").replace("code", "val")),
+        lambda f: f.rename(columns=lambda c: c + "_runtime" if c.startswith("val_") else c),
+        lambda f: f.rename(columns=lambda c: c + "_ppl" if c.startswith("val_") else c),
+        lambda f: f.rename(columns=lambda c: c + "_bits" if c.startswith("val_") else c),
+    ],
+)
+def test_what_may_be_something_else_is_not_guessed(change):
+    with pytest.raises(SweepError, match=r"Expected r_<domain>"):
+        read_sweep(lab_frame("w_{}", "val_{}").pipe(change))
+
+
+def test_a_small_column_that_breaks_the_sum_is_no_domain():
+    frame = lab_frame("w_{}", "val_{}")
+    assert read_sweep(frame.assign(w_decay=0.01)).domains == ("web", "code")
+    np.testing.assert_allclose(
+        read_sweep(frame.assign(w_decay=0.01)).mixture, read_sweep(frame).mixture
+    )
+
+
+@pytest.mark.parametrize("columns", [["tokens_b"], ["tokens_b", "tokens_m"]])
+def test_budgets_that_cannot_be_read_are_not_one_budget(columns):
+    frame = wide_frame().rename(columns={"tokens": "tokens_b"}).assign(tokens_m=1.0)
+    if len(columns) == 1:
+        frame["tokens_b"] = frame["tokens_b"].astype(str) + "B"
+    kept = [c for c in frame if "tokens" not in c]
+    with pytest.raises(SweepError, match=f"found {', '.join(columns)}, .*--budget-column"):
+        read_sweep(frame[kept + columns])
+
+
+def test_tokens_that_are_not_in_billions_are_refused():
+    with pytest.raises(SweepError, match=r"tokens_b reaches 2e\+11.*Rename it to tokens"):
+        with_tokens(pd.DataFrame({"tokens_b": [1e11, 2e11]}))
+
+
 def test_a_stated_prefix_chooses_between_readings():
     frame = lab_frame("w_{}", "val_{}").assign(train_loss_web=2.0, train_loss_code=2.1)
     sweep = read_sweep(frame, loss_prefix="train_loss_")
@@ -129,16 +169,22 @@ def test_other_counters_stay_as_they_are(name):
 
 
 def test_logs_that_are_one_table_of_runs_are_recognised(tmp_path):
-    frame = lab_frame("{}_pct", "{}_ppl_loss", 100).rename(columns={"tokens": "tokens_b"})
+    frame = lab_frame("{}_pct", "{}_final_loss", 100).rename(columns={"tokens": "tokens_b"})
     frame = frame.assign(tokens_b=frame["tokens_b"] / 1e9, notes="")
     frame.to_csv(tmp_path / "own.csv")
     for logs in (
         tmp_path / "own.csv",
         [tmp_path / "own.csv"],
-        frame.assign(tokens_b=frame["tokens_b"] / 1e9),
+        frame,
     ):
         sweep = read_logs(logs)
         assert (sweep.domains, sweep.targets, sweep.unit) == (("web", "code"),) * 2 + ("tokens",)
         assert any("recognised" in note for note in sweep.notes)
+    # Of two columns of tokens the stated one counts, in its unit.
+    two = frame.assign(tokens_m=1e3 * frame["tokens_b"])
+    for key in ("tokens_b", "tokens_m"):
+        assert read_logs(two, tokens_key=key).largest_budget == sweep.largest_budget
+    with pytest.raises(SweepError, match="tokens_k"):
+        read_logs(two, tokens_key="tokens_k")
     with pytest.raises(SweepError, match="loss_pattern"):
         read_logs(lab_frame("w_{}", "epochs_{}"))

@@ -90,7 +90,7 @@ def optimise(case: Case) -> Calls:
 
 
 def _report(best: bx.Optimum) -> tuple[Any, ...]:
-    """What a report shows, of an optimum that has computed none of it."""
+    """Read all that a report shows, of an optimum that has computed none of it."""
     return best.table(), best.binding, best.alternatives, best.saved, best.notes
 
 

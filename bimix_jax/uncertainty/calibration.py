@@ -105,7 +105,7 @@ class Calibration:
         return float(np.mean(~self.right[sure])) if sure.any() else float("nan")
 
     def verdict(self) -> str:
-        """What was covered and what was claimed, in two sentences."""
+        """Sentences on the coverage and on the claims."""
         pairs = int(np.isfinite(self.claimed).sum())
         parts = []
         covered = self.coverage()["covered"]

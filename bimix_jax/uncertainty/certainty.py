@@ -276,7 +276,7 @@ class Certainty:
         )
 
     def _parts(self, half: float) -> str:
-        """What half the interval consists of."""
+        """Parts of half an interval."""
         whole, sampling = self.variance
         # Variances add, widths do not: each part has its share of the variance.
         noise = half * sampling / whole if whole > 0 else half

@@ -97,7 +97,7 @@ class Terminal(io.StringIO):
         return True
 
     def screen(self):
-        """What is left on the line after all that was written."""
+        """Return the text left on the line after all that was written."""
         return self.getvalue().rpartition(waiting.ERASED)[2]
 
 

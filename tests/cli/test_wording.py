@@ -15,7 +15,7 @@ READ = ("check", "fit", "evaluate", "compare", "certainty", "propose")
 
 @pytest.fixture
 def ended(monkeypatch, capsys, tmp_path):
-    """What a command prints, standard output and error, and its exit code; in a folder of files."""
+    """Standard output, standard error and exit code of a command, in a folder of files."""
     monkeypatch.chdir(tmp_path)
     frame = wide_frame()
     frame.to_csv("sweep.csv", index=False)

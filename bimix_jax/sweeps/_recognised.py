@@ -45,7 +45,7 @@ TOKENS = re.compile(
 """Names of a column of tokens in thousands or more: tokens_b, Tokens (B), billion_tokens."""
 ADVICE = (
     "name the beginnings of the columns with mixture_prefix= (--mixture-prefix) and loss_prefix= "
-    "(--loss-prefix)"
+    "(--loss-prefix), or, for logs, loss_pattern= (--loss-pattern)"
 )
 
 

@@ -2,7 +2,8 @@
 
 Parameters of different targets meet in no residual, so that the matrix of all second derivatives
 is 0 between them: a block per target, bordered by the shared parameters. It is stored and solved
-block by block. The whole matrix of 24 targets with 27 parameters each would take 600 times as long.
+block by block. Of 24 targets with 27 parameters each, the whole matrix takes 600 times as many
+operations to factor: 648³ against 24 · 27³.
 """
 
 import dataclasses

@@ -28,6 +28,7 @@ from bimix_jax.laws import (
     WithWarmUp,
     as_law,
 )
+from bimix_jax.laws.model_size import SIZE_FORMS
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
@@ -97,7 +98,8 @@ def compare(
     Args:
         sweep: what was measured.
         laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
-            has several. Of equally good laws the one with the fewest coefficients is recommended.
+            has several, in the form "floor", too, where it has three or more. Of equally good laws
+            the one with the fewest coefficients is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
         targets: the targets to judge on; default those that all the laws can express.
@@ -211,13 +213,21 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
     """Prepare the laws for the comparison."""
     check_made(sweep, Sweep, "sweep")
     if laws is None:
-        several = sweep.size is not None
-        return [WithModelSize(law) if several else law for law in JUDGED]
+        return _judged_by_default(sweep)
     given = [laws] if isinstance(laws, str | Law) else list(laws)
     chosen = [as_law(law) for law in given]
     if not chosen:
         raise ValueError("laws is empty; expected one or more, BiMix() for example.")
     return chosen
+
+
+def _judged_by_default(sweep: Sweep) -> list[Law]:
+    """`JUDGED`; with several model sizes around each the forms that so many sizes determine."""
+    if sweep.size is None:
+        return list(JUDGED)
+    sizes = len(np.unique(sweep.size))
+    beside = [law for law in JUDGED if law.has_floor and sizes >= SIZE_FORMS["floor"]]
+    return [*map(WithModelSize, JUDGED), *(WithModelSize(law, "floor") for law in beside)]
 
 
 def _able(

@@ -46,6 +46,8 @@ def as_law(law: Law | str) -> Law:
 def law_named(name: str) -> Law:
     """Find a law of the package by its name, in any case; a wrapped law stands in parentheses.
 
+    The form of a `WithModelSize` follows after a comma, as in its label.
+
     Raises:
         ValueError: if there is none, with the nearest name.
 
@@ -53,6 +55,8 @@ def law_named(name: str) -> Law:
     TransferBiMix()
     >>> law_named("WithWarmUp(BiMix)")
     WithWarmUp(base=BiMix())
+    >>> law_named("WithModelSize(BiMix, floor)").form
+    'floor'
     """
     outer, opened, rest = name.strip().partition("(")
     around = opened and rest.endswith(")")
@@ -65,10 +69,18 @@ def law_named(name: str) -> Law:
             "1e9})."
         )
     if found is not None:
-        return WRAPPERS[found](law_named(rest[:-1])) if around else LAWS[found]()
+        return _wrapped(WRAPPERS[found], rest[:-1]) if around else LAWS[found]()
     nearest = difflib.get_close_matches(outer.lower(), by_lower, 1, 0.0)[0]
     inner = f"({rest}" if around else ""
     raise ValueError(
         f"law is {name!r}; expected one of {', '.join(LAWS)}, or one of {', '.join(WRAPPERS)} "
         f"around it, as in WithModelSize(BiMix). Did you mean {by_lower[nearest]}{inner}?"
     )
+
+
+def _wrapped(kind: type[WrappedLaw], inside: str) -> Law:
+    """Wrap the law that stands in parentheses, in the form that follows it after a comma."""
+    base, comma, form = inside.rpartition(",")
+    if kind is WithModelSize and comma and ")" not in form:
+        return WithModelSize(law_named(base), form.strip().lower())
+    return kind(law_named(inside))

@@ -35,6 +35,7 @@ class BiMix(Law):
     convex: ClassVar[bool] = True
     needs_own: ClassVar[bool] = True
     separable: ClassVar[bool] = True
+    last_is_floor: ClassVar[bool] = True
     backward: ClassVar[bool] = True
     one_sum: ClassVar[bool] = True
 
@@ -129,6 +130,7 @@ class CrossBiMix(Law):
     """
 
     name: ClassVar[str] = "CrossBiMix"
+    last_is_floor: ClassVar[bool] = True
     backward: ClassVar[bool] = True
     one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("beta",)

@@ -67,6 +67,10 @@ class Law(abc.ABC):
     first exponent and x, the first of a tuple of features, depends on the mixture only. Batches
     then sum the log losses of runs that share a budget."""
 
+    last_is_floor: ClassVar[bool] = False
+    """True where the basis of the last amplitude is the factor by which the mixture multiplies the
+    loss that no budget removes. `WithModelSize` can then add a term of the size to that loss."""
+
     @abc.abstractmethod
     def bounds(self, domains: int) -> Any:
         """Lower and upper bound of every exponent, (exponents, 2), for a mixture of `domains`."""
@@ -228,6 +232,11 @@ class Law(abc.ABC):
     def goes_backward(self) -> bool:
         """True where `backward` is declared for this `basis`."""
         return self.backward and self._states("backward", "basis")
+
+    @property
+    def has_floor(self) -> bool:
+        """True where `last_is_floor` is declared for this `basis`."""
+        return self.last_is_floor and self._states("last_is_floor", "basis")
 
     def _states(self, name: str, *of: str) -> bool:
         """True where the class that sets `name` is, or extends, those that define `of`."""

@@ -11,24 +11,42 @@ from jax.typing import ArrayLike
 from bimix_jax.laws.law import Law
 from bimix_jax.laws.wrappers import WrappedLaw
 
-# Beyond a loss at one size the multiplicative form has δ alone, the additive one δ and K.
-SIZE_FORMS = {"multiplicative": 2, "additive": 3}
+# Beyond a loss at one size the multiplicative form has δ alone, the others δ and an amplitude.
+SIZE_FORMS = {"multiplicative": 2, "additive": 3, "floor": 3}
 """Form → number of model sizes that determine its coefficients."""
+AMPLITUDES = {"multiplicative": (), "additive": ("K",), "floor": ("G",)}
+"""Form → names of its amplitudes beside those of the base."""
+EFFECTS = {
+    "multiplicative": "divides the loss by one factor",
+    "additive": "takes one number of nats off the loss",
+    "floor": "takes one number off the floor, which the mixture then multiplies,",
+}
+"""Form → words on its effect, for the notes of a fit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WithModelSize(WrappedLaw):
-    """L(r, s, N) = L(r, s)·(N/N₀)^−δ, or L(r, s) + K·(N/N₀)^−δ, for any law L(r, s).
+    """A law L(r, s) of mixture and budget with a term of the model's size N, in one of three forms.
 
     Several proxy sizes are fitted together and a larger one is predicted. N₀ is the largest size of
-    the sweep. In the multiplicative form a larger model lowers every loss by the same factor; it
-    needs two sizes. In the additive form, with a separate term of N as in Hoffmann et al. 2022
-    (arXiv 2203.15556), a larger model lowers every loss by the same number of nats at every mixture
-    and budget; it needs three. In neither does the best mixture change with N.
+    the sweep.
+
+    - "multiplicative": L(r, s)·(N/N₀)^−δ. A larger model lowers every loss by the same factor. It
+      needs two sizes.
+    - "additive": L(r, s) + K·(N/N₀)^−δ, with a separate term of N as in Hoffmann et al. 2022
+      (arXiv 2203.15556). A larger model lowers every loss by the same number of nats at every
+      mixture and budget. It needs three sizes.
+    - "floor": the term is inside of the mixture's factor, beside the floor: where the base is
+      q^−α·(B·s^−β + C), the law is q^−α·(B·s^−β + C + G·(N/N₀)^−δ). A larger model lowers the loss
+      more at mixtures that are worse for the target. It needs three sizes, and a base of this kind
+      (BiMix, CrossBiMix, the transfer and substitution laws). Source: this project.
+
+    For one target, the mixture with the lowest loss is the same at every N in the first two forms;
+    a mean of several targets moves with N in each.
 
     Args:
         base: the law of mixture and budget.
-        form: "multiplicative" or "additive".
+        form: "multiplicative", "additive" or "floor".
         reference: N₀; set by `fit`.
         size: the size that predictions are for; set by `Fit.at_model_size`.
 
@@ -49,11 +67,17 @@ class WithModelSize(WrappedLaw):
         super().__post_init__()
         if self.form not in SIZE_FORMS:
             raise ValueError(f"form is {self.form!r}; expected one of {', '.join(SIZE_FORMS)}.")
+        if self.form == "floor" and not self.base.has_floor:
+            raise ValueError(
+                f"law: WithModelSize, floor, is around {self.base.label}, which has no floor that "
+                'the mixture multiplies; use form="additive", or a base like BiMix or '
+                "SubstitutionBiMix."
+            )
 
     @property
     def label(self) -> str:
-        """Name of the wrapper and of the base, and the form if it is additive."""
-        further = ", additive" if self.form == "additive" else ""
+        """Name of the wrapper and of the base, and the form unless it is multiplicative."""
+        further = "" if self.form == "multiplicative" else f", {self.form}"
         return f"{self.name}({self.base.label}{further})"
 
     @property
@@ -63,9 +87,8 @@ class WithModelSize(WrappedLaw):
 
     @property
     def amplitude_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Amplitudes of the base, then K in the additive form."""
-        further = ("K",) if self.form == "additive" else ()
-        return (*self.base.amplitude_names, *further)
+        """Amplitudes of the base, then K in the additive form and G in that of the floor."""
+        return (*self.base.amplitude_names, *AMPLITUDES[self.form])
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """Set N₀ to the sweep's largest size."""
@@ -83,8 +106,6 @@ class WithModelSize(WrappedLaw):
 
     def assumptions(self) -> tuple[str, ...]:
         """Assumption that δ is the only effect of a larger model."""
-        how = "divides the loss by" if self.form == "multiplicative" else "takes off the loss"
-        what = "one factor" if self.form == "multiplicative" else "one number of nats"
         far = (
             ()
             if self.size is None or self.reference is None
@@ -96,8 +117,8 @@ class WithModelSize(WrappedLaw):
         return (
             *self.base.assumptions(),
             *far,
-            f"Model size {how} {what} a target, the same at every mixture and budget; the best "
-            "mixture moves with size only through the weights of the targets.",
+            f"Model size {EFFECTS[self.form]} for each target, the same at every mixture and "
+            "budget; the best mixture moves with size only through the balance of the targets.",
         )
 
     def bounds(self, domains: int) -> Any:
@@ -131,29 +152,45 @@ class WithModelSize(WrappedLaw):
         return jnp.log(size / self.reference), self.base.features(mixture, own, budget)
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """Basis of the base times (N/N₀)^−δ, or basis of the base followed by (N/N₀)^−δ."""
+        """Basis of the base times (N/N₀)^−δ, or followed by it, times the last term for "floor"."""
         log_size, of_base = features
         of_size = jnp.exp(-exponents[0] * log_size)
         basis = self.base.basis(exponents[1:], of_base)
         if self.form == "additive":
             return (*basis, of_size)
+        if self.form == "floor":
+            return (*basis, of_size * basis[-1])
         return tuple(of_size * column for column in basis)
 
+    def canonical(self, exponents: Array, amplitudes: Array, own: Array) -> tuple[Array, Array]:
+        """Gauge of the base; G changes as the last amplitude of the base does, δ and K stay."""
+        inner, scaled = super().canonical(exponents, amplitudes, own)
+        if self.form != "floor":
+            return inner, scaled
+        # A gauge multiplies each amplitude by a factor of its own, and G has that of the floor.
+        in_place = amplitudes[:-1].at[-1].set(amplitudes[-1])
+        _, moved = self.base.canonical(exponents[1:], in_place, own)
+        return inner, scaled.at[-1].set(moved[-1])
+
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
-        """K of the base times (N/N₀)^−δ, and its α."""
-        scale, exponent = self.base.power_of_own(exponents[1:], amplitudes, budget)
-        return scale * (self._size() / self.reference) ** -exponents[0], exponent  # type: ignore[operator]
+        """K of the base times (N/N₀)^−δ, or plus G·(N/N₀)^−δ, and its α."""
+        count = len(self.base.amplitude_names)
+        scale, exponent = self.base.power_of_own(exponents[1:], amplitudes[:count], budget)
+        of_size = (self._size() / self.reference) ** -exponents[0]  # type: ignore[operator]
+        if self.form == "floor":
+            return scale + amplitudes[count] * of_size, exponent
+        return scale * of_size, exponent
 
     @property
     def is_power_of_own(self) -> bool:
-        """True where the base has this form and the size multiplies it."""
+        """True where the base has this form and no term stands beside it."""
         # A summand K·(N/N₀)^−δ beside K r^−α would not be a power of r any more.
-        return self.form == "multiplicative" and self.base.is_power_of_own
+        return self.form != "additive" and self.base.is_power_of_own
 
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Coefficients of the base at N₀, delta, and K in the additive form."""
+        """Coefficients of the base, at N₀ unless the size has a term; delta; and K or G."""
         count = len(self.base.amplitude_names)
         found = self.base.report(exponents[..., 1:], amplitudes[..., :count], budget_scale)
         further = {

@@ -43,6 +43,7 @@ class TransferBiMix(Law):
     """
 
     name: ClassVar[str] = "TransferBiMix"
+    last_is_floor: ClassVar[bool] = True
     backward: ClassVar[bool] = True
     one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
@@ -182,6 +183,7 @@ class SplitTransferBiMix(TransferBiMix):
     """
 
     name: ClassVar[str] = "SplitTransferBiMix"
+    last_is_floor: ClassVar[bool] = True
     backward: ClassVar[bool] = True
     one_sum: ClassVar[bool] = True
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")

@@ -93,6 +93,11 @@ class WrappedLaw(Law):
         return self.base.is_of_one_sum
 
     @property
+    def has_floor(self) -> bool:
+        """As the base."""
+        return self.base.has_floor
+
+    @property
     def is_power_of_own(self) -> bool:
         """False, unless a subclass overrides it."""
         return False

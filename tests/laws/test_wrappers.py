@@ -9,17 +9,20 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import (
+    AdditiveLaw,
     BiMix,
+    SplitTransferBiMix,
     TransferBiMix,
     WithModelSize,
     WithRepetition,
     WithWarmUp,
+    law_named,
     stack_sizes,
 )
 from bimix_jax.judging import compare
 from bimix_jax.laws.wrappers import effective_budget, effective_tokens
 from bimix_jax.sweeps.sizes import number_of_parameters
-from tests.fits import frame
+from tests.fits import DOMAINS, frame, truth
 
 SIZES = (7e7, 1.6e8, 4e8)
 
@@ -31,12 +34,19 @@ def sized(form, sizes=SIZES, noise=0.0):
         table = frame(noise=noise).assign(model_size=size)
         losses = [c for c in table if c.startswith("loss_")]
         ratio = (size / max(sizes)) ** -0.2
-        table[losses] = table[losses] * ratio if form == "multiplicative" else table[losses] + ratio
+        if form == "floor":
+            # BiMix's factor of the mixture is r^−α; the term of the size stands beside its floor.
+            for domain, alpha in zip(DOMAINS, truth()["exponents"][:, 0], strict=True):
+                table[f"loss_{domain}"] += 0.7 * ratio * table[f"r_{domain}"] ** -alpha
+        else:
+            table[losses] = (
+                table[losses] * ratio if form == "multiplicative" else table[losses] + ratio
+            )
         tables.append(table)
     return pd.concat(tables)
 
 
-@pytest.mark.parametrize("form", ["multiplicative", "additive"])
+@pytest.mark.parametrize("form", ["multiplicative", "additive", "floor"])
 def test_a_larger_model_is_predicted_from_smaller_ones(form):
     table = sized(form)
     small = bx.read_sweep(table[table["model_size"] < 4e8], model_size="model_size")
@@ -44,8 +54,8 @@ def test_a_larger_model_is_predicted_from_smaller_ones(form):
     fitted = bx.fit(everything, WithModelSize(BiMix(), form))
     np.testing.assert_allclose(fitted.table()["delta"], 0.2, atol=1e-4)
     assert len(everything.runs) == 3 * 12
-    if form == "additive":
-        with pytest.raises(ValueError, match="additive, needs 3 model sizes or more"):
+    if form != "multiplicative":
+        with pytest.raises(ValueError, match=f"{form}, needs 3 model sizes or more"):
             bx.fit(small, WithModelSize(BiMix(), form))
         return
     ahead = bx.fit(small, WithModelSize(BiMix(), form)).at_model_size(4e8)
@@ -55,6 +65,36 @@ def test_a_larger_model_is_predicted_from_smaller_ones(form):
     best = bx.optimize_mixture(ahead)
     assert best.method == "exact"
     assert any("2.5 × the largest that was fitted" in note for note in best.notes)
+
+
+def test_a_size_beside_the_floor_is_part_of_what_the_mixture_multiplies():
+    """A larger size and its optimum, against BiMix whose floor holds the term of that size."""
+    sweep = bx.read_sweep(sized("floor"), model_size="model_size")
+    ahead = bx.fit(sweep, WithModelSize(BiMix(), "floor")).at_model_size(4e9)
+    one = bx.read_sweep(frame())
+    alpha = truth()["exponents"][:, 0]
+    smaller = 0.7 * (10.0**-0.2) * one.mixture**-alpha
+    np.testing.assert_allclose(
+        ahead.predict_points(one.mixture, one.budget), one.loss + smaller, rtol=1e-4
+    )
+    assert bx.optimize_mixture(ahead).method == "exact"
+    shown = law_named("withmodelsize(bimix, floor)")
+    assert shown == WithModelSize(BiMix(), "floor")
+    assert shown.label == "WithModelSize(BiMix, floor)"
+
+
+def test_amplitudes_of_a_size_beside_the_floor_follow_the_gauge():
+    law = WithModelSize(SplitTransferBiMix(), "floor", reference=1.0, size=3.0)
+    own, mixture = jnp.zeros(3), jnp.array([0.5, 0.3, 0.2])
+    exponents = jnp.array([0.2, 0.4, 0.5, 1.5, 2.0, 0.5, 4.0])
+    amplitudes = jnp.array([1.0, 2.0, 0.7])
+    features = law.features(mixture, own, jnp.array(2.0))
+    found = law.canonical(exponents, amplitudes, own)
+    before, after = (
+        jnp.dot(jnp.stack(law.basis(e, features)), a) for e, a in ((exponents, amplitudes), found)
+    )
+    assert float(jnp.max(found[0][4:])) == 1.0
+    np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
 def test_every_point_of_several_sizes_is_scored_at_its_size():
@@ -89,6 +129,8 @@ def test_sizes_that_a_law_or_a_prediction_overlooks_are_refused():
         bx.fit(one).at_model_size(1e9)
     with pytest.raises(ValueError, match="form is 'sum'"):
         WithModelSize(BiMix(), "sum")
+    with pytest.raises(ValueError, match="around AdditiveLaw, which has no floor"):
+        WithModelSize(AdditiveLaw(), "floor")
     with pytest.raises(ValueError, match="no column params"):
         bx.read_sweep(frame(), model_size="params")
 

@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from bimix_jax.recipe.recipe import document_shares as document_shares
     from bimix_jax.recipe.recipe import make_recipe as make_recipe
     from bimix_jax.recipe.recipe import token_shares as token_shares
+    from bimix_jax.report.decide import decide as decide
+    from bimix_jax.report.plan import Plan as Plan
+    from bimix_jax.report.report import Report as Report
     from bimix_jax.sweeps.read import read_sweep as read_sweep
     from bimix_jax.sweeps.sizes import stack_sizes as stack_sizes
     from bimix_jax.sweeps.splits import Split as Split
@@ -131,8 +134,10 @@ _HOMES = {
     "Metadata": "reading.metadata",
     "OptimalPath": "mixture.path",
     "Optimum": "mixture.optimum",
+    "Plan": "report.plan",
     "Proposal": "design.propose",
     "Recipe": "recipe.recipe",
+    "Report": "report.report",
     "Sensitivity": "mixture.sensitivity",
     "Split": "sweeps.splits",
     "SplitSubstitutionBiMix": "laws.transfer",
@@ -153,6 +158,7 @@ _HOMES = {
     "certainty": "uncertainty.certainty",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
+    "decide": "report.decide",
     "diagnose": "diagnosis.diagnose",
     "document_shares": "recipe.recipe",
     "entropy_mixture": "entropy.domains",

@@ -6,10 +6,14 @@ written out.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 """Categories of control characters, of line and paragraph separators, and of surrogates."""
@@ -76,3 +80,35 @@ def _written_out(character: str) -> str:
 
 def _json_escape(character: str) -> str:
     return f"\\u{ord(character):04x}"
+
+
+def plain(value: Any) -> Any:
+    """Convert DataFrames, Series and NumPy values to types of JSON.
+
+    >>> import numpy as np, pandas as pd
+    >>> plain({"a": np.float64("nan"), "b": pd.Series({"x": 1.5})})
+    {'a': None, 'b': {'x': 1.5}}
+    """
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return {
+            label: plain(dict(row))
+            for label, (_, row) in zip(_keys(value), value.iterrows(), strict=True)
+        }
+    if isinstance(value, (dict, pd.Series)):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _keys(table: "pd.DataFrame") -> list[str]:
+    names = [str(label) for label in table.index]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} names several rows; JSON needs a name for each.")
+    return names

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bimix_jax.cli import waiting
 from bimix_jax.cli.wording import in_options
-from bimix_jax.printable import json_text, printable
+from bimix_jax.printable import json_text, plain, printable
 from bimix_jax.quantities import number_text, quantity_text, share_text
 
 if TYPE_CHECKING:
@@ -325,34 +325,6 @@ def show_json(document: dict[str, Any]) -> None:
     """
     waiting.clear()
     print(json_text(plain(document), 1))
-
-
-def plain(value: Any) -> Any:
-    """Convert DataFrames, Series and NumPy values to types of JSON.
-
-    >>> plain({"a": np.float64("nan"), "b": pd.Series({"x": 1.5})})
-    {'a': None, 'b': {'x': 1.5}}
-    """
-    if isinstance(value, pd.DataFrame):
-        return {
-            label: plain(dict(row))
-            for label, (_, row) in zip(_keys(value), value.iterrows(), strict=True)
-        }
-    if isinstance(value, (dict, pd.Series)):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _keys(table: pd.DataFrame) -> list[str]:
-    names = [str(label) for label in table.index]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} names several rows; JSON needs a name for each.")
-    return names
 
 
 @contextlib.contextmanager

@@ -1,0 +1,119 @@
+"""Mixtures beside the optimum: what people would train without a law."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.report.plan import Plan
+from bimix_jax.uncertainty.certainty import Certainty
+
+RECOMMENDED = "recommended"
+"""Name of the optimum among the baselines."""
+UNIMAX_EPOCHS = 4.0
+"""Epochs of UniMax where the plan gives none: up to about 4, repeated data are nearly as good as
+new (Muennighoff et al. 2023)."""
+
+
+def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
+    """Table with a row per mixture, the optimum first, and columns with two levels.
+
+    They are (share, domain), (loss, target), (low, target), (high, target), the interval of the
+    loss of one new run, (epochs, domain) where tokens are known, and (summary, …): objective, gain
+    over the reference, and the probability that the optimum is better.
+    """
+    best, drawn = sure.optimum, sure.bootstrap
+    decision = best.decision
+    mixtures = _named(plan, decision, best.mixture)
+    at = best.budget
+    predicted = drawn.fitted.known_points(mixtures.to_numpy(), at)
+    ends = drawn.predict(mixtures, at, sure.level).reset_index()
+    first, second = ends.columns[:2]
+    low, high = (ends.pivot(index=first, columns=second, values=name) for name in ("low", "high"))
+    objective = decision.objectives(predicted)
+    beside = float(decision.objectives(best.reference_losses.to_numpy()))
+    parts = {
+        "share": mixtures,
+        "loss": pd.DataFrame(predicted, mixtures.index, list(best.losses.index)),
+        "low": low.loc[mixtures.index, list(best.losses.index)],
+        "high": high.loc[mixtures.index, list(best.losses.index)],
+        "summary": pd.DataFrame(
+            {
+                "objective": objective,
+                "gain": 1 - objective / beside,
+                "probability": sure.beats(mixtures).where(mixtures.index != RECOMMENDED),
+            },
+            mixtures.index,
+        ),
+    }
+    epochs = _epochs(decision, mixtures)
+    if epochs is not None:
+        parts["epochs"] = epochs
+    return pd.concat(parts, axis=1).rename_axis("mixture")
+
+
+def _named(plan: Plan, decision: Decision, best: pd.Series) -> pd.DataFrame:
+    """Mixtures by name, the optimum first; those that repeat one above are left out."""
+    domains = list(decision.fitted.domains)
+    named: dict[str, np.ndarray] = {RECOMMENDED: best.to_numpy()}
+    named[reference_name(plan, decision)] = decision.reference
+    named["uniform"] = np.full(len(domains), 1 / len(domains))
+    available = decision.asked.available
+    if set(domains) <= available.keys():
+        tokens = np.array([available[d] for d in domains], float)
+        named["proportional"] = tokens / tokens.sum()
+        named["UniMax"] = _unimax(decision, tokens)
+    if decision.fitted.runs is not None:
+        name, mixture = decision.fitted.runs.best(decision.weights)
+        named[f"best run ({name})"] = mixture
+    if plan.entropy is not None:
+        named["entropy"] = read_mixtures(plan.entropy, domains).to_numpy()[0]
+    return pd.DataFrame(_unlike(named), index=domains).T
+
+
+def reference_name(plan: Plan, decision: Decision) -> str:
+    """Name of the reference of a plan, as tables and pages show it."""
+    given, runs = plan.reference, decision.fitted.runs
+    if given in (None, "best-run") and runs is not None:
+        return f"best run ({runs.best(decision.weights)[0]})"
+    return (
+        {"available": "proportional"}.get(given, given) if isinstance(given, str) else "reference"
+    )
+
+
+def _unlike(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    kept: dict[str, np.ndarray] = {}
+    for name, mixture in named.items():
+        if name == RECOMMENDED or not any(
+            np.allclose(mixture, other, atol=1e-12)
+            for label, other in kept.items()
+            if label != RECOMMENDED
+        ):
+            kept[name] = mixture
+    return kept
+
+
+def _unimax(decision: Decision, tokens: np.ndarray) -> np.ndarray:
+    """Proportions as equal as a largest number of epochs allows (UniMax, Chung et al. 2023)."""
+    asked = decision.asked
+    planned = asked.planned_tokens(decision.fitted.unit, decision.budget)
+    most = (asked.epochs or UNIMAX_EPOCHS) * tokens / planned
+    if most.sum() <= 1:
+        return most / most.sum()
+    # The level at which equal shares, cut at their limits, sum to 1.
+    order = np.sort(most)
+    left = 1 - np.concatenate([[0.0], np.cumsum(order)[:-1]])
+    levels = left / np.arange(len(most), 0, -1)
+    level = levels[np.argmax(levels <= order)] if np.any(levels <= order) else order[-1]
+    return np.minimum(most, level)
+
+
+def _epochs(decision: Decision, mixtures: pd.DataFrame) -> pd.DataFrame | None:
+    asked, fitted = decision.asked, decision.fitted
+    rows = {
+        name: asked.repeats(fitted, decision.budget, mixture)
+        for name, mixture in mixtures.iterrows()
+    }
+    return None if any(row is None for row in rows.values()) else pd.DataFrame(rows).T

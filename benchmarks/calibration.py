@@ -29,7 +29,8 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
-from bimix_jax.judging.compare import JUDGED, fit_train_part
+from bimix_jax.judging.automatic import fit_train_part
+from bimix_jax.judging.compare import JUDGED
 from bimix_jax.uncertainty.calibration import LEVELS, case_of
 
 LAWS = (bx.BiMix(), bx.TransferBiMix(), bx.SubstitutionBiMix(), bx.AdditiveLaw())

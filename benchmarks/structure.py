@@ -44,9 +44,9 @@ def follow(thing):
 sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
 if sys.argv[1] == "fit":
     follow(sweep)
-    bx.fit(sweep)
+    bx.fit(sweep, bx.BiMix())
 else:
-    fitted = bx.fit(sweep)
+    fitted = bx.fit(sweep, bx.BiMix())
     follow(fitted)
     bx.optimize_mixture(fitted)
 sys.setprofile(None)

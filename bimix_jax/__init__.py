@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.coefficients import Code as Code
     from bimix_jax.fitting.coefficients import Coefficients as Coefficients
     from bimix_jax.fitting.coefficients import predict_losses as predict_losses
-    from bimix_jax.fitting.fit import fit as fit
     from bimix_jax.fitting.fitted import Fit as Fit
     from bimix_jax.fitting.options import FitOptions as FitOptions
     from bimix_jax.fitting.search import gauss_newton as gauss_newton
     from bimix_jax.fitting.storage import load_fit as load_fit
+    from bimix_jax.judging.automatic import fit as fit
     from bimix_jax.judging.compare import compare as compare
     from bimix_jax.judging.comparison import Comparison as Comparison
     from bimix_jax.judging.evaluate import Evaluation as Evaluation
@@ -164,7 +164,7 @@ _HOMES = {
     "entropy_mixture": "entropy.domains",
     "evaluate": "judging.evaluate",
     "feasible_set": "mixture.feasible",
-    "fit": "fitting.fit",
+    "fit": "judging.automatic",
     "fit_arrays": "fitting.arrays",
     "fit_many": "batching.many",
     "gauss_newton": "fitting.search",

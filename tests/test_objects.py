@@ -48,13 +48,13 @@ def test_every_result_is_shown_in_one_line(sweep, fitted):
 
 
 CALLS = {
-    "fit": lambda given, sweep, fitted: bx.fit(given),
+    "fit": lambda given, sweep, fitted: bx.fit(given, bx.BiMix()),
     "compare": lambda given, sweep, fitted: bx.compare(given),
     "diagnose": lambda given, sweep, fitted: bx.diagnose(given),
     "bootstrap": lambda given, sweep, fitted: bx.bootstrap(given, "BiMix"),
     "evaluate": lambda given, sweep, fitted: bx.evaluate(fitted, given),
     "propose_runs": lambda given, sweep, fitted: bx.propose_runs(fitted, given, 1),
-    "calibration": lambda given, sweep, fitted: bx.calibration(given),
+    "calibration": lambda given, sweep, fitted: bx.calibration(given, bx.BiMix()),
     "standard_splits": lambda given, sweep, fitted: bx.standard_splits(given),
 }
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 import bimix_jax as bx
 from bimix_jax.batching.batch import ROWS, BatchProgress, Report, Share, run_batch
 from bimix_jax.batching.rates import Case, measure, measure_ceilings
-from bimix_jax.cli.fit_options import LawName, WeightedByBudget
+from bimix_jax.cli.fit_options import LAWS_HELP, WeightedByBudget
 from bimix_jax.cli.options import Json
 from bimix_jax.cli.show import (
     error_bar,
@@ -59,7 +59,7 @@ class Processes:
 class Fitting:
     """The law, the floating type, and the use of memory and disk."""
 
-    law: LawName = "BiMix"
+    law: Annotated[str, typer.Option(help=f"One of {LAWS_HELP}")] = "BiMix"
     dtype: Annotated[str, typer.Option(help="float64, or float32 for screening.")] = "float64"
     rows: Annotated[
         int, typer.Option(help="Approximate number of rows in memory at a time.", min=1)

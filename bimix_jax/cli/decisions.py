@@ -11,7 +11,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
-from bimix_jax.cli.fit_options import LAWS_HELP, FitSettings, LawName
+from bimix_jax.cli.fit_options import AUTO, LAWS_HELP, FitSettings, LawName, law_asked
 from bimix_jax.cli.limits import SHARES, Limits
 from bimix_jax.cli.optimize import show_mixture
 from bimix_jax.cli.options import Budget, FitFile, Output, SweepOptions, Weight, weights_of
@@ -83,7 +83,8 @@ class LawsAsked:
     law: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"The law; further ones are fitted beside it. Default BiMix. Known: {LAWS_HELP}"
+            help="The law; further ones are fitted beside it. Default auto, the best of a few at "
+            f"held-out points. Known: {LAWS_HELP}"
         ),
     ] = None
     budget: Budget = None
@@ -106,7 +107,7 @@ def certainty(
     measured = sweep.read()
     asked, beside = limits.constraints_of(measured), limits.mixture_of(measured)
     weights = weights_of(laws.weight, measured)
-    fits = [settings.fit(measured, bx.law_named(name)) for name in laws.law or ["BiMix"]]
+    fits = [settings.fit(measured, law_asked(name)) for name in laws.law or [AUTO]]
     drawn = draws.draw(measured, fits[0])
     waiting.show(f"finding {counted(draws.resamples, 'optimum', 'optima')}")
     sure = bx.certainty(
@@ -344,7 +345,7 @@ class NextRuns:
     budget: Budget = None
     weight: Weight = None
     seed: Annotated[int, typer.Option(help="Seed of the mixtures that are drawn.")] = 0
-    law: LawName = "BiMix"
+    law: LawName = AUTO
 
     def proposal(self, fitted: bx.Fit, measured: Sweep, limits: Limits) -> bx.Proposal:
         """Propose the runs; the limits are those of the mixture that they serve to find."""
@@ -392,7 +393,7 @@ def propose(
     Example: `bimix propose sweep.csv -n 4 --budget 4e10 --law TransferBiMix -o next.csv`
     """
     measured = sweep.read()
-    fitted = settings.fit(measured, bx.law_named(asked.law))
+    fitted = settings.fit(measured, law_asked(asked.law))
     found = asked.proposal(fitted, measured, limits)
     if written:
         with atomic_path(written) as beside:

@@ -20,6 +20,7 @@ from bimix_jax.cli.fit_options import (
     Huber,
     LawName,
     Residual,
+    law_asked,
 )
 from bimix_jax.cli.options import Budget, FitFile, Json, LossesTable, Output, SweepOptions
 from bimix_jax.cli.show import (
@@ -34,7 +35,8 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.options import note_of_budget_power
-from bimix_jax.judging.compare import JUDGED, fit_train_part
+from bimix_jax.judging.automatic import AUTO, fit_train_part, missed
+from bimix_jax.judging.compare import JUDGED
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import counted
 from bimix_jax.sweeps.splits import KINDS, Split, judges_later, standard_splits
@@ -55,22 +57,26 @@ def fit(
         ),
         WRITTEN,
     ] = None,
-    law: LawName = "BiMix",
+    law: LawName = AUTO,
 ) -> None:
     """Fit a law to a sweep, show the coefficients and write them.
 
     Example: `bimix fit sweep.csv --select model_size=122000000 -o fit.json --plot curves.png`
     """
     measured = sweep.read()
-    fitted = settings.fit(measured, bx.law_named(law))
+    fitted = settings.fit(measured, law_asked(law))
     if written is not None:
         fitted.save(written)
     output.draw(lambda plots: plots.plot_curves(fitted, measured))
-    notes = [*fitted.notes, *fitted.messages()]
+    # Why this law, or how far it is from the data, stands above everything else.
+    above = None if law_asked(law) == AUTO else missed(fitted, measured)
+    notes = [*([above] if above else []), *fitted.notes, *fitted.messages()]
     if output.json:
         file = None if written is None else str(written)
         return show_json({"fit": fitted.table(), "notes": notes, "file": file})
     show_line(f"{sweep.file}: {measured.summary()}")
+    if above or law_asked(law) == AUTO:
+        show_line(notes.pop(0))
     show_fit(fitted, f"{fitted.label}, {settings.residual} residuals")
     for name in fitted.law.domain_exponent_names:
         shown = fitted.by_domain(name).rename_axis("target")
@@ -174,7 +180,7 @@ def evaluate(
     held_out: HeldOut,
     settings: HeldOutSettings,
     output: Output,
-    law: LawName = "BiMix",
+    law: LawName = AUTO,
     intervals: Annotated[
         bool,
         typer.Option(
@@ -189,17 +195,18 @@ def evaluate(
     Example: `bimix evaluate sweep.csv --select model_size=122000000 --plot predicted.png`
     """
     measured = sweep.read()
-    chosen = bx.law_named(law)
+    chosen = law_asked(law)
     if intervals:
         return _evaluate_intervals(measured, chosen, held_out, settings, output)
     notes, results = [*measured.notes], {}
-    for name, split in _splits(measured, held_out, chosen.curve).items():
+    least = CURVE if isinstance(chosen, str) else chosen.curve
+    for name, split in _splits(measured, held_out, least).items():
         if split is None:
             count = len(np.unique(measured.budget)) - 1
             left = "a single budget" if count == 1 else f"{count} budgets"
             notes.append(f"No error on {name}: what is left has {left}, a curve takes {CURVE}.")
             continue
-        waiting.show(f"fitting {chosen.label} without {name}")
+        waiting.show(f"fitting {law} without {name}")
         fitted = fit_train_part(measured, split, chosen, held_out.budget_power, **settings.settings)
         results[name] = bx.evaluate(fitted, measured.take(split.test))
         said = (
@@ -219,7 +226,7 @@ def evaluate(
 
 
 def _evaluate_intervals(
-    measured: Sweep, law: bx.Law, held_out: HeldOut, settings: HeldOutSettings, output: Output
+    measured: Sweep, law: bx.Law | str, held_out: HeldOut, settings: HeldOutSettings, output: Output
 ) -> None:
     """Show how often intervals and probabilities hold on held-out mixtures."""
     splits = standard_splits(measured, "mixtures", runs=held_out.runs, seed=held_out.seed)

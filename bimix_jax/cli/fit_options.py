@@ -8,6 +8,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named, waiting
 from bimix_jax.fitting.options import LATER
+from bimix_jax.judging.automatic import AUTO
 from bimix_jax.laws import LAWS
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted, number_of
@@ -16,7 +17,19 @@ from bimix_jax.sweeps.sweep import Sweep
 PANEL = "How the law is fitted"
 
 LAWS_HELP = f"{', '.join(LAWS)}; or WithWarmUp(LAW) or WithModelSize(LAW) around one."
-LawName = Annotated[str, typer.Option("--law", help=f"One of {LAWS_HELP}")]
+LawName = Annotated[
+    str,
+    typer.Option(
+        "--law", help=f"auto, the best of a few at held-out points, or one of {LAWS_HELP}"
+    ),
+]
+
+
+def law_asked(name: str) -> Law | str:
+    """Return the law of that name, or "auto" itself."""
+    return AUTO if name.strip().lower() == AUTO else bx.law_named(name)
+
+
 Residual = Annotated[str, typer.Option("--residual", help="relative, log or absolute.")]
 
 
@@ -107,9 +120,10 @@ class FitSettings(WeightedByBudget):
         """Return the arguments of `bimix_jax.fit`."""
         return {**super().settings, "shrinkage": _strength(self.shrinkage)}
 
-    def fit(self, sweep: Sweep, law: Law) -> bx.Fit:
-        """Fit the law with these settings."""
-        waiting.show(f"fitting {law.label} to {counted(len(sweep.runs), 'run')}")
+    def fit(self, sweep: Sweep, law: Law | str) -> bx.Fit:
+        """Fit the law, or the one that is chosen for "auto", with these settings."""
+        what = "choosing a law" if isinstance(law, str) else f"fitting {law.label}"
+        waiting.show(f"{what} to {counted(len(sweep.runs), 'run')}")
         return bx.fit(sweep, law, **self.settings)
 
 

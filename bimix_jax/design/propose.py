@@ -144,7 +144,7 @@ def propose_runs(
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> proposal = bx.propose_runs(bx.fit(sweep), sweep, 2)
+    >>> proposal = bx.propose_runs(bx.fit(sweep, bx.BiMix()), sweep, 2)
     >>> bool(proposal.regret_left.iloc[1] < proposal.regret_random.iloc[1] < proposal.regret_now)
     True
     """

@@ -16,7 +16,6 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given, note_of_budget_power
 from bimix_jax.fitting.program import solve
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.laws import BiMix
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.doubts import collinear_domains
 from bimix_jax.sweeps.sweep import Sweep
@@ -29,7 +28,7 @@ PROOF = "as losses measured at an own proportion of 0 show that other domains co
 
 def fit(
     sweep: Sweep,
-    law: Law | str | None = None,
+    law: Law | str,
     *,
     targets: Sequence[str] | None = None,
     weight: ArrayLike | None = None,
@@ -37,11 +36,13 @@ def fit(
     optimizer: "optax.GradientTransformation | None" = None,
     **options: Unpack[Given],
 ) -> Fit:
-    """Fit a law to every target of a sweep by one compiled program.
+    """Fit a law that the caller chose to every target of a sweep by one compiled program.
+
+    `bx.fit` is `judging.automatic.fit`, which also chooses the law where none is given.
 
     Args:
         sweep: what was measured, from `read_sweep`.
-        law: a law or its name; default `BiMix()`.
+        law: a law or its name.
         targets: which targets; default all that the law can express, the others are noted.
         weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked for
             if they are fewer; 0 leaves a point out.
@@ -59,13 +60,13 @@ def fit(
             target asked for that the law cannot express.
         TypeError: on an option that does not exist.
 
-    >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
-    >>> fitted.table().loc["python", "code"], round(float(fitted.table().loc["python", "alpha"]), 3)
-    ('converged', 0.043)
+    >>> from bimix_jax import datasets, read_sweep
+    >>> fitted = fit(read_sweep(datasets.proxy_sweep()), "BiMix")
+    >>> fitted.table().loc["python", "code"]
+    'converged'
     """
     asked = FitOptions.of(fit, options)
-    task = FitTask.of(sweep, law or BiMix(), asked, targets, weight, budget_scale)
+    task = FitTask.of(sweep, law, asked, targets, weight, budget_scale)
     solved = solve(task, optimizer=optimizer)
     result: ArrayFit = jax.tree.map(lambda leaf: leaf[0], solved.fit)
     used = task.weight.astype(asked.dtype) > 0

@@ -9,12 +9,11 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED, Code
-from bimix_jax.fitting.fit import about_collinear, fit
-from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.options import LATER, FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
-from bimix_jax.judging._searches import HeldOut, later_held_out, predict_splits, purpose_of
+from bimix_jax.judging._searches import HeldOut, later_held_out, predict_splits
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
 from bimix_jax.laws import (
@@ -406,37 +405,3 @@ def _by_kind(those: np.ndarray, parts: Sequence[Split]) -> str:
     if len(each) == 1:
         return f"{100 * those.mean():.0f} %"
     return ", ".join(f"{share:.0f} % ({kind})" for kind, share in each.items())
-
-
-def fit_train_part(
-    sweep: Sweep, split: Split, law: Law | None = None, budget_power: float = LATER, **options: Any
-) -> Fit:
-    """Fit the train part of a split as `compare` does to judge a law.
-
-    Its shrinkage is chosen for what is held out unless it is given, `budget_power` counts where
-    later budgets are, and coefficients have the gauge of the whole sweep.
-
-    Args:
-        sweep: what was measured.
-        split: one of `standard_splits`, or of your own.
-        law: default `BiMix()`.
-        budget_power: as `compare` takes it.
-        options: further ones of `fit`.
-
-    >>> import bimix_jax as bx
-    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
-    >>> (split,) = bx.standard_splits(sweep, "budgets")
-    >>> tested = bx.evaluate(fit_train_part(sweep, split), sweep.take(split.test))
-    >>> error = tested.table().loc["overall", "mre"]
-    >>> judged = bx.compare(sweep, "BiMix", "budgets").table_of("budgets")["mre"].item()
-    >>> bool(abs(error - judged) < 1e-9)
-    True
-    """
-    power = budget_power if later_held_out(sweep, split) else 0.0
-    return fit(
-        sweep.take(split.train),
-        law,
-        budget_power=power,
-        budget_scale=sweep.largest_budget,
-        **{"shrinkage": purpose_of(sweep, split)} | options,
-    )

@@ -115,7 +115,7 @@ def least_budget(
         ValueError: as `optimize_mixture`, or on goals that are not losses above 0.
 
     >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> best = bx.least_budget(fitted, {"latex": 4.6, "c": 5.0})
     >>> best.losses[["latex", "c"]].round(6).to_dict()
     {'latex': 4.6, 'c': 5.0}

@@ -341,7 +341,7 @@ def optimize_mixture(
             method the law lacks.
 
     >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> few = bx.Constraints(available={"latex": 4e5}, epochs=2, lower={"c": 0.2})
     >>> best = bx.optimize_mixture(fitted, 2 * 2867200, constraints=few)
     >>> round(float(best.mixture["latex"]), 4), best.binding.index.tolist()

@@ -101,7 +101,7 @@ def optimal_path(
             of another law or other names.
 
     >>> import bimix_jax as bx
-    >>> path = optimal_path(bx.fit(bx.read_sweep(bx.datasets.proxy_sweep())))
+    >>> path = optimal_path(bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix()))
     >>> path.mixtures.shape, bool(path.objective.is_monotonic_decreasing)
     ((25, 7), True)
     """

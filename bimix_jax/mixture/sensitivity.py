@@ -84,7 +84,7 @@ def sensitivity(
         ValueError: on unknown names, several mixtures, or a budget that is not positive.
 
     >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> moves = sensitivity(fitted)
     >>> bool(moves.nats.loc["python", "python"] < 0 < moves.nats.loc["python", "essay"])
     True

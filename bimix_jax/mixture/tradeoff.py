@@ -110,7 +110,7 @@ def tradeoff(
         ValueError: if a target is unknown, in both groups or failed in the fit, or a group empty.
 
     >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> front = tradeoff(fitted, ["python", "c"]).front
     >>> bool(front["first"].is_monotonic_increasing), bool(front["second"].is_monotonic_decreasing)
     (True, True)

@@ -257,7 +257,7 @@ def make_recipe(
             documents without the tokens of a document.
 
     >>> import bimix_jax as bx
-    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()))
+    >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
     >>> recipe = make_recipe(bx.optimize_mixture(fitted, budget=5e6), fitted, digits=3)
     >>> recipe.weights["latex"].item(), round(float(recipe.table()["tokens"].sum()))
     (0.201, 5000000)

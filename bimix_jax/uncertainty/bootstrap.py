@@ -10,10 +10,10 @@ import pandas as pd
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
-from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit, filled
 from bimix_jax.fitting.program import Drawn
 from bimix_jax.fitting.task import FitTask
+from bimix_jax.judging.automatic import fit
 from bimix_jax.judging.noise import noise_floor
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
@@ -267,8 +267,8 @@ def bootstrap(
 
     Args:
         sweep: the measured sweep.
-        law: default `BiMix()`; or a `Fit` to this sweep. The strength of a law's shrinkage is
-            chosen once, on the whole sweep, and kept, without each run too.
+        law: a law or its name, default "auto" as in `fit`; or a `Fit` to this sweep. The strength
+            of a law's shrinkage is chosen once, on the whole sweep, and kept, without each run too.
         n: number of resamples.
         seed: of the draws.
         resampling: "multinomial" (runs with replacement), "weights" (exponential weights, so that
@@ -282,7 +282,7 @@ def bootstrap(
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> sure = bx.bootstrap(sweep, n=200)
+    >>> sure = bx.bootstrap(sweep, bx.BiMix(), n=200)
     >>> bool((sure.table()["low"] < sure.table()["value"]).all())
     True
     """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.judging.compare import fit_train_part
+from bimix_jax.judging.automatic import fit_train_part
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.quantities import counted
@@ -127,7 +127,7 @@ class Calibration:
 
 def calibration(
     sweep: Sweep,
-    law: Law | None = None,
+    law: Law | str | None = None,
     splits: str | Sequence[Split] = "mixtures",
     n: int = 200,
     seed: int = 0,
@@ -137,7 +137,7 @@ def calibration(
 
     Args:
         sweep: what was measured.
-        law: default `BiMix()`.
+        law: a law or its name; default "auto", chosen within each train part.
         splits: what is held out: "mixtures", later "budgets" of all mixtures or "both", five times
             as in `standard_splits`, or splits of your own.
         n: number of resamples of each fit.
@@ -154,7 +154,7 @@ def calibration(
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> found = bx.calibration(sweep, splits=bx.standard_splits(sweep, "mixtures", 2))
+    >>> found = bx.calibration(sweep, bx.BiMix(), splits=bx.standard_splits(sweep, "mixtures", 2))
     >>> bool(found.coverage().loc[0.9, "covered"] > 0.75)
     True
     """

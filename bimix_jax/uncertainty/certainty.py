@@ -228,7 +228,7 @@ class Certainty:
 
         >>> import bimix_jax as bx
         >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-        >>> sure = bx.certainty(bx.bootstrap(sweep, n=200), 2 * sweep.largest_budget)
+        >>> sure = bx.certainty(bx.bootstrap(sweep, bx.BiMix(), n=200), 2 * sweep.largest_budget)
         >>> bool((sure.beats(sweep.mixtures) > 0.5).all())
         True
         """
@@ -392,7 +392,7 @@ def certainty(
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> sure = bx.certainty(bx.bootstrap(sweep, n=200), 2 * sweep.largest_budget)
+    >>> sure = bx.certainty(bx.bootstrap(sweep, bx.BiMix(), n=200), 2 * sweep.largest_budget)
     >>> low, high = sure.gain_interval()
     >>> low < sure.gain < high and 0 < sure.probability < 1
     True

@@ -42,7 +42,8 @@ def fitted(tmp_path):
     def run(*options, **environment):
         written = tmp_path / "fit.json"
         written.unlink(missing_ok=True)
-        command = [sys.executable, "-c", COUNTED, "fit", str(sweep), "-o", str(written), *options]
+        asked = ["fit", str(sweep), "--law", "BiMix", "-o", str(written), *options]
+        command = [sys.executable, "-c", COUNTED, *asked]
         plain["XDG_CACHE_HOME"] = str(tmp_path)
         done = subprocess.run(command, env=plain | environment, capture_output=True, text=True)
         assert written.exists(), done.stderr

@@ -79,7 +79,7 @@ def out(tmp_path):
 
 def test_fit_writes_what_python_would(run, inputs, out):
     shown = run("fit", "sweep.csv", "-o", out / "fit.json")
-    fitted = bx.fit(bx.read_sweep(inputs / "sweep.csv"))
+    fitted = bx.fit(bx.read_sweep(inputs / "sweep.csv"), bx.BiMix())
     loaded = bx.load_fit(out / "fit.json")
     pd.testing.assert_frame_equal(loaded.table(), fitted.table())
     for domain, row in fitted.table().iterrows():
@@ -218,10 +218,10 @@ def test_an_emphasis_reaches_every_fit_of_a_command(run, inputs, command):
 
 @pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")
 def test_evaluate_counts_how_often_intervals_hold(run, inputs, out):
-    given = ("evaluate", "sweep.csv", "--intervals")
+    given = ("evaluate", "sweep.csv", "--law", "BiMix", "--intervals")
     document = json.loads(run(*given, "--plot", out / "c.svg", "--json"))
     sweep = bx.read_sweep(inputs / "sweep.csv")
-    expected = bx.calibration(sweep, splits=bx.standard_splits(sweep, "mixtures"))
+    expected = bx.calibration(sweep, bx.BiMix(), splits=bx.standard_splits(sweep, "mixtures"))
     assert document["calibration_error"] == pytest.approx(expected.calibration_error)
     assert document["verdict"] == expected.verdict()
     assert "probability that one run is better" in (out / "c.svg").read_text()
@@ -291,7 +291,7 @@ def test_demo_goes_the_whole_way(demo):
     shown, folder = demo
     sweep = bx.read_sweep(bx.datasets.debian_sweep())
     train, test = sweep.split_runs(0.3, seed=0)
-    fitted = bx.fit(train)
+    fitted = bx.fit(train, bx.BiMix())
     best = bx.optimize_mixture(fitted, 2 * sweep.largest_budget)
     mre = bx.evaluate(fitted, test).table().loc["overall", "mre"]
     wanted = [

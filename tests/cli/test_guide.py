@@ -122,7 +122,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
     sweep.save(folder / "sweep.parquet")
-    bx.fit(sweep).save(folder / "fit.json")
+    bx.fit(sweep, bx.BiMix()).save(folder / "fit.json")
     sweep.mixtures.iloc[:2].to_csv(folder / "mixtures.csv")
     (folder / "now.json").write_text(sweep.mixtures.iloc[1].to_json(), encoding="utf-8")
     (folder / "plan.toml").write_text(plan(), encoding="utf-8")

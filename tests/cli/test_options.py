@@ -17,6 +17,7 @@ from bimix_jax.design.propose import _Goal as GoalSettings
 from bimix_jax.entropy.corpus import _Asked as CorpusSettings
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
+from bimix_jax.judging.automatic import AUTO
 from bimix_jax.judging.compare import _Fits as CompareSettings
 from bimix_jax.logs._settings import Asked as LogSettings
 from bimix_jax.mixture.decision import Request
@@ -106,7 +107,8 @@ def test_defaults_are_those_of_python(name):
 
 def test_the_law_and_the_steps_that_no_signature_holds():
     fitted = bx.fit(bx.read_sweep(frame()))
-    assert options_of("fit")["law"].default == fitted.law.label
+    assert options_of("fit")["law"].default == AUTO
+    assert fitted.notes[0].startswith(f"{fitted.law.label} was chosen by its error")
     assert options_of("path")["steps"].default == len(bx.optimal_path(fitted).mixtures)
 
 
@@ -191,11 +193,15 @@ def test_certainty_keeps_limits_and_reads_as_every_command_does(document):
 def test_runs_are_proposed_for_the_mixture_within_the_limits(document, inputs):
     found = document("propose", "sweep.csv", "-n", 3, *LIMITED)
     sweep = bx.read_sweep(inputs / "sweep.csv")
-    expected = bx.propose_runs(bx.fit(sweep), sweep, 3, constraints=ASKED, reference=REFERENCE)
+    expected = bx.propose_runs(
+        bx.fit(sweep, bx.BiMix()), sweep, 3, constraints=ASKED, reference=REFERENCE
+    )
     assert found["regret_now"] == pytest.approx(expected.regret_now)
     # Limits that limit nothing are another value of the same program.
     wide = bx.Constraints(lower={"books": 0.0}, guardrail=0.99)
-    free = bx.propose_runs(bx.fit(sweep), sweep, 3, constraints=wide, reference=REFERENCE)
+    free = bx.propose_runs(
+        bx.fit(sweep, bx.BiMix()), sweep, 3, constraints=wide, reference=REFERENCE
+    )
     assert found["regret_now"] != pytest.approx(free.regret_now)
 
 

@@ -59,7 +59,7 @@ def test_seeds_spread_as_claimed():
 def test_the_error_and_the_gain_of_the_demo_are_those_claimed():
     sweep = bx.read_sweep(bx.datasets.debian_sweep())
     train, test = sweep.split_runs(0.3, seed=0)
-    fitted = bx.fit(train)
+    fitted = bx.fit(train, bx.BiMix())
     error = bx.evaluate(fitted, test).table().loc["overall", "mre"]
     assert f"off by {100 * error:.1f} % on runs that it has not seen" in PROSE
     assert f"is off by {100 * error:.1f} % on the other 12" in README
@@ -72,7 +72,7 @@ def test_small_models_rank_the_mixtures_of_the_large_as_claimed():
     small, large = (bx.read_sweep(bx.datasets.debian_sweep(m)) for m in ("1.3M", "11.5M"))
     reached = transfer.at_the_end(large)
     own = transfer.judged(transfer.at_the_end(small), reached)
-    fitted = bx.fit(small)
+    fitted = bx.fit(small, bx.BiMix())
     ours = transfer.judged(transfer.predicted(fitted, small, reached.index), reached)
     assert f"| the small models' own losses | {own['rank correlation']:.2f} |" in CLAIMS
     assert f"| BiMix fitted to the small models | {ours['rank correlation']:.2f} |" in CLAIMS

@@ -37,7 +37,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def fitted(sweep):
-    return bx.fit(sweep)
+    return bx.fit(sweep, bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def proposal(fitted, sweep):
 
 def test_a_fit_whose_points_count_by_their_budget_is_refused(sweep):
     with pytest.raises(ValueError, match="give a fit with budget_power=0"):
-        bx.propose_runs(bx.fit(sweep, budget_power=2.0), sweep, 3)
+        bx.propose_runs(bx.fit(sweep, bx.BiMix(), budget_power=2.0), sweep, 3)
 
 
 # ---- noise and information -----------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_measuring_what_is_proposed_leaves_what_was_expected(fitted, sweep, prop
             row |= {f"r_{d}": mixture[d] for d in DOMAINS}
             rows.append(row | {f"loss_{d}": v for d, v in zip(DOMAINS, loss, strict=True)})
     longer = bx.read_sweep(pd.concat([table, pd.DataFrame(rows)]))
-    after = bx.propose_runs(bx.fit(longer), longer, 1)
+    after = bx.propose_runs(bx.fit(longer, bx.BiMix()), longer, 1)
     assert after.regret_now < proposal.regret_now
     # Runs without noise also lower the noise that is found, so it is a little less than expected.
     assert after.regret_now == pytest.approx(proposal.regret_left.iloc[-1], rel=0.3)
@@ -237,7 +237,7 @@ def test_a_pool_keeps_its_names_and_nothing_compiles_twice(fitted, sweep):
 
 def test_points_of_weight_0_count_as_not_measured(sweep, fitted):
     half = np.isin(sweep.run, sweep.runs[:6]).astype(float)
-    few = propose_runs(bx.fit(sweep, weight=half), sweep, PICKS, weight=half)
+    few = propose_runs(bx.fit(sweep, bx.BiMix(), weight=half), sweep, PICKS, weight=half)
     every = propose_runs(fitted, sweep, PICKS)
     assert few.regret_now > 1.2 * every.regret_now
     thrice = np.where(half > 0, 3.0, 1.0)
@@ -246,7 +246,7 @@ def test_points_of_weight_0_count_as_not_measured(sweep, fitted):
 
 
 def test_tied_exponents_share_what_is_learned(sweep):
-    tied = bx.fit(sweep, tied=("beta",))
+    tied = bx.fit(sweep, bx.BiMix(), tied=("beta",))
     found = bx.propose_runs(tied, sweep, PICKS)
     assert np.all(np.diff([found.regret_now, *found.regret_left]) < 0)
 
@@ -280,7 +280,7 @@ def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep,
 
 def test_targets_that_failed_do_not_spoil_the_rest():
     broken = bx.read_sweep(web_failed(frame(noise=0.01)))
-    found = bx.propose_runs(bx.fit(broken), broken, PICKS, bounds={"web": (0.1, 0.6)})
+    found = bx.propose_runs(bx.fit(broken, bx.BiMix()), broken, PICKS, bounds={"web": (0.1, 0.6)})
     assert np.isfinite(found.regret_left.iloc[0])
     assert any("Not counted, as their fit failed: web" in note for note in found.notes)
 

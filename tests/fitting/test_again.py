@@ -59,7 +59,7 @@ def fits(steep, bent):
 @pytest.mark.filterwarnings("ignore:The median loss is:bimix_jax.SweepWarning")
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_losses_over_decades_are_fitted(steep, fits, one_by_one):
-    found = bx.fit(steep) if one_by_one else fits["steep"]
+    found = bx.fit(steep, bx.BiMix()) if one_by_one else fits["steep"]
     np.testing.assert_array_equal(found.code, Code.CONVERGED)
     np.testing.assert_allclose(found.coefficients.exponents, [[0.5, 4], [0.3, 6]], rtol=1e-6)
     assert np.all(found.sum_of_squares < 1e-12)
@@ -73,7 +73,7 @@ def test_the_judge_searches_as_a_fit_does(steep):
 
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_an_amplitude_of_zero_is_not_the_end_where_a_fast_power_is_better(bent, fits, one_by_one):
-    found = bx.fit(bent) if one_by_one else fits["bent"]
+    found = bx.fit(bent, bx.BiMix()) if one_by_one else fits["bent"]
     budget, loss = bent.budget / bent.budget.max(), bent.loss[:, 0]
     columns = np.stack([budget**-10.0, np.ones_like(budget)], axis=1) / loss[:, None]
     amplitudes, (least,), *_ = np.linalg.lstsq(columns, np.ones_like(loss))

@@ -32,7 +32,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def fitted(sweep):
-    return bx.fit(sweep)
+    return bx.fit(sweep, bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def noisy():
 
 @pytest.fixture(scope="module")
 def fitted_noisy(noisy):
-    return bx.fit(noisy)
+    return bx.fit(noisy, bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def single():
 
 @pytest.fixture(scope="module")
 def fitted_single(single):
-    return bx.fit(single)
+    return bx.fit(single, bx.BiMix())
 
 
 def assert_same_coefficients(found, expected, rtol):
@@ -96,7 +96,7 @@ def test_error_is_the_mean_relative_error_of_the_points(fitted_noisy, noisy):
 
 @pytest.mark.parametrize("loss", ["relative", "log", "absolute"])
 def test_every_residual_minimises_its_own_sum_of_squares(noisy, fitted_noisy, loss):
-    fitted = bx.fit(noisy, residual=loss)
+    fitted = bx.fit(noisy, bx.BiMix(), residual=loss)
 
     def sums(fit):
         predicted = fit.predict_points(noisy.mixture, noisy.budget)
@@ -116,7 +116,7 @@ def test_huber_resists_an_outlier():
     table = frame()
     table.loc[3, "loss_web"] *= 2
     sweep = bx.read_sweep(table)
-    plain, robust = bx.fit(sweep).table(), bx.fit(sweep, huber=1e-3).table()
+    plain, robust = bx.fit(sweep, bx.BiMix()).table(), bx.fit(sweep, bx.BiMix(), huber=1e-3).table()
     alpha, beta = truth()["exponents"][0]
     assert abs(plain.loc["web", "alpha"] - alpha) > 5e-3
     assert abs(robust.loc["web", "alpha"] - alpha) < 2e-4
@@ -124,7 +124,7 @@ def test_huber_resists_an_outlier():
 
 
 def test_tied_exponents_are_one_number_for_all_targets(noisy, fitted_noisy):
-    tied = bx.fit(noisy, tied=("beta",))
+    tied = bx.fit(noisy, bx.BiMix(), tied=("beta",))
     assert tied.options.tied == ("beta",)
     assert tied.table()["beta"].nunique() == 1
     assert tied.table()["alpha"].nunique() == len(DOMAINS)
@@ -133,7 +133,7 @@ def test_tied_exponents_are_one_number_for_all_targets(noisy, fitted_noisy):
 
 
 def test_float32_is_close_to_float64(fitted_noisy, noisy):
-    single = bx.fit(noisy, dtype="float32")
+    single = bx.fit(noisy, bx.BiMix(), dtype="float32")
     np.testing.assert_allclose(
         single.coefficients.exponents, fitted_noisy.coefficients.exponents, rtol=1e-2
     )
@@ -146,7 +146,7 @@ def test_float32_is_close_to_float64(fitted_noisy, noisy):
 
 @pytest.mark.parametrize("optimizer", [optax.adam(0.02), optax.lbfgs()], ids=["adam", "lbfgs"])
 def test_optax_optimizers_reach_the_same_coefficients(noisy, fitted_noisy, optimizer):
-    other = bx.fit(noisy, optimizer=optimizer, max_steps=1000, targets=["web"])
+    other = bx.fit(noisy, bx.BiMix(), optimizer=optimizer, max_steps=1000, targets=["web"])
     for name in ("exponents", "amplitudes"):
         found, expected = (getattr(f.coefficients, name)[0] for f in (other, fitted_noisy))
         np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -159,7 +159,7 @@ def test_weight_0_leaves_a_point_out_and_says_so(noisy):
     weight = np.ones(len(noisy.budget))
     weight[:16] = 0
     measured = np.where(weight[:, None] > 0, noisy.loss, np.nan)
-    weighted = bx.fit(noisy, weight=weight)
+    weighted = bx.fit(noisy, bx.BiMix(), weight=weight)
     smaller = bx.fit(dataclasses.replace(noisy, loss=measured))
     assert_same_coefficients(weighted, smaller, 1e-9)
     np.testing.assert_array_equal(weighted.points, 80)
@@ -174,35 +174,39 @@ def test_weight_2_counts_like_a_point_twice(noisy):
     weight = np.ones(96)
     weight[:8], weight[88:] = 2, 0
     twice = noisy.take(np.concatenate([np.arange(88), np.arange(8)]))
-    assert_same_coefficients(bx.fit(noisy, weight=weight), bx.fit(twice), 1e-7)
+    assert_same_coefficients(
+        bx.fit(noisy, bx.BiMix(), weight=weight), bx.fit(twice, bx.BiMix()), 1e-7
+    )
 
 
 def test_an_emphasis_is_a_weight_that_grows_with_the_budget(noisy):
     twice, weight = 2 - np.arange(96) % 2, (noisy.budget / noisy.largest_budget) ** 1.5
-    found = bx.fit(noisy, budget_power=1.5, weight=twice)
-    assert_same_coefficients(found, bx.fit(noisy, weight=twice * weight), 1e-9)
+    found = bx.fit(noisy, bx.BiMix(), budget_power=1.5, weight=twice)
+    assert_same_coefficients(found, bx.fit(noisy, bx.BiMix(), weight=twice * weight), 1e-9)
     assert found.options.budget_power == 1.5
     assert any(
         "weighted by budget^1.5, so the largest budgets count most" in note for note in found.notes
     )
-    assert bx.fit(noisy).options.budget_power == 0
-    assert not any("weighted by" in note for note in bx.fit(noisy).notes)
+    assert bx.fit(noisy, bx.BiMix()).options.budget_power == 0
+    assert not any("weighted by" in note for note in bx.fit(noisy, bx.BiMix()).notes)
 
 
 def test_runs_that_end_early_count_for_little_and_that_is_said(noisy):
     short = noisy.take(
         (noisy.budget < np.median(noisy.budget)) | np.isin(noisy.run, noisy.runs[:2])
     )
-    notes = bx.fit(short, budget_power=2.0).notes
+    notes = bx.fit(short, bx.BiMix(), budget_power=2.0).notes
     weight = pd.Series((short.budget / short.largest_budget) ** 2).groupby(short.run).sum()
     left = weight.sum() ** 2 / (weight**2).sum()
     assert any(f"effectively {left:.1f} mixtures instead of 1" in note for note in notes)
     assert left < 3
-    assert not any("different budgets" in n for n in bx.fit(noisy, budget_power=2.0).notes)
+    assert not any(
+        "different budgets" in n for n in bx.fit(noisy, bx.BiMix(), budget_power=2.0).notes
+    )
 
 
 def test_weights_too_small_for_single_precision_are_named_as_such(noisy):
-    notes = bx.fit(noisy, budget_power=60.0, dtype="float32").notes
+    notes = bx.fit(noisy, bx.BiMix(), budget_power=60.0, dtype="float32").notes
     assert any("their weight is 0" in note for note in notes)
     assert not any("infinite" in note for note in notes)
 
@@ -213,7 +217,7 @@ def test_an_emphasis_ends_nearer_to_the_last_losses_of_a_law_that_is_not_true():
     bent = table.assign(loss_web=table["loss_web"] * (1 + 0.1 * early))
     train, test = bx.read_sweep(bent).split_budgets(0.5)
     errors = [
-        bx.evaluate(bx.fit(train, budget_power=power), test).table().loc["web", "mre"]
+        bx.evaluate(bx.fit(train, bx.BiMix(), budget_power=power), test).table().loc["web", "mre"]
         for power in (0.0, 1.0, 2.0)
     ]
     assert errors[2] < errors[1] < errors[0]
@@ -222,7 +226,7 @@ def test_an_emphasis_ends_nearer_to_the_last_losses_of_a_law_that_is_not_true():
 def test_weights_by_target_go_with_the_targets_chosen(noisy):
     weight = np.ones((96, 3))
     weight[:16, 1] = 0
-    chosen = bx.fit(noisy, targets=["books", "code", "web"], weight=weight)
+    chosen = bx.fit(noisy, bx.BiMix(), targets=["books", "code", "web"], weight=weight)
     assert dict(zip(chosen.targets, chosen.points, strict=True)) == {
         "books": 96,
         "code": 80,
@@ -232,7 +236,7 @@ def test_weights_by_target_go_with_the_targets_chosen(noisy):
 
 def test_rows_without_the_own_domain_are_left_out_and_counted():
     sweep = bx.read_sweep(without_web(frame()))
-    fitted = bx.fit(sweep)
+    fitted = bx.fit(sweep, bx.BiMix())
     assert fitted.table()["points"].to_dict() == {"web": 80, "code": 96, "books": 96}
     (note,) = [n for n in fitted.notes if "left out" in n]
     assert "infinite where the own proportion is 0: web 16 of 96." in note
@@ -240,7 +244,7 @@ def test_rows_without_the_own_domain_are_left_out_and_counted():
 
 
 def test_a_target_without_a_usable_point_is_coded_and_predicts_nothing():
-    fitted = bx.fit(bx.read_sweep(web_failed(frame())))
+    fitted = bx.fit(bx.read_sweep(web_failed(frame())), bx.BiMix())
     table = fitted.table()
     assert table.loc["web", "code"] == "bad_data"
     assert table.loc["web", ["A", "B", "C", "alpha", "beta", "error"]].isna().all()
@@ -361,7 +365,7 @@ def test_the_default_budget_is_the_largest_and_budgets_may_differ_by_row(fitted,
 
 def test_columns_of_the_sweep_in_another_order_change_nothing(fitted_noisy):
     table = frame(noise=0.01)
-    other = bx.fit(bx.read_sweep(table[table.columns[::-1]]))
+    other = bx.fit(bx.read_sweep(table[table.columns[::-1]]), bx.BiMix())
     assert other.domains == DOMAINS[::-1]
     pd.testing.assert_frame_equal(other.table().loc[list(DOMAINS)], fitted_noisy.table(), rtol=1e-7)
     np.testing.assert_allclose(
@@ -465,7 +469,7 @@ def test_sweeps_of_like_size_share_a_program_and_padding_counts_for_nothing(nois
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_global_setting_is_touched(noisy, dtype):
     before = {name: getattr(jax.config, name, None) for name in jax.config.values}
-    bx.fit(noisy, dtype=dtype).predict(noisy.mixtures)
+    bx.fit(noisy, bx.BiMix(), dtype=dtype).predict(noisy.mixtures)
     assert {name: getattr(jax.config, name, None) for name in jax.config.values} == before
     assert jax.config.jax_enable_x64 is False
 
@@ -487,7 +491,7 @@ def test_a_fit_is_frozen_and_can_be_sent_to_another_process(fitted):
 
 
 def test_the_gauge_can_be_that_of_a_larger_sweep(noisy, fitted_noisy):
-    larger = bx.fit(noisy, budget_scale=4 * 6.4e9)
+    larger = bx.fit(noisy, bx.BiMix(), budget_scale=4 * 6.4e9)
     np.testing.assert_allclose(
         larger.table()[["alpha", "beta", "B"]] / fitted_noisy.table()[["alpha", "beta", "B"]],
         [
@@ -505,7 +509,7 @@ def test_weights_of_all_targets_are_in_the_order_of_the_sweep(noisy):
     weight = np.ones(noisy.loss.shape)
     weight[noisy.budget < noisy.budget.max(), noisy.targets.index("web")] = 0.0
     for targets in (noisy.targets, noisy.targets[::-1], noisy.targets[:0:-1]):
-        found = bx.fit(noisy, targets=targets, weight=weight)
+        found = bx.fit(noisy, bx.BiMix(), targets=targets, weight=weight)
         counts = dict(zip(found.targets, found.points, strict=True))
         assert all(
             (points < len(noisy.budget)) == (target == "web") for target, points in counts.items()

@@ -22,7 +22,7 @@ def fitted():
 @pytest.fixture(scope="module")
 def failed():
     """One target without a fit, the others of a single budget: many nan."""
-    return bx.fit(bx.read_sweep(last_budget(web_failed(frame()))))
+    return bx.fit(bx.read_sweep(last_budget(web_failed(frame()))), bx.BiMix())
 
 
 @pytest.fixture

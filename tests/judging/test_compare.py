@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import bimix_jax as bx
 from bimix_jax import BiMix, Comparison, LogLinear, Split, TransferBiMix, standard_splits
 from bimix_jax.cli.app import app
-from bimix_jax.judging.compare import JUDGED, _able, fit_train_part
+from bimix_jax.judging.automatic import fit_train_part
+from bimix_jax.judging.compare import JUDGED, _able
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
 from tests.fits import frame, last_budget, without_web
 

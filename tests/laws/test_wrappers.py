@@ -126,7 +126,7 @@ def test_sizes_that_a_law_or_a_prediction_overlooks_are_refused():
     with pytest.raises(ValueError, match="say which by"):
         bx.fit(sweep, WithModelSize(BiMix())).predict(one.mixtures)
     with pytest.raises(ValueError, match="knows no model size"):
-        bx.fit(one).at_model_size(1e9)
+        bx.fit(one, bx.BiMix()).at_model_size(1e9)
     with pytest.raises(ValueError, match="form is 'sum'"):
         WithModelSize(BiMix(), "sum")
     with pytest.raises(ValueError, match="around AdditiveLaw, which has no floor"):
@@ -168,7 +168,7 @@ def test_effective_tokens_are_the_formula():
 
 def test_without_a_limit_repetition_changes_nothing_and_with_one_epochs_count_less():
     sweep = bx.read_sweep(frame(noise=0.003))
-    plain, free = bx.fit(sweep), bx.fit(sweep, WithRepetition(BiMix()))
+    plain, free = bx.fit(sweep, bx.BiMix()), bx.fit(sweep, WithRepetition(BiMix()))
     np.testing.assert_allclose(free.predict(sweep.mixtures), plain.predict(sweep.mixtures))
     scarce = bx.fit(sweep, WithRepetition(BiMix(), {"web": sweep.largest_budget / 50}))
     best = bx.optimize_mixture(scarce, 2 * sweep.largest_budget)
@@ -191,7 +191,7 @@ def warmed(cost=0.03, noise=0.0):
     largest = table["tokens"].max()
     ratio = table["tokens"] / largest
     moved = largest * ratio**2 * (1 + cost) / (ratio + cost)
-    found = bx.fit(bx.read_sweep(table))
+    found = bx.fit(bx.read_sweep(table), bx.BiMix())
     mixture = table[[f"r_{d}" for d in found.domains]].to_numpy()
     losses = found.predict_points(mixture, moved)
     rng = np.random.default_rng(0)
@@ -317,7 +317,7 @@ def test_a_sweep_of_several_sizes_survives_a_file(tmp_path):
     np.testing.assert_array_equal(back.size, both.size)
     assert (back.digest(), back.notes) == (both.digest(), both.notes)
     with pytest.raises(ValueError, match="the sweep has several model sizes"):
-        bx.fit(back)
+        bx.fit(back, bx.BiMix())
     one = bx.read_sweep(tmp_path / "both.parquet", select={"model_size": SIZES[0]})
     assert one.size is None
     both.to_frame().to_csv(tmp_path / "both.csv", index=False)

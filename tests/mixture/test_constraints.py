@@ -195,7 +195,7 @@ def test_roots_and_their_derivatives():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return bx.fit(bx.read_sweep(frame()))
+    return bx.fit(bx.read_sweep(frame()), bx.BiMix())
 
 
 CONFLICTS = [
@@ -267,7 +267,7 @@ def test_constraints_in_another_spelling_are_the_same(fitted):
 
 def test_tokens_need_to_be_known_where_budgets_are_steps():
     table = frame().rename(columns={"tokens": "steps"})
-    fitted = bx.fit(bx.read_sweep(table))
+    fitted = bx.fit(bx.read_sweep(table), bx.BiMix())
     with pytest.raises(ValueError, match=r"budgets are steps.*tokens_per_step"):
         bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}, epochs=1))
     shown = bx.optimize_mixture(fitted, constraints=Constraints(available={"web": 1e9}))

@@ -20,7 +20,7 @@ from tests.programs import best_mixture
 
 @pytest.fixture(scope="module")
 def fitted():
-    return bx.fit(bx.read_sweep(frame()))
+    return bx.fit(bx.read_sweep(frame()), bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def real(embedded_fit):
 
 @pytest.fixture(scope="module")
 def embedded_fit(embedded):
-    return bx.fit(embedded)
+    return bx.fit(embedded, bx.BiMix())
 
 
 @pytest.fixture(scope="module")
 def failed():
-    return bx.fit(bx.read_sweep(web_failed(frame())))
+    return bx.fit(bx.read_sweep(web_failed(frame())), bx.BiMix())
 
 
 def mean_loss(fitted, mixture, weights=(1, 1, 1), budget=None):
@@ -265,13 +265,13 @@ def test_failed_targets_do_not_count_and_are_noted(failed):
 def test_a_target_that_the_data_do_not_determine_is_noted():
     table = frame()
     table["loss_web"] = table["loss_web"].where(table["run"] == "run00")
-    fitted = bx.fit(bx.read_sweep(table))
+    fitted = bx.fit(bx.read_sweep(table), bx.BiMix())
     best = bx.optimize_mixture(fitted, constraints=bx.Constraints(upper={"web": 0.5}))
     assert any("unidentified (web)" in note for note in best.notes)
 
 
 def test_a_single_budget_has_an_optimum_there_only(fitted):
-    single = bx.fit(bx.read_sweep(last_budget(frame())))
+    single = bx.fit(bx.read_sweep(last_budget(frame())), bx.BiMix())
     best = bx.optimize_mixture(single)
     np.testing.assert_allclose(best.mixture, bx.optimize_mixture(fitted).mixture, rtol=1e-7)
     with pytest.raises(ValueError, match="single budget"):
@@ -283,7 +283,7 @@ def test_a_single_budget_has_an_optimum_there_only(fitted):
 
 def test_domains_in_another_order_change_nothing(fitted, best):
     table = frame()
-    other = bx.optimize_mixture(bx.fit(bx.read_sweep(table[table.columns[::-1]])))
+    other = bx.optimize_mixture(bx.fit(bx.read_sweep(table[table.columns[::-1]]), bx.BiMix()))
     assert other.mixture.index.tolist() == list(DOMAINS[::-1])
     np.testing.assert_allclose(other.mixture[list(DOMAINS)], best.mixture, rtol=1e-7)
     np.testing.assert_allclose(other.losses[list(DOMAINS)], best.losses, rtol=1e-9)

@@ -19,7 +19,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def fitted(sweep):
-    return bx.fit(sweep)
+    return bx.fit(sweep, bx.BiMix())
 
 
 def best_by_hand(sweep, weights):

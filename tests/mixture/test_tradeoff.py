@@ -20,7 +20,7 @@ MIXTURE = {"web": 0.2, "code": 0.3, "books": 0.5}
 
 @pytest.fixture(scope="module")
 def fitted():
-    return bx.fit(bx.read_sweep(frame()))
+    return bx.fit(bx.read_sweep(frame()), bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
 
 
 def test_path_refuses_a_single_budget_and_bad_ones(fitted):
-    single = bx.fit(bx.read_sweep(last_budget(frame())))
+    single = bx.fit(bx.read_sweep(last_budget(frame())), bx.BiMix())
     with pytest.raises(ValueError, match=r"the single budget 6.4B tokens"):
         bx.optimal_path(single)
     with pytest.raises(ValueError, match="expected tokens above 0"):
@@ -176,7 +176,7 @@ def test_groups_of_a_front_are_checked(fitted):
         bx.tradeoff(fitted, list(DOMAINS))
     with pytest.raises(ValueError, match="code is in both"):
         bx.tradeoff(fitted, ["web", "code"], ["code"])
-    failed = bx.fit(bx.read_sweep(web_failed(frame())))
+    failed = bx.fit(bx.read_sweep(web_failed(frame())), bx.BiMix())
     with pytest.raises(ValueError, match="the effect of the mixture on web is not identified"):
         bx.tradeoff(failed, ["web"])
     notes = bx.tradeoff(failed, ["code"], ["books"]).notes

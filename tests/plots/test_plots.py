@@ -39,7 +39,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def fitted(sweep):
-    return bx.fit(sweep)
+    return bx.fit(sweep, bx.BiMix())
 
 
 def panels(figure):
@@ -107,13 +107,13 @@ def test_a_run_without_a_measured_loss_is_not_drawn():
     table = frame()
     table["loss_web"] = table["loss_web"].where(table["run"].isin(["run01", "run02"]))
     sweep = bx.read_sweep(table)
-    web, code, _ = panels(plots.plot_curves(bx.fit(sweep), sweep))
+    web, code, _ = panels(plots.plot_curves(bx.fit(sweep, bx.BiMix()), sweep))
     assert len(drawn(web, "o")) == len(curves(web)) == 2
     assert len(drawn(code, "o")) == RUNS_SHOWN
 
 
 def test_more_targets_than_panels_in_a_row(embedded, tmp_path):
-    fitted = bx.fit(embedded)
+    fitted = bx.fit(embedded, bx.BiMix())
     figure = plots.plot_curves(fitted, embedded)
     assert titles(figure) == list(fitted.targets)
     assert len(titles(figure)) == 7
@@ -155,7 +155,7 @@ SWEEPS = {
 def test_unusual_sweeps_have_a_panel_a_target(make, tmp_path):
     table = make().astype({f"r_{d}": float for d in DOMAINS})
     sweep = bx.read_sweep(table)
-    fitted = bx.fit(sweep)
+    fitted = bx.fit(sweep, bx.BiMix())
     evaluation = bx.evaluate(fitted, sweep)
     for figure in (plots.plot_curves(fitted, sweep), plots.plot_proportions(fitted, sweep)):
         assert titles(figure) == list(fitted.targets)
@@ -188,7 +188,7 @@ def test_targets_that_are_no_domain_have_points_but_no_curve_of_their_own(tmp_pa
 
 def test_predicted_shows_every_point_and_the_error(sweep, tmp_path):
     train, test = sweep.split_runs(0.3)
-    fitted = bx.fit(train)
+    fitted = bx.fit(train, bx.BiMix())
     evaluation = bx.evaluate(fitted, test)
     figure = plots.plot_predicted(evaluation)
     for i, axes in enumerate(panels(figure)):

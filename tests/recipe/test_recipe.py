@@ -272,7 +272,7 @@ def test_documents_give_the_tokens_of_one():
 
 def test_zero_shares_survive_the_whole_way():
     sweep = bx.read_sweep(without_web(frame(noise=0.01)))
-    fitted = bx.fit(sweep)
+    fitted = bx.fit(sweep, bx.BiMix())
     recipe = bx.make_recipe(bx.optimize_mixture(fitted), fitted)
     assert recipe.weights.sum() == pytest.approx(1, abs=1e-12)
 

@@ -55,7 +55,7 @@ def test_what_shows_it_is_said():
 
 
 def test_a_law_of_domains_leaves_a_score_out_as_any_target_that_is_none():
-    fitted = bx.fit(bx.read_sweep(with_scores("quiz_acc")))
+    fitted = bx.fit(bx.read_sweep(with_scores("quiz_acc")), bx.BiMix())
     assert fitted.targets == ("web", "code", "books")
 
 
@@ -83,7 +83,7 @@ def test_a_domain_called_like_a_score_has_losses():
     names = {"r_web": "r_score", "loss_web": "loss_score"}
     sweep = bx.read_sweep(frame(noise=0.002).rename(columns=names))
     assert not scores_among(sweep, sweep.targets)
-    assert bx.optimize_mixture(bx.fit(sweep)).weights["score"] == 1
+    assert bx.optimize_mixture(bx.fit(sweep, bx.BiMix())).weights["score"] == 1
 
 
 @pytest.mark.parametrize("rising", [1, 5])

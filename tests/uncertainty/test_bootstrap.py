@@ -35,7 +35,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def drawn(sweep):
-    return bx.bootstrap(sweep, n=N, seed=3)
+    return bx.bootstrap(sweep, bx.BiMix(), n=N, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_an_unknown_way_to_resample_is_refused():
 def test_a_resample_is_the_fit_with_its_weights(sweep, drawn):
     factor = draw("multinomial", 3, N, 12)
     for number in (0, 1, 17):
-        alone = bx.fit(sweep, weight=factor[number][sweep.mixture_group])
+        alone = bx.fit(sweep, bx.BiMix(), weight=factor[number][sweep.mixture_group])
         np.testing.assert_allclose(
             drawn.resampled.coefficients.exponents[number], alone.coefficients.exponents, rtol=1e-4
         )
@@ -91,10 +91,10 @@ def test_a_resample_is_the_fit_with_its_weights(sweep, drawn):
 
 
 def test_resamples_count_points_as_the_fit_did(sweep):
-    drawn = bx.bootstrap(sweep, bx.fit(sweep, budget_power=2.0), 20, seed=3)
+    drawn = bx.bootstrap(sweep, bx.fit(sweep, bx.BiMix(), budget_power=2.0), 20, seed=3)
     factor = draw("multinomial", 3, 20, 12)
     weight = factor[4][sweep.mixture_group] * (sweep.budget / sweep.largest_budget) ** 2
-    alone = bx.fit(sweep, weight=weight)
+    alone = bx.fit(sweep, bx.BiMix(), weight=weight)
     assert drawn.resampled.options.budget_power == 2
     np.testing.assert_allclose(
         drawn.resampled.coefficients.exponents[4], alone.coefficients.exponents, rtol=1e-4
@@ -103,7 +103,7 @@ def test_resamples_count_points_as_the_fit_did(sweep):
 
 def test_what_is_left_out_is_the_fit_without_it(sweep, drawn):
     number = drawn.runs.index("run05")
-    alone = bx.fit(sweep, weight=run_weights(sweep, leave_one_out(12)[number]))
+    alone = bx.fit(sweep, bx.BiMix(), weight=run_weights(sweep, leave_one_out(12)[number]))
     np.testing.assert_allclose(
         drawn.left_out.coefficients.exponents[number], alone.coefficients.exponents, rtol=1e-4
     )
@@ -130,11 +130,11 @@ def test_resamples_reach_their_best_end_where_some_lie_on_a_bound():
     table["loss_web"] = table["r_web"] ** -0.2 * (late**-0.15 - 0.3) * noise[0]
     table["loss_code"] = table["r_code"] ** -0.2 * (0.02 * late**-0.01 + 1) * noise[1]
     sweep = bx.read_sweep(table)
-    drawn = bx.bootstrap(sweep, n=12, seed=1)
+    drawn = bx.bootstrap(sweep, bx.BiMix(), n=12, seed=1)
     factor = draw("multinomial", 1, 12, 12)[:, sweep.mixture_group]
     without = np.stack([run_weights(sweep, each) for each in leave_one_out(12)])
     for found, weights in ((drawn.resampled, factor), (drawn.left_out, without)):
-        alone = [bx.fit(sweep, weight=weight).sum_of_squares for weight in weights]
+        alone = [bx.fit(sweep, bx.BiMix(), weight=weight).sum_of_squares for weight in weights]
         np.testing.assert_allclose(found.sum_of_squares, alone, rtol=1e-6)
     assert 0 < np.mean(drawn.resampled.code[:, :2] == bx.Code.BOUNDARY) < 1
 
@@ -207,7 +207,7 @@ def test_bimix_takes_one_coefficient_of_the_mixtures(sweep, drawn):
 
 
 def test_of_too_few_mixtures_no_interval_is_given(sweep):
-    few = bx.bootstrap(sweep, n=N, weight=(sweep.run <= "run02").astype(float))
+    few = bx.bootstrap(sweep, bx.BiMix(), n=N, weight=(sweep.run <= "run02").astype(float))
     assert few.freedom.units == 3
     assert any("Too few mixtures for an interval: 3" in note for note in few.notes)
     assert few.table()[["low", "high"]].isna().all(axis=None)
@@ -219,7 +219,7 @@ def test_of_too_few_mixtures_no_interval_is_given(sweep):
 
 
 def test_resamples_that_lose_an_exponent_are_counted_and_said(sweep):
-    drawn = bx.bootstrap(sweep, n=N, weight=(sweep.run <= "run02").astype(float))
+    drawn = bx.bootstrap(sweep, bx.BiMix(), n=N, weight=(sweep.run <= "run02").astype(float))
     alone = (draw("multinomial", 0, N, 3) > 0).sum(axis=1) == 1
     assert alone.any()
     np.testing.assert_array_equal(drawn.failed.all(axis=1), alone)
@@ -233,7 +233,7 @@ def test_replicates_of_a_mixture_are_drawn_together():
     first = table.loc[table["run"] == "run00", [f"r_{d}" for d in DOMAINS]].to_numpy()
     table.loc[table["run"] == "run01", [f"r_{d}" for d in DOMAINS]] = first
     sweep = bx.read_sweep(table)
-    together = bx.bootstrap(sweep, n=N)
+    together = bx.bootstrap(sweep, bx.BiMix(), n=N)
     assert together.freedom.units == 11
     weights = draw("multinomial", 0, N, 11)[:, np.unique(sweep.mixture_group[sweep.run == "run01"])]
     zero = weights[:, 0] == 0
@@ -273,7 +273,7 @@ def test_optima_promise_too_much(sure):
 def test_influence_is_how_far_the_optimum_moves_without_a_run(sweep, sure):
     most = sure.influence.iloc[0]
     factor = np.where(sweep.run == sure.influence.index[0], 0.0, 1.0)
-    alone = bx.optimize_mixture(bx.fit(sweep, weight=factor), BUDGET, WEIGHTS)
+    alone = bx.optimize_mixture(bx.fit(sweep, bx.BiMix(), weight=factor), BUDGET, WEIGHTS)
     change = alone.mixture - sure.optimum.mixture
     assert most["moved"] == pytest.approx(change.abs().sum() / 2, rel=1e-3)
     assert most["domain"] == change.abs().idxmax()

@@ -41,7 +41,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def drawn(sweep):
-    return bx.bootstrap(sweep, n=N, seed=3)
+    return bx.bootstrap(sweep, bx.BiMix(), n=N, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_mixture_is_predicted_by_the_fit_without_all_its_runs(sweep, drawn):
     for number, label in ((0, "run00, run01"), (6, "run07")):
         assert drawn.runs[number] == label
         inside = np.isin(sweep.run, label.split(", "))
-        alone = bx.fit(sweep, weight=np.where(inside, 0.0, 1.0))
+        alone = bx.fit(sweep, bx.BiMix(), weight=np.where(inside, 0.0, 1.0))
         here = rows.take(rows.unit == number)
         expected = alone.predict_points(here.mixture, here.budget)
         np.testing.assert_allclose(here.predicted, expected, rtol=1e-5)
@@ -77,7 +77,7 @@ def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep,
     cut = later.take((later.last == budgets[3]) & (later.unit == 6))
     # The parts are dealt in turn: mixtures 2, 6 and 10 were left out together.
     kept = ~np.isin(sweep.run, ["run03", "run07", "run11"]) & (sweep.budget <= budgets[3])
-    alone = bx.fit(sweep, weight=kept.astype(float))
+    alone = bx.fit(sweep, bx.BiMix(), weight=kept.astype(float))
     expected = alone.predict_points(cut.mixture, cut.budget)
     np.testing.assert_allclose(cut.predicted, expected, rtol=1e-4)
 
@@ -85,7 +85,7 @@ def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep,
 def test_too_few_budgets_are_not_cut(sweep, drawn):
     table = sweep.to_frame()
     few = bx.read_sweep(table[table["tokens"] >= np.unique(sweep.budget)[-3]])
-    made = bx.bootstrap(few, n=N)
+    made = bx.bootstrap(few, bx.BiMix(), n=N)
     assert made.held_out.tested == 1
     assert "Intervals leave out" in note_on_reach(2.0, 1.0)[0]
     assert "tests up to 2 ×" in note_on_reach(4.0, 2.0)[0]
@@ -154,7 +154,7 @@ def test_new_runs_lie_inside_though_the_law_is_wrong():
         )
         inside.append(found.coverage().loc[0.9, "covered"])
         train, test = sweep.split_runs(0.3, seed=seed)
-        drawn = bx.bootstrap(train, n=N)
+        drawn = bx.bootstrap(train, bx.BiMix(), n=N)
         low, high = drawn.interval(drawn.predict_points(test.mixture, test.budget))
         if_true.append(np.mean((low <= test.loss) & (test.loss <= high)))
     assert np.mean(inside) > 0.8
@@ -163,7 +163,7 @@ def test_new_runs_lie_inside_though_the_law_is_wrong():
 
 def test_of_few_mixtures_no_interval_is_given_and_the_number_is_said():
     sweep = bx.read_sweep(frame(noise=0.01).query("run < 'run06'"))
-    drawn = bx.bootstrap(sweep, n=N)
+    drawn = bx.bootstrap(sweep, bx.BiMix(), n=N)
     assert any("8 are needed, and there are 6. Measure 2 more" in note for note in drawn.notes)
     mixture = {"web": 0.4, "code": 0.3, "books": 0.3}
     assert drawn.predict(mixture)[["low", "high", "noise", "law"]].isna().all(axis=None)
@@ -329,7 +329,7 @@ def test_calibration_counts_what_lies_inside_and_what_was_right():
 
 def test_calibration_is_of_the_split_that_was_asked(sweep):
     (split,) = bx.standard_splits(sweep, "budgets", 1)
-    found = bx.calibration(sweep, splits=[split], n=N)
+    found = bx.calibration(sweep, bx.BiMix(), splits=[split], n=N)
     assert found.error.shape == (int(split.test.sum()), 3)
     assert found.half_width.shape == (3, *found.error.shape)
     assert np.all(np.diff(found.half_width, axis=0) > 0)

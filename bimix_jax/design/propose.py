@@ -25,6 +25,8 @@ NOTHING = 1e-9
 """Nats of expected regret below which it counts as 0."""
 SMALL = 1e-4
 """The same below which it is not worth a run: losses are quoted with three decimals."""
+LEAST_SHARE, MOST_SHARE = 0.01, 0.6
+"""Shares between which mixtures are drawn where a sweep covers less."""
 LEAST_POOL = 64
 """Size to which smaller pools are padded."""
 
@@ -167,6 +169,57 @@ def propose_runs(
     rows = nameless if labels is None else labels[order]
     mixtures = pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains))
     return _proposal(decision, mixtures, picks, noise)
+
+
+def spread_runs(sweep: Sweep, n: int, seed: int = 0) -> Proposal:
+    """Find n mixtures far from each other and from those of a sweep, without any law.
+
+    For sweeps that are too small for a fit, where `propose_runs` cannot say which runs serve a
+    decision. Of 1024 draws, each pick is the one whose nearest mixture is farthest (maximin design,
+    Johnson et al. 1990).
+
+    Args:
+        sweep: the runs that are there.
+        n: number of mixtures.
+        seed: of the draws, which lie within the range in the sweep, or within shares of 1 % to 60 %
+            where that is wider.
+
+    Returns:
+        A `Proposal` whose regrets are nan.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> spread_runs(sweep, 2).mixtures.sum(axis=1).round(9).tolist()
+    [1.0, 1.0]
+    """
+    check_made(sweep, Sweep, "sweep")
+    count = len(sweep.domains)
+    lower = np.minimum(sweep.mixture.min(axis=0), min(LEAST_SHARE, 0.5 / count))
+    upper = np.maximum(sweep.mixture.max(axis=0), max(MOST_SHARE, 1.5 / count))
+    drawn = mixtures_within(lower, upper, max(CANDIDATES, n), seed)
+    mixtures = drawn[_far_apart(drawn, np.unique(sweep.mixture, axis=0), n)]
+    runs = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
+    unknown = pd.Series(np.nan, runs)
+    return Proposal(
+        mixtures=pd.DataFrame(mixtures, runs, list(sweep.domains)),
+        regret_now=float("nan"),
+        regret_left=unknown.rename("regret_left"),
+        regret_random=unknown.rename("regret_random"),
+        noise=pd.DataFrame(index=pd.Index(sweep.targets, name="target")),
+        budget=sweep.largest_budget,
+        unit=sweep.unit,
+        notes=("The runs are those that differ most; no law was asked which of them help most.",),
+    )
+
+
+def _far_apart(drawn: np.ndarray, there: np.ndarray, count: int) -> list[int]:
+    """Pick rows of `drawn`, each with the largest distance from `there` and the picks before."""
+    nearest = np.min([np.abs(drawn - each).sum(axis=1) for each in there], axis=0)
+    picked: list[int] = []
+    for _ in range(count):
+        picked.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.abs(drawn - drawn[picked[-1]]).sum(axis=1))
+    return picked
 
 
 def _unknowns(fitted: Fit) -> Unknowns:

@@ -25,8 +25,13 @@ STILL = 0.005
 class _Resamples(Protocol):
     """Protocol of a `Bootstrap`, which stands above this module, for intervals along a path."""
 
-    fitted: Fit
-    resampled: Fit
+    @property
+    def fitted(self) -> Fit:
+        """Fit to the whole sweep."""
+
+    @property
+    def resampled(self) -> Fit:
+        """Arrays with a leading axis (resamples,)."""
 
     @property
     def failed(self) -> np.ndarray:

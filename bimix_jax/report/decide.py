@@ -1,56 +1,246 @@
 """The verb: from a sweep and a plan to a report."""
 
-from typing import Any
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
 
-from bimix_jax.design.propose import propose_runs
+import numpy as np
+
+from bimix_jax.design.propose import Proposal, propose_runs, spread_runs
 from bimix_jax.diagnosis.diagnose import diagnose
 from bimix_jax.fitting.fit import fit
+from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER
 from bimix_jax.judging.compare import compare
-from bimix_jax.laws import law_named
+from bimix_jax.judging.comparison import Comparison
+from bimix_jax.laws import Law, law_named
 from bimix_jax.mixture.path import optimal_path
 from bimix_jax.mixture.sensitivity import sensitivity
+from bimix_jax.quantities import counted
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.report._baselines import baseline_table
+from bimix_jax.report._kept import (
+    Kept,
+    kept_bootstrap,
+    kept_comparison,
+    kept_diagnosis,
+    kept_fit,
+    kept_proposal,
+)
 from bimix_jax.report.plan import Plan
-from bimix_jax.report.report import Report
-from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.uncertainty.bootstrap import bootstrap
-from bimix_jax.uncertainty.certainty import certainty
+from bimix_jax.report.report import KEPT, Report
+from bimix_jax.sweeps.sweep import CURVE, Sweep
+from bimix_jax.uncertainty._spread import units_needed
+from bimix_jax.uncertainty.bootstrap import Bootstrap, bootstrap
+from bimix_jax.uncertainty.certainty import Certainty, certainty
+
+REPEATS = 2
+"""Number of draws of held-out mixtures that laws are compared on: a pick needs fewer than the
+errors of `compare`."""
+POOL = 64
+"""Number of mixtures that a proposal chooses from."""
+Progress = Callable[[str], None]
 
 
-def decide(sweep: Sweep, plan: Plan | None = None, **settings: Any) -> Report:
+def decide(
+    sweep: Sweep,
+    plan: Plan | None = None,
+    *,
+    folder: str | Path | None = None,
+    progress: Progress = lambda stage: None,
+    **settings: Any,
+) -> Report:
     """Compare laws, fit the best one, find the best mixture, and say how sure that is.
 
     Args:
         sweep: what was measured.
         plan: the request; default one of the settings.
-        settings: fields of a `Plan`, for a call without a plan.
+        folder: where results of stages are kept, so that a further call with another budget or
+            other constraints takes them from there; default they are not kept. Usually the folder
+            of `Report.save`.
+        progress: called with the name of each stage when it begins.
+        settings: fields of a `Plan`, which replace those of the plan.
+
+    Returns:
+        A `Report`. Where the sweep is not enough to decide, it has no optimum, says why in
+        `missing`, and names the runs to do in `next_runs`.
+
+    Raises:
+        InfeasibleError: a ValueError, if no mixture satisfies the constraints (what conflicts is
+            named).
+        ValueError: on unknown names, or values that a setting cannot have.
+        TypeError: on a setting that does not exist; the message names the nearest one.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    >>> report = bx.decide(sweep, laws=["BiMix", "LogLinear"], propose=0)
+    >>> report.fitted.label, bool(0 < report.certainty.probability < 1)
+    ('BiMix', True)
     """
     check_made(sweep, Sweep, "sweep")
-    asked = plan or settings_of(Plan, decide, settings)
-    at = asked.budget_for(sweep)
-    reference = "best-run" if asked.reference is None else asked.reference
-    goal: Any = {"reference": reference, "constraints": asked.constraints}
-    checked = diagnose(sweep)
-    judged = compare(sweep, asked.laws or None, seed=asked.seed)
-    power = LATER if at > sweep.largest_budget else 0.0
-    fitted = fit(sweep, law_named(judged.best), budget_power=power)
-    drawn = bootstrap(sweep, fitted, asked.resamples, asked.seed)
-    sure = certainty(drawn, at, level=asked.level, **goal)
-    plainly = fitted if not power else fit(sweep, fitted.law)
-    return Report(
-        plan=asked,
-        sweep=sweep,
-        diagnosis=checked,
-        comparison=judged,
-        fitted=fitted,
-        optimum=sure.optimum,
-        certainty=sure,
-        path=optimal_path(fitted, bootstrap=drawn, **goal),
-        sensitivity=sensitivity(fitted, sure.optimum.mixture, at),
-        baselines=baseline_table(asked, sure),
-        next_runs=propose_runs(plainly, sweep, asked.propose, at, seed=asked.seed, **goal)
-        if asked.propose
-        else None,
+    asked = settings_of(Plan, decide, {**_given(plan), **settings}).for_sweep(sweep)
+    _refuse_infeasible(asked, sweep)
+    place = None if folder is None else Path(folder) / KEPT
+    return _Way(asked, sweep, Kept(place, sweep), progress).report()
+
+
+def _given(plan: Plan | None) -> dict[str, Any]:
+    if plan is None:
+        return {}
+    return {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+
+
+def _refuse_infeasible(plan: Plan, sweep: Sweep) -> None:
+    """Raise InfeasibleError before anything is fitted; guardrails alone need a fit."""
+    limits = dataclasses.replace(plan.constraints, guardrail=None)
+    # Names, unit and metadata are all that a set of mixtures takes of a fit.
+    limits.resolve(cast(Fit, sweep), plan.budget_of(sweep))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """The stages of a decision, in their order."""
+
+    plan: Plan
+    sweep: Sweep
+    kept: Kept
+    progress: Progress
+
+    def report(self) -> Report:
+        """Go through all stages."""
+        missing = self._too_few()
+        with ThreadPoolExecutor(1) as beside:
+            self.progress("checking the sweep and comparing laws")
+            checked = beside.submit(kept_diagnosis, self.kept, lambda: diagnose(self.sweep))
+            judged = self._compared(missing)
+            fitted = self._fitted(judged)
+            bare = Report(self.plan, self.sweep, checked.result(), judged, fitted, missing=missing)
+            if missing is not None or fitted is None:
+                return dataclasses.replace(bare, next_runs=self._first_runs())
+            further = beside.submit(self._proposed, fitted)
+            decided = self._decided(bare, fitted)
+            runs = further.result() if decided.missing is None else self._first_runs()
+            return dataclasses.replace(decided, next_runs=runs)
+
+    def _too_few(self) -> str | None:
+        """Why the sweep is not enough to decide, whatever law is fitted; None where it is."""
+        found = len(np.unique(self.sweep.mixture_group))
+        needed = units_needed(self.plan.level)
+        if found >= needed:
+            return None
+        return (
+            f"the sweep has {counted(found, 'mixture')}, and how sure a gain is can be said from "
+            f"{needed} on. Run the mixtures below, or others that differ as much."
+        )
+
+    def _compared(self, missing: str | None) -> Comparison | None:
+        """The comparison on the most demanding split; None where too few runs allow none."""
+        laws, later = list(self.plan.laws), len(np.unique(self.sweep.budget)) > CURVE
+        kind = "both" if later else "mixtures"
+        settings = {"laws": laws, "splits": kind, "repeats": REPEATS, "seed": self.plan.seed}
+
+        def make() -> Comparison:
+            return compare(self.sweep, laws or None, kind, repeats=REPEATS, seed=self.plan.seed)
+
+        with contextlib.suppress(ValueError) if missing else contextlib.nullcontext():
+            return kept_comparison(self.kept, settings, make)
+        return None
+
+    def _fitted(self, judged: Comparison | None) -> Fit | None:
+        """The judge's pick, with the judge's settings."""
+        if judged is None:
+            return None
+        law = law_named(judged.best)
+        self.progress(f"fitting {law.label}")
+        return self._fit(law, self._power)
+
+    @property
+    def _power(self) -> float:
+        """Weight of budgets: the judge's for later budgets where the decision is at one."""
+        return LATER if self.plan.budget_of(self.sweep) > self.sweep.largest_budget else 0.0
+
+    def _fit(self, law: Law, power: float) -> Fit:
+        settings = {"law": repr(law), "budget_power": power}
+        return kept_fit(self.kept, settings, lambda: fit(self.sweep, law, budget_power=power))
+
+    def _decided(self, bare: Report, fitted: Fit) -> Report:
+        """Add the optimum and all that is said about it."""
+        plan, at = self.plan, self.plan.budget
+        goal: Any = {"reference": plan.reference, "constraints": plan.constraints}
+        self.progress(f"fitting {counted(plan.resamples, 'resample')}")
+        drawn = self._resampled(fitted)
+        self.progress("finding the best mixture and how sure it is")
+        sure = certainty(drawn, at, level=plan.level, **goal)
+        if np.isnan(sure.probability):
+            return dataclasses.replace(bare, missing=_no_interval(sure))
+        along = self.sweep.budget.min() < self.sweep.largest_budget
+        return dataclasses.replace(
+            bare,
+            optimum=sure.optimum,
+            certainty=sure,
+            path=optimal_path(fitted, **goal) if along else None,
+            sensitivity=sensitivity(fitted, sure.optimum.mixture, at, **goal),
+            baselines=baseline_table(plan, sure),
+        )
+
+    def _resampled(self, fitted: Fit) -> Bootstrap:
+        plan = self.plan
+        options = dataclasses.asdict(fitted.options)
+        settings = {
+            "law": repr(fitted.law),
+            "options": options,
+            "n": plan.resamples,
+            "seed": plan.seed,
+        }
+
+        def make() -> Bootstrap:
+            return bootstrap(self.sweep, fitted, plan.resamples, plan.seed)
+
+        return kept_bootstrap(self.kept, fitted, settings, make)
+
+    def _proposed(self, fitted: Fit) -> Proposal | None:
+        """The runs to do next; None where none are asked for, or the law cannot say."""
+        plan, count = self.plan, self.plan.propose
+        if not count or fitted.law.needs_size:
+            return None
+        # A proposal takes residuals as noise, which weights by budget would distort.
+        even = self._fit(fitted.law, 0.0)
+        asked = plan.to_dict()
+        settings = [repr(even.law), {k: v for k, v in asked.items() if k not in UNFELT}]
+
+        def make() -> Proposal:
+            return propose_runs(
+                even,
+                self.sweep,
+                count,
+                plan.budget,
+                spread_runs(self.sweep, max(POOL, count), plan.seed).mixtures,
+                seed=plan.seed,
+                reference=plan.reference,
+                constraints=plan.constraints,
+            )
+
+        return kept_proposal(self.kept, settings, make)
+
+    def _first_runs(self) -> Proposal | None:
+        """Runs that differ from each other and from those of the sweep, where no law can say which
+        serve the decision best."""
+        plan, sweep = self.plan, self.sweep
+        found = len(np.unique(sweep.mixture_group))
+        count = max(plan.propose, units_needed(plan.level) - found)
+        return spread_runs(sweep, count, plan.seed) if plan.propose else None
+
+
+UNFELT = ("sweep", "losses", "mixtures", "read", "emit", "paths", "entropy", "laws", "resamples")
+"""Entries of a plan that change no proposal, for one sweep and one law."""
+
+
+def _no_interval(sure: Certainty) -> str:
+    """Why there is no probability although there are enough mixtures."""
+    return (
+        f"{sure.verdict()} Too few mixtures have every weighted loss measured; complete their "
+        "losses, give the others a weight of 0, or run the mixtures below."
     )

@@ -1,24 +1,47 @@
 """Plan: everything that a decision is asked for, as one object and as one TOML file."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bimix_jax.logs.read_logs import read_logs
 from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import number_of
+from bimix_jax.reading.nested import BARE, read_toml
+from bimix_jax.reading.settings import did_you_mean, refuse_unknown
+from bimix_jax.recipe.available import TOKENS, read_available
+from bimix_jax.recipe.forms import form_named
+from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import Sweep
 
-FILES = ("sweep", "losses", "mixtures", "paths", "entropy")
-"""Fields that name files; in a plan's file they are relative to its folder."""
+BEST_RUN, RUN = "best-run", "run:"
+WORDS = ("uniform", "available", BEST_RUN)
+"""References with a name, beside run:NAME."""
+FILES = ("sweep", "losses", "mixtures", "paths", "entropy", "available")
+"""Entries that name files; in a plan's file they are relative to its folder."""
+NAMES = ("sweep", "exclude", "laws", "emit")
+"""Fields that hold several texts; one alone needs no list."""
+COUNTS = {"resamples": 2, "propose": 0, "seed": 0}
+"""Fields that hold whole numbers → the least one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Everything that a decision is asked for; every field is optional.
 
-    >>> Plan(budget="5e6", constraints=Constraints(lower={"code": 0.2})).budget
-    5000000.0
+    A file of a plan, TOML, has these fields as entries, and in place of `constraints` the fields of
+    `Constraints`.
+
+    Raises:
+        ValueError: on a value that a field cannot have.
+
+    >>> plan = Plan(budget="5M", constraints=Constraints(lower={"code": 0.2}))
+    >>> plan.budget, Plan.from_dict(plan.to_dict()) == plan
+    (5000000.0, True)
     """
 
     sweep: tuple[str, ...] = ()
@@ -34,53 +57,250 @@ class Plan:
     from_budget: float | None = None
     """the least budget whose points are kept"""
     budget: float | None = None
-    """budget of the decision, in the sweep's unit; None for twice the sweep's largest"""
+    """budget of the decision, in the sweep's unit; None for twice the sweep's largest, or for its
+    only one"""
     constraints: Constraints = dataclasses.field(default_factory=Constraints)
     """allowed mixtures, and weights of the targets"""
+    available: str | None = None
+    """table of the tokens that exist, in place of those of the constraints"""
     reference: Any = None
-    """mixture to compare with: a word or a mixture, as `optimize_mixture` takes it; None for the
-    best measured run"""
+    """mixture to compare with: uniform, available, best-run, run:NAME, a file or a mixture; None
+    for the best measured run"""
     laws: tuple[str, ...] = ()
-    """laws that are compared; the judge's own choice where there are none"""
+    """laws that are compared; None for those that a decision compares by default"""
     level: float = 0.9
     """level of the intervals"""
-    resamples: int = 200
+    resamples: int = 64
     """number of resamples"""
     propose: int = 4
     """number of runs to propose; 0 for none"""
     seed: int = 0
     """of the held-out mixtures, the resamples and the proposal"""
-    emit: tuple[str, ...] = ()
-    """forms of the recipe that are written, beside the table of the mixture"""
+    emit: tuple[str, ...] = ("json",)
+    """forms of the recipe that are written"""
     paths: str | None = None
     """TOML file of domain = path, for forms that name the data"""
     entropy: str | None = None
-    """table of a mixture made from entropies, as one more baseline"""
+    """table of a mixture made from entropies, to stand beside the others"""
 
     def __post_init__(self) -> None:
         """Convert numbers that are written as text, and single names to tuples."""
-        for field in ("sweep", "exclude", "laws", "emit"):
-            given: Any = getattr(self, field)
-            names = (given,) if isinstance(given, (str, Path)) else tuple(given)
-            object.__setattr__(self, field, tuple(map(str, names)))
+        for field in NAMES:
+            object.__setattr__(self, field, _names(field, getattr(self, field)))
         for field in ("budget", "from_budget"):
             if getattr(self, field) is not None:
-                object.__setattr__(self, field, number_of(getattr(self, field), field))
+                object.__setattr__(self, field, _above_0(field, getattr(self, field)))
+        object.__setattr__(self, "level", _share(self.level))
+        for field, least in COUNTS.items():
+            object.__setattr__(self, field, _count(field, getattr(self, field), least))
+        for form in self.emit:
+            form_named(form)
+        if not isinstance(self.read, Mapping):
+            raise ValueError(f"read is {self.read!r}; expected a table of options of reading.")
 
-    def budget_for(self, sweep: Sweep) -> float:
-        """Budget of the decision for a sweep: the one asked for, or twice the sweep's largest."""
-        return 2 * sweep.largest_budget if self.budget is None else self.budget
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Plan":
+        """Build a plan from the entries of its file.
+
+        Raises:
+            ValueError: on an unknown entry, with the nearest known one, or a wrong value.
+        """
+        own = [field.name for field in dataclasses.fields(cls) if field.name != "constraints"]
+        limits = [field.name for field in dataclasses.fields(Constraints)]
+        known = list(dict.fromkeys([*own, *limits]))
+        refuse_unknown("plan", set(map(str, document)) - set(known), known)
+        # Tokens by domain are a constraint; a text names the table that holds them.
+        file = isinstance(document.get("available"), str)
+        mine = [name for name in own if name != "available" or file]
+        return cls(
+            **{name: document[name] for name in mine if name in document},
+            constraints=Constraints.from_dict(
+                {name: document[name] for name in document if name not in mine}
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON types."""
-        document = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        document["constraints"] = self.constraints.to_dict()
-        return {name: _plain(value) for name, value in document.items()}
+        """The entries that differ from the defaults, as JSON types; `from_dict` reads them."""
+        bare = Plan()
+        given = {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(bare, field.name)
+            and field.name != "constraints"
+        }
+        without = Constraints().to_dict()
+        asked = {k: _plain(v) for k, v in self.constraints.to_dict().items() if v != without[k]}
+        return {**asked, **given}
+
+    def to_toml(self, folder: str | Path = ".") -> str:
+        """The plan as the text of a file in a folder, to which the names of files are relative."""
+        document = {
+            name: _moved(value, lambda path: os.path.relpath(path, folder))
+            if name in FILES
+            else value
+            for name, value in self.to_dict().items()
+        }
+        return "".join(_toml_lines(document))
+
+    @property
+    def has_logs(self) -> bool:
+        """True where the sweep is made from logs, not read from one table."""
+        several = len(self.sweep) > 1 or any(map(os.path.isdir, self.sweep))
+        return self.mixtures is not None or several or "form" in self.read
+
+    def read_measured(self) -> Sweep:
+        """Read the sweep, or the logs, that the plan names.
+
+        Raises:
+            ValueError: if the plan names none, an option of reading is unknown, or as `read_sweep`.
+        """
+        if not self.sweep:
+            raise ValueError('sweep: the plan names no table of runs; add sweep = "FILE" to it.')
+        try:
+            if self.has_logs:
+                measured = read_logs(list(self.sweep), self.mixtures, **self.read)
+            else:
+                measured = read_sweep(self.sweep[0], self.losses, **self.read)
+        except TypeError as error:  # an unknown keyword argument, with the nearest one
+            raise ValueError(f"read: {error}") from error
+        measured = measured.without_runs(self.exclude) if self.exclude else measured
+        return measured if self.from_budget is None else measured.from_budget(self.from_budget)
+
+    def for_sweep(self, sweep: Sweep) -> "Plan":
+        """Return the plan with names as the sweep spells them, tokens and reference read from
+        their files, and the budget.
+
+        Raises:
+            ValueError: on unknown domains, targets or words, or a reference that is no file.
+        """
+        limits = self.constraints
+        if self.available is not None:
+            tokens = read_available(self.available, sweep.domains)[TOKENS]
+            limits = dataclasses.replace(limits, available=dict(tokens))
+        return dataclasses.replace(
+            self,
+            constraints=limits.spelled_as(sweep.domains, sweep.targets),
+            reference=_reference(self.reference, sweep),
+            budget=self.budget_of(sweep),
+        )
+
+    def budget_of(self, sweep: Sweep) -> float:
+        """Budget of the decision for a sweep, in its unit."""
+        if self.budget is not None:
+            return self.budget
+        single = sweep.budget.min() == sweep.largest_budget
+        return sweep.largest_budget * (1 if single else 2)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan from a TOML file; the files that it names are relative to its folder.
+
+    Raises:
+        ValueError: if it is not TOML, or an entry is unknown or of the wrong kind.
+        OSError: if there is no such file.
+    """
+    document = read_toml(path, "a plan, .toml")
+    place = Path(path).parent
+    moved = {
+        name: _moved(value, lambda file: os.path.normpath(place / file)) if name in FILES else value
+        for name, value in document.items()
+    }
+    try:
+        return Plan.from_dict(moved)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _reference(given: Any, sweep: Sweep) -> Any:
+    """Return a word, or the mixture of a file or a mapping."""
+    if not isinstance(given, str):
+        return BEST_RUN if given is None else given
+    if given in WORDS or given.startswith(RUN):
+        return given
+    if not Path(given).exists():
+        raise ValueError(
+            f"reference is {given!r}; expected {', '.join(WORDS)}, {RUN}NAME or a file that "
+            f"exists.{did_you_mean(given, WORDS)}"
+        )
+    return read_mixtures(given, sweep.domains).iloc[0].to_dict()
+
+
+def _names(field: str, given: Any) -> tuple[str, ...]:
+    listed = (given,) if isinstance(given, (str, Path)) else given
+    if not isinstance(listed, Sequence) or not all(isinstance(n, (str, Path)) for n in listed):
+        raise ValueError(f"{field} is {given!r}; expected a text, or a list of texts.")
+    return tuple(map(str, listed))
+
+
+def _above_0(field: str, given: Any) -> float:
+    expected = "a number above 0, like 4e10 or 40B"
+    number = number_of(given, field, expected)
+    if number <= 0:
+        raise ValueError(f"{field} is {given}; expected {expected}.")
+    return number
+
+
+def _share(given: Any) -> float:
+    level = number_of(given, "level", "a share between 0 and 1", percent=True)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {given}; expected a share between 0 and 1, 0.9 for example.")
+    return level
+
+
+def _count(field: str, given: Any, least: int) -> int:
+    number = number_of(given, field, "a whole number")
+    if number != int(number) or number < least:
+        raise ValueError(f"{field} is {given}; expected a whole number, {least} or more.")
+    return int(number)
+
+
+def _moved(value: Any, move: Any) -> Any:
+    """Apply a function to the name of a file, or to each of a list; others stay."""
+    if isinstance(value, str):
+        return move(value)
+    return [move(each) for each in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
+    """Tuples as lists, and nothing that is None inside mappings."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _plain(each) for name, each in value.items() if each is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(each) for each in value]
     return value
+
+
+def _toml_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of entries, then those of tables, as TOML asks for.
+
+    >>> print("".join(_toml_lines({"lower": {"web/en": 0.1}, "laws": ["BiMix"]})), end="")
+    laws = ["BiMix"]
+    <BLANKLINE>
+    [lower]
+    "web/en" = 0.1
+    """
+    tables = {name: value for name, value in document.items() if isinstance(value, Mapping)}
+    for name, value in document.items():
+        if name not in tables:
+            yield f"{_key(name)} = {_value(value)}\n"
+    for name, table in tables.items():
+        yield f"\n[{_key(name)}]\n"
+        yield from (f"{_key(key)} = {_value(value)}\n" for key, value in table.items())
+
+
+def _key(name: str) -> str:
+    # A dot would nest.
+    return name if BARE.fullmatch(name) and "." not in name else _text(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _text(text: str) -> str:
+    # TOML's basic strings are JSON's, but for the delete character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -7,30 +7,25 @@ from typing import Any
 
 import pandas as pd
 
-from bimix_jax import __version__
 from bimix_jax.design.propose import Proposal
 from bimix_jax.diagnosis.diagnose import Diagnosis
-from bimix_jax.files import write_atomically
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.path import OptimalPath
 from bimix_jax.mixture.sensitivity import Sensitivity
-from bimix_jax.printable import json_text, plain
 from bimix_jax.quantities import quantity_text
+from bimix_jax.report._baselines import reference_name
+from bimix_jax.report._files import document_of, write_files
 from bimix_jax.report.plan import Plan
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.calibration import Calibration
 from bimix_jax.uncertainty.certainty import Certainty
 
-DECISION, PAGE, FIT, MIXTURE, PLAN = (
-    "decision.json",
-    "index.html",
-    "fit.json",
-    "mixture.csv",
-    "plan.toml",
-)
-"""Files of a report."""
+SHOWN = 7
+"""Number of domains in the sentence."""
+KEPT = "stages"
+"""Folder, in that of a report, of the results of stages that are kept."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,10 +38,10 @@ class Report:
     """what was measured"""
     diagnosis: Diagnosis
     """its checks"""
-    comparison: Comparison
-    """laws on held-out parts of it"""
-    fitted: Fit
-    """the judge's pick, fitted with the judge's settings"""
+    comparison: Comparison | None
+    """laws on held-out parts of it; None where there are too few runs for that"""
+    fitted: Fit | None
+    """the judge's pick, fitted with the judge's settings; None without a comparison"""
     optimum: Optimum | None = None
     """the recommendation; None where the sweep is not enough to decide"""
     certainty: Certainty | None = None
@@ -77,97 +72,44 @@ class Report:
         return f"Report({self.sentence()})"
 
     def sentence(self) -> str:
-        """The recommendation with its gain, interval and probability; or what is missing."""
+        """Return the recommendation with gain, interval and probability; or what is missing."""
         if self.optimum is None or self.certainty is None:
             return f"Not enough to decide: {self.missing}"
         best = self.optimum
-        shares = ", ".join(
-            f"{100 * share:.0f} % {name}"
-            for name, share in best.mixture.sort_values(ascending=False, kind="stable").items()
-        )
+        largest = best.mixture.sort_values(ascending=False, kind="stable")
+        shares = [f"{100 * share:.1f} % {name}" for name, share in largest.items()]
+        several = len(shares) > SHOWN + 1
+        more = f" and {len(shares) - SHOWN} others" if several else ""
+        listed = ", ".join(shares[: SHOWN if several else None])
         at = f"{quantity_text(best.budget)} {best.unit}"
-        return f"At {at} train on {shares}. {self.certainty.verdict()}"
+        return f"At {at} train on {listed}{more}. {self.certainty.verdict()}"
+
+    @property
+    def reference_name(self) -> str:
+        """Name of the mixture that gains are over, as in `baselines`."""
+        if self.optimum is None:
+            raise ValueError("reference_name: the report has no optimum, so nothing is compared.")
+        return reference_name(self.plan, self.optimum.decision)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every number of the decision as JSON types: the content of decision.json."""
-        sweep, compared = self.sweep, self.comparison
-        return plain(
-            {
-                "kind": "bimix_jax decision",
-                "version": __version__,
-                "made": self.made,
-                "recommendation": self.sentence(),
-                "missing": self.missing,
-                "plan": self.plan.to_dict(),
-                "sweep": {
-                    "summary": sweep.summary(),
-                    "digest": sweep.digest(),
-                    "runs": sweep.runs,
-                    "domains": sweep.domains,
-                    "targets": sweep.targets,
-                    "unit": sweep.unit,
-                    "budgets": sorted(set(sweep.budget.tolist())),
-                    "mixtures": sweep.mixtures,
-                    "metadata": sweep.metadata.stated(),
-                    "notes": sweep.notes,
-                },
-                "check": self.diagnosis.document(),
-                "laws": {
-                    "best": compared.best,
-                    "verdict": compared.verdict(),
-                    "splits": {kind: compared.table_of(kind) for kind in compared.kinds},
-                    "noise": dataclasses.asdict(compared.noise),
-                    "notes": compared.notes,
-                },
-                "fit": {
-                    "law": self.fitted.label,
-                    "options": dataclasses.asdict(self.fitted.options),
-                    "table": self.fitted.table(),
-                    "notes": [*self.fitted.notes, *self.fitted.messages()],
-                },
-                "decision": None if self.certainty is None else self.certainty.document(),
-                "calibration": _calibration(self.calibration),
-                "path": None if self.path is None else self.path.document(),
-                "sensitivity": None
-                if self.sensitivity is None
-                else dataclasses.asdict(self.sensitivity),
-                "baselines": _by_part(self.baselines),
-                "next_runs": None if self.next_runs is None else self.next_runs.document(),
-            }
-        )
+        """Return every number of the decision as JSON types: the content of decision.json."""
+        return document_of(self)
 
-    def save(self, folder: str | Path) -> list[Path]:
+    def save(self, folder: str | Path, command: str = "bimix_jax.decide") -> list[Path]:
         """Write the files of the decision to a folder, which is made if it does not exist.
 
+        They are decision.json, index.html, plan.toml, and where there is a mixture mixture.csv and
+        the recipe in every form of the plan; and fit.json.
+
+        Args:
+            folder: the folder.
+            command: the command line, for the stamp of recipes.
+
         Returns:
-            The files: decision.json, fit.json and, where there is a mixture, mixture.csv.
+            The files that were written, the page first.
+
+        Raises:
+            ValueError: if a form of the plan needs paths that are not there.
+            OSError: if the folder or a file cannot be written.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        write_atomically(place / DECISION, json_text(self.to_dict(), 1))
-        self.fitted.save(place / FIT)
-        written = [place / DECISION, place / FIT]
-        if self.optimum is not None:
-            table = self.optimum.mixture.rename_axis("domain").to_csv()
-            write_atomically(place / MIXTURE, table)
-            written.append(place / MIXTURE)
-        return written
-
-
-def _calibration(found: Calibration | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "verdict": found.verdict(),
-        "coverage": found.coverage(),
-        "reliability": found.reliability(),
-        "calibration_error": found.calibration_error,
-    }
-
-
-def _by_part(baselines: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Baselines as {mixture: {part: {name: value}}}."""
-    return {
-        str(name): {part: row[part] for part in baselines.columns.unique(0)}
-        for name, row in baselines.iterrows()
-    }
+        return write_files(self, Path(folder), command)

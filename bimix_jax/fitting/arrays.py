@@ -34,7 +34,7 @@ class ArrayFit(NamedTuple):
     identified: Array
     """(exponents,) bool: True where this exponent is identified"""
     agreement: Array
-    """() share of the starts that ended at the best objective"""
+    """() share of the searches that ended at the best objective"""
     shrinkage: Array
     """() strength of the shrinkage to the law's centre, 0 for none"""
     objective: Array

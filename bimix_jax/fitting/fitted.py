@@ -70,7 +70,8 @@ class Fit:
     shrinkage: np.ndarray
     """(targets,) strength of `Law.shrinkage`, 0 for none"""
     agreement: np.ndarray
-    """(targets,) share of the starts that ended at the best optimum"""
+    """(targets,) share of the searches that ended at the best optimum; a law with many starts
+    searches only the most promising ones to the end"""
     law: Law
     domains: tuple[str, ...]
     targets: tuple[str, ...]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting._many_starts import promising, reached, searched_further
 from bimix_jax.fitting._solution import AGREEMENT
 from bimix_jax.fitting.again import all_starts, best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
@@ -159,19 +160,38 @@ def _best_of(
     search: "_Searches", drawn: Drawn, strength: np.ndarray, starts: np.ndarray, tolerance: float
 ) -> Solved:
     """Find the best ends of all fits from these starts (starts, exponents)."""
-    count, fits, targets = len(starts), len(drawn.factor), len(search.task.targets)
-    each = np.broadcast_to(starts[:, None, None], (count, fits, targets, starts.shape[1]))
-    begin = each.reshape(count * fits, targets, -1)
-    found = search(drawn.repeated(count), begin, np.tile(strength, count), tolerance)
-    ends = jax.tree.map(lambda leaf: leaf.reshape(count, fits, *leaf.shape[1:]), found)
-    reached = np.where(np.isfinite(ends.objective), ends.objective, np.inf)
+    fits, targets = len(drawn.factor), len(search.task.targets)
+    each = np.broadcast_to(starts[:, None, None], (len(starts), fits, targets, starts.shape[1]))
+    ends_of = functools.partial(_ends_of, search, drawn, strength)
+    near = promising(lambda begin, loose: ends_of(begin, loose, False).fit, each)
+    ends = ends_of(near, tolerance)
+    found = reached(ends)
     # An end may be off by the rounding of a sum over the points.
-    rounding = 16 * np.finfo(reached.dtype).eps * drawn.factor[:, drawn.unit].sum(axis=1)
-    least = reached.min(axis=0)
-    agreement = np.mean(reached <= least + AGREEMENT * least + rounding[:, None], axis=0)
-    best = reached.argmin(axis=0), *np.indices((fits, targets))
+    rounding = 16 * np.finfo(found.dtype).eps * drawn.factor[:, drawn.unit].sum(axis=1)
+    least = found.min(axis=0)
+    agreement = np.mean(found <= least + AGREEMENT * least + rounding[:, None], axis=0)
+    best = found.argmin(axis=0), *np.indices((fits, targets))
     fit = jax.tree.map(lambda leaf: leaf[best], ends.fit)._replace(agreement=agreement)
-    return Solved(fit, ends.predicted[best])
+    solved = Solved(fit, ends.predicted[best])
+    if len(near) == len(each) or search.task.options.max_steps is not None:
+        return solved
+    return searched_further(solved, lambda begin: ends_of(begin, tolerance))
+
+
+def _ends_of(
+    search: "_Searches",
+    drawn: Drawn,
+    strength: np.ndarray,
+    starts: np.ndarray,
+    tolerance: float,
+    predict: bool = True,
+) -> Solved:
+    """Ends of all fits, with leading axes (starts, fits, targets) as the starts have."""
+    count, fits = starts.shape[:2]
+    begin, strengths = starts.reshape(count * fits, *starts.shape[2:]), np.tile(strength, count)
+    found = search(drawn.repeated(count), begin, strengths, tolerance, predict)
+    ends: Solved = jax.tree.map(lambda leaf: leaf.reshape(count, fits, *leaf.shape[1:]), found)
+    return ends
 
 
 class _Rows(NamedTuple):

@@ -24,7 +24,7 @@ class HeldOut(NamedTuple):
     usable: np.ndarray
     """(points, targets) bool: the law has a value there"""
     agreement: np.ndarray
-    """(splits, targets) share of the starts that reach the best optimum of the train part"""
+    """(splits, targets) share of the searches that reach the best optimum of the train part"""
     called: tuple[str, ...]
     """(splits,) simplest law to which each fit reduces"""
 

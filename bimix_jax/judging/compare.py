@@ -392,7 +392,7 @@ def _about_fits(
         if held_out.agreement.min() < AGREE:
             notes.append(
                 f"{name}: {100 * held_out.agreement.min():.0f} to "
-                f"{100 * held_out.agreement.max():.0f} % of the starts reach the best optimum of "
+                f"{100 * held_out.agreement.max():.0f} % of the searches reach the best optimum of "
                 "a target."
             )
     return notes

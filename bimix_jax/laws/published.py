@@ -143,8 +143,9 @@ class AdditiveLaw(Law):
     The scale of all c is free; the largest reported c is 1.
 
     The law allows zeros and any target, and the mixture's effect is the same at all budgets. With
-    2m + 1 exponents it needs many runs, and only some of its starts reach the best optimum
-    (`Fit.agreement`). It is not convex in the mixture.
+    2m + 1 exponents it needs many runs, and few of its 2m + 2 starts reach the best optimum; only
+    the most promising ones are searched to their end (`Fit.agreement` is of those). It is not
+    convex in the mixture.
 
     >>> AdditiveLaw().names(["code", "text"])
     ('beta', 'c_code', 'c_text', 'gamma_code', 'gamma_text')

@@ -57,6 +57,14 @@ class Resampling:
 
     resamples: Annotated[int, typer.Option(help="Number of resamples.")] = 1000
     level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9
+    guard_probability: Annotated[
+        float | None,
+        typer.Option(
+            parser=named.share,
+            help="Probability with which the mixture keeps each --guardrail, e.g. 0.9; default "
+            "about a half where one binds.",
+        ),
+    ] = None
     resampling: Annotated[
         str, typer.Option(help="multinomial, weights or residuals; the first is calibrated.")
     ] = "multinomial"
@@ -111,7 +119,13 @@ def certainty(
     drawn = draws.draw(measured, fits[0])
     waiting.show(f"finding {counted(draws.resamples, 'optimum', 'optima')}")
     sure = bx.certainty(
-        drawn, laws.budget, weights, reference=beside, level=draws.level, constraints=asked
+        drawn,
+        laws.budget,
+        weights,
+        level=draws.level,
+        guard_probability=draws.guard_probability,
+        reference=beside,
+        constraints=asked,
     )
     others = None
     if len(fits) > 1:

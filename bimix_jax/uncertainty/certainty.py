@@ -17,7 +17,8 @@ from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import check_made, settings_of
-from bimix_jax.uncertainty._differences import Differences, better, differences_of
+from bimix_jax.uncertainty._differences import Differences, better
+from bimix_jax.uncertainty._guardrails import Guardrails, surely_kept
 from bimix_jax.uncertainty._spread import known_mean, known_variance, note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 
@@ -129,6 +130,8 @@ class Certainty:
     """table with a row per unit that was left out, see `certainty`"""
     errors: Differences
     """errors of differences of the objective between mixtures that were left out"""
+    asked_guardrails: Guardrails
+    """guardrails as asked for; a `guard_probability` makes those of `optimum` tighter"""
 
     def __repr__(self) -> str:
         gain, probability = _percent(self.gain), self.shown_probability()
@@ -200,25 +203,13 @@ class Certainty:
         guarded mixture, fractions, and `probability` that it increases by no more than allowed.
         Empty without guardrails.
         """
-        at = self.optimum.decision
-        allowed = at.guard_limits
-        guarded = np.flatnonzero(np.isfinite(allowed))
-        rows = [self._kept(int(target), float(allowed[target])) for target in guarded]
-        names = [at.fitted.targets[target] for target in guarded]
-        columns = ["allowed", "increase", "probability"]
-        return pd.DataFrame(rows, index=pd.Index(names, name="target"), columns=columns)
-
-    def _kept(self, target: int, allowed: float) -> tuple[float, float, float]:
-        """Allowed and predicted increase of a target's loss, and the probability to keep it."""
-        at, count = self.optimum.decision, len(self.bootstrap.fitted.targets)
-        alone = at.with_weights((np.arange(count) == target).astype(float))
-        both = np.stack([self.optimum.mixture.to_numpy(), at.guard_reference])
-        whole, sampling, distance = differences_of(self.bootstrap, alone, both[:1], both[1:])
-        errors = Differences.of(self.bootstrap, alone)
-        # Kept where guarded/loss − 1 is above 1/(1 + allowed) − 1.
-        room = 1 - 1 / (1 + allowed)
-        (kept,) = errors.probability(whole, errors.variance(sampling, distance), room)
-        return allowed, float(1 / (1 + whole[0]) - 1), float(kept)
+        rails = self.asked_guardrails
+        kept = rails.at(self.optimum.mixture.to_numpy())
+        names = [rails.decision.fitted.targets[target] for target in rails.targets]
+        found = {"allowed": rails.allowed, "increase": kept.increase}
+        return pd.DataFrame(
+            {**found, "probability": kept.probability}, index=pd.Index(names, name="target")
+        )
 
     def beats(self, mixtures: Any) -> pd.Series:
         """Probability that the recommended mixture is better than each of some others.
@@ -367,6 +358,7 @@ def certainty(
     weights: Any = None,
     *,
     level: float = 0.9,
+    guard_probability: float | None = None,
     **further: Unpack[_Further],
 ) -> Certainty:
     """Find the best mixture at a budget, and its uncertainty.
@@ -376,6 +368,9 @@ def certainty(
         budget: as `optimize_mixture` takes it.
         weights: likewise.
         level: share of the sweeps in which an interval is to cover the truth.
+        guard_probability: probability with which the recommended mixture keeps each guardrail, from
+            0.5; default that it keeps them by prediction, a guardrail that binds thus about half of
+            the time.
         further: `constraints`, `reference`, `objective` and `method`, likewise. Every resample
             keeps the constraints, with guardrails on its own predictions.
 
@@ -387,7 +382,8 @@ def certainty(
         optimum found without it.
 
     Raises:
-        ValueError: as `optimize_mixture`, or on a level not between 0 and 1.
+        ValueError: as `optimize_mixture`, on a level not between 0 and 1, or on guardrails that no
+            mixture keeps so surely.
         TypeError: on an argument that does not exist; the message names the nearest one.
 
     >>> import bimix_jax as bx
@@ -400,6 +396,9 @@ def certainty(
     check_made(bootstrap, Bootstrap, "bootstrap")
     request = settings_of(Request, certainty, further)
     decision = Decision.of(bootstrap.fitted, budget, weights, request)
+    rails = Guardrails.of(bootstrap, decision)
+    if guard_probability is not None:
+        decision = surely_kept(bootstrap, decision, guard_probability)
     best = _with_finite_reference(Optimum.of(decision))
     resampled, left_out = _decided(bootstrap, decision, best)
     # A resample that lost a weighted target would optimise something else.
@@ -415,6 +414,7 @@ def certainty(
         judged_gains=1 - judged / best.reference_objective,
         influence=_influence(bootstrap.runs, best, left_out),
         errors=Differences.of(bootstrap, decision),
+        asked_guardrails=rails,
     )
     return dataclasses.replace(sure, optimum=dataclasses.replace(best, intervals=sure.ends))
 

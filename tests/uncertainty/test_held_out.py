@@ -290,6 +290,46 @@ def test_a_guardrail_is_kept_with_the_probability_of_its_target(drawn):
     assert len(bx.certainty(drawn, 3e9).guardrails) == 0
 
 
+def test_a_guardrail_can_be_kept_with_a_stated_probability():
+    """The mixture keeps it with 0.9, and of those around it none that is better does."""
+    drawn = bx.bootstrap(bx.read_sweep(frame(noise=0.003)), bx.BiMix(), n=N)
+    weights = {"books": 1.0, "code": 1.0}
+    asked = {"constraints": bx.Constraints(guardrail={"web": 0.05})}
+    plain = bx.certainty(drawn, 3e9, weights, **asked)
+    sure = bx.certainty(drawn, 3e9, weights, guard_probability=0.9, **asked)
+    assert plain.guardrails.loc["web", "probability"] == pytest.approx(0.5, abs=0.05)
+    assert sure.guardrails.loc["web", "probability"] == pytest.approx(0.9, abs=0.01)
+    assert sure.guardrails.loc["web", "allowed"] == 0.05
+    assert sure.optimum.objective > plain.optimum.objective
+    near = sure.optimum.mixture.to_numpy() + 0.02 * simplex_directions(40)
+    losses = sure.optimum.decision.values_of(near, np.full(len(near), 3e9))
+    kept = [sure.asked_guardrails.at(mixture).probability[0] for mixture in near]
+    better = losses < sure.optimum.objective * (1 - 1e-4)
+    assert better.any()
+    assert np.max(np.array(kept)[better]) < 0.9
+
+
+def test_guardrails_that_cannot_be_kept_so_surely_are_refused(drawn):
+    weights = {"books": 1.0, "code": 1.0}
+    with pytest.raises(ValueError, match="guard_probability is given without a guardrail"):
+        bx.certainty(drawn, 3e9, weights, guard_probability=0.9)
+    with pytest.raises(ValueError, match=r"guard_probability is 90; expected a number"):
+        bx.certainty(drawn, guard_probability=90)
+    far = bx.Constraints(guardrail={"web": 0.0}, upper={"web": 0.3}, fixed={"code": 0.3})
+    guarded = {"web": 0.3, "code": 0.3, "books": 0.4}
+    with pytest.raises(ValueError, match="no mixture that was tried keeps the guardrails on web"):
+        bx.certainty(
+            drawn, 3e9, weights, guard_probability=0.99, constraints=far, reference=guarded
+        )
+
+
+def simplex_directions(count):
+    """Directions (count, 3) of length 1 in which shares sum to 0."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    across = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1) @ across
+
+
 def pd_mixtures(best, ends):
     """The best mixture with one share at its low end, the others in proportion."""
     rows = []

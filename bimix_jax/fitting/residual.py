@@ -5,7 +5,7 @@ being the best ones for them; it needs residuals linear in the amplitudes (relat
 no Huber). `full_terms` sees exponents and amplitudes and takes any residual.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -55,8 +55,7 @@ def needs_full(residual: Residual, huber: float | None) -> bool:
 
 def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], features: Any) -> Array:
     """Losses (points,) of one target from features, each (points,)."""
-    columns = basis_columns(law, exponents, features)
-    return sum(a * c for a, c in zip(amplitudes, columns, strict=True))
+    return _combination(amplitudes, basis_columns(law, exponents, features))
 
 
 def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
@@ -90,9 +89,14 @@ def summary(
 
 def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:
     """The law's basis at every point: a list of (points,)."""
+    return _columns(law, exponents, features, None)
+
+
+def _columns(law: Law, exponents: Array, features: Any, axis: int | None) -> list[Array]:
+    """`basis_columns`, of exponents that may have an axis of points."""
     count = jax.tree.leaves(features)[0].shape[0]
-    values = jax.vmap(law.basis, in_axes=(None, 0))(exponents, features) if count else ()
-    return [jnp.broadcast_to(v, (count,)) for v in values]
+    values = jax.vmap(law.basis, in_axes=(axis, 0))(exponents, features) if count else ()
+    return [jnp.broadcast_to(v, (count,)).astype(exponents.dtype) for v in values]
 
 
 def scale_of(residual: Residual, loss: Array) -> Array:
@@ -113,60 +117,49 @@ def projected_terms(law: Law, points: Points, residual: Residual, exponents: Arr
     # Σ w ((ŷ − y)/scale)² = ‖root·ŷ − root·y‖²: plain least squares in root·basis.
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target = root * points.loss
-    basis = [root * c for c in basis_columns(law, exponents, points.features)]
-    projection = _best_amplitudes(law, basis, target)
-
-    amplitudes = projection.amplitudes
-    slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
-    predicted = predict(law, exponents, amplitudes, points.features)
-    products = gram([*slopes, *basis, root * predicted - target])
-    return _eliminated(products, len(slopes), projection, power_of(points, residual))
-
-
-def _best_amplitudes(law: Law, basis: list[Array], target: Array) -> Projection:
+    columns, slopes_at = linearized(law, exponents, points.features)
+    basis = [root * c for c in columns]
     # The value is stationary in the amplitudes, so its derivative must not look at them.
-    products = jax.lax.stop_gradient(gram([*basis, target]))
-    return best_amplitudes(products[:-1, :-1], products[:-1, -1], law.is_signed)
+    known = jax.lax.stop_gradient(gram([*basis, target]))
+    projection = best_amplitudes(known[:-1, :-1], known[:-1, -1], law.is_signed)
+    slopes = slopes_at([root * amplitude for amplitude in projection.amplitudes])
+    rest = _combination(projection.amplitudes, basis) - target
+    products = gram([*slopes, *basis, rest])
+    return _eliminated(products, len(exponents), projection, power_of(points, residual))
 
 
-def _slopes_of_loss(law: Law, exponents: Array, amplitudes: Array, points: Points) -> list[Array]:
-    """Derivatives of the predicted losses by each exponent, a list of (points,)."""
-
-    def of_point(x: Array, features: Any) -> Array:
-        return _loss_at(law, x, amplitudes, features)
-
-    return _slopes(law, of_point, exponents, points.features)
+def _combination(factors: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:
+    """(points,) sum of factors times columns."""
+    return jnp.asarray(sum(a * c for a, c in zip(factors, columns, strict=True)))
 
 
-def _loss_at(law: Law, exponents: Array, amplitudes: Array, features: Any) -> Array:
-    """() loss predicted at one point."""
-    columns = law.basis(exponents, features)
-    return jnp.asarray(sum(a * c for a, c in zip(amplitudes, columns, strict=True)))
+Slopes = Callable[[Sequence[Array]], list[Array]]
+"""From factors (points,) of every column of a basis, the derivatives of Σ factor·column by each
+exponent: a list of (points,), or of one array (exponents, points)."""
 
 
-def _slopes(
-    law: Law, of_point: Callable[[Array, Any], Array], params: Array, data: Any
-) -> list[Array]:
-    """Derivatives by each of the params (params,) at every point, a list of (points,).
+def linearized(law: Law, exponents: Array, features: Any) -> tuple[list[Array], Slopes]:
+    """The law's basis at every point, a list of (points,), and its derivatives.
 
-    A few go forward, one by one. Many go backward where the law allows it, all in one pass: every
-    point has a copy of the params, so that the gradient of the sum holds the derivatives of each.
+    A few derivatives go forward, one by one. Many go backward where the law allows it, all in one
+    pass: every point has a copy of the exponents, so that the gradient of a sum over points holds
+    the derivatives of each.
     """
-    few = len(params) <= UNROLLED // 2
-    if few or not law.goes_backward:
-        directions = jnp.eye(len(params), dtype=params.dtype)
+    few = len(exponents) <= UNROLLED // 2
+    count = jax.tree.leaves(features)[0].shape[0]
+    if law.goes_backward and not few and count:
+        copies = jnp.broadcast_to(exponents, (count, len(exponents)))
+        columns, pull = jax.vjp(lambda x: _columns(law, x, features, 0), copies)
+        return columns, lambda factors: [pull(list(factors))[0].T]
+    directions = jnp.eye(len(exponents), dtype=exponents.dtype)
 
-        def along(direction: Array) -> Array:
-            each = jax.vmap(of_point, in_axes=(None, 0))
-            return jax.jvp(lambda x: each(x, data), (params,), (direction,))[1]
+    def along(direction: Array) -> list[Array]:
+        return jax.jvp(lambda x: basis_columns(law, x, features), (exponents,), (direction,))[1]
 
-        # Written out, many slopes would take longer to compile than to fit.
-        return [along(d) for d in directions] if few else list(jax.vmap(along)(directions))
-    count = jax.tree.leaves(data)[0].shape[0]
-    # Loss k depends on column k of the copies alone, so the gradient of the sum has no cross terms.
-    copies = jnp.broadcast_to(params[:, None], (len(params), count))
-    total = jax.grad(lambda x: jnp.sum(jax.vmap(of_point, in_axes=(1, 0))(x, data)))
-    return list(total(copies))
+    # Written out, many slopes would take longer to compile than to fit.
+    each = [along(d) for d in directions] if few else [jax.vmap(along)(directions)]
+    columns = basis_columns(law, exponents, features)
+    return columns, lambda factors: [_combination(factors, slopes) for slopes in each]
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
@@ -188,19 +181,19 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
 def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
     """(exponents,) bool: the relative residual depends on it beyond the amplitudes."""
     root = jnp.sqrt(points.weight) / points.loss
-    basis = [root * c for c in basis_columns(law, exponents, points.features)]
-    slopes = [root * slope for slope in _slopes_of_loss(law, exponents, amplitudes, points)]
+    columns, slopes_at = linearized(law, exponents, points.features)
+    slopes = slopes_at([root * amplitude for amplitude in amplitudes])
     # All amplitudes count as free, so that what remains is not explained by any of them.
-    everything = Projection(amplitudes, jnp.ones(len(basis), bool), jnp.array(False))
-    terms = _eliminated(gram([*slopes, *basis, root]), len(slopes), everything, jnp.zeros(()))
+    everything = Projection(amplitudes, jnp.ones(len(columns), bool), jnp.array(False))
+    products = gram([*slopes, *(root * c for c in columns), root])
+    terms = _eliminated(products, len(exponents), everything, jnp.zeros(()))
     return arrow.diagonal(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
 
 
 def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Array:
     """Unweighted residuals (points,) at params = exponents, then amplitudes."""
     exponents, amplitudes = split_parameters(law, params)
-    loss = predict(law, exponents, amplitudes, points.features)
-    return _residual(residual, loss, points.loss)
+    return _residual(residual, predict(law, exponents, amplitudes, points.features), points.loss)
 
 
 def _residual(residual: Residual, predicted: Array, measured: Array) -> Array:
@@ -234,17 +227,17 @@ def full_terms(
     law: Law, points: Points, residual: Residual, huber: float | None, params: Array
 ) -> Terms:
     """Terms in exponents and amplitudes together; Huber by iteratively reweighted squares."""
-    rest = residuals(law, points, residual, params)
-
-    def of_point(x: Array, point: tuple[Any, Array]) -> Array:
-        features, loss = point
-        return _residual(residual, _loss_at(law, *split_parameters(law, x), features), loss)
-
-    slopes = _slopes(law, of_point, params, (points.features, points.loss))
+    exponents, amplitudes = split_parameters(law, params)
+    columns, slopes_at = linearized(law, exponents, points.features)
+    predicted = _combination(amplitudes, columns)
+    rest = _residual(residual, predicted, points.loss)
     # Huber's gradient is w·trust·ρ·J, so squares with weights w·trust have the same gradient.
     trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
     root = jnp.sqrt(points.weight * trust)
-    products = gram([*(root * slope for slope in slopes), root * rest])
+    # Times the derivative of the residual by the prediction.
+    scaled = root / (predicted if residual == "log" else scale_of(residual, points.loss))
+    slopes = slopes_at([scaled * amplitude for amplitude in amplitudes])
+    products = gram([*slopes, *(scaled * c for c in columns), root * rest])
     everything = jnp.ones(len(law.amplitude_names), bool)
     return Terms(
         value=jnp.sum(points.weight * penalty(rest, huber)),
@@ -252,5 +245,5 @@ def full_terms(
         hessian=products[:-1, :-1],
         curvature=jnp.diag(products[:-1, :-1]),
         power=power_of(points, residual),
-        projection=Projection(split_parameters(law, params)[1], everything, jnp.array(False)),
+        projection=Projection(amplitudes, everything, jnp.array(False)),
     )

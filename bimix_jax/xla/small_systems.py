@@ -20,9 +20,10 @@ def gram(columns: list[Array]) -> Array:
     """All inner products of columns (points,): a symmetric matrix (columns, columns).
 
     One pass over the points computes all products together: XLA alone would make a pass per sum.
+    Some of the columns may come together, as an array (columns, points).
     """
-    if len(columns) > UNROLLED:
-        stacked = jnp.stack(columns)
+    if len(columns) > UNROLLED or any(column.ndim > 1 for column in columns):
+        stacked = jnp.concatenate([jnp.atleast_2d(column) for column in columns])
         return stacked @ stacked.T
     return jnp.stack([jnp.stack(row) for row in inner_products(columns)])
 

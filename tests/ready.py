@@ -23,6 +23,8 @@ NAMES = (
     "Gutenberg_PG-19", "HackerNews", "NIH_ExPorter", "OpenSubtitles", "PhilPapers", "Pile-CC",
     "PubMed_Abstracts", "USPTO_Backgrounds", "Ubuntu_IRC", "YoutubeSubtitles",
 )  # fmt: skip
+BESIDE = ("recommended", "best run (run03)", "proportional", "UniMax")
+"""Mixtures beside each other."""
 RUNS, BUDGETS, DRAWS = 12, 6, 60
 UNIT = "tokens"
 
@@ -269,6 +271,12 @@ class Ready:
             von_neumann=pd.Series(self.rng.uniform(3, 5, count), index),
         )
 
+    def _baselines(self):
+        best = self.optimum()
+        ends = pd.DataFrame({"low": 0.9 * best.mixture, "high": 1.1 * best.mixture})
+        shares = self.shares(4, list(BESIDE))
+        return bx.plots.plot_baselines(shares, ends, best.observed, best.epochs)
+
     def figures(self):
         """Every picture of the package, by name."""
         plots, sweep = bx.plots, self.sweep()
@@ -280,6 +288,8 @@ class Ready:
             "calibration": plots.plot_calibration(self.calibration()),
             "mixture": plots.plot_mixture(self.optimum(), "uniform"),
             "certainty": plots.plot_certainty(self.certainty(), "uniform"),
+            "baselines": self._baselines(),
+            "costs": plots.plot_costs(self.losses(4).set_axis(BESIDE)),
             "path": plots.plot_path(self.path(bands=True)),
             "tradeoff": plots.plot_tradeoff(self.tradeoff()),
             "sensitivity": plots.plot_sensitivity(self.sensitivity()),

@@ -21,6 +21,9 @@ from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
 """Multiple of the largest observed budget beyond which a budget is flagged."""
+NOTICED = 0.005
+"""Distance of a proportion from the nearest blend of the observed mixtures beyond which a mixture
+is flagged; rounding, and the 1e-8 of the search for that blend, are less."""
 FEW, MANY = 16, 4096
 """Numbers of points between which predictions are compiled for powers of two only."""
 

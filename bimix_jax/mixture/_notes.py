@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.fitted import NOTICED, Fit
 from bimix_jax.mixture.proportions import MixtureProblem
 
 SCOPE = (
@@ -16,10 +16,6 @@ TOLERANCE = 1e-11
 """Relative slope below which no further column of a least-squares problem lowers its residual."""
 PART = 8
 """Least-squares columns that come in together: at most one for so many rows."""
-# The least squares behind the hull leave errors of 1e-8.
-NOTICED = 0.005
-"""Distance of a proportion from the hull's nearest mixture that counts as outside; rounding is
-less."""
 
 
 def scope_notes(fitted: Fit, *budgets: float) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 They are matplotlib figures that change no global state; `save_figure` writes one.
 """
 
+from bimix_jax.plots._baselines import plot_baselines as plot_baselines
+from bimix_jax.plots._baselines import plot_costs as plot_costs
 from bimix_jax.plots._calibration import plot_calibration as plot_calibration
 from bimix_jax.plots._curves import plot_curves as plot_curves
 from bimix_jax.plots._curves import plot_proportions as plot_proportions

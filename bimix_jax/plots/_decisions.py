@@ -15,6 +15,7 @@ from bimix_jax.plots._style import (
     SIZE,
     WORSE,
     bare,
+    drawn_as_shapes,
     ends_of,
     handles_of,
     headed,
@@ -42,6 +43,8 @@ SLANTED = 10
 """Most columns with slanted names; more names stand upright."""
 EQUAL = "every target counts the same (dot and dashed line)"
 OUTSIDE = "outside the sweep's proportions (dotted and hatched)"
+NAMED = 1.8
+"""Width of a name in inches; longer ones take several lines."""
 GROUP = 3
 """Most targets of a group that an axis lists."""
 
@@ -202,20 +205,26 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
     """Draw the effect of one more point of each domain (rows) on every loss (columns), nats."""
     table = sensitivity.table()
     values = table.to_numpy()
-    rows = [f"{picture_text(d)}  {share:.3f}" for d, share in sensitivity.mixture.items()]
-    columns = picture_texts(table.columns)
+    rows = [
+        wrapped(f"{picture_text(d)}  {share:.3f}", NAMED)
+        for d, share in sensitivity.mixture.items()
+    ]
+    columns = [wrapped(text, NAMED) for text in picture_texts(table.columns)]
     slanted = len(columns) <= SLANTED
-    wide = width_of(rows) + 1.2 + 0.6 * len(columns) + slanted * width_of(columns)
-    tall = width_of(columns) + 2.0 + 0.34 * len(rows)
+    long, high = (width_of("\n".join(names).split("\n")) for names in (rows, columns))
+    wide = long + 1.2 + 0.6 * len(columns) + slanted * high
+    tall = high + 2.0 + 0.34 * len(rows)
     figure = Figure(figsize=(max(wide, 5.0), tall), layout="constrained")
     axes = figure.subplots()
     norm = _signed_norm(values)
-    image = axes.imshow(values, cmap="RdBu_r", norm=norm, aspect="auto")
+    # A mesh, not an image, whose colours a page could not adapt to its theme.
+    image = axes.pcolormesh(values, cmap="RdBu_r", norm=norm)
+    axes.invert_yaxis()
     for (row, column), value in np.ndenumerate(values):
         dark = np.isfinite(value) and abs(norm(value) - 0.5) > 0.32
         axes.text(
-            column,
-            row,
+            column + 0.5,
+            row + 0.5,
             _points_text(value),
             ha="center",
             va="center",
@@ -235,9 +244,12 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
 def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool) -> None:
     """Label rows at the left, columns at the top."""
     turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
-    axes.set_yticks(range(len(rows)), rows, fontsize=SIZE)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=SIZE)
     axes.set_xticks(
-        range(len(columns)), columns, fontsize=SIZE, **turned if slanted else {"rotation": 90}
+        np.arange(len(columns)) + 0.5,
+        columns,
+        fontsize=SIZE,
+        **turned if slanted else {"rotation": 90},
     )
     axes.xaxis.tick_top()
     axes.xaxis.set_minor_locator(NullLocator())
@@ -247,6 +259,7 @@ def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool)
 
 def _signed_bar(bar: "Colorbar") -> None:
     largest = ends_of(bar.norm)[1]
+    drawn_as_shapes(bar)
     ticks = [-largest, -largest / 10, 0.0, largest / 10, largest]
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
 
 GRADED = mpl.colormaps["viridis"]
 """Colours of ordered values: proportions, budgets."""
@@ -253,10 +254,19 @@ def log_bar(figure: Figure, norm: LogNorm, label: str) -> None:
         aspect=24,
     )
     bar.set_label(label, fontsize=SIZE)
+    drawn_as_shapes(bar)
     bar.ax.yaxis.set_major_locator(FixedLocator(log_ticks(*ends_of(norm), inches, True)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity_text(value)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.tick_params(labelsize=8)
+
+
+def drawn_as_shapes(bar: "Colorbar") -> None:
+    """Keep a bar of colours free of images, so that its colours are those of the marks."""
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)
+        # Without edges of their own colour thin lines show between the steps.
+        bar.solids.set_edgecolor("face")
 
 
 def panels_of(

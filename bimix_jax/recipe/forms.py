@@ -80,6 +80,37 @@ def _megatron_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
 
 SEED = 0
 """Of the draws of `interleave_datasets`, stated so that two runs see the same order."""
+EXAMPLES = {
+    "tokens": "Probabilities are shares of tokens, which is right where all examples have one "
+    "length. For documents give a table with a column documents (--available FILE).",
+    "documents": "Probabilities are shares of documents: shares of tokens divided by the mean "
+    "tokens of a document.",
+}
+"""Unit of the shares of examples → the reason that is written."""
+# first_exhausted ends with the first source that runs out, all_exhausted once all have.
+STOPPING = {
+    "unknown": (
+        "all_exhausted",
+        "all_exhausted: a source that runs out starts again, so that the mixture holds until every "
+        "source has been seen; the epochs are not known.",
+    ),
+    "none": (
+        "first_exhausted",
+        "first_exhausted: no source runs out before the planned tokens; stop training there.",
+    ),
+    "some": (
+        "all_exhausted",
+        "all_exhausted: a source that runs out starts again (up to {most} epochs); stop training "
+        "at the planned tokens.",
+    ),
+    "all": (
+        "all_exhausted",
+        "all_exhausted: a source that runs out starts again, but all are seen more than once "
+        "({least} epochs at least), so that the interleaved dataset must be repeated up to the "
+        "planned tokens.",
+    ),
+}
+"""Sources that run out before the planned tokens → the rule of `interleave_datasets`, and why."""
 
 
 # `interleave_datasets` draws examples, not tokens, so shares of tokens are divided by the tokens
@@ -108,40 +139,19 @@ def _hf_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
 def _shares_of_examples(recipe: Recipe) -> tuple[pd.Series, str]:
     lengths = recipe.tokens_per_document
     if lengths is None:
-        return recipe.weights, (
-            "Probabilities are shares of tokens, which is right where all examples have one "
-            "length. For documents give a table with a column documents (--available FILE)."
-        )
-    return document_shares(recipe.weights, lengths), (
-        "Probabilities are shares of documents: shares of tokens divided by the mean tokens of a "
-        "document."
-    )
+        return recipe.weights, EXAMPLES["tokens"]
+    return document_shares(recipe.weights, lengths), EXAMPLES["documents"]
 
 
 def _stopping(recipe: Recipe) -> tuple[str, str]:
     """Return the rule that keeps the mixture up to the planned tokens, and the reason."""
     epochs = recipe.epochs
     if epochs is None:
-        return "all_exhausted", (
-            "all_exhausted: a source that runs out starts again, so that the mixture holds until "
-            "every source has been seen; the epochs are not known."
-        )
+        return STOPPING["unknown"]
     used = epochs[recipe.weights > 0].fillna(np.inf)  # a domain of unknown size may run out
-    # first_exhausted ends with the first source that runs out, all_exhausted once all have.
-    if used.max() <= 1:
-        return "first_exhausted", (
-            "first_exhausted: no source runs out before the planned tokens; stop training there."
-        )
-    if used.min() <= 1:
-        return "all_exhausted", (
-            f"all_exhausted: a source that runs out starts again (up to {used.max():.3g} epochs); "
-            "stop training at the planned tokens."
-        )
-    return "all_exhausted", (
-        f"all_exhausted: a source that runs out starts again, but all are seen more than once "
-        f"({used.min():.3g} epochs at least), so that the interleaved dataset must be repeated up "
-        "to the planned tokens."
-    )
+    case = "none" if used.max() <= 1 else "some" if used.min() <= 1 else "all"
+    strategy, why = STOPPING[case]
+    return strategy, why.format(most=f"{used.max():.3g}", least=f"{used.min():.3g}")
 
 
 # A proportion counts samples. In pretraining they are packed to one length, so shares of samples

@@ -127,7 +127,19 @@ class Spread:
         return within + part * np.reshape(beyond, (-1, 1)) * self.growth
 
     def half_width(self, variance: np.ndarray, level: float) -> np.ndarray:
-        """Half the width (points, quantities) of intervals, nan with too few units.
+        """Half the width (points, quantities) of intervals, nan with too few units."""
+        return self._widths(level) * np.sqrt(variance)
+
+    def terms(self, level: float) -> dict[str, np.ndarray]:
+        """Terms (quantities,) by name of half the width of an interval, which is
+        width·√(max(base + sampling, least) + growth·log ratio), of a sampling variance and a ratio
+        of budgets above 1."""
+        least = LEAST_SHARE * self.square
+        base, growth = self.square - self._inside, self.growth
+        return {"base": base, "least": least, "growth": growth, "width": self._widths(level)}
+
+    def _widths(self, level: float) -> np.ndarray:
+        """Half the width (quantities,) of intervals of errors of variance 1.
 
         The shape is that of all standardised errors together, because those of one quantity are
         few; it is widened as Student's distribution is wider than the normal one.
@@ -135,7 +147,7 @@ class Spread:
         enough = self.units >= units_needed(level)
         freedom = np.maximum(EFFICIENCY * (self.units - 1), 1)
         widened = stdtrit(freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
-        return np.where(enough, widened * self._quantile(level) * np.sqrt(variance), np.nan)
+        return np.where(enough, widened * self._quantile(level), np.nan)
 
     def _quantile(self, level: float) -> float:
         """Quantile of the absolute standardised errors."""

@@ -1,0 +1,136 @@
+"""Pictures of a recommended mixture beside the mixtures that people train without a law."""
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bimix_jax.plots._style import (
+    FAINT,
+    INK,
+    RECOMMENDED,
+    SIZE,
+    WORSE,
+    bare,
+    handles_of,
+    legend_below,
+    name_colors,
+    names_on,
+    whiskers,
+    wrapped,
+)
+from bimix_jax.printable import picture_text, picture_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MARKS = "Dosv^P*X"
+"""Marks of the mixtures beside the recommended one."""
+TALL = 0.36
+"""Height of a row, in inches."""
+NAMED = 1.8
+"""Width of the names of rows, in inches; longer ones take several lines."""
+WIDE = 7.2
+"""Width of a figure, in inches."""
+
+
+def plot_baselines(
+    shares: "pd.DataFrame",
+    ends: "pd.DataFrame | None" = None,
+    observed: "pd.DataFrame | None" = None,
+    epochs: "pd.Series | None" = None,
+) -> Figure:
+    """Draw mixtures beside each other: bars of the first one, and marks of the others.
+
+    Args:
+        shares: (mixtures, domains) proportions, the recommended mixture first.
+        ends: low and high of the recommended proportions, by domain.
+        observed: min and max of the proportions in the sweep, by domain.
+        epochs: times that each token is seen with the recommended mixture, by domain.
+    """
+    order = shares.iloc[0].sort_values(kind="stable").index
+    figure = Figure(figsize=(WIDE, TALL * len(order) + 1.5), layout="constrained")
+    axes, position = figure.subplots(), np.arange(len(order))
+    if observed is not None:
+        seen = observed.loc[order]
+        axes.hlines(
+            position - 0.38, seen["min"], seen["max"], color=FAINT, lw=1.2, label="in the sweep"
+        )
+    _rows(axes, shares[order])
+    if ends is not None:
+        low, high = (ends.loc[order, end] for end in ("low", "high"))
+        whiskers(axes, position, low, high, "interval")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.3g} %"))
+    axes.set_xlabel("share of the tokens", fontsize=SIZE)
+    if epochs is not None:
+        _epochs(axes, epochs[order])
+    legend_below(figure, handles_of(axes))
+    return figure
+
+
+def plot_costs(losses: "pd.DataFrame") -> Figure:
+    """Draw how far the predicted loss of every target is from that of the second mixture.
+
+    Args:
+        losses: (mixtures, targets), the recommended mixture first, the reference second.
+    """
+    change = losses / losses.iloc[1] - 1
+    order = change.iloc[0].sort_values(ascending=False, kind="stable").index
+    figure = Figure(figsize=(WIDE, TALL * len(order) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=INK, lw=0.8)
+    _rows(axes, change[order].drop(change.index[1]), change[order].iloc[0] > 0)
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.3g} %" if x else "0"))
+    name = picture_text(change.index[1])
+    axes.set_xlabel(f"change of the predicted loss against {name}", fontsize=SIZE)
+    legend_below(figure, handles_of(axes))
+    return figure
+
+
+def _rows(axes: "Axes", table: "pd.DataFrame", worse: "pd.Series | None" = None) -> None:
+    """Draw the first row of a table as bars, and the others as marks, by column."""
+    position = np.arange(table.shape[1])
+    colors = RECOMMENDED if worse is None else list(np.where(worse, WORSE, RECOMMENDED))
+    name, *others = map(str, table.index)
+    axes.barh(position, table.iloc[0], 0.55, color=colors, alpha=0.85)
+    # Labelled apart, as the first bar may be one of a loss that grows.
+    axes.barh(position[:1], [0.0], color=RECOMMENDED, alpha=0.85, label=picture_text(name))
+    marks = zip(others, itertools.cycle(MARKS), name_colors(others).values())
+    for number, (other, mark, color) in enumerate(marks, start=1):
+        finite = table.iloc[number].where(np.isfinite(table.iloc[number]))
+        axes.plot(
+            finite, position, mark, ms=5.5, mfc="w", mec=color, mew=1.4, label=picture_text(other)
+        )
+    names_on(axes, table.columns)
+    names = [wrapped(text, NAMED) for text in picture_texts(table.columns)]
+    axes.set_yticks(position, names, fontsize=SIZE)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    bare(axes, "left")
+
+
+def _epochs(axes: "Axes", epochs: "pd.Series") -> None:
+    """Write the epochs at the right of every row."""
+    for row, count in enumerate(epochs):
+        text = f"{count:.2f}" if np.isfinite(count) else "–"
+        axes.annotate(
+            text,
+            (1.02, row),
+            fontsize=8,
+            va="center",
+            xycoords=("axes fraction", "data"),
+            annotation_clip=False,
+        )
+    axes.annotate(
+        "epochs",
+        (1.02, len(epochs) - 0.35),
+        fontsize=8,
+        va="bottom",
+        color=FAINT,
+        xycoords=("axes fraction", "data"),
+        annotation_clip=False,
+    )

@@ -1,0 +1,76 @@
+"""Parts of a page: sections with tables of numbers, and pictures."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from bimix_jax.report._pictures import picture
+
+Numbers = Mapping[str, Any]
+"""Numbers by name, as a document has them."""
+Column = tuple[str, str, Numbers]
+"""Heading, kind of numbers, and values by the names of the rows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of numbers and texts under a caption."""
+
+    caption: str
+    columns: tuple[str, ...]
+    """headings, the first of which is that of the names"""
+    kinds: tuple[str, ...]
+    """of the columns after the first: a kind of `shown`, or "" for text"""
+    rows: list[tuple[str, list[Any]]]
+
+    @classmethod
+    def of(
+        cls,
+        caption: str,
+        names: tuple[str, Iterable[str]],
+        *columns: tuple[str, str, Numbers] | None,
+    ) -> "Table":
+        """Build a table of columns, each (heading, kind, values by name); None is left out.
+
+        `names` are the heading and the names of the rows.
+        """
+        (heading, each), given = names, [column for column in columns if column is not None]
+        rows = [(name, [values.get(name) for _, _, values in given]) for name in each]
+        headings = (heading, *(column[0] for column in given))
+        return cls(caption, headings, tuple(column[1] for column in given), rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictured:
+    """A picture and a sentence on what it shows."""
+
+    picture: Markup
+    caption: str
+
+    @classmethod
+    def of(cls, figure: Figure, name: str, caption: str) -> "Pictured":
+        """Draw a figure; the name makes its ids differ from those of the page's other pictures."""
+        return cls(Markup(picture(figure, name, caption)), caption)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a page under a title."""
+
+    id: str
+    title: str
+    text: tuple[str, ...] = ()
+    figures: tuple[Pictured, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
+    """further texts, each with its name, which are folded away"""
+    explorer: bool = False
+
+
+def column(table: Mapping[str, Numbers], name: str) -> dict[str, Any]:
+    """Return one column of a document's table, which is stored by row."""
+    return {row: values[name] for row, values in table.items()}

@@ -1,0 +1,332 @@
+"""Sections of a page, in their order: words, tables and pictures of a report.
+
+Numbers come from the report's document, that of decision.json; pictures from its objects.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bimix_jax import plots
+from bimix_jax.judging.evaluate import Evaluation
+from bimix_jax.quantities import quantity_text
+from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
+
+if TYPE_CHECKING:
+    from bimix_jax.mixture.optimum import Optimum
+    from bimix_jax.report.report import Report
+    from bimix_jax.uncertainty.bootstrap import Bootstrap
+
+INFLUENTIAL = 5
+"""Number of runs in the table of influence."""
+
+
+def sections_of(report: "Report", document: Numbers, explorer: str) -> list[Section]:
+    """Return the sections of a report with a recommendation, or of one that lacks data.
+
+    `explorer` says why there is no explorer, "" where there is one.
+    """
+    best, sure = report.optimum, report.certainty
+    last = [_checks(document), _origin(document)]
+    if best is None or sure is None:
+        return [*_next_runs(report, document), *_law(report, document, None), *last]
+    return [
+        _mixture(report, best, document),
+        _targets(report, document),
+        Section(
+            "try", "Try another mixture", (explorer,) if explorer else (), explorer=not explorer
+        ),
+        *_law(report, document, sure.bootstrap),
+        _limits(document),
+        _flat(report, document),
+        *_budgets(report, document),
+        *_next_runs(report, document),
+        *last,
+    ]
+
+
+def _mixture(report: "Report", best: "Optimum", document: Numbers) -> Section:
+    found, beside = document["decision"], document["baselines"]
+    ends, epochs = found["intervals"], found["epochs"]
+    level = f"{100 * found['level']:g} %"
+    shares: Any = report.baselines["share"]
+    figure = plots.plot_baselines(shares, best.intervals, best.observed, best.epochs)
+    picture = Pictured.of(
+        figure,
+        "mixture",
+        f"The recommended share of each domain with its {level} interval, beside other mixtures.",
+    )
+    names = sorted(found["mixture"], key=found["mixture"].get, reverse=True)
+    table = Table.of(
+        "Share of the tokens by domain",
+        ("domain", names),
+        ("recommended", "share", found["mixture"]),
+        ("low", "share", column(ends, "low")),
+        ("high", "share", column(ends, "high")),
+        ("epochs", "epochs", epochs) if epochs else None,
+        *((name, "share", beside[name]["share"]) for name in list(beside)[1:]),
+    )
+    return Section("mixture", "The mixture", figures=(picture,), tables=(table,))
+
+
+def _targets(report: "Report", document: Numbers) -> Section:
+    found, beside = document["decision"], document["baselines"]
+    recommended, reference = list(beside)[:2]
+    ours, theirs = beside[recommended], beside[reference]
+    change = {name: _ratio(ours["loss"][name], theirs["loss"][name]) for name in ours["loss"]}
+    predicted: Any = report.baselines["loss"]
+    picture = Pictured.of(
+        plots.plot_costs(predicted),
+        "targets",
+        f"Change of the predicted loss of each target against {reference}; left is better.",
+    )
+    losses = Table.of(
+        f"Predicted loss in nats, with the {100 * found['level']:g} % interval of one new run",
+        ("target", change),
+        ("weight", "digits", found["weights"]),
+        ("loss", "loss", ours["loss"]),
+        ("low", "loss", ours["low"]),
+        ("high", "loss", ours["high"]),
+        (reference, "loss", theirs["loss"]),
+        ("change", "change", change),
+    )
+    summary = {name: values["summary"] for name, values in beside.items()}
+    mixtures = Table.of(
+        f"Mixtures by {_objective(found)}; the probability is that the recommended one is better",
+        ("mixture", summary),
+        (_objective(found), "loss", column(summary, "objective")),
+        (f"gain over {reference}", "change", column(summary, "gain")),
+        ("probability", "probability", column(summary, "probability")),
+    )
+    return Section(
+        "targets", "What it costs each target", figures=(picture,), tables=(losses, mixtures)
+    )
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours / theirs - 1
+
+
+def _objective(found: Numbers) -> str:
+    return {"mean": "mean loss", "worst": "largest loss"}.get(found["objective_name"], "objective")
+
+
+def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list[Section]:
+    fitted, laws = report.fitted, document["laws"]
+    pictures = [
+        Pictured.of(
+            plots.plot_curves(fitted, report.sweep),
+            "curves",
+            f"Losses of runs along the budget (dots), and {fitted.label} as fitted to all (lines).",
+        )
+    ]
+    if drawn is not None:
+        pictures.append(
+            Pictured.of(
+                plots.plot_predicted(_held_out(report, drawn)),
+                "predicted",
+                "Every loss beside the prediction of a fit that did not see its mixture.",
+            )
+        )
+    if report.calibration is not None:
+        pictures.append(
+            Pictured.of(
+                plots.plot_calibration(report.calibration),
+                "calibration",
+                "How often intervals and probabilities held on runs that were held out.",
+            )
+        )
+    tables = [
+        Table.of(
+            f"Errors of the laws on {plots.SPLIT_TITLES.get(kind, kind)}",
+            ("law", split),
+            ("mean relative error", "percent", column(split, "mre")),
+            ("more than the best", "change", column(split, "difference")),
+            ("standard error", "percent", column(split, "se")),
+        )
+        for kind, split in laws["splits"].items()
+    ]
+    text = (laws["verdict"], *([document["calibration"]["verdict"]] if report.calibration else []))
+    notes = () if drawn is not None else tuple(document["fit"]["notes"])
+    return [Section("law", "How the law fits", text, tuple(pictures), tuple(tables), notes)]
+
+
+def _held_out(report: "Report", drawn: "Bootstrap") -> Evaluation:
+    """Return every loss beside the prediction of the fit without its mixture."""
+    rows = drawn.held_out_rows.take(drawn.held_out_rows.within)
+    return Evaluation(
+        report.fitted.targets,
+        rows.unit.astype(str),
+        rows.budget,
+        np.where(np.isfinite(rows.predicted), rows.measured, np.nan),
+        rows.predicted,
+        report.sweep.last_common_budget(),
+    )
+
+
+def _limits(document: Numbers) -> Section:
+    found = document["decision"]
+    binding, guards = found["binding"], found["guardrails"]
+    tables = []
+    if binding:
+        tables.append(
+            Table.of(
+                "Limits that hold the mixture, and the gain in nats if each is relaxed by 1 %",
+                ("limit", binding),
+                ("gain", "difference", column(binding, "gain")),
+                ("per unit of the limit", "digits", column(binding, "multiplier")),
+            )
+        )
+        tables.append(
+            Table.of(
+                "The best mixture without any limit",
+                ("domain", found["mixture"]),
+                ("recommended", "share", found["mixture"]),
+                ("without limits", "share", found["unconstrained"]),
+            )
+        )
+    if guards:
+        tables.append(
+            Table.of(
+                "Targets that may not get worse by more than allowed",
+                ("target", guards),
+                ("allowed", "change", column(guards, "allowed")),
+                ("predicted", "change", column(guards, "increase")),
+                ("probability", "probability", column(guards, "probability")),
+            )
+        )
+    text = (
+        () if binding else ("No limit of the plan holds the mixture: without any it is the same.",)
+    )
+    return Section("limits", "What binds, and what relaxing it brings", text, tables=tuple(tables))
+
+
+def _flat(report: "Report", document: Numbers) -> Section:
+    found = document["decision"]
+    flat, same, far = found["flatness"], found["indistinct"], found["alternatives"]
+    ranges = Table.of(
+        "Range of each share among mixtures as good within 0.1 %, and among those that the data "
+        f"cannot tell apart (better with a probability below {found['level']:g})",
+        ("domain", found["mixture"]),
+        ("recommended", "share", found["mixture"]),
+        ("as good: from", "share", column(flat, "flat_low")),
+        ("to", "share", column(flat, "flat_high")),
+        ("not told apart: from", "share", column(same, "low")),
+        ("to", "share", column(same, "high")),
+    )
+    others = Table.of(
+        "Mixtures as good within 0.1 %, as different as possible",
+        ("domain", found["mixture"]),
+        *(
+            (f"alternative {number}", "share", mixture)
+            for number, mixture in enumerate(far.values(), 1)
+        ),
+    )
+    moved = dict(list(found["influence"].items())[:INFLUENTIAL])
+    runs = Table.of(
+        "Runs that move the recommendation most when they are left out",
+        ("without", moved),
+        ("tokens that move", "share", column(moved, "moved")),
+        ("most in", "", column(moved, "domain")),
+        ("by", "change", column(moved, "change")),
+    )
+    tables = [ranges, *([others] if far else []), *([runs] if moved else [])]
+    if report.sensitivity is None:
+        return Section("flat", "How flat it is", tables=tuple(tables))
+    picture = Pictured.of(
+        plots.plot_sensitivity(report.sensitivity),
+        "sensitivity",
+        "What one more percentage point of a domain does to each loss; the others give in "
+        "proportion.",
+    )
+    return Section("flat", "How flat it is", figures=(picture,), tables=tuple(tables))
+
+
+def _budgets(report: "Report", document: Numbers) -> list[Section]:
+    if report.path is None:
+        return []
+    picture = Pictured.of(
+        plots.plot_path(report.path), "path", "The best share of each domain along the budget."
+    )
+    found = document["path"]
+    budgets = list(found["mixtures"])
+    some = [budgets[i] for i in np.linspace(0, len(budgets) - 1, min(len(budgets), 7)).astype(int)]
+    table = Table.of(
+        f"Best mixtures along the budget ({found['unit']})",
+        ("domain", next(iter(found["mixtures"].values()))),
+        *((quantity_text(float(at)), "share", found["mixtures"][at]) for at in some),
+    )
+    notes = tuple(found["notes"])
+    return [
+        Section("budgets", "Along the budget", figures=(picture,), tables=(table,), notes=notes)
+    ]
+
+
+def _next_runs(report: "Report", document: Numbers) -> list[Section]:
+    if report.next_runs is None:
+        return []
+    found = document["next_runs"]
+    runs = found["mixtures"]
+    picture = Pictured.of(
+        plots.plot_proposal(report.next_runs),
+        "next",
+        "Mixtures whose runs would lower the uncertainty of the decision most, the best first.",
+    )
+    table = Table.of(
+        "Runs to do next; the regret is what the decision is expected to lose, in nats",
+        ("run", runs),
+        *((domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))),
+        ("regret left", "small", found["regret_left"]),
+    )
+    text = f"Expected regret now: {found['regret_now']:.2g} nats."
+    return [
+        Section("next", "What to run next", (text,), (picture,), (table,), tuple(found["notes"]))
+    ]
+
+
+def _further(notes: list[str], document: Numbers) -> tuple[str, ...]:
+    """Return notes that are not among those of the decision, which the page lists once."""
+    said = (document["decision"] or {}).get("notes", ())
+    return tuple(note for note in notes if note not in said)
+
+
+def _checks(document: Numbers) -> Section:
+    seen = document["check"]["observations"]
+    by_number = {str(i): row for i, row in enumerate(seen, 1)}
+    table = Table.of(
+        "What the check of the sweep found",
+        ("number", by_number),
+        ("severity", "", column(by_number, "severity")),
+        ("finding", "", column(by_number, "what")),
+        ("advice", "", column(by_number, "advice")),
+    )
+    notes = (document["decision"] or {}).get("notes", ())
+    return Section(
+        "checks", "Checks and limits", tables=(table,) if seen else (), notes=tuple(notes)
+    )
+
+
+def _origin(document: Numbers) -> Section:
+    sweep, fit = document["sweep"], document["fit"]
+    text = (
+        f"{sweep['summary']}. SHA-256 of its numbers: {sweep['digest']}.",
+        f"Law: {fit['law']}. bimix_jax {document['version']}, {document['made']}.",
+    )
+    plan, options = (
+        json.dumps(part, indent=1, ensure_ascii=False)
+        for part in (document["plan"], fit["options"])
+    )
+    coefficients = fit["table"]
+    names = next(iter(coefficients.values()))
+    table = Table.of(
+        "Coefficients of the law by target",
+        ("target", coefficients),
+        *((name, _kind(name), column(coefficients, name)) for name in names),
+    )
+    texts = (("Plan", plan), ("Options of the fit", options))
+    return Section("origin", "Data, law and plan", text, tables=(table,), texts=texts)
+
+
+def _kind(name: str) -> str:
+    return {"code": "", "error": "percent"}.get(name, "digits")

@@ -12,10 +12,13 @@ from bimix_jax.cli import named
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.options import (
     EndpointsOnly,
+    Exclude,
+    FromBudget,
     Json,
     MixturePrefix,
     Select,
     Stated,
+    kept_of,
     metadata_of,
     selection,
 )
@@ -86,6 +89,8 @@ class Joining:
         typer.Option("--drop-unmatched", help="Leave out runs without logs or without a mixture."),
     ] = False
     select: Select = None
+    exclude: Exclude = None
+    from_budget: FromBudget = None
     endpoints_only: EndpointsOnly = False
 
 
@@ -116,12 +121,14 @@ def import_logs(
     """
     gc.freeze()  # else the collector scans all imports every few files
     options = dataclasses.asdict(columns) | dataclasses.asdict(joining)
+    exclude, from_budget = options.pop("exclude"), options.pop("from_budget")
     # An option that may be given several times is an empty list where it is not given.
     asked = {name: value for name, value in options.items() if value != []}
     asked["select"] = selection(joining.select, [mixtures])
     asked["metadata"] = metadata_of(columns.metadata)
     with byte_bar("logs", lambda: log_bytes(logs, columns.form)) as advance:
-        sweep = bx.read_logs(logs, mixtures, progress=advance, **asked)
+        read = bx.read_logs(logs, mixtures, progress=advance, **asked)
+    sweep = kept_of(read, exclude, from_budget)
     sweep.save(written)
     notes = [*sweep.notes, *sweep.metadata.note_of_absent()]
     if output.json:

@@ -60,6 +60,16 @@ LossesTable = Annotated[
 ]
 
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RUN", help="Leave out a run, e.g. a diverged one; several times."),
+]
+FromBudget = Annotated[
+    float | None,
+    typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class SweepOptions:
     """A sweep, read in the same way by every command."""
@@ -83,17 +93,11 @@ class SweepOptions:
         str | None, typer.Option(help="Column of budgets: tokens, step, …")
     ] = None
     select: Select = None
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RUN", help="Leave out a run, e.g. a diverged one; several times."),
-    ] = None
+    exclude: Exclude = None
     run_column: Annotated[str | None, typer.Option(help="Column that names the runs.")] = None
     mixture_prefix: MixturePrefix = None
     loss_prefix: Annotated[str | None, typer.Option(help="Prefix of the columns of losses.")] = None
-    from_budget: Annotated[
-        float | None,
-        typer.Option(help="Leave out points at smaller budgets, e.g. those inside the warm-up."),
-    ] = None
+    from_budget: FromBudget = None
     metadata: Stated = None
     endpoints_only: EndpointsOnly = False
 
@@ -111,9 +115,13 @@ class SweepOptions:
             metadata=metadata_of(self.metadata),
             endpoints_only=self.endpoints_only,
         )
-        if self.exclude:
-            measured = measured.without_runs(self.exclude)
-        return measured if self.from_budget is None else measured.from_budget(self.from_budget)
+        return kept_of(measured, self.exclude, self.from_budget)
+
+
+def kept_of(measured: Sweep, exclude: Sequence[str] | None, from_budget: float | None) -> Sweep:
+    """Leave out the runs of --exclude and the points below --from-budget."""
+    kept = measured.without_runs(exclude) if exclude else measured
+    return kept if from_budget is None else kept.from_budget(from_budget)
 
 
 @dataclasses.dataclass(frozen=True)

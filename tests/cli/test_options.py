@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -66,7 +67,11 @@ def test_commands_have_all_of_a_group_spelled_and_explained_alike(group):
 
 @pytest.mark.parametrize("group", [SweepOptions, Limits])
 def test_no_command_has_a_part_of_a_group(group):
-    own = fields_of(group) - {"tokens_per_step", "select", "endpoints_only", "mixture_prefix"}
+    own = (
+        fields_of(group)
+        - {"tokens_per_step", "select", "endpoints_only", "mixture_prefix"}
+        - {"exclude", "from_budget"}
+    )
     some = {name for name in FILES if len(own & set(options_of(name))) > 1}
     assert some == GROUPS[group]
 
@@ -307,3 +312,16 @@ def test_help_fits_80_columns_in_panels(name):
     assert "…" not in shown.replace("tokens, step, …", "")
     grouped = [panel for panel in ("How the sweep is read", "Output") if panel in shown]
     assert len(grouped) == (name in GROUPS[SweepOptions]) + (name not in ("demo", "guide"))
+
+
+def test_an_import_leaves_out_the_runs_and_budgets_that_every_reader_does(call, inputs):
+    left_out = ("--exclude", "run03", "--from-budget", "1e9")
+    assert call("import", "sweep.csv", "-o", "less.parquet", *left_out).exception is None
+    whole = bx.read_sweep(inputs / "sweep.csv")
+    expected = whole.without_runs(["run03"]).from_budget(1e9)
+    found = bx.read_sweep("less.parquet")
+    assert found.runs == expected.runs
+    np.testing.assert_array_equal(found.loss, expected.loss)
+    assert any("run03" in note for note in found.notes)
+    said = str(call("import", "sweep.csv", "-o", "no.parquet", "--exclude", "run3").exception)
+    assert "run03" in said

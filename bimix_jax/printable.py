@@ -5,11 +5,12 @@ takes for mathematics. It is kept as it is in tables and files, and shown with s
 written out.
 """
 
+import html
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 """Marks that reverse the direction of the text after them, so that it reads as something else."""
 # A whole number before the exponent: the look-behind excludes the last digits of 1.25e-05.
+ROWS = 30
+"""Number of rows of a table that a notebook shows."""
 EXPONENT = re.compile(r"(?<![\d.])(-?\d+)(e[-+]\d+)")
 
 
@@ -63,6 +66,27 @@ def json_text(document: Any, indent: int | None = None) -> str:
         "".join(c if _is_shown(c) else _json_escape(c) for c in p) for p in pieces[1::2]
     ]
     return "".join(pieces)
+
+
+def html_summary(
+    title: str, tables: "Mapping[str, pd.DataFrame]", notes: Iterable[str] = ()
+) -> str:
+    """Return a result as HTML for notebooks: its title, tables with captions, and its notes.
+
+    Numbers have four digits, and of a long table the first rows are shown.
+
+    >>> import pandas as pd
+    >>> shown = html_summary("Fit(<web>)", {"losses": pd.DataFrame({"web": [1.23456]})}, ["a & b"])
+    >>> "Fit(&lt;web&gt;)" in shown, "1.235" in shown, "<li>a &amp; b</li>" in shown
+    (True, True, True)
+    """
+    parts = [f"<p><b>{html.escape(printable(title))}</b></p>"]
+    for caption, table in tables.items():
+        more = f" (the first {ROWS} of {len(table)})" * (len(table) > ROWS)
+        cells = table.head(ROWS).to_html(float_format=lambda value: f"{value:.4g}", border=0)
+        parts.append(f"<p>{html.escape(printable(caption))}{more}</p>{cells}")
+    listed = "".join(f"<li>{html.escape(printable(note))}</li>" for note in notes)
+    return "".join(parts) + (f"<ul>{listed}</ul>" if listed else "")
 
 
 def _is_shown(character: str) -> bool:

@@ -38,12 +38,18 @@ def test_every_result_is_shown_in_one_line(sweep, fitted):
         "Proposal": bx.propose_runs(fitted, sweep, 1),
         "Recipe": bx.make_recipe(best, fitted),
     }
+    in_notebooks = []
     for name, value in shown.items():
         text = repr(value)
         assert text.startswith(f"{name}(")
         assert "\n" not in text
         assert len(text) < 300
         assert "array" not in text
+        if hasattr(value, "_repr_html_"):
+            page = value._repr_html_()
+            assert page.count("<table") == page.count("</table>") >= 1
+            in_notebooks.append(name)
+    assert in_notebooks == ["Sweep", "Fit", "Certainty", "Comparison", "Optimum"]
     assert "30 resamples" in repr(drawn)
 
 

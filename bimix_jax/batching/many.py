@@ -21,6 +21,7 @@ from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws import BiMix, as_law
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.errors import SweepWarning
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -143,6 +144,7 @@ def fit_many(
 
 def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
     """Labels in order, the sweeps, and the reasons of parts of a table that are not sweeps."""
+    sweeps = as_frame(sweeps)
     if not isinstance(sweeps, pd.DataFrame):
         pairs = sweeps.items() if isinstance(sweeps, Mapping) else enumerate(sweeps)
         read = dict(pairs)

@@ -14,6 +14,7 @@ from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
+from bimix_jax.printable import html_summary
 from bimix_jax.quantities import counted, numbers_of, quantity_text
 from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, align_mixtures
@@ -109,6 +110,9 @@ class Fit:
             f"Fit({self.law.label} by {self.options.residual} residuals: {targets}; "
             f"{counted(len(self.domains), 'domain')}, budgets in {self.unit})"
         )
+
+    def _repr_html_(self) -> str:
+        return html_summary(repr(self), {"coefficients by target": self.table()}, self.notes)
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
         """Predicted losses (nats per token, as measured) of mixtures at a budget.

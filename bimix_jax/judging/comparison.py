@@ -9,6 +9,7 @@ import pandas as pd
 
 from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
+from bimix_jax.printable import html_summary
 from bimix_jax.quantities import counted
 
 CERTAIN = 2.0
@@ -64,6 +65,9 @@ class Comparison:
             f"Comparison({', '.join(self.laws)}; held out: {kinds}; best: {self.best}; "
             f"{counted(len(self.targets), 'target')})"
         )
+
+    def _repr_html_(self) -> str:
+        return html_summary(self.verdict(), {"errors at held-out points": self.table()}, self.notes)
 
     @functools.cached_property
     def stated(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from pyarrow import types
 
 from bimix_jax.logs._numbers import counted_by
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.nested import check_nesting, decoded, is_row_per_line, parse_json
 from bimix_jax.reading.tables import is_name, is_plain, names_of, read_table
@@ -287,7 +288,7 @@ def no_logs(value: Any, where: str) -> SweepError:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, pd.DataFrame) or hasattr(value, "to_pandas")
+    return isinstance(as_frame(value), pd.DataFrame)
 
 
 def _is_records(value: Any) -> bool:
@@ -303,10 +304,7 @@ def columns_of(table: Any, where: str) -> Columns:
         SweepError: if it is neither.
     """
     if _is_table(table):
-        # Tables of Arrow, Polars and others have to_pandas, and none of these packages is needed
-        # for it.
-        frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
-        return _of_frame(read_table(frame))
+        return _of_frame(read_table(as_frame(table)))
     if isinstance(table, Mapping) and table and all(map(_is_list, table.values())):
         return _of_frame(read_table(pd.DataFrame(dict(table))))
     if isinstance(table, Iterable) and not isinstance(table, (str, bytes, Mapping)):

@@ -20,6 +20,7 @@ from bimix_jax.logs._history import RUN_KEYS, label_of
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import shortened
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.nested import decoded, parse_json, read_json, read_toml
 from bimix_jax.reading.tables import (
@@ -90,13 +91,12 @@ def read_runs(source: Runs, run: str | None = None) -> RunTable:
     0   a          1.0           NaN
     1   b          NaN           2.0
     """
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         return _of_frame(_with_index(source), "The DataFrame", run)
     if isinstance(source, Mapping):
         rows = {k: v.to_dict() if isinstance(v, pd.Series) else v for k, v in source.items()}
         return _of_document(rows, "The mapping of runs")
-    if hasattr(source, "to_pandas"):  # a table of Arrow, Polars and others
-        return _of_frame(_with_index(source.to_pandas()), "The table of runs", run)
     if not isinstance(source, (str, Path)):
         return _of_document(source, "The list of runs")
     ending = Path(source).suffix.lower()

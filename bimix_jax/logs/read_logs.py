@@ -39,6 +39,7 @@ from bimix_jax.logs._settings import Asked, LogSettings, Reading
 from bimix_jax.logs._tabular import RATIOS
 from bimix_jax.reading.column_names import match_names
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, add_notes, metadata_of
 from bimix_jax.reading.settings import settings_of
 from bimix_jax.reading.tables import (
@@ -146,6 +147,7 @@ def _with_usual_names(logs: Logs, asked: Asked) -> tuple[pd.DataFrame, Asked] | 
 
     None for logs of another kind.
     """
+    logs = as_frame(logs)
     alone = [logs] if isinstance(logs, (str, Path, pd.DataFrame)) else list(logs)
     if len(alone) != 1 or asked.loss_pattern is not None or asked.form not in (None, "table"):
         return None

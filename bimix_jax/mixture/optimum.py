@@ -20,6 +20,7 @@ from bimix_jax.mixture._notes import (
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request, Solution
 from bimix_jax.mixture.proportions import Method, Objective
+from bimix_jax.printable import html_summary
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.names import SHOWN
 
@@ -89,6 +90,17 @@ class Optimum:
             f"Optimum({', '.join(shares[:SHOWN])}{more} at {quantity_text(self.budget)} "
             f"{self.unit}{goal})"
         )
+
+    def _repr_html_(self) -> str:
+        return html_summary(repr(self), self.shown_tables(), self.notes)
+
+    def shown_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of a notebook: the proportions and the losses, beside those of the reference."""
+        shares = pd.DataFrame({"proportion": self.mixture, "reference": self.reference})
+        losses = pd.DataFrame({"loss": self.losses, "of the reference": self.reference_losses})
+        if self.intervals is not None:
+            shares = shares.join(self.intervals)
+        return {"proportions": shares, "predicted losses, nats": losses}
 
     @functools.cached_property
     def mixture(self) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.quantities import number_of, numbers_of
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.settings import refuse_unknown
 
 # Shares of four domains rounded to whole per cents are off by up to 4 · 0.005.
@@ -196,6 +197,7 @@ def align_mixtures(mixtures: Any, domains: Sequence[str]) -> tuple[np.ndarray, p
     >>> print(values, labels)
     [[0.75 0.25]] None
     """
+    mixtures = as_frame(mixtures)
     if isinstance(mixtures, pd.DataFrame):
         by_name = mixtures.set_axis(check_names("mixtures", mixtures.columns, domains), axis=1)
         values, labels = _shares(by_name[list(domains)].to_numpy()), mixtures.index

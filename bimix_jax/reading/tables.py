@@ -19,6 +19,7 @@ from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, check_readable
 from bimix_jax.quantities import BLANKS
 from bimix_jax.reading._csv_tables import may_have_marks, read_csv, with_decimal_points
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.metadata import ATTRIBUTES, add_notes, kept_with
 from bimix_jax.reading.nested import (
     check_nesting,
@@ -163,7 +164,8 @@ def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame
     """Read a file (by its extension) or a DataFrame as a table with unique column names.
 
     Args:
-        source: a path, or a DataFrame, which is left as it is.
+        source: a path, or a DataFrame, which is left as it is, or a table of another library that
+            `as_frame` converts.
         names: columns that hold names, beside those called as usual (run, domain, …). Their cells
             stay as they are written: 007, nan.
 
@@ -179,6 +181,7 @@ def read_table(source: Source, names: Iterable[str | None] = ()) -> pd.DataFrame
     {'run': ['nan'], 'seed': [1.0]}
     """
     known = frozenset(name for name in names if name is not None)
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         return _tidy(_with_index(source), name_of(source), known)
     path, reader = _file(source)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.quantities import number_of
+from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.names import check_names
 from bimix_jax.reading.nested import read_toml
@@ -37,6 +38,7 @@ def read_available(
     >>> read_available(table).loc["web", "tokens_per_document"].item()
     1000.0
     """
+    source = as_frame(source)
     name = "available" if isinstance(source, pd.DataFrame) else str(source)
     if Path(name).suffix.lower() in NO_TABLES:
         raise ValueError(

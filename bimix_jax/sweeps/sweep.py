@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.files import atomic_path
+from bimix_jax.printable import html_summary
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, note_of_spelling, respelled
@@ -108,6 +109,10 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({self.summary()})"
+
+    def _repr_html_(self) -> str:
+        shares = self.mixtures.rename_axis("run")
+        return html_summary(repr(self), {"proportions by run": shares}, self.notes)
 
     def own_index(self) -> np.ndarray:
         """Return (targets,) int: the index in `domains` of the target's name, −1 if there is

@@ -15,6 +15,7 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
+from bimix_jax.printable import html_summary
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.uncertainty._differences import Differences, better
@@ -136,6 +137,9 @@ class Certainty:
     def __repr__(self) -> str:
         gain, probability = _percent(self.gain), self.shown_probability()
         return f"Certainty({self.optimum!r}; gain {gain}, better with probability {probability})"
+
+    def _repr_html_(self) -> str:
+        return html_summary(self.verdict(), self.optimum.shown_tables(), self.notes())
 
     @property
     def gain(self) -> float:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bimix_jax.laws.published import DataMixingLaw as DataMixingLaw
     from bimix_jax.laws.published import DataMixingLawPlus as DataMixingLawPlus
     from bimix_jax.laws.published import LogLinear as LogLinear
+    from bimix_jax.laws.stacked import Stacked as Stacked
     from bimix_jax.laws.transfer import SplitSubstitutionBiMix as SplitSubstitutionBiMix
     from bimix_jax.laws.transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import SubstitutionBiMix as SubstitutionBiMix
@@ -142,6 +143,7 @@ _HOMES = {
     "Split": "sweeps.splits",
     "SplitSubstitutionBiMix": "laws.transfer",
     "SplitTransferBiMix": "laws.transfer",
+    "Stacked": "laws.stacked",
     "SubstitutionBiMix": "laws.transfer",
     "Sweep": "sweeps.sweep",
     "SweepError": "reading.errors",

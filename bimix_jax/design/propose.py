@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from bimix_jax.design._choice import Picks, mixtures_within
 from bimix_jax.design._plan import Candidates, Design, Measured, Noise, Unknowns, plan_runs
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.fitting.stacked import member_fits
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.quantities import counted, number_of, quantity_text
@@ -151,6 +152,7 @@ def propose_runs(
     True
     """
     _check(fitted, sweep)
+    fitted, said = _of_one_law(fitted)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
     decision = settings_of(_Goal, propose_runs, goal).decision(fitted, budget, within)
     candidates, labels = _candidates(fitted, pool, within, seed)
@@ -168,7 +170,16 @@ def propose_runs(
     nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
     rows = nameless if labels is None else labels[order]
     mixtures = pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains))
-    return _proposal(decision, mixtures, picks, noise)
+    proposal = _proposal(decision, mixtures, picks, noise)
+    return dataclasses.replace(proposal, notes=(*said, *proposal.notes))
+
+
+def _of_one_law(fitted: Fit) -> tuple[Fit, tuple[str, ...]]:
+    """The fit, or that of the first member of its law, whose coefficients have a posterior."""
+    if not fitted.law.members:
+        return fitted, ()
+    first = member_fits(fitted)[0]
+    return first, (f"The runs are those that help {first.law.label}, the first law of the stack.",)
 
 
 def spread_runs(sweep: Sweep, n: int, seed: int = 0) -> Proposal:

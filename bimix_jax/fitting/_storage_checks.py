@@ -41,7 +41,8 @@ def _check_names(fitted: Fit) -> None:
 
 
 def _check_tied(fitted: Fit) -> None:
-    names, tied = fitted.law.names(fitted.domains), fitted.options.tied
+    laws, tied = fitted.law.members or (fitted.law,), fitted.options.tied
+    names = tuple(dict.fromkeys(name for law in laws for name in law.names(fitted.domains)))
     _refuse(set(tied) - set(names), "tied", f"is {tied}", f"some of {names}")
 
 
@@ -79,7 +80,7 @@ def _check_coefficients(fitted: Fit) -> None:
         "points": (fitted.points > 0, "a number above 0"),
         "sum_of_squares": (_sizes(fitted.sum_of_squares), "a finite number, 0 or more"),
         "error": (_sizes(fitted.error), "a finite number, 0 or more"),
-        "restraint": (fitted.shrinkage >= 0, "a number, 0 or more, or inf"),
+        "restraint": (_of_all(fitted.shrinkage >= 0), "a number, 0 or more, or inf"),
         "agreement": ((agreed >= 0) & (agreed <= 1 + 1e-6), "a share between 0 and 1"),
         "budget_scale": (_sizes(of.budget_scale) & (of.budget_scale > 0), "a number above 0"),
     }
@@ -89,6 +90,11 @@ def _check_coefficients(fitted: Fit) -> None:
             values = getattr(of, field) if hasattr(of, field) else getattr(fitted, field)
             found = np.asarray(values[i]).tolist()
             _refuse(True, f"{entry} of target {fitted.targets[i]}", f"is {found}", expected)
+
+
+def _of_all(holds: np.ndarray) -> np.ndarray:
+    """(targets,) bool: it holds for all members, of a law with members."""
+    return np.all(holds.reshape(len(holds), -1), axis=1)
 
 
 def _positive(value: Any) -> bool:

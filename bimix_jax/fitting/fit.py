@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from bimix_jax.fitting.coefficients import FAILED, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions, Given, note_of_budget_power
 from bimix_jax.fitting.program import solve
+from bimix_jax.fitting.stacked import member_tasks
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.doubts import collinear_domains
@@ -85,9 +86,37 @@ def _notes(task: FitTask, result: ArrayFit, used: np.ndarray) -> tuple[str, ...]
         *law.assumptions(),
         *(note_of_budget_power(sweep, power) if power else ()),
         *sweep.metadata.note_of_absent(() if sweep.size is None else ("model_size",)),
-        *_note_of_shrinkage(task, float(result.shrinkage[0])),
-        *about_collinear(sweep.mixtures, [law]),
+        *_notes_of_shrinkage(task, np.asarray(result.shrinkage[0])),
+        *_note_of_members(task, result),
+        *about_collinear(sweep.mixtures, law.members or [law]),
     )
+
+
+def _note_of_members(task: FitTask, result: ArrayFit) -> tuple[str, ...]:
+    """Note on the members that have no finite fit, or exponents that are not identified."""
+    law: Any = task.law
+    if not law.members:
+        return ()
+    of = result.coefficients
+    parts = law.split(np.asarray(of.exponents), np.asarray(of.amplitudes))
+    known = law.split_exponents(np.asarray(result.identified))
+    notes = []
+    for one, (_, amplitudes), identified in zip(law.members, parts, known, strict=True):
+        failed = np.all(amplitudes == 0, axis=1)
+        open_ = ~failed & ~identified[:, : len(one.exponent_names)].all(axis=1)
+        for those, what in ((failed, "has no finite fit"), (open_, "is not identified")):
+            names = ", ".join(np.array(task.targets)[those])
+            notes += [f"{one.label} {what} for {names}"] if names else []
+    if not notes:
+        return ()
+    return (f"In {law.label}, {'; '.join(notes)}: the other laws make up for it.",)
+
+
+def _notes_of_shrinkage(task: FitTask, used: np.ndarray) -> tuple[str, ...]:
+    """Notes on the shrinkage of the law, or of every member, at strengths () or (members,)."""
+    each = member_tasks(task) or [task]
+    pairs = zip(each, np.ravel(used), strict=True)
+    return tuple(note for one, strength in pairs for note in _note_of_shrinkage(one, strength))
 
 
 def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:

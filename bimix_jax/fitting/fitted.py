@@ -25,6 +25,9 @@ FAR = 2.0
 NOTICED = 0.005
 """Distance of a proportion from the nearest blend of the observed mixtures beyond which a mixture
 is flagged; rounding, and the 1e-8 of the search for that blend, are less."""
+APART, AGREED = 3.0, 0.01
+"""Members of a law disagree where one is farther away than this multiple of the largest distance at
+the mixtures of the sweep, and farther than this difference of log losses."""
 FEW, MANY = 16, 4096
 """Numbers of points between which predictions are compiled for powers of two only."""
 
@@ -72,7 +75,8 @@ class Fit:
     observed_budgets: np.ndarray
     """(2,) least and largest budget in the sweep"""
     shrinkage: np.ndarray
-    """(targets,) strength of `Law.shrinkage`, 0 for none"""
+    """(targets,) strength of `Law.shrinkage`, 0 for none; (targets, members) of a law with
+    members"""
     agreement: np.ndarray
     """(targets,) share of the searches that ended at the best optimum; a law with many starts
     searches only the most promising ones to the end"""
@@ -157,8 +161,7 @@ class Fit:
             )
         if not 0 < size < np.inf:
             raise ValueError(f"size is {size}; expected parameters, above 0.")
-        law: Any = self.law
-        return dataclasses.replace(self, law=dataclasses.replace(law, size=float(size)))
+        return dataclasses.replace(self, law=self.law.at_size(size))
 
     def predict_points(self, mixture: np.ndarray, budget: Any, size: Any = None) -> np.ndarray:
         """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
@@ -235,7 +238,11 @@ class Fit:
         )
 
     def notes_on_mixtures(self, mixtures: np.ndarray) -> tuple[str, ...]:
-        """Note on the proportions of mixtures (mixtures, domains) outside the observed range."""
+        """Notes on mixtures (mixtures, domains): proportions outside the observed range, and
+        mixtures at which the members of the law disagree."""
+        return self._out_of_range(mixtures) + self._notes_on_members(mixtures)
+
+    def _out_of_range(self, mixtures: np.ndarray) -> tuple[str, ...]:
         least, most = self.observed_proportions
         off = (mixtures < least - 1e-9) | (mixtures > most + 1e-9)
         if not off.any():
@@ -250,6 +257,50 @@ class Fit:
             )
         some = f", in {off.any(axis=1).sum()} of {len(mixtures)} mixtures" if several else ""
         return (f"Outside the range the sweep covered{some}: " + ", ".join(parts) + ".",)
+
+    def predict_members(self, mixture: np.ndarray, budget: Any) -> np.ndarray:
+        """Predict as `predict_points` by every member of the law, (members, points, targets).
+
+        Nan where a member failed.
+        """
+        law: Any = self.law
+        of = self.coefficients
+        each = zip(law.members, law.split(of.exponents, of.amplitudes), strict=True)
+        fits = [
+            dataclasses.replace(
+                self, law=one, coefficients=of._replace(exponents=exponents, amplitudes=amplitudes)
+            )
+            for one, (exponents, amplitudes) in each
+        ]
+        losses = np.stack([one.predict_points(mixture, budget) for one in fits])
+        return np.where(losses > 0, losses, np.nan)
+
+    def _apart(self, mixtures: np.ndarray) -> np.ndarray:
+        """(members, mixtures, targets) distances of the members' log losses from the law's, at the
+        largest budget of the sweep; 0 where there is no value."""
+        budget = self.observed_budgets[1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            losses = np.log(self.predict_points(mixtures, budget))
+            apart = np.abs(np.log(self.predict_members(mixtures, budget)) - losses)
+        return np.where(np.isfinite(apart), apart, 0.0)
+
+    def _notes_on_members(self, mixtures: np.ndarray) -> tuple[str, ...]:
+        """Note on the mixtures at which the members of the law disagree."""
+        if not self.law.members or self.law.needs_size or self.observed_mixtures is None:
+            return ()
+        apart = self._apart(mixtures)
+        usual = self._apart(self.observed_mixtures).max(axis=(0, 1))
+        off = (apart > np.maximum(APART * usual, AGREED)).any(axis=(0, 2))
+        if not off.any():
+            return ()
+        member, _, target = np.unravel_index(np.argmax(apart), apart.shape)
+        some = f" at {off.sum()} of {len(mixtures)} mixtures" if len(mixtures) > 1 else " here"
+        return (
+            f"The laws of {self.law.label} disagree{some}, {self.law.members[member].label} by "
+            f"{100 * apart.max():.2g} % on {self.targets[target]}, where at the mixtures of the "
+            f"sweep it is {100 * usual[target]:.2g} % at most: one of them extrapolates wildly. "
+            "Run such a mixture before you rely on it.",
+        )
 
     def table(self) -> pd.DataFrame:
         """Table with a row per target: coefficients, result code, points used and mean error.
@@ -289,10 +340,12 @@ class Fit:
 
     def known_in_mixture(self) -> np.ndarray:
         """(targets,) bool: the exponent of the mixture, where the law has one, is identified."""
-        names = self.law.exponent_names
-        if "alpha" not in names:
+        # Of a law with members the names end in the name of the member.
+        names = [name.partition("(")[0] for name in self.law.names(self.domains)]
+        alphas = np.flatnonzero(np.array(names) == "alpha")
+        if not len(alphas):
             return np.ones(len(self.targets), bool)
-        return np.asarray(self.identified)[:, names.index("alpha")]
+        return np.asarray(self.identified[:, alphas].any(axis=1))
 
     def messages(self) -> list[str]:
         """Explanation of each result code other than convergence, with its targets."""

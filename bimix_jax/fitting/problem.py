@@ -62,7 +62,11 @@ class Settings:
 
     def _ties_of(self, law: Law) -> tuple[str, ...]:
         """Check all settings, and return the exponents that all targets share."""
-        check_law(law)
+        if check_law(law).members:
+            raise ValueError(
+                f"law: {law.label} is several laws that are fitted apart, by fit and compare only; "
+                f"here fit one of them, {law.members[0].label} for example."
+            )
         if self.residual not in RESIDUALS:
             raise ValueError(
                 f"residual is {self.residual!r}; expected one of {', '.join(RESIDUALS)}."

@@ -28,6 +28,7 @@ from bimix_jax.fitting.shrinkage import (
     relative_errors,
     strength_index,
 )
+from bimix_jax.fitting.stacked import combined, joined, member_tasks, with_squares
 from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import OnceCompiled, jit
@@ -140,6 +141,8 @@ def solve(
     True
     """
     factors = np.ones((1, len(task.sweep.budget))) if factor is None else factor
+    if task.law.members:
+        return _together(task, factors, folds, optimizer)
     parts = [task.folds] * len(factors) if folds is None else folds
     with jax.enable_x64(task.options.dtype == "float64"):
         strength = _strengths(task, factors, parts)
@@ -149,6 +152,19 @@ def solve(
             return _best_of(search, drawn, strength, np.asarray(starts), search.exact)
 
         return best_ends(task.law, task.options.tied, len(task.sweep.domains), from_starts)
+
+
+def _together(
+    task: FitTask,
+    factor: np.ndarray,
+    folds: Sequence[Folds | None] | None,
+    optimizer: "optax.GradientTransformation | None",
+) -> Solved:
+    """Fit every member of a law, and combine their predictions."""
+    each = [solve(member, factor, folds, optimizer) for member in member_tasks(task)]
+    predicted = combined(task.law, np.stack([one.predicted for one in each]))
+    fit = with_squares(task, joined([one.fit for one in each]), predicted, factor)
+    return Solved(fit, predicted)
 
 
 def _of_points(factor: np.ndarray) -> Drawn:

@@ -55,7 +55,7 @@ def needs_full(residual: Residual, huber: float | None) -> bool:
 
 def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], features: Any) -> Array:
     """Losses (points,) of one target from features, each (points,)."""
-    return _combination(amplitudes, basis_columns(law, exponents, features))
+    return law.total(amplitudes, basis_columns(law, exponents, features))
 
 
 def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:

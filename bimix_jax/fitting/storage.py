@@ -17,7 +17,7 @@ from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.laws import LAWS, WRAPPERS
+from bimix_jax.laws import LAWS, WRAPPERS, Stacked
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.metadata import metadata_of
 from bimix_jax.reading.nested import read_json
@@ -124,7 +124,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
     """
     document = _read_document(Path(path))
     digest = document.pop(DIGEST, None)  # files of before 2026-12 have none
-    known = LAWS | WRAPPERS | {law.name: law for law in laws}
+    known = LAWS | WRAPPERS | {Stacked.name: Stacked} | {law.name: law for law in laws}
     try:
         fitted = _from_document(document, _law(document["law"], known))
         check_fit(fitted)
@@ -253,12 +253,13 @@ def _options(document: dict[str, Any]) -> FitOptions:
 def _law_document(law: Law) -> dict[str, Any]:
     fields: Any = dataclasses.fields(law) if dataclasses.is_dataclass(law) else ()
     values: dict[str, Any] = {field.name: getattr(law, field.name) for field in fields}
-    inner = {n: _law_document(v) if isinstance(v, Law) else _plain(v) for n, v in values.items()}
-    return {"name": law.name, **inner}
+    return {"name": law.name, **{name: _plain(value) for name, value in values.items()}}
 
 
 def _plain(value: Any) -> Any:
-    """Convert tuples of numbers to JSON lists, and infinity to its name."""
+    """Convert tuples to JSON lists, laws to their fields, and infinity to its name."""
+    if isinstance(value, Law):
+        return _law_document(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return _numbers(value) if isinstance(value, float) else value
@@ -343,12 +344,16 @@ def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
             f"it holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the class of "
             "your own law as load_fit(path, laws=[…])."
         )
-    return known[name](
-        **{
-            field: _law(value, known) if isinstance(value, dict) else _hashable(value)
-            for field, value in fields.items()
-        }
-    )
+    return known[name](**{field: _field(value, known) for field, value in fields.items()})
+
+
+def _field(value: Any, known: dict[str, type[Law]]) -> Any:
+    """Return a field of a law: a law, several, or what is hashable."""
+    if isinstance(value, dict):
+        return _law(value, known)
+    if isinstance(value, list):
+        return tuple(_field(each, known) for each in value)
+    return _hashable(value)
 
 
 def _hashable(value: Any) -> Any:
@@ -381,7 +386,7 @@ def _from_document(document: dict[str, Any], law: Law) -> Fit:
         observed_budgets=_floats("observed_budgets", document["observed_budgets"], (2,)),
         observed_mixtures=_mixtures(document.get("observed_mixtures"), len(domains)),
         runs=_runs(document.get("runs"), len(domains), len(targets)),
-        shrinkage=_column("restraint", [{"restraint": 0.0, **row} for row in rows]),
+        shrinkage=_shrinkage(rows, len(law.members)),
         agreement=_column("agreement", [{"agreement": 1.0, **row} for row in rows]),
         law=law,
         domains=domains,
@@ -403,6 +408,13 @@ def _code(label: Any) -> int:
 
 def _column(entry: str, rows: list[dict[str, Any]]) -> Any:
     return _floats(entry, [row[entry] for row in rows], (len(rows),))
+
+
+def _shrinkage(rows: list[dict[str, Any]], members: int) -> Any:
+    """(targets,) strengths, or (targets, members) of a law with members."""
+    values = [row.get("restraint", 0.0) for row in rows]
+    shape = (len(rows), members) if members else (len(rows),)
+    return _floats("restraint", values, shape)
 
 
 def _by_name(

@@ -1,11 +1,15 @@
 """Data-mixing laws: the contract (`law.py`) and one file per family of laws."""
 
+import dataclasses
 import difflib
+import re
+from typing import Any
 
 from bimix_jax.laws.bimix import BiMix, CrossBiMix
 from bimix_jax.laws.law import Law, check_law
 from bimix_jax.laws.model_size import WithModelSize
 from bimix_jax.laws.published import AdditiveLaw, DataMixingLaw, DataMixingLawPlus, LogLinear
+from bimix_jax.laws.stacked import Stacked
 from bimix_jax.laws.transfer import (
     SplitSubstitutionBiMix,
     SplitTransferBiMix,
@@ -35,7 +39,17 @@ WRAPPERS: dict[str, type[WrappedLaw]] = {
 }
 """Laws that wrap another law, by name."""
 
-__all__ = [*LAWS, *WRAPPERS, "LAWS", "WRAPPERS", "Law", "as_law", "check_law", "law_named"]
+__all__ = [
+    *LAWS,
+    *WRAPPERS,
+    "LAWS",
+    "WRAPPERS",
+    "Law",
+    "Stacked",
+    "as_law",
+    "check_law",
+    "law_named",
+]
 
 
 def as_law(law: Law | str) -> Law:
@@ -46,7 +60,9 @@ def as_law(law: Law | str) -> Law:
 def law_named(name: str) -> Law:
     """Find a law of the package by its name, in any case; a wrapped law stands in parentheses.
 
-    The form of a `WithModelSize` follows after a comma, as in its label.
+    The form of a `WithModelSize` follows after a comma, as in its label. `Stacked` stands for its
+    usual laws or has others in parentheses, then perhaps its scale or "mean"; a wrapper around it
+    wraps each of its laws.
 
     Raises:
         ValueError: if there is none, with the nearest name.
@@ -57,9 +73,13 @@ def law_named(name: str) -> Law:
     WithWarmUp(base=BiMix())
     >>> law_named("WithModelSize(BiMix, floor)").form
     'floor'
+    >>> law_named("Stacked(BiMix, AdditiveLaw, mean)")
+    Stacked(laws=(BiMix(), AdditiveLaw()), scale=None)
     """
     outer, opened, rest = name.strip().partition("(")
     around = opened and rest.endswith(")")
+    if outer.strip().lower() == Stacked.name.lower() and (around or not opened):
+        return _stacked(rest[:-1])
     by_lower = {each.lower(): each for each in (WRAPPERS if around else LAWS)}
     found = by_lower.get(outer.strip().lower())
     if found == WithRepetition.name:
@@ -74,13 +94,32 @@ def law_named(name: str) -> Law:
     inner = f"({rest}" if around else ""
     raise ValueError(
         f"law is {name!r}; expected one of {', '.join(LAWS)}, or one of {', '.join(WRAPPERS)} "
-        f"around it, as in WithModelSize(BiMix). Did you mean {by_lower[nearest]}{inner}?"
+        f"around it, as in WithModelSize(BiMix), or {Stacked.name}. Did you mean "
+        f"{by_lower[nearest]}{inner}?"
     )
 
 
 def _wrapped(kind: type[WrappedLaw], inside: str) -> Law:
     """Wrap the law that stands in parentheses, in the form that follows it after a comma."""
     base, comma, form = inside.rpartition(",")
+    given: tuple[str, ...] = ()
     if kind is WithModelSize and comma and ")" not in form:
-        return WithModelSize(law_named(base), form.strip().lower())
-    return kind(law_named(inside))
+        inside, given = base, (form.strip().lower(),)
+    law = law_named(inside)
+    if not law.members:
+        return kind(law, *given)
+    within: Any = law
+    return dataclasses.replace(within, laws=tuple(kind(one, *given) for one in law.members))
+
+
+def _stacked(inside: str) -> Law:
+    """Stack the laws whose names stand in parentheses, before a scale or "mean"."""
+    # At commas outside of further parentheses.
+    names = [name.strip() for name in re.split(r",(?![^()]*\))", inside) if name.strip()]
+    settings: dict[str, Any] = {}
+    if names and (names[-1].lower() == "mean" or names[-1][0].isdigit()):
+        last = names.pop().lower()
+        settings["scale"] = None if last == "mean" else float(last)
+    if names:
+        settings["laws"] = tuple(map(law_named, names))
+    return Stacked(**settings)

@@ -103,6 +103,13 @@ class Law(abc.ABC):
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """Compute one number per amplitude at one point, smooth in the exponents (exponents,)."""
 
+    def total(self, amplitudes: Any, columns: Sequence[Any]) -> Any:
+        """Loss of amplitudes and their columns of the basis, Σ_k amplitude_k · column_k.
+
+        Another sum than this one is for laws with `members`, which are not fitted themselves.
+        """
+        return sum(a * c for a, c in zip(amplitudes, columns, strict=True))
+
     def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...] | None:
         """Logarithms of `basis`, where the law has them in closed form; None by default.
 
@@ -114,6 +121,12 @@ class Law(abc.ABC):
     def label(self) -> str:
         """Name of the law in tables, pictures and notes."""
         return self.name
+
+    @property
+    def members(self) -> tuple["Law", ...]:
+        """Laws that are fitted apart and whose coefficients follow one another in those of this
+        law; none for a law that is fitted itself."""
+        return ()
 
     @property
     def is_signed(self) -> np.ndarray:
@@ -137,6 +150,10 @@ class Law(abc.ABC):
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> "Law":
         """Return the law with what it needs of a sweep beyond its points; itself by default."""
+        return self
+
+    def at_size(self, size: float) -> "Law":
+        """Return the law as it predicts for models of `size` parameters; itself by default."""
         return self
 
     def assumptions(self) -> tuple[str, ...]:

@@ -104,6 +104,10 @@ class WithModelSize(WrappedLaw):
         base = self.base.for_sweep(sweep, budget_scale)
         return dataclasses.replace(self, base=base, reference=float(sizes[-1]))
 
+    def at_size(self, size: float) -> Law:
+        """Set the size that predictions are for."""
+        return dataclasses.replace(self, size=float(size))
+
     def assumptions(self) -> tuple[str, ...]:
         """Assumption that δ is the only effect of a larger model."""
         far = (

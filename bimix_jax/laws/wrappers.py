@@ -29,6 +29,10 @@ class WrappedLaw(Law):
                 f"law: {self.name} is around {self.base!r}; expected an instance of a law, "
                 f"{self.name}(BiMix()) for example."
             )
+        if self.base.members:
+            raise ValueError(
+                f"law: {self.name} is around {self.base.label}; put it around each of its laws."
+            )
         # Only the outermost law is given a size, and a warm-up acts on the budget that repetition
         # leaves.
         if isinstance(self.base, WrappedLaw) and self.base.layer >= self.layer:

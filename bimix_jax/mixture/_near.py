@@ -37,7 +37,7 @@ def losses_near(
     def loss(one: Coefficients, shares: Array) -> Array:
         features = law.features(shares, one.own, budget / one.budget_scale)
         columns = law.basis(one.exponents, features)
-        return jnp.asarray(sum(a * c for a, c in zip(one.amplitudes, columns, strict=True)))
+        return jnp.asarray(law.total(one.amplitudes, columns))
 
     losses, slopes = jax.vmap(jax.value_and_grad(loss, 1), (0, None))(coefficients, mixture)
     if law.is_of_one_sum:

@@ -12,6 +12,7 @@ from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.program import Drawn, refit
+from bimix_jax.fitting.stacked import joined, member_fits, member_tasks
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -83,6 +84,16 @@ def fit_resamples(
     Returns:
         A `Fit` all of whose arrays have a leading axis (resamples,).
     """
+    return _as_fit(fitted, _resampled(fitted, task, drawn, starts))
+
+
+def _resampled(fitted: Fit, task: FitTask, drawn: Drawn, starts: np.ndarray | None) -> ArrayFit:
+    """Fit every resample; of a law with members, every member by itself."""
+    law: Any = task.law
+    if law.members:
+        begins = [None] * len(law.members) if starts is None else law.split_exponents(starts)
+        each = zip(member_fits(fitted), member_tasks(task), begins, strict=True)
+        return joined([_resampled(fit, of, drawn, begin) for fit, of, begin in each])
     # A start of nan means "no other": a fit to much the same losses ends near the whole sweep's.
     whole = fitted.coefficients.exponents
     given = np.full((len(drawn.factor), *whole.shape), np.nan) if starts is None else starts
@@ -97,11 +108,14 @@ def fit_resamples(
         new = search_all(fitted, task, drawn.take(again))
         better = chosen(is_better(old, new), old, new)
         found = jax.tree.map(lambda old, new: _replaced(old, again, new), found, better)
-    return _as_fit(fitted, found)
+    return found
 
 
 def search_all(fitted: Fit, task: FitTask, drawn: Drawn) -> ArrayFit:
     """Fit (resamples, targets, …) from all starts of the law."""
+    if task.law.members:
+        each = zip(member_fits(fitted), member_tasks(task), strict=True)
+        return joined([search_all(fit, of, drawn) for fit, of in each])
     return refit(task, drawn, None, _strength(fitted), TOLERANCE)
 
 

@@ -98,6 +98,8 @@ class Bootstrap:
         Such a resample has no value for the target.
         """
         worse = np.isin(self.resampled.code, FAILED)
+        if self.fitted.law.members:  # one member without an exponent moves the others little
+            return np.asarray(worse)
         # A coefficient that the resample leaves open would enter an interval as any number.
         lost = self.fitted.identified & ~self.resampled.identified
         return np.asarray(worse | lost.any(axis=2))

@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from bimix_jax.fitting.coefficients import Coefficients, features_of
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.residual import predict
+from bimix_jax.fitting.stacked import member_fits
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import jit
 
@@ -34,8 +35,15 @@ def mixtures_and_coefficients(
 
     The coefficients are those of the mixture beyond the level of the loss: the trace of the map
     from the units' losses at one budget to the fitted losses, minus 1. Shrinkage lowers it. For
-    BiMix it is 1, for its α.
+    BiMix it is 1, for its α. Of a law with members it is their mean, as the map of the mean of
+    predictions is the mean of their maps.
     """
+    if fitted.law.members:
+        each = [
+            mixtures_and_coefficients(one, mixture, budget, size, count)
+            for one in member_fits(fitted)
+        ]
+        return each[0][0], np.mean([spent for _, spent in each], axis=0)
     budgets = np.full(len(mixture), budget)
     found = _slopes(fitted.law, fitted.coefficients, mixture, budgets, size)
     slopes, pull = map(np.asarray, found)

@@ -313,6 +313,7 @@ COMPARED = {
     "r2_mixtures": ("R² of mixtures", number),
     "spearman": ("rank correlation", number),
     "regret": ("regret, nats", number),
+    "splits": ("splits judged", number),
 }
 EXPLAINED = (
     "Regret: the mean loss of the held-out mixture that a law ranks first, less that of the best "
@@ -348,6 +349,10 @@ class Judging:
             "chosen for what each split holds out."
         ),
     ] = None
+    race: Annotated[
+        bool,
+        typer.Option(help="Drop a law from further splits once it is clearly worse."),
+    ] = True
 
 
 def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Judging) -> None:
@@ -366,6 +371,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
         residual=judging.residual,  # type: ignore[arg-type]
         huber=judging.huber,
         shrinkage=judging.shrinkage,
+        race=judging.race,
         runs=held_out.runs,
         budgets=held_out.budgets,
         seed=held_out.seed,
@@ -386,6 +392,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
     show_line(f"{sweep.file}: {measured.summary()}")
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []
+        same += [] if judged.dropped(kind).any() else ["splits"]
         held = bx.plots.SPLIT_TITLES.get(kind, kind)
         show_table(table.drop(columns=same), f"Held out: {held}", COMPARED)
     show_line(EXPLAINED)

@@ -15,8 +15,10 @@ from bimix_jax.sweeps.sweep import Sweep
 
 
 class HeldOut(NamedTuple):
-    """Fits of one law to every split, as arrays."""
+    """Fits of one law to some splits, as arrays."""
 
+    splits: np.ndarray
+    """(splits,) int, their numbers"""
     predicted: np.ndarray
     """(splits, points, targets) losses, also of the points that were fitted"""
     code: np.ndarray
@@ -27,6 +29,14 @@ class HeldOut(NamedTuple):
     """(splits, targets) share of the searches that reach the best optimum of the train part"""
     called: tuple[str, ...]
     """(splits,) simplest law to which each fit reduces"""
+
+    def joined(self, other: "HeldOut") -> "HeldOut":
+        """Add fits of the same law to other splits."""
+        own = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("splits", "predicted", "code", "agreement")
+        }
+        return self._replace(called=self.called + other.called, **own)
 
 
 def predict_splits(
@@ -53,7 +63,8 @@ def predict_splits(
     ends = zip(found.coefficients.exponents, found.code, strict=True)
     called = tuple(task.called(*end) for end in ends)
     predicted = np.moveaxis(solved.predicted, 1, 2)
-    return HeldOut(predicted, found.code, task.valued, found.agreement, called)
+    number = np.arange(len(splits))
+    return HeldOut(number, predicted, found.code, task.valued, found.agreement, called)
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:

@@ -100,6 +100,7 @@ def pick(
         seed=seed,
         residual=asked.residual,
         huber=asked.huber,
+        race=False,
     )
     return Pick(laws[judged.laws.index(judged.best)], judged)
 

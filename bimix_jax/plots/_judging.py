@@ -131,10 +131,12 @@ def _error_dots(
     axes.hlines(position, error - spread, error + spread, color=colors, lw=1.6)
     faces = ["w" if open_ else color for open_, color in zip(hollow, colors, strict=True)]
     axes.scatter(error, position, s=42, c=faces, edgecolors=colors, zorder=3)
-    for x, y, width in zip(error, position, spread, strict=True):
+    splits = table["splits"]
+    for x, y, width, count in zip(error, position, spread, splits, strict=True):
         if np.isfinite(x):
+            of = "" if count == splits.max() else f" ({count} of {splits.max()} splits)"
             axes.annotate(
-                f"{x:.2f}",
+                f"{x:.2f}{of}",
                 (x + width, y),
                 (5, 0),
                 textcoords="offset points",

@@ -19,7 +19,7 @@ from bimix_jax.entropy.corpus import _Asked as CorpusSettings
 from bimix_jax.entropy.corpus import corpus_entropies
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.judging.automatic import AUTO
-from bimix_jax.judging.compare import _Fits as CompareSettings
+from bimix_jax.judging.compare import _Settings as CompareSettings
 from bimix_jax.logs._settings import Asked as LogSettings
 from bimix_jax.mixture.decision import Request
 from bimix_jax.sweeps.read import _Asked as TableSettings

@@ -181,6 +181,17 @@ def test_the_nearest_mixture_of_a_hull_is_the_mixture_itself_inside():
     assert np.abs(nearest_in_hull(corner, points) - corner).max() > 0.01
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_no_blend_is_nearer_than_the_nearest_of_a_hull(seed):
+    rng = np.random.default_rng(seed)
+    points, mixture = rng.dirichlet(np.ones(5), 12), rng.dirichlet(np.ones(5))
+    nearest = nearest_in_hull(mixture, points)
+    # Towards no corner of the hull does the distance fall.
+    assert np.max((points - nearest) @ (mixture - nearest)) < 1e-6
+    inside = rng.dirichlet(np.ones(12)) @ points
+    np.testing.assert_allclose(nearest_in_hull(inside, points), inside, atol=1e-7)
+
+
 @pytest.mark.usefixtures("float64")
 def test_roots_and_their_derivatives():
     root = functools.partial(decreasing_root, lambda x, a: a - jnp.exp(x) * x, low=0.0, high=9.0)

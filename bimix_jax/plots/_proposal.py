@@ -35,18 +35,21 @@ def plot_proposal(proposal: "Proposal") -> Figure:
     """Draw proposed mixtures on the left, best first; the expected regret after each on the right.
 
     A run that repeats the mixture of a run above is labelled so. The dashed line is the regret
-    after randomly drawn runs.
+    after randomly drawn runs. Without a known regret only the mixtures are drawn.
     """
     rows = _rows(proposal)
     domains = len(proposal.mixtures.columns)
     height = max(3.4, 2.0 + 0.42 * len(rows)) + 0.05 * domains
-    figure = Figure(figsize=(11.0 + width_of(rows), height), layout="constrained")
-    shares, regret = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    _shares(shares, proposal, rows)
-    _regret(regret, proposal)
-    legend_below(figure, handles_of(shares))
+    known = bool(np.isfinite(proposal.regret_now))
+    figure = Figure(figsize=(6.9 + 4.1 * known + width_of(rows), height), layout="constrained")
+    ratios = (1.7, 1) if known else (1,)
+    panels = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
+    _shares(panels[0], proposal, rows)
+    if known:
+        _regret(panels[1], proposal)
+    legend_below(figure, handles_of(panels[0]))
     at = f"{quantity_text(proposal.budget)} {picture_text(proposal.unit)}"
-    headed(figure, f"Runs to do next, for a decision at {at}")
+    headed(figure, f"Runs to do next, for a decision at {at}" if known else "Runs to do next")
     return figure
 
 

@@ -1,23 +1,37 @@
 """Data of the page's explorer: the fitted law in JavaScript, coefficients, and what was run."""
 
 import base64
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax import Array
+from markupsafe import Markup
 
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
-from bimix_jax.recipe.available import TOKENS
+from bimix_jax.mixture.optimum import Optimum
+from bimix_jax.printable import plain
+from bimix_jax.recipe.available import TOKENS, Where, read_available, read_paths
 from bimix_jax.recipe.forms import EXAMPLES, PLAIN, SEED, STOPPING, WORDS
-from bimix_jax.recipe.recipe import DIGITS, Recipe
-from bimix_jax.report._javascript import javascript
+from bimix_jax.recipe.recipe import DIGITS, Recipe, make_recipe
+from bimix_jax.report._assets import asset
+from bimix_jax.report._javascript import NotCoveredError, javascript
+from bimix_jax.report.plan import Plan
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
+from bimix_jax.uncertainty.certainty import Certainty
 
 if TYPE_CHECKING:
-    from bimix_jax.mixture.optimum import Optimum
+    from bimix_jax.report.report import Report
+
+Paths = dict[str, Where] | None
+SCRIPTS = ("numbers.js", "forms.js", "law.js", "explorer.js")
+"""Files of the page's script, in the order in which they use each other."""
+FORMS = {"megatron": "Megatron-LM", "hf": "Hugging Face", "olmix": "olmix", "json": "JSON"}
+NEED_PATHS = ("megatron", "hf")
 
 MOST_NUMBERS = 150_000
 """Most coefficients of resamples on a page, 1.6 MB of it."""
@@ -52,24 +66,93 @@ def law_in_javascript(fitted: Fit) -> str:
     )
 
 
-def explorer_data(
-    best: "Optimum",
-    drawn: Bootstrap,
-    starts: dict[str, pd.Series],
-    recipe: Recipe | None,
-    level: float,
-) -> dict[str, Any]:
-    """Collect the numbers of the explorer, as JSON types.
+def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
+    """Return what the explorer's template needs; or None, and why there is no explorer."""
+    sure = report.certainty
+    if sure is None:
+        return None, ""
+    best, fitted = sure.optimum, sure.bootstrap.fitted
+    try:
+        law = law_in_javascript(fitted)
+    except NotCoveredError as error:
+        return None, f"There is no explorer for {fitted.label}: {error}."
+    starts = {str(name): row for name, row in report.baselines["share"].iterrows()}
+    recipe, paths, missing = _recipe_of(report.plan, best)
+    data = _data(sure, starts) | {"recipe": recipe and _numbers_of(best, recipe, paths)}
+    # An opening bracket in a name must not end the element.
+    text = json.dumps(plain(data), ensure_ascii=False).replace("<", "\\u003c")
+    parts = ['"use strict";', "(() => {", f"const lossOf = {law};", *map(asset, SCRIPTS), "})();"]
+    view = {
+        "data": Markup(text),
+        "script": Markup("\n".join(parts)),
+        "starts": list(starts),
+        "reference": list(starts)[1],
+        "targets": data["targets"],
+        "level": f"{100 * sure.level:g} %",
+        "objective": "Mean loss" if data["objective"] == "mean" else "Objective",
+        "forms": _forms(recipe, paths),
+        "missing_forms": missing,
+        "epochs": recipe is not None and recipe.epochs is not None,
+    }
+    return view | _sliders(best), ""
 
-    Args:
-        best: the recommendation, where the sliders begin.
-        drawn: the resamples of its fit, for intervals.
-        starts: mixtures by name that a button sets.
-        recipe: of the recommendation, for copies as a file; None without them.
-        level: of the intervals.
-    """
-    fitted, decision = best.decision.fitted, best.decision
-    least, largest = map(float, fitted.observed_budgets)
+
+def _forms(recipe: Recipe | None, paths: Paths) -> list[tuple[str, str]]:
+    """Return the forms that can be made, with their names."""
+    if recipe is None:
+        return []
+    return [(form, name) for form, name in FORMS.items() if paths or form not in NEED_PATHS]
+
+
+def _sliders(best: Optimum) -> dict[str, Any]:
+    """Return the ends of the sliders, and the marks on them as fractions of these."""
+    observed, shares = best.observed, best.mixture
+    most = min(1.0, 1.25 * max(float(observed["max"].max()), float(shares.max())))
+    rows = zip(shares.index, shares, observed["min"], observed["max"], strict=True)
+    domains = [
+        {
+            "name": name,
+            "low": f"{low / most:.4f}",
+            "high": f"{min(high / most, 1):.4f}",
+            "best": f"{share / most:.4f}",
+            "share": repr(share),
+            "percent": f"{100 * share:.1f}",
+        }
+        for name, share, low, high in rows
+    ]
+    least, largest = map(float, best.decision.fitted.observed_budgets)
+    ends = (least / 2, 2 * max(2 * largest, best.budget))
+    logs = {
+        name: repr(math.log(at))
+        for name, at in zip(("low", "high", "at"), (*ends, best.budget), strict=True)
+    }
+    return {
+        "domains": domains,
+        "most": repr(most),
+        "budgets": logs if least < largest else None,
+    }
+
+
+def _recipe_of(plan: Plan, best: Optimum) -> tuple[Recipe | None, Paths, str]:
+    """Return the recipe of the recommendation, paths by domain, and what copies cannot be made."""
+    fitted = best.decision.fitted
+    if fitted.metadata.share_unit not in (None, TOKENS):
+        return None, None, "Copies as files need shares of tokens."
+    table = None if plan.available is None else read_available(plan.available, fitted.domains)
+    recipe = make_recipe(best, fitted, table)
+    made = recipe.stamped(recipe.stamp.fit, "the explorer of a page by bimix_jax")
+    if plan.paths is None:
+        return made, None, "Megatron-LM and Hugging Face need the plan to name paths."
+    paths = read_paths(plan.paths, fitted.domains)
+    if any(isinstance(where, dict) for where in paths.values()):
+        return made, None, "Megatron-LM, Hugging Face and olmix take paths, not streams."
+    return made, paths, ""
+
+
+def _data(sure: Certainty, starts: dict[str, pd.Series]) -> dict[str, Any]:
+    """Collect the numbers that the script predicts with; `starts` are mixtures of buttons."""
+    best, drawn = sure.optimum, sure.bootstrap
+    fitted = drawn.fitted
     return {
         "domains": list(fitted.domains),
         "targets": list(fitted.targets),
@@ -77,20 +160,19 @@ def explorer_data(
         "mixture": best.mixture.tolist(),
         "reference": best.reference.tolist(),
         "budget": best.budget,
-        "weights": decision.weights.tolist(),
+        "weights": best.weights.tolist(),
         "objective": best.objective_name,
         "starts": [mixture.tolist() for mixture in starts.values()],
         "fit": _coefficients(drawn),
-        "spreads": _spreads(drawn, level),
+        "spreads": _spreads(drawn, sure.level),
         "observed": {
             "least": fitted.observed_proportions[0].tolist(),
             "most": fitted.observed_proportions[1].tolist(),
-            "budgets": [least, largest],
+            "budgets": fitted.observed_budgets.tolist(),
             "mixtures": _rows(fitted.observed_mixtures),
         },
         "far": FAR,
         "noticed": NOTICED,
-        "recipe": None if recipe is None else _recipe(best, recipe),
     }
 
 
@@ -133,8 +215,8 @@ def _spreads(drawn: Bootstrap, level: float) -> list[dict[str, Any]]:
     ]
 
 
-def _recipe(best: "Optimum", recipe: Recipe) -> dict[str, Any]:
-    """What the forms of a recipe need besides the mixture and the budget."""
+def _numbers_of(best: Optimum, recipe: Recipe, paths: Paths) -> dict[str, Any]:
+    """Return what the forms of a recipe need besides the mixture and the budget."""
     asked, table, lengths = best.constraints, recipe.available, recipe.tokens_per_document
     per_budget = asked.tokens_per_step or (1.0 if best.unit == TOKENS else None)
     return {
@@ -143,6 +225,7 @@ def _recipe(best: "Optimum", recipe: Recipe) -> dict[str, Any]:
         "per_budget": per_budget,
         "available": None if table is None else [_known(each) for each in table[TOKENS]],
         "stamp": recipe.stamp.document(),
+        "paths": paths and [list(where) for where in paths.values()],
         "lengths": None if lengths is None else lengths.tolist(),
         "examples": EXAMPLES["tokens" if lengths is None else "documents"],
         "stopping": STOPPING,

@@ -114,6 +114,8 @@ def _objective(found: Numbers) -> str:
 
 def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list[Section]:
     fitted, laws = report.fitted, document["laws"]
+    if fitted is None or laws is None:
+        return []
     pictures = [
         Pictured.of(
             plots.plot_curves(fitted, report.sweep),
@@ -124,7 +126,7 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
     if drawn is not None:
         pictures.append(
             Pictured.of(
-                plots.plot_predicted(_held_out(report, drawn)),
+                plots.plot_predicted(_held_out(drawn)),
                 "predicted",
                 "Every loss beside the prediction of a fit that did not see its mixture.",
             )
@@ -152,16 +154,16 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
     return [Section("law", "How the law fits", text, tuple(pictures), tuple(tables), notes)]
 
 
-def _held_out(report: "Report", drawn: "Bootstrap") -> Evaluation:
+def _held_out(drawn: "Bootstrap") -> Evaluation:
     """Return every loss beside the prediction of the fit without its mixture."""
     rows = drawn.held_out_rows.take(drawn.held_out_rows.within)
     return Evaluation(
-        report.fitted.targets,
+        drawn.fitted.targets,
         rows.unit.astype(str),
         rows.budget,
         np.where(np.isfinite(rows.predicted), rows.measured, np.nan),
         rows.predicted,
-        report.sweep.last_common_budget(),
+        float(rows.budget.max()),
     )
 
 
@@ -267,14 +269,14 @@ def _next_runs(report: "Report", document: Numbers) -> list[Section]:
     if report.next_runs is None:
         return []
     found = document["next_runs"]
-    runs = found["mixtures"]
+    runs, now = found["mixtures"], found["regret_now"]
     picture = Pictured.of(
         plots.plot_proposal(report.next_runs),
         "next",
         "Mixtures whose runs would lower the uncertainty of the decision most, the best first.",
     )
     table = Table.of(
-        "Runs to do next; the regret is what the decision is expected to lose, in nats",
+        "Runs to do next" + "; the regret is the expected loss in nats" * (now is not None),
         ("run", runs),
         *((domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))),
         ("regret left", "small", found["regret_left"]),
@@ -309,23 +311,23 @@ def _checks(document: Numbers) -> Section:
 
 def _origin(document: Numbers) -> Section:
     sweep, fit = document["sweep"], document["fit"]
-    text = (
-        f"{sweep['summary']}. SHA-256 of its numbers: {sweep['digest']}.",
-        f"Law: {fit['law']}. bimix_jax {document['version']}, {document['made']}.",
-    )
-    plan, options = (
-        json.dumps(part, indent=1, ensure_ascii=False)
-        for part in (document["plan"], fit["options"])
-    )
+    text = [f"{sweep['summary']}. SHA-256 of its numbers: {sweep['digest']}."]
+    text.append(f"bimix_jax {document['version']}, {document['made']}.")
+    texts = [("Plan", _json(document["plan"]))]
+    if fit is None:
+        return Section("origin", "Data and plan", tuple(text), texts=tuple(texts))
     coefficients = fit["table"]
-    names = next(iter(coefficients.values()))
     table = Table.of(
-        "Coefficients of the law by target",
+        f"Coefficients of {fit['law']} by target",
         ("target", coefficients),
-        *((name, _kind(name), column(coefficients, name)) for name in names),
+        *((n, _kind(n), column(coefficients, n)) for n in next(iter(coefficients.values()))),
     )
-    texts = (("Plan", plan), ("Options of the fit", options))
-    return Section("origin", "Data, law and plan", text, tables=(table,), texts=texts)
+    texts.append(("Options of the fit", _json(fit["options"])))
+    return Section("origin", "Data, law and plan", tuple(text), (), (table,), texts=tuple(texts))
+
+
+def _json(document: Numbers) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)
 
 
 def _kind(name: str) -> str:

@@ -1,6 +1,7 @@
 """Pages in a headless browser, which is started once; left out where there is none."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,14 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.laws import LAWS
+from bimix_jax.mixture._notes import outside_hull
+from bimix_jax.recipe.recipe import make_recipe
 from bimix_jax.report._explorer import law_in_javascript
 from bimix_jax.report._javascript import javascript
+from bimix_jax.report._numbers import shown
+from bimix_jax.report.page import page
 
-from . import browser
+from . import browser, reports
 
 pytestmark = pytest.mark.skipif(browser.path_of_browser() is None, reason="no browser")
 DOMAINS = 3
@@ -131,3 +136,208 @@ def test_operations_of_laws_of_ones_own(calculator):
         expected = [float(everything(jnp.array(x), jnp.float64(scale))) for x, scale in cases]
     found = computed(calculator, javascript(everything, x=(3,), scale=()), cases)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report whose plan names paths, two of one domain."""
+    paths = tmp_path_factory.mktemp("paths") / "paths.toml"
+    lines = [f"{json.dumps(name)} = [{json.dumps('s3://data/' + str(i))}]\n"
+             for i, name in enumerate(reports.HARMFUL)]  # fmt: skip
+    lines[1] = f'{json.dumps(reports.LONG)} = ["a/0", "a/1"]\n'
+    paths.write_text("".join(lines))
+    made = reports.decided()
+    return dataclasses.replace(made, plan=dataclasses.replace(made.plan, paths=str(paths)))
+
+
+@pytest.fixture(scope="module")
+def file(report, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(page(report), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def opened(started, file):
+    """The page at 390 pixels, with all that its console says."""
+    context = started.new_context(viewport={"width": 390, "height": 800})
+    tab = context.new_page()
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(file)
+    yield tab
+    assert said == []
+    context.close()
+
+
+def cells(tab, name):
+    return tab.locator(f'[data-cell="{name}"]').all_inner_texts()
+
+
+def shares_of(tab):
+    return tab.evaluate("bimix.control.state.mixture")
+
+
+def drag(tab, number, share):
+    """Move a slider, as a hand does."""
+    slider = tab.locator('[data-part="slider"]').nth(number)
+    slider.evaluate("(e, x) => { e.value = x; e.dispatchEvent(new Event('input')); }", share)
+    tab.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def test_sliders_move_the_others_and_change_the_predictions(opened, report):
+    before, first = shares_of(opened), cells(opened, "loss")
+    drag(opened, 2, 0.2)
+    after = shares_of(opened)
+    assert abs(after[2] - 0.2) < 1e-12
+    assert abs(sum(after) - 1) < 1e-12
+    others = [0, 1, 3, 4]
+    ratios = [after[i] / before[i] for i in others]
+    np.testing.assert_allclose(ratios, ratios[0])
+    expected = report.fitted.known_points(np.array([after]), report.optimum.budget)[0]
+    assert cells(opened, "loss") == [shown(loss, "loss") for loss in expected]
+    assert cells(opened, "loss") != first
+
+
+def test_held_shares_stay(opened):
+    before = shares_of(opened)
+    for number in (0, 1):
+        opened.locator('[data-part="lock"]').nth(number).check()
+    drag(opened, 2, 0.9)
+    after = shares_of(opened)
+    assert after[:2] == before[:2]
+    # The two that are held leave less than 0.9 to the others.
+    assert abs(after[2] - (1 - before[0] - before[1])) < 1e-12
+    np.testing.assert_allclose(after[3:], 0, atol=1e-12)
+
+
+def random_points(report, count=12):
+    rng = np.random.default_rng(2)
+    mixtures = rng.dirichlet(np.ones(5), count)
+    mixtures[0], mixtures[1] = report.optimum.mixture, report.optimum.reference
+    least, largest = report.fitted.observed_budgets
+    return mixtures, rng.uniform(least / 3, 5 * largest, count)
+
+
+def test_predictions_and_intervals_are_those_of_python(opened, report):
+    mixtures, budgets = random_points(report)
+    budgets[:6] = report.sweep.budget[:6]
+    found = opened.evaluate(
+        "(points) => points.map(([m, b]) => bimix.predict(bimix.data, m, b))",
+        [[m.tolist(), b] for m, b in zip(mixtures, budgets, strict=True)],
+    )
+    expected = report.certainty.bootstrap.predict(mixtures, budgets, 0.9)
+    for name, key in (("losses", "loss"), ("low", "low"), ("high", "high")):
+        np.testing.assert_allclose(
+            np.ravel([each[name] for each in found]), expected[key], rtol=1e-9, err_msg=name
+        )
+    of_first = report.optimum.decision.at(budgets[0]).values_of(mixtures[:1], budgets[0])
+    assert abs(found[0]["objective"] / of_first[0] - 1) < 1e-12
+
+
+def test_warnings_are_those_of_python(opened, report):
+    mixtures, budgets = random_points(report, 40)
+    fitted = report.fitted
+    for mixture, budget in zip(mixtures, budgets, strict=True):
+        texts = opened.evaluate(
+            "([m, b]) => bimix.warningsOf(bimix.data, m, b)", [mixture.tolist(), budget]
+        )
+        outside = [d for d, note in zip(fitted.domains, range(5), strict=True)
+                   if fitted.notes_on_mixtures(mixture[None])
+                   and not fitted.observed_proportions[0][note] - 1e-9
+                   <= mixture[note] <= fitted.observed_proportions[1][note] + 1e-9]  # fmt: skip
+        assert [d for d in fitted.domains if any(t.startswith(f"{d}: ") for t in texts)] == outside
+        far = any("The budget is" in text for text in texts)
+        assert far == bool(fitted.notes_on_budget(budget))
+
+
+def test_blends_are_found_as_in_python(opened, report):
+    rng = np.random.default_rng(3)
+    measured = report.sweep.mixture[::6]
+    points = np.concatenate(
+        [rng.dirichlet(np.ones(len(measured)), 15) @ measured, rng.dirichlet(np.ones(5), 15)]
+    )
+    outside = [outside_hull(point, measured).any() for point in points]
+    found = opened.evaluate(
+        "([all, points]) => points.map((m) => bimix.nearestBlend(all, m))",
+        [measured.tolist(), points.tolist()],
+    )
+    off = np.abs(np.array(found) - points).max(axis=1)
+    assert [bool(x > 0.005) for x in off] == [bool(each) for each in outside]
+    assert 5 < sum(outside) < 25
+
+
+@pytest.mark.parametrize("form", ["megatron", "hf", "olmix", "json"])
+def test_a_copy_is_the_file_that_python_writes(opened, report, form):
+    mixtures, budgets = random_points(report, 4)
+    mixtures[2, 3], mixtures[2, 4] = 0, mixtures[2, 3:].sum()
+    mixtures[3] = np.array([1e-7, 0.5, 0.25, 0.125, 0.125 - 1e-7])
+    budgets[3] = 3.2e11
+    known = json.loads(opened.evaluate("JSON.stringify(bimix.data.recipe.stamp)"))
+    for mixture, budget in zip(mixtures, budgets, strict=True):
+        text = opened.evaluate(
+            "([f, m, b]) => bimix.FORMS[f](bimix.recipeOf(bimix.data, m, b))",
+            [form, mixture.tolist(), budget],
+        )
+        recipe = recipe_of(report, mixture, float(budget))
+        stamped = recipe.stamped(known["fit"], known["command"])
+        paths = bx.read_paths(report.plan.paths, report.fitted.domains)
+        assert text == stamped.emit(form, paths)
+
+
+def recipe_of(report, mixture, budget):
+    """The recipe of a mixture that was not found by an optimiser."""
+    at = report.optimum.decision.at(budget)
+    solution = dataclasses.replace(report.optimum, decision=at).solution._replace(mixture=mixture)
+    return make_recipe(dataclasses.replace(report.optimum, decision=at, solution=solution),
+                       report.fitted)  # fmt: skip
+
+
+def test_a_copy_is_shown_and_follows_the_sliders(opened):
+    drag(opened, 0, 0.15)
+    opened.get_by_role("button", name="olmix").click()
+    text = opened.locator('[data-part="text"]').input_value()
+    assert '"</script><b>":\n    weight: 0.15\n' in text
+    assert opened.locator('[data-part="copied"]').is_visible()
+
+
+def test_numbers_are_rounded_as_in_python(opened):
+    rng = np.random.default_rng(4)
+    values = [*rng.normal(0, 2, 20), *10.0 ** rng.uniform(-9, 13, 40), 0.0, 9999.9, 1.5]
+    for kind in ("loss", "difference", "percent", "change", "share", "epochs", "quantity"):
+        usable = [v for v in values if v >= 0 or kind in ("loss", "difference", "change")]
+        found = opened.evaluate("([v, k]) => v.map((x) => bimix.shown(x, k))", [usable, kind])
+        assert found == [shown(value, kind) for value in usable]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(opened, width):
+    opened.set_viewport_size({"width": width, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_every_control_has_a_name(opened, report):
+    for role in ("slider", "spinbutton", "checkbox", "button"):
+        controls = opened.get_by_role(role)
+        named = [
+            c
+            for c in controls.all()
+            if c.evaluate("(e) => e.labels?.length || e.ariaLabel || e.textContent")
+        ]
+        assert len(named) == controls.count() > 3
+    for name in report.fitted.domains:
+        assert opened.get_by_role("slider", name=name, exact=True).count() == 1
+
+
+def test_the_page_is_whole_without_javascript(started, file, report):
+    context = started.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(file)
+    assert not tab.locator("#explorer").is_visible()
+    assert tab.locator("noscript").is_visible()
+    assert tab.locator("svg").count() == 8
+    context.close()

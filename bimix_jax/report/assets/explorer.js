@@ -45,12 +45,12 @@ function explorer(root, data) {
   }
 
   function writeMixture(mixture, budget) {
-    const recipe = recipeOf(data, mixture, budget);
+    const recipe = data.recipe && recipeOf(data, mixture, budget);
     mixture.forEach((share, i) => {
       sliders[i].value = share;
       sliders[i].setAttribute("aria-valuetext", shown(share, "share"));
       if (document.activeElement !== numbers[i]) numbers[i].value = (100 * share).toFixed(1);
-      if (epochs[i] && recipe.epochs) {
+      if (epochs[i] && recipe?.epochs) {
         epochs[i].textContent = shown(recipe.epochs[i] ?? NaN, "epochs");
       }
     });
@@ -143,5 +143,5 @@ if (place) {
   data.fit.resamples = decoded(data.fit.resamples);
   const control = explorer(place, data);
   // For those who want to compute more at the browser's console.
-  window.bimix = { data, control, predict, warningsOf, recipeOf, FORMS, shown };
+  window.bimix = { data, control, predict, warningsOf, nearestBlend, recipeOf, FORMS, shown };
 }

@@ -10,6 +10,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.mixture.decision import Decision, Solution
 from bimix_jax.uncertainty._differences import Differences
+from bimix_jax.uncertainty._guardrails import Guardrails
 from bimix_jax.uncertainty._spread import Spread
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.certainty import BetweenLaws, Certainty
@@ -148,7 +149,14 @@ class Ready:
         apart = Spread.of_differences(self.rng.normal(0, 0.002, RUNS), np.zeros((2, RUNS)))
         errors = Differences(apart, 1.0, 1.0, 0.3)
         sure = Certainty(
-            best, drawn, 0.9, draws, *gains, pd.DataFrame([influence] * RUNS, index=rows), errors
+            best,
+            drawn,
+            0.9,
+            draws,
+            *gains,
+            pd.DataFrame([influence] * RUNS, index=rows),
+            errors,
+            Guardrails.of(drawn, best.decision),
         )
         # It stands where it would be kept: random resamples predict nothing.
         low, high = 0.8 * best.mixture, 1.2 * best.mixture

@@ -138,8 +138,8 @@ def nearest_in_hull(point: np.ndarray, points: np.ndarray) -> np.ndarray:
     [0.7 0.3]
     """
     # The row that makes the weights sum to 1 weighs much more than the distance.
-    # It leaves the sum off by residual/heavy², 1e-4, which the last line divides away. A heavier one
-    # would stop the search early, as slopes count from a part of the largest squares on.
+    # It leaves the sum off by residual/heavy², 1e-4, which the last line divides away. A heavier
+    # row would stop the search early, as slopes count from a part of the largest squares on.
     heavy = 1e2
     matrix = np.vstack([points.T, np.full(len(points), heavy)])
     weights = nonnegative_least_squares(matrix, np.append(point, heavy))

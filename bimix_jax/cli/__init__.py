@@ -20,6 +20,7 @@ from bimix_jax.files import remove_unfinished
 DEBUG, NO_CACHE = "--debug", "--no-cache"
 """Options that may stand anywhere, also behind the command, where typer would refuse them."""
 FILES = {
+    "decide": "decide",
     "import": "import_logs",
     "check": "check",
     "fit": "fit",

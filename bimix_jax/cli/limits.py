@@ -29,8 +29,9 @@ class Limits:
         str | None,
         typer.Option(
             metavar="WORD|FILE",
-            help="Mixture to compare with: uniform (default), available (proportional to the "
-            "tokens), best-run, run:NAME, or a file, JSON or a table of one row.",
+            help="Mixture to compare with: uniform, available (proportional to the tokens), "
+            "best-run, run:NAME, or a file, JSON or a table of one row. Default uniform; of "
+            "decide, best-run.",
             show_default=False,
         ),
         MAY_NAME_FILES,
@@ -87,12 +88,15 @@ class Limits:
         ),
     ] = None
 
-    def constraints_of(self, of: bx.Fit | Sweep, shown: bool = False) -> bx.Constraints:
+    def constraints_of(
+        self, of: bx.Fit | Sweep, shown: bool = False, base: bx.Constraints | None = None
+    ) -> bx.Constraints:
         """Return the constraints of the file; options override them, per domain and target.
 
         Args:
             of: the fit or sweep with the domains and targets.
             shown: True where the command shows existing tokens even without a limit of epochs.
+            base: those that hold without a file, of a plan.
 
         Raises:
             ValueError: on unknown names, or options without an effect.
@@ -101,8 +105,9 @@ class Limits:
         given = {k: v for k, v in self._given(of).items() if v is not None and v not in ({}, [])}
         both = bx.Constraints(**given).spelled_as(*names)
         if self.constraints is not None:
-            file = bx.read_constraints(self.constraints).spelled_as(*names)
-            both = file.overridden(both, list(given), of.targets)
+            base = bx.read_constraints(self.constraints)
+        if base is not None:
+            both = base.spelled_as(*names).overridden(both, list(given), of.targets)
         self._refuse_idle(both, shown)
         return both
 

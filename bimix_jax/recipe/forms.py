@@ -242,6 +242,10 @@ RECIPE_FORMS = {
 }
 
 
+WITH_PATHS = ("megatron", "hf", "streaming")
+"""Forms that name the data of every domain."""
+
+
 def form_named(name: str) -> _Form:
     """Return a form by its name; ValueError if it is unknown."""
     if name not in RECIPE_FORMS:

@@ -7,9 +7,12 @@ import pandas as pd
 
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.recipe.available import TOKENS
 from bimix_jax.report.plan import Plan
 from bimix_jax.uncertainty.certainty import Certainty
 
+SAME = 1e-9
+"""Largest difference of proportions between mixtures that are one."""
 RECOMMENDED = "recommended"
 """Name of the optimum among the baselines."""
 UNIMAX_EPOCHS = 4.0
@@ -43,7 +46,7 @@ def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
             {
                 "objective": objective,
                 "gain": 1 - objective / beside,
-                "probability": sure.beats(mixtures).where(mixtures.index != RECOMMENDED),
+                "probability": _probabilities(sure, mixtures),
             },
             mixtures.index,
         ),
@@ -52,6 +55,14 @@ def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
     if epochs is not None:
         parts["epochs"] = epochs
     return pd.concat(parts, axis=1).rename_axis("mixture")
+
+
+def _probabilities(sure: Certainty, mixtures: pd.DataFrame) -> pd.Series:
+    """Probability that the optimum is better than each mixture; nan for itself."""
+    found = sure.beats(mixtures)
+    # Over the reference it is known without the optimism, as the verdict states it.
+    apart = np.abs(mixtures.to_numpy() - sure.optimum.reference.to_numpy()).max(axis=1)
+    return found.mask(apart < SAME, sure.probability).mask(mixtures.index == RECOMMENDED)
 
 
 def _named(plan: Plan, decision: Decision, best: pd.Series) -> pd.DataFrame:
@@ -64,7 +75,8 @@ def _named(plan: Plan, decision: Decision, best: pd.Series) -> pd.DataFrame:
     if set(domains) <= available.keys():
         tokens = np.array([available[d] for d in domains], float)
         named["proportional"] = tokens / tokens.sum()
-        named["UniMax"] = _unimax(decision, tokens)
+        found = _unimax(decision, tokens)
+        named |= {} if found is None else {"UniMax": found}
     if decision.fitted.runs is not None:
         name, mixture = decision.fitted.runs.best(decision.weights)
         named[f"best run ({name})"] = mixture
@@ -87,7 +99,7 @@ def _unlike(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     kept: dict[str, np.ndarray] = {}
     for name, mixture in named.items():
         if name == RECOMMENDED or not any(
-            np.allclose(mixture, other, atol=1e-12)
+            np.abs(mixture - other).max() < SAME
             for label, other in kept.items()
             if label != RECOMMENDED
         ):
@@ -95,19 +107,32 @@ def _unlike(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return kept
 
 
-def _unimax(decision: Decision, tokens: np.ndarray) -> np.ndarray:
-    """Proportions as equal as a largest number of epochs allows (UniMax, Chung et al. 2023)."""
-    asked = decision.asked
-    planned = asked.planned_tokens(decision.fitted.unit, decision.budget)
-    most = (asked.epochs or UNIMAX_EPOCHS) * tokens / planned
+def _unimax(decision: Decision, tokens: np.ndarray) -> np.ndarray | None:
+    """UniMax within the epochs that are allowed; None where the planned tokens are not known."""
+    asked, unit = decision.asked, decision.fitted.unit
+    if unit != TOKENS and asked.tokens is None and asked.tokens_per_step is None:
+        return None
+    planned = asked.planned_tokens(unit, decision.budget)
+    return unimax((asked.epochs or UNIMAX_EPOCHS) * tokens / planned)
+
+
+def unimax(most: np.ndarray) -> np.ndarray:
+    """Return proportions as equal as their limits allow (UniMax, Chung et al. 2023).
+
+    Args:
+        most: (domains,) largest proportions; where they sum to less than 1 all are used up.
+
+    >>> unimax(np.array([0.2, 0.5, 0.9]))
+    array([0.2, 0.4, 0.4])
+    """
     if most.sum() <= 1:
-        return most / most.sum()
-    # The level at which equal shares, cut at their limits, sum to 1.
-    order = np.sort(most)
-    left = 1 - np.concatenate([[0.0], np.cumsum(order)[:-1]])
-    levels = left / np.arange(len(most), 0, -1)
-    level = levels[np.argmax(levels <= order)] if np.any(levels <= order) else order[-1]
-    return np.minimum(most, level)
+        return np.asarray(most / most.sum())
+    # Each of the proportions from one on, by size, gets an equal part of what those below leave;
+    # the level is the first such part that is within its limit.
+    limits = np.sort(most)
+    left = 1 - np.concatenate([[0.0], np.cumsum(limits)[:-1]])
+    parts = left / np.arange(len(limits), 0, -1)
+    return np.minimum(most, parts[np.argmax(parts <= limits)])
 
 
 def _epochs(decision: Decision, mixtures: pd.DataFrame) -> pd.DataFrame | None:

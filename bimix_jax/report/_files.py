@@ -120,6 +120,10 @@ def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
     if report.fitted is not None:
         report.fitted.save(folder / "fit.json")
         written.append(folder / "fit.json")
+    if report.next_runs is not None:
+        runs = report.next_runs.mixtures.rename_axis("run").add_prefix("r_")
+        write_atomically(folder / "next_runs.csv", runs.to_csv())
+        written.append(folder / "next_runs.csv")
     return [*written, *_write_mixture(report, folder, recipes)]
 
 

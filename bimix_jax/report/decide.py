@@ -16,7 +16,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
-from bimix_jax.laws import Law, law_named
+from bimix_jax.laws import LAWS, Law, law_named
 from bimix_jax.mixture.path import optimal_path
 from bimix_jax.mixture.sensitivity import sensitivity
 from bimix_jax.quantities import counted
@@ -155,7 +155,10 @@ class _Way:
             return None
         law = law_named(judged.best)
         self.progress(f"fitting {law.label}")
-        return self._fit(law, self._power)
+        fitted = self._fit(law, self._power)
+        # What reduces to a simpler law is resampled as that law, which has fewer coefficients.
+        simple = LAWS.get(fitted.label)
+        return fitted if simple in (None, type(law)) else self._fit(simple(), self._power)
 
     @property
     def _power(self) -> float:

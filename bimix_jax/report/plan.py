@@ -1,20 +1,21 @@
 """Plan: everything that a decision is asked for, as one object and as one TOML file."""
 
 import dataclasses
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bimix_jax.laws import law_named
 from bimix_jax.logs.read_logs import read_logs
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import number_of
-from bimix_jax.reading.nested import BARE, read_toml
+from bimix_jax.reading.nested import read_toml
 from bimix_jax.reading.settings import did_you_mean, refuse_unknown
-from bimix_jax.recipe.available import TOKENS, read_available
-from bimix_jax.recipe.forms import form_named
+from bimix_jax.recipe.available import TOKENS, check_paths, read_available, read_paths
+from bimix_jax.recipe.forms import WITH_PATHS, form_named
+from bimix_jax.report._toml import toml_lines
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -95,6 +96,9 @@ class Plan:
             object.__setattr__(self, field, _count(field, getattr(self, field), least))
         for form in self.emit:
             form_named(form)
+        for law in self.laws:
+            law_named(law)
+        object.__setattr__(self, "constraints", self.constraints or Constraints())
         if not isinstance(self.read, Mapping):
             raise ValueError(f"read is {self.read!r}; expected a table of options of reading.")
 
@@ -140,7 +144,7 @@ class Plan:
             else value
             for name, value in self.to_dict().items()
         }
-        return "".join(_toml_lines(document))
+        return "".join(toml_lines(document))
 
     @property
     def has_logs(self) -> bool:
@@ -171,8 +175,12 @@ class Plan:
         their files, and the budget.
 
         Raises:
-            ValueError: on unknown domains, targets or words, or a reference that is no file.
+            ValueError: on unknown domains, targets or words, a reference that is no file, or a form
+                whose paths are not there.
         """
+        paths = None if self.paths is None else read_paths(self.paths, sweep.domains)
+        for form in set(self.emit) & set(WITH_PATHS):
+            check_paths(paths, form)
         limits = self.constraints
         if self.available is not None:
             tokens = read_available(self.available, sweep.domains)[TOKENS]
@@ -268,39 +276,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(each) for each in value]
     return value
-
-
-def _toml_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of entries, then those of tables, as TOML asks for.
-
-    >>> print("".join(_toml_lines({"lower": {"web/en": 0.1}, "laws": ["BiMix"]})), end="")
-    laws = ["BiMix"]
-    <BLANKLINE>
-    [lower]
-    "web/en" = 0.1
-    """
-    tables = {name: value for name, value in document.items() if isinstance(value, Mapping)}
-    for name, value in document.items():
-        if name not in tables:
-            yield f"{_key(name)} = {_value(value)}\n"
-    for name, table in tables.items():
-        yield f"\n[{_key(name)}]\n"
-        yield from (f"{_key(key)} = {_value(value)}\n" for key, value in table.items())
-
-
-def _key(name: str) -> str:
-    # A dot would nest.
-    return name if BARE.fullmatch(name) and "." not in name else _text(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _text(text: str) -> str:
-    # TOML's basic strings are JSON's, but for the delete character.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -82,7 +82,15 @@ class Report:
         more = f" and {len(shares) - SHOWN} others" if several else ""
         listed = ", ".join(shares[: SHOWN if several else None])
         at = f"{quantity_text(best.budget)} {best.unit}"
-        return f"At {at} train on {listed}{more}. {self.certainty.verdict()}"
+        return f"At {at}, train on {listed}{more}: {self._gain(self.certainty)}."
+
+    def _gain(self, sure: Certainty) -> str:
+        low, high = (f"{100 * end:.2f} %" for end in sure.gain_interval())
+        return (
+            f"the predicted gain over {self.reference_name} is {100 * sure.gain:.2f} % "
+            f"({100 * sure.level:g} % interval {low} to {high}), and it is better with probability "
+            f"{sure.shown_probability()}"
+        )
 
     @property
     def reference_name(self) -> str:

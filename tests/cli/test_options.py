@@ -39,11 +39,11 @@ def fields_of(group):
 
 
 GROUPS = {
-    SweepOptions: {"check", "fit", "evaluate", "compare", "certainty", "propose"},
+    SweepOptions: {"check", "fit", "evaluate", "compare", "certainty", "propose", "decide"},
     FitSettings: {"fit", "certainty", "propose"},
     WeightedByBudget: {"batch"},
     HeldOut: {"evaluate", "compare"},
-    Limits: {"optimize", "certainty", "path", "tradeoff", "sensitivity", "propose"},
+    Limits: {"optimize", "certainty", "path", "tradeoff", "sensitivity", "propose", "decide"},
     Output: {
         "fit", "evaluate", "compare", "certainty", "propose", "optimize", "path", "tradeoff",
         "sensitivity", "entropy",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bimix_jax as bx
 from bimix_jax.printable import json_text
-from bimix_jax.recipe.forms import RECIPE_FORMS
+from bimix_jax.recipe.forms import RECIPE_FORMS, WITH_PATHS
 from bimix_jax.recipe.recipe import Stamp, _rounded
 from tests.fits import DOMAINS, frame, without_web
 
@@ -249,6 +249,17 @@ def test_bad_paths_are_refused(tmp_path, text, words):
 def test_bad_emissions_are_refused(recipe, form, paths, words):
     with pytest.raises(ValueError, match=words):
         recipe.emit(form, paths)
+
+
+def test_forms_that_need_paths_are_those_that_are_listed(recipe):
+    def needs(form):
+        try:
+            recipe.emit(form)
+        except ValueError:
+            return True
+        return False
+
+    assert tuple(filter(needs, RECIPE_FORMS)) == WITH_PATHS
 
 
 @pytest.mark.parametrize(

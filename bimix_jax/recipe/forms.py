@@ -1,50 +1,22 @@
 """Forms in which a recipe is emitted: each is one function, listed in RECIPE_FORMS."""
 
-import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from bimix_jax.printable import json_text, printable
 from bimix_jax.recipe.available import Where, check_paths, listed_paths
-from bimix_jax.recipe.recipe import Recipe, document_shares
-
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-# Those of YAML 1.1, which PyYAML follows.
-WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-"""Names that some readers take for truth values or null."""
-
-
-def _yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of a mapping of mappings, lists of mappings and scalars; scalars as in JSON.
-
-    >>> document = {"data": {"sources": [{"name": "a", "paths": ["x"]}]}, "mix": {"on": 0.5}}
-    >>> print("".join(_yaml_lines(document)), end="")
-    data:
-      sources:
-        - name: "a"
-          paths: ["x"]
-    mix:
-      "on": 0.5
-    """
-    for key, value in document.items():
-        name = str(key)
-        # Every JSON scalar is a YAML scalar, so no library of YAML is needed to write one.
-        plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
-        label = name if plain else json_text(name)
-        if isinstance(value, Mapping):
-            yield f"{label}:\n"
-            yield from ("  " + line for line in _yaml_lines(value))
-        elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
-            yield f"{label}:\n"
-            for item in value:
-                first, *others = _yaml_lines(item)
-                yield f"  - {first}"
-                yield from ("    " + line for line in others)
-        else:
-            yield f"{label}: {json_text(value)}\n"
+from bimix_jax.recipe.recipe import Recipe
+from bimix_jax.recipe.trainer_forms import (
+    SEED,
+    levanter_form,
+    nanotron_form,
+    nemo_form,
+    ray_form,
+    shares_of_examples,
+)
+from bimix_jax.recipe.yaml_text import yaml_lines
 
 
 def _json_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
@@ -78,15 +50,6 @@ def _megatron_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     return "".join(lines)
 
 
-SEED = 0
-"""Of the draws of `interleave_datasets`, stated so that two runs see the same order."""
-EXAMPLES = {
-    "tokens": "Probabilities are shares of tokens, which is right where all examples have one "
-    "length. For documents give a table with a column documents (--available FILE).",
-    "documents": "Probabilities are shares of documents: shares of tokens divided by the mean "
-    "tokens of a document.",
-}
-"""Unit of the shares of examples → the reason that is written."""
 # first_exhausted ends with the first source that runs out, all_exhausted once all have.
 STOPPING = {
     "unknown": (
@@ -119,7 +82,7 @@ STOPPING = {
 def _hf_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     """Render {"domains", "paths", "interleave_datasets": {…}, "why": […], "stamp"}."""
     known = check_paths(paths, "hf")
-    shares, per_example = _shares_of_examples(recipe)
+    shares, per_example = shares_of_examples(recipe)
     shares = shares[shares > 0]
     strategy, why = _stopping(recipe)
     document: dict[str, Any] = {
@@ -134,13 +97,6 @@ def _hf_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
         "stamp": recipe.stamp.document(),
     }
     return json_text(document, 1) + "\n"
-
-
-def _shares_of_examples(recipe: Recipe) -> tuple[pd.Series, str]:
-    lengths = recipe.tokens_per_document
-    if lengths is None:
-        return recipe.weights, EXAMPLES["tokens"]
-    return document_shares(recipe.weights, lengths), EXAMPLES["documents"]
 
 
 def _stopping(recipe: Recipe) -> tuple[str, str]:
@@ -163,7 +119,7 @@ def _streaming_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
     for domain, weight in recipe.sources().items():
         streams |= _streams(domain, weight, known[domain], known)
     why = "# Proportions are of samples, taken to be packed to one length.\n"
-    return recipe.stamp.comment() + why + "".join(_yaml_lines({"streams": streams}))
+    return recipe.stamp.comment() + why + "".join(yaml_lines({"streams": streams}))
 
 
 def _streams(
@@ -199,10 +155,10 @@ def _olmix_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:
         times = 1.0 if epochs is None else max(1.0, float(epochs.fillna(1.0)[domain]))
         mix[domain] = {"weight": weight, "repetition_factor": times}
     document: dict[str, Any] = {"mix": mix}
-    lines = "".join(_yaml_lines(document))
+    lines = "".join(yaml_lines(document))
     if paths is not None:
         sources = [{"name": d, "paths": list(listed_paths(paths, d, "olmix"))} for d in mix]
-        lines = "".join(_yaml_lines({"data": {"sources": sources}})) + lines
+        lines = "".join(yaml_lines({"data": {"sources": sources}})) + lines
     return recipe.stamp.comment() + lines
 
 
@@ -238,6 +194,10 @@ RECIPE_FORMS = {
     "hf": _Form(_hf_form),
     "streaming": _Form(_streaming_form),
     "olmix": _Form(_olmix_form),
+    "nanotron": _Form(nanotron_form),
+    "levanter": _Form(levanter_form),
+    "nemo": _Form(nemo_form),
+    "ray": _Form(ray_form),
     "text": _Form(_text_form),
 }
 

@@ -16,8 +16,10 @@ from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import plain
 from bimix_jax.recipe.available import TOKENS, Where, read_available, read_paths
-from bimix_jax.recipe.forms import EXAMPLES, PLAIN, SEED, STOPPING, WORDS
+from bimix_jax.recipe.forms import STOPPING
 from bimix_jax.recipe.recipe import DIGITS, Recipe, make_recipe
+from bimix_jax.recipe.trainer_forms import EXAMPLES, SEED
+from bimix_jax.recipe.yaml_text import PLAIN, WORDS
 from bimix_jax.report._assets import asset
 from bimix_jax.report._javascript import NotCoveredError, javascript
 from bimix_jax.report.plan import Plan

@@ -36,8 +36,8 @@ def inputs(tmp_path_factory):
     wrong = table.assign(r_web=table["r_web"].where(table.index != 4, -0.5))
     wrong["loss_code"] = wrong["loss_code"].where(wrong.index != 7, 0.0)
     wrong.to_csv(folder / "wrong.csv", index=False)
-    bx.fit(bx.read_sweep(table)).save(folder / "fit.json")
-    bx.fit(bx.read_sweep(last_budget(table))).save(folder / "single.json")
+    bx.fit(bx.read_sweep(table), bx.BiMix()).save(folder / "fit.json")
+    bx.fit(bx.read_sweep(last_budget(table)), bx.BiMix()).save(folder / "single.json")
     whole = (folder / "fit.json").read_text()
     (folder / "truncated.json").write_text(whole[: len(whole) // 2])
     newer = json.loads(whole) | {"format": 99, "version": "9.9"}
@@ -96,7 +96,7 @@ def test_fit_prints_json_and_draws(run, inputs, out):
         "fit", "sweep.parquet", "-o", out / "fit.json", "--plot", out / "curves.png", "--json"
     )
     document = json.loads(shown)
-    table = bx.fit(bx.read_sweep(inputs / "sweep.csv")).table()
+    table = bx.fit(bx.read_sweep(inputs / "sweep.csv"), bx.BiMix()).table()
     assert document["fit"]["web"]["alpha"] == pytest.approx(table.loc["web", "alpha"])
     assert document["fit"]["books"]["code"] == "converged"
     assert document["file"] == str(out / "fit.json")

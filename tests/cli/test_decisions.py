@@ -17,7 +17,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     table = frame(noise=0.01)
     table.to_csv(folder / "sweep.csv", index=False)
-    bx.fit(bx.read_sweep(table)).save(folder / "fit.json")
+    bx.fit(bx.read_sweep(table), bx.BiMix()).save(folder / "fit.json")
     (folder / "mixture.json").write_text('{"web": 0.2, "code": 0.3, "books": 0.5}')
     return folder
 

@@ -24,9 +24,9 @@ AVAILABLE = pd.DataFrame(
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     table = frame(noise=0.01)
-    bx.fit(bx.read_sweep(table)).save(folder / "fit.json")
+    bx.fit(bx.read_sweep(table), bx.BiMix()).save(folder / "fit.json")
     in_steps = table.assign(tokens=table["tokens"] / 1e6).rename(columns={"tokens": "steps"})
-    bx.fit(bx.read_sweep(in_steps)).save(folder / "steps.json")
+    bx.fit(bx.read_sweep(in_steps), bx.BiMix()).save(folder / "steps.json")
     fitted = bx.load_fit(folder / "fit.json")
     of_documents = dataclasses.replace(fitted, metadata=bx.Metadata(share_unit="documents"))
     of_documents.save(folder / "documents.json")

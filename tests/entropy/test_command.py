@@ -36,7 +36,7 @@ def test_text_becomes_a_mixture_that_goes_into_predict_and_optimize(corpus, tmp_
     document = json.loads(mixture.read_text())
     assert sum(document["mixture"].values()) == pytest.approx(1)
     assert picture.stat().st_size > 10_000
-    bx.fit(bx.read_sweep(frame())).save(tmp_path / "fit.json")
+    bx.fit(bx.read_sweep(frame()), bx.BiMix()).save(tmp_path / "fit.json")
     invoke("predict", tmp_path / "fit.json", mixture)
     assert "mixture" in invoke("optimize", tmp_path / "fit.json", "--reference", mixture)
 

@@ -323,7 +323,7 @@ def _fit_file(digest: bool) -> bytes:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        bx.fit(bx.read_sweep(table())).save(Path(folder) / "fit.json")
+        bx.fit(bx.read_sweep(table()), bx.BiMix()).save(Path(folder) / "fit.json")
         data = (Path(folder) / "fit.json").read_bytes()
     if digest:
         return data

@@ -42,7 +42,7 @@ def inputs(tmp_path_factory):
     doubtful.to_csv(folder / "doubtful.csv", index=False)
     huge = frame(noise=0.002).assign(**{f"loss_{d}": 50.0 for d in DOMAINS})
     huge.to_csv(folder / "huge.csv", index=False)
-    bx.fit(bx.read_sweep(frame(noise=0.01))).save(folder / "fit.json")
+    bx.fit(bx.read_sweep(frame(noise=0.01)), bx.BiMix()).save(folder / "fit.json")
     (folder / "sources.toml").write_text('web = "/w"\ncode = "/c"\nbooks = "/b"\n')
     (folder / "short.toml").write_text('web = "/w"\ncode = "/c"\n')
     pd.DataFrame({"domain": DOMAINS, "tokens": 1e9}).to_csv(folder / "there.csv", index=False)

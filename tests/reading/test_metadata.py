@@ -69,7 +69,9 @@ def test_a_sweep_is_saved_as_parquet_only(tmp_path):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return bx.fit(bx.read_sweep(frame(), metadata={"tokenizer": "gpt2", "model_size": "70M"}))
+    return bx.fit(
+        bx.read_sweep(frame(), metadata={"tokenizer": "gpt2", "model_size": "70M"}), bx.BiMix()
+    )
 
 
 def test_a_fit_carries_it_and_names_once_what_is_absent(fitted, tmp_path):

@@ -17,7 +17,7 @@ AVAILABLE = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def recipe():
-    fitted = bx.fit(bx.read_sweep(frame(noise=0.01)))
+    fitted = bx.fit(bx.read_sweep(frame(noise=0.01)), bx.BiMix())
     return bx.make_recipe(bx.optimize_mixture(fitted), fitted, AVAILABLE, tokens=3e5)
 
 
@@ -55,6 +55,46 @@ def test_streaming_takes_the_proportions(recipe, tmp_path):
     drawn = pd.Series([sample["domain"] for sample in dataset]).value_counts(normalize=True)
     for domain in DOMAINS:
         assert drawn[domain] == pytest.approx(recipe.weights[domain], abs=1e-3)
+
+
+SEVERAL = {"web": ("/data/web0", "/data/web1"), "code": ("/data/code",), "books": ("/data/books",)}
+
+
+def of_paths(paths, weights):
+    """Sum of the weights of a domain's paths, by domain."""
+    where = {path: domain for domain, listed in SEVERAL.items() for path in listed}
+    return pd.Series(weights, [where[path] for path in paths]).groupby(level=0).sum()[list(DOMAINS)]
+
+
+def test_nanotron_and_levanter_read_their_configurations(recipe):
+    """Fields of NanosetDatasetsArgs and LMMixtureDatasetConfig, from their sources."""
+    yaml = pytest.importorskip("yaml")
+    (stage,) = yaml.safe_load(recipe.emit("nanotron", SEVERAL))["data_stages"]
+    assert stage["start_training_step"] == 1
+    dataset = stage["data"]["dataset"]
+    found = of_paths(dataset["dataset_folder"], dataset["dataset_weights"])
+    np.testing.assert_allclose(found, recipe.weights)
+    data = yaml.safe_load(recipe.emit("levanter", SEVERAL))["data"]
+    assert data["configs"].keys() == data["train_weights"].keys() == set(DOMAINS)
+    assert data["configs"]["web"] == {"train_urls": list(SEVERAL["web"])}
+    np.testing.assert_allclose(pd.Series(data["train_weights"])[list(DOMAINS)], recipe.weights)
+
+
+def test_nemo_reads_weights_and_prefixes_in_turns(recipe):
+    zipped = json.loads(recipe.emit("nemo", SEVERAL))["paths"]
+    assert all(isinstance(text, str) for text in zipped)
+    found = of_paths(zipped[1::2], [float(text) for text in zipped[::2]])
+    np.testing.assert_allclose(found, recipe.weights)
+
+
+def test_ray_mixes_rows_so_that_tokens_have_the_shares(recipe):
+    """Rows in the weights, each with the tokens of a document of its domain."""
+    document = json.loads(recipe.emit("ray", SEVERAL))
+    length = dict(zip(DOMAINS, LENGTHS, strict=True))
+    tokens = np.array(document["mix"]["weights"]) * [length[d] for d in document["domains"]]
+    np.testing.assert_allclose(tokens / tokens.sum(), recipe.weights[document["domains"]])
+    enough = recipe.weights * 3e5 <= np.array(document["copies"]) * LENGTHS * 20_000
+    assert enough.all()
 
 
 def test_megatron_reads_weights_and_prefixes(recipe, tmp_path):

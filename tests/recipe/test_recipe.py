@@ -25,7 +25,7 @@ PATHS = {domain: (f"/data/{domain}_text_document",) for domain in DOMAINS}
 
 @pytest.fixture(scope="module")
 def fitted():
-    return bx.fit(bx.read_sweep(frame(noise=0.01)))
+    return bx.fit(bx.read_sweep(frame(noise=0.01)), bx.BiMix())
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,15 @@ def recipe(best, fitted):
     return bx.make_recipe(best, fitted, AVAILABLE)
 
 
+def domain_of(path):
+    return path.removeprefix("/data/").removesuffix("_text_document")
+
+
 def read_back(form, text):
     """Domain → share of the tokens, as the training stack would take the file."""
     if form == "megatron":
         words = text.split()
-        return {p.removeprefix("/data/").removesuffix("_text_document"): float(w)
-                for w, p in zip(words[::2], words[1::2], strict=True)}  # fmt: skip
+        return {domain_of(p): float(w) for w, p in zip(words[::2], words[1::2], strict=True)}
     if form == "hf":
         document = json.loads(text)
         shares = document["interleave_datasets"]["probabilities"]
@@ -54,8 +57,23 @@ def read_back(form, text):
     if form == "text":
         lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
         return {line[1]: float(line[0]) for line in lines}
+    if form == "ray":
+        document = json.loads(text)
+        by_domain = pd.Series(document["mix"]["weights"], index=document["domains"])
+        return bx.token_shares(by_domain, pd.Series(LENGTHS)).to_dict()
+    if form == "nemo":
+        zipped = json.loads(text)["paths"]
+        return {
+            domain_of(path): float(w) for w, path in zip(zipped[::2], zipped[1::2], strict=True)
+        }
     yaml = pytest.importorskip("yaml")
     document = yaml.safe_load(text)
+    if form == "nanotron":
+        dataset = document["data_stages"][0]["data"]["dataset"]
+        pairs = zip(dataset["dataset_folder"], dataset["dataset_weights"], strict=True)
+        return {domain_of(path): weight for path, weight in pairs}
+    if form == "levanter":
+        return document["data"]["train_weights"]
     if form == "streaming":
         return {name: stream["proportion"] for name, stream in document["streams"].items()}
     return {name: entry["weight"] for name, entry in document["mix"].items()}
@@ -97,6 +115,9 @@ def test_every_form_gives_back_hostile_names_and_small_weights(form):
         found = dict(
             zip(document["domains"], document["interleave_datasets"]["probabilities"], strict=True)
         )
+    elif form == "ray":
+        document = json.loads(text)
+        found = dict(zip(document["domains"], document["mix"]["weights"], strict=True))
     elif form == "text":
         lines = [line.split("  ", 1) for line in text.split("\n") if line and line[0] != "#"]
         cells = {rest: float(weight) for weight, rest in lines}
@@ -104,6 +125,9 @@ def test_every_form_gives_back_hostile_names_and_small_weights(form):
         found = {names[rest.rsplit("  ", 1)[0]]: weight for rest, weight in cells.items()}
     else:
         found = read_back(form, text)
+    if form in ("nemo", "nanotron"):  # they name paths alone
+        names = list(HOSTILE)
+        found = {names[int(place)]: weight for place, weight in found.items()}
     assert found == pytest.approx(HOSTILE)
     assert all(type(weight) is float for weight in found.values())
 

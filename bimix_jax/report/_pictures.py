@@ -7,10 +7,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 COLOUR = re.compile(r"((?:fill|stroke|stop-color): ?)#([0-9a-f]{6})\b")
+WITHOUT = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""Metadata that pictures do not carry."""
 POINTS, PIXELS = 72, 96
 """Units of an inch in SVG's coordinates, and in CSS, so that text has the size in points."""
 LEAST = 0.62
@@ -51,17 +54,13 @@ def picture(figure: Figure, name: str, text: str) -> str:
     figure.patch.set_visible(False)
     engine = figure.get_layout_engine()
     if engine is not None:
-        # The layout is made here, because matplotlib would draw everything once more for it.
         engine.execute(figure)
         figure.set_layout_engine("none")
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        # Written by the canvas itself: `savefig` would draw everything once more for its layout.
         # No date, so that equal reports are equal files.
-        figure.savefig(
-            file,
-            format="svg",
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
+        FigureCanvasSVG(figure).print_svg(file, metadata=WITHOUT)
     whole = file.getvalue()
     body = whole[whole.index("<svg") :].strip()
     body = re.sub(

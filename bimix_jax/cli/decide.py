@@ -43,6 +43,7 @@ from bimix_jax.quantities import counted
 from bimix_jax.recipe.forms import RECIPE_FORMS
 from bimix_jax.report.plan import Plan, read_plan
 from bimix_jax.report.report import Report
+from bimix_jax.report.trackers import check_tracker, log_decision
 from bimix_jax.sweeps.sweep import Sweep
 
 NOT_ENOUGH = 1
@@ -197,6 +198,12 @@ class Files(Json):
         ),
         WRITTEN,
     ] = None
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER", help="Log page, fit and recipe as artefacts to wandb or mlflow."
+        ),
+    ] = None
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False
 
     def added(self, plan: Plan) -> Plan:
@@ -212,6 +219,8 @@ def decide(measured: Measured, limits: Limits, asked: Decided, output: Files) ->
 
     Example: `bimix decide sweep.csv --budget 40B --available tokens.csv --epochs 4 -o decision`
     """
+    if output.log is not None:
+        check_tracker(output.log)
     plan = output.added(asked.added(measured.asked(limits.tokens_per_step)))
     with _progress(output.quiet or output.json) as stage:
         stage("reading")
@@ -222,6 +231,9 @@ def decide(measured: Measured, limits: Limits, asked: Decided, output: Files) ->
         report = bx.decide(sweep, plan, folder=output.folder, progress=stage)
         stage("writing")
         written = report.save(output.folder, shlex.join(["bimix", *sys.argv[1:]]))
+    if output.log is not None:
+        logged = log_decision(report, written, output.log)
+        print(f"bimix: logged to {output.log}: {logged}", file=sys.stderr)
     if output.json:
         show_json(report.to_dict())
     else:

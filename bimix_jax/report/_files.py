@@ -107,11 +107,15 @@ def _by_part(baselines: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
     """Write all files, see `Report.save`."""
+    # It imports pictures, which nothing else of a report needs.
+    from bimix_jax.report.page import page
+
     # Before anything is written: a form may need paths that are not there.
     recipes = {} if report.optimum is None else _recipes(report, report.optimum, command)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in {
+        "index.html": page(report),
         "decision.json": json_text(report.to_dict(), 1) + "\n",
         "plan.toml": report.plan.to_toml(folder),
     }.items():

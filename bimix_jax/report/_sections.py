@@ -270,21 +270,24 @@ def _next_runs(report: "Report", document: Numbers) -> list[Section]:
         return []
     found = document["next_runs"]
     runs, now = found["mixtures"], found["regret_now"]
+    shares = [(domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))]
+    title, notes = "What to run next", tuple(found["notes"])
+    if now is None:  # no law was asked, so that nothing is expected of the runs
+        table = Table.of("Runs to do next", ("run", runs), *shares)
+        return [Section("next", title, tables=(table,), notes=notes)]
     picture = Pictured.of(
         plots.plot_proposal(report.next_runs),
         "next",
         "Mixtures whose runs would lower the uncertainty of the decision most, the best first.",
     )
     table = Table.of(
-        "Runs to do next" + "; the regret is the expected loss in nats" * (now is not None),
+        "Runs to do next; the regret is the expected loss in nats",
         ("run", runs),
-        *((domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))),
+        *shares,
         ("regret left", "small", found["regret_left"]),
     )
-    text = f"Expected regret now: {found['regret_now']:.2g} nats."
-    return [
-        Section("next", "What to run next", (text,), (picture,), (table,), tuple(found["notes"]))
-    ]
+    text = f"Expected regret now: {now:.2g} nats."
+    return [Section("next", title, (text,), (picture,), (table,), notes)]
 
 
 def _further(notes: list[str], document: Numbers) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def test_one_command_writes_and_says_the_decision(call, folder):
     assert " ".join(shown.split()).find(document["recommendation"]) > 0
     assert "best run (" in shown
     assert "Binding: web ≥ 0.7." in shown
-    assert "one/mixture.csv" in shown
+    assert "Written: one/index.html, one/decision.json" in shown
     assert "bimix decide --plan one/plan.toml" in " ".join(shown.split())
     stages = [line.split(" s  ")[1] for line in progress.splitlines() if line.startswith("bimix:")]
     assert stages[0] == "reading"

@@ -1,5 +1,6 @@
 """The way from a sweep to a report, beside the same verbs called by hand."""
 
+import html
 import json
 
 import numpy as np
@@ -112,6 +113,7 @@ def test_the_document_and_the_files_hold_the_numbers(decided, folder):
     assert bx.load_fit(folder / "fit.json").table().equals(decided.fitted.table())
     recipe = json.loads((folder / "recipe.json").read_text())
     np.testing.assert_allclose(list(recipe["mixture"].values()), decided.optimum.mixture, atol=1e-8)
+    assert decided.sentence() in html.unescape((folder / "index.html").read_text())
     runs = pd.read_csv(folder / "next_runs.csv", index_col="run")
     np.testing.assert_allclose(runs, decided.next_runs.mixtures)
 

@@ -293,6 +293,7 @@ def test_demo_goes_the_whole_way(demo):
     train, test = sweep.split_runs(0.3, seed=0)
     fitted = bx.fit(train, bx.BiMix())
     best = bx.optimize_mixture(fitted, 2 * sweep.largest_budget)
+    clear = bx.optimize_mixture(fitted, sweep.largest_budget, {"c": 1, "python": 1})
     mre = bx.evaluate(fitted, test).table().loc["overall", "mre"]
     wanted = [
         number_text(fitted.table().loc["python", "alpha"]),
@@ -303,7 +304,10 @@ def test_demo_goes_the_whole_way(demo):
         f"best run of the sweep ({bx.best_measured(sweep)})",
         "model size and tokeniser",
         "import bimix_jax as bx",
+        f"{number_text(100 * (1 - clear.objective / clear.reference_objective))} % better",
+        f"{clear.mixture['python']:.4f}",
     ]
+    assert clear.mixture[["c", "python"]].sum() > 0.99
     assert [words for words in wanted if words not in shown] == []
     names = {"curves.png", "predicted.png", "proportions.png", "mixture.png"}
     assert {path.name for path in folder.iterdir()} == names

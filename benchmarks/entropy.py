@@ -2,20 +2,26 @@
 
 python -m benchmarks.entropy [--large]
 
---large adds 1e9 tokens of vocabulary 50 277 from a file (2 GB of disk) in a process of its own.
+The tokens are those of Python's standard library and of this package, by bytes and by words, and of
+a random stream. --large adds 1e9 random tokens of vocabulary 50 277 from a file (2 GB of disk) in a
+process of its own.
 """
 
+import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import bimix_jax
 from benchmarks.report import report
 from bimix_jax import token_entropies, von_neumann_entropy
 from bimix_jax.entropy._token_files import read_token_file
@@ -24,72 +30,96 @@ VOCABULARY = 50_277
 TOKENS = 1 << 24
 LARGE = 1_000_000_000
 SEQUENCE = 1024
-REPEATS = 3
+REPEATS = 5
 EMBEDDINGS = (1_000_000, 300)
+WORDS = re.compile(rb"[A-Za-z]+|[0-9]|\n[ ]*|[ ]+|.", re.DOTALL)
+MOST_FREQUENT = 50_000
+"""Words that have a token of their own; all others share one."""
 
 
 def main() -> None:
     """Measure and report."""
     if "--one" in sys.argv:
         return one(Path(sys.argv[-1]))
+    rows = [row for what, given in streams() for row in rates(what, *given)]
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*rates(), separately(Path(folder) / "embeddings.npy", *EMBEDDINGS)]
+        rows.append(separately(Path(folder) / "embeddings.npy", *EMBEDDINGS))
         if "--large" in sys.argv:
             rows.append(separately(Path(folder) / "tokens.bin", LARGE, 1))
-    table = pd.DataFrame(rows).set_index("what")
+    table = pd.DataFrame(rows).set_index(["what", "way"])
     return report(
-        "entropy", table, "Entropy proxies", vocabulary=VOCABULARY, repeats=REPEATS,
+        "entropy", table, "Entropy proxies", sequence=SEQUENCE, repeats=REPEATS,
         embeddings=EMBEDDINGS,
     )  # fmt: skip
 
 
-def rates() -> list[dict[str, Any]]:
-    """Rates of the package and of NumPy on the same tokens, alternating; and the difference."""
-    tokens = zipf(np.random.default_rng(0), TOKENS)
-    ways: dict[str, Callable[[], np.ndarray]] = {
-        "SE+JE+CE, all cores": lambda: ours(tokens),
-        "SE+JE+CE, one thread": lambda: ours(tokens, workers=1),
-        "SE+JE+CE, sorted by JAX": lambda: ours(tokens, device="jax"),
-        "numpy.unique over pairs": lambda: plain(tokens),
+def streams() -> Iterator[tuple[str, tuple[np.ndarray, int]]]:
+    """Yield name, whole sequences of tokens, and vocabulary: of real text and of random draws."""
+    text = source_text()
+    yield "bytes of source text", (whole(np.frombuffer(text, np.uint8).astype(np.uint16)), 256)
+    words = WORDS.findall(text)
+    ids = {word: i for i, (word, _) in enumerate(Counter(words).most_common(MOST_FREQUENT))}
+    tokens = np.fromiter((ids.get(word, len(ids)) for word in words), np.uint16, len(words))
+    yield "words of source text", (whole(tokens), len(ids) + 1)
+    yield "Zipf, half by the one before", (zipf(np.random.default_rng(0), TOKENS), VOCABULARY)
+
+
+def source_text() -> bytes:
+    """Python's standard library, and this package's code and guide."""
+    library, package = Path(sysconfig.get_paths()["stdlib"]), Path(bimix_jax.__file__).parent
+    files = [path for path in library.rglob("*.py") if "site-packages" not in path.parts]
+    files += [path for end in ("*.py", "*.md") for path in package.rglob(end)]
+    return b"\n".join(path.read_bytes() for path in sorted(files))
+
+
+def whole(tokens: np.ndarray) -> np.ndarray:
+    """Return the whole sequences of tokens."""
+    return tokens[: len(tokens) // SEQUENCE * SEQUENCE]
+
+
+def rates(what: str, tokens: np.ndarray, vocabulary: int) -> list[dict[str, Any]]:
+    """Rates of the package and of NumPy on the same tokens, in turns; and the difference of JE.
+
+    The package computes SE, CE and JE with all their estimators; NumPy counts the pairs alone.
+    """
+    ways: dict[str, Callable[[], float]] = {
+        "SE+JE+CE, all cores": lambda: ours(tokens, vocabulary),
+        "SE+JE+CE, one thread": lambda: ours(tokens, vocabulary, workers=1),
+        "numpy.unique over pairs": lambda: plain(tokens, vocabulary),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {what: [] for what in ways}
+    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     found = {}
     for _ in range(REPEATS):
-        for what, way in ways.items():
+        for way, compute in ways.items():
             started, cpu = time.perf_counter(), time.process_time()
-            found[what] = way()
+            found[way] = compute()
             spent = (time.perf_counter() - started, time.process_time() - cpu)
-            seconds[what].append(spent)
-    medians = {what: np.median(each, axis=0) for what, each in seconds.items()}
-    slow = medians["numpy.unique over pairs"][0]
+            seconds[way].append(spent)
+    slow = np.array(seconds["numpy.unique over pairs"])
     exact = found["numpy.unique over pairs"]
-    return [
-        {
-            "what": f"{what}, {TOKENS:.3g} tokens",
-            "seconds": float(wall),
-            "cpu_seconds": float(cpu),
-            "millions/s": TOKENS / float(wall) / 1e6,
-            "× numpy": float(slow / wall),
-            "difference": float(np.abs(found[what] - exact).max()),
-        }
-        for what, (wall, cpu) in medians.items()
-    ]
+    table = []
+    for way, spent in seconds.items():
+        (wall, cpu), (ratio, work) = (np.median(each, 0) for each in (spent, slow / spent))
+        table.append({
+            "what": f"{what}, {len(tokens):.3g} tokens", "way": way, "seconds": float(wall),
+            "first": spent[0][0], "cpu_seconds": float(cpu), "millions/s": len(tokens) / wall / 1e6,
+            "× numpy": float(ratio), "× numpy, cpu": float(work),
+            "difference": abs(found[way] - exact),
+        })  # fmt: skip
+    return table
 
 
-def ours(tokens: np.ndarray, **options: Any) -> np.ndarray:
-    """Compute SE, CE and JE by the package."""
-    options = {"device": "cpu"} | options
-    found = token_entropies(tokens, VOCABULARY, SEQUENCE, **options)
-    return found.table()[["SE", "CE", "JE"]].to_numpy()[0]
+def ours(tokens: np.ndarray, vocabulary: int, **options: Any) -> float:
+    """Compute SE, CE and JE by the package, and return JE."""
+    found = token_entropies(tokens, vocabulary, SEQUENCE, **options)
+    return float(found.table()["JE"].iloc[0])
 
 
-def plain(tokens: np.ndarray) -> np.ndarray:
-    """Compute SE, CE and JE in plain NumPy."""
-    rows = tokens.reshape(-1, SEQUENCE).astype(np.int64)
-    pairs = np.unique(rows[:, :-1] * VOCABULARY + rows[:, 1:], return_counts=True)[1]
-    joint = entropy(pairs)
-    firsts = entropy(np.unique(rows[:, :-1], return_counts=True)[1])
-    return np.array([entropy(np.unique(rows, return_counts=True)[1]), joint - firsts, joint])
+def plain(tokens: np.ndarray, vocabulary: int) -> float:
+    """Compute JE in plain NumPy, which sorts the keys of pairs."""
+    rows = tokens.reshape(-1, SEQUENCE).astype(np.uint32)
+    keys = rows[:, :-1] * np.uint32(vocabulary) + rows[:, 1:]
+    return entropy(np.unique(keys, return_counts=True)[1])
 
 
 def entropy(counts: np.ndarray) -> float:
@@ -123,10 +153,11 @@ def separately(path: Path, count: int, width: int) -> dict[str, Any]:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     wall, cpu, memory = map(float, done.stdout.split())
-    what = f"VNE, {count} × {width}" if path.suffix == ".npy" else f"SE+JE+CE, {count:.0e} tokens"
+    vectors = path.suffix == ".npy"
+    what = f"embeddings, {count} × {width}" if vectors else f"Zipf, {count:.0e} tokens"
     path.unlink()
     return {
-        "what": f"{what} from a file", "seconds": wall, "cpu_seconds": cpu,
+        "what": f"{what} from a file", "way": "VNE" if vectors else "SE+JE+CE", "seconds": wall, "cpu_seconds": cpu,
         "millions/s": count / wall / 1e6, "GB": memory,
     }  # fmt: skip
 
@@ -151,7 +182,7 @@ def one(path: Path) -> None:
     if path.suffix == ".npy":
         von_neumann_entropy(np.load(path, mmap_mode="r"))
     else:
-        ours(read_token_file(path, VOCABULARY, "uint16"))  # type: ignore[arg-type]
+        ours(read_token_file(path, VOCABULARY, "uint16"), VOCABULARY)  # type: ignore[arg-type]
     print(time.perf_counter() - started, time.process_time() - cpu, peak_memory())
 
 

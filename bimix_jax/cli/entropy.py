@@ -133,7 +133,6 @@ class Work:
         Path | None, typer.Option(help="Folder that keeps tokenised text for the next time.")
     ] = None
     workers: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu, tpu or jax.")] = "auto"
 
 
 def entropy(

@@ -1,134 +1,41 @@
-"""Counts of tokens, and of pairs of adjacent tokens within sequences and documents."""
+"""Counts of tokens, and of pairs of adjacent tokens within sequences and documents.
+
+A sparse matrix holds the counts of pairs: a row per first token, a column per second token. SciPy
+groups pairs by row in linear time, and sums the equal ones of a row in a table of one row, which
+fits the cache. That is quicker than sorting or hashing the pairs, and threads run side by side.
+"""
 
 import dataclasses
+import itertools
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
 
-from bimix_jax.entropy._profiles import Profile, merged, profile_of, profile_of_sorted
+from bimix_jax.entropy._profiles import Profile, merged, profile_of
 from bimix_jax.entropy._streams import Stream
 
-KEYS = 2**32
-"""Number of possible keys; arithmetic of keys is modulo this number."""
-KEY_BYTES = 4
-COUNT_BYTES = 8
-
-Sort = Callable[[np.ndarray], np.ndarray]
-
-LARGEST = np.uint32(KEYS - 1)
-"""Padding, which sorts behind all keys and is cut off there."""
-DEVICES = ("auto", "cpu", "jax", "gpu", "tpu")
-
-
-def device_sort(device: str) -> Sort | None:
-    """Return a function that sorts keys (uint32) on a device; None for NumPy's sort, on the CPU.
-
-    Args:
-        device: "cpu", "gpu", "tpu", "jax" for JAX's default device, or "auto" for the same unless
-            that is a CPU.
-
-    Raises:
-        ValueError: if the device is unknown, or JAX has none of that kind.
-    """
-    if device not in DEVICES:
-        raise ValueError(f"device is {device!r}; expected one of {', '.join(DEVICES)}.")
-    # On CPUs NumPy sorts in place, without the copies and the compilation that JAX needs.
-    if device == "cpu" or (device == "auto" and jax.default_backend() == "cpu"):
-        return None
-    try:
-        where = jax.devices(None if device in ("auto", "jax") else device)[0]
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}, but JAX has none here: {error}") from error
-    return lambda keys: _sort_on(where, keys)
-
-
-def _sort_on(device: jax.Device, keys: np.ndarray) -> np.ndarray:
-    """Sort keys (n,) on a device; padding to a power of two keeps the compiled shapes few."""
-    padded = np.full(1 << max(len(keys) - 1, 1).bit_length(), LARGEST, np.uint32)
-    padded[: len(keys)] = keys
-    return np.asarray(_sort(jax.device_put(padded, device)))[: len(keys)]
-
-
-@jax.jit
-def _sort(keys: jax.Array) -> jax.Array:
-    return jnp.sort(keys)
-
-
-class KeyBucket:
-    """A store of keys, which are sorted at the end."""
-
-    def __init__(self, pairs: int) -> None:
-        self._keys = np.empty(pairs, np.uint32)
-        self._filled = 0
-        self._lock = threading.Lock()
-
-    def add(self, keys: np.ndarray) -> None:
-        """Store keys in a place of their own, so that threads can write side by side."""
-        with self._lock:
-            place = self._filled
-            self._filled += len(keys)
-        self._keys[place : place + len(keys)] = keys
-
-    def profile(self, sort: Sort | None) -> Profile:
-        """Return the profile of all pairs added; `sort` None sorts in place."""
-        if sort is not None:
-            return profile_of_sorted(sort(self._keys))
-        self._keys.sort()
-        return profile_of_sorted(self._keys)
-
-
-class TableBucket:
-    """Counts by second token of the pairs of one first token, smaller than many single keys."""
-
-    def __init__(self, first: int, vocabulary: int) -> None:
-        # Keys are first · vocabulary + second modulo 2³², so the difference to this is the second
-        # token.
-        self._base = np.uint32(first * vocabulary % KEYS)
-        self._counts = np.zeros(vocabulary, np.int64)
-        self._lock = threading.Lock()
-
-    def add(self, keys: np.ndarray) -> None:
-        """Count keys."""
-        # The slow part is outside the lock, so that threads count side by side.
-        counts = np.bincount(keys - self._base)
-        with self._lock:
-            self._counts[: len(counts)] += counts
-
-    def profile(self, sort: Sort | None) -> Profile:
-        """Return the profile of all pairs added; `sort` is not needed."""
-        return profile_of(self._counts)
-
-
-Bucket = KeyBucket | TableBucket
-
-
-def bucket_bytes(begin: int, end: int, pairs: int, vocabulary: int) -> int:
-    """Return the memory in bytes of the bucket for the pairs of a range of first tokens."""
-    keys = KEY_BYTES * pairs
-    return min(keys, COUNT_BYTES * vocabulary) if end == begin + 1 else keys
-
-
-def new_bucket(begin: int, end: int, pairs: int, vocabulary: int) -> Bucket:
-    """Return the smaller kind of bucket that the range allows."""
-    if bucket_bytes(begin, end, pairs, vocabulary) < KEY_BYTES * pairs:
-        return TableBucket(begin, vocabulary)
-    return KeyBucket(pairs)
-
-
-CHUNK = 1 << 21
-"""Tokens that a thread reads at once by default."""
+CHUNK = 1 << 22
+"""Tokens that a thread counts at once by default."""
 MEMORY = 2_000_000_000
-"""Bytes for the keys of pairs by default."""
+"""Bytes for the counts of pairs by default."""
+TOKEN_BYTES = 32
+"""Bytes per token of a piece while it is counted."""
+PAIR_BYTES = 8
+"""Bytes per different pair: its second token and its count."""
+COPIES = 4
+"""Counts in memory while a batch is merged: those before, those of the batch, and both merged."""
+BATCH = 1 << 25
+"""Tokens whose counts are held before they are added up, if memory allows."""
+RANGES = 16
+"""Ranges of first tokens, at least: sums of one range need little memory beside the others."""
 SMALL_RANGE = 1 << 16
-"""Pairs below which a range is not worth a thread of its own."""
-SINGLE_SHARE = 0.25
-"""Approximate share of the work that counting single tokens takes, for a progress bar."""
+"""Pairs below which a range is not worth a task of its own."""
+SAMPLED, SAMPLE = 32, 1 << 14
+"""Pieces, and tokens of each, from which the ranges are estimated."""
 
 Range = tuple[int, int]
 
@@ -154,7 +61,6 @@ class Given(TypedDict, total=False):
     chunk: int
     memory: int
     workers: int | None
-    device: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +68,7 @@ class Plan:
     """Settings of a count: vocabulary, sequences, documents, samples, and the machine's resources.
 
     Raises:
-        ValueError: on a value that a setting cannot have, or a device that JAX does not have.
+        ValueError: on a value that a setting cannot have.
     """
 
     vocabulary: int
@@ -170,13 +76,11 @@ class Plan:
     end_of_document: int | None = None
     """token after which a document ends; None where the tokens do not mark it"""
     chunk: int = CHUNK
-    """tokens that one thread reads at once"""
+    """tokens that one thread counts at once"""
     memory: int = MEMORY
-    """bytes for the keys of pairs, for all threads together"""
+    """bytes for the counts of pairs, for all threads together"""
     workers: int | None = None
     """number of threads; None for one per core"""
-    device: str = "auto"
-    """device that sorts keys, see `device_sort`"""
     curve: bool = False
     """True where samples are counted, too"""
     seed: int = 0
@@ -201,27 +105,45 @@ class Plan:
                 f"end_of_document is {self.end_of_document}; expected a token id from 0 to "
                 f"{self.vocabulary - 1} (end_of_document= or --end-of-document)."
             )
-        device_sort(self.device)
 
     @property
     def threads(self) -> int:
         """Number of threads."""
         return self.workers or os.cpu_count() or 1
 
-    def of_types(self, types: int) -> "Plan":
-        """Return the plan for so many token types, the first ones, which are all that occur."""
-        end = self.end_of_document
-        # A token that does not occur ends no document.
-        known = end is not None and end < types
-        return dataclasses.replace(self, vocabulary=types, end_of_document=end if known else None)
+    @property
+    def piece(self) -> int:
+        """Number of tokens of a piece, whole sequences, so that no pair is cut."""
+        tokens = min(self.chunk, self.memory // (TOKEN_BYTES * self.threads))
+        return max(tokens // self.sequence_length, 1) * self.sequence_length
+
+    @property
+    def room(self) -> int:
+        """Number of different pairs that are held from one batch of pieces to the next."""
+        return max(self.memory // (PAIR_BYTES * COPIES), 1)
 
 
-class Piece(NamedTuple):
-    """A range of tokens in a stream."""
+class Part(NamedTuple):
+    """A range of tokens in a stream, which begins at the border of a sequence."""
 
     stream: Stream
     begin: int
     end: int
+
+
+Piece = list[Part]
+"""Parts that one thread counts at once."""
+
+
+class _Found(NamedTuple):
+    """Counts of a piece; its types are those up to the largest token that occurs in it."""
+
+    tokens: np.ndarray
+    """(types,) occurrences of each token"""
+    firsts: np.ndarray
+    """(types,) occurrences of each token as the first of a pair"""
+    pairs: list[sparse.csr_array]
+    """by range of first tokens, counts of pairs, see `_Tally`"""
 
 
 def count_tokens(
@@ -240,39 +162,130 @@ def count_tokens(
         ValueError: if a token id lies outside the vocabulary.
     """
     pieces = list(_pieces(streams, plan))
+    size = max(min(plan.room, BATCH) // plan.piece, plan.threads)
+    batches = [pieces[start : start + size] for start in range(0, len(pieces), size)]
+    ranges, profiles, done = split_ranges(pieces, plan), list[Profile](), 0.0
     with ThreadPoolExecutor(plan.threads) as pool:
-        tokens, lasts = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        for all_tokens, last_tokens in pool.map(lambda piece: _single(piece, plan), pieces):
-            tokens, lasts = _sum(tokens, all_tokens), _sum(lasts, last_tokens)
-            progress(SINGLE_SHARE / len(pieces))
-        # The last token of a sequence or document does not begin a pair.
-        firsts = tokens.copy()
-        firsts[: len(lasts)] -= lasts
-        # Types above the largest id would cost memory and ranges, without a count.
-        plan = plan.of_types(max(len(tokens), 1))
-        rounds = split_rounds(split_ranges(firsts, plan), firsts, plan)
-        share = (1 - SINGLE_SHARE) / max(len(rounds), 1)
-        profiles = list[Profile]()
-        for ranges in rounds:
-            profiles += _pairs(pieces, ranges, firsts, plan, pool)
-            progress(share)
-    return Counts(tokens, firsts, merged(profiles))
+        while ranges:
+            tally = _Tally(ranges, plan, pool)
+            for number, batch in enumerate(batches[:-1], 1):
+                tally.add(batch)
+                reached = tally.share(number / len(batches))
+                progress(max(reached - done, 0.0))
+                done = max(reached, done)
+            # What did not fit into memory is counted in another pass over the tokens.
+            ranges = ranges[len(tally.ranges) :]
+            profiles += tally.finish(batches[-1])
+    progress(1.0 - done)
+    return Counts(tally.tokens, tally.firsts, merged(profiles))
 
 
-def _pieces(streams: Sequence[Stream], plan: Plan) -> Iterator[Piece]:
-    # Whole sequences, so that no pair lies across the border of two pieces.
-    step = max(plan.chunk // plan.sequence_length, 1) * plan.sequence_length
-    for stream in streams:
-        for begin in range(0, len(stream), step):
-            yield Piece(stream, begin, min(begin + step, len(stream)))
+class _Tally:
+    """Counts that grow by batches of pieces, of as many ranges of first tokens as fit memory."""
+
+    def __init__(self, ranges: list[Range], plan: Plan, pool: Executor) -> None:
+        self._plan, self._pool = plan, pool
+        self.tokens = self.firsts = np.zeros(0, np.int64)
+        self.ranges = ranges
+        # Of every range, counts of pairs (first tokens, types); rows that are missing are empty.
+        self._pairs = [sparse.csr_array((0, 1), dtype=np.int32) for _ in ranges]
+
+    def share(self, read: float) -> float:
+        """Return the share of the pairs that is done after the share `read` of the pieces."""
+        before, counted = self.firsts[: self.ranges[0][0]], self.firsts[: self.ranges[-1][1]]
+        done = before.sum() + read * (counted.sum() - before.sum())
+        return float(done / max(self.firsts.sum(), 1))
+
+    def add(self, batch: Sequence[Piece]) -> None:
+        """Count some pieces, and leave the last ranges out if not all of them fit any longer."""
+        pairs = self._each(batch, lambda one: one)
+        held = np.cumsum([one.nnz for one in pairs])
+        fit = max(int(np.searchsorted(held, self._plan.room, "right")), 1)
+        self._pairs, self.ranges = pairs[:fit], self.ranges[:fit]
+
+    def finish(self, batch: Sequence[Piece]) -> list[Profile]:
+        """Count the last pieces, and return the profiles of pairs by range."""
+        return self._each(batch, lambda one: profile_of(one.data))
+
+    def _each(self, batch: Sequence[Piece], apply: Callable[[sparse.csr_array], Any]) -> list[Any]:
+        """Apply a function to the pairs of every range, with those of some more pieces."""
+        # Threads hold the only references to what they add up, and so free it when they are done.
+        tasks = zip(self.ranges, self._counted(batch), strict=True)
+        return list(self._pool.map(lambda task: apply(self._added(*task)), tasks))
+
+    def _counted(self, batch: Sequence[Piece]) -> list[list[sparse.csr_array]]:
+        """Return by range the pairs so far and those of some pieces, whose tokens are added."""
+        parts, self._pairs = [[one] for one in self._pairs], []
+        for found in self._pool.map(lambda piece: _count(piece, self.ranges, self._plan), batch):
+            self.tokens = _sum(self.tokens, found.tokens)
+            self.firsts = _sum(self.firsts, found.firsts)
+            for part, one in zip(parts, found.pairs, strict=True):
+                part.append(one)
+        return parts
+
+    def _added(self, limits: Range, parts: Sequence[sparse.csr_array]) -> sparse.csr_array:
+        """Return the sum of the counts of one range."""
+        types = len(self.firsts)
+        rows = max(min(limits[1], types) - limits[0], 0)
+        each = [_rows(part, 0, rows, types) for part in parts if part.nnz]
+        if len(each) < 2:
+            return each[0] if each else parts[0]
+        # One product adds all matrices up in one pass: Σ A_k = [1 1 … 1] · [A_1; A_2; …].
+        one = sparse.eye_array(rows, dtype=_kind(int(self.tokens.sum())), format="csr")
+        return sparse.hstack([one] * len(each), format="csr") @ sparse.vstack(each, format="csr")
 
 
-def _single(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Return occurrences of all tokens of a piece, and of tokens that do not begin a counted
-    pair."""
-    tokens = _read(piece, plan)
-    cuts = _cuts(tokens, piece, plan)
-    return np.bincount(tokens), np.bincount(tokens[cuts])
+def _kind(tokens: int) -> type:
+    """Return the smaller kind of integer that holds the counts of so many tokens."""
+    return np.int32 if tokens < 2**31 else np.int64
+
+
+def _rows(pairs: sparse.csr_array, begin: int, rows: int, types: int) -> sparse.csr_array:
+    """Return some rows of a matrix; those that it lacks are empty."""
+    edges = pairs.indptr[min(begin, pairs.shape[0]) : begin + rows + 1]
+    inside = slice(edges[0], edges[-1])
+    edges = np.pad(edges, (0, rows + 1 - len(edges)), mode="edge") - edges[0]
+    return sparse.csr_array((pairs.data[inside], pairs.indices[inside], edges), (rows, types))
+
+
+def _count(piece: Piece, ranges: Sequence[Range], plan: Plan) -> _Found:
+    """Count the tokens of a piece, and its pairs by ranges of first tokens."""
+    tokens, cuts = _read(piece, plan)
+    types = int(tokens.max()) + 1
+    firsts = tokens[:-1].astype(np.int32)
+    # Tokens that begin no pair come into a row of their own; the last one is not among the firsts.
+    firsts[cuts[:-1]] = types
+    ones = np.ones(len(firsts), np.int8)
+    pairs = sparse.coo_array((ones, (firsts, tokens[1:].astype(np.int32))), (types + 1, types))
+    # Otherwise equal pairs would be summed by sorting.
+    pairs.has_canonical_format = True
+    grouped = pairs.tocsr()
+    occurrences = np.diff(grouped.indptr)[:types]
+    # A sum of matrices, even with an empty one, holds every pair once.
+    summed = grouped + sparse.csr_array(grouped.shape, dtype=_kind(len(tokens)))
+    sizes = [(begin, max(min(end, types) - begin, 0)) for begin, end in ranges]
+    each = [_rows(summed, begin, rows, types) for begin, rows in sizes]
+    lasts = np.bincount(tokens[cuts], minlength=types)
+    return _Found(occurrences + lasts, occurrences, each)
+
+
+def split_ranges(pieces: Sequence[Piece], plan: Plan) -> list[Range]:
+    """Return ranges of first tokens up to the vocabulary, with about equal numbers of pairs.
+
+    The first tokens of some pieces stand for the others.
+    """
+    total = sum(part.end - part.begin for piece in pieces for part in piece)
+    # Every thread gets work, and about twice as much as a range holds fits into memory.
+    number = max(
+        min(max(RANGES, 2 * plan.threads), total // SMALL_RANGE), -(-2 * total // plan.room), 1
+    )
+    if number == 1:
+        return [(0, plan.vocabulary)]
+    some = pieces[:: max(len(pieces) // SAMPLED, 1)]
+    parts = [part._replace(end=min(part.end, part.begin + SAMPLE)) for part, *_ in some]
+    tokens = np.sort(np.concatenate([_read_part(part, plan) for part in parts]))
+    inner = np.unique(tokens[np.arange(1, number) * len(tokens) // number])
+    return list(itertools.pairwise([0, *inner[inner > 0].tolist(), plan.vocabulary]))
 
 
 def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -283,14 +296,38 @@ def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def _read(piece: Piece, plan: Plan) -> np.ndarray:
-    """Read the tokens of a piece as unsigned integers."""
-    tokens = piece.stream.read(piece.begin, piece.end)
+def _pieces(streams: Sequence[Stream], plan: Plan) -> Iterator[Piece]:
+    """Yield pieces of about `plan.chunk` tokens, of one large stream or of many small ones."""
+    step, piece, size = plan.piece, Piece(), 0
+    for stream in streams:
+        for begin in range(0, len(stream), step):
+            part = Part(stream, begin, min(begin + step, len(stream)))
+            length = part.end - part.begin
+            if piece and size + length > step:
+                yield piece
+                piece, size = Piece(), 0
+            piece.append(part)
+            size += length
+    if piece:
+        yield piece
+
+
+def _read(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of a piece as unsigned integers, and the positions that begin no pair."""
+    tokens = [_read_part(part, plan) for part in piece]
+    offsets = np.cumsum([0, *map(len, tokens)])
+    cuts = [_cuts(t, part, plan) + o for t, part, o in zip(tokens, piece, offsets, strict=False)]
+    return np.concatenate(tokens), np.concatenate(cuts)
+
+
+def _read_part(part: Part, plan: Plan) -> np.ndarray:
+    """Read the tokens of a part as unsigned integers."""
+    tokens = part.stream.read(part.begin, part.end)
     wrong = (tokens < 0) | (tokens >= plan.vocabulary) if _can_be_wrong(tokens, plan) else None
     if wrong is not None and wrong.any():
         place = int(np.argmax(wrong))
         raise ValueError(
-            f"{piece.stream.name}: token id {tokens[place]} at position {piece.begin + place}; "
+            f"{part.stream.name}: token id {tokens[place]} at position {part.begin + place}; "
             f"expected ids from 0 to {plan.vocabulary - 1} for a vocabulary of {plan.vocabulary}. "
             "Give the size of the vocabulary the text was tokenised with; for raw files check "
             "the dtype."
@@ -302,81 +339,13 @@ def _can_be_wrong(tokens: np.ndarray, plan: Plan) -> bool:
     return bool(len(tokens)) and (tokens.max() >= plan.vocabulary or tokens.min() < 0)
 
 
-def _cuts(tokens: np.ndarray, piece: Piece, plan: Plan) -> np.ndarray:
-    """Return positions in a piece whose token does not begin a pair, each once, the last
+def _cuts(tokens: np.ndarray, part: Part, plan: Plan) -> np.ndarray:
+    """Return positions in a part whose token does not begin a pair, each once, the last
     included."""
     ends = np.arange(plan.sequence_length - 1, len(tokens), plan.sequence_length)
-    low, high = np.searchsorted(piece.stream.starts, [piece.begin + 1, piece.end])
+    low, high = np.searchsorted(part.stream.starts, [part.begin + 1, part.end])
     last = np.array([len(tokens) - 1])
-    cuts = [ends, piece.stream.starts[low:high] - 1 - piece.begin, last]
+    cuts = [ends, part.stream.starts[low:high] - 1 - part.begin, last]
     if plan.end_of_document is not None:
         cuts.append(np.flatnonzero(tokens == plan.end_of_document))
     return np.unique(np.concatenate(cuts).astype(np.int64))
-
-
-def split_ranges(firsts: np.ndarray, plan: Plan) -> list[Range]:
-    """Return ranges of first tokens, each with pairs, and small enough for a thread's memory.
-
-    Keys of a range do not overflow, and every thread gets work.
-    """
-    total = int(firsts.sum())
-    # A thread sorts its range while the others hold theirs.
-    fits = max(plan.memory // (KEY_BYTES * plan.threads), 1)
-    room = min(fits, max(-(-total // plan.threads), SMALL_RANGE))
-    # Within 2³² / vocabulary first tokens, different pairs have different keys modulo 2³².
-    widest = max(KEYS // plan.vocabulary, 1)
-    before = np.concatenate([[0], np.cumsum(firsts)])
-    ranges, begin = [], 0
-    while begin < len(firsts):
-        end = int(np.searchsorted(before, before[begin] + room, side="right")) - 1
-        end = min(max(end, begin + 1), begin + widest, len(firsts))
-        if before[end] > before[begin]:
-            ranges.append((begin, end))
-        begin = end
-    return ranges
-
-
-def split_rounds(ranges: Sequence[Range], firsts: np.ndarray, plan: Plan) -> list[list[Range]]:
-    """Group ranges into rounds; the pairs of each round fit into memory."""
-    rounds, left = list[list[Range]](), 0
-    for begin, end in ranges:
-        needed = bucket_bytes(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
-        # A range that exceeds the memory alone gets a round of its own.
-        if needed > left:
-            rounds.append([])
-            left = plan.memory
-        rounds[-1].append((begin, end))
-        left -= needed
-    return rounds
-
-
-def _pairs(
-    pieces: Sequence[Piece], ranges: Sequence[Range], firsts: np.ndarray, plan: Plan, pool: Executor
-) -> list[Profile]:
-    """Return profiles of the pairs whose first token lies in these ranges, in one pass."""
-    buckets = [
-        new_bucket(begin, end, int(firsts[begin:end].sum()), plan.vocabulary)
-        for begin, end in ranges
-    ]
-    for _ in pool.map(lambda piece: _collect(piece, ranges, buckets, plan), pieces):
-        pass
-    sort = device_sort(plan.device)
-    return list(pool.map(lambda bucket: bucket.profile(sort), buckets))
-
-
-def _collect(piece: Piece, ranges: Sequence[Range], buckets: Sequence[Bucket], plan: Plan) -> None:
-    """Put the pairs of a piece into the buckets; unsigned arithmetic wraps."""
-    tokens = _read(piece, plan)
-    # Without the last position, which is not among the firsts.
-    cuts = _cuts(tokens, piece, plan)[:-1]
-    firsts = tokens[:-1]
-    reach = np.iinfo(firsts.dtype).max + 1
-    keys = firsts.astype(np.uint32)
-    keys *= np.uint32(plan.vocabulary)
-    keys += tokens[1:]
-    for (begin, end), bucket in zip(ranges, buckets, strict=True):
-        # Differences wrap: tokens below `begin` must not come out below a range that ends higher
-        # than the dtype reaches.
-        inside = firsts - firsts.dtype.type(begin) < min(end, reach) - begin
-        inside[cuts] = False
-        bucket.add(keys[inside])

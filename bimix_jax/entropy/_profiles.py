@@ -7,8 +7,6 @@ import numpy as np
 
 SMALL = 1 << 16
 """Numbers of occurrences below which an array has a place for each; larger ones are sorted."""
-BLOCK = 1 << 22
-"""Sorted keys that are compared at once, so that temporary arrays stay small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +61,6 @@ def merged(profiles: Iterable[Profile]) -> Profile:
     types = np.zeros(len(counts), np.int64)
     np.add.at(types, where, np.concatenate([p.types for p in each]))
     return Profile(counts, types)
-
-
-def profile_of_sorted(keys: np.ndarray) -> Profile:
-    """Return the profile of sorted keys from the lengths of their runs, block by block."""
-    profiles, begin = [], 0
-    for start in range(0, len(keys), BLOCK):
-        # Blocks overlap by one key, so that a run across their border is not split.
-        block = keys[start : start + BLOCK + 1]
-        ends = np.flatnonzero(block[1:] != block[:-1]) + (start + 1)
-        if start + BLOCK >= len(keys):
-            ends = np.append(ends, len(keys))
-        if len(ends):
-            profiles.append(profile_of(np.diff(ends, prepend=begin)))
-            begin = int(ends[-1])
-    return merged(profiles)
 
 
 def plug_in(profile: Profile) -> float:

@@ -25,12 +25,6 @@ from bimix_jax.entropy.domain_files import (
     read_domain,
 )
 from bimix_jax.entropy.domains import Entropies, Progress, token_entropies
-from bimix_jax.entropy.von_neumann import (
-    embed,
-    read_embeddings,
-    read_word_vectors,
-    von_neumann_entropy,
-)
 from bimix_jax.files import temporary_folder
 from bimix_jax.reading.errors import EntropyWarning
 from bimix_jax.reading.names import spelling
@@ -54,7 +48,6 @@ class _Given(TypedDict, total=False):
     curve: bool
     cache: str | Path | None
     workers: int | None
-    device: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +69,6 @@ class _Asked:
     curve: bool = True
     cache: str | Path | None = None
     workers: int | None = None
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.vocabulary is not None and self.vocabulary < 1:
@@ -91,7 +83,6 @@ class _Asked:
             end_of_document=self.end_of_document,
             curve=self.curve,
             workers=self.workers,
-            device=self.device,
         )
 
 
@@ -129,7 +120,6 @@ def corpus_entropies(
             - cache: folder that keeps tokenised text, so that a second call, or one after a crash,
               continues with the next domain; default a temporary folder.
             - workers: number of threads that count; default one per core.
-            - device: as in `token_entropies`.
 
     Raises:
         ValueError: if a domain is missing, empty or cannot be read; the message names it. Also on a
@@ -274,14 +264,17 @@ def _noted(notes: list[str]) -> Iterator[None]:
 
 
 def _von_neumann(found: dict[str, Domain], asked: _Asked) -> "pd.Series | None":
+    if asked.embeddings is None and asked.word_vectors is None:
+        return None
     import pandas as pd
 
-    embeddings = asked.embeddings
+    # Only this entropy needs JAX.
+    from bimix_jax.entropy.von_neumann import embed, read_word_vectors, von_neumann_entropy
+
+    embeddings = asked.embeddings or {}
     if asked.word_vectors is not None:
         vectors = read_word_vectors(asked.word_vectors)
         embeddings = {name: embed(_samples(d), vectors) for name, d in found.items()}
-    if embeddings is None:
-        return None
     missing = sorted(set(found) - set(embeddings))
     if missing:
         raise ValueError(
@@ -293,6 +286,8 @@ def _von_neumann(found: dict[str, Domain], asked: _Asked) -> "pd.Series | None":
 
 
 def _array(given: str | Path | np.ndarray) -> np.ndarray:
+    from bimix_jax.entropy.von_neumann import read_embeddings
+
     return read_embeddings(given) if isinstance(given, str | Path) else given
 
 

@@ -113,11 +113,9 @@ def token_entropies(
             - curve: True to estimate also from samples of sequences, at sizes that rise fourfold
               and at the size of the smallest domain; default False.
             - seed: seed of those samples; default 0.
-            - chunk: tokens that a thread reads at once; default 2,097,152.
-            - memory: bytes for the keys of pairs; default 2e9.
+            - chunk: tokens that a thread reads at once; default 4,194,304.
+            - memory: bytes for the counts of pairs; default 2e9.
             - workers: number of threads; default one per core.
-            - device: device that sorts keys: "auto" (default), "cpu", "gpu", "tpu", or "jax" for
-              JAX's default device.
 
     Raises:
         ValueError: if a domain is empty or holds no pair, a token id is not in the vocabulary, or a

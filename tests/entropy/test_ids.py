@@ -257,7 +257,7 @@ def test_16_bits_do_not_reach_a_large_vocabulary(tmp_path):
     with pytest.raises(ValueError, match="16-bit numbers, which reach a vocabulary of 65536"):
         read_token_file(tmp_path / "a.bin", 128_256)
     stream = read_token_file(tmp_path / "a.bin", 128_256, "uint16")
-    found = bx.token_entropies({"a": [stream]}, 128_256, memory=1 << 16)
+    found = bx.token_entropies({"a": [stream]}, 128_256, memory=1 << 20)
     assert found.estimates.equals(bx.token_entropies({"a": ids}, 128_256).estimates)
     assert found.sizes.loc["a", "pairs"] == 40_001 - 40
 

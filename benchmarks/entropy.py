@@ -157,8 +157,8 @@ def separately(path: Path, count: int, width: int) -> dict[str, Any]:
     what = f"embeddings, {count} × {width}" if vectors else f"Zipf, {count:.0e} tokens"
     path.unlink()
     return {
-        "what": f"{what} from a file", "way": "VNE" if vectors else "SE+JE+CE", "seconds": wall, "cpu_seconds": cpu,
-        "millions/s": count / wall / 1e6, "GB": memory,
+        "what": f"{what} from a file", "way": "VNE" if vectors else "SE+JE+CE",
+        "seconds": wall, "cpu_seconds": cpu, "millions/s": count / wall / 1e6, "GB": memory,
     }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The guide: its pages print, are found by near names, and all they name and command exists."""
 
+import ast
+import json
 import re
 import shlex
 import shutil
@@ -163,3 +165,30 @@ def test_a_plan_of_the_guide_says_what_its_python_says():
         guardrail=0.05,
     )
     assert read == few
+
+
+# ---- the notebook --------------------------------------------------------------------------------
+
+
+def run_cell(source, scope):
+    """Run a cell as a notebook does, and return the value of a last expression."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), scope)
+    return (
+        None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), scope)
+    )
+
+
+def test_the_notebook_runs_and_shows_tables(capsys):
+    notebook = json.loads((PAGES / "first_steps.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells)
+    scope = {}
+    shown = [run_cell("".join(cell["source"]), scope) for cell in cells]
+    assert [type(value).__name__ for value in shown if hasattr(value, "_repr_html_")] == [
+        "Sweep", "DataFrame", "Fit", "DataFrame", "Optimum", "Certainty",
+    ]  # fmt: skip
+    assert scope["best"].mixture["german"] >= 0.05 - 1e-9
+    assert scope["sure"].probability > 0.99
+    assert "german" in capsys.readouterr().out

@@ -140,12 +140,11 @@ def _own(sweep: Sweep, target: int) -> np.ndarray:
 
 def _rank(law: Law, mixture: np.ndarray, budget: np.ndarray, own: np.ndarray) -> tuple[int, int]:
     """Number of coefficients that the points determine, and number in all."""
-    jacobian, count = map(np.asarray, _jacobian(law, mixture, budget, own))
-    # Columns of unit length, so that units of the coefficients do not decide the rank.
-    scale = np.linalg.norm(jacobian, axis=0)
-    scaled = jacobian / np.where(scale > 0, scale, 1.0)
-    singular = np.linalg.svd(scaled, compute_uv=False)
-    rank = int(np.sum(singular > NEGLIGIBLE * max(singular[0], 1e-300)))
+    products, count = map(np.asarray, _products(law, mixture, budget, own))
+    # Squares of the singular values. They are exact to 1e-16 of the largest, far below
+    # NEGLIGIBLE², and take a hundredth of the time of a decomposition of all points.
+    squares = np.linalg.eigvalsh(products)
+    rank = int(np.sum(squares > NEGLIGIBLE**2 * max(squares[-1], 1e-300)))
     return min(rank, int(count)), int(count)
 
 
@@ -165,8 +164,9 @@ def _design(sweep: Sweep, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 @functools.partial(jit, static_argnums=0, x64=True)
-def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
-    """∂L/∂coefficients (points, coefficients) at a start, 0 where fixed; and the number free."""
+def _products(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Array, Array]:
+    """JᵀJ (coefficients, coefficients) of J = ∂L/∂coefficients at a start, whose columns have the
+    length 1, or 0 where fixed; and the number of free coefficients."""
     # An even mixture takes the place of unusable ones; their rows are set to 0 below.
     usable = jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
     inside = jnp.where(usable[:, None], mixture, 1.0 / mixture.shape[1])
@@ -182,9 +182,12 @@ def _jacobian(law: Law, mixture: Array, budget: Array, own: Array) -> tuple[Arra
     jacobian = jnp.concatenate([free, of_amplitudes], axis=1)
     there = usable & jnp.all(jnp.isfinite(jacobian), axis=1)  # r = 0 is a corner of some laws
     jacobian = jnp.where(there[:, None], jacobian, 0.0)
+    # Columns of unit length, so that units of the coefficients do not decide the rank.
+    scale = jnp.linalg.norm(jacobian, axis=0)
+    scaled = jacobian / jnp.where(scale > 0, scale, 1.0)
     # A gauge is a direction that no data can determine, so that its coefficient is not counted.
     count = jnp.sum(~fixed) + len(amplitudes) - law.gauges(own)
-    return jacobian, count
+    return scaled.T @ scaled, count
 
 
 GAIN, LEAST_GAIN = 1.25, 0.002

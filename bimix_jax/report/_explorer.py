@@ -15,13 +15,14 @@ from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import plain
-from bimix_jax.recipe.available import TOKENS, Where, read_available, read_paths
+from bimix_jax.recipe.available import TOKENS, Where
 from bimix_jax.recipe.forms import STOPPING
-from bimix_jax.recipe.recipe import DIGITS, Recipe, make_recipe
+from bimix_jax.recipe.recipe import DIGITS, Recipe
 from bimix_jax.recipe.trainer_forms import EXAMPLES, SEED
 from bimix_jax.recipe.yaml_text import PLAIN, WORDS
 from bimix_jax.report._assets import asset
 from bimix_jax.report._javascript import NotCoveredError, javascript
+from bimix_jax.report._recipe import recipe_of
 from bimix_jax.report.plan import Plan
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
 from bimix_jax.uncertainty.certainty import Certainty
@@ -79,7 +80,7 @@ def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
     except NotCoveredError as error:
         return None, f"There is no explorer for {fitted.label}: {error}."
     starts = {str(name): row for name, row in report.baselines["share"].iterrows()}
-    recipe, paths, missing = _recipe_of(report.plan, best)
+    recipe, paths, missing = _copied(report.plan, best)
     data = _data(sure, starts) | {"recipe": recipe and _numbers_of(best, recipe, paths)}
     # An opening bracket in a name must not end the element.
     text = json.dumps(plain(data), ensure_ascii=False).replace("<", "\\u003c")
@@ -135,17 +136,13 @@ def _sliders(best: Optimum) -> dict[str, Any]:
     }
 
 
-def _recipe_of(plan: Plan, best: Optimum) -> tuple[Recipe | None, Paths, str]:
+def _copied(plan: Plan, best: Optimum) -> tuple[Recipe | None, Paths, str]:
     """Return the recipe of the recommendation, paths by domain, and what copies cannot be made."""
-    fitted = best.decision.fitted
-    if fitted.metadata.share_unit not in (None, TOKENS):
+    if best.decision.fitted.metadata.share_unit not in (None, TOKENS):
         return None, None, "Copies as files need shares of tokens."
-    table = None if plan.available is None else read_available(plan.available, fitted.domains)
-    recipe = make_recipe(best, fitted, table)
-    made = recipe.stamped(recipe.stamp.fit, "the explorer of a page by bimix_jax")
-    if plan.paths is None:
+    made, paths = recipe_of(plan, best, "the explorer of a page by bimix_jax")
+    if paths is None:
         return made, None, "Megatron-LM and Hugging Face need the plan to name paths."
-    paths = read_paths(plan.paths, fitted.domains)
     if any(isinstance(where, dict) for where in paths.values()):
         return made, None, "Megatron-LM, Hugging Face and olmix take paths, not streams."
     return made, paths, ""

@@ -13,8 +13,8 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import json_text, plain
-from bimix_jax.recipe.available import read_available, read_paths
-from bimix_jax.recipe.recipe import Recipe, make_recipe
+from bimix_jax.recipe.recipe import Recipe
+from bimix_jax.report._recipe import recipe_of
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.calibration import Calibration
 
@@ -112,10 +112,11 @@ def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
 
     # Before anything is written: a form may need paths that are not there.
     recipes = {} if report.optimum is None else _recipes(report, report.optimum, command)
+    html = page(report, command)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in {
-        "index.html": page(report),
+        "index.html": html,
         "decision.json": json_text(report.to_dict(), 1) + "\n",
         "plan.toml": report.plan.to_toml(folder),
     }.items():
@@ -133,15 +134,10 @@ def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
 
 def _recipes(report: "Report", best: Optimum, command: str) -> dict[str, tuple[Recipe, Any]]:
     """The recipe and its paths, by form; none where the tokens of documents are not known."""
-    plan, fitted = report.plan, best.decision.fitted
-    domains = fitted.domains
-    table = None if plan.available is None else read_available(plan.available, domains)
-    known = best.constraints.available or table is not None
-    if fitted.metadata.share_unit not in (None, "tokens") and not known:
+    plan = report.plan
+    recipe, paths = recipe_of(plan, best, command)
+    if recipe is None:
         return {}
-    recipe = make_recipe(best, fitted, table)
-    recipe = recipe.stamped(recipe.stamp.fit, command)
-    paths = None if plan.paths is None else read_paths(plan.paths, domains)
     for form in plan.emit:
         recipe.emit(form, paths)
     return dict.fromkeys(plan.emit, (recipe, paths))

@@ -11,6 +11,7 @@ import numpy as np
 from bimix_jax import plots
 from bimix_jax.judging.evaluate import Evaluation
 from bimix_jax.quantities import quantity_text
+from bimix_jax.report._numbers import shown
 from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
 
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ INFLUENTIAL = 5
 """Number of runs in the table of influence."""
 
 
-def sections_of(report: "Report", document: Numbers, explorer: str) -> list[Section]:
+def sections_of(report: "Report", document: Numbers, explorer: str, command: str) -> list[Section]:
     """Return the sections of a report with a recommendation, or of one that lacks data.
 
-    `explorer` says why there is no explorer, "" where there is one.
+    Args:
+        report: for the pictures.
+        document: of the report, for the numbers.
+        explorer: why there is no explorer, "" where there is one.
+        command: that made the report.
     """
     best, sure = report.optimum, report.certainty
-    last = [_checks(document), _origin(document)]
+    last = [_checks(document), _origin(document, command)]
     if best is None or sure is None:
         return [*_next_runs(report, document), *_law(report, document, None), *last]
     return [
@@ -259,7 +264,7 @@ def _budgets(report: "Report", document: Numbers) -> list[Section]:
         ("domain", next(iter(found["mixtures"].values()))),
         *((quantity_text(float(at)), "share", found["mixtures"][at]) for at in some),
     )
-    notes = tuple(found["notes"])
+    notes = _further(found["notes"], document)
     return [
         Section("budgets", "Along the budget", figures=(picture,), tables=(table,), notes=notes)
     ]
@@ -270,24 +275,20 @@ def _next_runs(report: "Report", document: Numbers) -> list[Section]:
         return []
     found = document["next_runs"]
     runs, now = found["mixtures"], found["regret_now"]
-    shares = [(domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))]
-    title, notes = "What to run next", tuple(found["notes"])
-    if now is None:  # no law was asked, so that nothing is expected of the runs
-        table = Table.of("Runs to do next", ("run", runs), *shares)
-        return [Section("next", title, tables=(table,), notes=notes)]
+    known = now is not None
+    what = "Mixtures whose runs lower the uncertainty of the decision most, the best first."
     picture = Pictured.of(
-        plots.plot_proposal(report.next_runs),
-        "next",
-        "Mixtures whose runs would lower the uncertainty of the decision most, the best first.",
+        plots.plot_proposal(report.next_runs), "next", what if known else "Mixtures to run."
     )
     table = Table.of(
-        "Runs to do next; the regret is the expected loss in nats",
+        "Runs to do next" + "; the regret is the expected loss in nats" * known,
         ("run", runs),
-        *shares,
-        ("regret left", "small", found["regret_left"]),
+        *((domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))),
+        ("regret left", "small", found["regret_left"]) if known else None,
     )
-    text = f"Expected regret now: {now:.2g} nats."
-    return [Section("next", title, (text,), (picture,), (table,), notes)]
+    text = (f"Expected regret now: {shown(now, 'small')} nats.",) if known else ()
+    notes = _further(found["notes"], document)
+    return [Section("next", "What to run next", text, (picture,), (table,), notes)]
 
 
 def _further(notes: list[str], document: Numbers) -> tuple[str, ...]:
@@ -312,10 +313,10 @@ def _checks(document: Numbers) -> Section:
     )
 
 
-def _origin(document: Numbers) -> Section:
+def _origin(document: Numbers, command: str) -> Section:
     sweep, fit = document["sweep"], document["fit"]
     text = [f"{sweep['summary']}. SHA-256 of its numbers: {sweep['digest']}."]
-    text.append(f"bimix_jax {document['version']}, {document['made']}.")
+    text.append(f"bimix_jax {document['version']}, {document['made']}, by: {command}")
     texts = [("Plan", _json(document["plan"]))]
     if fit is None:
         return Section("origin", "Data and plan", tuple(text), texts=tuple(texts))

@@ -23,12 +23,16 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 """What the page may load: nothing from anywhere; its script is allowed by its hash."""
 
 
-def page(report: "Report") -> str:
+def page(report: "Report", command: str = "bimix_jax.decide") -> str:
     """Return a report as an HTML page.
 
     It holds everything that it shows: no style, script, font or picture comes from elsewhere. Every
     number is one of `Report.to_dict`, rounded by one function. Pictures follow the light or dark
     theme of the reader. A report without a recommendation gives a page on what to run.
+
+    Args:
+        report: from `decide`.
+        command: the command line, which the page shows.
     """
     document = report.to_dict()
     explorer, without = explorer_of(report)
@@ -41,7 +45,7 @@ def page(report: "Report") -> str:
             title=_title(report),
             lead=document["recommendation"],
             cards=_cards(document),
-            sections=sections_of(report, document, without),
+            sections=sections_of(report, document, without, command),
             explorer=explorer,
             policy=_policy(script),
             style=Markup("STYLE"),

@@ -107,7 +107,7 @@ def undecided():
         diagnosis=diagnosis(world),
         comparison=None,
         fitted=None,
-        next_runs=world.proposal(),
+        next_runs=dataclasses.replace(world.proposal(), regret_now=float("nan")),
         missing="the sweep has 3 mixtures. Run the mixtures below.",
         made="2025-01-31",
     )

@@ -1,7 +1,9 @@
 """Report: everything that a decision consists of, and its files."""
 
+import copy
 import dataclasses
 import datetime
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number of the decision as JSON types: the content of decision.json."""
+        return copy.deepcopy(self._document)
+
+    @functools.cached_property
+    def _document(self) -> dict[str, Any]:
         return document_of(self)
 
     def save(self, folder: str | Path, command: str = "bimix_jax.decide") -> list[Path]:

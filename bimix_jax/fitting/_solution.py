@@ -149,7 +149,7 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     params = jnp.concatenate([first.params, amplitudes])
     singular = jnp.atleast_1d(seen.each.projection.singular)
     if not problem.needs_full:
-        return _found(params, first, first.steps, dead, singular)
+        return _found(data, params, first, first.steps, dead, singular)
     least = problem.least_amplitudes(amplitudes.dtype)
     gone = jnp.repeat(singular, len(problem.law.amplitude_names)) & (amplitudes <= least)
     # An amplitude that may yet rise from 0 can wake the exponents of its column.
@@ -158,11 +158,15 @@ def _search(problem: Problem, data: Data, start: Array) -> Found:
     high = jnp.concatenate([jnp.where(asleep, first.params, upper), jnp.where(gone, 0.0, jnp.inf)])
     second = _minimize(problem, data, _full, params, (low, high))
     dead &= asleep | second.evaluation.extra.dead[: len(dead)]
-    return _found(second.params, second, first.steps + second.steps, dead, singular)
+    return _found(data, second.params, second, first.steps + second.steps, dead, singular)
 
 
-def _found(params: Array, end: Minimum, steps: Array, dead: Array, singular: Array) -> Found:
+def _found(
+    data: Data, params: Array, end: Minimum, steps: Array, dead: Array, singular: Array
+) -> Found:
     now = end.evaluation
+    # Only at the end: elimination takes a tenth of a step.
+    small = arrow.pivots_of(now.hessian) <= now.extra.least_pivots
     return Found(
         params,
         jnp.atleast_1d(now.extra.each.value),
@@ -170,7 +174,7 @@ def _found(params: Array, end: Minimum, steps: Array, dead: Array, singular: Arr
         now.measure,
         steps,
         dead,
-        now.extra.deficient,
+        jnp.sum(small) > jnp.sum(data.gauges),
         singular,
         jnp.ones_like(now.value),
     )
@@ -181,7 +185,8 @@ class _Seen(NamedTuple):
 
     each: Terms
     dead: Array
-    deficient: Array
+    least_pivots: Array
+    """(parameters,) pivots of the curvature up to these count as 0"""
 
 
 def _minimize(
@@ -199,12 +204,24 @@ def _minimize(
 def _within_bounds(
     problem: Problem, data: Data, terms_at: Any, params: Array, bounds: tuple[Array, Array]
 ) -> Evaluated:
+    """Evaluate the terms at parameters, as `bounded` does."""
+    terms, each = terms_at(problem, data.points, params)
+    return bounded(problem, data, terms, each, params, bounds)
+
+
+def bounded(
+    problem: Problem,
+    data: Data,
+    terms: Terms,
+    each: Terms,
+    params: Array,
+    bounds: tuple[Array, Array],
+) -> Evaluated:
     """Hold parameters at bounds and undetermined ones; measure the gradient of the others.
 
     The measure is max |g_i| / √(2·value·H_ii), the cosine between residual and slope; a gradient
     as small as rounding leaves it counts as 0.
     """
-    terms, each = terms_at(problem, data.points, params)
     lower, upper = bounds
     epsilon = jnp.finfo(params.dtype).eps
     dead = ~(arrow.diagonal(terms.hessian) > 1000 * epsilon * terms.curvature)
@@ -222,11 +239,10 @@ def _within_bounds(
     scale = jnp.sqrt(2 * total.value * jnp.where(held, 1.0, diagonal))
     scale += rounding / data.tolerance[0]
     measure = jnp.max(jnp.where(held, 0.0, jnp.abs(gradient) / scale), initial=0.0)
-    small = arrow.pivots_of(hessian) <= 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
-    deficient = jnp.sum(small) > jnp.sum(data.gauges)
+    least_pivots = 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
     if problem.optimizer is not DEFAULT_OPTIMIZER:
         hessian = arrow.dense(hessian)
-    return Evaluated(total.value, gradient, hessian, measure, _Seen(each, dead, deficient))
+    return Evaluated(total.value, gradient, hessian, measure, _Seen(each, dead, least_pivots))
 
 
 def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:
@@ -272,6 +288,23 @@ def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms
 
 def _only(points: Points) -> Points:
     return jax.tree.map(lambda leaf: leaf[0], points)
+
+
+def full_bounds(problem: Problem, data: Data, params: Array) -> tuple[Array, Array]:
+    """Bounds (unknowns + amplitudes,), between which fixed exponents stay where they are."""
+    lower, upper = problem.unknown_bounds(data.least)
+    held, unknowns = problem.fixed_unknowns(data.fixed), params[: len(lower)]
+    lower, upper = jnp.where(held, unknowns, lower), jnp.where(held, unknowns, upper)
+    least = problem.least_amplitudes(params.dtype)
+    return jnp.concatenate([lower, least]), jnp.pad(upper, (0, len(least)), constant_values=jnp.inf)
+
+
+def of_all_targets(problem: Problem, each: Terms) -> tuple[Terms, Terms]:
+    """Terms in all parameters from those of each target (targets, …), and those of each."""
+    if problem.tied:
+        return _combined(each, problem.full_layout), each
+    alone = jax.tree.map(lambda leaf: leaf[0], each)
+    return alone, alone
 
 
 def _combined(each: Terms, layout: Layout) -> Terms:

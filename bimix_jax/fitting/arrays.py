@@ -101,27 +101,63 @@ def fit_arrays(
     >>> print(fit(2.0 * share**-0.1 * (0.5 * budget**-0.5 + 0.5)).coefficients.exponents.round(3))
     [0.1 0.5]
     """
-    shares, budgets, measured, weights, scale, strength, sizes = one_float_type(
-        mixture, budget, loss, 1.0 if weight is None else weight, budget_scale, shrinkage, size
-    )
-    losses = measured[:, None] if measured.ndim == 1 else measured
-    _check_shapes(shares, budgets, losses)
     asked = settings_of(Settings, fit_arrays, settings)
-    problem = asked.problem(law, shares.shape[1], losses.shape[1])
-    scale = _largest(budgets) if scale is None else scale
-    place = jnp.broadcast_to(jnp.asarray(own), losses.shape[1:])
-    membership = jax.nn.one_hot(place, shares.shape[1], dtype=losses.dtype)
-    used, bad = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
-        law, shares, budgets / scale, sizes, losses, _like(weights, losses), membership
-    )
-    data = _data(law, used, membership, starts, asked.tolerance)
-    refuted = _refuted(law, shares, membership, used.weight)
+    measured = Measured(mixture, budget, loss, weight, own, budget_scale, size)
+    bound = measured.bound(law, asked, starts)
+    strength = shrinkage
     if strength is None:
-        strength = _chosen_strength(problem, data, fold, folds, refuted)
-    pull = jnp.where(refuted & jnp.isinf(strength), STRONGEST, strength)
-    parts, counted = _solved(problem, data.pulled(pull), membership)
-    fitted = _array_fit(parts, counted, bad, membership, scale, pull)
-    return jax.tree.map(lambda leaf: leaf[0], fitted) if measured.ndim == 1 else fitted
+        strength = _chosen_strength(bound.problem, bound.data, fold, folds, bound.refuted)
+    strength = jnp.asarray(strength, bound.own.dtype)
+    pull = jnp.where(bound.refuted & jnp.isinf(strength), STRONGEST, strength)
+    parts, counted = _solved(bound.problem, bound.data.pulled(pull), bound.own)
+    fitted = _array_fit(parts, counted, bound.broken, bound.own, bound.scale, pull)
+    return jax.tree.map(lambda leaf: leaf[0], fitted) if jnp.ndim(loss) == 1 else fitted
+
+
+class Bound(NamedTuple):
+    """Measured points bound to a law."""
+
+    problem: Problem
+    data: Data
+    """of the points that can be used, at shrinkage of strength 1"""
+    own: Array
+    """(targets, domains) 1 at the own domain of each target"""
+    scale: Array
+    """() that divides budgets"""
+    broken: Array
+    """(targets,) bool: some row that counts is not a measurement"""
+    refuted: Array
+    """() bool, see `Law.refutes_centre`"""
+
+
+class Measured(NamedTuple):
+    """Measured points as `fit_arrays` takes them."""
+
+    mixture: ArrayLike
+    budget: ArrayLike
+    loss: ArrayLike
+    weight: ArrayLike | None
+    own: ArrayLike
+    budget_scale: ArrayLike | None
+    size: ArrayLike | None
+
+    def bound(self, law: Law, asked: Settings, starts: ArrayLike | None) -> Bound:
+        """Bind the points to a law, with `starts` as `fit_arrays` takes them."""
+        weight = 1.0 if self.weight is None else self.weight
+        shares, budgets, losses, weights, scale, sizes = one_float_type(
+            self.mixture, self.budget, self.loss, weight, self.budget_scale, self.size
+        )
+        losses = losses[:, None] if losses.ndim == 1 else losses
+        _check_shapes(shares, budgets, losses)
+        problem = asked.problem(law, shares.shape[1], losses.shape[1])
+        scale = _largest(budgets) if scale is None else scale
+        place = jnp.broadcast_to(jnp.asarray(self.own), losses.shape[1:])
+        own = jax.nn.one_hot(place, shares.shape[1], dtype=losses.dtype)
+        used, broken = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
+            law, shares, budgets / scale, sizes, losses, _like(weights, losses), own
+        )
+        data = _data(law, used, own, starts, asked.tolerance)
+        return Bound(problem, data, own, scale, broken, _refuted(law, shares, own, used.weight))
 
 
 def _array_fit(
@@ -176,14 +212,15 @@ def usable_points(
     Features do not depend on weights, so that fits of many weights share them. Where derivatives
     are needed, rows without values must be replaced before the features, which takes more passes.
     """
-    sound = jnp.isfinite(loss) & (loss > 0) & jnp.isfinite(budget) & (budget > 0)
-    sound &= jnp.all(jnp.isfinite(mixture), axis=1)
-    weighed = jnp.isfinite(weight) & (weight >= 0)
+    placed = jnp.isfinite(budget) & (budget > 0) & jnp.all(jnp.isfinite(mixture), axis=1)
+    sound, weighed = placed & jnp.isfinite(loss) & (loss > 0), jnp.isfinite(weight) & (weight >= 0)
     asked = ~jnp.isnan(loss) & (weight != 0)
-    valued = sound & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
+    expressed = placed & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
+    valued = expressed & sound
     if differentiable:
-        mixture = jnp.where(valued[:, None], mixture, 1.0 / mixture.shape[1])
-        budget = jnp.where(valued, budget, 1.0)
+        # Whatever the losses, so that one computation of the features serves many fits.
+        mixture = jnp.where(expressed[:, None], mixture, 1.0 / mixture.shape[1])
+        budget = jnp.where(expressed, budget, 1.0)
     features = features_of(law, mixture, own, budget, size)
     # A target that is not a domain may have infinite features even at the harmless mixture.
     finite = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), features)
@@ -256,9 +293,8 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     at_bound = _at_bound(problem, exponents, dead | data.fixed)
     at_zero = jnp.any((amplitudes <= 0) & ~problem.law.is_signed, axis=1)
     named = len(problem.law.exponent_names)
-    # An exponent can be dead only because its amplitude is 0; that is a boundary, not a gap.
-    blind = dead & ~_would_matter(problem, data.points, exponents, amplitudes)
-    unidentified = found.singular | jnp.any(blind[:, :named], axis=1) | found.deficient
+    blind = _blind(problem, data.points, exponents, amplitudes, dead[:, :named])
+    unidentified = found.singular | jnp.any(blind, axis=1) | found.deficient
     verdicts = [
         (~jnp.isfinite(found.values), Code.NONFINITE),
         (unidentified, Code.UNIDENTIFIED),
@@ -276,11 +312,21 @@ def _assemble(problem: Problem, data: Data, own: Array) -> _Parts:
     return _Parts(exponents, amplitudes, found.values, code, steps, ~dead, agreement, objective)
 
 
-def _would_matter(problem: Problem, points: Points, exponents: Array, amplitudes: Array) -> Array:
-    """(targets, exponents) bool: the loss would depend on it if no amplitude were 0."""
-    present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
-    each = functools.partial(determined, problem.law)
-    return over_leading_axis(each)(points, exponents, present)
+def _blind(
+    problem: Problem, points: Points, exponents: Array, amplitudes: Array, dead: Array
+) -> Array:
+    """(targets, named exponents) bool: dead, and not only because an amplitude is 0.
+
+    An exponent that the loss would depend on if no amplitude were 0 is at a boundary, not a gap.
+    """
+    each = over_leading_axis(functools.partial(determined, problem.law))
+
+    def without_effect() -> Array:
+        present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
+        return dead & ~each(points, exponents, present)[:, : dead.shape[1]]
+
+    # Seldom needed, and as much work as a step of the search.
+    return jax.lax.cond(jnp.any(dead), without_effect, lambda: dead)
 
 
 def _at_bound(problem: Problem, exponents: Array, aside: Array) -> Array:

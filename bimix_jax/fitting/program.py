@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting._folds import chosen_strengths
 from bimix_jax.fitting._many_starts import promising, reached, searched_further
 from bimix_jax.fitting._solution import AGREEMENT
 from bimix_jax.fitting.again import all_starts, best_ends
@@ -19,19 +20,12 @@ from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
-from bimix_jax.fitting.shrinkage import (
-    STRENGTHS,
-    STRONGEST,
-    TOLERANCE,
-    fold_tolerance,
-    mean_where,
-    relative_errors,
-    strength_index,
-)
+from bimix_jax.fitting.shrinkage import STRENGTHS, STRONGEST
 from bimix_jax.fitting.stacked import combined, joined, member_tasks, with_squares
 from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import OnceCompiled, jit
+from bimix_jax.xla.mapping import over_rows
 
 if TYPE_CHECKING:
     import optax
@@ -287,38 +281,83 @@ class _Searches(NamedTuple):
         Returns:
             A `Solved` of numpy arrays with leading axes (searches, targets).
         """
-        dtype, (groups, points, group) = self.loss.dtype, self.loss.shape
-        total, most = len(strength) * groups, max(1, min(MOST, CELLS // max(1, points * group)))
-        if self.side_by_side:
-            each = most = min(most, 1 << (total - 1).bit_length())
-        else:
-            each = min(most, max(FEWEST, -(-total // (os.cpu_count() or 1))))
+        count, groups = len(strength), len(self.loss)
+        every = np.divmod(np.arange(count * groups), groups)
+        found = self.of_pairs(every, drawn, starts, strength, tolerance, predict)
+        return jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[2:]), found)
+
+    def of_pairs(
+        self,
+        pairs: Sequence[np.ndarray],
+        drawn: Drawn,
+        starts: np.ndarray,
+        strength: np.ndarray,
+        tolerance: float,
+        predict: bool = True,
+    ) -> Any:
+        """Search as if called, but only for pairs of draws and groups, as `over` takes them."""
+        groups, _, group = self.loss.shape
         begin = starts.reshape(len(strength), groups, group, -1)
         unit, measured = drawn.unit[self.rows], len(drawn.unit)
-        around = None if drawn.around is None else _grouped(drawn.around[self.rows], groups, dtype)
+        around = None if drawn.around is None else self._like(drawn.around)
 
-        def some(first: int) -> Any:
-            row, of = np.divmod(np.arange(first, first + most).clip(max=total - 1), groups)
+        def rows_of(row: np.ndarray, of: np.ndarray) -> _Rows:
             loss, weight = self.loss[of], self.weight[of]
             factor = drawn.factor[row][:, unit, None]
             if around is None:
                 weight = factor * weight
             else:
                 loss = around[of] + factor * (loss - around[of])
-            rows = _Rows(loss, weight, self.own[of], begin[row, of], strength[row])
+            return _Rows(loss, weight, self.own[of], begin[row, of], strength[row])
+
+        def part(found: Solved) -> Solved:
+            losses: Any = found.predicted[..., :measured] if predict else []
+            return Solved(found.fit, losses)
+
+        return self.over(pairs, self.program, rows_of, tolerance, part)
+
+    def over(
+        self,
+        pairs: Sequence[np.ndarray],
+        program: Any,
+        rows_of: Callable[[np.ndarray, np.ndarray], Any],
+        tolerance: float,
+        part: Callable[[Any], Any],
+    ) -> Any:
+        """Run a program on pairs of a draw and a group, some at a time.
+
+        Args:
+            pairs: numbers of the draws and of their groups, each (pairs,) int.
+            program: of the points, the budget scale, the tolerance, rows, and how many count.
+            rows_of: the rows of some pairs.
+            tolerance: on the scaled gradient.
+            part: selects what is kept of the results.
+
+        Returns:
+            What is kept, of numpy arrays with leading axes (pairs, group).
+        """
+        dtype, (_, points, group) = self.loss.dtype, self.loss.shape
+        total, most = len(pairs[0]), max(1, min(MOST, CELLS // max(1, points * group)))
+        if self.side_by_side:
+            each = most = min(most, 1 << (total - 1).bit_length())
+        else:
+            each = min(most, max(FEWEST, -(-total // (os.cpu_count() or 1))))
+        fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
+
+        def some(first: int) -> Any:
+            which = np.arange(first, first + most).clip(max=total - 1)
+            rows = rows_of(*(number[which] for number in pairs))
             typed = jax.tree.map(lambda x: x if x.dtype.kind == "i" else x.astype(dtype), rows)
-            fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
             with jax.enable_x64(dtype == np.float64):  # a setting of each thread
-                found = self.program(*fixed, typed, min(total - first, each))
-            fit = jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found.fit)
-            losses: Any = np.asarray(found.predicted)[:each, ..., :measured] if predict else []
-            return Solved(fit, losses)
+                found = program(*fixed, typed, min(total - first, each))
+            return part(jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found))
 
         parts = _side_by_side(some, range(0, total, each))
-        return jax.tree.map(
-            lambda *leaves: _joined(leaves, total).reshape(len(strength), -1, *leaves[0].shape[2:]),
-            *parts,
-        )
+        return jax.tree.map(lambda *leaves: _joined(leaves, total), *parts)
+
+    def _like(self, values: np.ndarray) -> np.ndarray:
+        """(groups, points, group) from (points, targets)."""
+        return _grouped(values[self.rows], len(self.loss), self.loss.dtype)
 
 
 def _like_size(points: int) -> int:
@@ -376,20 +415,7 @@ def compiled(
             failed = jnp.isin(found.code, jnp.array(FAILED))
             return Solved(found, jnp.where(failed, jnp.nan, losses).T)
 
-        if side_by_side:
-            return jax.vmap(one)(rows)
-
-        def row_of(number: Any) -> _Rows:
-            return jax.tree.map(lambda leaf: leaf[number], rows)
-
-        def next_one(number: Array, ends: Solved) -> Solved:
-            put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
-            return jax.tree.map(put, ends, one(row_of(number)))
-
-        shapes, count = jax.eval_shape(one, row_of(0)), len(rows.strength)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
-        # Side by side, all searches would go on until the last of them ends.
-        return jax.lax.fori_loop(0, used, next_one, nothing)
+        return over_rows(one, rows, used, side_by_side)
 
     return OnceCompiled(jit(run))
 
@@ -398,72 +424,20 @@ def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None])
     """(fits,) strength of the shrinkage, as given or chosen by the folds of each fit."""
     if not task.has_shrinkage:
         return np.zeros(len(factor))
-    asked, seen = task.options.shrinkage, _seen(task, factor)
+    asked = task.options.shrinkage
     strength = np.full(len(factor), STRENGTHS[0] if isinstance(asked, str) else asked)
     groups: dict[int, dict[int, Folds]] = {}
     for place, parts in enumerate(folds if isinstance(asked, str) else ()):
         if parts is not None:
             groups.setdefault(parts.parts, {})[place] = parts
-    for count, of_fits in groups.items():
-        inside = np.stack([f.number == np.arange(count)[:, None] for f in of_fits.values()])
-        strength[list(of_fits)] = _chosen_strengths(task, factor[list(of_fits)], inside)
-    # A loss of one target refutes the simpler law for all of them, which share a strength.
-    refuted = (seen & task.refuting).any(axis=(1, 2))
-    return np.where(refuted & np.isinf(strength), STRONGEST, strength)
-
-
-def _seen(task: FitTask, factor: np.ndarray) -> np.ndarray:
-    """(fits, points, targets) bool: points that count in a fit."""
-    return (factor[:, :, None] * task.weight > 0) & np.isfinite(task.loss) & task.valued
-
-
-def _chosen_strengths(task: FitTask, factor: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
-
-    The fit to all folds begins at the first start of the law, and then at the end of the stronger
-    shrinkage; the fits without a fold begin at its end.
-
-    Args:
-        task: what is fitted.
-        factor: (fits, points) of the weights, 0 outside of what a fit sees.
-        inside: (fits, folds, points) bool, what each fold leaves out.
-    """
     # By the default search, whatever the fit itself is asked for: this only makes a choice.
     plain = dataclasses.replace(task.options, max_steps=None)
     search = _Searches.of(dataclasses.replace(task, options=plain))
-    fits, folds = inside.shape[:2]
-    whole, rest = (
-        _of_points(factor),
-        _of_points((factor[:, None] * ~inside).reshape(-1, factor.shape[1])),
-    )
-    seen = _seen(task, factor)
-    counted = seen[:, None] & inside[..., None]
-    start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
-    begin = np.broadcast_to(start, (fits, len(task.targets), len(start)))
-    each: list[list[Array]] = []
-    valued = None
-    for strength in STRENGTHS:
-        end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
-        near = np.repeat(end.coefficients.exponents, folds, axis=0)
-        left = search(rest, near, np.full(fits * folds, strength), fold_tolerance(folds))
-        predicted = np.moveaxis(left.predicted, 1, 2).reshape(counted.shape)
-        if valued is None:
-            # The simplest law may have no value where another has, so nothing starts at its end.
-            valued = np.isfinite(predicted)
-        else:
-            begin = end.coefficients.exponents
-        each.append(_errors(predicted, task.loss, counted, counted & valued))
-    everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
-    proof = (seen & task.refuting).any(axis=(1, 2))
-    return np.asarray(STRENGTHS)[_indices(everywhere, shared, proof)]
-
-
-@jit
-def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
-    """Mean errors (fits, folds) of losses (fits, folds, points, targets), over points, then over
-    targets, of the counted and of the shared points."""
-    error = relative_errors(predicted, measured)
-    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
-
-
-_indices = jit(jax.vmap(strength_index))
+    for count, of_fits in groups.items():
+        inside = np.stack([f.number == np.arange(count)[:, None] for f in of_fits.values()])
+        strength[list(of_fits)] = chosen_strengths(
+            search, _of_points, factor[list(of_fits)], inside
+        )
+    # A loss of one target refutes the simpler law for all of them, which share a strength.
+    refuted = (task.seen(factor) & task.refuting).any(axis=(1, 2))
+    return np.where(refuted & np.isinf(strength), STRONGEST, strength)

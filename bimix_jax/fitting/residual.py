@@ -223,10 +223,20 @@ def full_value(
     return jnp.sum(points.weight * penalty(residuals(law, points, residual, params), huber))
 
 
-def full_terms(
+class FullColumns(NamedTuple):
+    """Weighted residuals in exponents and amplitudes together, and what they sum to."""
+
+    columns: list[Array]
+    """derivatives by all params, then the residuals, each (points,) or some together as one array
+    (params, points)"""
+    penalty: Array
+    """(points,) of the minimised value"""
+
+
+def full_columns(
     law: Law, points: Points, residual: Residual, huber: float | None, params: Array
-) -> Terms:
-    """Terms in exponents and amplitudes together; Huber by iteratively reweighted squares."""
+) -> FullColumns:
+    """Residuals and their derivatives; Huber by iteratively reweighted squares."""
     exponents, amplitudes = split_parameters(law, params)
     columns, slopes_at = linearized(law, exponents, points.features)
     predicted = _combination(amplitudes, columns)
@@ -237,13 +247,22 @@ def full_terms(
     # Times the derivative of the residual by the prediction.
     scaled = root / (predicted if residual == "log" else scale_of(residual, points.loss))
     slopes = slopes_at([scaled * amplitude for amplitude in amplitudes])
-    products = gram([*slopes, *(scaled * c for c in columns), root * rest])
+    every = [*slopes, *(scaled * c for c in columns), root * rest]
+    return FullColumns(every, points.weight * penalty(rest, huber))
+
+
+def full_terms(
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
+) -> Terms:
+    """Terms in exponents and amplitudes together."""
+    columns, penalties = full_columns(law, points, residual, huber, params)
+    products = gram(columns)
     everything = jnp.ones(len(law.amplitude_names), bool)
     return Terms(
-        value=jnp.sum(points.weight * penalty(rest, huber)),
+        value=jnp.sum(penalties),
         gradient=products[:-1, -1],
         hessian=products[:-1, :-1],
         curvature=jnp.diag(products[:-1, :-1]),
         power=power_of(points, residual),
-        projection=Projection(amplitudes, everything, jnp.array(False)),
+        projection=Projection(split_parameters(law, params)[1], everything, jnp.array(False)),
     )

@@ -160,13 +160,14 @@ def minimize(
     optimizer: "optax.GradientTransformation | _GaussNewton",
     tolerance: ArrayLike,
     max_steps: int,
+    known: Evaluated | None = None,
 ) -> Minimum:
     """Minimise from `start` (parameters,) within bounds (lower, upper) until `measure` ≤ tolerance.
 
     `optimizer` is any optax transformation; it receives value, grad, value_fn and hessian as extra
-    arguments. The search also ends when the objective is not finite at the start, or after
-    max_steps evaluations. It is not differentiable in reverse mode: differentiate at the solution
-    instead.
+    arguments. The objective at the start may be `known`. The search also ends when the objective is
+    not finite at the start, or after max_steps evaluations. It is not differentiable in reverse
+    mode: differentiate at the solution instead.
     """
     # Traced once, where every `vmap` around the loop would trace them some times more.
     objective = jax.jit(objective)
@@ -178,8 +179,10 @@ def minimize(
 
     @jax.jit
     def step(carry: tuple[Array, Any, Minimum]) -> tuple[Array, Any, Minimum]:
+        return advance(carry, objective(carry[0]))
+
+    def advance(carry: tuple[Array, Any, Minimum], now: Evaluated) -> tuple[Array, Any, Minimum]:
         params, state, best = carry
-        now = objective(params)
         best = _better(best, params, now)
         change, state = extended.update(
             now.gradient,
@@ -200,6 +203,7 @@ def minimize(
 
     start = jnp.clip(start, *bounds)
     first = (start, extended.init(start), _nothing_yet(objective, start))
+    first = first if known is None else advance(first, known)
     return jax.lax.while_loop(unfinished, step, first)[2]
 
 

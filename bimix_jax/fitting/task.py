@@ -122,6 +122,10 @@ class FitTask:
             return None
         return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
 
+    def seen(self, factor: np.ndarray) -> np.ndarray:
+        """(fits, points, targets) bool: points that count, with weights times (fits, points)."""
+        return (factor[:, :, None] * self.weight > 0) & np.isfinite(self.loss) & self.valued
+
     @property
     def valued(self) -> np.ndarray:
         """(points, targets) bool: the law has a value there."""

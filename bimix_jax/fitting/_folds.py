@@ -1,0 +1,201 @@
+"""The strength of the shrinkage of many fits of one task, by the errors of fits without a fold."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimix_jax.fitting._left_out import End, predict_left_out
+from bimix_jax.fitting.arrays import ArrayFit, Measured
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.shrinkage import (
+    STRENGTHS,
+    TOLERANCE,
+    fold_tolerance,
+    mean_where,
+    relative_errors,
+    strength_index,
+)
+from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import OnceCompiled, jit
+from bimix_jax.xla.mapping import over_rows
+
+WORTH = 2**28
+"""Number of searches times points times squared exponents, from which the searches without a fold
+take longer than the compilation of `predict_left_out`, about a second."""
+FEW = 32
+"""Largest numbers of points of a fold are rounded up to multiples of this, to share programs."""
+
+Predictor = Callable[[ArrayFit, float], np.ndarray]
+"""From a fit to all folds, with leading axes (fits, targets), and its strength of the shrinkage,
+losses (fits, points, targets): those of each fold by the fit without it, nan of other points."""
+
+
+def chosen_strengths(
+    search: Any, drawn_of: Callable[[np.ndarray], Any], factor: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
+    """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
+
+    The fit to all folds begins at the first start of the law, and then at the end of the stronger
+    shrinkage; the fits without a fold begin at its end.
+
+    Args:
+        search: the searches of a task.
+        drawn_of: draws by factors (searches, points) of the weights.
+        factor: (fits, points) of the weights, 0 outside of what a fit sees.
+        inside: (fits, folds, points) bool, what each fold leaves out.
+    """
+    rest, fits = (factor[:, None] * ~inside).reshape(-1, factor.shape[1]), len(factor)
+    whole, task = drawn_of(factor), search.task
+    predicted_without = predictor_of_folds(search, whole, drawn_of(rest), inside)
+    seen = task.seen(factor)
+    counted = seen[:, None] & inside[..., None]
+    start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
+    begin = np.broadcast_to(start, (fits, len(task.targets), len(start)))
+    each: list[list[Array]] = []
+    valued = None
+    for strength in STRENGTHS:
+        end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
+        predicted = predicted_without(end, strength)
+        if valued is None:
+            # The simplest law may have no value where another has, so nothing starts at its end.
+            valued = np.isfinite(predicted)
+        else:
+            begin = end.coefficients.exponents
+        each.append(_errors(predicted, task.loss, counted, counted & valued[:, None]))
+    everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
+    proof = (seen & task.refuting).any(axis=(1, 2))
+    return np.asarray(STRENGTHS)[_indices(everywhere, shared, proof)]
+
+
+@jit
+def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
+    """Mean errors (fits, folds) of losses (fits, points, targets), over points, then over targets,
+    of the counted and of the shared points (fits, folds, points, targets)."""
+    error = relative_errors(predicted, measured)[:, None]
+    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
+
+
+_indices = jit(jax.vmap(strength_index))
+
+
+def predictor_of_folds(search: Any, whole: Any, rest: Any, inside: np.ndarray) -> Predictor:
+    """Choose how points are predicted by fits without their fold.
+
+    Args:
+        search: the searches of a task.
+        whole: draws (fits, …) of all folds.
+        rest: draws (fits · folds, …) without each fold.
+        inside: (fits, folds, points) bool, the points of each fold.
+    """
+    folds, (fits, parts, _) = _Folds(search, whole, rest, inside), inside.shape
+    exponents = len(search.task.law.names(search.task.sweep.domains))
+    work = search.loss.size * fits * parts * exponents**2
+    return folds.stepped if work > WORTH and not search.side_by_side else folds.searched
+
+
+class _Rows(NamedTuple):
+    """Arrays of single fits; each is of a group, one target or all that are tied."""
+
+    loss: Any
+    """(rows, points, group)"""
+    weight: Any
+    """(rows, points, group)"""
+    own: Any
+    """(rows, group) int"""
+    end: End
+    """each (rows, group, …)"""
+    places: Any
+    """(rows, folds, most) int"""
+
+
+class _Folds(NamedTuple):
+    """The arguments of `predictor_of_folds`; two methods are a `Predictor`."""
+
+    search: Any
+    whole: Any
+    rest: Any
+    inside: np.ndarray
+
+    def searched(self, end: ArrayFit, strength: float) -> np.ndarray:
+        """Predict each fold by a search without it."""
+        fits, folds, points = self.inside.shape
+        found = self.search(self.rest, *self._begin(end, strength)).predicted
+        each = np.moveaxis(found.reshape(fits, folds, -1, points), 2, 3)
+        number = np.argmax(self.inside, axis=1)[:, None, :, None]
+        somewhere = np.any(self.inside, axis=1)[..., None]
+        return np.where(somewhere, np.take_along_axis(each, number, axis=1)[:, 0], np.nan)
+
+    def stepped(self, end: ArrayFit, strength: float) -> np.ndarray:
+        """Predict each fold by a few steps from the fit to all, by a search if they do not do."""
+        (fits, folds, points), (groups, rows, group) = self.inside.shape, self.search.loss.shape
+        places = _places(self.inside, rows)
+        found = self._of_steps(end, places).reshape(fits, groups, folds, -1, group)
+        every = np.full((fits, groups, rows + 1, group), np.nan)
+        of_fit, of_group = np.arange(fits)[:, None, None, None], np.arange(groups)[:, None, None]
+        every[of_fit, of_group, places[:, None]] = found
+        real = (places < rows)[:, None, :, :, None]
+        fit, of, fold = np.nonzero((real & np.isnan(found)).any(axis=(3, 4)))
+        if len(fit):
+            pairs = fit * folds + fold, of
+            again = self.search.of_pairs(pairs, self.rest, *self._begin(end, strength))
+            for number, losses in enumerate(again.predicted):
+                left = self.inside[fit[number], fold[number]].nonzero()[0]
+                every[fit[number], of[number], left] = losses[:, left].T
+        return np.moveaxis(every[:, :, :points], 1, 2).reshape(fits, points, -1)
+
+    def _begin(self, end: ArrayFit, strength: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """Starts, strengths and tolerance of searches without each fold."""
+        folds = self.inside.shape[1]
+        near = np.repeat(end.coefficients.exponents, folds, axis=0)
+        return near, np.full(len(near), strength), fold_tolerance(folds)
+
+    def _of_steps(self, end: ArrayFit, places: np.ndarray) -> np.ndarray:
+        """(fits · groups, folds, most, group) losses at the places (fits, folds, most)."""
+        search, factor = self.search, self.whole.factor[:, self.search.rows, None]
+        groups, _, group = search.loss.shape
+        ends = jax.tree.map(
+            lambda leaf: leaf.reshape(len(factor), groups, group, *leaf.shape[2:]),
+            End(end.coefficients.exponents, end.coefficients.amplitudes, end.shrinkage),
+        )
+
+        def rows_of(row: np.ndarray, of: np.ndarray) -> _Rows:
+            at = jax.tree.map(lambda leaf: leaf[row, of], ends)
+            weight = factor[row] * search.weight[of]
+            return _Rows(search.loss[of], weight, search.own[of], at, places[row])
+
+        every = np.divmod(np.arange(len(factor) * groups), groups)
+        program = program_of_steps(search.task.law, search.task.options.static)
+        tolerance = fold_tolerance(places.shape[1])
+        return search.over(every, program, rows_of, tolerance, lambda losses: losses)
+
+
+def _places(inside: np.ndarray, rows: int) -> np.ndarray:
+    """(fits, folds, most) int, the points of each fold (fits, folds, points), then `rows`."""
+    most = -(-inside.sum(axis=2).max() // FEW) * FEW
+    numbers = np.where(inside, np.arange(inside.shape[2]), rows)
+    return np.sort(np.pad(numbers, ((0, 0), (0, 0), (0, most)), constant_values=rows))[..., :most]
+
+
+@functools.lru_cache(maxsize=64)
+def program_of_steps(law: Law, options: FitOptions) -> OnceCompiled:
+    """`predict_left_out` of the ends of many fits of a law."""
+
+    def run(
+        points: dict[str, Any], scale: Array, tolerance: Array, rows: _Rows, used: Array
+    ) -> Array:
+        @jax.jit
+        def one(row: _Rows) -> Array:
+            measured = Measured(
+                **points, loss=row.loss, weight=row.weight, own=row.own, budget_scale=scale
+            )
+            settings: Any = options.settings | {"tolerance": tolerance}
+            return predict_left_out(law, measured, row.end, row.places, **settings)
+
+        return over_rows(one, rows, used, False)
+
+    return OnceCompiled(jit(run))

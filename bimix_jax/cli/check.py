@@ -13,9 +13,11 @@ from bimix_jax.cli.show import (
     show_json,
     show_line,
     show_lines,
+    show_next,
     show_notes,
     show_table,
 )
+from bimix_jax.diagnosis.diagnose import Severity
 from bimix_jax.quantities import counted
 
 LAWS = {
@@ -71,6 +73,8 @@ def check(sweep: SweepOptions, output: Json) -> None:
             "budgets, and the fewest budgets with so many mixtures.",
         )
         show_notes(measured.notes, "Notes from reading")
+        if found.severity < Severity.ERROR:
+            show_next("compare", *sweep.words())
     raise typer.Exit(int(found.severity))
 
 

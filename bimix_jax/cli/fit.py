@@ -30,6 +30,7 @@ from bimix_jax.cli.show import (
     quantity,
     show_json,
     show_line,
+    show_next,
     show_notes,
     show_table,
 )
@@ -85,7 +86,10 @@ def fit(
     files = [str(path) for path in (written, output.plot) if path]
     if files:
         show_line(f"Written: {', '.join(files)}")
-    return None if written else show_line("The fit is not kept; -o fit.json writes it.")
+    if written is None:
+        return show_line("The fit is not kept; -o fit.json writes it.")
+    twice = f"{2 * measured.largest_budget:.4g}"
+    return show_next("optimize", str(written), "--budget", twice)
 
 
 def show_fit(fitted: bx.Fit, title: str) -> None:
@@ -398,4 +402,6 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
     show_line(EXPLAINED)
     show_line("")
     show_line(judged.verdict())
-    return show_notes(judged.notes)
+    show_notes(judged.notes)
+    power = ["--budget-power", f"{held_out.budget_power:g}"] if judged.decisive == "both" else []
+    return show_next("fit", *sweep.words(), "--law", judged.best, *power, "-o", "fit.json")

@@ -101,6 +101,21 @@ class SweepOptions:
     metadata: Stated = None
     endpoints_only: EndpointsOnly = False
 
+    def words(self) -> list[str]:
+        """Return the arguments that read the same sweep in another command."""
+        given = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(SweepOptions)
+        }
+        words = [str(given.pop("file"))]
+        for name, value in given.items():
+            option = f"--{name.replace('_', '-')}"
+            if value is True:
+                words.append(option)
+            elif value:
+                each = value if isinstance(value, list) else [value]
+                words += [word for one in each for word in (option, _text(one))]
+        return words
+
     def read(self) -> Sweep:
         """Read the sweep; `read_sweep` chooses the columns and reports problems."""
         measured = read_sweep(
@@ -116,6 +131,10 @@ class SweepOptions:
             endpoints_only=self.endpoints_only,
         )
         return kept_of(measured, self.exclude, self.from_budget)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def kept_of(measured: Sweep, exclude: Sequence[str] | None, from_budget: float | None) -> Sweep:

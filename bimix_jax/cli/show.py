@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -270,6 +271,14 @@ def _width() -> float:
 
 def _console() -> Console:
     return Console(highlight=False, emoji=False)
+
+
+def show_next(*words: str) -> None:
+    """Print the command that usually comes next, to be typed as it is."""
+    # In one piece, however long: a terminal breaks it without breaking what is copied.
+    waiting.clear()
+    line = f"Next: {printable(shlex.join(['bimix', *words]))}"
+    _console().print(Text(line), soft_wrap=True)
 
 
 def show_notes(notes: Iterable[str], title: str = "Notes") -> None:

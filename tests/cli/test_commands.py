@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -562,3 +563,22 @@ def test_json_has_no_nan_and_refuses_two_rows_of_one_name():
     assert plain(table) == {"a": {"x": 1.0}, "b": {"x": None}}
     with pytest.raises(ValueError, match="a names several rows"):
         plain(table.set_axis(["a", "a"]))
+
+
+# ---- what comes next -----------------------------------------------------------------------------
+
+
+def test_every_stage_prints_the_next_command_and_it_runs(run, inputs, out):
+    """From a check to a mixture, each command as the one before it printed it."""
+    options = ("--select", "model_size=70000000", "--from-budget", "1e8")
+    checked = CliRunner().invoke(app, ["check", str(inputs / "sizes.csv"), *options])
+    assert checked.exit_code < 2
+    shown = checked.stdout
+    for expected in ("compare", "fit", "optimize"):
+        words = shlex.split(shown.rpartition("Next: bimix ")[2])
+        assert words[0] == expected
+        if expected == "compare":
+            assert words[2:] == ["--select", "model_size=70000000", "--from-budget", "100000000"]
+            words += ["--law", "BiMix", "--law", "LogLinear", "--repeats", "1"]
+        shown = run(*(str(out / "fit.json") if word == "fit.json" else word for word in words))
+    assert "Recommended mixture at" in shown

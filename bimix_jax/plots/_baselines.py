@@ -1,7 +1,7 @@
 """Pictures of a recommended mixture beside the mixtures that people train without a law."""
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def plot_baselines(
         axes.hlines(
             position - 0.38, seen["min"], seen["max"], color=FAINT, lw=1.2, label="in the sweep"
         )
-    _rows(axes, shares[order])
+    _rows(axes, shares[order], _marks(shares.index))
     if ends is not None:
         low, high = (ends.loc[order, end] for end in ("low", "high"))
         whiskers(axes, position, low, high, "interval")
@@ -83,7 +83,8 @@ def plot_costs(losses: "pd.DataFrame") -> Figure:
     figure = Figure(figsize=(WIDE, TALL * len(order) + 1.5), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color=INK, lw=0.8)
-    _rows(axes, change[order].drop(change.index[1]), change[order].iloc[0] > 0)
+    others = change[order].drop(change.index[1])
+    _rows(axes, others, _marks(change.index), others.iloc[0] > 0)
     axes.margins(x=0.08)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.3g} %" if x else "0"))
     name = picture_text(change.index[1])
@@ -92,7 +93,19 @@ def plot_costs(losses: "pd.DataFrame") -> Figure:
     return figure
 
 
-def _rows(axes: "Axes", table: "pd.DataFrame", worse: "pd.Series | None" = None) -> None:
+def _marks(names: "pd.Index") -> dict[str, dict[str, str]]:
+    """Return the mark of each mixture after the first, the same in every picture of the names."""
+    others = [str(name) for name in names[1:]]
+    pairs = zip(others, itertools.cycle(MARKS), name_colors(others).values())
+    return {name: {"marker": mark, "mec": color} for name, mark, color in pairs}
+
+
+def _rows(
+    axes: "Axes",
+    table: "pd.DataFrame",
+    marks: "dict[str, dict[str, str]]",
+    worse: "pd.Series | None" = None,
+) -> None:
     """Draw the first row of a table as bars, and the others as marks, by column."""
     position = np.arange(table.shape[1])
     colors = RECOMMENDED if worse is None else list(np.where(worse, WORSE, RECOMMENDED))
@@ -100,14 +113,12 @@ def _rows(axes: "Axes", table: "pd.DataFrame", worse: "pd.Series | None" = None)
     axes.barh(position, table.iloc[0], 0.55, color=colors, alpha=0.85)
     # Labelled apart, as the first bar may be one of a loss that grows.
     axes.barh(position[:1], [0.0], color=RECOMMENDED, alpha=0.85, label=picture_text(name))
-    marks = zip(others, itertools.cycle(MARKS), name_colors(others).values())
-    for number, (other, mark, color) in enumerate(marks, start=1):
+    for number, other in enumerate(others, start=1):
         finite = table.iloc[number].where(np.isfinite(table.iloc[number]))
-        axes.plot(
-            finite, position, mark, ms=5.5, mfc="w", mec=color, mew=1.4, label=picture_text(other)
-        )
-    names_on(axes, table.columns)
+        style: Any = {"ls": "", "ms": 5.5, "mfc": "w", "mew": 1.4, **marks[other]}
+        axes.plot(finite, position, label=picture_text(other), **style)
     names = [wrapped(text, NAMED) for text in picture_texts(table.columns)]
+    names_on(axes, table.columns)
     axes.set_yticks(position, names, fontsize=SIZE)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     bare(axes, "left")

@@ -15,6 +15,7 @@ from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import plain
+from bimix_jax.quantities import quantity_text
 from bimix_jax.recipe.available import TOKENS, Where
 from bimix_jax.recipe.forms import STOPPING
 from bimix_jax.recipe.recipe import DIGITS, Recipe
@@ -92,6 +93,8 @@ def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
         "reference": list(starts)[1],
         "targets": data["targets"],
         "level": f"{100 * sure.level:g} %",
+        "compared": data["differences"] is not None,
+        "at": f"{quantity_text(best.budget)} {best.unit}",
         "objective": "Mean loss" if data["objective"] == "mean" else "Objective",
         "forms": _forms(recipe, paths),
         "missing_forms": missing,
@@ -164,6 +167,7 @@ def _data(sure: Certainty, starts: dict[str, pd.Series]) -> dict[str, Any]:
         "starts": [mixture.tolist() for mixture in starts.values()],
         "fit": _coefficients(drawn),
         "spreads": _spreads(drawn, sure.level),
+        "differences": _differences(sure),
         "observed": {
             "least": fitted.observed_proportions[0].tolist(),
             "most": fitted.observed_proportions[1].tolist(),
@@ -212,6 +216,21 @@ def _spreads(drawn: Bootstrap, level: float) -> list[dict[str, Any]]:
         {"budget": at} | {name: values.tolist() for name, values in each.items()}
         for at, each in known
     ]
+
+
+def _differences(sure: Certainty) -> dict[str, Any] | None:
+    """Terms of the probability that one mixture is better, at the budget of the decision."""
+    errors = sure.errors
+    if not np.isfinite(sure.probability):
+        return None
+    terms = errors.spread.terms(sure.level)
+    return {
+        "terms": {name: float(values[0]) for name, values in terms.items()},
+        "units": int(errors.spread.units[0]),
+        "ratio": errors.ratio,
+        "apart": errors.distance,
+        "slope": errors.slope,
+    }
 
 
 def _numbers_of(best: Optimum, recipe: Recipe, paths: Paths) -> dict[str, Any]:

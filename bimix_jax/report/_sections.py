@@ -88,7 +88,7 @@ def _targets(report: "Report", document: Numbers) -> Section:
     )
     losses = Table.of(
         f"Predicted loss in nats, with the {100 * found['level']:g} % interval of one new run",
-        ("target", change),
+        ("target", sorted(change, key=lambda name: (change[name] is None, change[name] or 0.0))),
         ("weight", "digits", found["weights"]),
         ("loss", "loss", ours["loss"]),
         ("low", "loss", ours["low"]),

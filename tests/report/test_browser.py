@@ -239,6 +239,16 @@ def test_predictions_and_intervals_are_those_of_python(opened, report):
     assert abs(found[0]["objective"] / of_first[0] - 1) < 1e-12
 
 
+def test_the_probability_to_be_better_is_that_of_python(opened, report):
+    mixtures, _ = random_points(report)
+    near = 0.95 * report.optimum.mixture.to_numpy() + 0.05 * mixtures
+    others = np.concatenate([mixtures[1:], near[1:]])
+    found = opened.evaluate("(all) => all.map((m) => bimix.probability(bimix.data, m))",
+                            others.tolist())  # fmt: skip
+    np.testing.assert_allclose(found, report.certainty.beats(others), rtol=1e-7)
+    assert np.min(found) < 0.9
+
+
 def test_warnings_are_those_of_python(opened, report):
     mixtures, budgets = random_points(report, 40)
     fitted = report.fitted
@@ -308,8 +318,17 @@ def test_a_copy_is_shown_and_follows_the_sliders(opened):
 def test_numbers_are_rounded_as_in_python(opened):
     rng = np.random.default_rng(4)
     values = [*rng.normal(0, 2, 20), *10.0 ** rng.uniform(-9, 13, 40), 0.0, 9999.9, 1.5]
-    for kind in ("loss", "difference", "percent", "change", "share", "epochs", "quantity"):
-        usable = [v for v in values if v >= 0 or kind in ("loss", "difference", "change")]
+    for kind in (
+        "loss",
+        "difference",
+        "percent",
+        "change",
+        "share",
+        "epochs",
+        "probability",
+        "quantity",
+    ):
+        usable = [v for v in values if v >= 0 or kind in signed]
         found = opened.evaluate("([v, k]) => v.map((x) => bimix.shown(x, k))", [usable, kind])
         assert found == [shown(value, kind) for value in usable]
 

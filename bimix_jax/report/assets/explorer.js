@@ -38,6 +38,10 @@ function explorer(root, data) {
     find("gain").textContent = shown(gain, "change");
     find("above").textContent = shown(above, "change");
     find("moved").textContent = shown(distance(mixture, data.mixture), "share");
+    if (find("probability")) {
+      const at = budget === data.budget && distance(mixture, data.mixture) > 1e-9;
+      find("probability").textContent = shown(at ? probability(data, mixture) : NaN, "probability");
+    }
     const texts = warningsOf(data, mixture, budget);
     find("warning").hidden = texts.length === 0;
     find("reasons").replaceChildren(...texts.map((text) => element("li", text)));
@@ -143,5 +147,5 @@ if (place) {
   data.fit.resamples = decoded(data.fit.resamples);
   const control = explorer(place, data);
   // For those who want to compute more at the browser's console.
-  window.bimix = { data, control, predict, warningsOf, nearestBlend, recipeOf, FORMS, shown };
+  window.bimix = { data, control, predict, probability, warningsOf, nearestBlend, recipeOf, FORMS, shown };
 }

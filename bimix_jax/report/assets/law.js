@@ -69,6 +69,45 @@ function predict(data, mixture, budget) {
   };
 }
 
+// Probability that the decision's mixture is better than another, at its budget; NaN elsewhere.
+function probability(data, mixture) {
+  const { terms, slope, apart, units, ratio } = data.differences;
+  const size = data.fit.values.length;
+  const both = [mixture, data.mixture];
+  const relative = (values, start) => {
+    const by = (each) => lossesBy(data.fit, values, start, each, data.budget);
+    const [other, best] = both.map((each) => objectiveOf(data, by(each)));
+    return other / best - 1;
+  };
+  const draws = [];
+  for (let start = 0; start < data.fit.resamples.length; start += size) {
+    draws.push(relative(data.fit.resamples, start));
+  }
+  const share = distance(...both) / apart;
+  const sampling = slope ** 2 * variance(draws.filter(Number.isFinite));
+  const within = Math.max(share * terms.base + sampling, share * terms.least);
+  const whole = within + share * Math.log(Math.max(ratio, 1)) * terms.growth;
+  const value = slope * relative(data.fit.values, 0);
+  return studentBelow(Math.max(units - 1, 1), value / Math.sqrt(Math.max(whole, 2.3e-308)));
+}
+
+const PARTS = 2000;
+
+// Distribution function of Student's t. With t = √f·tan θ its density is cos(θ)^(f − 1), up to a
+// factor, which Simpson's rule integrates.
+function studentBelow(freedom, t) {
+  const until = Math.atan(t / Math.sqrt(freedom));
+  const area = (end) => {
+    let sum = 0;
+    for (let i = 0; i <= PARTS; i++) {
+      const weight = i === 0 || i === PARTS ? 1 : i % 2 ? 4 : 2;
+      sum += weight * Math.cos((end * i) / PARTS) ** (freedom - 1);
+    }
+    return (sum * end) / PARTS / 3;
+  };
+  return 0.5 + area(until) / area(Math.PI / 2) / 2;
+}
+
 // Share of the tokens that change their domain between two mixtures.
 function distance(one, other) {
   return one.reduce((sum, share, i) => sum + Math.abs(share - other[i]), 0) / 2;

@@ -59,6 +59,9 @@ function shown(x, kind) {
   if (kind === "percent") return (100 * x).toFixed(2) + "\u00a0%";
   if (kind === "change") return signed(100 * x, 2) + "\u00a0%";
   if (kind === "epochs") return x.toFixed(2);
+  if (kind === "probability") {
+    return x > 0.995 ? "above 0.99" : x < 0.005 ? "below 0.01" : x.toFixed(2);
+  }
   if (kind === "share") {
     return (0 < x && x < 0.0005 ? "<0.1" : (100 * x).toFixed(1)) + "\u00a0%";
   }

@@ -318,16 +318,8 @@ def test_a_copy_is_shown_and_follows_the_sliders(opened):
 def test_numbers_are_rounded_as_in_python(opened):
     rng = np.random.default_rng(4)
     values = [*rng.normal(0, 2, 20), *10.0 ** rng.uniform(-9, 13, 40), 0.0, 9999.9, 1.5]
-    for kind in (
-        "loss",
-        "difference",
-        "percent",
-        "change",
-        "share",
-        "epochs",
-        "probability",
-        "quantity",
-    ):
+    signed = ("loss", "difference", "change")
+    for kind in (*signed, "percent", "share", "epochs", "probability", "quantity"):
         usable = [v for v in values if v >= 0 or kind in signed]
         found = opened.evaluate("([v, k]) => v.map((x) => bimix.shown(x, k))", [usable, kind])
         assert found == [shown(value, kind) for value in usable]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax.cli.app import app
+from bimix_jax.report.plan import read_plan
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,9 +22,21 @@ def lines_of(text):
     return re.findall(r"^    bimix (.*)$", text.replace("\\\n", " "), re.M)
 
 
-def test_readme_and_guide_show_the_same_commands():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert lines_of(readme) == lines_of(PAGE)
+def test_readme_and_guide_show_one_command_that_decides(tmp_path, monkeypatch):
+    (line,) = lines_of((ROOT / "README.md").read_text(encoding="utf-8"))
+    guide = (ROOT / "bimix_jax" / "guide" / "decide.md").read_text(encoding="utf-8")
+    assert line in lines_of(guide)
+    shutil.copytree(ROOT / "tests" / "example", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    further = ["--law", "BiMix", "--propose", "0", "--quiet"]  # to save time
+    result = CliRunner().invoke(app, [*line.split(), *further])
+    assert result.exit_code == 0, result.output
+    plan = read_plan("decision/plan.toml")
+    assert plan.has_logs
+    assert dict(plan.read) == {"tokens_per_step": 4096.0}
+    written = {path.name for path in (tmp_path / "decision").iterdir()}
+    assert {"index.html", "decision.json", "mixture.csv", "megatron.txt"} <= written
+    assert (tmp_path / "decision" / "megatron.txt").read_text().count("\n") == 7
 
 
 def test_the_commands_run_and_end_in_the_file_shown(tmp_path, monkeypatch):

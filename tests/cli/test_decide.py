@@ -1,8 +1,6 @@
 """`bimix decide`: one command from a table or logs to files, and what it says."""
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax.cli.app import app
-from bimix_jax.report.plan import read_plan
 from tests.fits import frame
 
-EXAMPLE = Path(__file__).parents[1] / "example"
 LAWS = ("--law", "BiMix", "--law", "LogLinear")
 
 
@@ -110,16 +106,3 @@ def test_bad_questions_end_before_anything_is_fitted(call, monkeypatch, argument
     monkeypatch.setattr("bimix_jax.report.decide.compare", refuse)
     with pytest.raises(ValueError, match=words):
         call(*arguments, "-o", "bad")
-
-
-def test_logs_and_their_mixtures_are_one_command(tmp_path, monkeypatch):
-    shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    given = ["decide", "logs", "--mixtures", "runs.csv", "--tokens-per-step", "4096", "-q"]
-    given += ["--available", "available.csv", "--emit", "megatron", "--paths", "sources.toml"]
-    ended = CliRunner().invoke(app, [*given, "--law", "BiMix", "--propose", "0"])
-    assert ended.exit_code == 0, ended.output
-    written = read_plan("decision/plan.toml")
-    assert written.has_logs
-    assert dict(written.read) == {"tokens_per_step": 4096.0}
-    assert (tmp_path / "decision" / "megatron.txt").read_text().count("\n") == 7

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -16,6 +15,7 @@ from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
     fold_tolerance,
+    mean_of,
     mean_where,
     relative_errors,
     strength_index,
@@ -53,10 +53,10 @@ def chosen_strengths(
     whole, task = drawn_of(factor), search.task
     predicted_without = predictor_of_folds(search, whole, drawn_of(rest), inside)
     seen = task.seen(factor)
-    counted = seen[:, None] & inside[..., None]
+    members = inside.astype(float)
     start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
     begin = np.broadcast_to(start, (fits, len(task.targets), len(start)))
-    each: list[list[Array]] = []
+    each: list[list[np.ndarray]] = []
     valued = None
     for strength in STRENGTHS:
         end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
@@ -66,21 +66,24 @@ def chosen_strengths(
             valued = np.isfinite(predicted)
         else:
             begin = end.coefficients.exponents
-        each.append(_errors(predicted, task.loss, counted, counted & valued[:, None]))
+        error = relative_errors(predicted, task.loss)
+        each.append([_errors(error, counted, members) for counted in (seen, seen & valued)])
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
     proof = (seen & task.refuting).any(axis=(1, 2))
-    return np.asarray(STRENGTHS)[_indices(everywhere, shared, proof)]
+    index = [strength_index(*errors) for errors in zip(everywhere, shared, proof, strict=True)]
+    return np.asarray(STRENGTHS)[index]
 
 
-@jit
-def _errors(predicted: Array, measured: Array, counted: Array, shared: Array) -> list[Array]:
-    """Mean errors (fits, folds) of losses (fits, points, targets), over points, then over targets,
-    of the counted and of the shared points (fits, folds, points, targets)."""
-    error = relative_errors(predicted, measured)[:, None]
-    return [jnp.nanmean(mean_where(error, which, 2), axis=-1) for which in (counted, shared)]
+def _errors(error: np.ndarray, counted: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Mean errors (fits, folds), over points, then over targets.
 
-
-_indices = jit(jax.vmap(strength_index))
+    Args:
+        error: (fits, points, targets).
+        counted: (fits, points, targets) bool.
+        inside: (fits, folds, points), 1.0 for the points of a fold, else 0.0.
+    """
+    each = mean_of(inside @ np.where(counted, error, 0.0), inside @ counted.astype(float))
+    return mean_where(each, np.isfinite(each), 2)
 
 
 def predictor_of_folds(search: Any, whole: Any, rest: Any, inside: np.ndarray) -> Predictor:

@@ -1,11 +1,11 @@
 """The strength of the shrinkage to the simpler law, chosen by cross-validation."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from bimix_jax.fitting._solution import Data, by_problem, settled, solve
 from bimix_jax.fitting.problem import Problem
@@ -57,27 +57,35 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
     return jnp.asarray(STRENGTHS, data.starts.dtype)[strength_index(everywhere, shared, refuted)]
 
 
-def strength_index(everywhere: Array, shared: Array, refuted: ArrayLike = False) -> Array:
+def strength_index(everywhere: Any, shared: Any, refuted: Any = False) -> Any:
     """() int index into the strengths, from errors (strengths, folds), nan for empty folds.
+
+    All are arrays of JAX, or of NumPy.
 
     The first strength is that of the simpler law; `shared` are the errors where it has a value.
     Where the simpler law is `refuted` () bool, it is not chosen.
     """
+    xp = everywhere.__array_namespace__()
     # Without the simpler law, which is compared below on the points where it has a value.
-    mean = jnp.nanmean(everywhere[1:], axis=1)
-    best = 1 + jnp.argmin(jnp.where(jnp.isfinite(mean), mean, jnp.inf))
-    loss, spread = jax.vmap(_mean_and_standard_error)(everywhere - everywhere[best])
+    mean = mean_where(everywhere[1:], xp.isfinite(everywhere[1:]), 1)
+    best = 1 + xp.argmin(xp.where(xp.isfinite(mean), mean, xp.inf))
+    loss, spread = _mean_and_standard_error(everywhere - everywhere[best])
     # `argmax` of bools finds the first True; strengths fall, so it is the largest strength.
-    strongest = 1 + jnp.argmax((loss <= spread)[1:])
-    gain, spread = _mean_and_standard_error(shared[0] - shared[strongest])
-    return jnp.where((gain > spread) | refuted, strongest, 0)
+    strongest = 1 + xp.argmax((loss <= spread)[1:])
+    gain, spread = _mean_and_standard_error((shared[0] - shared[strongest])[None])
+    return xp.where((gain[0] > spread[0]) | refuted, strongest, 0)
 
 
-def _mean_and_standard_error(values: Array) -> tuple[Array, Array]:
-    if len(values) == 1:
-        return values[0], jnp.zeros_like(values[0])
-    count = jnp.sum(jnp.isfinite(values))
-    return jnp.nanmean(values), jnp.nanstd(values, ddof=1) / jnp.sqrt(count)
+def _mean_and_standard_error(values: Any) -> tuple[Any, Any]:
+    """Means and standard errors (rows,) of the finite ones of values (rows, folds)."""
+    xp = values.__array_namespace__()
+    if values.shape[1] == 1:
+        return values[:, 0], xp.zeros_like(values[:, 0])
+    finite = xp.isfinite(values)
+    count, mean = finite.sum(axis=1), mean_where(values, finite, 1)
+    square = xp.where(finite, (values - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    freedom = xp.where(count > 1, count - 1, xp.nan)
+    return mean, xp.sqrt(square / freedom / xp.maximum(count, 1))
 
 
 def fold_tolerance(folds: int) -> float:
@@ -128,15 +136,21 @@ def _errors(problem: Problem, data: Data, params: Array) -> Array:
     return relative_errors(loss, data.points.loss)
 
 
-def relative_errors(predicted: Array, measured: Array) -> Array:
-    """|ŷ/y − 1|, clipped to 1; 1 where the law has no value."""
+def relative_errors(predicted: Any, measured: Any) -> Any:
+    """|ŷ/y − 1|, clipped to 1; 1 where the law has no value. Arrays of JAX, or of NumPy."""
+    xp = predicted.__array_namespace__()
     # Capped at 1, so that one wild extrapolation does not decide the mean of a fold.
-    error = jnp.nan_to_num(jnp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
-    return jnp.minimum(error, 1.0)
+    error = xp.nan_to_num(xp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
+    return xp.minimum(error, 1.0)
 
 
-def mean_where(errors: Array, counted: Array, axis: int) -> Array:
-    """Mean along an axis of the counted entries, nan without any."""
-    count = jnp.sum(counted, axis=axis)
-    total = jnp.sum(jnp.where(counted, errors, 0.0), axis=axis)
-    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+def mean_where(errors: Any, counted: Any, axis: int) -> Any:
+    """Mean along an axis of the counted entries, nan without any. Arrays of JAX, or of NumPy."""
+    xp = errors.__array_namespace__()
+    return mean_of(xp.where(counted, errors, 0.0).sum(axis=axis), counted.sum(axis=axis))
+
+
+def mean_of(total: Any, count: Any) -> Any:
+    """Mean of `count` entries that sum to `total`, nan without any."""
+    xp = total.__array_namespace__()
+    return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)

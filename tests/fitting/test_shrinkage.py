@@ -22,7 +22,9 @@ fit = functools.partial(fit_points, TransferBiMix(), own=OWN)
 
 
 def index_of(errors):
-    return int(strength_index(jnp.asarray(errors), jnp.asarray(errors)))
+    index = int(strength_index(errors, errors))
+    assert index == int(strength_index(jnp.asarray(errors), jnp.asarray(errors)))
+    return index
 
 
 @pytest.mark.parametrize("seed", range(3))

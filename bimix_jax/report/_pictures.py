@@ -18,6 +18,15 @@ POINTS, PIXELS = 72, 96
 """Units of an inch in SVG's coordinates, and in CSS, so that text has the size in points."""
 LEAST = 0.62
 """Scale below which a picture's text is too small, so that narrow screens scroll it."""
+LEFT_OUT = re.compile(
+    r"<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>|(?<=\n) +", re.S
+)
+USED = re.compile(r"<use [^>]*/>")
+POINTS_IN_GROUPS = re.compile(
+    r'(<g clip-path="url\(#([^)]+)\)">)\s*<use [^>]*/>\s*</g>'
+    r'(?:\s*<g clip-path="url\(#\2\)">\s*<use [^>]*/>\s*</g>)+'
+)
+TAG, LONG_NUMBER = re.compile(r"<[^>]*>"), re.compile(r"-?\d+\.\d{3,}")
 OWN = re.compile(r'\bid="([^"]+)"')
 REFERENCE = re.compile(r'(?:xlink:)?href="#([^"]+)"|url\(#([^)]+)\)')
 DARKEST, LIGHTEST, VIVID = 0.21, 0.95, 0.42
@@ -62,15 +71,8 @@ def picture(figure: Figure, name: str, text: str) -> str:
         # No date, so that equal reports are equal files.
         FigureCanvasSVG(figure).print_svg(file, metadata=WITHOUT)
     whole = file.getvalue()
-    body = whole[whole.index("<svg") :].strip()
-    body = re.sub(
-        r"<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>",
-        "",
-        body,
-        flags=re.S,
-    )
-    body = COLOUR.sub(r"\1var(--c\2)", body)
-    body = _short_ids(body, name).replace("xlink:href", "href")
+    body = _short_ids(_shortened(whole[whole.index("<svg") :].strip()), name)
+    body = COLOUR.sub(r"\1var(--c\2)", body.replace("xlink:href", "href"))
     width, height = figure.get_size_inches()
     head = (
         f'<svg class="picture" role="img" aria-label="{escape(text)}" '
@@ -79,6 +81,14 @@ def picture(figure: Figure, name: str, text: str) -> str:
         f'style="min-width:{LEAST * PIXELS * width:.0f}px">'
     )
     return re.sub(r"^<svg[^>]*>", lambda _: head, body)
+
+
+def _shortened(body: str) -> str:
+    """Return an SVG without what a page has no use for, with coordinates of a hundredth point."""
+    body = LEFT_OUT.sub("", body)
+    # Every point of a scatter plot has a group of its own, which is as long as the point.
+    body = POINTS_IN_GROUPS.sub(lambda run: run[1] + "\n".join(USED.findall(run[0])) + "</g>", body)
+    return TAG.sub(lambda tag: LONG_NUMBER.sub(lambda x: f"{float(x[0]):.2f}", tag[0]), body)
 
 
 def _short_ids(body: str, name: str) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bimix_jax.report.report import Report
     from bimix_jax.uncertainty.bootstrap import Bootstrap
 
+MOST_POINTS = 8000
+"""Most points of a picture, each of which takes a hundred bytes of the page."""
 INFLUENTIAL = 5
 """Number of runs in the table of influence."""
 
@@ -133,7 +135,7 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
             Pictured.of(
                 plots.plot_predicted(_held_out(drawn)),
                 "predicted",
-                "Every loss beside the prediction of a fit that did not see its mixture.",
+                "Losses beside the predictions of fits that did not see their mixtures.",
             )
         )
     if report.calibration is not None:
@@ -160,8 +162,13 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
 
 
 def _held_out(drawn: "Bootstrap") -> Evaluation:
-    """Return every loss beside the prediction of the fit without its mixture."""
+    """Return losses beside the predictions of fits without their mixtures, at some budgets where
+    they are many."""
     rows = drawn.held_out_rows.take(drawn.held_out_rows.within)
+    budgets = np.unique(rows.budget)
+    some = max(1, min(len(budgets), MOST_POINTS * len(budgets) // max(rows.measured.size, 1)))
+    picks = np.linspace(len(budgets) - 1, 0, some).round().astype(int)
+    rows = rows.take(np.isin(rows.budget, budgets[picks]))
     return Evaluation(
         drawn.fitted.targets,
         rows.unit.astype(str),

@@ -36,6 +36,7 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.fitting.options import note_of_budget_power
+from bimix_jax.judging._cost import Outlook
 from bimix_jax.judging.automatic import AUTO, fit_train_part, missed
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.mixture.files import read_mixtures
@@ -359,13 +360,18 @@ class Judging:
     ] = True
 
 
+def _tell(outlook: Outlook) -> None:
+    """Show how far a comparison is; one that takes long says so first, in a pipe, too."""
+    tell = waiting.announce if outlook.is_long and not outlook.done else waiting.show
+    tell(f"bimix compare: {outlook}")
+
+
 def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Judging) -> None:
     """Show which law the sweep supports, and whether the evidence is sufficient.
 
     Example: `bimix compare sweep.csv --select model_size=122000000 --plot laws.png`
     """
     measured = sweep.read()
-    waiting.show(f"judging {counted(len(judging.law or JUDGED), 'law')} on held-out runs")
     judged = bx.compare(
         measured,
         judging.law or None,
@@ -376,6 +382,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
         huber=judging.huber,
         shrinkage=judging.shrinkage,
         race=judging.race,
+        progress=_tell,
         runs=held_out.runs,
         budgets=held_out.budgets,
         seed=held_out.seed,

@@ -1,4 +1,4 @@
-"""A line on the terminal while a command has nothing to show yet; a pipe gets none.
+"""A line on the terminal while a command has nothing to show yet; a pipe gets only long waits.
 
 It names the stage, and after a second it counts the time, so that a slow command is seen to work.
 """
@@ -33,6 +33,14 @@ def show(text: str) -> None:
         if not _clock:
             _clock[:] = [threading.Thread(target=_count, daemon=True)]
             _clock[0].start()
+
+
+def announce(text: str) -> None:
+    """Show a text, in a pipe as a line: for what takes so long that whoever waits should know."""
+    if sys.stderr.isatty():
+        show(text)
+    else:
+        _write(f"{text}\n")
 
 
 def clear() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED, Code
-from bimix_jax.judging._race import Trial
 from bimix_jax.judging._searches import HeldOut, later_held_out
+from bimix_jax.judging._trial import Trial
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import Law
 from bimix_jax.sweeps.splits import Split

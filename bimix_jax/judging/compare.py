@@ -11,6 +11,7 @@ from bimix_jax.fitting.fit import about_collinear
 from bimix_jax.fitting.options import LATER, FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
+from bimix_jax.judging._cost import Outlook
 from bimix_jax.judging._notes import (
     about_budget_power,
     about_budgets,
@@ -19,7 +20,8 @@ from bimix_jax.judging._notes import (
     about_lost,
     about_reduced,
 )
-from bimix_jax.judging._race import Trial, run
+from bimix_jax.judging._race import run
+from bimix_jax.judging._trial import Trial
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import (
     AdditiveLaw,
@@ -56,6 +58,7 @@ class _Asked(TypedDict, total=False):
     budget_power: float
     shrinkage: float | None
     race: bool
+    progress: Callable[[Outlook], None] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ class _Settings:
     budget_power: float = LATER
     shrinkage: float | None = None
     race: bool = True
+    progress: Callable[[Outlook], None] | None = None
 
     @property
     def options(self) -> FitOptions:
@@ -116,7 +120,9 @@ def compare(
             scores weight all points equally. `shrinkage` is chosen for what is held out unless a
             strength is given. `race`, True by default, drops a law from the further splits of a
             kind once it is clearly worse there, by four standard errors and 30 % of the least
-            error; notes and the table say so. False judges every law on every split.
+            error; notes and the table say so. False judges every law on every split. `progress` is
+            called before the first split and between rounds with an object that prints as "judging
+            6 laws on 11 splits, about 3 minutes", and has those `seconds`.
 
     Returns:
         A `Comparison`; see its `table` and its `verdict`. Each law is scored at all points that it
@@ -141,7 +147,7 @@ def compare(
     parts = _splits(sweep, splits, functools.partial(standard_splits, repeats=repeats, **held_out))
     names, notes = _common_targets(sweep, chosen, targets)
     trial = Trial(sweep, chosen, parts, names, asked.options)
-    comparison, found = run(trial, asked.race)
+    comparison, found = run(trial, asked.race, asked.progress)
     _check_scored(comparison)
     said = (
         *sweep.notes,

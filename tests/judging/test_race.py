@@ -1,5 +1,6 @@
 """The race of the judge: what is dropped, what is told, and that the pick is that of all splits."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax.cli.app import app
+from bimix_jax.cli.fit import _tell
 from bimix_jax.fitting.coefficients import Code
-from bimix_jax.judging import _race
+from bimix_jax.judging import _cost, _race, _trial
 from bimix_jax.judging._searches import HeldOut
 from bimix_jax.judging.comparison import USEFUL
 from bimix_jax.judging.noise import NoiseFloor
@@ -20,7 +22,7 @@ KINDS = ("mixtures",) * 5 + ("both",) * 5
 MIXTURES = 30
 
 
-class Drawn(_race.Trial):
+class Drawn(_trial.Trial):
     """A trial whose laws are off by given errors (laws, splits, mixtures) instead of fitted."""
 
     def fitted(self, law, splits):
@@ -57,7 +59,7 @@ def drawn(seed):
 
 @pytest.fixture(autouse=True)
 def without_noise(request, monkeypatch):
-    if "seed" in request.fixturenames:
+    if request.node.name.startswith("test_what_is_dropped"):
         monkeypatch.setattr(_race, "noise_floor", lambda *given: NoiseFloor(np.nan, np.nan))
 
 
@@ -126,3 +128,41 @@ def test_a_law_that_is_clearly_worse_is_dropped_and_told(sweep, tmp_path):
     every = CliRunner().invoke(app, [*options, "--no-race"])
     assert "dropped" not in every.output
     assert "splits judged" not in every.output
+
+
+def test_progress_tells_the_rounds_and_about_how_long_they_take(sweep, monkeypatch):
+    told = []
+    bx.compare(bx.read_sweep(sweep), ["LogLinear", "BiMix"], repeats=3, progress=told.append)
+    assert [(outlook.done, outlook.splits) for outlook in told] == [(0, 7), (3, 7), (5, 7)]
+    assert str(told[0]) == "judging 2 laws on 7 splits"
+    assert told[0].laws == 2 >= told[-1].laws
+    assert all(0 < outlook.seconds < 20 for outlook in told)
+    monkeypatch.setattr(_cost, "LONG", 0.0)
+    assert str(told[1]).startswith("judging")
+    assert ", 3 done, about" in str(told[1])
+    assert str(told[1]).endswith(" left")
+
+
+def test_an_estimate_grows_with_the_work(sweep):
+    measured = bx.read_sweep(sweep)
+    parts = bx.standard_splits(measured, ["mixtures"], 3)
+    wanted = np.ones((1, 3), bool)
+
+    def seconds(law, count=3, targets=("web", "code")):
+        trial = _trial.Trial(measured, [law], parts, targets, bx.FitOptions())
+        told = []
+        _cost.Watch(trial, told.append).tell(wanted[:, :count], np.zeros(count, bool))
+        return told[0].seconds - _cost.COMPILATION / min(2, os.cpu_count())
+
+    few, many = seconds(bx.BiMix()), seconds(bx.AdditiveLaw())
+    assert 0 < few < min(many, seconds(bx.TransferBiMix()))
+    assert seconds(bx.AdditiveLaw(), 1) == pytest.approx(many / 3)
+    assert seconds(bx.AdditiveLaw(), 3, ("web",)) == pytest.approx(many / 2)
+
+
+@pytest.mark.parametrize("seconds", [5.0, 300.0, np.nan])
+def test_only_a_long_comparison_says_so_in_a_pipe(capsys, seconds):
+    _tell(_cost.Outlook(6, 0, 11, seconds))
+    _tell(_cost.Outlook(6, 3, 11, seconds))
+    expected = "bimix compare: judging 6 laws on 11 splits, about 5 minutes\n"
+    assert capsys.readouterr().err == (expected if seconds == 300 else "")

@@ -1,0 +1,83 @@
+"""What a comparison judges on what, and how fits become a comparison."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bimix_jax.fitting.coefficients import Code
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.judging._searches import HeldOut, predict_splits
+from bimix_jax.judging.comparison import Comparison
+from bimix_jax.judging.noise import NoiseFloor
+from bimix_jax.laws import Law
+from bimix_jax.sweeps.splits import Split
+from bimix_jax.sweeps.sweep import Sweep
+
+
+class Trial(NamedTuple):
+    """What is judged on what."""
+
+    sweep: Sweep
+    laws: Sequence[Law]
+    parts: Sequence[Split]
+    targets: tuple[str, ...]
+    options: FitOptions
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """(splits,) kind of each split."""
+        return tuple(part.kind for part in self.parts)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the laws; laws of one label are numbered."""
+        labels = [law.label for law in self.laws]
+        before = [labels[:i].count(label) for i, label in enumerate(labels)]
+        return tuple(f"{n} #{k + 1}" if k else n for n, k in zip(labels, before, strict=True))
+
+    def fitted(self, law: Law, splits: np.ndarray) -> HeldOut:
+        """Fit a law to the train parts of these splits (count,) int."""
+        parts = [self.parts[split] for split in splits]
+        held_out = predict_splits(self.sweep, law, parts, self.targets, self.options)
+        return held_out._replace(splits=splits)
+
+    def comparison(
+        self, found: Sequence[HeldOut], splits: np.ndarray, noise: NoiseFloor
+    ) -> Comparison:
+        """Collect the predictions of the laws for these splits (count,) int, in rising order."""
+        parts, sweep = [self.parts[split] for split in splits], self.sweep
+
+        def spread(name: str, blank: float | str) -> np.ndarray:
+            """(laws, splits, …) one entry of all laws, with blanks where a law was not fitted."""
+            values = [np.array(getattr(held_out, name)) for held_out in found]
+            every = np.full(
+                (len(found), len(splits), *values[0].shape[1:]),
+                blank,
+                object if isinstance(blank, str) else values[0].dtype,
+            )
+            for row, held_out, value in zip(every, found, values, strict=True):
+                row[np.searchsorted(splits, held_out.splits)] = value
+            return every
+
+        return Comparison(
+            laws=self.labels,
+            targets=self.targets,
+            kinds=tuple(part.kind for part in parts),
+            test=np.stack([part.test for part in parts]),
+            measured=sweep.loss[:, [sweep.targets.index(name) for name in self.targets]],
+            predicted=spread("predicted", np.nan),
+            unidentified=spread("code", -1) == Code.UNIDENTIFIED,
+            usable=np.stack([held_out.usable for held_out in found]),
+            called=tuple(map(tuple, spread("called", ""))),
+            budget=sweep.budget,
+            group=sweep.mixture_group,
+            noise=noise,
+            coefficients=tuple(map(self._count, self.laws)),
+            size=sweep.size,
+            fitted=np.stack([np.isin(splits, held_out.splits) for held_out in found]),
+        )
+
+    def _count(self, law: Law) -> int:
+        """Number of coefficients per target."""
+        return len(law.names(self.sweep.domains)) + len(law.amplitude_names)

@@ -16,8 +16,9 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from bimix_jax.fitting.again import compiled_best_ends
-from bimix_jax.fitting.arrays import ArrayFit, fit_arrays, usable_points
+from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.kernel import fit_in_kernel, suits_kernel
+from bimix_jax.fitting.measured import usable_points
 from bimix_jax.fitting.options import FitOptions, budget_weight
 from bimix_jax.fitting.residual import mean_relative_error
 from bimix_jax.laws.law import Law

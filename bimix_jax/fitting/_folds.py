@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.fitting._left_out import End, predict_left_out
-from bimix_jax.fitting.arrays import ArrayFit, Measured
+from bimix_jax.fitting.arrays import ArrayFit
+from bimix_jax.fitting.measured import Measured
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import (
     STRENGTHS,

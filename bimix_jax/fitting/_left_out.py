@@ -25,8 +25,8 @@ from bimix_jax.fitting._solution import (
     of_all_targets,
     settled,
 )
-from bimix_jax.fitting.arrays import Measured
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
+from bimix_jax.fitting.measured import Measured
 from bimix_jax.fitting.problem import Asked, Problem, Settings
 from bimix_jax.fitting.residual import Points, Terms, full_columns, scale_of
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER, Evaluated, default_optimizer, minimize

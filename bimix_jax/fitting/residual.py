@@ -223,20 +223,14 @@ def full_value(
     return jnp.sum(points.weight * penalty(residuals(law, points, residual, params), huber))
 
 
-class FullColumns(NamedTuple):
-    """Weighted residuals in exponents and amplitudes together, and what they sum to."""
-
-    columns: list[Array]
-    """derivatives by all params, then the residuals, each (points,) or some together as one array
-    (params, points)"""
-    penalty: Array
-    """(points,) of the minimised value"""
-
-
 def full_columns(
     law: Law, points: Points, residual: Residual, huber: float | None, params: Array
-) -> FullColumns:
-    """Residuals and their derivatives; Huber by iteratively reweighted squares."""
+) -> tuple[list[Array], Array]:
+    """Weighted derivatives by all params and residuals; Huber by iteratively reweighted squares.
+
+    The first result is a list of the derivatives, then the residuals, each (points,), or some
+    together as one array (params, points); the second is each point's part of the value (points,).
+    """
     exponents, amplitudes = split_parameters(law, params)
     columns, slopes_at = linearized(law, exponents, points.features)
     predicted = _combination(amplitudes, columns)
@@ -248,7 +242,7 @@ def full_columns(
     scaled = root / (predicted if residual == "log" else scale_of(residual, points.loss))
     slopes = slopes_at([scaled * amplitude for amplitude in amplitudes])
     every = [*slopes, *(scaled * c for c in columns), root * rest]
-    return FullColumns(every, points.weight * penalty(rest, huber))
+    return every, points.weight * penalty(rest, huber)
 
 
 def full_terms(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -441,6 +443,24 @@ def test_a_second_call_with_the_same_shapes_compiles_nothing(noisy, fitted_noisy
     assert heard, "the listener hears compilations"
     assert compiled(*key).compilations() == before
     assert_same_coefficients(again, fitted_noisy, 1e-12)
+
+
+FIRST = """
+import sys
+import jax
+heard = []
+jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: heard.append(name))
+import bimix_jax as bx
+fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.TransferBiMix())
+bx.optimize_mixture(fitted, budget=1e10)
+print(sum("backend_compile" in name for name in heard))
+"""
+
+
+def test_a_first_fit_and_optimum_compile_six_programs():
+    # In a process of its own, because programs that other tests compiled count as none.
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) <= 6
 
 
 def test_comparisons_and_fits_of_any_targets_share_a_program(noisy, fitted_noisy):

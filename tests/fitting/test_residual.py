@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.fitting.arrays import usable_points
+from bimix_jax.fitting.measured import usable_points
 from bimix_jax.fitting.residual import linearized, predict
 from bimix_jax.laws import LAWS
 from bimix_jax.xla.compilation import jit

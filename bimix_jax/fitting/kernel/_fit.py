@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bimix_jax.fitting.arrays import ArrayFit, usable_points
+from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import Code, Coefficients, one_float_type
 from bimix_jax.fitting.kernel._search import DAMPING, Bounds, Flatness, ahead, search, settled
 from bimix_jax.fitting.kernel._terms import (
@@ -24,6 +24,7 @@ from bimix_jax.fitting.kernel._terms import (
     full_terms,
     projected_terms,
 )
+from bimix_jax.fitting.measured import usable_points
 from bimix_jax.fitting.problem import Asked, Problem, Settings, default_tolerance
 from bimix_jax.fitting.residual import Points, summary
 from bimix_jax.laws.law import Law

@@ -101,8 +101,8 @@ def _seconds_per_split(trial: Trial, law: Law) -> float:
 def _about(seconds: float) -> str:
     """A time in words, rounded as an estimate deserves.
 
-    >>> _about(34.0), _about(200.0), _about(4000.0)
-    ('30 seconds', '3 minutes', '1.1 hours')
+    >>> _about(34.0), _about(200.0), _about(4000.0), _about(9000.0)
+    ('30 seconds', '3 minutes', '67 minutes', '2.5 hours')
     """
     if seconds < 90:
         return f"{10 * round(seconds / 10)} seconds"

@@ -19,7 +19,7 @@ LARGEST = 20_000
 """Most statements of a function; browsers compile more too slowly."""
 CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters that hold the function that a call calls."""
-LOOPS = ("while", "scan")
+LOOPS = ("while",)
 SINGLE = UNARY | BINARY | TRUTH
 
 
@@ -248,6 +248,22 @@ def _branch(program: _Program, equation: Any, given: list[np.ndarray]) -> list[n
     return [_select(program, equation, [which, *cases])[0] for cases in zip(*found, strict=True)]
 
 
+def _scan(program: _Program, equation: Any, given: list[np.ndarray]) -> list[np.ndarray]:
+    """Write all rounds of a loop of known length, one after another."""
+    params, of = equation.params, equation.params["jaxpr"]
+    first = params["num_consts"]
+    last = first + params["num_carry"]
+    fixed, carried, along = given[:first], given[first:last], given[last:]
+    rounds = range(params["length"])
+    found: list[list[np.ndarray]] = []
+    for i in reversed(rounds) if params["reverse"] else rounds:
+        results = program.run(of.jaxpr, of.consts, [*fixed, *carried, *(x[i] for x in along)])
+        carried = results[: len(carried)]
+        found.append(results[len(carried) :])
+    ordered = found[::-1] if params["reverse"] else found
+    return [*carried, *(np.stack(each) for each in zip(*ordered, strict=True))]
+
+
 def _platform(program: _Program, equation: Any, given: list[np.ndarray]) -> list[np.ndarray]:
     # The branch for any platform: those of single ones may work on bits.
     return [_constant(equation.params["platforms"].index(None))]
@@ -313,6 +329,7 @@ SPECIAL = {
     "cumsum": _cumulated,
     "dot_general": _product,
     "cond": _branch,
+    "scan": _scan,
     "platform_index": _platform,
     "split": _split,
     **dict.fromkeys(("gather", "scatter", "dynamic_slice", "dynamic_update_slice"), _placed),

@@ -51,6 +51,8 @@ def every_law():
     sized = bx.WithModelSize(bx.SubstitutionBiMix())
     return [
         *(law() for law in LAWS.values()),
+        bx.Stacked((bx.TransferBiMix(), bx.AdditiveLaw(), bx.LogLinear())),
+        bx.Stacked((bx.TransferBiMix(), bx.AdditiveLaw()), scale=None),
         bx.WithWarmUp(bx.TransferBiMix()),
         dataclasses.replace(repeated, capacities=capacities),
         dataclasses.replace(sized, reference=2.0, size=3.0),
@@ -124,6 +126,8 @@ def everything(x, scale):
         jnp.log1p(jax.nn.sigmoid(scale)) + jnp.sign(x[0] - x[1]) * jnp.abs(x[2]) ** scale,
         jnp.linalg.norm(x.at[1].set(scale)) + jnp.einsum("i,ij->j", x, matrix)[0],
         jnp.logaddexp(x[0], x[1]) + jnp.float_power(scale, x[2]) + jnp.cbrt(x[0]),
+        jax.lax.scan(lambda c, each: (c * each + scale, c - each), scale, x, reverse=True)[1][0],
+        jax.lax.fori_loop(0, 4, lambda i, y: y + i * jnp.cos(y), scale),
         jnp.stack([x, x**2])[1, ::-1][0] + jnp.floor(5 * scale) + (x > 0.3).astype(int).sum(),
     ]
     return jnp.stack(several) @ jnp.arange(1.0, 1 + len(several))

@@ -35,7 +35,6 @@ def test_numbers_that_are_not_finite_are_written():
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (lambda x: jax.lax.fori_loop(0, 3, lambda _, y: y * x, x), "the operation scan"),
         (lambda x: jax.lax.while_loop(lambda y: y < 9, lambda y: 2 * y, x), "the operation while"),
         (lambda x: jax.scipy.special.erf(x), "the operation erf"),
         (lambda x: x.astype(jnp.float32) * 2, "computes in float32"),

@@ -16,36 +16,54 @@ function rescaled(mixture, locked, moved, wanted) {
   });
 }
 
+const [QUICK, REST] = [20, 120];
+
 function explorer(root, data) {
   const find = (name) => root.querySelector(`[data-part="${name}"]`);
   const all = (name) => [...root.querySelectorAll(`[data-part="${name}"]`)];
   const [sliders, numbers, locks, epochs] = ["slider", "number", "lock", "epochs"].map(all);
   const budgetSlider = find("budget");
   const state = { mixture: [...data.mixture], budget: data.budget };
-  let waiting = false;
+  let [waiting, settling, slow] = [false, 0, 0];
 
   function write() {
     waiting = false;
     const { mixture, budget } = state;
-    const now = predict(data, mixture, budget);
+    const now = lossesBy(data.fit, data.fit.values, 0, mixture, budget);
     const best = lossesBy(data.fit, data.fit.values, 0, data.mixture, budget);
     const beside = lossesBy(data.fit, data.fit.values, 0, data.reference, budget);
     writeMixture(mixture, budget);
     writeLosses(now, best, beside);
-    const above = now.objective / objectiveOf(data, best) - 1;
-    const gain = 1 - now.objective / objectiveOf(data, beside);
-    find("objective").textContent = shown(now.objective, "loss");
+    const objective = objectiveOf(data, now);
+    const above = objective / objectiveOf(data, best) - 1;
+    const gain = 1 - objective / objectiveOf(data, beside);
+    find("objective").textContent = shown(objective, "loss");
     find("gain").textContent = shown(gain, "change");
     find("above").textContent = shown(above, "change");
     find("moved").textContent = shown(distance(mixture, data.mixture), "share");
-    if (find("probability")) {
-      const at = budget === data.budget && distance(mixture, data.mixture) > 1e-9;
-      find("probability").textContent = shown(at ? probability(data, mixture) : NaN, "probability");
-    }
     const texts = warningsOf(data, mixture, budget);
     find("warning").hidden = texts.length === 0;
     find("reasons").replaceChildren(...texts.map((text) => element("li", text)));
     find("copied").hidden = true;
+    // Intervals ask every resample: where that takes long, they wait until the slider rests.
+    clearTimeout(settling);
+    if (slow < QUICK) settle();
+    else settling = setTimeout(settle, REST);
+  }
+
+  function settle() {
+    const start = performance.now();
+    const { mixture, budget } = state;
+    const { low, high } = predict(data, mixture, budget);
+    all("row").forEach((row, i) => {
+      const range = `${shown(low[i], "loss")} to ${shown(high[i], "loss")}`;
+      row.querySelector('[data-cell="range"]').textContent = Number.isFinite(low[i]) ? range : "–";
+    });
+    if (find("probability")) {
+      const at = budget === data.budget && distance(mixture, data.mixture) > 1e-9;
+      find("probability").textContent = shown(at ? probability(data, mixture) : NaN, "probability");
+    }
+    slow = performance.now() - start;
   }
 
   function writeMixture(mixture, budget) {
@@ -66,11 +84,9 @@ function explorer(root, data) {
   function writeLosses(now, best, beside) {
     all("row").forEach((row, i) => {
       const cell = (name) => row.querySelector(`[data-cell="${name}"]`);
-      const range = `${shown(now.low[i], "loss")} to ${shown(now.high[i], "loss")}`;
-      const change = now.losses[i] / best[i] - 1;
-      cell("loss").textContent = shown(now.losses[i], "loss");
-      cell("range").textContent = Number.isFinite(now.low[i]) ? range : "–";
-      cell("reference").textContent = shown(now.losses[i] / beside[i] - 1, "change");
+      const change = now[i] / best[i] - 1;
+      cell("loss").textContent = shown(now[i], "loss");
+      cell("reference").textContent = shown(now[i] / beside[i] - 1, "change");
       cell("best").textContent = shown(change, "change");
       row.classList.toggle("worse", change > 5e-5);
       row.classList.toggle("better", change < -5e-5);
@@ -147,5 +163,6 @@ if (place) {
   data.fit.resamples = decoded(data.fit.resamples);
   const control = explorer(place, data);
   // For those who want to compute more at the browser's console.
-  window.bimix = { data, control, predict, probability, warningsOf, nearestBlend, recipeOf, FORMS, shown };
+  const more = { predict, probability, warningsOf, nearestBlend, recipeOf, FORMS, shown };
+  window.bimix = { data, control, ...more };
 }

@@ -69,26 +69,27 @@ function predict(data, mixture, budget) {
   };
 }
 
-// Probability that the decision's mixture is better than another, at its budget; NaN elsewhere.
+// Objectives of a mixture at the decision's budget: by the fit, then by every resample.
+function objectivesBy(data, mixture) {
+  const { fit, budget } = data;
+  const found = [objectiveOf(data, lossesBy(fit, fit.values, 0, mixture, budget))];
+  for (let start = 0; start < fit.resamples.length; start += fit.values.length) {
+    found.push(objectiveOf(data, lossesBy(fit, fit.resamples, start, mixture, budget)));
+  }
+  return found;
+}
+
+// Probability that the recommended mixture is better than another, at the decision's budget.
 function probability(data, mixture) {
   const { terms, slope, apart, units, ratio } = data.differences;
-  const size = data.fit.values.length;
-  const both = [mixture, data.mixture];
-  const relative = (values, start) => {
-    const by = (each) => lossesBy(data.fit, values, start, each, data.budget);
-    const [other, best] = both.map((each) => objectiveOf(data, by(each)));
-    return other / best - 1;
-  };
-  const draws = [];
-  for (let start = 0; start < data.fit.resamples.length; start += size) {
-    draws.push(relative(data.fit.resamples, start));
-  }
-  const share = distance(...both) / apart;
+  data.best ??= objectivesBy(data, data.mixture);
+  const [whole, ...draws] = objectivesBy(data, mixture).map((x, i) => x / data.best[i] - 1);
+  const share = distance(mixture, data.mixture) / apart;
   const sampling = slope ** 2 * variance(draws.filter(Number.isFinite));
   const within = Math.max(share * terms.base + sampling, share * terms.least);
-  const whole = within + share * Math.log(Math.max(ratio, 1)) * terms.growth;
-  const value = slope * relative(data.fit.values, 0);
-  return studentBelow(Math.max(units - 1, 1), value / Math.sqrt(Math.max(whole, 2.3e-308)));
+  const beyond = share * Math.log(Math.max(ratio, 1)) * terms.growth;
+  const deviation = Math.sqrt(Math.max(within + beyond, Number.MIN_VALUE));
+  return studentBelow(Math.max(units - 1, 1), (slope * whole) / deviation);
 }
 
 const PARTS = 2000;

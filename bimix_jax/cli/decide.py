@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import shlex
 import sys
 import time
@@ -50,10 +51,23 @@ NOT_ENOUGH = 1
 """Exit code where the sweep is not enough to decide."""
 STAGES = 6
 """Number of stages that are counted, reading and writing included."""
+
+
+def _probability(value: float) -> str:
+    """Format a probability, never as 0 or 1.
+
+    >>> [_probability(value) for value in (0.9998, 0.5, float("nan"))]
+    ['>0.99', '0.50', '–']
+    """
+    if math.isnan(value):
+        return "–"
+    return ">0.99" if value > 0.995 else "<0.01" if value < 0.005 else f"{value:.2f}"
+
+
 SUMMARY = {
     "objective": ("mean loss, nats", number),
     "gain": ("gain, %", percent),
-    "probability": ("probability that the recommended one is better", number),
+    "probability": ("probability that the recommended one is better", _probability),
 }
 SHOWN = 3
 """Number of the sweep's warnings that are shown."""

@@ -32,16 +32,19 @@ def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
     mixtures = _named(plan, decision, best.mixture)
     at = best.budget
     predicted = drawn.fitted.known_points(mixtures.to_numpy(), at)
-    ends = drawn.predict(mixtures, at, sure.level).reset_index()
-    first, second = ends.columns[:2]
-    low, high = (ends.pivot(index=first, columns=second, values=name) for name in ("low", "high"))
+    # A loss of weight 0 may be infinite, which `Bootstrap.predict` refuses.
+    half, _ = drawn.half_widths(mixtures.to_numpy(), np.full(len(mixtures), at), sure.level)
     objective = decision.objectives(predicted)
     beside = float(decision.objectives(best.reference_losses.to_numpy()))
+
+    def table_of(values: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame(values, mixtures.index, list(decision.fitted.targets))
+
     parts = {
         "share": mixtures,
-        "loss": pd.DataFrame(predicted, mixtures.index, list(best.losses.index)),
-        "low": low.loc[mixtures.index, list(best.losses.index)],
-        "high": high.loc[mixtures.index, list(best.losses.index)],
+        "loss": table_of(predicted),
+        "low": table_of(predicted * np.exp(-half)),
+        "high": table_of(predicted * np.exp(half)),
         "summary": pd.DataFrame(
             {
                 "objective": objective,

@@ -24,8 +24,10 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.calibration import Calibration
 from bimix_jax.uncertainty.certainty import Certainty
 
-SHOWN = 7
-"""Number of domains in the sentence."""
+NOTHING = 5e-4
+"""Share that is 0 in percent with one decimal."""
+SHOWN, FEW = 7, 3
+"""Number of domains in the sentence, and of those that are named for getting nothing."""
 KEPT = "stages"
 """Folder, in that of a report, of the results of stages that are kept."""
 
@@ -78,13 +80,9 @@ class Report:
         if self.optimum is None or self.certainty is None:
             return f"Not enough to decide: {self.missing}"
         best = self.optimum
-        largest = best.mixture.sort_values(ascending=False, kind="stable")
-        shares = [f"{100 * share:.1f} % {name}" for name, share in largest.items()]
-        several = len(shares) > SHOWN + 1
-        more = f" and {len(shares) - SHOWN} others" if several else ""
-        listed = ", ".join(shares[: SHOWN if several else None])
-        at = f"{quantity_text(best.budget)} {best.unit}"
-        return f"At {at}, train on {listed}{more}: {self._gain(self.certainty)}."
+        at = "" if best.unit == "run" else f"At {quantity_text(best.budget)} {best.unit}, "
+        said = f"{at}train on {_listed(best.mixture)}: {self._gain(self.certainty)}."
+        return said[0].upper() + said[1:]
 
     def _gain(self, sure: Certainty) -> str:
         low, high = (f"{100 * end:.2f} %" for end in sure.gain_interval())
@@ -127,3 +125,19 @@ class Report:
             OSError: if the folder or a file cannot be written.
         """
         return write_files(self, Path(folder), command)
+
+
+def _listed(mixture: pd.Series) -> str:
+    """Shares in percent, the largest first, and the number of those that are not listed.
+
+    >>> _listed(pd.Series({"web": 0.25, "code": 0.75, "books": 0.0}))
+    '75.0 % code, 25.0 % web, nothing of books'
+    """
+    largest = mixture[mixture >= NOTHING].sort_values(ascending=False, kind="stable")
+    left = len(largest) - SHOWN
+    listed = largest if left <= 1 else largest[:SHOWN]
+    more = "" if left <= 1 else f" and {left} others"
+    none = [str(name) for name in mixture.index if name not in largest.index]
+    if none:
+        more += f", nothing of {', '.join(none) if len(none) <= FEW else f'{len(none)} others'}"
+    return ", ".join(f"{100 * share:.1f} % {name}" for name, share in listed.items()) + more

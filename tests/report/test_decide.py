@@ -180,6 +180,19 @@ def test_too_few_mixtures_give_runs_to_do_instead_of_a_mixture(sweep, tmp_path):
     assert len(bx.decide(two, laws="BiMix", propose=1).next_runs.mixtures) == 7
 
 
+def test_a_domain_of_no_weight_may_get_nothing(sweep, tmp_path):
+    """BiMix has no finite loss there, which must not stop the tables and the page."""
+    limits = bx.Constraints(weights={"web": 1, "code": 2})
+    report = bx.decide(sweep, laws="BiMix", constraints=limits, propose=0)
+    assert report.optimum.mixture["books"] == 0
+    assert report.sentence().partition(":")[0].endswith(", nothing of books")
+    assert np.isinf(report.baselines.loc[RECOMMENDED, ("loss", "books")])
+    assert report.baselines["summary"]["objective"].notna().all()
+    report.save(tmp_path)
+    document = json.loads((tmp_path / "decision.json").read_text())
+    assert document["baselines"][RECOMMENDED]["loss"]["books"] is None
+
+
 def test_one_budget_is_decided_at_itself(sweep):
     last = sweep.from_budget(sweep.largest_budget)
     report = bx.decide(last, laws="BiMix", propose=0)

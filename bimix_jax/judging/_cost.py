@@ -85,6 +85,8 @@ class Watch:
 
 def _seconds_per_split(trial: Trial, law: Law) -> float:
     """Seconds of one core for the fits of a law to one train part."""
+    if law.members:
+        return sum(_seconds_per_split(trial, member) for member in law.members)
     sweep = trial.sweep
     bound = law.for_sweep(sweep, sweep.largest_budget)
     domains, points = len(sweep.domains), len(sweep.budget)

@@ -149,3 +149,13 @@ def _by_kind(those: np.ndarray, parts: Sequence[Split]) -> str:
     if len(each) == 1:
         return f"{100 * those.mean():.0f} %"
     return ", ".join(f"{share:.0f} % ({kind})" for kind, share in each.items())
+
+
+def about_stacks(laws: Sequence[Law]) -> list[str]:
+    """Notes on what the stacks combine."""
+    return [
+        f"{law.label} predicts the centre of {', '.join(one.label for one in law.members)}; it is "
+        "recommended unless one law is better by two standard errors."
+        for law in laws
+        if law.members
+    ]

@@ -25,7 +25,8 @@ def run(
     """Fit the laws to the splits, round by round, and estimate the noise beside them.
 
     After a round, laws that are clearly worse on a kind of split (`Comparison.behind`) are dropped
-    from the further splits of that kind.
+    from the further splits of that kind; not the members of a stack, which is judged by their
+    predictions.
 
     Args:
         trial: what is judged.
@@ -36,7 +37,10 @@ def run(
         The comparison, and the fits of every law.
     """
     kinds = np.array(trial.kinds)
+    stacks = trial.stacks
+    needed = [member for members in stacks.values() for member in members]
     wanted = np.ones((len(trial.laws), len(kinds)), bool)
+    wanted[list(stacks)] = False
     done = np.zeros(len(kinds), bool)
     watch = Watch(trial, progress)
     watch.tell(wanted, done)
@@ -44,18 +48,20 @@ def run(
         first, *later = rounds(trial.kinds, race)
         begun = _largest_first(pool, trial, first, wanted)
         noise = pool.submit(noise_floor, trial.sweep, trial.targets)
-        found = [begun[law].result() for law in range(len(trial.laws))]
+        found = {law: fits.result() for law, fits in begun.items()}
         done[first] = True
         for splits in later:
-            so_far = trial.comparison(found, np.flatnonzero(done), UNKNOWN)
+            so_far = trial.comparison(trial.with_stacks(found), np.flatnonzero(done), UNKNOWN)
             for kind in dict.fromkeys(trial.kinds):
-                wanted[np.ix_(so_far.behind(kind), ~done & (kinds == kind))] = False
+                behind = np.setdiff1d(np.flatnonzero(so_far.behind(kind)), needed)
+                wanted[np.ix_(behind, ~done & (kinds == kind))] = False
             watch.tell(wanted, done)
             begun = _largest_first(pool, trial, splits, wanted)
             for law, fits in begun.items():
                 found[law] = found[law].joined(fits.result())
             done[splits] = True
-        return trial.comparison(found, np.arange(len(kinds)), noise.result()), found
+        every = trial.with_stacks(found)
+        return trial.comparison(every, np.arange(len(kinds)), noise.result()), every
 
 
 def _largest_first(

@@ -8,6 +8,7 @@ import numpy as np
 
 from bimix_jax.fitting.options import FitOptions, budget_weight
 from bimix_jax.fitting.program import solve
+from bimix_jax.fitting.stacked import combined
 from bimix_jax.fitting.task import FitTask, Purpose, choose_folds
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.splits import Split
@@ -65,6 +66,20 @@ def predict_splits(
     predicted = np.moveaxis(solved.predicted, 1, 2)
     number = np.arange(len(splits))
     return HeldOut(number, predicted, found.code, task.valued, found.agreement, called)
+
+
+def stacked(law: Law, members: Sequence[HeldOut]) -> HeldOut:
+    """Fits of a law with members from those of its members to the same splits in the same order."""
+    each = zip(*(member.called for member in members), strict=True)
+    called = tuple(names[0] if len(set(names)) == 1 else law.label for names in each)
+    return HeldOut(
+        members[0].splits,
+        combined(law, np.stack([member.predicted for member in members])),
+        np.min([member.code for member in members], axis=0),
+        np.any([member.usable for member in members], axis=0),
+        np.mean([member.agreement for member in members], axis=0),
+        called,
+    )
 
 
 def purpose_of(sweep: Sweep, split: Split) -> Purpose:

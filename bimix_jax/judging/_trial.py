@@ -7,7 +7,7 @@ import numpy as np
 
 from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.judging._searches import HeldOut, predict_splits
+from bimix_jax.judging._searches import HeldOut, predict_splits, stacked
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.laws import Law
@@ -35,6 +35,24 @@ class Trial(NamedTuple):
         labels = [law.label for law in self.laws]
         before = [labels[:i].count(label) for i, label in enumerate(labels)]
         return tuple(f"{n} #{k + 1}" if k else n for n, k in zip(labels, before, strict=True))
+
+    @property
+    def stacks(self) -> dict[int, list[int]]:
+        """Place of every law all of whose members are judged themselves → places of the members."""
+        laws = list(self.laws)
+        return {
+            place: [laws.index(member) for member in law.members]
+            for place, law in enumerate(laws)
+            if law.members and all(member in laws for member in law.members)
+        }
+
+    def with_stacks(self, found: dict[int, HeldOut]) -> list[HeldOut]:
+        """Fits of all laws, those of stacks from those of their members."""
+        every = found | {
+            place: stacked(self.laws[place], [found[member] for member in members])
+            for place, members in self.stacks.items()
+        }
+        return [every[place] for place in range(len(self.laws))]
 
     def fitted(self, law: Law, splits: np.ndarray) -> HeldOut:
         """Fit a law to the train parts of these splits (count,) int."""
@@ -76,6 +94,7 @@ class Trial(NamedTuple):
             coefficients=tuple(map(self._count, self.laws)),
             size=sweep.size,
             fitted=np.stack([np.isin(splits, held_out.splits) for held_out in found]),
+            stacks=tuple(bool(law.members) for law in self.laws),
         )
 
     def _count(self, law: Law) -> int:

@@ -19,6 +19,7 @@ from bimix_jax.judging._notes import (
     about_fits,
     about_lost,
     about_reduced,
+    about_stacks,
 )
 from bimix_jax.judging._race import run
 from bimix_jax.judging._trial import Trial
@@ -28,10 +29,12 @@ from bimix_jax.laws import (
     BiMix,
     Law,
     SplitSubstitutionBiMix,
+    Stacked,
     SubstitutionBiMix,
     TransferBiMix,
     WithModelSize,
     WithWarmUp,
+    around,
     as_law,
 )
 from bimix_jax.laws.model_size import SIZE_FORMS
@@ -44,10 +47,11 @@ JUDGED: tuple[Law, ...] = (
     TransferBiMix(),
     SubstitutionBiMix(),
     WithWarmUp(SubstitutionBiMix()),
-    SplitSubstitutionBiMix(),
+    WithWarmUp(SplitSubstitutionBiMix()),
     AdditiveLaw(),
+    Stacked(),
 )
-"""Laws that are compared by default."""
+"""Laws that are compared by default; the members of the stack are among them."""
 
 
 class _Asked(TypedDict, total=False):
@@ -105,8 +109,8 @@ def compare(
     Args:
         sweep: what was measured.
         laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
-            has several, in the form "floor", too, where it has three or more. Of equally good laws
-            the one with the fewest coefficients is recommended.
+            has several, in the form "floor", too, where it has three or more. `Comparison.best_of`
+            says which one is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
         targets: the targets to judge on; default those that all the laws can express.
@@ -160,6 +164,7 @@ def compare(
         *about_lost(comparison, chosen),
         *about_reduced(comparison),
         *about_dropped(comparison),
+        *about_stacks(chosen),
     )
     return dataclasses.replace(comparison, notes=said)
 
@@ -182,7 +187,10 @@ def _judged_by_default(sweep: Sweep) -> list[Law]:
         return list(JUDGED)
     sizes = len(np.unique(sweep.size))
     beside = [law for law in JUDGED if law.has_floor and sizes >= SIZE_FORMS["floor"]]
-    return [*map(WithModelSize, JUDGED), *(WithModelSize(law, "floor") for law in beside)]
+    return [
+        *(around(WithModelSize, law) for law in JUDGED),
+        *(WithModelSize(law, "floor") for law in beside),
+    ]
 
 
 def _able(

@@ -67,6 +67,8 @@ class Comparison:
     fitted: np.ndarray | None = None
     """(laws, splits) bool: the law was fitted to the train part; None for all. A law that is
     clearly worse after some splits is dropped from the others of the kind"""
+    stacks: tuple[bool, ...] = ()
+    """(laws,) the law combines several others (`Stacked`)"""
 
     def __repr__(self) -> str:
         kinds = ", ".join(self.kinds)
@@ -126,6 +128,10 @@ class Comparison:
         whose coefficients most train parts do not identify, unless that is true of all: their
         predictions depend on the start of the search. Of the others, laws are excluded without a
         value at held-out losses where another law has one, as BiMix at an own proportion of 0.
+
+        A stack of several laws is recommended instead, unless that one law predicts the same or is
+        better by two standard errors: which of several good laws predicts further runs best is
+        hardly seen in those at hand, and their centre is about as good as the best of them.
         """
         return self.laws[self._trusted(kind)]
 
@@ -138,6 +144,17 @@ class Comparison:
 
     def _trusted(self, kind: str) -> int:
         errors = self._errors_in_play(kind)
+        stacked = np.array(self.stacks or [False] * len(self.laws))
+        stacks, single = (np.where(those, errors, np.nan) for those in (stacked, ~stacked))
+        if not (np.isfinite(stacks).any() and np.isfinite(single).any()):
+            return self._simplest(kind, errors)
+        stack, one = int(np.nanargmin(stacks)), self._simplest(kind, single)
+        more, spread = self._difference(kind, stack, one)
+        surely = more > np.fmax(CERTAIN * spread, USEFUL)
+        return one if surely or abs(more) < SAME else stack
+
+    def _simplest(self, kind: str, errors: np.ndarray) -> int:
+        """Simplest law that is close to the least of the errors (laws,)."""
         least = int(np.nanargmin(errors))
         apart = [self._difference(kind, law, least) for law in range(len(self.laws))]
         # `fmax` ignores a nan spread, as of a single mixture.

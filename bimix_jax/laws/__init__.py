@@ -46,6 +46,7 @@ __all__ = [
     "WRAPPERS",
     "Law",
     "Stacked",
+    "around",
     "as_law",
     "check_law",
     "law_named",
@@ -105,11 +106,19 @@ def _wrapped(kind: type[WrappedLaw], inside: str) -> Law:
     given: tuple[str, ...] = ()
     if kind is WithModelSize and comma and ")" not in form:
         inside, given = base, (form.strip().lower(),)
-    law = law_named(inside)
+    return around(kind, law_named(inside), *given)
+
+
+def around(kind: type[WrappedLaw], law: Law, *settings: Any) -> Law:
+    """Wrap a law, or each law of a stack.
+
+    >>> around(WithWarmUp, Stacked((BiMix(), LogLinear()))).label
+    'Stacked(WithWarmUp(BiMix), WithWarmUp(LogLinear))'
+    """
     if not law.members:
-        return kind(law, *given)
-    within: Any = law
-    return dataclasses.replace(within, laws=tuple(kind(one, *given) for one in law.members))
+        return kind(law, *settings)
+    stack: Any = law
+    return dataclasses.replace(stack, laws=tuple(kind(one, *settings) for one in law.members))
 
 
 def _stacked(inside: str) -> Law:

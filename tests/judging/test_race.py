@@ -41,7 +41,11 @@ def drawn(seed):
     errors = usual * of_part * difficulty * np.exp(0.3 * rng.standard_normal((5, 10, MIXTURES)))
     laws = [
         SimpleNamespace(
-            label=f"law{i}", errors=each, names=lambda domains: ["a"], amplitude_names=("A",)
+            label=f"law{i}",
+            errors=each,
+            names=lambda domains: ["a"],
+            amplitude_names=("A",),
+            members=(),
         )
         for i, each in enumerate(errors)
     ]

@@ -22,6 +22,7 @@ import bimix_jax as bx
 from benchmarks.baselines import baseline_predictions
 from benchmarks.report import report
 from bimix_jax.fitting.options import LATER
+from bimix_jax.fitting.stacked import combined
 from bimix_jax.judging._searches import later_held_out, purpose_of
 from bimix_jax.judging.compare import JUDGED as LAWS_JUDGED
 from bimix_jax.laws import LAWS
@@ -92,8 +93,15 @@ def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
     """Errors on one split, %, of every law, of the judge's pick and of regressions."""
     found: dict[str, object] = {"split": split.kind}
     budget_power = LATER if later_held_out(sweep, split) else 0.0
+    predicted: dict[str, np.ndarray] = {}
     for name, law in MEASURED.items():
-        found[name] = law_error(sweep, split, law, budget_power)
+        of_members = [predicted[one.label] for one in law.members]
+        predicted[name] = (
+            combined(law, np.stack(of_members))
+            if of_members
+            else predictions(sweep, split, law, budget_power)
+        )
+        found[name] = mean_error(sweep, split, predicted[name])
     judged = bx.compare(sweep, JUDGED, within(sweep, split), targets=domains_of(sweep))
     picked = judged.best_of(split.kind)
     found |= {PICKED: found[picked], "pick": picked}
@@ -117,8 +125,8 @@ def within(sweep: Sweep, split: bx.Split) -> list[bx.Split]:
     return [bx.Split(part.kind, whole(part.train), whole(part.test)) for part in inner]
 
 
-def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, budget_power: float) -> float:
-    """Mean over targets of the mean relative error, %, where the law has a value.
+def predictions(sweep: Sweep, split: bx.Split, law: bx.Law, budget_power: float) -> np.ndarray:
+    """Losses (points, targets) that a law predicts, fitted to the train part.
 
     The shrinkage is chosen for later budgets where those are held out.
     """
@@ -128,10 +136,14 @@ def law_error(sweep: Sweep, split: bx.Split, law: bx.Law, budget_power: float) -
     fitted = bx.fit(
         sweep, law, targets=targets, weight=weight, budget_power=budget_power, shrinkage=shrinkage
     )
-    predicted = fitted.predict_points(sweep.mixture, sweep.budget)
+    return fitted.predict_points(sweep.mixture, sweep.budget)
+
+
+def mean_error(sweep: Sweep, split: bx.Split, predicted: np.ndarray) -> float:
+    """Mean over targets of the mean relative error, %, where there is a prediction."""
     each = [
         relative_errors(sweep, target, predicted[:, i])[split.test]
-        for i, target in enumerate(targets)
+        for i, target in enumerate(domains_of(sweep))
     ]
     return float(np.mean([np.nanmean(errors) for errors in each]))
 

@@ -16,7 +16,10 @@ from bimix_jax.sweeps.sweep import Sweep
 
 PANEL = "How the law is fitted"
 
-LAWS_HELP = f"{', '.join(LAWS)}; or WithWarmUp(LAW) or WithModelSize(LAW) around one."
+LAWS_HELP = (
+    f"{', '.join(LAWS)}; WithWarmUp(LAW) or WithModelSize(LAW) around one; Stacked or "
+    "Stacked(LAW, LAW, …) for several as one."
+)
 LawName = Annotated[
     str,
     typer.Option(

@@ -18,7 +18,7 @@ PANEL = "How the law is fitted"
 
 LAWS_HELP = (
     f"{', '.join(LAWS)}; WithWarmUp(LAW) or WithModelSize(LAW) around one; Stacked or "
-    "Stacked(LAW, LAW, …) for several as one."
+    "Stacked(LAW, LAW) for several as one."
 )
 LawName = Annotated[
     str,

@@ -161,7 +161,7 @@ class Stacked(Law):
 
     def combined(self, losses: Array) -> Array:
         """The centre (…) of losses (laws, …); losses that are not above 0 do not count."""
-        return centre(losses, self.scale)
+        return _centre(losses, self.scale)
 
     def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
         """Stack the laws as prepared for that sweep."""
@@ -263,12 +263,12 @@ def _of(law: Law, name: str) -> str:
     return f"{name}({law.label})"
 
 
-def centre(losses: Array, scale: float | None) -> Array:
+def _centre(losses: Array, scale: float | None) -> Array:
     """Robust centre (…) of losses (laws, …), see `Stacked`; their mean for a scale of None.
 
     Losses that are not finite or not above 0 do not count; nan where none does.
 
-    >>> print(centre(jnp.array([[2.0], [2.002], [2.003], [3.0]]), 0.001).round(3))
+    >>> print(_centre(jnp.array([[2.0], [2.002], [2.003], [3.0]]), 0.001).round(3))
     [2.003]
     """
     known = jnp.isfinite(losses) & (losses > 0)

@@ -12,7 +12,7 @@ import bimix_jax as bx
 from bimix_jax import AdditiveLaw, BiMix, LogLinear, Stacked, TransferBiMix, law_named
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.stacked import member_fits
-from bimix_jax.laws.stacked import SCALE, centre
+from bimix_jax.laws.stacked import SCALE, _centre
 from bimix_jax.mixture._near import near_mixture
 from bimix_jax.xla.compilation import jit
 from tests.fits import DOMAINS, frame, web_failed, without_web
@@ -84,7 +84,7 @@ def test_derivatives_by_the_mixture_agree_with_differences(fitted):
 
 
 logs = st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4)
-by_array = jit(centre, x64=True)
+by_array = jit(_centre, x64=True)
 
 
 @given(logs, st.floats(1e-3, 0.1))
@@ -98,13 +98,13 @@ def test_a_centre_is_that_of_a_root_finder_and_between_the_losses(values, scale)
 def test_a_wild_law_moves_the_centre_little_and_a_missing_one_not_at_all():
     three = np.array([2.0, 2.002, 2.004])
     with jax.enable_x64(True):
-        calm = float(centre(jnp.asarray(three), SCALE))
-        wild = float(centre(jnp.array([*three, 3.0]), SCALE))
-        wilder = float(centre(jnp.array([*three, 3e6]), SCALE))
+        calm = float(_centre(jnp.asarray(three), SCALE))
+        wild = float(_centre(jnp.array([*three, 3.0]), SCALE))
+        wilder = float(_centre(jnp.array([*three, 3e6]), SCALE))
         for nothing in (0.0, np.nan, np.inf):
-            assert float(centre(jnp.array([*three, nothing]), SCALE)) == calm
-        slope = jax.grad(lambda x: centre(jnp.array([*three, x]), SCALE))(jnp.nan)
-        assert np.isnan(float(centre(jnp.array([np.nan, 0.0]), SCALE)))
+            assert float(_centre(jnp.array([*three, nothing]), SCALE)) == calm
+        slope = jax.grad(lambda x: _centre(jnp.array([*three, x]), SCALE))(jnp.nan)
+        assert np.isnan(float(_centre(jnp.array([np.nan, 0.0]), SCALE)))
     # The mean would move by a tenth.
     assert abs(wild / calm - 1) < SCALE
     assert abs(wilder / wild - 1) < 1e-4

@@ -7,7 +7,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax import BiMix, LogLinear, Stacked, TransferBiMix
 from bimix_jax.fitting.stacked import combined
-from bimix_jax.judging import compare
+from bimix_jax.judging import _trial, compare
 from bimix_jax.judging.comparison import CERTAIN, Comparison
 from bimix_jax.judging.noise import NoiseFloor
 from tests.fits import frame
@@ -27,8 +27,8 @@ def test_a_stack_is_judged_by_the_predictions_of_its_members_without_a_fit(sweep
         fitted.append(law)
         return predict(sweep, law, *further)
 
-    predict = compare.run.__globals__["predict_splits"]
-    monkeypatch.setitem(compare.run.__globals__, "predict_splits", counted)
+    predict = _trial.predict_splits
+    monkeypatch.setattr(_trial, "predict_splits", counted)
     stack = Stacked(LAWS)
     judged = bx.compare(sweep, [stack, *LAWS], ["mixtures", "both"], repeats=3)
     assert {law.label for law in fitted} == {law.label for law in LAWS}

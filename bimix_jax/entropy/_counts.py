@@ -26,10 +26,10 @@ TOKEN_BYTES = 32
 """Bytes per token of a piece while it is counted."""
 PAIR_BYTES = 8
 """Bytes per different pair: its second token and its count."""
-COPIES = 4
-"""Counts in memory while a batch is merged: those before, those of the batch, and both merged."""
-BATCH = 1 << 25
-"""Tokens whose counts are held before they are added up, if memory allows."""
+HELD = 0.36
+"""Share of the memory for the counts of pairs so far; the rest is for those that are added."""
+BATCH = 1 << 24
+"""Counts of pairs that are collected, at least, before they are added up, if memory allows."""
 RANGES = 16
 """Ranges of first tokens, at least: sums of one range need little memory beside the others."""
 SMALL_RANGE = 1 << 16
@@ -120,10 +120,10 @@ class Plan:
     @property
     def room(self) -> int:
         """Number of different pairs that are held from one batch of pieces to the next."""
-        return max(self.memory // (PAIR_BYTES * COPIES), 1)
+        return max(int(HELD * self.memory) // PAIR_BYTES, 1)
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """A range of tokens in a stream, which begins at the border of a sequence."""
 
     stream: Stream
@@ -131,7 +131,7 @@ class Part(NamedTuple):
     end: int
 
 
-Piece = list[Part]
+Piece = list[_Part]
 """Parts that one thread counts at once."""
 
 
@@ -162,20 +162,18 @@ def count_tokens(
         ValueError: if a token id lies outside the vocabulary.
     """
     pieces = list(_pieces(streams, plan))
-    size = max(min(plan.room, BATCH) // plan.piece, plan.threads)
-    batches = [pieces[start : start + size] for start in range(0, len(pieces), size)]
     ranges, profiles, done = split_ranges(pieces, plan), list[Profile](), 0.0
     with ThreadPoolExecutor(plan.threads) as pool:
         while ranges:
-            tally = _Tally(ranges, plan, pool)
-            for number, batch in enumerate(batches[:-1], 1):
-                tally.add(batch)
-                reached = tally.share(number / len(batches))
+            tally, start = _Tally(ranges, plan, pool), 0
+            while (end := start + tally.room) < len(pieces):
+                tally.add(pieces[start:end])
+                reached, start = tally.share(end / len(pieces)), end
                 progress(max(reached - done, 0.0))
                 done = max(reached, done)
             # What did not fit into memory is counted in another pass over the tokens.
             ranges = ranges[len(tally.ranges) :]
-            profiles += tally.finish(batches[-1])
+            profiles += tally.finish(pieces[start:])
     progress(1.0 - done)
     return Counts(tally.tokens, tally.firsts, merged(profiles))
 
@@ -189,6 +187,14 @@ class _Tally:
         self.ranges = ranges
         # Of every range, counts of pairs (first tokens, types); rows that are missing are empty.
         self._pairs = [sparse.csr_array((0, 1), dtype=np.int32) for _ in ranges]
+        self._pairs_per_piece = plan.piece
+
+    @property
+    def room(self) -> int:
+        """Number of pieces of the next batch: more as counts grow, since each sum reads all."""
+        held = sum(one.nnz for one in self._pairs)
+        wanted = max(min(BATCH, self._plan.room // 2), held // 3)
+        return max(wanted // self._pairs_per_piece, self._plan.threads)
 
     def share(self, read: float) -> float:
         """Return the share of the pairs that is done after the share `read` of the pieces."""
@@ -221,6 +227,8 @@ class _Tally:
             self.firsts = _sum(self.firsts, found.firsts)
             for part, one in zip(parts, found.pairs, strict=True):
                 part.append(one)
+        new = sum(one.nnz for part in parts for one in part[1:])
+        self._pairs_per_piece = max(new // len(batch), 1)
         return parts
 
     def _added(self, limits: Range, parts: Sequence[sparse.csr_array]) -> sparse.csr_array:
@@ -261,9 +269,11 @@ def _count(piece: Piece, ranges: Sequence[Range], plan: Plan) -> _Found:
     pairs.has_canonical_format = True
     grouped = pairs.tocsr()
     occurrences = np.diff(grouped.indptr)[:types]
+    lowest = ranges[0][0]
+    sizes = [(begin - lowest, max(min(end, types) - begin, 0)) for begin, end in ranges]
+    wanted = _rows(grouped, lowest, sum(rows for _, rows in sizes), types)
     # A sum of matrices, even with an empty one, holds every pair once.
-    summed = grouped + sparse.csr_array(grouped.shape, dtype=_kind(len(tokens)))
-    sizes = [(begin, max(min(end, types) - begin, 0)) for begin, end in ranges]
+    summed = wanted + sparse.csr_array(wanted.shape, dtype=_kind(len(tokens)))
     each = [_rows(summed, begin, rows, types) for begin, rows in sizes]
     lasts = np.bincount(tokens[cuts], minlength=types)
     return _Found(occurrences + lasts, occurrences, each)
@@ -301,7 +311,7 @@ def _pieces(streams: Sequence[Stream], plan: Plan) -> Iterator[Piece]:
     step, piece, size = plan.piece, Piece(), 0
     for stream in streams:
         for begin in range(0, len(stream), step):
-            part = Part(stream, begin, min(begin + step, len(stream)))
+            part = _Part(stream, begin, min(begin + step, len(stream)))
             length = part.end - part.begin
             if piece and size + length > step:
                 yield piece
@@ -320,7 +330,7 @@ def _read(piece: Piece, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(tokens), np.concatenate(cuts)
 
 
-def _read_part(part: Part, plan: Plan) -> np.ndarray:
+def _read_part(part: _Part, plan: Plan) -> np.ndarray:
     """Read the tokens of a part as unsigned integers."""
     tokens = part.stream.read(part.begin, part.end)
     wrong = (tokens < 0) | (tokens >= plan.vocabulary) if _can_be_wrong(tokens, plan) else None
@@ -339,7 +349,7 @@ def _can_be_wrong(tokens: np.ndarray, plan: Plan) -> bool:
     return bool(len(tokens)) and (tokens.max() >= plan.vocabulary or tokens.min() < 0)
 
 
-def _cuts(tokens: np.ndarray, part: Part, plan: Plan) -> np.ndarray:
+def _cuts(tokens: np.ndarray, part: _Part, plan: Plan) -> np.ndarray:
     """Return positions in a part whose token does not begin a pair, each once, the last
     included."""
     ends = np.arange(plan.sequence_length - 1, len(tokens), plan.sequence_length)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.entropy._counts import Part, Plan, count_tokens, split_ranges
+from bimix_jax.entropy._counts import Plan, _Part, count_tokens, split_ranges
 from bimix_jax.entropy._profiles import merged, profile_of
 from bimix_jax.entropy._streams import TokenStream, sampled, stream_of
 
@@ -72,7 +72,7 @@ def test_ranges_follow_each_other_and_hold_about_equal_pairs():
     tokens = np.random.default_rng(0).integers(0, 300_000, 1_000_000) // 3 * 3
     plan = Plan(310_000, 10, chunk=10_000, workers=2)
     ranges = split_ranges(
-        [[Part(stream_of(tokens), s, s + 10_000)] for s in range(0, 10**6, 10**4)], plan
+        [[_Part(stream_of(tokens), s, s + 10_000)] for s in range(0, 10**6, 10**4)], plan
     )
     assert (ranges[0][0], ranges[-1][1]) == (0, 310_000)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))

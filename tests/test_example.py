@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax.cli.app import app
-from bimix_jax.report.plan import read_plan
+from bimix_jax.report.plan import Plan
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,7 +31,7 @@ def test_readme_and_guide_show_one_command_that_decides(tmp_path, monkeypatch):
     further = ["--law", "BiMix", "--propose", "0", "--quiet"]  # to save time
     result = CliRunner().invoke(app, [*line.split(), *further])
     assert result.exit_code == 0, result.output
-    plan = read_plan("decision/plan.toml")
+    plan = Plan.load("decision/plan.toml")
     assert plan.has_logs
     assert dict(plan.read) == {"tokens_per_step": 4096.0}
     written = {path.name for path in (tmp_path / "decision").iterdir()}

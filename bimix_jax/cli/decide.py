@@ -42,7 +42,7 @@ from bimix_jax.files import write_atomically
 from bimix_jax.printable import printable
 from bimix_jax.quantities import counted
 from bimix_jax.recipe.forms import RECIPE_FORMS
-from bimix_jax.report.plan import Plan, read_plan
+from bimix_jax.report.plan import Plan
 from bimix_jax.report.report import Report
 from bimix_jax.report.trackers import check_tracker, log_decision
 from bimix_jax.sweeps.sweep import Sweep
@@ -102,7 +102,7 @@ class Measured(SweepOptions):
 
     def asked(self, tokens_per_step: float | None) -> Plan:
         """Return the plan of the file, with the options of reading in place of its entries."""
-        base = Plan() if self.plan is None else read_plan(self.plan)
+        base = Plan() if self.plan is None else Plan.load(self.plan)
         files = {
             "sweep": tuple(map(str, self.file or ())),
             "mixtures": _text(self.mixtures),
@@ -157,7 +157,7 @@ class Decided:
     weight: Weight = None
     law: Annotated[
         list[str] | None,
-        typer.Option(help="Compare this law; several times. Default: those of `bimix compare`."),
+        typer.Option(help="Compare this law; several times. Default: a few of `bimix compare`."),
     ] = None
     level: Annotated[
         float | None, typer.Option(parser=named.share, help="Level of the intervals; default 0.9.")

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bimix_jax.judging.compare import JUDGED
 from bimix_jax.recipe.forms import RECIPE_FORMS
 from bimix_jax.report._toml import toml_key, toml_value
+from bimix_jax.report.decide import CANDIDATES
 from bimix_jax.report.plan import RUN, WORDS, Plan
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -51,7 +51,7 @@ def _entries(plan: Plan, sweep: Sweep) -> Iterator[tuple[str, Any, str]]:
     yield "kl", 0.01, "Price of the KL divergence from the reference, in nats per unit"
     yield "exclude", list(sweep.runs[:1]), "Runs to leave out, diverged ones for example"
     yield "from_budget", float(sweep.budget.min()), "Least budget: leave out the warm-up"
-    yield "laws", [law.label for law in JUDGED], "Laws that are compared"
+    yield "laws", list(CANDIDATES), "Laws that are compared"
     yield "emit", list(bare.emit), f"Recipes to write, some of {', '.join(RECIPE_FORMS)}"
     yield "paths", "sources.toml", "File of domain = path, for megatron, hf and streaming"
     yield "entropy", "entropy.csv", "A mixture from bimix entropy, to stand beside the others"

@@ -16,7 +16,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
-from bimix_jax.laws import LAWS, Law, law_named
+from bimix_jax.laws import LAWS, Law, WithModelSize, law_named
 from bimix_jax.mixture.path import optimal_path
 from bimix_jax.mixture.sensitivity import sensitivity
 from bimix_jax.quantities import counted
@@ -37,6 +37,9 @@ from bimix_jax.uncertainty._spread import units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap, bootstrap
 from bimix_jax.uncertainty.certainty import Certainty, certainty
 
+CANDIDATES = ("BiMix", "TransferBiMix", "SubstitutionBiMix", "AdditiveLaw")
+"""Laws that are compared by default: one of each kind of those that `compare` takes, which are
+the quickest of their kind."""
 REPEATS = 2
 """Number of draws of held-out mixtures that laws are compared on: a pick needs fewer than the
 errors of `compare`."""
@@ -138,16 +141,25 @@ class _Way:
 
     def _compared(self, missing: str | None) -> Comparison | None:
         """The comparison on the most demanding split; None where too few runs allow none."""
-        laws, later = list(self.plan.laws), len(np.unique(self.sweep.budget)) > CURVE
+        laws, later = self._laws(), len(np.unique(self.sweep.budget)) > CURVE
         kind = "both" if later else "mixtures"
         settings = {"laws": laws, "splits": kind, "repeats": REPEATS, "seed": self.plan.seed}
 
         def make() -> Comparison:
-            return compare(self.sweep, laws or None, kind, repeats=REPEATS, seed=self.plan.seed)
+            return compare(self.sweep, laws, kind, repeats=REPEATS, seed=self.plan.seed)
 
         with contextlib.suppress(ValueError) if missing else contextlib.nullcontext():
             return kept_comparison(self.kept, settings, make)
         return None
+
+    def _laws(self) -> list[str]:
+        """Names of the laws to compare: those of the plan, or candidates that express a target."""
+        if self.plan.laws:
+            return list(self.plan.laws)
+        own = bool(set(self.sweep.targets) & set(self.sweep.domains))
+        able = [name for name in CANDIDATES if own or not LAWS[name].needs_own]
+        wrapped = self.sweep.size is not None
+        return [f"{WithModelSize.name}({name})" if wrapped else name for name in able]
 
     def _fitted(self, judged: Comparison | None) -> Fit | None:
         """The judge's pick, with the judge's settings."""

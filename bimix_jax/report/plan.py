@@ -123,6 +123,22 @@ class Plan:
             ),
         )
 
+    @classmethod
+    def load(cls, path: str | Path) -> "Plan":
+        """Read a plan from a TOML file; the files that it names are relative to its folder.
+
+        Raises:
+            ValueError: if it is not TOML, or an entry is unknown or of the wrong kind.
+            OSError: if there is no such file.
+        """
+        place, document = Path(path).parent, read_toml(path, "a plan, .toml")
+        for name in document.keys() & set(FILES):
+            document[name] = _moved(document[name], lambda file: os.path.normpath(place / file))
+        try:
+            return cls.from_dict(document)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
     def to_dict(self) -> dict[str, Any]:
         """The entries that differ from the defaults, as JSON types; `from_dict` reads them."""
         bare = Plan()
@@ -198,25 +214,6 @@ class Plan:
             return self.budget
         single = sweep.budget.min() == sweep.largest_budget
         return sweep.largest_budget * (1 if single else 2)
-
-
-def read_plan(path: str | Path) -> Plan:
-    """Read a plan from a TOML file; the files that it names are relative to its folder.
-
-    Raises:
-        ValueError: if it is not TOML, or an entry is unknown or of the wrong kind.
-        OSError: if there is no such file.
-    """
-    document = read_toml(path, "a plan, .toml")
-    place = Path(path).parent
-    moved = {
-        name: _moved(value, lambda file: os.path.normpath(place / file)) if name in FILES else value
-        for name, value in document.items()
-    }
-    try:
-        return Plan.from_dict(moved)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _reference(given: Any, sweep: Sweep) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import bimix_jax as bx
 from bimix_jax.report._template import template
-from bimix_jax.report.plan import Plan, read_plan
+from bimix_jax.report.plan import Plan
 from tests.fits import DOMAINS, frame
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -62,9 +62,9 @@ def test_files_are_relative_to_the_folder_of_the_plan(tmp_path, monkeypatch):
     plan = Plan(sweep="sweep.csv", reference="uniform", budget="12.8B")
     (tmp_path / "plans" / "p.toml").write_text(plan.to_toml("plans"))
     assert 'sweep = ["../sweep.csv"]' in plan.to_toml("plans")
-    assert read_plan("plans/p.toml") == plan
+    assert Plan.load("plans/p.toml") == plan
     monkeypatch.chdir(tmp_path / "plans")
-    assert read_plan("p.toml").read_measured().domains == DOMAINS
+    assert Plan.load("p.toml").read_measured().domains == DOMAINS
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_files_are_relative_to_the_folder_of_the_plan(tmp_path, monkeypatch):
 def test_a_wrong_plan_is_refused_with_its_file(tmp_path, text, words):
     (tmp_path / "plan.toml").write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
-        read_plan(tmp_path / "plan.toml")
+        Plan.load(tmp_path / "plan.toml")
     assert str(tmp_path / "plan.toml") in str(caught.value)
 
 

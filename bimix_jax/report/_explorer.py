@@ -84,7 +84,7 @@ def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
     recipe, paths, missing = _copied(report.plan, best)
     data = _data(sure, starts) | {"recipe": recipe and _numbers_of(best, recipe, paths)}
     # An opening bracket in a name must not end the element.
-    text = json.dumps(plain(data), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(plain(data)).replace("<", "\\u003c")
     parts = ['"use strict";', "(() => {", f"const lossOf = {law};", *map(asset, SCRIPTS), "})();"]
     view = {
         "data": Markup(text),

@@ -11,6 +11,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from bimix_jax.printable import printable
+
 COLOUR = re.compile(r"((?:fill|stroke|stop-color): ?)#([0-9a-f]{6})\b")
 WITHOUT = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 """Metadata that pictures do not carry."""
@@ -75,7 +77,7 @@ def picture(figure: Figure, name: str, text: str) -> str:
     body = COLOUR.sub(r"\1var(--c\2)", body.replace("xlink:href", "href"))
     width, height = figure.get_size_inches()
     head = (
-        f'<svg class="picture" role="img" aria-label="{escape(text)}" '
+        f'<svg class="picture" role="img" aria-label="{escape(printable(text))}" '
         f'viewBox="0 0 {POINTS * width:g} {POINTS * height:g}" '
         f'width="{PIXELS * width:.0f}" height="{PIXELS * height:.0f}" '
         f'style="min-width:{LEAST * PIXELS * width:.0f}px">'

@@ -3,13 +3,13 @@
 Numbers come from the report's document, that of decision.json; pictures from its objects.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bimix_jax import plots
 from bimix_jax.judging.evaluate import Evaluation
+from bimix_jax.printable import json_text
 from bimix_jax.quantities import quantity_text
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
@@ -123,11 +123,17 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
     fitted, laws = report.fitted, document["laws"]
     if fitted is None or laws is None:
         return []
+    least, largest = fitted.observed_budgets
+    draw, along = (
+        (plots.plot_curves, "the budget")
+        if least < largest
+        else (plots.plot_proportions, "the target's own share")
+    )
     pictures = [
         Pictured.of(
-            plots.plot_curves(fitted, report.sweep),
+            draw(fitted, report.sweep),
             "curves",
-            f"Losses of runs along the budget (dots), and {fitted.label} as fitted to all (lines).",
+            f"Losses of runs along {along} (dots), and {fitted.label} as fitted to all (lines).",
         )
     ]
     if drawn is not None:
@@ -338,7 +344,7 @@ def _origin(document: Numbers, command: str) -> Section:
 
 
 def _json(document: Numbers) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False)
+    return json_text(document, 1)
 
 
 def _kind(name: str) -> str:

@@ -109,10 +109,10 @@ def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
             "note": "for the loss of the reference",
         },
         {
-            "name": f"Error of {laws['best']}",
+            "name": "Error of the law",
             "value": error["mre"],
             "kind": "percent",
-            "note": f"on held-out points, of {runs}",
+            "note": f"{laws['best']} on held-out points, of {runs}",
         },
     ]
 

@@ -19,7 +19,7 @@ from tests import ready
 
 DRAWS = 40
 LONG = "a very long domain name, filtered twice"
-HARMFUL = ("</script><b>", LONG, "__proto__", "7", "$x^2$ & co")
+HARMFUL = ("</script><b>", LONG, "__proto__", "7", '$x^2$ & \u202eco"')
 """Names that a page may mistake for something else."""
 
 

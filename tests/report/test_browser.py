@@ -11,6 +11,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.laws import LAWS
 from bimix_jax.mixture._notes import outside_hull
+from bimix_jax.printable import printable
 from bimix_jax.recipe.recipe import make_recipe
 from bimix_jax.report._explorer import law_in_javascript
 from bimix_jax.report._javascript import javascript
@@ -345,7 +346,7 @@ def test_every_control_has_a_name(opened, report):
         ]
         assert len(named) == controls.count() > 3
     for name in report.fitted.domains:
-        assert opened.get_by_role("slider", name=name, exact=True).count() == 1
+        assert opened.get_by_role("slider", name=printable(name), exact=True).count() == 1
 
 
 def test_the_page_is_whole_without_javascript(started, file, report):

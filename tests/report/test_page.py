@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.printable import printable
 from bimix_jax.report._explorer import explorer_of
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._pictures import dark_of
@@ -112,8 +113,9 @@ def test_ids_are_unique_and_references_lead_to_them(elements):
 def test_names_cannot_break_the_page(text, elements):
     assert "</script><b>" not in text.replace("</script>\n", "")
     assert not elements.all("b")
+    assert "\u202e" not in text
     for name in reports.HARMFUL:
-        assert any(element["text"] == name for element in elements.all("th")), name
+        assert any(element["text"] == printable(name) for element in elements.all("th")), name
     data = next(e["text"] for e in elements.all("script") if e.get("id") == "explorer-data")
     assert json.loads(data)["domains"] == list(reports.HARMFUL)
 

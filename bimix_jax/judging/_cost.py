@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bimix_jax.fitting._many_starts import SCREENS
+from bimix_jax.fitting._many_starts import screens_of
 from bimix_jax.fitting.shrinkage import has_shrinkage
 from bimix_jax.judging._trial import Trial
 from bimix_jax.laws import Law
@@ -91,9 +91,10 @@ def _seconds_per_split(trial: Trial, law: Law) -> float:
     bound = law.for_sweep(sweep, sweep.largest_budget)
     domains, points = len(sweep.domains), len(sweep.budget)
     exponents, starts = len(bound.names(sweep.domains)), len(bound.starts(domains))
-    steps = SEARCH * min(starts, SCREENS[0][1])
-    if starts > SCREENS[0][1]:
-        steps = starts + 4 * SEARCH * SCREENS[0][1] + LAST * SCREENS[1][1]
+    (_, some), (_, few) = screens_of(starts)
+    steps = SEARCH * min(starts, some)
+    if starts > some:
+        steps = starts + 4 * SEARCH * some + LAST * few
     if has_shrinkage(bound, domains) and isinstance(trial.options.shrinkage, str):
         steps += CHOICE
     step = STEP[0] + STEP[1] * points * exponents + STEP[2] * points * exponents**2

@@ -32,6 +32,8 @@ def test_the_lowest_starts_go_on_from_where_they_are():
     assert left.shape == (4, 2, 3, 1)
     expected = np.argsort(np.where(np.isnan(objective), np.inf, objective), axis=0)[:4]
     np.testing.assert_array_equal(left[..., 0], expected + 200)
+    more = np.tile(starts, (2, 1, 1, 1))
+    assert _many_starts.promising(search, more).shape[0] == 3
     few = starts[:4]
     assert _many_starts.promising(search, few) is few
 

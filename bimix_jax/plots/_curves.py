@@ -35,7 +35,7 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
     for axes, target in zip(panels, fitted.targets, strict=True):
         _curves_of(axes, fitted, sweep, target)
         log_axis(axes, sweep.budget, PANEL)
-    log_bar(figure, log_norm(sweep.mixture), "own proportion")
+    log_bar(figure, log_norm(sweep.mixture), "own proportion", sweep.mixture)
     runs = len(sweep.runs)
     some = f" ({RUNS_SHOWN} of {runs} runs per panel)" if runs > RUNS_SHOWN else ""
     headed(figure, f"{picture_text(fitted.label)}: fitted curves over measured losses{some}")
@@ -96,7 +96,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
         for budget in _spread_budgets(sweep):
             _proportion_curve(axes, fitted, sweep, target, budget, GRADED(norm(budget)))
         log_axis(axes, own[own > 0], PANEL)
-    log_bar(figure, norm, f"budget ({unit})")
+    log_bar(figure, norm, f"budget ({unit})", sweep.budget)
     budgets = len(np.unique(sweep.budget))
     some = f" ({BUDGETS_SHOWN} of {budgets} budgets)" if budgets > BUDGETS_SHOWN else ""
     headed(figure, f"{picture_text(fitted.label)}: loss against own proportion{some}")

@@ -65,7 +65,7 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
         colors = GRADED(norm(evaluation.budget[usable]))
         axes.scatter(measured[usable], predicted[usable], s=12, c=colors)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    log_bar(figure, norm, "budget")
+    log_bar(figure, norm, "budget", evaluation.budget)
     headed(figure, "Held-out points: predicted against measured, with mean relative error")
     return figure
 

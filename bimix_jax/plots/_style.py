@@ -232,10 +232,10 @@ def log_axis(axes: "Axes", values: np.ndarray, inches: float) -> None:
 
 
 def log_norm(values: np.ndarray) -> LogNorm:
-    """Return the scale of colours for the positive values."""
+    """Return the scale of colours for the positive values; a single one is in its middle."""
     positive = values[values > 0]
-    largest = float(positive.max())
-    return LogNorm(min(float(positive.min()), 0.999 * largest), largest)
+    least, largest = float(positive.min()), float(positive.max())
+    return LogNorm(least, largest) if least < largest else LogNorm(0.1 * largest, 10 * largest)
 
 
 def ends_of(norm: Normalize) -> tuple[float, float]:
@@ -243,8 +243,10 @@ def ends_of(norm: Normalize) -> tuple[float, float]:
     return float(norm.vmin or 0.0), float(norm.vmax or 0.0)
 
 
-def log_bar(figure: Figure, norm: LogNorm, label: str) -> None:
-    """Draw the bar of a scale of colours, beside all axes."""
+def log_bar(figure: Figure, norm: LogNorm, label: str, values: np.ndarray) -> None:
+    """Draw the bar of a scale of colours, beside all axes, unless all values are equal."""
+    if np.ptp(values[values > 0]) == 0:
+        return
     inches = min(4.0, 0.7 * figure.get_figheight())
     bar = figure.colorbar(
         ScalarMappable(norm, GRADED),

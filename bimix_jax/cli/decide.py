@@ -162,6 +162,14 @@ class Decided:
     level: Annotated[
         float | None, typer.Option(parser=named.share, help="Level of the intervals; default 0.9.")
     ] = None
+    guard_probability: Annotated[
+        float | None,
+        typer.Option(
+            parser=named.share,
+            help="Probability with which the mixture keeps each --guardrail, e.g. 0.9; default "
+            "about a half where one binds.",
+        ),
+    ] = None
     resamples: Annotated[int | None, typer.Option(help="Number of resamples; default 64.")] = None
     propose: Annotated[
         int | None, typer.Option(help="Number of runs to propose; default 4, 0 for none.")
@@ -178,6 +186,7 @@ class Decided:
             "budget": self.budget,
             "laws": tuple(self.law or ()) or None,
             "level": self.level,
+            "guard_probability": self.guard_probability,
             "resamples": self.resamples,
             "propose": self.propose,
             "seed": self.seed,

@@ -48,6 +48,7 @@ def _entries(plan: Plan, sweep: Sweep) -> Iterator[tuple[str, Any, str]]:
     yield "available", "available.csv", "Table of the tokens that exist, with domain and tokens"
     yield "epochs", 4, "How often a token may be seen"
     yield "guardrail", 0.01, "Largest increase of any loss over the reference, a fraction"
+    yield "guard_probability", 0.9, "Probability with which each guardrail is to be kept"
     yield "kl", 0.01, "Price of the KL divergence from the reference, in nats per unit"
     yield "exclude", list(sweep.runs[:1]), "Runs to leave out, diverged ones for example"
     yield "from_budget", float(sweep.budget.min()), "Least budget: leave out the warm-up"

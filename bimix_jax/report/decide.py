@@ -188,7 +188,8 @@ class _Way:
         self.progress(f"fitting {counted(plan.resamples, 'resample')}")
         drawn = self._resampled(fitted)
         self.progress("finding the best mixture and how sure it is")
-        sure = certainty(drawn, at, level=plan.level, **goal)
+        kept = plan.guard_probability
+        sure = certainty(drawn, at, level=plan.level, guard_probability=kept, **goal)
         if np.isnan(sure.probability):
             return dataclasses.replace(bare, missing=_no_interval(sure))
         along = self.sweep.budget.min() < self.sweep.largest_budget

@@ -64,6 +64,9 @@ class Plan:
     """allowed mixtures, and weights of the targets"""
     available: str | None = None
     """table of the tokens that exist, in place of those of the constraints"""
+    guard_probability: float | None = None
+    """probability with which the mixture is to keep each guardrail; None for what the fit predicts
+    alone"""
     reference: Any = None
     """mixture to compare with: uniform, available, best-run, run:NAME, a file or a mixture; None
     for the best measured run"""

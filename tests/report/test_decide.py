@@ -193,6 +193,14 @@ def test_a_domain_of_no_weight_may_get_nothing(sweep, tmp_path):
     assert document["baselines"][RECOMMENDED]["loss"]["books"] is None
 
 
+def test_guardrails_are_kept_as_surely_as_asked(sweep):
+    limits = bx.Constraints(guardrail=0.02)
+    question = {"laws": "BiMix", "constraints": limits, "propose": 0}
+    surely = bx.decide(sweep, guard_probability=0.8, **question)
+    assert surely.certainty.guardrails["probability"].min() >= 0.795
+    assert bx.decide(sweep, **question).certainty.guardrails["probability"].min() < 0.6
+
+
 def test_one_budget_is_decided_at_itself(sweep):
     last = sweep.from_budget(sweep.largest_budget)
     report = bx.decide(last, laws="BiMix", propose=0)

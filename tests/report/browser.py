@@ -1,6 +1,7 @@
 """A headless browser for the tests of pages; there may be none."""
 
 import contextlib
+import importlib.util
 import shutil
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -8,7 +9,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def path_of_browser():
-    """Path of an installed browser, None without one."""
+    """Path of an installed browser, None without one or without its driver."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 

@@ -185,11 +185,13 @@ class Stacked(Law):
 
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """Features of every law."""
-        return tuple(law.features(mixture, own, budget) for law in self.laws)
+        return tuple(law.features(mixture, _some(law, own), budget) for law in self.laws)
 
     def features_at_size(self, mixture: Array, own: Array, budget: Array, size: Any) -> Any:
         """Features of every law for a model of `size` parameters."""
-        return tuple(law.features_at_size(mixture, own, budget, size) for law in self.laws)
+        return tuple(
+            law.features_at_size(mixture, _some(law, own), budget, size) for law in self.laws
+        )
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """The bases of all laws, one after another."""
@@ -257,6 +259,14 @@ def _cut(values: Any, counts: list[int]) -> list[Any]:
     """Parts of values (…, all) with these counts."""
     ends = np.cumsum(counts)
     return [values[..., end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+
+def _some(law: Law, own: Array) -> Array:
+    """The own domain (domains,); all of them for a law that needs one where there is none.
+
+    Such a law has no fit and does not count, but its infinite slopes would.
+    """
+    return jnp.where(jnp.any(own > 0), own, 1.0) if law.needs_own else own
 
 
 def _of(law: Law, name: str) -> str:

@@ -227,6 +227,8 @@ def test_a_target_that_is_no_domain_is_left_to_the_laws_that_can_express_it():
     assert "chat" in fitted.targets
     alone = bx.fit(sweep, LogLinear()).predict(sweep.mixtures)["chat"]
     np.testing.assert_allclose(fitted.predict(sweep.mixtures)["chat"], alone, rtol=1e-12)
+    assert bx.optimize_mixture(fitted).losses["chat"] > 1
+    assert np.isfinite(bx.certainty(bx.bootstrap(sweep, fitted, n=4)).mixtures).all()
     assert Stacked((BiMix(), bx.CrossBiMix())).needs_own is False
 
 

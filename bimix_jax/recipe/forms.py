@@ -202,7 +202,7 @@ RECIPE_FORMS = {
 }
 
 
-WITH_PATHS = ("megatron", "hf", "streaming")
+WITH_PATHS = ("megatron", "hf", "streaming", "nanotron", "levanter", "nemo", "ray")
 """Forms that name the data of every domain."""
 
 

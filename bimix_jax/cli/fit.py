@@ -99,7 +99,11 @@ def show_fit(fitted: bx.Fit, title: str) -> None:
     formula = (fitted.law.__doc__ or "").partition("\n")[0]
     symbols = f" Here r is a proportion and s the budget in {fitted.unit}."
     below = formula + symbols if formula.startswith("L_i = ") else ""
-    show_table(fitted.table(), title, columns, below=below)
+    table = fitted.table()
+    if fitted.law.members:  # the coefficients of all members would fill pages
+        table = table[["code", "points", "error"]]
+        below = f"The centre of {', '.join(law.label for law in fitted.law.members)}."
+    show_table(table, title, columns, below=below)
 
 
 def predict(

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax import AdditiveLaw, BiMix, LogLinear, Stacked, TransferBiMix, law_named
+from bimix_jax.cli.app import app
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.stacked import member_fits
 from bimix_jax.laws.stacked import SCALE, _centre
@@ -230,6 +232,16 @@ def test_a_target_that_is_no_domain_is_left_to_the_laws_that_can_express_it():
     assert bx.optimize_mixture(fitted).losses["chat"] > 1
     assert np.isfinite(bx.certainty(bx.bootstrap(sweep, fitted, n=4)).mixtures).all()
     assert Stacked((BiMix(), bx.CrossBiMix())).needs_own is False
+
+
+def test_the_command_shows_a_stack_without_the_coefficients_of_its_laws(tmp_path):
+    frame(noise=0.01).to_csv(tmp_path / "sweep.csv", index=False)
+    named = ["--law", "Stacked(BiMix, LogLinear)", "-o", str(tmp_path / "fit.json")]
+    shown = CliRunner().invoke(app, ["fit", str(tmp_path / "sweep.csv"), *named])
+    assert shown.exit_code == 0, shown.output
+    assert "The centre of BiMix, LogLinear." in shown.output
+    assert "alpha" not in shown.output
+    assert bx.load_fit(tmp_path / "fit.json").label == "Stacked(BiMix, LogLinear)"
 
 
 def test_a_share_of_nothing_is_left_to_the_laws_that_have_a_value():

@@ -204,9 +204,16 @@ class Plan:
         if self.available is not None:
             tokens = read_available(self.available, sweep.domains)[TOKENS]
             limits = dataclasses.replace(limits, available=dict(tokens))
+        limits = limits.spelled_as(sweep.domains, sweep.targets)
+        unknown = [domain for domain in sweep.domains if domain not in limits.available]
+        if isinstance(self.reference, str) and self.reference == "available" and unknown:
+            raise ValueError(
+                "reference is 'available', the mixture proportional to the tokens that exist; give "
+                f"the tokens of {', '.join(unknown)}, too, by available= (--available)."
+            )
         return dataclasses.replace(
             self,
-            constraints=limits.spelled_as(sweep.domains, sweep.targets),
+            constraints=limits,
             reference=_reference(self.reference, sweep),
             budget=self.budget_of(sweep),
         )
@@ -223,7 +230,13 @@ def _reference(given: Any, sweep: Sweep) -> Any:
     """Return a word, or the mixture of a file or a mapping."""
     if not isinstance(given, str):
         return BEST_RUN if given is None else given
-    if given in WORDS or given.startswith(RUN):
+    name = given.removeprefix(RUN)
+    if name != given and name not in sweep.runs:
+        near = did_you_mean(name, sweep.runs)
+        raise ValueError(
+            f"reference is {given!r}; expected one of the {len(sweep.runs)} runs.{near}"
+        )
+    if given in WORDS or name != given:
         return given
     if not Path(given).exists():
         raise ValueError(

@@ -219,6 +219,8 @@ def test_one_budget_is_decided_at_itself(sweep):
         ),
         ({"constraints": bx.Constraints(lower={"wbe": 0.7})}, ValueError, "Did you mean web"),
         ({"reference": "best"}, ValueError, "Did you mean best-run"),
+        ({"reference": "run:run3"}, ValueError, "Did you mean run03"),
+        ({"reference": "available"}, ValueError, "give the tokens of web, code, books"),
         ({"budgets": 3}, TypeError, "Did you mean budget"),
         ({"laws": "BiMxi"}, ValueError, "BiMix"),
     ],

@@ -55,9 +55,8 @@ class Stacked(Law):
         laws: two or more, of different names; default four that predict well on most sweeps.
         scale: τ > 0, a difference of log losses; None for the mean.
 
-    >>> from bimix_jax.laws.bimix import BiMix
     >>> Stacked((BiMix(), AdditiveLaw())).amplitude_names[1:3]
-    ('C(BiMix)', 'E(AdditiveLaw)')
+    ('AC(BiMix)', 'E(AdditiveLaw)')
     """
 
     laws: tuple[Law, ...] = USUAL

@@ -25,8 +25,8 @@ def run(
     """Fit the laws to the splits, round by round, and estimate the noise beside them.
 
     After a round, laws that are clearly worse on a kind of split (`Comparison.behind`) are dropped
-    from the further splits of that kind; not the members of a stack, which is judged by their
-    predictions.
+    from the further splits of that kind; not the members of a stack that is not, which is judged
+    by their predictions.
 
     Args:
         trial: what is judged.
@@ -38,7 +38,6 @@ def run(
     """
     kinds = np.array(trial.kinds)
     stacks = trial.stacks
-    needed = [member for members in stacks.values() for member in members]
     wanted = np.ones((len(trial.laws), len(kinds)), bool)
     wanted[list(stacks)] = False
     done = np.zeros(len(kinds), bool)
@@ -53,7 +52,9 @@ def run(
         for splits in later:
             so_far = trial.comparison(trial.with_stacks(found), np.flatnonzero(done), UNKNOWN)
             for kind in dict.fromkeys(trial.kinds):
-                behind = np.setdiff1d(np.flatnonzero(so_far.behind(kind)), needed)
+                behind = so_far.behind(kind)
+                for stack, members in stacks.items():
+                    behind[members] &= behind[stack]
                 wanted[np.ix_(behind, ~done & (kinds == kind))] = False
             watch.tell(wanted, done)
             begun = _largest_first(pool, trial, splits, wanted)

@@ -1,6 +1,7 @@
 """Fits of one law to the train parts of a sweep, and their predictions at held-out points."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,15 @@ class HeldOut(NamedTuple):
         }
         return self._replace(called=self.called + other.called, **own)
 
+    def only(self, splits: np.ndarray) -> "HeldOut":
+        """Select the fits to these splits, in this order."""
+        places = [self.splits.tolist().index(split) for split in splits]
+        own = {
+            name: getattr(self, name)[places]
+            for name in ("splits", "predicted", "code", "agreement")
+        }
+        return self._replace(called=tuple(self.called[place] for place in places), **own)
+
 
 def predict_splits(
     sweep: Sweep,
@@ -69,7 +79,9 @@ def predict_splits(
 
 
 def stacked(law: Law, members: Sequence[HeldOut]) -> HeldOut:
-    """Fits of a law with members from those of its members to the same splits in the same order."""
+    """Fits of a law with members from those of its members, to the splits that all have."""
+    shared = functools.reduce(np.intersect1d, [member.splits for member in members])
+    members = [member.only(shared) for member in members]
     each = zip(*(member.called for member in members), strict=True)
     called = tuple(names[0] if len(set(names)) == 1 else law.label for names in each)
     return HeldOut(

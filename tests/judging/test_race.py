@@ -12,7 +12,7 @@ import bimix_jax as bx
 from bimix_jax.cli.app import app
 from bimix_jax.cli.fit import _tell
 from bimix_jax.fitting.coefficients import Code
-from bimix_jax.judging import _cost, _race, _trial
+from bimix_jax.judging import _cost, _race, _searches, _trial
 from bimix_jax.judging._searches import HeldOut
 from bimix_jax.judging.comparison import USEFUL
 from bimix_jax.judging.noise import NoiseFloor
@@ -132,6 +132,22 @@ def test_a_law_that_is_clearly_worse_is_dropped_and_told(sweep, tmp_path):
     every = CliRunner().invoke(app, [*options, "--no-race"])
     assert "dropped" not in every.output
     assert "splits judged" not in every.output
+
+
+@pytest.mark.parametrize("factors", [(3.0, 3.0), (3.0, 1.0), (1.0, 1.0)])
+def test_members_are_dropped_where_their_stack_is_clearly_worse_too(monkeypatch, factors):
+    monkeypatch.setattr(_race, "noise_floor", lambda *given: NoiseFloor(np.nan, np.nan))
+    monkeypatch.setattr(_searches, "combined", lambda law, predicted: np.min(predicted, axis=0))
+    trial = drawn(0)
+    for law, factor in zip(trial.laws, (1.01, *factors, 3.0, 1.0), strict=True):
+        law.errors = factor * trial.laws[4].errors
+    trial.laws[3].members = tuple(trial.laws[1:3])
+    judged = _race.run(trial, True)[0].judged
+    count = judged.sum(axis=1).tolist()
+    # The stack predicts as its better member; it is worse where both are.
+    kept = min(factors) == 1
+    assert count == [10, *([10, 10, 10] if kept else [2, 2, 2]), 10]
+    np.testing.assert_array_equal(judged[3], judged[1] & judged[2])
 
 
 def test_progress_tells_the_rounds_and_about_how_long_they_take(sweep, monkeypatch):

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 """Marks that reverse the direction of the text after them, so that it reads as something else."""
 # A whole number before the exponent: the look-behind excludes the last digits of 1.25e-05.
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# Those of YAML 1.1, which PyYAML follows.
+WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+"""Names that some readers take for truth values or null."""
 ROWS = 30
 """Number of rows of a table that a notebook shows."""
 EXPONENT = re.compile(r"(?<![\d.])(-?\d+)(e[-+]\d+)")
@@ -136,3 +140,33 @@ def _keys(table: "pd.DataFrame") -> list[str]:
     if twice:
         raise ValueError(f"{', '.join(twice)} names several rows; JSON needs a name for each.")
     return names
+
+
+def yaml_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a mapping of mappings, lists of mappings and scalars; scalars as in JSON.
+
+    >>> document = {"data": {"sources": [{"name": "a", "paths": ["x"]}]}, "mix": {"on": 0.5}}
+    >>> print("".join(yaml_lines(document)), end="")
+    data:
+      sources:
+        - name: "a"
+          paths: ["x"]
+    mix:
+      "on": 0.5
+    """
+    for key, value in document.items():
+        name = str(key)
+        # Every JSON scalar is a YAML scalar, so no library of YAML is needed to write one.
+        plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
+        label = name if plain else json_text(name)
+        if isinstance(value, Mapping):
+            yield f"{label}:\n"
+            yield from ("  " + line for line in yaml_lines(value))
+        elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            yield f"{label}:\n"
+            for item in value:
+                first, *others = yaml_lines(item)
+                yield f"  - {first}"
+                yield from ("    " + line for line in others)
+        else:
+            yield f"{label}: {json_text(value)}\n"

@@ -79,7 +79,7 @@ CALLED = {
 """Names of the JSON types in messages."""
 
 
-class UnknownLawError(ValueError):
+class _UnknownLawError(ValueError):
     """The law of a fit has an unknown class."""
 
 
@@ -139,7 +139,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, UnknownLawError):
+    if isinstance(error, _UnknownLawError):
         return str(error)
     what = f"entry {error} is missing" if isinstance(error, KeyError) else str(error)
     return f"{what.rstrip('.')}. It is damaged; fit again and save."
@@ -340,7 +340,7 @@ def _law(document: dict[str, Any], known: dict[str, type[Law]]) -> Law:
     fields = dict(document)
     name = fields.pop("name")
     if name not in known:
-        raise UnknownLawError(
+        raise _UnknownLawError(
             f"it holds the law {name!r}; known are {', '.join(sorted(known))}. Pass the class of "
             "your own law as load_fit(path, laws=[…])."
         )

@@ -91,7 +91,7 @@ class FitTask:
         columns = [sweep.targets.index(target) for target in chosen]
         weights = _weights(sweep, columns, weight)
         scale = float(largest if budget_scale is None else budget_scale)
-        bound = law_for_sweep(law, sweep, scale)
+        bound = _law_for_sweep(law, sweep, scale)
         if not _is_known(bound):
             check_parts(bound, len(sweep.domains))
         # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
@@ -179,7 +179,7 @@ def _is_known(law: Law) -> bool:
     return type(law) in kinds and (base is None or _is_known(base))
 
 
-def law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
+def _law_for_sweep(law: Law, sweep: Sweep, budget_scale: float) -> Law:
     """Apply `Law.for_sweep`, after a check that the law takes several model sizes into account."""
     if sweep.size is not None and not law.needs_size:
         raise ValueError(

@@ -5,18 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.printable import json_text, printable
-from bimix_jax.recipe.available import Where, check_paths, listed_paths
-from bimix_jax.recipe.recipe import Recipe
-from bimix_jax.recipe.trainer_forms import (
-    SEED,
+from bimix_jax.printable import json_text, printable, yaml_lines
+from bimix_jax.recipe._trainer_forms import (
     levanter_form,
     nanotron_form,
     nemo_form,
     ray_form,
     shares_of_examples,
 )
-from bimix_jax.recipe.yaml_text import yaml_lines
+from bimix_jax.recipe.available import Where, check_paths, listed_paths
+from bimix_jax.recipe.recipe import SEED, Recipe
 
 
 def _json_form(recipe: Recipe, paths: dict[str, Where] | None) -> str:

@@ -23,6 +23,16 @@ from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.names import as_expected
 from bimix_jax.recipe.available import PER_DOCUMENT, TOKENS, Where, read_available
 
+SEED = 0
+"""Of the order of examples, stated so that two runs see the same."""
+EXAMPLES = {
+    "tokens": "Probabilities are shares of tokens, which is right where all examples have one "
+    "length. For documents give a table with a column documents (--available FILE).",
+    "documents": "Probabilities are shares of documents: shares of tokens divided by the mean "
+    "tokens of a document.",
+}
+"""Unit of the shares of examples → the reason that is written."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:

@@ -14,13 +14,11 @@ from markupsafe import Markup
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.printable import plain
+from bimix_jax.printable import PLAIN, WORDS, plain
 from bimix_jax.quantities import quantity_text
 from bimix_jax.recipe.available import TOKENS, Where
 from bimix_jax.recipe.forms import STOPPING
-from bimix_jax.recipe.recipe import DIGITS, Recipe
-from bimix_jax.recipe.trainer_forms import EXAMPLES, SEED
-from bimix_jax.recipe.yaml_text import PLAIN, WORDS
+from bimix_jax.recipe.recipe import DIGITS, EXAMPLES, SEED, Recipe
 from bimix_jax.report._assets import asset
 from bimix_jax.report._javascript import NotCoveredError, javascript
 from bimix_jax.report._recipe import recipe_of

@@ -108,7 +108,7 @@ def _by_part(baselines: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
     """Write all files, see `Report.save`."""
     # It imports pictures, which nothing else of a report needs.
-    from bimix_jax.report.page import page
+    from bimix_jax.report._page import page
 
     # Before anything is written: a form may need paths that are not there.
     recipes = {} if report.optimum is None else _recipes(report, report.optimum, command)

@@ -16,7 +16,7 @@ from bimix_jax.recipe.recipe import make_recipe
 from bimix_jax.report._explorer import law_in_javascript
 from bimix_jax.report._javascript import javascript
 from bimix_jax.report._numbers import shown
-from bimix_jax.report.page import page
+from bimix_jax.report._page import page
 
 from . import browser, reports
 

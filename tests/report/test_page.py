@@ -13,8 +13,8 @@ import bimix_jax as bx
 from bimix_jax.printable import printable
 from bimix_jax.report._explorer import explorer_of
 from bimix_jax.report._numbers import shown
+from bimix_jax.report._page import page
 from bimix_jax.report._pictures import dark_of
-from bimix_jax.report.page import page
 
 from . import reports
 

@@ -5,20 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bimix_jax.printable import json_text
+from bimix_jax.printable import json_text, yaml_lines
 from bimix_jax.recipe.available import Where, check_paths, listed_paths
-from bimix_jax.recipe.recipe import Recipe, document_shares
-from bimix_jax.recipe.yaml_text import yaml_lines
-
-SEED = 0
-"""Of the order of examples, stated so that two runs see the same."""
-EXAMPLES = {
-    "tokens": "Probabilities are shares of tokens, which is right where all examples have one "
-    "length. For documents give a table with a column documents (--available FILE).",
-    "documents": "Probabilities are shares of documents: shares of tokens divided by the mean "
-    "tokens of a document.",
-}
-"""Unit of the shares of examples → the reason that is written."""
+from bimix_jax.recipe.recipe import EXAMPLES, SEED, Recipe, document_shares
 
 
 def shares_of_examples(recipe: Recipe) -> tuple[pd.Series, str]:

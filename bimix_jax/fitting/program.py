@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,9 @@ FEWEST, MOST = 8, 64
 of one each spend most of their time on memory."""
 FEW = 32
 """Numbers of points are rounded up to multiples of this, or more, to share compiled programs."""
+_ALONE = threading.Lock()
+"""Held by the searches of tied targets: two of them at once, of 39 targets on two cores, wait for
+each other's threads within XLA and never end."""
 CELLS = 2**23
 """Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
 
@@ -352,7 +356,11 @@ class _Searches(NamedTuple):
                 found = program(*fixed, typed, min(total - first, each))
             return part(jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found))
 
-        parts = _side_by_side(some, range(0, total, each))
+        if self.loss.shape[2] == 1:
+            parts = _side_by_side(some, range(0, total, each))
+        else:
+            with _ALONE:
+                parts = [some(first) for first in range(0, total, each)]
         return jax.tree.map(lambda *leaves: _joined(leaves, total), *parts)
 
     def _like(self, values: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ def test_mlflow_stores_files_and_numbers(decided, tmp_path, monkeypatch):
     assert run.data.metrics["share/web"] == pytest.approx(report.optimum.mixture["web"])
     assert run.data.metrics["gain"] == pytest.approx(report.certainty.gain)
     stored = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/decision/decision.json")
-    assert json.loads(stored) == json.loads(files[0].read_text())
+    (written,) = (path for path in files if path.name == "decision.json")
+    assert json.loads(stored) == json.loads(written.read_text())
 
 
 def test_wandb_stores_files_and_numbers_offline(decided, tmp_path, monkeypatch):

@@ -242,7 +242,10 @@ def bounded(
     least_pivots = 1000 * epsilon * jnp.where(held, 0.0, terms.curvature)
     if problem.optimizer is not DEFAULT_OPTIMIZER:
         hessian = arrow.dense(hessian)
-    return Evaluated(total.value, gradient, hessian, measure, _Seen(each, dead, least_pivots))
+    seen = _Seen(each, dead, least_pivots)
+    # Residuals are off by the rounding of the losses, and the value is half their squares' sum.
+    of_value = noise * jnp.sqrt(2 * total.value * terms.power)
+    return Evaluated(total.value, gradient, hessian, measure, seen, of_value)
 
 
 def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Array) -> Terms:

@@ -87,9 +87,10 @@ def _gauss_newton(
         *,
         value: Array,
         hessian: Symmetric,
+        rounding: ArrayLike = 0.0,
         **unused: Any,
     ) -> tuple[Array, _GaussNewtonState]:
-        slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(state.value)
+        slack = _slack(state.value, rounding)
         accepted = value <= state.value + slack
         state = _GaussNewtonState(
             anchor=jnp.where(accepted, params, state.anchor),
@@ -127,6 +128,12 @@ ROUNDING = 32
 """Number of machine epsilons (relative) within which values count as equal."""
 
 
+def _slack(value: Array, rounding: ArrayLike) -> Array:
+    """Difference within which values count as equal."""
+    # A value that rounding made too low would otherwise refuse every further step.
+    return jnp.maximum(ROUNDING * jnp.finfo(value.dtype).eps * jnp.abs(value), rounding)
+
+
 class Evaluated(NamedTuple):
     """An objective at one point, as the loop needs it."""
 
@@ -140,6 +147,9 @@ class Evaluated(NamedTuple):
     """() distance from stationarity, dimensionless; the loop stops below the tolerance."""
     extra: Any = ()
     """Further values of the best point for the caller."""
+    rounding: ArrayLike = 0.0
+    """() rounding error of the value, where it is more than of a number of its size: residuals are
+    differences of numbers that may be much larger."""
 
 
 class Minimum(NamedTuple):
@@ -173,7 +183,7 @@ def minimize(
     objective = jax.jit(objective)
     extended = _with_extra_args(optimizer)
 
-    def value_of(params: Array, hessian: Any = None) -> Array:
+    def value_of(params: Array, hessian: Any = None, rounding: Any = None) -> Array:
         # A line search of optax wants every extra argument named by the function it searches.
         return objective(params).value
 
@@ -192,6 +202,7 @@ def minimize(
             grad=now.gradient,
             value_fn=value_of,
             hessian=now.hessian,
+            rounding=now.rounding,
         )
         return jnp.clip(params + change, *bounds), state, best
 
@@ -223,7 +234,7 @@ def _nothing_yet(objective: Objective, start: Array) -> Minimum:
 
 
 def _better(best: Minimum, params: Array, now: Evaluated) -> Minimum:
-    slack = ROUNDING * jnp.finfo(params.dtype).eps * jnp.abs(best.evaluation.value)
+    slack = _slack(best.evaluation.value, best.evaluation.rounding)
     lower = now.value < best.evaluation.value - slack
     equal = now.value <= best.evaluation.value + slack
     # Among values equal to rounding, the flatter point is closer to the optimum.

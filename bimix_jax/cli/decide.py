@@ -75,7 +75,7 @@ SHOWN = 3
 
 @dataclasses.dataclass(frozen=True)
 class Measured(SweepOptions):
-    """What was measured: a sweep, a plan that names one, or logs."""
+    """The measured runs: a sweep, a plan that names one, or logs."""
 
     file: Annotated[
         list[Path] | None,
@@ -197,7 +197,7 @@ class Decided:
 
 @dataclasses.dataclass(frozen=True)
 class Files(Json):
-    """What is written and shown."""
+    """The files that are written, and the progress that is shown."""
 
     panel: ClassVar[str] = "Output"
 

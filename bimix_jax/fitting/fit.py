@@ -39,27 +39,8 @@ def fit(
 ) -> Fit:
     """Fit a law that the caller chose to every target of a sweep by one compiled program.
 
-    `bx.fit` is `judging.automatic.fit`, which also chooses the law where none is given.
-
-    Args:
-        sweep: what was measured, from `read_sweep`.
-        law: a law or its name.
-        targets: which targets; default all that the law can express, the others are noted.
-        weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked for
-            if they are fewer; 0 leaves a point out.
-        budget_scale: where the gauge is fixed, in the sweep's unit; default its largest budget.
-            Give the whole sweep's to parts of it whose coefficients are to be compared.
-        optimizer: any optax transformation instead of damped Gauss-Newton.
-        options: the fields of `FitOptions`: residual, huber, tied, budget_power, shrinkage,
-            max_steps and dtype.
-
-    Returns:
-        A `Fit`. How each target went is in its codes; nothing is raised for a target that failed.
-
-    Raises:
-        ValueError: on a value that an option cannot have, an unknown target, no target at all, or a
-            target asked for that the law cannot express.
-        TypeError: on an option that does not exist.
+    `bx.fit` is `judging.automatic.fit`, which also chooses the law where none is given. Arguments,
+    result and errors are described there; here the law is an instance or a name, not "auto".
 
     >>> from bimix_jax import datasets, read_sweep
     >>> fitted = fit(read_sweep(datasets.proxy_sweep()), "BiMix")

@@ -16,7 +16,7 @@ from bimix_jax.sweeps.sweep import Sweep
 
 
 class Trial(NamedTuple):
-    """What is judged on what."""
+    """The laws of a comparison, and the splits and targets that they are judged on."""
 
     sweep: Sweep
     laws: Sequence[Law]

@@ -179,10 +179,10 @@ def run_cell(source, scope):
     """Run a cell as a notebook does, and return the value of a last expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), scope)
-    return (
-        None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), scope)
-    )
+    if last is not None:
+        tree.body.append(ast.Assign([ast.Name("_", ast.Store())], last.value))
+    exec(compile(ast.fix_missing_locations(tree), "cell", "exec"), scope)
+    return None if last is None else scope["_"]
 
 
 def test_the_notebook_runs_and_shows_tables(capsys):

@@ -211,24 +211,6 @@ def test_what_matters_little_is_no_lead():
     assert "other differs by at most 0.01 points, too little to matter." in judged.verdict()
 
 
-def test_noise_of_curves_and_of_replicates():
-    size, runs, budgets = 0.01, 40, 12
-    rng, budget = np.random.default_rng(0), np.geomspace(1e8, 1e10, 12)
-    curve = 1 + 0.5 * (budget / budget.max()) ** -0.3
-    rows = pd.DataFrame({
-        "run": np.repeat(np.arange(runs), budgets).astype(str), "tokens": np.tile(budget, runs),
-        "r_a": np.repeat(rng.permutation(np.arange(runs) // 2) / runs + 0.1, budgets),
-    })  # fmt: skip
-    rows["r_b"] = 1 - rows["r_a"]
-    noise = 1 + size * rng.standard_normal(len(rows))
-    rows["loss_a"] = np.tile(curve, runs) * noise
-    floor = noise_floor(bx.read_sweep(rows))
-    expected = size * np.sqrt(2 / np.pi)
-    assert floor.curves == pytest.approx(expected, rel=0.15)
-    assert floor.replicates == pytest.approx(expected, rel=0.15)
-    assert floor.least() == max(floor.curves, floor.replicates)
-
-
 def test_a_single_budget_allows_unseen_mixtures_only():
     sweep = bx.read_sweep(last_budget(frame(noise=0.01)))
     assert {split.kind for split in standard_splits(sweep)} == {"mixtures"}

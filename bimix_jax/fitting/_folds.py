@@ -137,7 +137,9 @@ class _Folds(NamedTuple):
     def stepped(self, end: ArrayFit, strength: float) -> np.ndarray:
         """Predict each fold by a few steps from the fit to all, by a search if they do not do."""
         (fits, folds, points), (groups, rows, group) = self.inside.shape, self.search.loss.shape
-        places = _places(self.inside, rows)
+        at_places = np.zeros((fits, folds, rows), bool)
+        at_places[..., self.search.arranged.place] = self.inside
+        places = _places(at_places, rows)
         found = self._of_steps(end, places).reshape(fits, groups, folds, -1, group)
         every = np.full((fits, groups, rows + 1, group), np.nan)
         of_fit, of_group = np.arange(fits)[:, None, None, None], np.arange(groups)[:, None, None]
@@ -149,8 +151,10 @@ class _Folds(NamedTuple):
             again = self.search.of_pairs(pairs, self.rest, *self._begin(end, strength))
             for number, losses in enumerate(again.predicted):
                 left = self.inside[fit[number], fold[number]].nonzero()[0]
-                every[fit[number], of[number], left] = losses[:, left].T
-        return np.moveaxis(every[:, :, :points], 1, 2).reshape(fits, points, -1)
+                at = self.search.arranged.place[left]
+                every[fit[number], of[number], at] = losses[:, left].T
+        found = every[:, :, self.search.arranged.place]
+        return np.moveaxis(found, 1, 2).reshape(fits, points, -1)
 
     def _begin(self, end: ArrayFit, strength: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Starts, strengths and tolerance of searches without each fold."""
@@ -160,7 +164,7 @@ class _Folds(NamedTuple):
 
     def _of_steps(self, end: ArrayFit, places: np.ndarray) -> np.ndarray:
         """(fits · groups, folds, most, group) losses at the places (fits, folds, most)."""
-        search, factor = self.search, self.whole.factor[:, self.search.rows, None]
+        search, factor = self.search, self.whole.factor[:, self.search.arranged.rows, None]
         groups, _, group = search.loss.shape
         ends = jax.tree.map(
             lambda leaf: leaf.reshape(len(factor), groups, group, *leaf.shape[2:]),

@@ -26,7 +26,7 @@ from bimix_jax.fitting._solution import (
     settled,
 )
 from bimix_jax.fitting.coefficients import Coefficients, predict_losses
-from bimix_jax.fitting.measured import Measured
+from bimix_jax.fitting.measured import Measured, of_points
 from bimix_jax.fitting.problem import Asked, Problem, Settings
 from bimix_jax.fitting.residual import Points, Terms, full_columns, scale_of
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER, Evaluated, default_optimizer, minimize
@@ -81,10 +81,12 @@ def predict_left_out(
 
     def predicted(place: Array, exponents: Array, amplitudes: Array) -> Array:
         scales = jnp.broadcast_to(bound.scale, exponents.shape[:1])
-        rows: Any = [None if x is None else jnp.asarray(x)[place] for x in points]
+        rows: Any = [None if x is None else x[place] for x in points]
         return predict_losses(law, Coefficients(exponents, amplitudes, bound.own, scales), *rows)
 
-    points = measured.mixture, measured.budget, measured.size
+    budget, size = jnp.asarray(measured.budget), measured.size
+    mixture = of_points(measured.mixture, len(budget))
+    points = mixture, budget, None if size is None else jnp.asarray(size)
     return jax.vmap(predicted, in_axes=(0, 1, 1))(places, *found)
 
 
@@ -150,7 +152,7 @@ def _rows_of(problem: Problem, points: Points, params: Array) -> tuple[Array, Ar
     law, residual, huber = problem.law, problem.residual, problem.huber
 
     def of_target(points: Points, x: Array) -> tuple[Array, Array]:
-        columns, penalties = full_columns(law, points, residual, huber, x)
+        columns, penalties = full_columns(law, points, residual, huber, x, problem.slots)
         power = points.weight * (points.loss / scale_of(residual, points.loss)) ** 2
         rows = jnp.concatenate([jnp.atleast_2d(column) for column in columns])
         return rows, jnp.stack([penalties, power])

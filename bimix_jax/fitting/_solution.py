@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting._linear import basis_columns
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,
     Terms,
-    basis_columns,
     full_terms,
     full_value,
     power_of,
@@ -267,25 +267,29 @@ def _shrunk(problem: Problem, data: Data, terms: Terms, each: Terms, params: Arr
 
 def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms, Terms]:
     """Terms in the unknowns: the sum over all targets, and those of each."""
-    law, start = problem.law, problem.projected_residual
+
+    def of_target(points: Points, exponents: Array) -> Terms:
+        start = problem.projected_residual
+        return projected_terms(problem.law, points, start, exponents, problem.slots)
+
     if not problem.tied:
-        terms = projected_terms(law, _only(points), start, unknowns)
+        terms = of_target(_only(points), unknowns)
         return terms, terms
-    each = jax.vmap(lambda p, x: projected_terms(law, p, start, x))(
-        points, problem.exponents(unknowns)
-    )
+    each = jax.vmap(of_target)(points, problem.exponents(unknowns))
     return _combined(each, problem.layout), each
 
 
 def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms]:
     """Terms in the unknowns and the amplitudes: the sum over all targets, and those of each."""
-    law, residual, huber = problem.law, problem.residual, problem.huber
+
+    def of_target(points: Points, params: Array) -> Terms:
+        asked = problem.residual, problem.huber
+        return full_terms(problem.law, points, *asked, params, problem.slots)
+
     if not problem.tied:
-        terms = full_terms(law, _only(points), residual, huber, params)
+        terms = of_target(_only(points), params)
         return terms, terms
-    each = jax.vmap(lambda p, x: full_terms(law, p, residual, huber, x))(
-        points, jnp.column_stack(problem.unpack(params))
-    )
+    each = jax.vmap(of_target)(points, jnp.column_stack(problem.unpack(params)))
     return _combined(each, problem.full_layout), each
 
 

@@ -65,7 +65,8 @@ def fit_arrays(
 
     Args:
         law: which law; static under jit.
-        mixture: (points, domains) proportions.
+        mixture: (points, domains) proportions; or (mixtures, domains) where each stands for the
+            next points/mixtures points, which takes less time for laws with `Law.log_worth`.
         budget: (points,) in any unit, > 0.
         loss: (points,) of one target or (points, targets); nan where it was not measured.
         weight: like `loss` or (points,); ≥ 0, default 1. Resampling is a matter of weights.

@@ -1,5 +1,6 @@
 """Measured points, bound to a law: the border between arrays as they come and a `Problem`."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -50,6 +51,9 @@ class Measured(NamedTuple):
         losses = losses[:, None] if losses.ndim == 1 else losses
         _check_shapes(shares, budgets, losses)
         problem = asked.problem(law, shares.shape[1], losses.shape[1])
+        slots = len(budgets) // max(1, len(shares))
+        problem = dataclasses.replace(problem, slots=slots)
+        shares = of_points(shares, len(budgets))
         scale = _largest(budgets) if scale is None else scale
         place = jnp.broadcast_to(jnp.asarray(self.own), losses.shape[1:])
         own = jax.nn.one_hot(place, shares.shape[1], dtype=losses.dtype)
@@ -64,11 +68,21 @@ def _largest(budget: Array) -> Array:
     return jnp.max(jnp.where(jnp.isfinite(budget) & (budget > 0), budget, 0.0), initial=0.0)
 
 
+def of_points(mixture: ArrayLike, points: int) -> Array:
+    """Mixtures (points, domains) of mixtures (mixtures, domains) that so many points share."""
+    shares = jnp.asarray(mixture)
+    if len(shares) == points:
+        return shares
+    return jnp.repeat(shares, points // len(shares), axis=0, total_repeat_length=points)
+
+
 def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
-    if mixture.ndim != 2 or budget.shape != mixture.shape[:1] or losses.shape[:1] != budget.shape:
+    fits = mixture.ndim == 2 and budget.ndim == 1 and losses.shape[:1] == budget.shape
+    if not fits or (len(budget) and (not len(mixture) or len(budget) % len(mixture))):
         raise ValueError(
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
-            "together: expected (points, domains), (points,) and (points,) or (points, targets)."
+            "together: expected (points, domains), (points,) and (points,) or (points, targets); "
+            "or (mixtures, domains), of which each stands for as many points."
         )
 
 
@@ -91,14 +105,17 @@ def usable_points(
     Features do not depend on weights, so that fits of many weights share them. Where derivatives
     are needed, rows without values must be replaced before the features, which takes more passes.
     """
-    placed = jnp.isfinite(budget) & (budget > 0) & jnp.all(jnp.isfinite(mixture), axis=1)
+    whole = jnp.all(jnp.isfinite(mixture), axis=1)
+    placed = jnp.isfinite(budget) & (budget > 0) & whole
     sound, weighed = placed & jnp.isfinite(loss) & (loss > 0), jnp.isfinite(weight) & (weight >= 0)
     asked = ~jnp.isnan(loss) & (weight != 0)
-    expressed = placed & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
+    usable = whole & jax.vmap(law.usable, in_axes=(0, None))(mixture, own)
+    expressed = placed & usable
     valued = expressed & sound
     if differentiable:
         # Whatever the losses, so that one computation of the features serves many fits.
-        mixture = jnp.where(expressed[:, None], mixture, 1.0 / mixture.shape[1])
+        # A mixture whatever the budget, so that it stays that of other points.
+        mixture = jnp.where(usable[:, None], mixture, 1.0 / mixture.shape[1])
         budget = jnp.where(expressed, budget, 1.0)
     features = features_of(law, mixture, own, budget, size)
     # A target that is not a domain may have infinite features even at the harmless mixture.

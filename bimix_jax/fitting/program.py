@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimix_jax.fitting._arranged import Arranged, arranged
 from bimix_jax.fitting._folds import chosen_strengths
 from bimix_jax.fitting._many_starts import promising, reached, searched_further
 from bimix_jax.fitting._solution import AGREEMENT
 from bimix_jax.fitting.again import all_starts, best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
+from bimix_jax.fitting.measured import of_points
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.shrinkage import STRENGTHS, STRONGEST
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 FEWEST, MOST = 8, 64
 """Searches per call, divided between the cores: one after another, but in one call, because calls
 of one each spend most of their time on memory."""
-FEW = 32
-"""Numbers of points are rounded up to multiples of this, or more, to share compiled programs."""
 _ALONE = threading.Lock()
 """Held by the searches of tied targets: two of them at once, of 39 targets on two cores, wait for
 each other's threads within XLA and never end."""
@@ -116,6 +116,7 @@ def solve(
     factor: np.ndarray | None = None,
     folds: Sequence[Folds | None] | None = None,
     optimizer: "optax.GradientTransformation | None" = None,
+    tolerance: float | None = None,
 ) -> Solved:
     """Find the best fits of a task from all starts of its law, further ones where in doubt.
 
@@ -128,6 +129,7 @@ def solve(
         folds: of each fit, that choose its strength of the shrinkage, None for too few runs;
             default those of the task.
         optimizer: any optax transformation instead of damped Gauss-Newton.
+        tolerance: on the scaled gradient; default that of `fit`.
 
     Returns:
         A `Solved` of numpy arrays.
@@ -140,14 +142,15 @@ def solve(
     """
     factors = np.ones((1, len(task.sweep.budget))) if factor is None else factor
     if task.law.members:
-        return _together(task, factors, folds, optimizer)
+        return _together(task, factors, folds, optimizer, tolerance)
     parts = [task.folds] * len(factors) if folds is None else folds
     with jax.enable_x64(task.options.dtype == "float64"):
         strength = _strengths(task, factors, parts)
         search, drawn = _Searches.of(task, optimizer), _of_points(factors)
+        exact = tolerance or default_tolerance(search.loss.dtype)
 
         def from_starts(starts: Any) -> Solved:
-            return _best_of(search, drawn, strength, np.asarray(starts), search.exact)
+            return _best_of(search, drawn, strength, np.asarray(starts), exact)
 
         return best_ends(task.law, task.options.tied, len(task.sweep.domains), from_starts)
 
@@ -156,10 +159,10 @@ def _together(
     task: FitTask,
     factor: np.ndarray,
     folds: Sequence[Folds | None] | None,
-    optimizer: "optax.GradientTransformation | None",
+    *how: Any,
 ) -> Solved:
-    """Fit every member of a law, and combine their predictions."""
-    each = [solve(member, factor, folds, optimizer) for member in member_tasks(task)]
+    """Fit every member of a law, and combine their predictions; `how` as `solve` takes it."""
+    each = [solve(member, factor, folds, *how) for member in member_tasks(task)]
     predicted = combined(task.law, np.stack([one.predicted for one in each]))
     fit = with_squares(task, joined([one.fit for one in each]), predicted, factor)
     return Solved(fit, predicted)
@@ -228,15 +231,15 @@ class _Searches(NamedTuple):
 
     task: FitTask
     program: Any
-    rows: np.ndarray
-    """(points,) int, rows of the sweep, and the first one again, without weight, up to one of few
-    numbers of points, so that sweeps of like size share a compilation"""
+    arranged: Arranged
+    """Places of the points, as many as sweeps of like size have, to share a compilation; those of
+    one mixture together where the law can use it"""
     measured: dict[str, Any]
-    """mixture, budget and size"""
+    """mixtures of the blocks, budgets and sizes of the places"""
     loss: np.ndarray
-    """(groups, points, group)"""
+    """(groups, places, group)"""
     weight: np.ndarray
-    """(groups, points, group)"""
+    """(groups, places, group), 0 where there is no point"""
     own: np.ndarray
     """(groups, group) int"""
     side_by_side: bool
@@ -246,24 +249,19 @@ class _Searches(NamedTuple):
         cls, task: FitTask, optimizer: "optax.GradientTransformation | None" = None
     ) -> "_Searches":
         sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
-        measured = {"mixture": sweep.mixture, "budget": sweep.budget, "size": sweep.size}
-        rows = np.arange(_like_size(len(sweep.budget)))
-        rows[len(sweep.budget) :] = 0
-        typed = {n: None if x is None else x[rows].astype(dtype) for n, x in measured.items()}
+        at = arranged(sweep.mixture, task.law.has_log_worth)
+        measured = {"mixture": sweep.mixture[at.rows[:: at.slots]], "budget": sweep.budget[at.rows]}
+        typed: dict[str, Any] = {name: x.astype(dtype) for name, x in measured.items()}
+        typed["size"] = None if sweep.size is None else sweep.size[at.rows].astype(dtype)
         # Targets that share exponents can only be fitted together.
         groups = 1 if task.law.ties(options.tied) else len(task.targets)
-        loss, weight = (_grouped(x[rows], groups, dtype) for x in (task.loss, task.weight))
-        loss[:, len(sweep.budget) :], weight[:, len(sweep.budget) :] = np.nan, 0.0
+        loss, weight = (_grouped(x[at.rows], groups, dtype) for x in (task.loss, task.weight))
+        loss[:, ~at.counted], weight[:, ~at.counted] = np.nan, 0.0
         # Other optimizers need thousands of cheap evaluations; other devices are slow in series.
         beside = optimizer is not None or jax.default_backend() != "cpu"
         program = compiled(task.law, options.static, optimizer, beside)
         own = task.own.reshape(groups, -1)
-        return cls(task, program, rows, typed, loss, weight, own, beside)
-
-    @property
-    def exact(self) -> float:
-        """Tolerance of a fit, on the scaled gradient."""
-        return default_tolerance(self.loss.dtype)
+        return cls(task, program, at, typed, loss, weight, own, beside)
 
     def __call__(
         self,
@@ -302,7 +300,7 @@ class _Searches(NamedTuple):
         """Search as if called, but only for pairs of draws and groups, as `over` takes them."""
         groups, _, group = self.loss.shape
         begin = starts.reshape(len(strength), groups, group, -1)
-        unit, measured = drawn.unit[self.rows], len(drawn.unit)
+        unit = drawn.unit[self.arranged.rows]
         around = None if drawn.around is None else self._like(drawn.around)
 
         def rows_of(row: np.ndarray, of: np.ndarray) -> _Rows:
@@ -315,7 +313,7 @@ class _Searches(NamedTuple):
             return _Rows(loss, weight, self.own[of], begin[row, of], strength[row])
 
         def part(found: Solved) -> Solved:
-            losses: Any = found.predicted[..., :measured] if predict else []
+            losses: Any = found.predicted[..., self.arranged.place] if predict else []
             return Solved(found.fit, losses)
 
         return self.over(pairs, self.program, rows_of, tolerance, part)
@@ -365,13 +363,7 @@ class _Searches(NamedTuple):
 
     def _like(self, values: np.ndarray) -> np.ndarray:
         """(groups, points, group) from (points, targets)."""
-        return _grouped(values[self.rows], len(self.loss), self.loss.dtype)
-
-
-def _like_size(points: int) -> int:
-    """Round a number of points up to one of few, at most an eighth more above 256."""
-    step = max(FEW, (1 << points.bit_length()) // 16)
-    return -(-points // step) * step
+        return _grouped(values[self.arranged.rows], len(self.loss), self.loss.dtype)
 
 
 def _grouped(leaf: np.ndarray, groups: int, dtype: Any) -> np.ndarray:
@@ -404,6 +396,8 @@ def compiled(
     def run(
         measured: dict[str, Any], scale: Array, tolerance: Array, rows: _Rows, used: Array
     ) -> Solved:
+        points = measured | {"mixture": of_points(measured["mixture"], len(measured["budget"]))}
+
         # Traced once for its shapes and for the loop; tracing takes a third of a fit's first call.
         @jax.jit
         def one(row: _Rows) -> Solved:
@@ -419,7 +413,7 @@ def compiled(
                 **measured,
                 **settings,
             )
-            losses = predict_losses(law, found.coefficients, **measured)
+            losses = predict_losses(law, found.coefficients, **points)
             failed = jnp.isin(found.code, jnp.array(FAILED))
             return Solved(found, jnp.where(failed, jnp.nan, losses).T)
 

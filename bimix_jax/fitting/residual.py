@@ -5,18 +5,18 @@ being the best ones for them; it needs residuals linear in the amplitudes (relat
 no Huber). `full_terms` sees exponents and amplitudes and takes any residual.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bimix_jax.fitting._linear import basis_columns, combination, linearized
 from bimix_jax.fitting._projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
 from bimix_jax.xla import arrow
 from bimix_jax.xla.arrow import Symmetric
-from bimix_jax.xla.small_systems import UNROLLED, gram, sum_together
+from bimix_jax.xla.small_systems import gram, sum_together
 
 Residual = Literal["relative", "log", "absolute"]
 RESIDUALS: tuple[Residual, ...] = ("relative", "log", "absolute")
@@ -87,18 +87,6 @@ def summary(
     return Summary(total / count, count.astype(int), square)
 
 
-def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:
-    """The law's basis at every point: a list of (points,)."""
-    return _columns(law, exponents, features, None)
-
-
-def _columns(law: Law, exponents: Array, features: Any, axis: int | None) -> list[Array]:
-    """`basis_columns`, of exponents that may have an axis of points."""
-    count = jax.tree.leaves(features)[0].shape[0]
-    values = jax.vmap(law.basis, in_axes=(axis, 0))(exponents, features) if count else ()
-    return [jnp.broadcast_to(v, (count,)).astype(exponents.dtype) for v in values]
-
-
 def scale_of(residual: Residual, loss: Array) -> Array:
     """Divisor of a difference of losses, (points,)."""
     return jnp.ones_like(loss) if residual == "absolute" else loss
@@ -109,57 +97,27 @@ def power_of(points: Points, residual: Residual) -> Array:
     return jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2)
 
 
-def projected_terms(law: Law, points: Points, residual: Residual, exponents: Array) -> Terms:
+def projected_terms(
+    law: Law, points: Points, residual: Residual, exponents: Array, slots: int = 1
+) -> Terms:
     """Terms in the exponents (exponents,) at their best amplitudes (variable projection).
+
+    Every `slots` points share a mixture.
 
     Source: Golub & Pereyra 1973; the curvature is Kaufman's, JᵀJ with the amplitudes eliminated.
     """
     # Σ w ((ŷ − y)/scale)² = ‖root·ŷ − root·y‖²: plain least squares in root·basis.
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target = root * points.loss
-    columns, slopes_at = linearized(law, exponents, points.features)
-    basis = [root * c for c in columns]
+    linear = linearized(law, exponents, points.features, slots)
+    basis = [root * c for c in linear.columns]
     # The value is stationary in the amplitudes, so its derivative must not look at them.
     known = jax.lax.stop_gradient(gram([*basis, target]))
     projection = best_amplitudes(known[:-1, :-1], known[:-1, -1], law.is_signed)
-    slopes = slopes_at([root * amplitude for amplitude in projection.amplitudes])
-    rest = _combination(projection.amplitudes, basis) - target
-    products = gram([*slopes, *basis, rest])
+    factors = [root * amplitude for amplitude in projection.amplitudes]
+    rest = combination(projection.amplitudes, basis) - target
+    products = linear.products(factors, [*basis, rest])
     return _eliminated(products, len(exponents), projection, power_of(points, residual))
-
-
-def _combination(factors: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:
-    """(points,) sum of factors times columns."""
-    return jnp.asarray(sum(a * c for a, c in zip(factors, columns, strict=True)))
-
-
-Slopes = Callable[[Sequence[Array]], list[Array]]
-"""From factors (points,) of every column of a basis, the derivatives of Σ factor·column by each
-exponent: a list of (points,), or of one array (exponents, points)."""
-
-
-def linearized(law: Law, exponents: Array, features: Any) -> tuple[list[Array], Slopes]:
-    """The law's basis at every point, a list of (points,), and its derivatives.
-
-    A few derivatives go forward, one by one. Many go backward where the law allows it, all in one
-    pass: every point has a copy of the exponents, so that the gradient of a sum over points holds
-    the derivatives of each.
-    """
-    few = len(exponents) <= UNROLLED // 2
-    count = jax.tree.leaves(features)[0].shape[0]
-    if law.goes_backward and not few and count:
-        copies = jnp.broadcast_to(exponents, (count, len(exponents)))
-        columns, pull = jax.vjp(lambda x: _columns(law, x, features, 0), copies)
-        return columns, lambda factors: [pull(list(factors))[0].T]
-    directions = jnp.eye(len(exponents), dtype=exponents.dtype)
-
-    def along(direction: Array) -> list[Array]:
-        return jax.jvp(lambda x: basis_columns(law, x, features), (exponents,), (direction,))[1]
-
-    # Written out, many slopes would take longer to compile than to fit.
-    each = [along(d) for d in directions] if few else [jax.vmap(along)(directions)]
-    columns = basis_columns(law, exponents, features)
-    return columns, lambda factors: [_combination(factors, slopes) for slopes in each]
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:
@@ -181,11 +139,11 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
 def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
     """(exponents,) bool: the relative residual depends on it beyond the amplitudes."""
     root = jnp.sqrt(points.weight) / points.loss
-    columns, slopes_at = linearized(law, exponents, points.features)
-    slopes = slopes_at([root * amplitude for amplitude in amplitudes])
+    linear = linearized(law, exponents, points.features)
     # All amplitudes count as free, so that what remains is not explained by any of them.
-    everything = Projection(amplitudes, jnp.ones(len(columns), bool), jnp.array(False))
-    products = gram([*slopes, *(root * c for c in columns), root])
+    everything = Projection(amplitudes, jnp.ones(len(linear.columns), bool), jnp.array(False))
+    factors = [root * amplitude for amplitude in amplitudes]
+    products = linear.products(factors, [*(root * c for c in linear.columns), root])
     terms = _eliminated(products, len(exponents), everything, jnp.zeros(()))
     return arrow.diagonal(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
 
@@ -224,32 +182,43 @@ def full_value(
 
 
 def full_columns(
-    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
+    law: Law,
+    points: Points,
+    residual: Residual,
+    huber: float | None,
+    params: Array,
+    slots: int = 1,
 ) -> tuple[list[Array], Array]:
     """Weighted derivatives by all params and residuals; Huber by iteratively reweighted squares.
 
     The first result is a list of the derivatives, then the residuals, each (points,), or some
     together as one array (params, points); the second is each point's part of the value (points,).
+    Every `slots` points share a mixture.
     """
     exponents, amplitudes = split_parameters(law, params)
-    columns, slopes_at = linearized(law, exponents, points.features)
-    predicted = _combination(amplitudes, columns)
+    linear = linearized(law, exponents, points.features, slots)
+    predicted = combination(amplitudes, linear.columns)
     rest = _residual(residual, predicted, points.loss)
     # Huber's gradient is w·trust·ρ·J, so squares with weights w·trust have the same gradient.
     trust = 1.0 if huber is None else jnp.minimum(1.0, huber / jnp.maximum(jnp.abs(rest), huber))
     root = jnp.sqrt(points.weight * trust)
     # Times the derivative of the residual by the prediction.
     scaled = root / (predicted if residual == "log" else scale_of(residual, points.loss))
-    slopes = slopes_at([scaled * amplitude for amplitude in amplitudes])
-    every = [*slopes, *(scaled * c for c in columns), root * rest]
+    slopes = linear.slopes([scaled * amplitude for amplitude in amplitudes])
+    every = [*slopes, *(scaled * c for c in linear.columns), root * rest]
     return every, points.weight * penalty(rest, huber)
 
 
 def full_terms(
-    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
+    law: Law,
+    points: Points,
+    residual: Residual,
+    huber: float | None,
+    params: Array,
+    slots: int = 1,
 ) -> Terms:
-    """Terms in exponents and amplitudes together."""
-    columns, penalties = full_columns(law, points, residual, huber, params)
+    """Terms in exponents and amplitudes together; every `slots` points share a mixture."""
+    columns, penalties = full_columns(law, points, residual, huber, params, slots)
     products = gram(columns)
     everything = jnp.ones(len(law.amplitude_names), bool)
     return Terms(

@@ -21,6 +21,10 @@ TOLERANCE, OF_FOLDS = 1e-3, 1e-2
 """Tolerances of fits that only choose a strength: of all folds, and without one of several, whose
 errors are averaged. An objective is off by the square of its tolerance."""
 
+NOTHING = 1e-6
+"""Gain of a mean relative error up to which the simpler law stays: it may be rounding in float32,
+and no measured loss is that exact."""
+
 
 def has_shrinkage(law: Law, domains: int) -> bool:
     """True for a law whose further coefficients can shrink to a simpler law."""
@@ -73,7 +77,7 @@ def strength_index(everywhere: Any, shared: Any, refuted: Any = False) -> Any:
     # `argmax` of bools finds the first True; strengths fall, so it is the largest strength.
     strongest = 1 + xp.argmax((loss <= spread)[1:])
     gain, spread = _mean_and_standard_error((shared[0] - shared[strongest])[None])
-    return xp.where((gain[0] > spread[0]) | refuted, strongest, 0)
+    return xp.where((gain[0] > xp.maximum(spread[0], NOTHING)) | refuted, strongest, 0)
 
 
 def _mean_and_standard_error(values: Any) -> tuple[Any, Any]:

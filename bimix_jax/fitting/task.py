@@ -94,6 +94,8 @@ class FitTask:
         bound = _law_for_sweep(law, sweep, scale)
         if not _is_known(bound):
             check_parts(bound, len(sweep.domains))
+        if bound.label != law.label:
+            notes += (f"{law.label} is fitted as {bound.label}, which is the same at one budget.",)
         # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
         # sweep's.
         late = budget_weight(sweep.budget, largest, options.budget_power)[:, None]

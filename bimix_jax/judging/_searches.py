@@ -15,6 +15,11 @@ from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.splits import Split
 from bimix_jax.sweeps.sweep import Sweep
 
+TOLERANCE = 1e-4
+"""Of a judged fit, on the scaled gradient. On three real sweeps it moves a prediction by 1.4e-3 of
+itself at most and no law's mean error by more than 5e-4 of itself, and leads out of flat valleys in
+half the steps."""
+
 
 class HeldOut(NamedTuple):
     """Fits of one law to some splits, as arrays."""
@@ -69,7 +74,7 @@ def predict_splits(
     task = FitTask.of(sweep, law, alike, targets)
     factor = np.stack([_weights_of(sweep, split, options.budget_power) for split in splits])
     folds = [choose_folds(sweep, split.train, purpose_of(sweep, split)) for split in splits]
-    solved = solve(task, factor, folds)
+    solved = solve(task, factor, folds, tolerance=TOLERANCE)
     found: Any = solved.fit
     ends = zip(found.coefficients.exponents, found.code, strict=True)
     called = tuple(task.called(*end) for end in ends)

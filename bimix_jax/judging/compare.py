@@ -182,9 +182,10 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
 
 
 def _judged_by_default(sweep: Sweep) -> list[Law]:
-    """`JUDGED`; with several model sizes around each the forms that so many sizes determine."""
+    """`JUDGED`, those that are the same at one budget once; with several model sizes around each
+    the forms that so many sizes determine."""
     if sweep.size is None:
-        return list(JUDGED)
+        return list(dict.fromkeys(law.for_sweep(sweep, sweep.largest_budget) for law in JUDGED))
     sizes = len(np.unique(sweep.size))
     beside = [law for law in JUDGED if law.has_floor and sizes >= SIZE_FORMS["floor"]]
     return [

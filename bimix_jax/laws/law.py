@@ -99,9 +99,12 @@ class Law(abc.ABC):
         """Compute `features` for a model of `size` () parameters; laws without a size ignore it."""
         return self.features(mixture, own, budget)
 
-    @abc.abstractmethod
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """Compute one number per amplitude at one point, smooth in the exponents (exponents,)."""
+        """Compute one number per amplitude at one point, smooth in the exponents (exponents,).
+
+        By default it is `basis_at` the `log_worth`; other laws state it as one.
+        """
+        return self.basis_at(exponents, self.log_worth(exponents, features), features)
 
     def total(self, amplitudes: Any, columns: Sequence[Any]) -> Any:
         """Loss of amplitudes and their columns of the basis, Σ_k amplitude_k · column_k.
@@ -109,6 +112,19 @@ class Law(abc.ABC):
         Another sum than this one is for laws with `members`, which are not fitted themselves.
         """
         return sum(a * c for a, c in zip(amplitudes, columns, strict=True))
+
+    def log_worth(self, exponents: Array, features: Any) -> Any:
+        """() number through which alone the mixture acts on `basis`, for laws that state it.
+
+        It depends on features of the mixture only, so that the points of one mixture share it, and
+        `basis_at` is the rest of `basis`. A fit to many budgets then differentiates the part of the
+        mixture, the larger one in laws with exponents per domain, once per mixture.
+        """
+        raise NotImplementedError(f"{self.label} states neither basis nor log_worth and basis_at.")
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
+        """`basis` at a `log_worth` (), of the named exponents and features of the budget only."""
+        raise NotImplementedError(f"{self.label} states neither basis nor log_worth and basis_at.")
 
     def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...] | None:
         """Logarithms of `basis`, where the law has them in closed form; None by default.
@@ -244,6 +260,11 @@ class Law(abc.ABC):
     def is_of_one_sum(self) -> bool:
         """True where `one_sum` is declared for this `basis` and these `features`."""
         return self.one_sum and self._states("one_sum", "basis", "features")
+
+    @property
+    def has_log_worth(self) -> bool:
+        """True where a law of one sum states it by `log_worth`."""
+        return self.is_of_one_sum and type(self).log_worth is not Law.log_worth
 
     @property
     def goes_backward(self) -> bool:

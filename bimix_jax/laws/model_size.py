@@ -157,9 +157,20 @@ class WithModelSize(WrappedLaw):
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """Basis of the base times (N/N₀)^−δ, or followed by it, times the last term for "floor"."""
-        log_size, of_base = features
-        of_size = jnp.exp(-exponents[0] * log_size)
-        basis = self.base.basis(exponents[1:], of_base)
+        return self._beside(self.base.basis(exponents[1:], features[1]), exponents, features)
+
+    def log_worth(self, exponents: Array, features: Any) -> Any:
+        """As the base."""
+        return self.base.log_worth(exponents[1:], features[1])
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
+        """As `basis`, of that of the base."""
+        of_base = self.base.basis_at(exponents[1:], log_worth, features[1])
+        return self._beside(of_base, exponents, features)
+
+    def _beside(self, basis: tuple[Any, ...], exponents: Array, features: Any) -> tuple[Any, ...]:
+        """Put the term of the size beside the basis of the base."""
+        of_size = jnp.exp(-exponents[0] * features[0])
         if self.form == "additive":
             return (*basis, of_size)
         if self.form == "floor":

@@ -49,14 +49,17 @@ class DataMixingLaw(Law):
         """(mixture, log of the budget)."""
         return mixture, jnp.log(budget)
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+    def log_worth(self, exponents: Array, features: Any) -> Array:
+        """() −t·r."""
+        return -jnp.sum(exponents[2:] * features[0])
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """(budget term, budget term · e^(t·r))."""
-        mixture, log_budget = features
         # ω is an exponent, because the product (c + k e^(t·r))(ω s^−β + 1 − ω) is linear in (c, k)
         # only once ω is given.
         beta, reducible = exponents[:2]
-        of_budget = reducible * jnp.exp(-beta * log_budget) + 1 - reducible
-        return of_budget, of_budget * jnp.exp(jnp.sum(exponents[2:] * mixture))
+        of_budget = reducible * jnp.exp(-beta * features[-1]) + 1 - reducible
+        return of_budget, of_budget * jnp.exp(-log_worth)
 
     def gauges(self, own: Array) -> Array:
         """1: a constant added to all t changes no prediction."""
@@ -99,10 +102,13 @@ class DataMixingLawPlus(Law):
         """(mixture, log of the budget)."""
         return mixture, jnp.log(budget)
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+    def log_worth(self, exponents: Array, features: Any) -> Array:
+        """() −t·r."""
+        return -jnp.sum(exponents[1:] * features[0])
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """(1, e^(t·r), s^−β)."""
-        mixture, log_budget = features
-        return 1.0, jnp.exp(jnp.sum(exponents[1:] * mixture)), jnp.exp(-exponents[0] * log_budget)
+        return 1.0, jnp.exp(-log_worth), jnp.exp(-exponents[0] * features[-1])
 
     def gauges(self, own: Array) -> Array:
         """1: a constant added to all t changes no prediction."""
@@ -177,13 +183,17 @@ class AdditiveLaw(Law):
         """(mixture, its logs with 0 where a proportion is 0, log of the budget)."""
         return mixture, jnp.log(jnp.where(mixture > 0, mixture, 1.0)), jnp.log(budget)
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
-        """(1, 1/Σ_j c_j r_j^γ_j, s^−β)."""
-        mixture, log_mixture, log_budget = features
+    def log_worth(self, exponents: Array, features: Any) -> Array:
+        """() log Σ_j c_j r_j^γ_j."""
+        mixture, log_mixture, _ = features
         weights, powers = jnp.split(exponents[1:], 2)
         # The features hold log 1 at a proportion of 0, so its term r^0 has to be masked here.
         terms = jnp.where(mixture > 0, weights * jnp.exp(powers * log_mixture), 0.0)
-        return 1.0, 1.0 / (jnp.sum(terms) + UNSEEN), jnp.exp(-exponents[0] * log_budget)
+        return jnp.log(jnp.sum(terms) + UNSEEN)
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
+        """(1, 1/Σ_j c_j r_j^γ_j, s^−β)."""
+        return 1.0, jnp.exp(-log_worth), jnp.exp(-exponents[0] * features[-1])
 
     def has_value(self, exponents: Array, mixture: Array, own: Array) -> Array:
         """True where the mixture has a positive proportion of a domain whose c is above 0."""
@@ -239,11 +249,14 @@ class LogLinear(Law):
         """(mixture, log of the budget)."""
         return mixture, jnp.log(budget)
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+    def log_worth(self, exponents: Array, features: Any) -> Array:
+        """() −t·r."""
+        return -jnp.sum(exponents[1:] * features[0])
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """(e^(t·r) s^−β, e^(t·r))."""
-        mixture, log_budget = features
-        of_mixture = jnp.exp(jnp.sum(exponents[1:] * mixture))
-        return of_mixture * jnp.exp(-exponents[0] * log_budget), of_mixture
+        of_mixture = jnp.exp(-log_worth)
+        return of_mixture * jnp.exp(-exponents[0] * features[-1]), of_mixture
 
     def gauges(self, own: Array) -> Array:
         """1: a constant added to all t changes only the amplitudes."""

@@ -29,6 +29,8 @@ USUAL: tuple[Law, ...] = (
 )
 """Laws of a stack unless others are given: unlike each other, from the simplest to the richest, so
 that no error is common to most of them."""
+_AT_ONE_BUDGET = tuple(getattr(law, "base", law) for law in USUAL)
+"""What `WithWarmUp` leaves of them in a sweep of one budget."""
 HALVINGS, STEPS = 20, 3
 """Number of halvings of the interval of a centre, and of Newton steps after them. The halvings
 leave a thousandth of the scale where laws differ by a factor of e, and each step doubles the number
@@ -90,7 +92,7 @@ class Stacked(Law):
     def label(self) -> str:
         """Name, with those of the laws unless they are the usual ones."""
         scale = {SCALE: "", None: ", mean"}.get(self.scale, f", {self.scale}")
-        if self.laws == USUAL:
+        if self.laws in (USUAL, _AT_ONE_BUDGET):
             return f"{self.name}({scale[2:]})" if scale else self.name
         if self.laws == tuple(WithModelSize(law) for law in USUAL):
             return f"WithModelSize({self.name}{scale})"

@@ -85,9 +85,9 @@ class TransferBiMix(Law):
         mixture, own, _ = features
         return jnp.log(jnp.sum(self._transfer(exponents, own) * mixture))
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """(q^−α s^−β, q^−α)."""
-        of_mixture = jnp.exp(-exponents[0] * self.log_worth(exponents, features))
+        of_mixture = jnp.exp(-exponents[0] * log_worth)
         return of_mixture * jnp.exp(-exponents[1] * features[-1]), of_mixture
 
     def gauges(self, own: Array) -> Array:
@@ -189,9 +189,9 @@ class SplitTransferBiMix(TransferBiMix):
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta", "shift")
     further: ClassVar[tuple[Further, ...]] = (SHIFT,)
 
-    def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """(s^−β q^−κα, q^−α)."""
-        log_worth, (alpha, beta, shift) = self.log_worth(exponents, features), exponents[:3]
+        alpha, beta, shift = exponents[:3]
         reducible = jnp.exp(-shift * alpha * log_worth - beta * features[-1])
         return reducible, jnp.exp(-alpha * log_worth)
 

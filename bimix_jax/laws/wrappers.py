@@ -97,6 +97,11 @@ class WrappedLaw(Law):
         return self.base.is_of_one_sum
 
     @property
+    def has_log_worth(self) -> bool:
+        """True where the base has, and the mixture acts through one sum here, too."""
+        return self.is_of_one_sum and self.base.has_log_worth
+
+    @property
     def has_floor(self) -> bool:
         """As the base."""
         return self.base.has_floor
@@ -233,17 +238,33 @@ class WithWarmUp(WrappedLaw):
         around: Any = super().reduced(exponents, own)
         return around if np.any(exponents[:, 0] > NOTHING) else around.base
 
+    def for_sweep(self, sweep: Any, budget_scale: float) -> Law:
+        """The base alone for a sweep of one budget, whose losses do not show what w is."""
+        bound: Any = super().for_sweep(sweep, budget_scale)
+        return bound.base if len(np.unique(sweep.budget)) == 1 else bound
+
     def features(self, mixture: Array, own: Array, budget: Array) -> Any:
         """(features of the base, mixture, own, budget); the last three, as s' moves with w."""
         return self.base.features(mixture, own, budget), mixture, own, budget
 
     def basis(self, exponents: Array, features: Any) -> tuple[Any, ...]:
         """Basis of the base at s'."""
+        return self.base.basis(exponents[1:], self._moved(exponents, features))
+
+    def log_worth(self, exponents: Array, features: Any) -> Any:
+        """As the base: a warm-up costs budget alone."""
+        return self.base.log_worth(exponents[1:], features[0])
+
+    def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
+        """That of the base at s'."""
+        return self.base.basis_at(exponents[1:], log_worth, self._moved(exponents, features))
+
+    def _moved(self, exponents: Array, features: Any) -> Any:
+        """Features of the base at s'."""
         of_base, mixture, own, budget = features
         moved = self.base.features(mixture, own, effective_budget(budget, exponents[0]))
         # A fit replaces missing values by harmless ones, which have to stay.
-        kept = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), moved, of_base)
-        return self.base.basis(exponents[1:], kept)
+        return jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), moved, of_base)
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """K and α of the base at s'."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from bimix_jax import Code, Law, fit_arrays
-from bimix_jax.laws import BiMix
+from bimix_jax.laws import BiMix, TransferBiMix
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.programs import both_ways, fit_points, predicted_losses
@@ -178,6 +178,21 @@ def test_padding_with_missing_losses_changes_nothing():
     plain = fit_of_these_rows(mixture, budget, loss, own=OWN)
     np.testing.assert_allclose(padded.sum_of_squares, plain.sum_of_squares, rtol=1e-10)
     np.testing.assert_array_equal(padded.points, plain.points)
+
+
+def test_points_of_one_mixture_may_share_its_row():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    count = len(np.unique(budget))
+    assert len(np.unique(mixture[:count], axis=0)) == 1
+    # A point without a budget or a loss must not touch the others of its mixture.
+    loss[1, 0], budget[count], loss[count] = np.nan, np.nan, np.nan
+    fit = jit(functools.partial(fit_arrays, TransferBiMix(), own=OWN))
+    found, expected = (fit(shares, budget, loss) for shares in (mixture[::count], mixture))
+    np.testing.assert_array_equal(found.points, len(budget) - np.array([2, 1, 1]))
+    np.testing.assert_allclose(found.sum_of_squares, expected.sum_of_squares, rtol=1e-9)
+    np.testing.assert_allclose(
+        found.coefficients.exponents, expected.coefficients.exponents, atol=1e-5
+    )
 
 
 def test_rows_where_the_law_is_infinite_are_left_out_of_that_target_only():
@@ -424,6 +439,7 @@ def test_a_users_law_runs_through_everything():
         ({"residual": "squared"}, "residual is 'squared'"),
         ({"tied": ("gamma",)}, "tied names gamma"),
         ({"loss": np.ones((4, 3))}, "do not fit together"),
+        ({"mixture": np.ones((7, 3))}, "each stands for as many points"),
     ],
 )
 def test_bad_options_are_named(change, words):

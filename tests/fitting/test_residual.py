@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.fitting._arranged import arranged
+from bimix_jax.fitting._linear import linearized
 from bimix_jax.fitting.measured import usable_points
-from bimix_jax.fitting.residual import linearized, predict
+from bimix_jax.fitting.residual import predict
 from bimix_jax.laws import LAWS
 from bimix_jax.xla.compilation import jit
 from tests.fits import frame, without_web
@@ -31,6 +33,13 @@ class Threshold(bx.TransferBiMix):
         return jnp.exp(-exponents[1] * features[-1]), 1.0 + above
 
 
+EVERY = [
+    *(law() for law in LAWS.values()),
+    bx.WithWarmUp(bx.SplitSubstitutionBiMix()),
+    bx.WithWarmUp(bx.AdditiveLaw()),
+]
+
+
 def points_of(law):
     sweep = bx.read_sweep(without_web(frame(noise=0.01)))
     points, _ = jit(usable_points, static_argnums=0)(
@@ -45,8 +54,8 @@ def slopes_both_ways(law, exponents, amplitudes, points):
     def losses(x):
         return predict(law, x, amplitudes, points.features)
 
-    _, slopes_at = linearized(law, exponents, points.features)
-    found = jnp.vstack(slopes_at([jnp.full(points.loss.shape, a) for a in amplitudes])).T
+    linear = linearized(law, exponents, points.features)
+    found = jnp.vstack(linear.slopes([jnp.full(points.loss.shape, a) for a in amplitudes])).T
     return found, jax.jacfwd(losses)(exponents), losses(exponents)
 
 
@@ -61,6 +70,31 @@ def test_slopes_are_those_of_the_forward_jacobian(law):
     assert counted.sum() >= 80
     np.testing.assert_allclose(found[counted], expected[counted], rtol=1e-9, atol=1e-12)
     assert np.isfinite(found[counted]).all()
+
+
+@functools.partial(jit, static_argnums=(0, 4))
+def products_of_slopes(law, exponents, amplitudes, points, slots):
+    linear = linearized(law, exponents, points.features, slots)
+    root = jnp.sqrt(points.weight)
+    factors, others = [root * a for a in amplitudes], [root * c for c in linear.columns]
+    rows = jnp.concatenate([*map(jnp.atleast_2d, linear.slopes(factors)), jnp.stack(others)])
+    return linear.products(factors, others), rows
+
+
+@pytest.mark.parametrize("law", [law for law in EVERY if law.has_log_worth], ids=lambda x: x.label)
+def test_products_through_the_worth_of_mixtures_are_those_of_all_slopes(law):
+    points, exponents = points_of(law), np.asarray(law.starts(3), float)[0]
+    mixture = bx.read_sweep(without_web(frame(noise=0.01))).mixture
+    at, amplitudes = arranged(mixture, True), np.linspace(0.5, 1.5, len(law.amplitude_names))
+    assert at.slots > 1
+    points = jax.tree.map(lambda leaf: leaf[at.rows], points)
+    points = points._replace(weight=points.weight * at.counted)
+    every = functools.partial(products_of_slopes, law, exponents, amplitudes, points)
+    (found, rows), (expected, dense) = every(at.slots), every(1)
+    np.testing.assert_allclose(rows, dense, rtol=1e-9, atol=1e-12)
+    scale = np.sqrt(np.outer(*2 * [np.diag(expected)]))
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-12)
+    np.testing.assert_allclose(dense @ dense.T / scale, expected / scale, atol=1e-12)
 
 
 def test_a_basis_of_ones_own_goes_forward_until_it_states_otherwise():

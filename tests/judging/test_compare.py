@@ -16,6 +16,9 @@ from bimix_jax.judging.compare import JUDGED, _able
 from bimix_jax.judging.noise import NoiseFloor, noise_floor
 from tests.fits import frame, last_budget, without_web
 
+SEARCHED = 2e-4
+"""Relative difference of errors by searches of the judge's tolerance and of a fit's."""
+
 
 @pytest.fixture(scope="module")
 def sweep():
@@ -41,9 +44,9 @@ def test_errors_are_those_of_fitting_and_evaluating_each_split(sweep, judged, bu
             errors.append(bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall"])
         expected = pd.DataFrame(errors)
         row = judged.table_of(kind).loc["BiMix"]
-        assert row["mre"] == pytest.approx(expected["mre"].mean(), rel=1e-6)
+        assert row["mre"] == pytest.approx(expected["mre"].mean(), rel=SEARCHED)
         assert row["spearman"] == pytest.approx(expected["spearman"].mean(), rel=1e-9)
-        assert row["r2_mixtures"] == pytest.approx(expected["r2_mixtures"].mean(), rel=1e-6)
+        assert row["r2_mixtures"] == pytest.approx(expected["r2_mixtures"].mean(), rel=SEARCHED)
 
 
 @pytest.mark.parametrize(
@@ -55,20 +58,20 @@ def test_evaluate_and_compare_tell_the_same_error(law, kind):
     judged = bx.compare(sweep, [law], [split]).error[0, 0][split.test]
     fitted = fit_train_part(sweep, split, law)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
-    assert judged.mean() == pytest.approx(expected, abs=1e-9)
+    assert judged.mean() == pytest.approx(expected, rel=SEARCHED)
 
 
 def test_the_settings_of_a_fit_are_those_of_fitting_each_part():
     sweep = bx.read_sweep(frame(noise=0.001))
     split = standard_splits(sweep, ["mixtures"], 1)[0]
-    settings = {"residual": "log", "huber": 0.002, "shrinkage": 1e-3}
+    settings = {"residual": "log", "huber": 0.002, "shrinkage": 1.0}
     judged = bx.compare(sweep, [TransferBiMix()], [split], **settings).error[0, 0][split.test]
     fitted = fit_train_part(sweep, split, TransferBiMix(), **settings)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]
-    assert judged.mean() == pytest.approx(expected, abs=1e-9)
+    assert judged.mean() == pytest.approx(expected, rel=SEARCHED)
     chosen = fit_train_part(sweep, split, TransferBiMix())
     other = bx.evaluate(chosen, sweep.take(split.test)).table().loc["overall", "mre"]
-    assert abs(judged.mean() - other) > 1e-7
+    assert abs(judged.mean() - other) > 10 * SEARCHED * other
 
 
 def test_settings_that_compare_does_not_take_are_refused(sweep):

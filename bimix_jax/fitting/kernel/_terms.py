@@ -10,13 +10,13 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._linear import basis_columns
 from bimix_jax.fitting.kernel._dependence import dependences
 from bimix_jax.fitting.problem import Problem
 from bimix_jax.fitting.residual import (
     Points,
     Residual,
     Summary,
-    basis_columns,
     penalty,
     predict,
     scale_of,

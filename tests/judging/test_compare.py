@@ -62,9 +62,9 @@ def test_evaluate_and_compare_tell_the_same_error(law, kind):
 
 
 def test_the_settings_of_a_fit_are_those_of_fitting_each_part():
-    sweep = bx.read_sweep(frame(noise=0.001))
+    sweep = bx.read_sweep(frame(noise=0.01))
     split = standard_splits(sweep, ["mixtures"], 1)[0]
-    settings = {"residual": "log", "huber": 0.002, "shrinkage": 1.0}
+    settings = {"residual": "log", "huber": 0.002, "shrinkage": 1e-3}
     judged = bx.compare(sweep, [TransferBiMix()], [split], **settings).error[0, 0][split.test]
     fitted = fit_train_part(sweep, split, TransferBiMix(), **settings)
     expected = bx.evaluate(fitted, sweep.take(split.test)).table().loc["overall", "mre"]

@@ -144,14 +144,6 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
                 "Losses beside the predictions of fits that did not see their mixtures.",
             )
         )
-    if report.calibration is not None:
-        pictures.append(
-            Pictured.of(
-                plots.plot_calibration(report.calibration),
-                "calibration",
-                "How often intervals and probabilities held on runs that were held out.",
-            )
-        )
     tables = [
         Table.of(
             f"Errors of the laws on {plots.SPLIT_TITLES.get(kind, kind)}",
@@ -162,9 +154,37 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
         )
         for kind, split in laws["splits"].items()
     ]
-    text = (laws["verdict"], *([document["calibration"]["verdict"]] if report.calibration else []))
     notes = () if drawn is not None else tuple(document["fit"]["notes"])
-    return [Section("law", "How the law fits", text, tuple(pictures), tuple(tables), notes)]
+    fits = Section(
+        "law", "How the law fits", (laws["verdict"],), tuple(pictures), tuple(tables), notes
+    )
+    return [fits, *_reliability(report, document)]
+
+
+def _reliability(report: "Report", document: Numbers) -> list[Section]:
+    """How intervals and probabilities fare at mixtures that their fits did not see."""
+    found = document["calibration"]
+    if report.calibration is None or not np.isfinite(report.calibration.inside).any():
+        return []
+    picture = Pictured.of(
+        plots.plot_calibration(report.calibration),
+        "calibration",
+        "Left: the share of measured losses inside intervals of 50, 80 and 90 %. Right: pairs of "
+        "mixtures, by the probability that one is better, and how often it is. Each was predicted "
+        "without its own losses.",
+    )
+    levels = {f"{100 * float(level):g} %": row for level, row in found["coverage"].items()}
+    coverage = Table.of(
+        "Measured losses inside their intervals",
+        ("level of the interval", levels),
+        ("inside", "percent", column(levels, "covered")),
+        ("least, of one target", "percent", column(levels, "worst")),
+        ("target", "", column(levels, "worst_target")),
+        ("half the width, of the loss", "percent", column(levels, "width")),
+    )
+    return [
+        Section("reliability", "How far to trust it", (found["verdict"],), (picture,), (coverage,))
+    ]
 
 
 def _held_out(drawn: "Bootstrap") -> Evaluation:

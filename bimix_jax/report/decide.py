@@ -197,6 +197,7 @@ class _Way:
             bare,
             optimum=sure.optimum,
             certainty=sure,
+            calibration=sure.calibration,
             path=optimal_path(fitted, **goal) if along else None,
             sensitivity=sensitivity(fitted, sure.optimum.mixture, at, **goal),
             baselines=baseline_table(plan, sure),

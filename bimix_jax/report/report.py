@@ -51,7 +51,7 @@ class Report:
     certainty: Certainty | None = None
     """how sure the recommendation is"""
     calibration: Calibration | None = None
-    """how often intervals and probabilities held on runs that were held out"""
+    """how often intervals and probabilities hold at mixtures that were left out"""
     path: OptimalPath | None = None
     """the best mixture along the budget; None for a sweep with a single budget"""
     sensitivity: Sensitivity | None = None

@@ -6,8 +6,52 @@ from typing import Any
 import numpy as np
 
 from bimix_jax.mixture.decision import Decision
+from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty._spread import Spread, growth_of, known_variance
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """The decision's objective at every unit that was left out, at the budget nearest to its."""
+
+    held_out: HeldOut
+    """all rows in which every loss that counts is measured and predicted"""
+    rows: HeldOut
+    """one row per unit"""
+    predicted: np.ndarray
+    """(units,) objective that the fit without the unit predicts"""
+    measured: np.ndarray
+    """(units,)"""
+    whole: np.ndarray
+    """(units,) objective that the fit to the whole sweep predicts"""
+    resampled: np.ndarray
+    """(resamples, units) those that the resamples predict"""
+
+    @classmethod
+    def of(cls, bootstrap: Bootstrap, decision: Decision) -> "LeftOut":
+        """Take the losses that a bootstrap holds."""
+        held_out, law = bootstrap.held_out_rows, decision.fitted.law
+        counted = decision.weights > 0
+        # A mixture counts where every loss that does is measured and the law has a value.
+        complete = np.isfinite((held_out.measured * held_out.predicted)[:, counted]).all(axis=1)
+        held_out = held_out.take(complete)
+        rows = held_out.nearest(decision.budget, getattr(law, "size", None))
+        points = rows.mixture, rows.budget, rows.size if law.needs_size else None
+        losses = (
+            rows.predicted,
+            rows.measured,
+            decision.fitted.predict_points(*points),
+            bootstrap.predict_points(*points, VARIANCE),
+        )
+        return cls(held_out, rows, *map(decision.objectives, losses))
+
+    def errors(self, used: np.ndarray | slice = slice(None)) -> tuple[float, Spread]:
+        """Slope of measured objectives in predicted ones, and the spread of the differences, from
+        all units or from those that are `used`."""
+        slope, error = _slope(self.predicted[used], self.measured[used])
+        resampled = self.resampled[:, used] / self.whole[used] - 1
+        return slope, Spread.of_differences(error, slope * resampled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +76,9 @@ class Differences:
     @classmethod
     def of(cls, bootstrap: Bootstrap, decision: Decision) -> "Differences":
         """Measure the errors of the decision's objective at every unit that was left out."""
-        held_out, law = bootstrap.held_out_rows, decision.fitted.law
-        counted = decision.weights > 0
-        # A mixture counts where every loss that does is measured and the law has a value.
-        complete = np.isfinite((held_out.measured * held_out.predicted)[:, counted]).all(axis=1)
-        held_out = held_out.take(complete)
-        rows = held_out.nearest(decision.budget, getattr(law, "size", None))
-        slope, error = _slope(*map(decision.objectives, (rows.predicted, rows.measured)))
-        size = rows.size if law.needs_size else None
-        resampled = bootstrap.predict_points(rows.mixture, rows.budget, size, VARIANCE)
-        whole = decision.fitted.predict_points(rows.mixture, rows.budget, size)
-        spread = Spread.of_differences(error, slope * _relative(decision, whole, resampled))
-        later = held_out.beyond
+        units = LeftOut.of(bootstrap, decision)
+        slope, spread = units.errors()
+        later = units.held_out.beyond
         beyond = _relative(decision, later.predicted, later.measured)
         growth = growth_of(
             _apart(beyond, later.last, later.budget)[:, None],
@@ -53,7 +88,7 @@ class Differences:
         )
         ratio = decision.budget / float(decision.fitted.observed_budgets[1])
         spread = dataclasses.replace(spread, growth=growth)
-        return cls(spread, ratio, held_out.tested, _mean_distance(rows.mixture), slope)
+        return cls(spread, ratio, units.held_out.tested, mean_distance(units.rows.mixture), slope)
 
     def variance(self, sampling: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Variance (pairs,) of relative differences between mixtures.
@@ -115,7 +150,7 @@ PAIRS = 10_000
 """Number of pairs that are enough for a mean distance."""
 
 
-def _mean_distance(mixtures: np.ndarray) -> float:
+def mean_distance(mixtures: np.ndarray) -> float:
     """Mean total variation distance of mixtures (mixtures, domains), of some pairs of many."""
     count = len(mixtures)
     rng = np.random.default_rng(0)

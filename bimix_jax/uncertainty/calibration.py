@@ -27,7 +27,8 @@ BINS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Intervals and probabilities beside what was measured; made by `calibration`."""
+    """Intervals and probabilities beside what was measured; made by `calibration`, and from the
+    mixtures that a bootstrap left out by `Certainty.calibration`."""
 
     targets: tuple[str, ...]
     error: np.ndarray
@@ -110,11 +111,10 @@ class Calibration:
         parts = []
         covered = self.coverage()["covered"]
         if covered.notna().any():
-            each = ", ".join(
-                f"{100 * share:.0f} % by {100 * level:g} %"
-                for level, share in zip(self.levels, covered, strict=True)
+            shares, levels = (
+                ", ".join(f"{100 * each:.0f}" for each in part) for part in (covered, self.levels)
             )
-            parts.append(f"Of the held-out losses lie inside intervals: {each}.")
+            parts.append(f"Of the held-out losses, {shares} % lie inside intervals of {levels} %.")
         if pairs:
             wrong = "" if not self.sure_pairs else f", {100 * self.wrong_when_sure:.1f} % wrongly"
             parts.append(

@@ -20,8 +20,10 @@ from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.uncertainty._differences import Differences, better
 from bimix_jax.uncertainty._guardrails import Guardrails, surely_kept
+from bimix_jax.uncertainty._left_out import calibration_of_left_out
 from bimix_jax.uncertainty._spread import known_mean, known_variance, note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
+from bimix_jax.uncertainty.calibration import Calibration
 
 
 class BetweenLaws(NamedTuple):
@@ -251,6 +253,12 @@ class Certainty:
         known = np.isfinite(above[1:]).any()
         low, high = (np.where(known, end(same, axis=0), np.nan) for end in (np.min, np.max))
         return pd.DataFrame({"low": low, "high": high}, index=self.optimum.mixture.index)
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """How often intervals of losses and probabilities hold at the units that were left out,
+        at the budget nearest to the decision's; no fit is made."""
+        return calibration_of_left_out(self.bootstrap, self.optimum.decision)
 
     @property
     def ends(self) -> pd.DataFrame:

@@ -23,6 +23,7 @@ ORDER = [
     "What it costs each target",
     "Try another mixture",
     "How the law fits",
+    "How far to trust it",
     "What binds, and what relaxing it brings",
     "How flat it is",
     "Along the budget",

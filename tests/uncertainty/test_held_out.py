@@ -360,7 +360,7 @@ def test_calibration_counts_what_lies_inside_and_what_was_right():
         (abs(0.51 - 1) + 3 * abs((0.96 + 0.97 + 0.99) / 3 - 2 / 3)) / 4
     )
     assert (found.sure_pairs, found.wrong_when_sure) == (3, pytest.approx(1 / 3))
-    assert "20 % by 50 %, 60 % by 80 %, 80 % by 90 %" in found.verdict()
+    assert "20, 60, 80 % lie inside intervals of 50, 80, 90 %." in found.verdict()
     assert "33.3 % wrongly" in found.verdict()
     none = hand_made(half_width=np.full((3, 3, 2), np.nan), claimed=np.full(4, np.nan))
     assert "too few mixtures" in none.verdict()

@@ -1,0 +1,68 @@
+"""Calibration from the units that a bootstrap left out; no fit is made."""
+
+import numpy as np
+
+from bimix_jax.mixture.decision import Decision
+from bimix_jax.uncertainty._differences import Differences, LeftOut, mean_distance
+from bimix_jax.uncertainty._spread import Spread, known_variance
+from bimix_jax.uncertainty.bootstrap import Bootstrap
+from bimix_jax.uncertainty.calibration import LEVELS, Calibration
+
+MOST_PAIRS = 500
+"""Number of pairs that are judged, drawn where there are more: they share few units, so that more
+of them tell little more."""
+
+
+def calibration_of_left_out(bootstrap: Bootstrap, decision: Decision) -> Calibration:
+    """Intervals and probabilities at every unit, by the errors at the others.
+
+    The loss of a unit is predicted by the fit without it, and the interval around that comes from
+    the errors of the other units, as the jackknife+ of Barber et al. (2021) has it. Pairs are
+    compared by the objective of the decision, with the errors at all units but the two.
+
+    Args:
+        bootstrap: the fit, its resamples, and the fits without a unit.
+        decision: whose objective is compared, at whose budget, or that nearest to it.
+    """
+    spread = bootstrap.spread(decision.budget)
+    units = np.arange(len(spread.error))
+    half = np.array([_half_widths(spread, units == unit) for unit in units])
+    claimed, right = _pairs(LeftOut.of(bootstrap, decision))
+    # (units, levels, targets) → (levels, units, targets)
+    return Calibration(
+        bootstrap.fitted.targets, spread.error, np.swapaxes(half, 0, 1), claimed, right
+    )
+
+
+def _half_widths(spread: Spread, unit: np.ndarray) -> list[np.ndarray]:
+    """Half the widths (targets,) of a unit's intervals by level; `unit` (units,) is True for it."""
+    others = Spread.of(spread.error[~unit], spread.sampling[~unit])
+    variance = others.variance(spread.sampling[unit])
+    return [others.half_width(variance, level)[0] for level in LEVELS]
+
+
+def _pairs(units: LeftOut) -> tuple[np.ndarray, np.ndarray]:
+    """Claimed probability (pairs,), 0.5 or more, and whether the claim was right."""
+    one, other = np.triu_indices(len(units.measured), 1)
+    # The loss at a larger budget is lower whatever the mixture is.
+    same = np.isclose(units.rows.budget[one], units.rows.budget[other], rtol=1e-9)
+    pairs = np.stack([one[same], other[same]], axis=1)
+    if len(pairs) > MOST_PAIRS:
+        pairs = np.random.default_rng(0).choice(pairs, MOST_PAIRS, replace=False)
+    above = np.array([_better(units, *pair) for pair in pairs])
+    first, second = units.measured[pairs].T
+    right = np.where(above >= 0.5, first < second, second < first)
+    return np.maximum(above, 1 - above), right
+
+
+def _better(units: LeftOut, first: int, second: int) -> float:
+    """Probability that the first unit has the lower objective, from the errors at the others."""
+    mixture = units.rows.mixture
+    others = ~np.isin(np.arange(len(mixture)), [first, second])
+    slope, spread = units.errors(others)
+    errors = Differences(spread, 1.0, 1.0, mean_distance(mixture), slope)
+    difference = units.predicted[second] / units.predicted[first] - 1
+    sampling = known_variance(units.resampled[:, second] / units.resampled[:, first])
+    distance = np.abs(mixture[first] - mixture[second]).sum() / 2
+    variance = errors.variance(np.array([sampling]), np.array([distance]))
+    return float(errors.probability(np.array([difference]), variance)[0])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bimix_jax import datasets as datasets
     from bimix_jax.batching.many import ManyFits as ManyFits
     from bimix_jax.batching.many import fit_many as fit_many
+    from bimix_jax.batching.tables import fit_table as fit_table
     from bimix_jax.design.propose import Proposal as Proposal
     from bimix_jax.design.propose import propose_runs as propose_runs
     from bimix_jax.diagnosis.diagnose import Diagnosis as Diagnosis
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.domains import Entropies as Entropies
     from bimix_jax.entropy.domains import entropy_mixture as entropy_mixture
     from bimix_jax.entropy.domains import token_entropies as token_entropies
+    from bimix_jax.entropy.token_counts import TokenCounts as TokenCounts
+    from bimix_jax.entropy.token_counts import count_tokens as count_tokens
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
@@ -148,6 +151,7 @@ _HOMES = {
     "Sweep": "sweeps.sweep",
     "SweepError": "reading.errors",
     "SweepWarning": "reading.errors",
+    "TokenCounts": "entropy.token_counts",
     "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",
     "WithModelSize": "laws.model_size",
@@ -160,6 +164,7 @@ _HOMES = {
     "certainty": "uncertainty.certainty",
     "compare": "judging.compare",
     "corpus_entropies": "entropy.corpus",
+    "count_tokens": "entropy.token_counts",
     "decide": "report.decide",
     "diagnose": "diagnosis.diagnose",
     "document_shares": "recipe.recipe",
@@ -169,6 +174,7 @@ _HOMES = {
     "fit": "judging.automatic",
     "fit_arrays": "fitting.arrays",
     "fit_many": "batching.many",
+    "fit_table": "batching.tables",
     "gauss_newton": "fitting.search",
     "law_named": "laws",
     "least_budget": "mixture.least_budget",

@@ -13,7 +13,7 @@ from benchmarks.proxy_sweep.tokenizer import train_tokenizer
 from benchmarks.proxy_sweep.tokens import read_tokens
 from benchmarks.proxy_sweep.training import TrainingConfig
 from benchmarks.report import RESULTS
-from bimix_jax.entropy.domain_files import Tokenizer, load_tokenizer
+from bimix_jax.entropy._domain_files import Tokenizer, load_tokenizer
 
 SHAPE = ("width", "layers", "heads", "sequence")
 MODEL = (*SHAPE, "products")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bimix_jax.entropy.domain_files import Source, Tokenizer, find_domain, read_domain
+from bimix_jax.entropy._domain_files import Source, Tokenizer, find_domain, read_domain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ from bimix_jax.sweeps.sweep import CHANGED, SAME_MIXTURE
 APART = "its rows are not adjacent; sort the table by sweep."
 
 
-def fit_table(
+def fit_frame(
     table: pd.DataFrame,
     method: BatchMethod,
     devices: tuple[jax.Device, ...],

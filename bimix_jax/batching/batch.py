@@ -18,7 +18,7 @@ import pyarrow.parquet
 from bimix_jax.batching import _parts
 from bimix_jax.batching._compiled import BatchMethod
 from bimix_jax.batching._parts import SWEEP, BatchSummary
-from bimix_jax.batching._table import begins, fit_table
+from bimix_jax.batching._table import begins, fit_frame
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
@@ -204,7 +204,7 @@ class _BatchWork:
             self.report.notes.append(
                 f"{part} is damaged, or its input has changed since; it was made again."
             )
-        fits = fit_table(piece.to_pandas(), self.method, self.devices, self.progress.fits)
+        fits = fit_frame(piece.to_pandas(), self.method, self.devices, self.progress.fits)
         try:
             _parts.write_part(fits, part, stamp)
         except OSError as error:

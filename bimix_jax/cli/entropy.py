@@ -25,8 +25,7 @@ from bimix_jax.cli.show import (
     show_notes,
     show_table,
 )
-from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies
-from bimix_jax.entropy.domain_files import domain_name
+from bimix_jax.entropy.corpus import corpus_bytes, corpus_entropies, named_paths
 from bimix_jax.entropy.domains import Entropies
 from bimix_jax.files import write_atomically
 
@@ -158,7 +157,7 @@ def entropy(
 
     Example: `bimix entropy corpus/* --tokenizer tokenizer.json -o mixture.json --plot entropy.png`
     """
-    paths = _paths(domains)
+    paths = named_paths(domains)
     chosen = _proxy(mixing.proxy, reading.embedded)
     asked = reading.arguments(paths) | dataclasses.asdict(work)
     asked["curve"] = work.curve or mixing.estimator == "equal"
@@ -178,19 +177,6 @@ def entropy(
         return show_json(document | {"mixtures": mixtures})
     _show(found, mixtures, chosen, mixing.estimator)
     return None
-
-
-def _paths(given: list[str]) -> dict[str, str]:
-    """Return paths by name; NAME=PATH is split unless it is a path itself."""
-    paths = dict[str, str]()
-    for item in given:
-        name, equals, path = item.partition("=")
-        if not equals or Path(item).exists():
-            name, path = domain_name(item), item
-        if name in paths:
-            raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
-        paths[name] = path
-    return paths
 
 
 def _proxy(given: str, embedded: bool) -> str:

@@ -146,10 +146,14 @@ class _Found(NamedTuple):
     """by range of first tokens, counts of pairs, see `_Tally`"""
 
 
-def count_tokens(
+OfRange = Callable[[Range, sparse.csr_array], Any]
+"""Function of a range of first tokens and its counts of pairs (first tokens, types)."""
+
+
+def count_profiles(
     streams: Sequence[Stream], plan: Plan, progress: Callable[[float], object] = lambda share: None
 ) -> Counts:
-    """Count tokens and pairs of adjacent tokens within sequences and documents.
+    """Count tokens, and the profile of pairs of adjacent tokens within sequences and documents.
 
     Sequences of `plan.sequence_length` are cut from the start of every stream.
 
@@ -161,8 +165,25 @@ def count_tokens(
     Raises:
         ValueError: if a token id lies outside the vocabulary.
     """
+    tokens, firsts, profiles = count_ranges(
+        streams, plan, lambda limits, pairs: profile_of(pairs.data), progress
+    )
+    return Counts(tokens, firsts, merged(profiles))
+
+
+def count_ranges(
+    streams: Sequence[Stream],
+    plan: Plan,
+    of_range: OfRange,
+    progress: Callable[[float], object] = lambda share: None,
+) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    """Count as `count_profiles` does; the pairs are what `of_range` makes of them, range by range.
+
+    Returns:
+        Occurrences of tokens and of first tokens of pairs, (types,) each, and the results by range.
+    """
     pieces = list(_pieces(streams, plan))
-    ranges, profiles, done = split_ranges(pieces, plan), list[Profile](), 0.0
+    ranges, results, done = split_ranges(pieces, plan), list[Any](), 0.0
     with ThreadPoolExecutor(plan.threads) as pool:
         while ranges:
             tally, start = _Tally(ranges, plan, pool), 0
@@ -173,9 +194,9 @@ def count_tokens(
                 done = max(reached, done)
             # What did not fit into memory is counted in another pass over the tokens.
             ranges = ranges[len(tally.ranges) :]
-            profiles += tally.finish(pieces[start:])
+            results += tally.finish(pieces[start:], of_range)
     progress(1.0 - done)
-    return Counts(tally.tokens, tally.firsts, merged(profiles))
+    return tally.tokens, tally.firsts, results
 
 
 class _Tally:
@@ -204,27 +225,27 @@ class _Tally:
 
     def add(self, batch: Sequence[Piece]) -> None:
         """Count some pieces, and leave the last ranges out if not all of them fit any longer."""
-        pairs = self._each(batch, lambda one: one)
+        pairs = self._each(batch, lambda limits, one: one)
         held = np.cumsum([one.nnz for one in pairs])
         fit = max(int(np.searchsorted(held, self._plan.room, "right")), 1)
         self._pairs, self.ranges = pairs[:fit], self.ranges[:fit]
 
-    def finish(self, batch: Sequence[Piece]) -> list[Profile]:
-        """Count the last pieces, and return the profiles of pairs by range."""
-        return self._each(batch, lambda one: profile_of(one.data))
+    def finish(self, batch: Sequence[Piece], of_range: OfRange) -> list[Any]:
+        """Count the last pieces, and return what the function makes of the pairs, by range."""
+        return self._each(batch, of_range)
 
-    def _each(self, batch: Sequence[Piece], apply: Callable[[sparse.csr_array], Any]) -> list[Any]:
+    def _each(self, batch: Sequence[Piece], apply: OfRange) -> list[Any]:
         """Apply a function to the pairs of every range, with those of some more pieces."""
         # Threads hold the only references to what they add up, and so free it when they are done.
         tasks = zip(self.ranges, self._counted(batch), strict=True)
-        return list(self._pool.map(lambda task: apply(self._added(*task)), tasks))
+        return list(self._pool.map(lambda task: apply(task[0], self._added(*task)), tasks))
 
     def _counted(self, batch: Sequence[Piece]) -> list[list[sparse.csr_array]]:
         """Return by range the pairs so far and those of some pieces, whose tokens are added."""
         parts, self._pairs = [[one] for one in self._pairs], []
         for found in self._pool.map(lambda piece: _count(piece, self.ranges, self._plan), batch):
-            self.tokens = _sum(self.tokens, found.tokens)
-            self.firsts = _sum(self.firsts, found.firsts)
+            self.tokens = sum_of_counts(self.tokens, found.tokens)
+            self.firsts = sum_of_counts(self.firsts, found.firsts)
             for part, one in zip(parts, found.pairs, strict=True):
                 part.append(one)
         new = sum(one.nnz for part in parts for one in part[1:])
@@ -298,7 +319,7 @@ def split_ranges(pieces: Sequence[Piece], plan: Plan) -> list[Range]:
     return list(itertools.pairwise([0, *inner[inner > 0].tolist(), plan.vocabulary]))
 
 
-def _sum(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def sum_of_counts(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Add counts of two pieces, perhaps of different lengths; the longer array is changed."""
     if len(counts) > len(total):
         total, counts = counts, total

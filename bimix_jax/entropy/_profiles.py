@@ -20,22 +20,22 @@ class Profile:
     counts: np.ndarray
     """(k,) int64, occurrences"""
     types: np.ndarray
-    """(k,) int64, symbols with that many occurrences"""
+    """(k,) symbols with that many occurrences; int64, or float64 where they are estimated"""
 
     @property
     def total(self) -> int:
         """Number of all occurrences."""
-        return int(np.sum(self.counts * self.types))
+        return round(np.sum(self.counts * self.types).item())
 
     @property
     def seen(self) -> int:
         """Number of different symbols."""
-        return int(np.sum(self.types))
+        return round(np.sum(self.types).item())
 
     @property
     def once(self) -> int:
         """Number of symbols that occur once."""
-        return int(np.sum(self.types[self.counts == 1]))
+        return round(np.sum(self.types[self.counts == 1]).item())
 
 
 def profile_of(occurrences: np.ndarray) -> Profile:
@@ -54,13 +54,19 @@ def profile_of(occurrences: np.ndarray) -> Profile:
     )
 
 
-def merged(profiles: Iterable[Profile]) -> Profile:
-    """Merge profiles that do not share symbols."""
-    each = [Profile(np.empty(0, np.int64), np.empty(0, np.int64)), *profiles]
-    counts, where = np.unique(np.concatenate([p.counts for p in each]), return_inverse=True)
-    types = np.zeros(len(counts), np.int64)
-    np.add.at(types, where, np.concatenate([p.types for p in each]))
-    return Profile(counts, types)
+def merged(profiles: Iterable[Profile], weights: Iterable[float] | None = None) -> Profile:
+    """Merge profiles that do not share symbols; symbols count as often as the weights state."""
+    each = list(profiles)
+    types = [p.types for p in each]
+    if weights is not None:
+        types = [w * t for w, t in zip(weights, types, strict=True)]
+    nothing = np.empty(0, np.int64)
+    counts, where = np.unique(
+        np.concatenate([nothing, *(p.counts for p in each)]), return_inverse=True
+    )
+    found = np.zeros(len(counts), np.int64 if weights is None else float)
+    np.add.at(found, where, np.concatenate([nothing, *types]).astype(found.dtype))
+    return Profile(counts, found)
 
 
 def plug_in(profile: Profile) -> float:

@@ -93,6 +93,7 @@ class _SampledStream:
 
 
 Stream = TokenStream | FileStream | _SampledStream
+Tokens = np.ndarray | Stream | Sequence[Stream] | Sequence[Sequence[int] | np.ndarray]
 
 
 def sampled(
@@ -113,6 +114,24 @@ def sampled(
         if len(rows):
             found.append(_SampledStream(stream, rows, sequence_length))
     return found
+
+
+def streams_of(given: Any, name: str = "tokens") -> list[Stream]:
+    """Return the streams of tokens in any of the forms that verbs take; none where it is empty.
+
+    Raises:
+        ValueError: if they are not token ids.
+    """
+    if isinstance(given, Stream):
+        return [given]
+    if isinstance(given, list | tuple) and given and all(isinstance(g, Stream) for g in given):
+        return list(given)
+    if not hasattr(given, "__len__"):
+        raise ValueError(
+            f"{name}: {type(given).__name__!r} has no length; expected an array of token ids, or a "
+            "list of documents."
+        )
+    return [stream_of(given, name)] if len(given) else []
 
 
 def stream_of(tokens: Any, name: str = "tokens") -> Stream:

@@ -13,9 +13,7 @@ import numpy as np
 from bimix_jax.entropy._columns import TEXT_FIELD
 from bimix_jax.entropy._counts import Given
 from bimix_jax.entropy._documents import Reader
-from bimix_jax.entropy._files import PLAIN, form_of
-from bimix_jax.entropy._streams import Stream
-from bimix_jax.entropy.domain_files import (
+from bimix_jax.entropy._domain_files import (
     Domain,
     Source,
     Tokenizer,
@@ -24,6 +22,8 @@ from bimix_jax.entropy.domain_files import (
     load_tokenizer,
     read_domain,
 )
+from bimix_jax.entropy._files import PLAIN, form_of
+from bimix_jax.entropy._streams import Stream
 from bimix_jax.entropy.domains import Entropies, Progress, token_entropies
 from bimix_jax.files import temporary_folder
 from bimix_jax.reading.errors import EntropyWarning
@@ -172,6 +172,26 @@ def _streams(
 def corpus_bytes(domains: Paths, text_field: str | Mapping[str, str] = TEXT_FIELD) -> int:
     """Return the size of all files of a corpus, for the length of a progress bar."""
     return sum(domain.bytes for domain in _found(domains, text_field).values())
+
+
+def named_paths(given: Iterable[str]) -> dict[str, str]:
+    """Return paths by name; NAME=PATH is split unless it is a path itself.
+
+    Raises:
+        ValueError: if two domains have one name.
+
+    >>> named_paths(["corpus/web.jsonl", "code=src/"])
+    {'web': 'corpus/web.jsonl', 'code': 'src/'}
+    """
+    paths = dict[str, str]()
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals or Path(item).exists():
+            name, path = domain_name(item), item
+        if name in paths:
+            raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
+        paths[name] = path
+    return paths
 
 
 def _found(domains: Paths, text_field: str | Mapping[str, str]) -> dict[str, Domain]:

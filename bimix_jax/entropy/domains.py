@@ -2,19 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from bimix_jax.entropy._counts import Counts, Given, Plan, count_tokens
+from bimix_jax.entropy._counts import Counts, Given, Plan, count_profiles
 from bimix_jax.entropy._profiles import ESTIMATORS, coverage, profile_of
-from bimix_jax.entropy._streams import Stream, sampled, stream_of
+from bimix_jax.entropy._streams import Stream, Tokens, sampled, streams_of
 from bimix_jax.reading.settings import settings_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bimix_jax.entropy.token_counts import TokenCounts
 
 PROXIES = ("SE", "CE", "JE")
 CURVE_START = 4096
@@ -25,8 +26,6 @@ LOW_COVERAGE = 0.9
 """Share of the pairs of the source, below which a note warns that few of them were seen."""
 UNSETTLED = 0.05
 """Change of CE in nats over the last factor of four in tokens, above which it has not settled."""
-
-Tokens = np.ndarray | Stream | Sequence[Stream] | Sequence[Sequence[int] | np.ndarray]
 Progress = Callable[[str, float], object]
 
 
@@ -46,6 +45,32 @@ class Entropies:
     """sentences on bias, and on parts that were left out"""
     von_neumann: "pd.Series | None" = None
     """VNE by domain, if there were embeddings"""
+    standard_errors: "pd.DataFrame | None" = None
+    """(domains, estimator × proxy) of estimates from a sample of the pairs; None where all were
+    counted"""
+
+    @classmethod
+    def of(cls, domains: Mapping[str, "TokenCounts"]) -> "Entropies":
+        """Estimate the entropies of domains from their counts, in nats.
+
+        Raises:
+            ValueError: if there is no domain, or one holds no pair.
+        """
+        if not domains:
+            raise ValueError("domains: there is none; expected the counts of at least one.")
+        rows, sizes, errors = {}, {}, {}
+        for name, each in domains.items():
+            counts, replicates = each.counts(), each.replicates()
+            sizes[name], rows[name] = _sizes(counts, name), _estimates(counts)
+            errors[name] = _standard_errors([_estimates(one) for one in replicates], rows[name])
+        found = _collect(rows, sizes, None)
+        sampled = {name: each for name, each in domains.items() if not each.exact}
+        if not sampled:
+            return found
+        notes = (f"{name}: {each.about_sample(errors[name])}" for name, each in sampled.items())
+        return dataclasses.replace(
+            found, standard_errors=_by_proxy(errors), notes=(*found.notes, *notes)
+        )
 
     def table(self, estimator: str = "plug-in") -> "pd.DataFrame":
         """Return SE, CE and JE by domain, VNE where known, with tokens, pairs and coverage.
@@ -134,7 +159,7 @@ def token_entropies(
     end = plan.end_of_document
     ends = end is None
     for name, streams in domains.items():
-        counts = count_tokens(streams, plan, functools.partial(progress, name))
+        counts = count_profiles(streams, plan, functools.partial(progress, name))
         sizes[name] = _sizes(counts, name)
         rows[name] = _estimates(counts)
         ends = ends or end in np.flatnonzero(counts.tokens)
@@ -155,19 +180,7 @@ def _named(tokens: Any) -> dict[str, Any]:
 
 def _streams(name: str, given: Any) -> list[Stream]:
     """Return the streams of a domain, at least one of which holds a token."""
-    if isinstance(given, Stream):
-        streams = [given]
-    elif isinstance(given, list | tuple) and given and all(isinstance(g, Stream) for g in given):
-        streams = list(given)
-    elif not hasattr(given, "__len__"):
-        raise ValueError(
-            f"{name}: {type(given).__name__!r} has no length; expected an array of token ids, or a "
-            "list of documents."
-        )
-    elif not len(given):
-        streams = []
-    else:
-        streams = [stream_of(given, name)]
+    streams = streams_of(given, name)
     if not sum(map(len, streams)):
         raise ValueError(f"{name} is empty; expected tokens. Leave the domain out.")
     return streams
@@ -214,7 +227,7 @@ def _curves(
         total = int(sizes[name]["tokens"])
         whole = sum(len(stream) // plan.sequence_length for stream in streams)
         for tokens in _curve_sizes(total, equal) if whole else []:
-            counts = count_tokens(sampled(streams, tokens, plan.sequence_length, plan.seed), plan)
+            counts = count_profiles(sampled(streams, tokens, plan.sequence_length, plan.seed), plan)
             if counts.pairs.total:
                 rows.append(_point(name, counts, tokens == equal))
     return rows
@@ -240,8 +253,7 @@ def _collect(
 ) -> Entropies:
     import pandas as pd
 
-    estimates = pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
-    estimates.columns = pd.MultiIndex.from_tuples(list(next(iter(rows.values()))))
+    estimates = _by_proxy(rows)
     measured = pd.DataFrame.from_dict(sizes, orient="index").rename_axis("domain")
     whole = ["tokens", "pairs", "types", "pair_types"]
     measured = measured.astype(dict.fromkeys(whole, int))
@@ -253,6 +265,29 @@ def _collect(
         equal = pd.concat([equal, estimates.loc[missing, "plug-in"]]).loc[estimates.index]
     notes = _notes(estimates, measured, curve)
     return Entropies(estimates, measured, curve.drop(columns="equal"), equal, notes)
+
+
+def _by_proxy(rows: dict[str, dict[tuple[str, str], float]]) -> "pd.DataFrame":
+    """Return a table (domains, estimator × proxy)."""
+    import pandas as pd
+
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
+    table.columns = pd.MultiIndex.from_tuples(list(next(iter(rows.values()))))
+    return table
+
+
+def _standard_errors(
+    replicates: list[dict[tuple[str, str], float]], estimates: dict[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
+    """Return the jackknife's standard errors, 0 without replicates.
+
+    Of G replicates, each without one of G groups: s² = (G − 1)/G · Σ_g (H_g − H̄)².
+    """
+    if not replicates:
+        return dict.fromkeys(estimates, 0.0)
+    count = len(replicates)
+    found = {key: np.array([each[key] for each in replicates]) for key in estimates}
+    return {key: float(np.sqrt((count - 1) * np.var(each))) for key, each in found.items()}
 
 
 def _notes(

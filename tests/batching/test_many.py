@@ -11,7 +11,7 @@ from bimix_jax.batching import _rows as rows_module
 from bimix_jax.batching import _run as run
 from bimix_jax.batching._compiled import BatchMethod, block_length, compiled_chunk
 from bimix_jax.batching._rows import SweepRows, filled_chunk, padded_length
-from bimix_jax.batching._table import _sweeps_of, _WideTable, fit_table
+from bimix_jax.batching._table import _sweeps_of, _WideTable, fit_frame
 from bimix_jax.batching.rates import synthetic_rows
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
@@ -85,7 +85,7 @@ def test_points_count_by_their_budget_as_in_fit(padded, options):
         options.get("law", bx.BiMix()),
         FitOptions(options.get("residual", "relative"), budget_power=2.0),
     )
-    found = fit_table(table, method, tuple(jax.local_devices()))
+    found = fit_frame(table, method, tuple(jax.local_devices()))
     pd.testing.assert_frame_equal(found, fits.table(), rtol=1e-6)
 
 
@@ -225,7 +225,7 @@ def test_whole_columns_are_judged_as_single_sweeps_are():
     table.loc[at["s3"], "tokens"] = table["tokens"].iloc[at["s3"] - 1]
     table.loc[at["s4"], "run"] = None
     devices = tuple(jax.local_devices())
-    found = fit_table(table, BatchMethod(bx.BiMix()), devices)
+    found = fit_frame(table, BatchMethod(bx.BiMix()), devices)
     singly = bx.fit_many(table)
     assert set(singly.failed) >= {"s1", "s2", "s3"}
     pd.testing.assert_frame_equal(found, singly.table(), rtol=1e-9, check_dtype=False)
@@ -260,7 +260,7 @@ def test_labels_of_any_kind_part_the_sweeps(kind):
 def test_rows_of_a_sweep_that_stand_apart_are_not_fitted_from_parts():
     table = table_of_sweeps(2)
     table = pd.concat([table, table[:4]], ignore_index=True)
-    found = fit_table(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
+    found = fit_frame(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
     assert found.query("sweep == 's0'")["reason"].str.contains("not adjacent").all()
     assert (found.query("sweep == 's1'")["reason"] == "").all()
 

@@ -43,7 +43,7 @@ from benchmarks.proxy_sweep.training import (
     learning_rate,
 )
 from benchmarks.proxy_sweep.unigram import unigram_losses
-from bimix_jax.entropy.domain_files import load_tokenizer
+from bimix_jax.entropy._domain_files import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")
 DOMAINS = ("a", "b", "c")

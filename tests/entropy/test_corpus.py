@@ -91,7 +91,7 @@ def test_long_plain_files_are_one_document_whatever_the_block(tmp_path, monkeypa
     (tmp_path / "a.txt").write_text("a line of text\n" * 100)
     whole = bx.corpus_entropies([tmp_path / "a.txt"], tokenizer="bytes").estimates
     monkeypatch.setattr("bimix_jax.entropy._documents.BLOCK", 50)
-    monkeypatch.setattr("bimix_jax.entropy.domain_files.BATCH", 120)
+    monkeypatch.setattr("bimix_jax.entropy._domain_files.BATCH", 120)
     blocks = bx.corpus_entropies([tmp_path / "a.txt"], tokenizer="bytes").estimates
     pd.testing.assert_frame_equal(whole, blocks, check_exact=True)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bimix_jax.entropy._counts import Plan, _Part, count_tokens, split_ranges
+from bimix_jax.entropy._counts import Plan, _Part, count_profiles, split_ranges
 from bimix_jax.entropy._profiles import merged, profile_of
 from bimix_jax.entropy._streams import TokenStream, sampled, stream_of
 
@@ -56,7 +56,7 @@ def test_counts_are_those_of_the_loop(data, vocabulary, length, chunk, memory, w
         streams.append(TokenStream(np.array(tokens, dtype), np.array(sorted(starts), np.int64)))
     end = data.draw(st.sampled_from([None, 0]))
     plan = Plan(vocabulary, length, end, chunk, memory, workers)
-    check(count_tokens(streams, plan), streams, plan)
+    check(count_profiles(streams, plan), streams, plan)
 
 
 @pytest.mark.parametrize("vocabulary", [50_277, 128_256])
@@ -65,7 +65,7 @@ def test_a_vocabulary_as_large_as_real_ones(vocabulary, memory):
     rng = np.random.default_rng(0)
     tokens = np.minimum(rng.zipf(1.2, 60_000) - 1, vocabulary - 1).astype(np.uint32)
     plan = Plan(vocabulary, 100, chunk=7_000, memory=memory, workers=2)
-    check(count_tokens([stream_of(tokens)], plan), [stream_of(tokens)], plan)
+    check(count_profiles([stream_of(tokens)], plan), [stream_of(tokens)], plan)
 
 
 def test_ranges_follow_each_other_and_hold_about_equal_pairs():
@@ -106,6 +106,6 @@ def test_a_sample_of_everything_is_everything():
     tokens = np.random.default_rng(0).integers(0, 20, 1000)
     source = [TokenStream(tokens[:400]), TokenStream(tokens[400:], np.array([0, 5, 17]))]
     plan = Plan(20, 10, chunk=70)
-    whole, sample = count_tokens(source, plan), count_tokens(sampled(source, 1000, 10), plan)
+    whole, sample = count_profiles(source, plan), count_profiles(sampled(source, 1000, 10), plan)
     assert np.array_equal(whole.pairs.types, sample.pairs.types)
     assert np.array_equal(whole.firsts, sample.firsts)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 import bimix_jax as bx
+from bimix_jax.entropy._domain_files import domain_name, find_domain
 from bimix_jax.entropy.corpus import _check_names
-from bimix_jax.entropy.domain_files import domain_name, find_domain
 
 DATA = '{"text": "one two three"}\n'
 

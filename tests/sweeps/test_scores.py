@@ -10,7 +10,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.batching._compiled import BatchMethod
-from bimix_jax.batching._table import fit_table
+from bimix_jax.batching._table import fit_frame
 from bimix_jax.sweeps.scores import scores_among
 from tests.batching.tables import table_of_sweeps
 from tests.fits import frame
@@ -126,7 +126,7 @@ def test_a_score_in_a_batch_harms_no_other_sweep(shuffled):
         table = table.groupby("sweep").sample(frac=1, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        fits = fit_table(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
+        fits = fit_frame(table, BatchMethod(bx.BiMix()), tuple(jax.local_devices()))
     bad = fits[fits["code"] == "bad_data"]
     assert bad["sweep"].tolist() == ["s2"]
     assert "better in code (between 0 and 1" in bad["reason"].item()
@@ -135,7 +135,7 @@ def test_a_score_in_a_batch_harms_no_other_sweep(shuffled):
 
 def test_a_batch_with_a_column_called_like_a_score_fails_it_by_name():
     table = table_of_sweeps(2).rename(columns={"loss_code": "loss_code_acc"})
-    fits = fit_table(table, BatchMethod(bx.AdditiveLaw()), tuple(jax.local_devices()))
+    fits = fit_frame(table, BatchMethod(bx.AdditiveLaw()), tuple(jax.local_devices()))
     assert fits["reason"].str.contains("better in code_acc").all()
 
 

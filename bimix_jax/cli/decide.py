@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import shlex
 import sys
 import time
@@ -30,6 +29,7 @@ from bimix_jax.cli.show import (
     error_bar,
     number,
     percent,
+    probability,
     quantity,
     share,
     show_json,
@@ -53,21 +53,10 @@ STAGES = 6
 """Number of stages that are counted, reading and writing included."""
 
 
-def _probability(value: float) -> str:
-    """Format a probability, never as 0 or 1.
-
-    >>> [_probability(value) for value in (0.9998, 0.5, float("nan"))]
-    ['>0.99', '0.50', '–']
-    """
-    if math.isnan(value):
-        return "–"
-    return ">0.99" if value > 0.995 else "<0.01" if value < 0.005 else f"{value:.2f}"
-
-
 SUMMARY = {
     "objective": ("mean loss, nats", number),
     "gain": ("gain, %", percent),
-    "probability": ("probability that the recommended one is better", _probability),
+    "probability": ("probability that the recommended one is better", probability),
 }
 SHOWN = 3
 """Number of the sweep's warnings that are shown."""
@@ -102,6 +91,11 @@ class Measured(SweepOptions):
 
     def asked(self, tokens_per_step: float | None) -> Plan:
         """Return the plan of the file, with the options of reading in place of its entries."""
+        if not self.file and self.plan is None:
+            raise ValueError(
+                "SWEEP is missing; expected a table of runs, or logs. Type: bimix decide sweep.csv "
+                "--budget 40B; with logs: bimix decide logs/ --mixtures runs.csv --budget 40B."
+            )
         base = Plan() if self.plan is None else Plan.load(self.plan)
         files = {
             "sweep": tuple(map(str, self.file or ())),

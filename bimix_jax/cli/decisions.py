@@ -19,6 +19,7 @@ from bimix_jax.cli.show import (
     change,
     number,
     percent,
+    probability,
     quantity,
     share,
     show_json,
@@ -39,7 +40,7 @@ LOSS = "predicted mean loss, nats"
 GUARDED = {
     "allowed": ("allowed increase, %", percent),
     "increase": ("predicted, %", percent),
-    "probability": ("probability to keep it", number),
+    "probability": ("probability to keep it", probability),
 }
 INFLUENCE = {
     "moved": ("moved", share),

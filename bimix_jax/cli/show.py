@@ -181,6 +181,17 @@ def percent(value: Any) -> str:
     return amount(100 * float(value))
 
 
+def probability(value: float) -> str:
+    """Format a probability, never as 0 or 1.
+
+    >>> [probability(value) for value in (0.9998, 0.5, float("nan"))]
+    ['>0.99', '0.50', '–']
+    """
+    if math.isnan(value):
+        return "–"
+    return ">0.99" if value > 0.995 else "<0.01" if value < 0.005 else f"{value:.2f}"
+
+
 def change(value: Any) -> str:
     """Format a difference with its sign, to 4 decimals or 4 digits.
 

@@ -117,7 +117,7 @@ def _sliders(best: Optimum) -> dict[str, Any]:
         {
             "name": name,
             "low": f"{low / most:.4f}",
-            "high": f"{min(high / most, 1):.4f}",
+            "above": f"{max(1 - high / most, 0):.4f}",
             "best": f"{share / most:.4f}",
             "share": repr(share),
             "percent": f"{100 * share:.1f}",

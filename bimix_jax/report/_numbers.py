@@ -42,9 +42,9 @@ ROUNDED = {
 
 
 def signed(value: float, decimals: int) -> str:
-    """Return a number with its sign, ± for one that rounds to 0."""
+    """Return a number with its sign; one that rounds to 0 has none."""
     text = f"{abs(value):.{decimals}f}"
-    sign = "±" if float(text) == 0 else "−" if value < 0 else "+"
+    sign = "" if float(text) == 0 else "−" if value < 0 else "+"
     return sign + text
 
 

@@ -170,8 +170,8 @@ def _reliability(report: "Report", document: Numbers) -> list[Section]:
         plots.plot_calibration(report.calibration),
         "calibration",
         "Left: the share of measured losses inside intervals of 50, 80 and 90 %. Right: pairs of "
-        "mixtures, by the probability that one is better, and how often it is. Each was predicted "
-        "without its own losses.",
+        "mixtures, by the probability that one is better, and how often it is; a larger dot "
+        "stands for more pairs. Each was predicted without its own losses.",
     )
     levels = {f"{100 * float(level):g} %": row for level, row in found["coverage"].items()}
     coverage = Table.of(

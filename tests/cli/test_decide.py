@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("decide")
     table = frame(noise=0.01)
     table.to_csv(place / "sweep.csv", index=False)
+    (place / "empty.toml").write_text("budget = 1e10\n")
     table[table["run"] < "run05"].to_csv(place / "few.csv", index=False)
     tokens = {"web": 9e10, "code": 3e9, "books": 5e8}
     pd.Series(tokens, name="tokens").rename_axis("domain").to_csv(place / "tokens.csv")
@@ -95,7 +96,8 @@ def test_a_sweep_that_is_too_small_names_runs_and_ends_with_1(call, folder):
         (("sweep.csv", "--lower", "wbe=0.7"), "Did you mean web"),
         (("sweep.csv", "--reference", "best"), "Did you mean best-run"),
         (("sweep.csv", "--emit", "megatron"), "megatron names the data of every domain"),
-        ((), "the plan names no table of runs"),
+        ((), "SWEEP is missing; .* Type: bimix decide sweep.csv"),
+        (("--plan", "empty.toml"), "the plan names no table of runs"),
         (("sweep.csv", "--plan", "tokens.csv"), "tokens.csv is not a complete TOML file"),
     ],
 )

@@ -70,7 +70,7 @@ function shown(x, kind) {
 
 function signed(x, decimals) {
   const text = Math.abs(x).toFixed(decimals);
-  const sign = Number(text) === 0 ? "±" : x < 0 ? "−" : "+";
+  const sign = Number(text) === 0 ? "" : x < 0 ? "−" : "+";
   return sign + text;
 }
 

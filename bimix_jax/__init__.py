@@ -70,8 +70,6 @@ if TYPE_CHECKING:
     from bimix_jax.mixture.least_budget import least_budget_arrays as least_budget_arrays
     from bimix_jax.mixture.optimum import Optimum as Optimum
     from bimix_jax.mixture.optimum import optimize_mixture as optimize_mixture
-    from bimix_jax.mixture.path import OptimalPath as OptimalPath
-    from bimix_jax.mixture.path import optimal_path as optimal_path
     from bimix_jax.mixture.proportions import optimal_proportions as optimal_proportions
     from bimix_jax.mixture.sensitivity import Sensitivity as Sensitivity
     from bimix_jax.mixture.sensitivity import sensitivity as sensitivity
@@ -103,6 +101,8 @@ if TYPE_CHECKING:
     from bimix_jax.uncertainty.certainty import Certainty as Certainty
     from bimix_jax.uncertainty.certainty import between_laws as between_laws
     from bimix_jax.uncertainty.certainty import certainty as certainty
+    from bimix_jax.uncertainty.path import OptimalPath as OptimalPath
+    from bimix_jax.uncertainty.path import optimal_path as optimal_path
     from bimix_jax.xla.cache import use_compilation_cache as use_compilation_cache
 
 __version__ = "0.1.0"
@@ -136,7 +136,7 @@ _HOMES = {
     "LogLinear": "laws.published",
     "ManyFits": "batching.many",
     "Metadata": "reading.metadata",
-    "OptimalPath": "mixture.path",
+    "OptimalPath": "uncertainty.path",
     "Optimum": "mixture.optimum",
     "Plan": "report.plan",
     "Proposal": "design.propose",
@@ -181,7 +181,7 @@ _HOMES = {
     "least_budget_arrays": "mixture.least_budget",
     "load_fit": "fitting.storage",
     "make_recipe": "recipe.recipe",
-    "optimal_path": "mixture.path",
+    "optimal_path": "uncertainty.path",
     "optimal_proportions": "mixture.proportions",
     "optimize_mixture": "mixture.optimum",
     "predict_losses": "fitting.coefficients",

@@ -30,10 +30,11 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.mixture.files import read_mixtures
-from bimix_jax.mixture.path import STEPS
 from bimix_jax.quantities import counted
 from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.uncertainty._spread import USUAL, units_needed
 from bimix_jax.uncertainty.intervals import check_level
+from bimix_jax.uncertainty.path import STEPS
 
 RUNS_SHOWN = 5
 LOSS = "predicted mean loss, nats"
@@ -359,6 +360,12 @@ class NextRuns:
     ] = None
     budget: Budget = None
     weight: Weight = None
+    resamples: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Number of resamples behind the errors of the law; 0 leaves these out."
+        ),
+    ] = 200
     seed: Annotated[int, typer.Option(help="Seed of the mixtures that are drawn.")] = 0
     law: LawName = AUTO
 
@@ -371,11 +378,20 @@ class NextRuns:
             self.budget,
             None if self.pool is None else read_mixtures(self.pool, fitted.domains),
             bounds=self._bounds(fitted) or None,
+            bootstrap=self._resampled(fitted, measured),
             seed=self.seed,
             weights=weights_of(self.weight, fitted),
             constraints=limits.constraints_of(fitted),
             reference=limits.mixture_of(fitted),
         )
+
+    def _resampled(self, fitted: bx.Fit, measured: Sweep) -> bx.Bootstrap | None:
+        """Return the resamples; None where they can show no errors of the law."""
+        few = len(np.unique(measured.mixture_group)) < units_needed(USUAL)
+        if few or not self.resamples or fitted.options.budget_power:
+            return None
+        waiting.show(f"fitting {fitted.label} to {counted(self.resamples, 'resample')}")
+        return bx.bootstrap(measured, fitted, self.resamples, self.seed)
 
     def _bounds(self, fitted: bx.Fit) -> dict[str, tuple[float, float]]:
         """Return the ranges of the proposed runs; an end that is not given is that of the sweep."""

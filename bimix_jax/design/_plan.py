@@ -247,6 +247,9 @@ class Measured(NamedTuple):
     """(points,) int"""
     shrinkage: Any
     """(targets,) strength of the shrinkage of the fit"""
+    misfit: Any
+    """(targets,) variance of the relative error of the law at runs that it was not fitted to; 0
+    where it is unknown"""
 
 
 class Candidates(NamedTuple):
@@ -337,6 +340,9 @@ def _posterior(design: Design, arguments: MixtureArguments, measured: Measured) 
     # The pull is beside a mean over points, JᵀJ is a sum.
     ridge = pull * jnp.sum(used, axis=1)[:, None]
     noise = estimate_noise(slopes, errors, used, measured.run, design.runs, ridge)
+    # Residuals of the fit itself show less of what the law misses than those of runs left out.
+    between = jnp.maximum(noise.between, measured.misfit - noise.within)
+    noise = noise._replace(between=between)
     seen = information(slopes, used, measured.run, design.runs, noise)
     # The pull is in units of the noise variance, so divided by it, it is a precision.
     shrunk = jax.vmap(jnp.diag)(ridge / (noise.within + noise.between)[:, None])

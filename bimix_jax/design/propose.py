@@ -19,6 +19,8 @@ from bimix_jax.quantities import counted, number_of, quantity_text
 from bimix_jax.reading.names import align_mixtures, as_expected, check_names
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.sweeps.sweep import Sweep
+from bimix_jax.uncertainty.bootstrap import Bootstrap
+from bimix_jax.uncertainty.misfit import Misfit
 
 CANDIDATES = 1024
 """Number of mixtures that are drawn without a pool; a power of two, to which pools are padded."""
@@ -37,7 +39,8 @@ class Proposal:
     """Runs to do next, best first, and the expected regret that remains.
 
     The regret is the loss of the recommended mixture above the best one, in nats of the weighted
-    mean loss, averaged over the uncertainty of the fit. It assumes that the law holds.
+    mean loss, averaged over the uncertainty of the coefficients, which runs lower. What errors of
+    the law add is `law_regret`, which they do not.
     """
 
     mixtures: pd.DataFrame
@@ -54,6 +57,9 @@ class Proposal:
     """budget of the decision"""
     unit: str
     notes: tuple[str, ...]
+    law_regret: float = float("nan")
+    """expected regret because of errors of the law, and of noise that cannot be told from them; nan
+    without resamples, or of too few mixtures"""
 
     def __repr__(self) -> str:
         at = f"{quantity_text(self.budget)} {self.unit}"
@@ -113,6 +119,7 @@ def propose_runs(
     *,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     weight: ArrayLike | None = None,
+    bootstrap: Bootstrap | None = None,
     seed: int = 0,
     **goal: Unpack[_GoalSettings],
 ) -> Proposal:
@@ -134,6 +141,9 @@ def propose_runs(
         bounds: least and largest proportion by domain where there is no pool; default the range in
             the sweep, to which the law was fitted.
         weight: (points,) as `fit` took it; points of weight 0 are treated as not measured.
+        bootstrap: of the same law and sweep. Runs then count as little as the law misses them when
+            they are left out of the fit, regrets are lowered where it exaggerates differences, and
+            the regret that its errors cause is stated.
         seed: of the draws.
         goal: `weights`, `constraints` and `reference` of the decision, as `optimize_mixture` takes
             them. The proposed runs need not keep the constraints.
@@ -141,8 +151,8 @@ def propose_runs(
     Raises:
         InfeasibleError: a ValueError, if no mixture satisfies the constraints.
         ValueError: if the sweep is not the one that was fitted, the fit has a budget_power, the law
-            needs a model size, n is not between 1 and the size of the pool, or bounds name unknown
-            domains or fit no mixture.
+            needs a model size, n is not between 1 and the size of the pool, bounds name unknown
+            domains or fit no mixture, or the bootstrap is of another law or other names.
         TypeError: on an argument that does not exist; the message names the nearest one.
 
     >>> import bimix_jax as bx
@@ -152,9 +162,11 @@ def propose_runs(
     True
     """
     _check(fitted, sweep)
-    fitted, said = _of_one_law(fitted)
     within = as_expected("bounds", dict(bounds or {}), fitted.domains)
-    decision = settings_of(_Goal, propose_runs, goal).decision(fitted, budget, within)
+    asked = settings_of(_Goal, propose_runs, goal)
+    misfit = Misfit.of(bootstrap, asked.decision(fitted, budget, within))
+    fitted, said = _of_one_law(fitted)
+    decision = asked.decision(fitted, budget, within)
     candidates, labels = _candidates(fitted, pool, within, seed)
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n is {n}; expected 1 to {len(candidates)}, the mixtures in the pool.")
@@ -162,7 +174,7 @@ def propose_runs(
         picks, noise = plan_runs(
             Design(_unknowns(fitted), len(sweep.runs), n),
             decision.arguments,
-            _measured(fitted, sweep, weight),
+            _measured(fitted, sweep, weight, misfit.variance),
             _padded(candidates, np.unique(sweep.budget)),
             jax.random.key(seed),
         )
@@ -170,7 +182,7 @@ def propose_runs(
     nameless = pd.Index([f"next{i + 1}" for i in range(n)], name="run")
     rows = nameless if labels is None else labels[order]
     mixtures = pd.DataFrame(candidates[order], index=rows, columns=list(fitted.domains))
-    proposal = _proposal(decision, mixtures, picks, noise)
+    proposal = _proposal(decision, mixtures, picks, noise, misfit)
     return dataclasses.replace(proposal, notes=(*said, *proposal.notes))
 
 
@@ -238,10 +250,13 @@ def _unknowns(fitted: Fit) -> Unknowns:
     return Unknowns(fitted.law, len(fitted.domains), len(fitted.targets), tied)
 
 
-def _proposal(decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: Noise) -> Proposal:
+def _proposal(
+    decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: Noise, misfit: Misfit
+) -> Proposal:
     """Name the picks, which are `mixtures`, and their expected regrets."""
     fitted, runs = decision.fitted, mixtures.index
-    regret, random = np.asarray(picks.regret), np.asarray(picks.random)
+    # A law that exaggerates differences exaggerates regrets, which are such differences.
+    regret, random = (misfit.slope * np.asarray(each) for each in (picks.regret, picks.random))
     # Standard deviations, which are in the unit of relative errors.
     deviations = {name: np.sqrt(value) for name, value in noise._asdict().items()}
     return Proposal(
@@ -252,8 +267,9 @@ def _proposal(decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: N
         noise=pd.DataFrame(deviations, index=pd.Index(fitted.targets, name="target")),
         budget=decision.budget,
         unit=fitted.unit,
+        law_regret=misfit.regret,
         notes=(
-            *_scope(fitted),
+            *_scope(fitted, misfit.regret),
             *_certain(float(regret[0])),
             *fitted.notes_on_budget(decision.budget),
             *decision.notes,
@@ -297,15 +313,19 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
         )
 
 
-def _scope(fitted: Fit) -> tuple[str, ...]:
+def _scope(fitted: Fit, regret: float) -> tuple[str, ...]:
+    beside = (
+        f"errors of the law cost about {regret:.2g} nats more, which runs for this law do not lower"
+        if np.isfinite(regret)
+        else "errors of the law itself enter it only as noise"
+    )
     return (
-        f"The regret comes from the uncertainty of the coefficients of {fitted.label}; errors of "
-        "the law itself enter it only as noise.",
+        f"The regret comes from the uncertainty of the coefficients of {fitted.label}; {beside}.",
         *fitted.law.assumptions(),
     )
 
 
-def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
+def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None, misfit: np.ndarray) -> Measured:
     order = [sweep.domains.index(d) for d in fitted.domains]
     loss = sweep.loss[:, [sweep.targets.index(t) for t in fitted.targets]]
     inside = np.isfinite(loss)
@@ -315,7 +335,7 @@ def _measured(fitted: Fit, sweep: Sweep, weight: ArrayLike | None) -> Measured:
         )
     run = np.unique(sweep.run, return_inverse=True)[1].reshape(-1)
     mixture, shrinkage = sweep.mixture[:, order], np.asarray(fitted.shrinkage)
-    return Measured(mixture, sweep.budget, loss, inside, run, shrinkage)
+    return Measured(mixture, sweep.budget, loss, inside, run, shrinkage, misfit)
 
 
 def _candidates(

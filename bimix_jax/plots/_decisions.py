@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
 
-    from bimix_jax.mixture.path import OptimalPath
     from bimix_jax.mixture.sensitivity import Sensitivity
     from bimix_jax.mixture.tradeoff import Tradeoff
+    from bimix_jax.uncertainty.path import OptimalPath
 
 ODDS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)
 SLANTED = 10
@@ -50,8 +50,9 @@ GROUP = 3
 
 
 def plot_path(path: "OptimalPath") -> Figure:
-    """Draw the best proportion of every domain against the budget, with bands from resamples.
+    """Draw the best proportion of every domain against the budget.
 
+    With resamples, bands hold the proportions of mixtures that cannot be told from the best one.
     Right of the line no run was measured.
     """
     domains = [str(name) for name in path.mixtures.columns]
@@ -67,7 +68,7 @@ def plot_path(path: "OptimalPath") -> Figure:
     axes.set_xlabel(f"budget ({picture_text(path.unit)})", fontsize=SIZE)
     axes.set_ylabel("proportion", fontsize=SIZE)
     bare(axes)
-    bands = "" if path.low is None else f", with {100 * path.level:g} % intervals"
+    bands = "" if path.low is None else f", and those not told from it at {100 * path.level:g} %"
     headed(figure, f"Best mixture along the budget{bands}")
     return figure
 

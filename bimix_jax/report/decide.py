@@ -17,7 +17,6 @@ from bimix_jax.fitting.options import LATER
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import LAWS, Law, WithModelSize, law_named
-from bimix_jax.mixture.path import optimal_path
 from bimix_jax.mixture.sensitivity import sensitivity
 from bimix_jax.quantities import counted
 from bimix_jax.reading.settings import check_made, settings_of
@@ -36,6 +35,7 @@ from bimix_jax.sweeps.sweep import CURVE, Sweep
 from bimix_jax.uncertainty._spread import units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap, bootstrap
 from bimix_jax.uncertainty.certainty import Certainty, certainty
+from bimix_jax.uncertainty.path import optimal_path
 
 CANDIDATES = ("BiMix", "TransferBiMix", "SubstitutionBiMix", "AdditiveLaw")
 """Laws that are compared by default: one of each kind of those that `compare` takes, which are
@@ -123,8 +123,9 @@ class _Way:
             bare = Report(self.plan, self.sweep, checked.result(), judged, fitted, missing=missing)
             if missing is not None or fitted is None:
                 return dataclasses.replace(bare, next_runs=self._first_runs())
-            further = beside.submit(self._proposed, fitted)
-            decided = self._decided(bare, fitted)
+            drawn = self._resampled(fitted)
+            further = beside.submit(self._proposed, drawn)
+            decided = self._decided(bare, drawn)
             runs = further.result() if decided.missing is None else self._first_runs()
             return dataclasses.replace(decided, next_runs=runs)
 
@@ -181,12 +182,10 @@ class _Way:
         settings = {"law": repr(law), "budget_power": power}
         return kept_fit(self.kept, settings, lambda: fit(self.sweep, law, budget_power=power))
 
-    def _decided(self, bare: Report, fitted: Fit) -> Report:
+    def _decided(self, bare: Report, drawn: Bootstrap) -> Report:
         """Add the optimum and all that is said about it."""
-        plan, at = self.plan, self.plan.budget
+        plan, at, fitted = self.plan, self.plan.budget, drawn.fitted
         goal: Any = {"reference": plan.reference, "constraints": plan.constraints}
-        self.progress(f"fitting {counted(plan.resamples, 'resample')}")
-        drawn = self._resampled(fitted)
         self.progress("finding the best mixture and how sure it is")
         kept = plan.guard_probability
         sure = certainty(drawn, at, level=plan.level, guard_probability=kept, **goal)
@@ -205,6 +204,7 @@ class _Way:
 
     def _resampled(self, fitted: Fit) -> Bootstrap:
         plan = self.plan
+        self.progress(f"fitting {counted(plan.resamples, 'resample')}")
         options = dataclasses.asdict(fitted.options)
         settings = {
             "law": repr(fitted.law),
@@ -218,9 +218,9 @@ class _Way:
 
         return kept_bootstrap(self.kept, fitted, settings, make)
 
-    def _proposed(self, fitted: Fit) -> Proposal | None:
+    def _proposed(self, drawn: Bootstrap) -> Proposal | None:
         """The runs to do next; None where none are asked for, or the law cannot say."""
-        plan, count = self.plan, self.plan.propose
+        plan, count, fitted = self.plan, self.plan.propose, drawn.fitted
         if not count or fitted.law.needs_size:
             return None
         # A proposal takes residuals as noise, which weights by budget would distort.
@@ -235,6 +235,7 @@ class _Way:
                 count,
                 plan.budget,
                 spread_runs(self.sweep, max(POOL, count), plan.seed).mixtures,
+                bootstrap=drawn,
                 seed=plan.seed,
                 reference=plan.reference,
                 constraints=plan.constraints,
@@ -251,7 +252,7 @@ class _Way:
         return spread_runs(sweep, count, plan.seed) if plan.propose else None
 
 
-UNFELT = ("sweep", "losses", "mixtures", "read", "emit", "paths", "entropy", "laws", "resamples")
+UNFELT = ("sweep", "losses", "mixtures", "read", "emit", "paths", "entropy", "laws")
 """Entries of a plan that change no proposal, for one sweep and one law."""
 
 

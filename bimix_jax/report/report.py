@@ -14,7 +14,6 @@ from bimix_jax.diagnosis.diagnose import Diagnosis
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.mixture.path import OptimalPath
 from bimix_jax.mixture.sensitivity import Sensitivity
 from bimix_jax.quantities import quantity_text
 from bimix_jax.report._baselines import reference_name
@@ -23,6 +22,7 @@ from bimix_jax.report.plan import Plan
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty.calibration import Calibration
 from bimix_jax.uncertainty.certainty import Certainty
+from bimix_jax.uncertainty.path import OptimalPath
 
 NOTHING = 5e-4
 """Share that is 0 in percent with one decimal."""

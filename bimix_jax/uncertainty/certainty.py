@@ -21,6 +21,7 @@ from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.uncertainty._differences import Differences, better
 from bimix_jax.uncertainty._guardrails import Guardrails, surely_kept
 from bimix_jax.uncertainty._left_out import calibration_of_left_out
+from bimix_jax.uncertainty._near_best import indistinct_range
 from bimix_jax.uncertainty._spread import known_mean, known_variance, note_on_reach, units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.calibration import Calibration
@@ -244,14 +245,7 @@ class Certainty:
         Each end is that of one mixture, whose other proportions are as good as they can be. Nan
         where there is no probability.
         """
-        mixture = self.optimum.mixture.to_numpy()
-        ends = [self.optimum.within(tolerance) for tolerance in TOLERANCES]
-        candidates = np.concatenate([mixture[None], *ends])
-        candidates = candidates[np.isfinite(candidates).all(axis=1)]
-        above = self._beats(candidates)
-        same = candidates[~(above >= self.level)]
-        known = np.isfinite(above[1:]).any()
-        low, high = (np.where(known, end(same, axis=0), np.nan) for end in (np.min, np.max))
+        low, high = indistinct_range(self.bootstrap, self.optimum, self.errors, self.level)
         return pd.DataFrame({"low": low, "high": high}, index=self.optimum.mixture.index)
 
     @functools.cached_property
@@ -351,8 +345,6 @@ CONDITIONAL = (
 )
 EXAGGERATED = 0.85
 """Slope of measured differences in predicted ones below which a note says so."""
-TOLERANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-"""Relative excesses over the best objective at which mixtures are compared with the best one."""
 
 
 class _Further(TypedDict, total=False):

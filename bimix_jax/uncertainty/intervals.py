@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtrit
 
 from bimix_jax.fitting.coefficients import Coefficients, features_of
 from bimix_jax.fitting.fitted import Fit
@@ -180,24 +180,3 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
     tail = _expanded_tail(level, freedom) if freedom.enough else 0.0
     low, high = np.nanquantile(np.where(known, values, 0.0), [tail, 1 - tail], axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
-
-
-def probability_above(values: np.ndarray, threshold: float, freedom: Freedom) -> float:
-    """Probability that a quantity is above a threshold, from values (resamples,).
-
-    It inverts `interval`: the lower end of the interval of level 1 − 2q lies at the threshold where
-    this is 1 − q. It is never 0 or 1, which no number of resamples can show; nan where there is no
-    interval.
-
-    >>> round(probability_above(np.linspace(-1.0, 3.0, 1001), 0.0, Freedom(8, 1.0)), 2)
-    0.73
-    """
-    known = values[~np.isnan(values)]
-    if len(known) < LEAST_KNOWN * len(values) or not freedom.enough:
-        return float("nan")
-    # Ties count half, and 0.5 of 1 more resample keeps the share away from 0 and 1.
-    above = np.sum(known > threshold) + np.sum(known == threshold) / 2
-    share = (above + 0.5) / (len(known) + 1)
-    # `_expanded_tail` solved for the level: with share = Φ(√(n/(n−k))·t),
-    # t = Φ⁻¹(share)/√(n/(n−k)).
-    return float(stdtr(freedom.left, ndtri(share) / freedom.inflation))

@@ -196,12 +196,17 @@ def test_certainty_keeps_limits_and_reads_as_every_command_does(document):
 
 
 def test_runs_are_proposed_for_the_mixture_within_the_limits(document, inputs):
-    found = document("propose", "sweep.csv", "-n", 3, *LIMITED)
+    found = document("propose", "sweep.csv", "-n", 3, "--resamples", 20, *LIMITED)
     sweep = bx.read_sweep(inputs / "sweep.csv")
-    expected = bx.propose_runs(
-        bx.fit(sweep, bx.BiMix()), sweep, 3, constraints=ASKED, reference=REFERENCE
-    )
+    drawn = bx.bootstrap(sweep, bx.fit(sweep, bx.BiMix()), 20)
+    goal = {"constraints": ASKED, "reference": REFERENCE}
+    expected = bx.propose_runs(drawn.fitted, sweep, 3, bootstrap=drawn, **goal)
     assert found["regret_now"] == pytest.approx(expected.regret_now)
+    assert found["law_regret"] == pytest.approx(expected.law_regret)
+    alone = document("propose", "sweep.csv", "-n", 3, "--resamples", 0, *LIMITED)
+    plain = bx.propose_runs(drawn.fitted, sweep, 3, **goal)
+    assert alone["regret_now"] == pytest.approx(plain.regret_now)
+    assert alone["law_regret"] is None
     # Limits that limit nothing are another value of the same program.
     wide = bx.Constraints(lower={"books": 0.0}, guardrail=0.99)
     free = bx.propose_runs(

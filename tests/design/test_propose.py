@@ -25,6 +25,7 @@ from bimix_jax.mixture.proportions import MixtureArguments
 from bimix_jax.xla.compilation import jit
 from tests.conftest import synthetic_points
 from tests.fits import DOMAINS, frame, web_failed
+from tests.uncertainty.test_held_out import bent
 
 PICKS = 3
 """Another number of picks, size of the pool or number of points is another program."""
@@ -276,6 +277,28 @@ def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep,
         bx.propose_runs(fitted, sweep, 1, constraints=crowded)
     with pytest.raises(TypeError, match=r"argument 'constraint'.*Did you mean constraints\?"):
         bx.propose_runs(fitted, sweep, 1, constraint=fixed)
+
+
+def test_errors_of_the_law_count_where_resamples_show_them():
+    """Of a law that misses 2 %, they cost more than what runs lower, which is dearer, too."""
+    wrong = bent(1, noise=0.002)
+    fitted = bx.fit(wrong, bx.BiMix())
+    drawn = bx.bootstrap(wrong, fitted, n=60)
+    plain = bx.propose_runs(fitted, wrong, PICKS)
+    found = bx.propose_runs(fitted, wrong, PICKS, bootstrap=drawn)
+    assert np.isnan(plain.law_regret)
+    assert found.law_regret > 5 * found.regret_now
+    assert any("errors of the law cost about" in note for note in found.notes)
+    spread, within = drawn.spread(found.budget), found.noise["within"] ** 2
+    (left_out,) = spread.variance(np.zeros((1, 3)))
+    between = np.maximum(plain.noise["between"] ** 2, left_out - within)
+    np.testing.assert_allclose(found.noise["between"] ** 2, between, rtol=1e-6)
+    assert (found.noise["between"] > plain.noise["between"]).any()
+    # Each step of the picks is lowered by the same slope.
+    ratio = found.regret_left / found.regret_now
+    assert np.all((ratio > 0) & (ratio < 1))
+    with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Log"):
+        bx.propose_runs(bx.fit(wrong, bx.LogLinear()), wrong, 1, bootstrap=drawn)
 
 
 def test_targets_that_failed_do_not_spoil_the_rest():

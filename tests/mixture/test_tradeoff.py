@@ -3,17 +3,15 @@
 import json
 import types
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import bimix_jax as bx
 from bimix_jax.cli.show import plain
-from bimix_jax.mixture import decision as decision_module
 from bimix_jax.mixture._notes import hull_note
 from bimix_jax.plots._style import spread_out
-from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, last_budget, web_failed
+from tests.fits import DOMAINS, Geometric, frame, geometric_sweep, web_failed
 
 MIXTURE = {"web": 0.2, "code": 0.3, "books": 0.5}
 
@@ -82,53 +80,6 @@ def test_sensitivity_refuses_several_mixtures_and_unknown_names(fitted):
         bx.sensitivity(fitted, {"web": 0.5, "code": 0.5})
     with pytest.raises(ValueError, match="budget is -1"):
         bx.sensitivity(fitted, MIXTURE, -1.0)
-
-
-# ---- path ----------------------------------------------------------------------------------------
-
-
-def test_every_point_of_the_path_is_the_optimum_there(fitted):
-    found = bx.optimal_path(fitted, weights={"web": 1.0, "code": 3.0, "books": 1.0})
-    assert found.mixtures.index[0] == fitted.observed_budgets[0]
-    assert found.mixtures.index[-1] == pytest.approx(2 * fitted.observed_budgets[1])
-    for budget in found.mixtures.index[::8]:
-        best = bx.optimize_mixture(fitted, budget, {"web": 1.0, "code": 3.0, "books": 1.0})
-        np.testing.assert_allclose(found.mixtures.loc[budget], best.mixture, atol=1e-9)
-        np.testing.assert_allclose(found.losses.loc[budget], best.losses, rtol=1e-9)
-        assert found.objective[budget] == pytest.approx(best.objective, rel=1e-9)
-    assert found.low is None
-
-
-def test_a_path_that_stays_where_it_is_says_so(geometric):
-    found = bx.optimal_path(geometric, [1e9, 4e9])
-    np.testing.assert_allclose(found.mixtures, [Geometric().shares] * 2, atol=1e-6)
-    assert any("one mixture serves all budgets" in note for note in found.notes)
-
-
-def test_bands_hold_the_path_and_a_second_one_compiles_nothing(fitted):
-    resampled = bx.bootstrap(bx.read_sweep(frame(noise=0.01)), bx.BiMix(), n=20)
-    found = bx.optimal_path(resampled.fitted, [1e9, 4e9], bootstrap=resampled)
-    assert (found.low < found.mixtures).all(axis=None)
-    assert (found.mixtures < found.high).all(axis=None)
-    one = jax.tree.map(lambda leaf: np.asarray(leaf)[3], resampled.resampled.coefficients)
-    decision = decision_module.Decision.of(resampled.fitted, 1e9)
-    every = decision.over(resampled.resampled.coefficients).mixture
-    np.testing.assert_allclose(every[3], decision.over(one).mixture, atol=1e-12)
-    compiled = decision_module._solved.compilations()
-    bx.optimal_path(resampled.fitted, [2e9, 5e9], bootstrap=resampled)
-    assert decision_module._solved.compilations() == compiled
-    with pytest.raises(ValueError, match="bootstrap: of BiMix on web, code, books; expected Geo"):
-        bx.optimal_path(bx.fit(geometric_sweep(), Geometric()), bootstrap=resampled)
-
-
-def test_path_refuses_a_single_budget_and_bad_ones(fitted):
-    single = bx.fit(bx.read_sweep(last_budget(frame())), bx.BiMix())
-    with pytest.raises(ValueError, match=r"the single budget 6.4B tokens"):
-        bx.optimal_path(single)
-    with pytest.raises(ValueError, match="expected tokens above 0"):
-        bx.optimal_path(fitted, [1e9, 0.0])
-    far = bx.optimal_path(fitted, [1e9, 1e12])
-    assert any("156 × the largest observed" in note for note in far.notes)
 
 
 # ---- front ---------------------------------------------------------------------------------------

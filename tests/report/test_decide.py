@@ -44,7 +44,8 @@ def test_the_stages_are_the_verbs(sweep, decided):
     fitted = bx.fit(sweep, law, budget_power=2)
     pd.testing.assert_frame_equal(decided.fitted.table(), fitted.table())
     goal = {"reference": "best-run", "constraints": ASKED}
-    sure = bx.certainty(bx.bootstrap(sweep, fitted, 64), BUDGET, **goal)
+    drawn = bx.bootstrap(sweep, fitted, 64)
+    sure = bx.certainty(drawn, BUDGET, **goal)
     pd.testing.assert_series_equal(decided.optimum.mixture, sure.optimum.mixture)
     assert plain(decided.certainty.document()) == plain(sure.document())
     path = bx.optimal_path(fitted, **goal)
@@ -54,8 +55,9 @@ def test_the_stages_are_the_verbs(sweep, decided):
     even = bx.fit(sweep, law)
     pool = decided.next_runs.mixtures
     assert len(pool) == 2
-    proposed = bx.propose_runs(even, sweep, 2, BUDGET, pool, **goal)
+    proposed = bx.propose_runs(even, sweep, 2, BUDGET, pool, bootstrap=drawn, **goal)
     assert decided.next_runs.regret_now == pytest.approx(proposed.regret_now, rel=1e-6)
+    assert decided.next_runs.law_regret == pytest.approx(proposed.law_regret)
     assert bx.diagnose(sweep).document() == decided.diagnosis.document()
 
 

@@ -5,15 +5,13 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 import bimix_jax as bx
 from bimix_jax.fitting import program
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.uncertainty import _resamples as resamples
 from bimix_jax.uncertainty._resamples import RESAMPLINGS, draw, leave_one_out
-from bimix_jax.uncertainty.intervals import Freedom, _expanded_tail, interval, probability_above
+from bimix_jax.uncertainty.intervals import Freedom, _expanded_tail, interval
 from tests.fits import DOMAINS, frame
 
 N = 60
@@ -311,20 +309,6 @@ def test_expanded_percentiles_are_hesterbergs():
         assert _expanded_tail(0.95, Freedom(n, 1.0)) == pytest.approx(tail, abs=2e-4)
 
 
-@given(
-    level=st.floats(0.5, 0.98), units=st.integers(5, 60), spent=st.floats(0, 2),
-    seed=st.integers(0, 99),
-)  # fmt: skip
-def test_probability_is_the_interval_turned_round(level, units, spent, seed):
-    values = np.random.default_rng(seed).standard_normal(4000)
-    freedom = Freedom(units, spent)
-    # Further out than the last few of the resamples neither can tell.
-    assume(_expanded_tail(level, freedom) * len(values) > 8)
-    low, _ = interval(values, level, freedom)
-    above = probability_above(values, float(low), freedom)
-    assert above == pytest.approx((1 + level) / 2, abs=0.005)
-
-
 def test_values_that_are_missing_do_not_count_until_they_are_most():
     values = np.linspace(0.0, 1.0, 101)
     freedom = Freedom(1000, 1.0)
@@ -332,7 +316,6 @@ def test_values_that_are_missing_do_not_count_until_they_are_most():
     low, high = interval(np.stack([some, np.full(101, np.nan)], axis=1), 0.9, freedom)
     assert low[0] == pytest.approx(np.nanquantile(some, 0.05), abs=2e-3)
     assert np.isnan([low[1], high[1]]).all()
-    assert np.isnan(probability_above(np.full(9, np.nan), 0.0, freedom))
 
 
 def test_the_picture_shows_the_gain(sure):

@@ -1,7 +1,7 @@
 """The best mixture as a function of the budget."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,36 +9,22 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.fitted import FAR, Fit
 from bimix_jax.mixture._notes import hull_note, scope_notes
+from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.settings import check_made
-
-if TYPE_CHECKING:
-    from bimix_jax.mixture.constraints import Constraints
+from bimix_jax.uncertainty._differences import Differences
+from bimix_jax.uncertainty._near_best import check_same_law, indistinct_range
+from bimix_jax.uncertainty.bootstrap import Bootstrap
 
 STEPS = 25
 """Number of budgets of a path by default."""
+BANDS = 7
+"""Largest number of budgets whose range of the proportions is searched; it takes up to a second of
+each, and changes little along the path."""
 STILL = 0.005
 """Movement of every proportion along the path below which the mixture is called constant."""
-
-
-class _Resamples(Protocol):
-    """Protocol of a `Bootstrap`, which stands above this module, for intervals along a path."""
-
-    @property
-    def fitted(self) -> Fit:
-        """Fit to the whole sweep."""
-
-    @property
-    def resampled(self) -> Fit:
-        """Arrays with a leading axis (resamples,)."""
-
-    @property
-    def failed(self) -> np.ndarray:
-        """(resamples, targets) bool: True where a resampled fit failed."""
-
-    def interval(self, values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends of values (resamples, …)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +38,12 @@ class OptimalPath:
     objective: pd.Series
     """by budget, the weighted mean loss"""
     low: pd.DataFrame | None
-    """(budgets, domains) lower ends of the intervals of the proportions; None without resamples"""
+    """(budgets, domains) least share among the mixtures that cannot be told from the best one; nan
+    with too few mixtures for a probability, None without resamples"""
     high: pd.DataFrame | None
-    """(budgets, domains) upper ends"""
+    """(budgets, domains) largest share"""
     level: float
-    """level of the intervals"""
+    """probability from which on the best mixture is told from another"""
     observed_budget: float
     """the largest budget in the sweep"""
     unit: str
@@ -84,8 +71,8 @@ def optimal_path(
     weights: Any = None,
     *,
     reference: Any = None,
-    constraints: "Constraints | None" = None,
-    bootstrap: "_Resamples | None" = None,
+    constraints: Constraints | None = None,
+    bootstrap: Bootstrap | None = None,
     level: float = 0.9,
 ) -> OptimalPath:
     """Find the mixture with the least weighted mean of the predicted losses at many budgets.
@@ -97,8 +84,10 @@ def optimal_path(
         weights: by target, as `optimize_mixture` takes them.
         reference: likewise, the mixture that a KL term and guardrails refer to; default uniform.
         constraints: likewise; limits that depend on the budget, epochs for example, follow it.
-        bootstrap: of the same law and sweep, for intervals of the proportions.
-        level: of those intervals, pointwise.
+        bootstrap: of the same law and sweep, for the range of each proportion among the mixtures
+            that cannot be told from the best one, as `Certainty.indistinct` has it: sampling and
+            the errors of the law are in it. Between 7 budgets it is interpolated.
+        level: probability from which on the best mixture is told from another.
 
     Raises:
         InfeasibleError: a ValueError, if no mixture satisfies the constraints at some budget.
@@ -172,21 +161,28 @@ def _movement(mixtures: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bands(
-    steps: list[Decision], bootstrap: "_Resamples | None", level: float, mixtures: pd.DataFrame
+    steps: list[Decision], bootstrap: Bootstrap | None, level: float, mixtures: pd.DataFrame
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """Lower and upper ends of the intervals, as tables like `mixtures`; None without resamples."""
+    """Ranges of the shares, as two tables like `mixtures`; None without resamples."""
     if bootstrap is None:
         return None, None
-    fitted, theirs = steps[0].fitted, bootstrap.fitted
-    if (theirs.law, theirs.domains, theirs.targets) != (fitted.law, fitted.domains, fitted.targets):
-        raise ValueError(
-            f"bootstrap: of {theirs.law.label} on {', '.join(theirs.targets)}; expected "
-            f"{fitted.law.label} on {', '.join(fitted.targets)}, as fitted."
-        )
-    # A call per budget, as for the mixtures themselves: axes (resamples, budgets, domains).
-    drawn = np.stack([s.over(bootstrap.resampled.coefficients).mixture for s in steps], axis=-2)
-    # A resample without a weighted target optimises something else.
-    lost = np.any(bootstrap.failed & (steps[0].weights > 0), axis=1)
-    low, high = bootstrap.interval(np.where(lost[:, None, None], np.nan, drawn), level)
-    index, columns = mixtures.index, mixtures.columns
-    return pd.DataFrame(low, index, columns), pd.DataFrame(high, index, columns)
+    check_same_law(bootstrap, steps[0].fitted)
+    order = np.argsort(mixtures.index.to_numpy())
+    some = order[np.unique(np.linspace(0, len(order) - 1, BANDS).round().astype(int))]
+    ends = np.array([_range_at(steps[place], bootstrap, level) for place in some])
+    low, high = (_interpolated(mixtures, some, of) for of in (ends[:, 0], ends[:, 1]))
+    # Between two budgets the path itself need not lie between the lines.
+    best = mixtures.to_numpy()
+    return low.where(~(low > best), mixtures), high.where(~(high < best), mixtures)
+
+
+def _interpolated(mixtures: pd.DataFrame, some: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """Interpolate values (some, domains), of some rows in order of their budgets, to all."""
+    budgets = np.log(mixtures.index.to_numpy())
+    every = [np.interp(budgets, budgets[some], of_domain) for of_domain in values.T]
+    return pd.DataFrame(np.transpose(every), mixtures.index, mixtures.columns)
+
+
+def _range_at(step: Decision, bootstrap: Bootstrap, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Range of each share (domains,) at one budget."""
+    return indistinct_range(bootstrap, Optimum.of(step), Differences.of(bootstrap, step), level)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimix_jax.xla.small_systems import pivots, positive_definite_solve
+from bimix_jax.xla.small_systems import diagonal_of, pivots, positive_definite_solve
 
 ROUNDING = 64
 """Number of machine epsilons below which slopes and pivots count as rounding."""
@@ -46,7 +46,7 @@ def constrained_minimum(normal_matrix: Array, moments: Array, signed: Array) -> 
     >>> print(minimum(jnp.eye(3), jnp.array([1.0, -1.0, -2]), np.array([False, False, True])))
     [ 1.  0. -2.]
     """
-    diagonal = jnp.diag(normal_matrix)
+    diagonal = diagonal_of(normal_matrix)
     root = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1.0)), 0.0)
     # Of columns of length 1, pivots and slopes can be measured against rounding.
     # With x = root·y the diagonal becomes 1; columns of length 0 stay 0.
@@ -156,7 +156,7 @@ def best_amplitudes(normal_matrix: Array, moments: Array, signed: np.ndarray) ->
         amplitudes, singular = _by_trying(normal_matrix, moments), _is_singular(normal_matrix)
     else:
         amplitudes = constrained_minimum(normal_matrix, moments, jnp.asarray(signed))
-        apart = pivots(normal_matrix) > _threshold(moments.dtype) * jnp.diag(normal_matrix)
+        apart = pivots(normal_matrix) > _threshold(moments.dtype) * diagonal_of(normal_matrix)
         singular = ~jnp.all(apart)
     return Projection(amplitudes, jnp.abs(amplitudes) > 0, singular)
 
@@ -214,7 +214,7 @@ def eliminate(
     JᵀΦ G⁻¹ Φᵀρ (p,), over the free columns. The second is 0 but for rounding, which it removes.
     """
     both = free[:, None] & free
-    diagonal = jnp.diag(normal_matrix)
+    diagonal = diagonal_of(normal_matrix)
     # Without any point the whole matrix is 0, and one target must not harm those tied to it.
     matrix = jnp.where(both, normal_matrix, jnp.diag(jnp.where(diagonal > 0, diagonal, 1.0)))
     cross = jnp.where(free[:, None], cross, 0.0)

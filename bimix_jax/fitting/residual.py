@@ -16,7 +16,7 @@ from bimix_jax.fitting._projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
 from bimix_jax.xla import arrow
 from bimix_jax.xla.arrow import Symmetric
-from bimix_jax.xla.small_systems import gram, sum_together
+from bimix_jax.xla.small_systems import diagonal_of, gram, sum_together
 
 Residual = Literal["relative", "log", "absolute"]
 RESIDUALS: tuple[Residual, ...] = ("relative", "log", "absolute")
@@ -130,7 +130,7 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
         value=products[-1, -1] / 2,
         gradient=products[slopes, -1] - correction,
         hessian=products[slopes, slopes] - taken,
-        curvature=jnp.diag(products[slopes, slopes]),
+        curvature=diagonal_of(products[slopes, slopes]),
         power=power,
         projection=projection,
     )
@@ -225,7 +225,7 @@ def full_terms(
         value=jnp.sum(penalties),
         gradient=products[:-1, -1],
         hessian=products[:-1, :-1],
-        curvature=jnp.diag(products[:-1, :-1]),
+        curvature=diagonal_of(products[:-1, :-1]),
         power=power_of(points, residual),
         projection=Projection(split_parameters(law, params)[1], everything, jnp.array(False)),
     )

@@ -15,7 +15,12 @@ import numpy as np
 from jax import Array
 
 from bimix_jax.xla.mapping import over_leading_axis
-from bimix_jax.xla.small_systems import pivots, pivots_and_rest, positive_definite_solve
+from bimix_jax.xla.small_systems import (
+    diagonal_of,
+    pivots,
+    pivots_and_rest,
+    positive_definite_solve,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +103,8 @@ def identity(layout: Layout, dtype: jnp.dtype) -> Arrow:
 def diagonal(matrix: Symmetric) -> Array:
     """(parameters,) diagonal."""
     if not isinstance(matrix, Arrow):
-        return jnp.diag(matrix)
-    return matrix.layout.joined(jax.vmap(jnp.diag)(matrix.blocks), jnp.diag(matrix.corner))
+        return diagonal_of(matrix)
+    return matrix.layout.joined(jax.vmap(diagonal_of)(matrix.blocks), diagonal_of(matrix.corner))
 
 
 def plus_diagonal(matrix: Symmetric, values: Array) -> Symmetric:
@@ -155,7 +160,7 @@ def pivots_of(matrix: Symmetric) -> Array:
     whole = jnp.concatenate([upper, lower], axis=1)
     each, rest = over_leading_axis(lambda x: pivots_and_rest(x, own))(whole)
     complement = matrix.corner + rest.sum(axis=0)
-    return layout.joined(each, pivots(complement, jnp.diag(matrix.corner)))
+    return layout.joined(each, pivots(complement, diagonal_of(matrix.corner)))
 
 
 def dense(matrix: Symmetric) -> Array:

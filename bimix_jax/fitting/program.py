@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 FEWEST, MOST = 8, 64
 """Searches per call, divided between the cores: one after another, but in one call, because calls
 of one each spend most of their time on memory."""
-_ALONE = threading.Lock()
-"""Held by the searches of tied targets: two of them at once, of 39 targets on two cores, wait for
-each other's threads within XLA and never end."""
 CELLS = 2**23
 """Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
 
@@ -354,11 +350,7 @@ class _Searches(NamedTuple):
                 found = program(*fixed, typed, min(total - first, each))
             return part(jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found))
 
-        if self.loss.shape[2] == 1:
-            parts = _side_by_side(some, range(0, total, each))
-        else:
-            with _ALONE:
-                parts = [some(first) for first in range(0, total, each)]
+        parts = _side_by_side(some, range(0, total, each))
         return jax.tree.map(lambda *leaves: _joined(leaves, total), *parts)
 
     def _like(self, values: np.ndarray) -> np.ndarray:

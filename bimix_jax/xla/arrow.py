@@ -143,7 +143,9 @@ def solve(matrix: Symmetric, right: Array) -> Array:
         return positive_definite_solve(matrix, right)
     own, shared = right[matrix.layout.own_places], right[matrix.layout.shared_places]
     both = jnp.concatenate([matrix.border, own[..., None]], axis=2)
-    solved = over_leading_axis(positive_definite_solve)(matrix.blocks, both)
+    # One after another: a batch of LAPACK's calls goes to XLA's threads and waits for them, so that
+    # two programs at once may wait for each other for ever.
+    solved = jax.lax.map(lambda block: positive_definite_solve(*block), (matrix.blocks, both))
     taken = jnp.einsum("tos,tor->sr", matrix.border, solved)
     of_shared = positive_definite_solve(matrix.corner - taken[:, :-1], shared - taken[:, -1])
     return matrix.layout.joined(solved[..., -1] - solved[..., :-1] @ of_shared, of_shared)

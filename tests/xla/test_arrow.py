@@ -1,5 +1,8 @@
 """Arrows against the whole matrices that they stand for."""
 
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,3 +66,14 @@ def test_as_many_pivots_are_0_as_the_whole_matrix_has_null_directions(rows, null
     if not null:
         # The product of the pivots is the determinant, in whatever order.
         np.testing.assert_allclose(np.prod(found), np.linalg.det(whole))
+
+
+def test_lapack_factors_one_block_after_another():
+    # A batch of its calls waits for XLA's threads, and two such programs can do so for ever.
+    own, targets = 10, 3
+    places = np.append(np.arange(own * targets).reshape(targets, own), [[30]] * targets, axis=1)
+    layout = Layout(tuple(map(tuple, places.tolist())))
+    slopes = np.random.default_rng(0).normal(size=(targets, 40, own + 1))
+    of_arrow = Arrow.summed(jnp.asarray(np.einsum("tpi,tpj->tij", slopes, slopes)), layout)
+    program = str(jax.make_jaxpr(arrow.solve)(of_arrow, jnp.ones(31)))
+    assert set(re.findall(r":(\w+\[.*?\]) = cholesky", program)) == {"f64[10,10]"}

@@ -217,7 +217,7 @@ def remove_stale(folder: Path, path: Path, pieces: int) -> list[str]:
     numbers = {entry: later.fullmatch(entry.name) for entry in folder.iterdir()}
     stale = sorted(e for e, found in numbers.items() if found and int(found[1]) >= pieces)
     for part in (part for part in stale if _is_part(part)):
-        part.unlink()
+        part.unlink(missing_ok=True)  # another share of the file may have been quicker
     return [part.name for part in stale if not part.exists()]
 
 

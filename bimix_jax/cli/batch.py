@@ -13,10 +13,10 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import bimix_jax as bx
-from bimix_jax.batching.batch import ROWS, BatchProgress, Report, Share, run_batch
+from bimix_jax.batching.batch import ROWS, BatchProgress, Report, Share, run_batch, run_batch_on
 from bimix_jax.batching.rates import Case, measure, measure_ceilings
 from bimix_jax.cli.fit_options import LAWS_HELP, WeightedByBudget
-from bimix_jax.cli.options import Json
+from bimix_jax.cli.options import Json, OnCluster
 from bimix_jax.cli.show import (
     error_bar,
     number,
@@ -33,26 +33,24 @@ from bimix_jax.quantities import counted
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """The part of the input that this process fits."""
+    """The part of the input that this process fits, or the workers of an engine."""
 
     panel: ClassVar[str] = "Several processes"
 
     rank: Annotated[
-        int | None, typer.Option(help="Number of this process, from 0; default from the launcher.")
+        int | None, typer.Option(help="Number of this process, from 0.", show_default=False)
     ] = None
     processes: Annotated[
         int | None, typer.Option(help="Number of processes that share the input.", min=1)
     ] = None
-    distributed: Annotated[
-        bool, typer.Option("--distributed", help="Find the other processes with jax.distributed.")
-    ] = False
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of the engine; default one per machine.", min=1)
+    ] = None
+    gpus: Annotated[float, typer.Option(help="GPUs per worker of the engine.", min=0)] = 0.0
 
     def share(self, rows: int) -> Share:
-        """Return the part of this process, from the options or else from the launcher."""
-        share = Share.of_distributed() if self.distributed else Share.of_launcher()
-        if self.rank is not None or self.processes is not None:
-            share = Share(self.rank or 0, self.processes or 1)
-        return dataclasses.replace(share, rows=rows)
+        """Return the part of this process."""
+        return Share(self.rank or 0, self.processes or 1, rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +78,7 @@ def batch(
     ],
     settings: WeightedByBudget,
     among: Processes,
+    engine: OnCluster,
     output: Json,
     fitting: Fitting,
 ) -> None:
@@ -92,9 +91,14 @@ def batch(
     """
     law = bx.law_named(fitting.law)
     options = FitOptions(dtype=fitting.dtype, **settings.settings)
-    share = among.share(fitting.rows)
-    with _progress_bar() as progress:
-        report = run_batch(sweeps, folder, law, options, share, progress)
+    cluster, share = engine.cluster(among.workers, among.gpus), among.share(fitting.rows)
+    if cluster is not None and share.processes > 1:
+        raise ValueError("--engine ray shares the input itself; leave out --rank and --processes.")
+    if cluster is not None:
+        report = run_batch_on(cluster, sweeps, folder, law, options, fitting.rows)
+    else:
+        with _progress_bar() as progress:
+            report = run_batch(sweeps, folder, law, options, share, progress)
     _show(report, output.json)
 
 

@@ -10,6 +10,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import WRITTEN
+from bimix_jax.cluster import Cluster
 from bimix_jax.reading.metadata import NAMES
 from bimix_jax.reading.tables import names_of, read_table
 from bimix_jax.sweeps.read import read_sweep
@@ -172,6 +173,38 @@ class Output(Json):
         """Write the figure that is made with `bimix_jax.plots`, if a picture is requested."""
         if self.plot is not None:
             bx.plots.save_figure(figure(bx.plots), self.plot)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnCluster:
+    """The engine that shares out the work, instead of this process."""
+
+    panel: ClassVar[str] = "On a cluster"
+
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="ray", help="Share the work out by Ray. `bimix guide clusters`"),
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a running cluster of Ray; default a new one, here."),
+    ] = None
+
+    def cluster(self, workers: int | None, gpus: float = 0.0) -> Cluster | None:
+        """Return the cluster; None where no engine is given.
+
+        Raises:
+            ValueError: on another engine, or options of one without it.
+        """
+        if self.engine is None and self.address is None and not gpus:
+            return None
+        if self.engine != "ray":
+            found = "missing" if self.engine is None else repr(self.engine)
+            raise ValueError(
+                f"--engine is {found}; expected ray. `bimix guide clusters` shows how Dask and "
+                "Spark call the package."
+            )
+        return Cluster(self.address, workers, gpus)
 
 
 def weights_of(given: Sequence[str] | None, of: "bx.Fit | Sweep") -> dict[str, float] | None:

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax import BiMix
-from bimix_jax.batching.batch import Share, _ahead, run_batch
+from bimix_jax.batching._reading import ahead
+from bimix_jax.batching.batch import Share, run_batch
 from bimix_jax.cli.app import app
 from bimix_jax.fitting.options import FitOptions
 from tests.batching.tables import table_of_sweeps
@@ -94,14 +95,14 @@ def test_pieces_that_are_read_ahead_come_in_order_and_end_with_what_broke():
         yield from (1, 2)
         raise ValueError("torn")
 
-    torn = _ahead(items())
+    torn = ahead(items())
     assert [next(torn), next(torn)] == [1, 2]
     with pytest.raises(ValueError, match="torn"):
         next(torn)
-    several = _ahead(iter([1, 2, 3]))
+    several = ahead(iter([1, 2, 3]))
     assert next(several) == 1
     several.close()
-    assert list(_ahead(iter([]))) == []
+    assert list(ahead(iter([]))) == []
 
 
 def test_what_is_there_is_not_done_again_and_what_is_missing_is(source, whole, tmp_path):
@@ -281,15 +282,6 @@ def test_a_disk_that_fills_up_costs_the_parts_it_cannot_hold(source, whole, tmp_
     assert_same(written(tmp_path), written(whole))
 
 
-def test_the_launcher_says_which_process_this_is(monkeypatch):
-    for name in ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID"):
-        monkeypatch.delenv(name, raising=False)
-    assert Share.of_launcher() == Share(0, 1)
-    monkeypatch.setenv("SLURM_PROCID", "3")
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
-    assert Share.of_launcher() == Share(3, 8)
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    assert Share.of_launcher() == Share(1, 2)
+def test_a_rank_is_one_of_the_processes():
     with pytest.raises(ValueError, match="rank is 2 of 2"):
         Share(2, 2)

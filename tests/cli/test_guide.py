@@ -152,6 +152,8 @@ def plan():
 
 @pytest.mark.parametrize("shown", SHOWN)
 def test_commands_of_the_guide_run(shown, world, tmp_path, monkeypatch):
+    if "--engine" in SHOWN[shown]:
+        pytest.importorskip(SHOWN[shown][SHOWN[shown].index("--engine") + 1])
     folder = tmp_path / "copy"  # a command may write over what the next one reads
     shutil.copytree(world, folder)
     monkeypatch.chdir(folder)

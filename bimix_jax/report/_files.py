@@ -21,6 +21,8 @@ from bimix_jax.uncertainty.calibration import Calibration
 if TYPE_CHECKING:
     from bimix_jax.report.report import Report
 
+KEPT = "stages"
+"""Folder, in that of a report, of the results of stages that are kept."""
 ENDINGS = {"json": ".json", "hf": ".json", "streaming": ".yaml", "olmix": ".yaml"}
 """Form of a recipe → ending of its file, else .txt."""
 
@@ -112,7 +114,9 @@ def write_files(report: "Report", folder: Path, command: str) -> list[Path]:
 
     # Before anything is written: a form may need paths that are not there.
     recipes = {} if report.optimum is None else _recipes(report, report.optimum, command)
-    html = page(report, command)
+    stages = folder / KEPT
+    # Only where the decision kept its stages, too: who did not ask for them gets no such folder.
+    html = page(report, command, stages if stages.is_dir() else None)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in {

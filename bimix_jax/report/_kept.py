@@ -32,6 +32,7 @@ from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 from bimix_jax.uncertainty.intervals import Freedom
+from bimix_jax.uncertainty.path import OptimalPath
 
 T = TypeVar("T")
 ARRAY, TABLE, SERIES = "array", "table", "series"
@@ -232,9 +233,19 @@ def kept_bootstrap(
     return kept.get("resample", settings, make, pack, unpack)
 
 
+def key_of(fitted: Fit) -> dict[str, Any]:
+    """Return what tells the fits of one sweep apart, as JSON types."""
+    return {"law": repr(fitted.law), "options": dataclasses.asdict(fitted.options)}
+
+
 def kept_fit(kept: Kept, settings: Any, make: Callable[[], Fit]) -> Fit:
     """Return a fit, in the form of `Fit.save`."""
     return kept.file("fit", settings, make, load_fit, Fit.save)
+
+
+def kept_path(kept: Kept, settings: Any, make: Callable[[], OptimalPath]) -> OptimalPath:
+    """Return the best mixtures along the budget."""
+    return kept.get("path", settings, make, _fields, lambda parts: OptimalPath(**parts))
 
 
 def kept_proposal(kept: Kept, settings: Any, make: Callable[[], Proposal]) -> Proposal:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -12,6 +13,7 @@ from bimix_jax.printable import printable
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.report._assets import asset
 from bimix_jax.report._explorer import explorer_of
+from bimix_jax.report._kept import Kept
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._pictures import theme
 from bimix_jax.report._sections import sections_of
@@ -23,7 +25,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 """What the page may load: nothing from anywhere; its script is allowed by its hash."""
 
 
-def page(report: "Report", command: str = "bimix_jax.decide") -> str:
+def page(report: "Report", command: str = "bimix_jax.decide", stages: Path | None = None) -> str:
     """Return a report as an HTML page.
 
     It holds everything that it shows: no style, script, font or picture comes from elsewhere. Every
@@ -33,6 +35,7 @@ def page(report: "Report", command: str = "bimix_jax.decide") -> str:
     Args:
         report: from `decide`.
         command: the command line, which the page shows.
+        stages: folder of the pictures that another question does not change; None to draw all.
     """
     document = report.to_dict()
     explorer, without = explorer_of(report)
@@ -45,7 +48,7 @@ def page(report: "Report", command: str = "bimix_jax.decide") -> str:
             title=_title(report),
             lead=document["recommendation"],
             cards=_cards(document),
-            sections=sections_of(report, document, without, command),
+            sections=sections_of(report, document, without, command, Kept(stages, report.sweep)),
             explorer=explorer,
             policy=_policy(script),
             style=Markup("STYLE"),

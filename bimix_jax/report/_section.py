@@ -1,12 +1,13 @@
 """Parts of a page: sections with tables of numbers, and pictures."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from bimix_jax.report._kept import Kept
 from bimix_jax.report._pictures import picture
 
 Numbers = Mapping[str, Any]
@@ -54,6 +55,25 @@ class Pictured:
     def of(cls, figure: Figure, name: str, caption: str) -> "Pictured":
         """Draw a figure; the name makes its ids differ from those of the page's other pictures."""
         return cls(Markup(picture(figure, name, caption)), caption)
+
+    @classmethod
+    def kept(
+        cls, kept: Kept, content: Any, draw: Callable[[], Figure], name: str, caption: str
+    ) -> "Pictured":
+        """Take a picture from its file, or draw it.
+
+        Args:
+            kept: where it is kept.
+            content: everything beside the sweep that it shows, as JSON types.
+            draw: makes the figure.
+            name, caption: as in `of`.
+        """
+
+        def make() -> str:
+            return cls.of(draw(), name, caption).picture
+
+        shown = kept.get(f"picture_{name}", [content, caption], make, str, str)
+        return cls(Markup(shown), caption)
 
 
 @dataclasses.dataclass(frozen=True)

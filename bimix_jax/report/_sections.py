@@ -11,13 +11,16 @@ from bimix_jax import plots
 from bimix_jax.judging.evaluate import Evaluation
 from bimix_jax.printable import json_text
 from bimix_jax.quantities import quantity_text
+from bimix_jax.report._kept import Kept, key_of
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
 
 if TYPE_CHECKING:
+    from bimix_jax.fitting.fitted import Fit
     from bimix_jax.mixture.optimum import Optimum
     from bimix_jax.report.report import Report
     from bimix_jax.uncertainty.bootstrap import Bootstrap
+    from bimix_jax.uncertainty.calibration import Calibration
 
 MOST_POINTS = 8000
 """Most points of a picture, each of which takes a hundred bytes of the page."""
@@ -25,7 +28,9 @@ INFLUENTIAL = 5
 """Number of runs in the table of influence."""
 
 
-def sections_of(report: "Report", document: Numbers, explorer: str, command: str) -> list[Section]:
+def sections_of(
+    report: "Report", document: Numbers, explorer: str, command: str, kept: Kept
+) -> list[Section]:
     """Return the sections of a report with a recommendation, or of one that lacks data.
 
     Args:
@@ -33,21 +38,22 @@ def sections_of(report: "Report", document: Numbers, explorer: str, command: str
         document: of the report, for the numbers.
         explorer: why there is no explorer, "" where there is one.
         command: that made the report.
+        kept: where pictures are kept that another question does not change.
     """
     best, sure = report.optimum, report.certainty
     last = [_checks(document), _origin(document, command)]
     if best is None or sure is None:
-        return [*_next_runs(report, document), *_law(report, document, None), *last]
+        return [*_next_runs(report, document), *_law(report, document, None, kept), *last]
     return [
         _mixture(report, best, document),
         _targets(report, document),
         Section(
             "try", "Try another mixture", (explorer,) if explorer else (), explorer=not explorer
         ),
-        *_law(report, document, sure.bootstrap),
+        *_law(report, document, sure.bootstrap, kept),
         _limits(document),
         _flat(report, document),
-        *_budgets(report, document),
+        *_budgets(report, document, kept),
         *_next_runs(report, document),
         *last,
     ]
@@ -119,7 +125,9 @@ def _objective(found: Numbers) -> str:
     return {"mean": "mean loss", "worst": "largest loss"}.get(found["objective_name"], "objective")
 
 
-def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list[Section]:
+def _law(
+    report: "Report", document: Numbers, drawn: "Bootstrap | None", kept: Kept
+) -> list[Section]:
     fitted, laws = report.fitted, document["laws"]
     if fitted is None or laws is None:
         return []
@@ -130,16 +138,20 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
         else (plots.plot_proportions, "the target's own share")
     )
     pictures = [
-        Pictured.of(
-            draw(fitted, report.sweep),
+        Pictured.kept(
+            kept,
+            key_of(fitted),
+            lambda: draw(fitted, report.sweep),
             "curves",
             f"Losses of runs along {along} (dots), and {fitted.label} as fitted to all (lines).",
         )
     ]
     if drawn is not None:
         pictures.append(
-            Pictured.of(
-                plots.plot_predicted(_held_out(drawn)),
+            Pictured.kept(
+                kept,
+                key_of(fitted),
+                lambda: plots.plot_predicted(_held_out(drawn)),
                 "predicted",
                 "Losses beside the predictions of fits that did not see their mixtures.",
             )
@@ -158,16 +170,20 @@ def _law(report: "Report", document: Numbers, drawn: "Bootstrap | None") -> list
     fits = Section(
         "law", "How the law fits", (laws["verdict"],), tuple(pictures), tuple(tables), notes
     )
-    return [fits, *_reliability(report, document)]
+    return [fits, *_reliability(document, fitted, report.calibration, kept)]
 
 
-def _reliability(report: "Report", document: Numbers) -> list[Section]:
+def _reliability(
+    document: Numbers, fitted: "Fit", calibration: "Calibration | None", kept: Kept
+) -> list[Section]:
     """How intervals and probabilities fare at mixtures that their fits did not see."""
     found = document["calibration"]
-    if report.calibration is None or not np.isfinite(report.calibration.inside).any():
+    if calibration is None or not np.isfinite(calibration.inside).any():
         return []
-    picture = Pictured.of(
-        plots.plot_calibration(report.calibration),
+    picture = Pictured.kept(
+        kept,
+        [key_of(fitted), found],
+        lambda: plots.plot_calibration(calibration),
         "calibration",
         "Left: the share of measured losses inside intervals of 50, 80 and 90 %. Right: pairs of "
         "mixtures, by the probability that one is better, and how often it is; a larger dot "
@@ -283,13 +299,17 @@ def _flat(report: "Report", document: Numbers) -> Section:
     return Section("flat", "How flat it is", figures=(picture,), tables=tuple(tables))
 
 
-def _budgets(report: "Report", document: Numbers) -> list[Section]:
-    if report.path is None:
+def _budgets(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
+    path, found = report.path, document["path"]
+    if path is None:
         return []
-    picture = Pictured.of(
-        plots.plot_path(report.path), "path", "The best share of each domain along the budget."
+    picture = Pictured.kept(
+        kept,
+        found,
+        lambda: plots.plot_path(path),
+        "path",
+        "The best share of each domain along the budget.",
     )
-    found = document["path"]
     budgets = list(found["mixtures"])
     some = [budgets[i] for i in np.linspace(0, len(budgets) - 1, min(len(budgets), 7)).astype(int)]
     table = Table.of(

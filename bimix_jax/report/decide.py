@@ -18,24 +18,28 @@ from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import LAWS, Law, WithModelSize, law_named
 from bimix_jax.mixture.sensitivity import sensitivity
+from bimix_jax.printable import plain
 from bimix_jax.quantities import counted
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.report._baselines import baseline_table
+from bimix_jax.report._files import KEPT
 from bimix_jax.report._kept import (
     Kept,
     kept_bootstrap,
     kept_comparison,
     kept_diagnosis,
     kept_fit,
+    kept_path,
     kept_proposal,
+    key_of,
 )
 from bimix_jax.report.plan import Plan
-from bimix_jax.report.report import KEPT, Report
+from bimix_jax.report.report import Report
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 from bimix_jax.uncertainty._spread import units_needed
 from bimix_jax.uncertainty.bootstrap import Bootstrap, bootstrap
 from bimix_jax.uncertainty.certainty import Certainty, certainty
-from bimix_jax.uncertainty.path import optimal_path
+from bimix_jax.uncertainty.path import OptimalPath, optimal_path
 
 CANDIDATES = ("BiMix", "TransferBiMix", "SubstitutionBiMix", "AdditiveLaw")
 """Laws that are compared by default: one of each kind of those that `compare` takes, which are
@@ -197,21 +201,28 @@ class _Way:
             optimum=sure.optimum,
             certainty=sure,
             calibration=sure.calibration,
-            path=optimal_path(fitted, **goal) if along else None,
+            path=self._path(fitted, goal) if along else None,
             sensitivity=sensitivity(fitted, sure.optimum.mixture, at, **goal),
             baselines=baseline_table(plan, sure),
         )
 
+    def _path(self, fitted: Fit, goal: Any) -> OptimalPath:
+        settings = [key_of(fitted), self._asked]
+        return kept_path(self.kept, settings, lambda: optimal_path(fitted, **goal))
+
+    @property
+    def _asked(self) -> Any:
+        """Everything that decides which mixture is best at a budget, as JSON types.
+
+        The tokens are in the constraints: the plan itself may have the name of their file, whose
+        content can change.
+        """
+        return plain([self.plan.constraints.to_dict(), self.plan.reference])
+
     def _resampled(self, fitted: Fit) -> Bootstrap:
         plan = self.plan
         self.progress(f"fitting {counted(plan.resamples, 'resample')}")
-        options = dataclasses.asdict(fitted.options)
-        settings = {
-            "law": repr(fitted.law),
-            "options": options,
-            "n": plan.resamples,
-            "seed": plan.seed,
-        }
+        settings = {**key_of(fitted), "n": plan.resamples, "seed": plan.seed}
 
         def make() -> Bootstrap:
             return bootstrap(self.sweep, fitted, plan.resamples, plan.seed)
@@ -225,8 +236,8 @@ class _Way:
             return None
         # A proposal takes residuals as noise, which weights by budget would distort.
         even = self._fit(fitted.law, 0.0)
-        asked = plan.to_dict()
-        settings = [repr(even.law), {k: v for k, v in asked.items() if k not in UNFELT}]
+        resampled = [key_of(fitted), plan.resamples, plan.seed]
+        settings = [key_of(even), resampled, self._asked, count, plan.budget]
 
         def make() -> Proposal:
             return propose_runs(
@@ -250,10 +261,6 @@ class _Way:
         found = len(np.unique(sweep.mixture_group))
         count = max(plan.propose, units_needed(plan.level) - found)
         return spread_runs(sweep, count, plan.seed) if plan.propose else None
-
-
-UNFELT = ("sweep", "losses", "mixtures", "read", "emit", "paths", "entropy", "laws")
-"""Entries of a plan that change no proposal, for one sweep and one law."""
 
 
 def _no_interval(sure: Certainty) -> str:

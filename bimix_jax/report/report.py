@@ -28,8 +28,6 @@ NOTHING = 5e-4
 """Share that is 0 in percent with one decimal."""
 SHOWN, FEW = 7, 3
 """Number of domains in the sentence, and of those that are named for getting nothing."""
-KEPT = "stages"
-"""Folder, in that of a report, of the results of stages that are kept."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The way from a sweep to a report, beside the same verbs called by hand."""
 
+import dataclasses
 import html
 import json
 
@@ -130,7 +131,7 @@ def no_fits(monkeypatch):
 
 
 def test_a_second_call_fits_nothing_and_writes_the_same_bytes(
-    sweep, decided, folder, no_fits, tmp_path
+    sweep, decided, folder, no_fits, monkeypatch
 ):
     again = bx.decide(sweep, decided.plan, folder=folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
@@ -138,6 +139,11 @@ def test_a_second_call_fits_nothing_and_writes_the_same_bytes(
     assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
     other = bx.decide(sweep, decided.plan, folder=folder, budget=2e10, constraints=None, propose=0)
     assert other.optimum.budget == 2e10
+    for picture in ("plot_curves", "plot_predicted", "plot_calibration"):
+        monkeypatch.setattr(bx.plots, picture, lambda *given: pytest.fail("drawn again"))
+    other.save(folder)
+    decided.save(folder)
+    assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
     fresh = bx.certainty(again.certainty.bootstrap, 2e10, reference="best-run")
     assert other.certainty.probability == fresh.probability
 
@@ -159,6 +165,25 @@ def test_what_is_kept_belongs_to_the_sweep_and_a_damaged_file_is_made_anew(
     assert len(fitted) == 2
 
 
+def test_other_tokens_in_the_same_file_are_another_question(sweep, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        stages,
+        "propose_runs",
+        lambda *given, **options: made.append(1) or bx.propose_runs(*given, **options),
+    )
+    tokens, plan = tmp_path / "tokens.csv", bx.Plan(laws="BiMix", propose=1)
+    plan = dataclasses.replace(
+        plan, available=str(tokens), constraints=bx.Constraints(epochs=4), reference="uniform"
+    )
+    for books in (5e8, 2e9, 2e9):
+        pd.Series(TOKENS | {"books": books}, name="tokens").rename_axis("domain").to_csv(tokens)
+        report = bx.decide(sweep, plan, folder=tmp_path)
+        last = report.path.mixtures["books"].iloc[-1]
+        assert last * report.path.mixtures.index[-1] <= 4 * books * (1 + 1e-6)
+    assert len(made) == 2
+
+
 def test_without_a_folder_nothing_is_written(sweep, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = bx.decide(sweep, laws="BiMix", propose=0)
@@ -166,6 +191,8 @@ def test_without_a_folder_nothing_is_written(sweep, tmp_path, monkeypatch):
     assert report.reference_name.startswith("best run (")
     assert "train on" in repr(report)
     assert list(tmp_path.iterdir()) == []
+    report.save("elsewhere")
+    assert not (tmp_path / "elsewhere" / "stages").exists()
 
 
 def test_too_few_mixtures_give_runs_to_do_instead_of_a_mixture(sweep, tmp_path):

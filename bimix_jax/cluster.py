@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,11 @@ class Cluster:
         if self.gpus < 0:
             raise ValueError(f"gpus is {self.gpus}; expected 0 or more per worker.")
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """True where its machines may not see the temporary folders of this one."""
+        return (self.address or os.environ.get("RAY_ADDRESS", "local")) != "local"
+
     def map(self, work: Work, items: Sequence[Any]) -> Iterator[Result]:
         """Yield the results of a function of items as they come.
 
@@ -62,7 +68,7 @@ class Cluster:
         """
         if not items:
             return
-        with self._started() as ray:
+        with self.session() as ray:
             rows = [{"index": i, "item": json.dumps(item)} for i, item in enumerate(items)]
             made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 _Actor, fn_constructor_args=(work, _versions()), **self._resources(ray)
@@ -73,8 +79,8 @@ class Cluster:
                 yield Result(row["index"], json.loads(row["value"]), row["error"] or None)
 
     @contextlib.contextmanager
-    def _started(self) -> Iterator[Any]:
-        """Yield Ray, connected to the cluster; one that is started here ends here."""
+    def session(self) -> Iterator[Any]:
+        """Yield Ray, connected to the cluster; a connection that begins here ends here."""
         ray = _ray()
         if ray.is_initialized():
             yield ray

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 import bimix_jax as bx
+from bimix_jax.cluster import Cluster
 from bimix_jax.fitting import program
 from bimix_jax.xla import compilation
 
@@ -135,3 +136,12 @@ def synthetic_points(seed=0, runs=12, budgets=8, domains=3, noise=0.0):
 def embedded():
     """The embedded sweep past its warm-up."""
     return bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers of one Ray for all tests of a file; left out where Ray is not installed."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    yield Cluster(workers=2)
+    ray.shutdown()

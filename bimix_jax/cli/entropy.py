@@ -1,5 +1,6 @@
 """`bimix entropy`."""
 
+import contextlib
 import dataclasses
 import json as json_format
 import warnings
@@ -13,7 +14,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import MAY_NAME_FILES, WRITTEN
-from bimix_jax.cli.options import Output
+from bimix_jax.cli.options import OnCluster, Output
 from bimix_jax.cli.show import (
     byte_bar,
     percent,
@@ -131,7 +132,10 @@ class Work:
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps tokenised text for the next time.")
     ] = None
-    workers: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Threads; default all cores. With --engine: its workers."),
+    ] = None
 
 
 def entropy(
@@ -148,6 +152,7 @@ def entropy(
     reading: Reading,
     mixing: Mixing,
     work: Work,
+    engine: OnCluster,
     output: Output,
     written: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the mixture."), WRITTEN
@@ -161,10 +166,8 @@ def entropy(
     chosen = _proxy(mixing.proxy, reading.embedded)
     asked = reading.arguments(paths) | dataclasses.asdict(work)
     asked["curve"] = work.curve or mixing.estimator == "equal"
-    with (
-        byte_bar("entropy", lambda: 2 * corpus_bytes(paths, asked["text_field"])) as advance,
-        warnings.catch_warnings(),
-    ):
+    asked["cluster"] = engine.cluster(work.workers)
+    with _bar(paths, asked) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", bx.EntropyWarning)  # they are among the notes
         found = corpus_entropies(paths, **asked, progress=advance)
     mixtures = found.mixtures(mixing.estimator, mixing.temperature)
@@ -174,9 +177,18 @@ def entropy(
         write_atomically(written, text + "\n")
     output.draw(lambda plots: plots.plot_entropies(found, mixing.temperature))
     if output.json:
-        return show_json(document | {"mixtures": mixtures})
-    _show(found, mixtures, chosen, mixing.estimator)
-    return None
+        show_json(document | {"mixtures": mixtures, "failed": list(found.failed)})
+    else:
+        _show(found, mixtures, chosen, mixing.estimator)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def _bar(paths: dict[str, str], asked: dict[str, Any]) -> Any:
+    """Return a progress bar of bytes; none beside that of an engine."""
+    if asked["cluster"] is not None:
+        return contextlib.nullcontext(lambda name, done: None)
+    return byte_bar("entropy", lambda: 2 * corpus_bytes(paths, asked["text_field"]))
 
 
 def _proxy(given: str, embedded: bool) -> str:
@@ -214,5 +226,6 @@ def _show(found: Entropies, mixtures: pd.DataFrame, proxy: str, estimator: str) 
     show_table(shown, "Entropies, nats, and what they were counted from", COLUMNS, below=EXPLAINED)
     show_table(mixtures, f"Mixture by proxy ({estimator}); chosen: {proxy}", form=share)
     show_notes(found.notes)
+    show_notes(found.failed, "Failed")
     best = mixtures[proxy].idxmax()
     show_line(f"By {proxy}, most of the mixture is {best}: {mixtures[proxy].max():.4f}.")

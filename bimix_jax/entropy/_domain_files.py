@@ -1,9 +1,11 @@
 """Domains on disk: a file or a folder each, of token ids, or of text that is tokenised once."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,7 @@ from bimix_jax.entropy._files import KNOWN, TOKENS, data_files, form_of, stem_of
 from bimix_jax.entropy._streams import FileStream
 from bimix_jax.entropy._token_files import read_token_file
 from bimix_jax.files import atomic_path, check_readable, write_atomically
+from bimix_jax.reading.errors import EntropyWarning
 
 LONGEST_STEM = 100
 """Longest name, in bytes, that is used as a file name; file systems allow 255 with all endings."""
@@ -336,3 +339,16 @@ def _write(target: Path, encoded: Iterator[_Piece], dtype: np.dtype) -> np.ndarr
             position += len(array)
     # A document without tokens has no start.
     return np.array([a for a, b in pairwise([*starts, position]) if a < b], np.int64)
+
+
+@contextlib.contextmanager
+def noted(notes: list[str]) -> Iterator[None]:
+    """Collect warnings as notes, and issue them all the same."""
+    with warnings.catch_warnings(record=True) as caught:
+        # Python shows a repeated warning once, and a note must not get lost by that.
+        warnings.simplefilter("always", EntropyWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, EntropyWarning):
+            notes.append(str(warning.message))
+        warnings.warn(warning.message, warning.category, stacklevel=4)

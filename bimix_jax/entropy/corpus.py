@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
+from bimix_jax.cluster import Cluster
 from bimix_jax.entropy._columns import TEXT_FIELD
 from bimix_jax.entropy._counts import Given
 from bimix_jax.entropy._documents import Reader
 from bimix_jax.entropy._domain_files import (
+    BYTES,
     Domain,
     Source,
     Tokenizer,
     domain_name,
     find_domain,
     load_tokenizer,
+    noted,
     read_domain,
 )
 from bimix_jax.entropy._files import PLAIN, form_of
@@ -48,6 +52,7 @@ class _Given(TypedDict, total=False):
     curve: bool
     cache: str | Path | None
     workers: int | None
+    cluster: Cluster | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +74,18 @@ class _Asked:
     curve: bool = True
     cache: str | Path | None = None
     workers: int | None = None
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if self.vocabulary is not None and self.vocabulary < 1:
             raise ValueError(f"vocabulary is {self.vocabulary}; expected a whole number above 0.")
         if self.embeddings is not None and self.word_vectors is not None:
             raise ValueError("embeddings and word_vectors are both given; expected one of them.")
+        if self.cluster is not None and self.cluster.is_elsewhere and self.cache is None:
+            raise ValueError(
+                "cache is missing; expected a folder that all machines of the cluster share "
+                "(cache= or --cache)."
+            )
 
     @property
     def of_count(self) -> Given:
@@ -120,6 +131,8 @@ def corpus_entropies(
             - cache: folder that keeps tokenised text, so that a second call, or one after a crash,
               continues with the next domain; default a temporary folder.
             - workers: number of threads that count; default one per core.
+            - cluster: a `Cluster`, whose workers count every file apart: sequences then begin anew
+              with every file, there is no curve, and files that cannot be read are in `failed`.
 
     Raises:
         ValueError: if a domain is missing, empty or cannot be read; the message names it. Also on a
@@ -138,23 +151,61 @@ def corpus_entropies(
     asked = settings_of(_Asked, corpus_entropies, given)
     loaded = None if asked.tokenizer is None else load_tokenizer(asked.tokenizer)
     notes = list[str]()
-    with _folder(asked.cache) as folder, _noted(notes):
+    with _folder(asked.cache) as folder, noted(notes):
         found = _found(domains, asked.text_field)
         _warn_of(found)
         source = Source(folder, loaded, vocabulary, asked.dtype)
-        streams, said = _streams(found, source, progress)
+        count = _count_here if asked.cluster is None else _count_on_cluster
+        entropies, said = count(found, source, asked, progress)
         notes += [*said, *_unused(found, source)]
-        entropies = token_entropies(
-            streams,
-            _vocabulary(vocabulary, loaded),
-            sequence_length,
-            progress=lambda name, share: progress(name, share * found[name].bytes),
-            **asked.of_count,
-        )
         spectra = _von_neumann(found, asked)
     return dataclasses.replace(
         entropies, von_neumann=spectra, notes=(*entropies.notes, *dict.fromkeys(notes))
     )
+
+
+def _count_here(
+    found: dict[str, Domain], source: Source, asked: _Asked, progress: Progress
+) -> tuple[Entropies, list[str]]:
+    """Return the entropies, counted by threads, and sentences on skipped parts."""
+    streams, said = _streams(found, source, progress)
+    entropies = token_entropies(
+        streams,
+        _vocabulary(asked.vocabulary, source.tokenizer),
+        asked.sequence_length,
+        progress=lambda name, share: progress(name, share * found[name].bytes),
+        **asked.of_count,
+    )
+    return entropies, said
+
+
+def _count_on_cluster(
+    found: dict[str, Domain], source: Source, asked: _Asked, progress: Progress
+) -> tuple[Entropies, list[str]]:
+    """Return the entropies, counted by a cluster, and sentences on skipped parts."""
+    from bimix_jax.entropy._shards import CountFile, count_on
+
+    assert asked.cluster is not None
+    work = CountFile(
+        str(source.folder.resolve()),
+        _whole_path(asked.tokenizer),
+        _vocabulary(asked.vocabulary, source.tokenizer),
+        asked.vocabulary,
+        asked.sequence_length,
+        asked.end_of_document,
+        asked.dtype,
+    )
+    counts, said, failed = count_on(asked.cluster, found, work)
+    if asked.curve:
+        said.append("A cluster counts each file once, so there is no curve over the tokens.")
+    return dataclasses.replace(Entropies.of(counts), failed=tuple(failed)), said
+
+
+def _whole_path(tokenizer: str | Path | None) -> str | None:
+    """Return a tokenizer as machines with other working folders find it."""
+    if tokenizer is None or str(tokenizer) == BYTES:
+        return None if tokenizer is None else BYTES
+    return os.path.abspath(tokenizer)
 
 
 def _streams(
@@ -268,19 +319,6 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
     else:
         Path(cache).mkdir(parents=True, exist_ok=True)
         yield Path(cache)
-
-
-@contextlib.contextmanager
-def _noted(notes: list[str]) -> Iterator[None]:
-    """Collect warnings as notes, and issue them all the same."""
-    with warnings.catch_warnings(record=True) as caught:
-        # Python shows a repeated warning once, and a note must not get lost by that.
-        warnings.simplefilter("always", EntropyWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, EntropyWarning):
-            notes.append(str(warning.message))
-        warnings.warn(warning.message, warning.category, stacklevel=4)
 
 
 def _von_neumann(found: dict[str, Domain], asked: _Asked) -> "pd.Series | None":

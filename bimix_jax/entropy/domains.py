@@ -48,6 +48,8 @@ class Entropies:
     standard_errors: "pd.DataFrame | None" = None
     """(domains, estimator × proxy) of estimates from a sample of the pairs; None where all were
     counted"""
+    failed: tuple[str, ...] = ()
+    """sentences on files that a cluster could not read; all others were counted"""
 
     @classmethod
     def of(cls, domains: Mapping[str, "TokenCounts"]) -> "Entropies":

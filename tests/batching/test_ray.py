@@ -21,15 +21,6 @@ LAW, ROWS = BiMix(), 64
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two actors of one Ray for the whole file."""
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR")
-    yield Cluster(workers=2)
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A folder of three files of eight sweeps."""
     folder = tmp_path_factory.mktemp("sweeps")

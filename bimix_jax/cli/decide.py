@@ -292,7 +292,8 @@ def _write_plan(plan: Plan, sweep: Sweep, path: Path) -> None:
 
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function for the name of each stage: a bar on a terminal, lines in a pipe."""
+    """Yield a function for the name of each stage, and for how far it is: a bar on a terminal,
+    lines in a pipe."""
     from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     if quiet:
@@ -302,12 +303,16 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
     begun = time.monotonic()
     columns = SpinnerColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     with error_bar(*columns, TimeElapsedColumn(), transient=True) as bar:
-        task = bar.add_task("", total=STAGES)
+        task, before = bar.add_task("", total=STAGES), ""
 
-        def stage(name: str) -> None:
+        def stage(text: str) -> None:
+            nonlocal before
+            # How far a stage is stands behind its name.
+            name, begins = text.partition(": ")[0], not text.startswith(f"{before}: ")
             if bar.disable:
-                print(f"bimix: {time.monotonic() - begun:5.1f} s  {name}", file=sys.stderr)
-            bar.update(task, description=printable(name), advance=1)
+                print(f"bimix: {time.monotonic() - begun:5.1f} s  {text}", file=sys.stderr)
+            bar.update(task, description=printable(text), advance=int(begins))
+            before = name
 
         yield stage
 

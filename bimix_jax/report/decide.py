@@ -47,6 +47,8 @@ the quickest of their kind."""
 REPEATS = 2
 """Number of draws of held-out mixtures that laws are compared on: a pick needs fewer than the
 errors of `compare`."""
+COMPARING = "comparing laws"
+"""Name of the longest stage."""
 POOL = 64
 """Number of mixtures that a proposal chooses from."""
 Progress = Callable[[str], None]
@@ -68,7 +70,9 @@ def decide(
         folder: where results of stages are kept, so that a further call with another budget or
             other constraints takes them from there; default they are not kept. Usually the folder
             of `Report.save`.
-        progress: called with the name of each stage when it begins.
+        progress: called with the name of each stage when it begins. While laws are compared, it is
+            called again with ": " behind the name, how far the stage is, and the time that is left
+            where that is long.
         settings: fields of a `Plan`, which replace those of the plan.
 
     Returns:
@@ -120,7 +124,7 @@ class _Way:
         """Go through all stages."""
         missing = self._too_few()
         with ThreadPoolExecutor(1) as beside:
-            self.progress("checking the sweep and comparing laws")
+            self.progress(COMPARING)
             checked = beside.submit(kept_diagnosis, self.kept, lambda: diagnose(self.sweep))
             judged = self._compared(missing)
             fitted = self._fitted(judged)
@@ -151,7 +155,14 @@ class _Way:
         settings = {"laws": laws, "splits": kind, "repeats": REPEATS, "seed": self.plan.seed}
 
         def make() -> Comparison:
-            return compare(self.sweep, laws, kind, repeats=REPEATS, seed=self.plan.seed)
+            return compare(
+                self.sweep,
+                laws,
+                kind,
+                repeats=REPEATS,
+                seed=self.plan.seed,
+                progress=lambda outlook: self.progress(f"{COMPARING}: {outlook}"),
+            )
 
         with contextlib.suppress(ValueError) if missing else contextlib.nullcontext():
             return kept_comparison(self.kept, settings, make)

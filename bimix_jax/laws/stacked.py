@@ -1,6 +1,7 @@
 """Several laws as one: each is fitted by itself, and their predictions are combined."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ _AT_ONE_BUDGET = tuple(getattr(law, "base", law) for law in USUAL)
 HALVINGS, STEPS = 20, 3
 """Number of halvings of the interval of a centre, and of Newton steps after them. The halvings
 leave a thousandth of the scale where laws differ by a factor of e, and each step doubles the number
-of digits, of the derivatives, too: two steps are exact to the second order."""
+of digits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,11 +291,26 @@ def _centre(losses: Array, scale: float | None) -> Array:
         mean = jnp.sum(jnp.where(known, safe, 0.0), axis=0) / jnp.sum(known, axis=0)
         return jnp.where(some, mean, jnp.nan)
     # Relative to the first loss that counts, so that nothing is lost where all are alike.
-    logs = jnp.log(safe)
-    middle = _halved(jax.lax.stop_gradient(logs), known, scale)
+    return jnp.where(some, jnp.exp(_middle(jnp.log(safe), known, scale)), jnp.nan)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _middle(logs: Array, known: Array, scale: float) -> Array:
+    """Robust centre (…) of the known logs (laws, …)."""
+    middle = _halved(logs, known, scale)
     for _ in range(STEPS):
         middle = middle + _newton(logs, known, middle, scale)
-    return jnp.where(some, jnp.exp(middle), jnp.nan)
+    return middle
+
+
+@_middle.defjvp
+def _middle_moved(scale: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Derivative of the centre: 0 = Σ ψ((log L_m − μ)/τ) gives dμ = Σ ψ′ d log L_m / Σ ψ′."""
+    logs, known = primals
+    middle = _middle(logs, known, scale)
+    weight = jnp.where(known, (1 + ((logs - middle) / scale) ** 2) ** -1.5, 0.0)
+    total = jnp.sum(weight, axis=0)
+    return middle, jnp.sum(weight * tangents[0], axis=0) / jnp.where(total > 0, total, 1.0)
 
 
 def _pull(logs: Array, known: Array, middle: Array, scale: float) -> Array:

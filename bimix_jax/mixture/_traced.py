@@ -87,8 +87,12 @@ class _Traced(NamedTuple):
         return (matrix.T * weights) @ matrix
 
     def first(self, enough: Callable[[Array], Array], count: int) -> Array:
-        found = jax.vmap(enough)(jnp.arange(count, dtype=self.unit.dtype))
-        return jnp.where(jnp.any(found), jnp.argmax(found), count - 1)
+        def too_long(tried: Array) -> Array:
+            return (tried < count - 1) & ~enough(tried.astype(self.unit.dtype))
+
+        # One after another: most steps are short enough at once, and a batch tries no more than its
+        # most difficult member.
+        return jax.lax.while_loop(too_long, lambda tried: tried + 1, jnp.zeros((), int))
 
     def either(self, accepted: Array, one: Array, other: Callable[[], Array]) -> Array:
         return jnp.where(accepted, one, other())

@@ -13,7 +13,7 @@ from bimix_jax.fitting.program import Drawn
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.uncertainty._resamples import fit_resamples
+from bimix_jax.uncertainty._resamples import CLOSE, fit_resamples
 from bimix_jax.xla.compilation import jit
 
 SHORTLY = 1.2
@@ -113,7 +113,7 @@ def rows_beyond(fitted: Fit, task: FitTask, unit: np.ndarray, used: np.ndarray) 
     factor = seen * np.array([budgets[-1] / end for end, _ in cuts])[:, None] ** (
         fitted.options.budget_power
     )
-    found = fit_resamples(fitted, task, Drawn(factor, np.arange(len(unit))))
+    found = fit_resamples(fitted, task, Drawn(factor, np.arange(len(unit))), None, CLOSE)
     rows = [np.flatnonzero(used & (sweep.budget > end) & (part == number)) for end, number in cuts]
     return _held_out(found, sweep, unit, rows, task.columns, np.array([end for end, _ in cuts]))
 

@@ -21,6 +21,7 @@ from bimix_jax.reading.names import align_mixtures
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._held_out import HeldOut, joined, rows_beyond, rows_of_units
 from bimix_jax.uncertainty._resamples import (
+    CLOSE,
     Resampling,
     draw,
     fit_resamples,
@@ -49,7 +50,7 @@ Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")
 VARIANCE = 200
 """Number of resamples that are enough for a variance, to 10 %."""
-PARTS = 8
+PARTS = 4
 """Largest number of parts of the runs, each of which is left out of a search for starts."""
 
 
@@ -341,7 +342,7 @@ def _left_out(fitted: Fit, task: FitTask, unit: Unit) -> tuple[Fit, HeldOut, tup
     # the strength of the whole sweep: they show the effect of a unit at it, not on it.
     without = Drawn(leave_one_out(len(first))[used], number)
     begin = _starts_without(fitted, task, number)[used]
-    left_out = fit_resamples(fitted, task, without, begin)
+    left_out = fit_resamples(fitted, task, without, begin, CLOSE)
     # Units without weight are in no fit, so that nothing is left out for them.
     place = np.where(counted, np.searchsorted(used, number), -1)
     rows = rows_of_units(left_out, sweep, place, counted, task.columns)

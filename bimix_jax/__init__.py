@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.von_neumann import von_neumann_entropy as von_neumann_entropy
     from bimix_jax.fitting.arrays import ArrayFit as ArrayFit
     from bimix_jax.fitting.arrays import fit_arrays as fit_arrays
+    from bimix_jax.fitting.bridge import bridge as bridge
     from bimix_jax.fitting.coefficients import Code as Code
     from bimix_jax.fitting.coefficients import Coefficients as Coefficients
     from bimix_jax.fitting.coefficients import predict_losses as predict_losses
@@ -160,6 +161,7 @@ _HOMES = {
     "best_measured": "judging.evaluate",
     "between_laws": "uncertainty.certainty",
     "bootstrap": "uncertainty.bootstrap",
+    "bridge": "fitting.bridge",
     "calibration": "uncertainty.calibration",
     "certainty": "uncertainty.certainty",
     "compare": "judging.compare",

@@ -123,6 +123,10 @@ def fit_many(
     5.46
     """
     asked, chosen_law = FitOptions.of(fit_many, options), as_law(law or BiMix())
+    if chosen_law.known_exponents(()) is not None:
+        raise ValueError(
+            f"law: {chosen_law.label} maps one small fit to one sweep; call bx.bridge for each."
+        )
     labels, read, failed = _read(sweeps)
     tasks: dict[Any, FitTask] = {}
     for label, sweep in read.items():

@@ -426,6 +426,7 @@ def propose(
     measured = sweep.read()
     fitted = settings.fit(measured, law_asked(asked.law))
     found = asked.proposal(fitted, measured, limits)
+    found = dataclasses.replace(found, notes=(*_for_intervals(measured), *found.notes))
     if written:
         with atomic_path(written) as beside:
             found.mixtures.to_csv(beside)
@@ -434,6 +435,17 @@ def propose(
         return show_json(found.document())
     show_proposal(found)
     return show_notes(found.notes)
+
+
+def _for_intervals(measured: Sweep) -> tuple[str, ...]:
+    """Note on the number of mixtures that intervals need beyond those of the sweep."""
+    lacking = units_needed(USUAL) - len(np.unique(measured.mixture_group))
+    if lacking <= 0:
+        return ()
+    return (
+        f"Intervals of {100 * USUAL:g} %, and probabilities of a gain, need {lacking} more "
+        f"{'mixture' if lacking == 1 else 'mixtures'}.",
+    )
 
 
 def show_proposal(found: bx.Proposal) -> None:

@@ -378,7 +378,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
     measured = sweep.read()
     judged = bx.compare(
         measured,
-        judging.law or None,
+        [law_asked(name) for name in judging.law or ()] or None,
         judging.split or None,
         repeats=judging.repeats,
         targets=judging.target,

@@ -18,7 +18,7 @@ PANEL = "How the law is fitted"
 
 LAWS_HELP = (
     f"{', '.join(LAWS)}; WithWarmUp(LAW) or WithModelSize(LAW) around one; Stacked or "
-    "Stacked(LAW, LAW) for several as one."
+    "Stacked(LAW, LAW) for several as one; Bridged(FIT) for the fit of smaller models in a file."
 )
 LawName = Annotated[
     str,
@@ -30,7 +30,7 @@ LawName = Annotated[
 
 def law_asked(name: str) -> Law | str:
     """Return the law of that name, or "auto" itself."""
-    return AUTO if name.strip().lower() == AUTO else bx.law_named(name)
+    return AUTO if name.strip().lower() == AUTO else bx.law_named(name, bx.load_fit)
 
 
 Residual = Annotated[str, typer.Option("--residual", help="relative, log or absolute.")]

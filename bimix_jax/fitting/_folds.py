@@ -55,8 +55,8 @@ def chosen_strengths(
     predicted_without = predictor_of_folds(search, whole, drawn_of(rest), inside)
     seen = task.seen(factor)
     members = inside.astype(float)
-    start = np.asarray(task.law.starts(len(task.sweep.domains)))[0]
-    begin = np.broadcast_to(start, (fits, len(task.targets), len(start)))
+    first = np.asarray(task.law.starts(len(task.sweep.domains)))[:1]
+    begin = np.repeat(task.starts(first), fits, axis=0)
     each: list[list[np.ndarray]] = []
     valued = None
     for strength in STRENGTHS:

@@ -106,13 +106,12 @@ def _note_of_shrinkage(task: FitTask, used: float) -> tuple[str, ...]:
         return ()
     law, asked = task.law, task.options.shrinkage
     folds = 0 if task.folds is None else task.folds.parts
-    further = " and ".join(law.domain_exponent_names)
+    further = " and ".join(law.shrunk)
     left_out = {0: "the few runs", 1: "later budgets"}.get(folds, "runs")
     if isinstance(asked, str) and np.isinf(used):
         return (
-            f"{law.label}: cross-validation by {left_out} found no cross-domain effect above the "
-            f"noise, so the {further} coefficients are held where they change nothing. Add "
-            "mixtures to estimate them.",
+            f"{law.label}: cross-validation by {left_out} found {law.held_at_centre()} to estimate "
+            "them.",
         )
     if not isinstance(asked, str):
         refuted = np.isinf(asked) and not np.isinf(used)
@@ -146,6 +145,7 @@ def about_collinear(mixtures: pd.DataFrame, laws: Sequence[Law]) -> tuple[str, .
 def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
     """Attach names to the arrays of a fit; its errors are still unknown."""
     sweep = task.sweep
+    seen = task.law.seen_mixtures(np.unique(sweep.mixture, axis=0))
     return Fit(
         coefficients=_coefficients(result),
         code=np.asarray(result.code),
@@ -153,8 +153,8 @@ def named_fit(task: FitTask, result: ArrayFit, notes: tuple[str, ...]) -> Fit:
         points=np.asarray(result.points),
         sum_of_squares=np.asarray(result.sum_of_squares, float),
         error=np.full(len(task.targets), np.nan),
-        observed_proportions=np.stack([sweep.mixture.min(axis=0), sweep.mixture.max(axis=0)]),
-        observed_mixtures=np.unique(sweep.mixture, axis=0),
+        observed_proportions=np.stack([seen.min(axis=0), seen.max(axis=0)]),
+        observed_mixtures=seen,
         observed_budgets=np.array([sweep.budget.min(), sweep.budget.max()]),
         shrinkage=np.asarray(result.shrinkage, float),
         agreement=np.asarray(result.agreement, float),

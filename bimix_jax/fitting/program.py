@@ -174,7 +174,7 @@ def _best_of(
 ) -> Solved:
     """Find the best ends of all fits from these starts (starts, exponents)."""
     fits, targets = len(drawn.factor), len(search.task.targets)
-    each = np.broadcast_to(starts[:, None, None], (len(starts), fits, targets, starts.shape[1]))
+    each = np.repeat(search.task.starts(starts)[:, None], fits, axis=1)
     ends_of = functools.partial(_ends_of, search, drawn, strength)
     near = promising(lambda begin, loose: ends_of(begin, loose, False).fit, each)
     ends = ends_of(near, tolerance)

@@ -86,12 +86,12 @@ class FitTask:
         law = as_law(law)
         if budget_scale is not None and not 0 < budget_scale < np.inf:
             raise ValueError(f"budget_scale is {budget_scale}; expected a budget above 0, or None.")
-        chosen, notes = choose_targets(sweep, law, targets)
         largest, own = sweep.largest_budget, sweep.own_index()
-        columns = [sweep.targets.index(target) for target in chosen]
-        weights = _weights(sweep, columns, weight)
         scale = float(largest if budget_scale is None else budget_scale)
         bound = _law_for_sweep(law, sweep, scale)
+        chosen, notes = choose_targets(sweep, bound, targets)
+        columns = [sweep.targets.index(target) for target in chosen]
+        weights = _weights(sweep, columns, weight)
         if not _is_known(bound):
             check_parts(bound, len(sweep.domains))
         if bound.label != law.label:
@@ -123,6 +123,12 @@ class FitTask:
         if not self.has_shrinkage or not isinstance(asked, str):
             return None
         return choose_folds(self.sweep, np.any(self.weight > 0, axis=1), asked)
+
+    def starts(self, starts: np.ndarray) -> np.ndarray:
+        """Starts (starts, targets, exponents) of starts (starts, exponents) for any target."""
+        each = np.repeat(starts[:, None], len(self.targets), axis=1)
+        known = self.law.known_exponents(self.targets)
+        return each if known is None else np.where(np.isnan(known), each, known)
 
     def seen(self, factor: np.ndarray) -> np.ndarray:
         """(fits, points, targets) bool: points that count, with weights times (fits, points)."""
@@ -204,18 +210,16 @@ def choose_targets(
     asked = list(sweep.targets if targets is None else targets)
     if not asked:
         raise ValueError(f"targets is empty; expected some of {', '.join(sweep.targets)}.")
-    beyond = [t for t in asked if law.needs_own and t not in sweep.domains]
+    beyond = [t for t in asked if not law.expresses(t, sweep.domains)]
     able = ", ".join(name for name, known in LAWS.items() if not known.needs_own)
     possible = [t for t in asked if t not in beyond]
     refuse_scores(sweep, possible or asked)
     if (beyond and targets is not None) or not possible:
         raise ValueError(
-            f"targets: {law.label} looks at the share of the domain that a target is, and none of "
-            f"{', '.join(beyond)} is among the domains {', '.join(sweep.domains)}. Use a law that "
-            f"can express them (--law, law=): {able}; or call a target as the domain that it "
-            "measures."
+            f"targets: {law.label} {law.not_expressed(beyond, sweep.domains)}. Use a law that can "
+            f"express them (--law, law=): {able}; or call a target as it is called there."
         )
-    note = f"Targets left out, as {law.label} cannot express what is not a domain: "
+    note = f"Targets left out, as {law.label} cannot express them: "
     return possible, (note + f"{', '.join(beyond)} ({able} can).",) if beyond else ()
 
 

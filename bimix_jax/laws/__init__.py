@@ -3,9 +3,11 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from bimix_jax.laws.bimix import BiMix, CrossBiMix
+from bimix_jax.laws.bridged import Bridged
 from bimix_jax.laws.law import Law, check_law
 from bimix_jax.laws.model_size import WithModelSize
 from bimix_jax.laws.published import AdditiveLaw, DataMixingLaw, DataMixingLawPlus, LogLinear
@@ -44,6 +46,7 @@ __all__ = [
     *WRAPPERS,
     "LAWS",
     "WRAPPERS",
+    "Bridged",
     "Law",
     "Stacked",
     "around",
@@ -58,12 +61,16 @@ def as_law(law: Law | str) -> Law:
     return law_named(law) if isinstance(law, str) else check_law(law)
 
 
-def law_named(name: str) -> Law:
+def law_named(name: str, fit_of: Callable[[str], Any] | None = None) -> Law:
     """Find a law of the package by its name, in any case; a wrapped law stands in parentheses.
 
     The form of a `WithModelSize` follows after a comma, as in its label. `Stacked` stands for its
     usual laws or has others in parentheses, then perhaps its scale or "mean"; a wrapper around it
-    wraps each of its laws.
+    wraps each of its laws. `Bridged(small.json)` maps the fit in that file.
+
+    Args:
+        name: of the law.
+        fit_of: reads the fit of a file, as `load_fit` does; needed for `Bridged`.
 
     Raises:
         ValueError: if there is none, with the nearest name.
@@ -81,6 +88,8 @@ def law_named(name: str) -> Law:
     around = opened and rest.endswith(")")
     if outer.strip().lower() == Stacked.name.lower() and (around or not opened):
         return _stacked(rest[:-1])
+    if outer.strip().lower() == Bridged.name.lower():
+        return _bridged(name, rest[:-1].strip() if around else "", fit_of)
     by_lower = {each.lower(): each for each in (WRAPPERS if around else LAWS)}
     found = by_lower.get(outer.strip().lower())
     if found == WithRepetition.name:
@@ -98,6 +107,16 @@ def law_named(name: str) -> Law:
         f"around it, as in WithModelSize(BiMix), or {Stacked.name}. Did you mean "
         f"{by_lower[nearest]}{inner}?"
     )
+
+
+def _bridged(name: str, file: str, fit_of: Callable[[str], Any] | None) -> Law:
+    """Map the fit in a file."""
+    if fit_of is None or not file:
+        raise ValueError(
+            f"law is {name!r}, which needs the file of a fit to small runs: "
+            '--law "Bridged(small.json)" on the command line, bx.bridge(fitted, sweep) in Python.'
+        )
+    return Bridged.of(fit_of(file))
 
 
 def _wrapped(kind: type[WrappedLaw], inside: str) -> Law:

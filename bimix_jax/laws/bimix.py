@@ -33,6 +33,7 @@ class BiMix(Law):
     exponent_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
     convex: ClassVar[bool] = True
+    log_convex: ClassVar[bool] = True
     needs_own: ClassVar[bool] = True
     separable: ClassVar[bool] = True
     last_is_floor: ClassVar[bool] = True

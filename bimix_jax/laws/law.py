@@ -44,6 +44,9 @@ class Law(abc.ABC):
     convex: ClassVar[bool] = False
     """True where the loss is convex in the mixture for all coefficients, so that optima are
     global."""
+    log_convex: ClassVar[bool] = False
+    """True where the log of the loss is convex in the mixture for all coefficients, as a sum of
+    products of powers and exponentials is. The loss to any power b ≥ 0 is then convex, too."""
     needs_own: ClassVar[bool] = False
     """True where the law has a value only for targets that are train domains."""
     signed: ClassVar[tuple[str, ...]] = ()
@@ -155,6 +158,28 @@ class Law(abc.ABC):
             )
         return np.isin(self.amplitude_names, self.signed)
 
+    def known_exponents(self, targets: Sequence[str]) -> np.ndarray | None:
+        """Exponents (targets, exponents) that a target's name determines, nan elsewhere; None, the
+        default, where none is. They must be `fixed`.
+        """
+        return None
+
+    def expresses(self, target: str, domains: Sequence[str]) -> bool:
+        """True for a target that the law can have a value for, given the names of the domains."""
+        return target in domains or not self.needs_own
+
+    def not_expressed(self, targets: Sequence[str], domains: Sequence[str]) -> str:
+        """Words on why it has no value for targets."""
+        return (
+            "looks at the share of the domain that a target is, and none of "
+            f"{', '.join(targets)} is among the domains {', '.join(domains)}"
+        )
+
+    def seen_mixtures(self, mixtures: np.ndarray) -> np.ndarray:
+        """Distinct mixtures (mixtures, domains) that a fit knows, of those of its sweep; these
+        alone by default."""
+        return mixtures
+
     def ties(self, tied: Sequence[str]) -> tuple[str, ...]:
         """Names of the exponents that targets share: those of `shared` and those in `tied`."""
         return tuple(dict.fromkeys((*self.shared, *tied)))
@@ -198,6 +223,19 @@ class Law(abc.ABC):
         shrinkage.
         """
         return None
+
+    @property
+    def shrunk(self) -> tuple[str, ...]:
+        """Names of the exponents that shrinkage moves: by default those per domain."""
+        return self.domain_exponent_names
+
+    def held_at_centre(self) -> str:
+        """Words, for a note, on what cross-validation found where shrinkage holds the exponents at
+        its centre, and on what to add in order to estimate them."""
+        return (
+            f"no cross-domain effect above the noise, so the {' and '.join(self.shrunk)} "
+            "coefficients are held where they change nothing. Add mixtures"
+        )
 
     def refutes_centre(self, mixture: Array, own: Array) -> Array:
         """() bool: a loss measured at a mixture proves that the exponents are not at the centre.

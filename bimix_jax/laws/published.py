@@ -36,6 +36,7 @@ class DataMixingLaw(Law):
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
     convex: ClassVar[bool] = True
+    log_convex: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, 0 ≤ ω ≤ 1, |t| ≤ 30."""
@@ -89,6 +90,7 @@ class DataMixingLawPlus(Law):
     amplitude_names: ClassVar[tuple[str, ...]] = ("c", "k", "B")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
     convex: ClassVar[bool] = True
+    log_convex: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, |t| ≤ 30."""
@@ -235,6 +237,7 @@ class LogLinear(Law):
     amplitude_names: ClassVar[tuple[str, ...]] = ("B", "C")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("t",)
     convex: ClassVar[bool] = True
+    log_convex: ClassVar[bool] = True
 
     def bounds(self, domains: int) -> Any:
         """1e-3 ≤ β ≤ 10, |t| ≤ 30."""

@@ -120,6 +120,11 @@ class Stacked(Law):
         return self.scale is None and all(law.convex for law in self.laws)
 
     @property
+    def log_convex(self) -> bool:  # type: ignore[override]
+        """True for a mean of laws with convex logarithms, whose sum has one, too."""
+        return self.scale is None and all(law.log_convex for law in self.laws)
+
+    @property
     def needs_own(self) -> bool:  # type: ignore[override]
         """True where all laws need an own proportion; one that has none does not count."""
         return all(law.needs_own for law in self.laws)

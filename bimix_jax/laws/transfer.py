@@ -50,6 +50,7 @@ class TransferBiMix(Law):
     amplitude_names: ClassVar[tuple[str, ...]] = ("AB", "AC")
     domain_exponent_names: ClassVar[tuple[str, ...]] = ("transfer",)
     convex: ClassVar[bool] = True
+    log_convex: ClassVar[bool] = True
 
     further: ClassVar[tuple[Further, ...]] = ()
     """Coefficients that subclasses add to α and β, in the order of `exponent_names`."""

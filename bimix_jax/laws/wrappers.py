@@ -33,6 +33,11 @@ class WrappedLaw(Law):
             raise ValueError(
                 f"law: {self.name} is around {self.base.label}; put it around each of its laws."
             )
+        if self.base.known_exponents(()) is not None:
+            raise ValueError(
+                f"law: {self.name} is around {self.base.label}; put it around the law of the small "
+                "fit."
+            )
         # Only the outermost law is given a size, and a warm-up acts on the budget that repetition
         # leaves.
         if isinstance(self.base, WrappedLaw) and self.base.layer >= self.layer:
@@ -80,6 +85,11 @@ class WrappedLaw(Law):
     def convex(self) -> bool:  # type: ignore[override]
         """As the base."""
         return self.base.convex
+
+    @property
+    def log_convex(self) -> bool:  # type: ignore[override]
+        """As the base."""
+        return self.base.log_convex
 
     @property
     def needs_own(self) -> bool:  # type: ignore[override]
@@ -262,13 +272,13 @@ class WithWarmUp(WrappedLaw):
     def _moved(self, exponents: Array, features: Any) -> Any:
         """Features of the base at s'."""
         of_base, mixture, own, budget = features
-        moved = self.base.features(mixture, own, effective_budget(budget, exponents[0]))
+        moved = self.base.features(mixture, own, _effective_budget(budget, exponents[0]))
         # A fit replaces missing values by harmless ones, which have to stay.
         return jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), moved, of_base)
 
     def power_of_own(self, exponents: Array, amplitudes: Array, budget: Array) -> Any:
         """K and α of the base at s'."""
-        moved = effective_budget(budget, exponents[0])
+        moved = _effective_budget(budget, exponents[0])
         return self.base.power_of_own(exponents[1:], amplitudes, moved)
 
     @property
@@ -284,11 +294,11 @@ class WithWarmUp(WrappedLaw):
         return found | {"warm_up": exponents[..., 0] * budget_scale}
 
 
-def effective_budget(budget: Array, warm_up: Array) -> Array:
+def _effective_budget(budget: Array, warm_up: Array) -> Array:
     """Convert budgets s to s', both in largest budgets of the sweep.
 
     >>> import jax.numpy as jnp
-    >>> print(effective_budget(jnp.array([0.01, 0.1, 1.0]), 0.02).round(4))
+    >>> print(_effective_budget(jnp.array([0.01, 0.1, 1.0]), 0.02).round(4))
     [0.0034 0.085  1.    ]
     """
     # The factor 1 + w makes s' = 1 at s = 1, so that amplitudes keep their meaning there.
@@ -329,6 +339,7 @@ class WithRepetition(WrappedLaw):
     name: ClassVar[str] = "WithRepetition"
     layer: ClassVar[int] = 2
     convex: ClassVar[bool] = False
+    log_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -377,7 +388,7 @@ class WithRepetition(WrappedLaw):
         if self.capacities is None:
             raise ValueError("law: WithRepetition has no capacities; fit it, or set capacities=.")
         capacities = jnp.asarray(self.capacities, mixture.dtype)
-        effective = effective_tokens(mixture * budget, capacities, self.decay)
+        effective = _effective_tokens(mixture * budget, capacities, self.decay)
         # Shares and budget both shrink: repeated tokens cost training, but teach less.
         total = jnp.sum(effective)
         return self.base.features(effective / total, own, total)
@@ -393,10 +404,10 @@ class WithRepetition(WrappedLaw):
         return self.base.report(exponents, amplitudes, budget_scale)
 
 
-def effective_tokens(seen: Array, capacity: Array, decay: float) -> Array:
+def _effective_tokens(seen: Array, capacity: Array, decay: float) -> Array:
     """Tokens (domains,) as if never repeated: D below U, else U + U R* (1 − e^(−(D/U − 1)/R*)).
 
-    >>> print(effective_tokens(jnp.array([0.5, 1.0, 11.0]), jnp.ones(3), 15.4).round(2))
+    >>> print(_effective_tokens(jnp.array([0.5, 1.0, 11.0]), jnp.ones(3), 15.4).round(2))
     [0.5  1.   8.36]
     """
     finite = jnp.isfinite(capacity)

@@ -14,6 +14,7 @@ from bimix_jax.diagnosis.diagnose import diagnose
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER
+from bimix_jax.fitting.storage import load_fit
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import LAWS, Law, WithModelSize, law_named
@@ -152,7 +153,8 @@ class _Way:
         """The comparison on the most demanding split; None where too few runs allow none."""
         laws, later = self._laws(), len(np.unique(self.sweep.budget)) > CURVE
         kind = "both" if later else "mixtures"
-        settings = {"laws": laws, "splits": kind, "repeats": REPEATS, "seed": self.plan.seed}
+        named = list(map(repr, laws))
+        settings = {"laws": named, "splits": kind, "repeats": REPEATS, "seed": self.plan.seed}
 
         def make() -> Comparison:
             return compare(
@@ -168,20 +170,19 @@ class _Way:
             return kept_comparison(self.kept, settings, make)
         return None
 
-    def _laws(self) -> list[str]:
-        """Names of the laws to compare: those of the plan, or candidates that express a target."""
+    def _laws(self) -> list[Law]:
+        """Laws to compare: those of the plan, or candidates that express a target."""
         if self.plan.laws:
-            return list(self.plan.laws)
+            return [law_named(name, load_fit) for name in self.plan.laws]
         own = bool(set(self.sweep.targets) & set(self.sweep.domains))
-        able = [name for name in CANDIDATES if own or not LAWS[name].needs_own]
-        wrapped = self.sweep.size is not None
-        return [f"{WithModelSize.name}({name})" if wrapped else name for name in able]
+        able = [LAWS[name]() for name in CANDIDATES if own or not LAWS[name].needs_own]
+        return [WithModelSize(law) if self.sweep.size is not None else law for law in able]
 
     def _fitted(self, judged: Comparison | None) -> Fit | None:
         """The judge's pick, with the judge's settings."""
         if judged is None:
             return None
-        law = law_named(judged.best)
+        law = next(law for law in self._laws() if law.label == judged.best)
         self.progress(f"fitting {law.label}")
         fitted = self._fit(law, self._power)
         # What reduces to a simpler law is resampled as that law, which has fewer coefficients.

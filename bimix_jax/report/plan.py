@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bimix_jax.fitting.storage import load_fit
 from bimix_jax.laws import law_named
 from bimix_jax.logs.read_logs import read_logs
 from bimix_jax.mixture.constraints import Constraints
@@ -71,7 +72,8 @@ class Plan:
     """mixture to compare with: uniform, available, best-run, run:NAME, a file or a mixture; None
     for the best measured run"""
     laws: tuple[str, ...] = ()
-    """laws that are compared; None for those that a decision compares by default"""
+    """laws that are compared, Bridged(small.json) for the fit of smaller models in a file; None for
+    those that a decision compares by default"""
     level: float = 0.9
     """level of the intervals"""
     resamples: int = 64
@@ -100,7 +102,7 @@ class Plan:
         for form in self.emit:
             form_named(form)
         for law in self.laws:
-            law_named(law)
+            law_named(law, load_fit)
         object.__setattr__(self, "constraints", self.constraints or Constraints())
         if not isinstance(self.read, Mapping):
             raise ValueError(f"read is {self.read!r}; expected a table of options of reading.")

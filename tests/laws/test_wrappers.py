@@ -20,7 +20,7 @@ from bimix_jax import (
     stack_sizes,
 )
 from bimix_jax.judging import compare
-from bimix_jax.laws.wrappers import effective_budget, effective_tokens
+from bimix_jax.laws.wrappers import _effective_budget, _effective_tokens
 from bimix_jax.sweeps.sizes import number_of_parameters
 from tests.fits import DOMAINS, frame, truth
 
@@ -162,7 +162,7 @@ def test_effective_tokens_are_the_formula():
         seen <= offered, seen, offered + decay * (1 - np.exp(-(seen - 1) / decay))
     )  # fmt: skip
     expected[4] = 50.0
-    found = effective_tokens(jnp.asarray(seen), jnp.asarray(offered), decay)
+    found = _effective_tokens(jnp.asarray(seen), jnp.asarray(offered), decay)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -227,7 +227,7 @@ def test_without_warm_up_the_law_is_its_base_and_amplitudes_are_of_the_largest_b
     np.testing.assert_allclose(
         same.predict_points(mixture, budget), plain.predict_points(mixture, budget), rtol=1e-12
     )
-    assert effective_budget(1.0, 0.07) == pytest.approx(1.0, rel=1e-12)
+    assert _effective_budget(1.0, 0.07) == pytest.approx(1.0, rel=1e-12)
     np.testing.assert_allclose(fitted.table()["A"], plain.table()["A"], rtol=0.01)
 
 

@@ -364,8 +364,8 @@ def _show_runs(report: Report) -> None:
 
 
 def _show_doubts(found: Diagnosis) -> None:
-    """Print the warnings and errors of the check."""
-    doubts = [f"{o.what}." for o in found.observations if o.severity > 0]
+    """Print the warnings and errors of the check, with its advice."""
+    doubts = [f"{o.what}. {o.advice}".strip() for o in found.observations if o.severity > 0]
     more = len(doubts) - SHOWN
     also = [f"and {more} more in the page."] if more > 0 else []
-    show_notes([*doubts[:SHOWN], *also], "Doubts about the sweep (bimix check says what to do)")
+    show_notes([*doubts[:SHOWN], *also], "Doubts about the sweep")

@@ -52,8 +52,9 @@ def _covered(axes: "Axes", found: "Calibration") -> None:
     axes.plot([0, 1], [0, 1], "-", color=BESIDE, lw=1, label="as often as stated")
     for number in range(len(found.targets)):
         each = inside[:, :, number]
-        if np.isfinite(each).any():
-            axes.plot(levels, np.nanmean(each, axis=1), "-", color=FAINT, lw=1, label="one target")
+        known = np.isfinite(each).any(axis=1)
+        share = np.nanmean(each[known], axis=1)
+        axes.plot(levels[known], share, "-", color=FAINT, lw=1, label="one target")
     covered = table["covered"]
     axes.plot(levels, covered, "o-", color=RECOMMENDED, ms=6, lw=1.8, label="all targets")
     axes.set_xlabel("level of the interval", fontsize=SIZE)

@@ -1,6 +1,7 @@
 """Calibration at the mixtures that a bootstrap left out, beside the same done slowly."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -73,6 +74,19 @@ def test_of_many_pairs_some_are_judged(sure, monkeypatch):
     some = _left_out.calibration_of_left_out(sure.bootstrap, sure.optimum.decision)
     assert len(some.claimed) == 20
     assert set(some.claimed) < set(sure.calibration.claimed)
+
+
+def test_eight_units_have_intervals_of_lower_levels_alone(sure):
+    few = without(sure.bootstrap, range(8, 12))
+    decision = Decision.of(few.fitted, sure.optimum.budget)
+    found = _left_out.calibration_of_left_out(few, decision)
+    assert np.isnan(found.coverage()["covered"]).tolist() == [False, False, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        left, right = bx.plots.plot_calibration(found).axes
+    lines = [line for line in left.lines if line.get_label() == "one target"]
+    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2]
+    assert right.get_title() == "0 pairs of held-out runs"
 
 
 def test_few_units_have_neither_intervals_nor_probabilities(sure):

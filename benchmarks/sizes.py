@@ -1,6 +1,6 @@
-"""Growth of times and memory with the number of domains and runs, by law, and a picture.
+"""Growth of times and memory with domains, runs, targets and points, by law, and a picture.
 
-    python -m benchmarks.sizes
+    python -m benchmarks.sizes --missing --within 480
     python -m benchmarks.sizes optimise fit --limit 60
 
 A row is a process of its own. "cold" is its first call, compilation included; "warm" the median of
@@ -8,11 +8,13 @@ the calls after it; "again" the first call of a second process, which finds the 
 the first in a folder. Times are seconds by the clock and, as "CPU", of all processors together,
 which a busy machine changes less. A row that takes longer than the limit is given up: what it has
 not measured by then is left out, as are larger rows of its kind. "growth" is the exponent of the
-warm processor time over the sizes of at least 24 domains or 60 runs. SciPy does the same work where
-it has a solver for it: an optimum by SLSQP with our slopes, a fit of BiMix by `least_squares` from
-as many starts.
+warm processor time over the larger sizes, see `LARGE`. SciPy does the same work where it has a
+solver for it: an optimum by SLSQP with our slopes; a fit of BiMix, or of TransferBiMix to targets
+that are no domains, by `least_squares` from as many starts; a refit of BiMix to every resample.
 
-Rows that are not asked for stay in the results as they were.
+Small rows come first, and results are written after each. Rows that are not asked for stay as they
+were. All rows take hours: `--missing` leaves out those that the results have, or that were given
+up, and `--within` begins none after so many seconds, so that they can be measured piece by piece.
 """
 
 import argparse
@@ -26,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,18 +37,25 @@ from scipy.optimize import minimize
 
 import bimix_jax as bx
 from benchmarks import scipy_fit, sizes_worlds
-from benchmarks.report import RESULTS, report, write_results
+from benchmarks.report import RESULTS, write_results
+from bimix_jax.cli.show import show_table
 from bimix_jax.mixture._near import near_mixture
 
 DOMAINS = (3, 7, 12, 24, 39, 64, 100, 200)
-RUNS = (20, 60, 200, 500, 1000)
+SOME = (3, 7, 24, 64, 200)
+"""Domains of rows other than those of an optimum."""
+RUNS = (20, 60, 200, 1000)
+TARGETS = (7, 100, 300, 1000)
+BUDGETS = (10, 100, 1000, 10_000)
+"""Budgets of each of 100 runs, up to a million points."""
 LAWS = ("BiMix", "TransferBiMix", "SubstitutionBiMix")
 SCIPY, ALL = "SciPy", "all laws"
 CALLS, LONG = 3, 10.0
 """Number of warm calls, and the seconds of a first call after which one has to do."""
-LARGE = {"domains": 24, "runs": 60}
+LARGE = {"domains": 24, "runs": 60, "targets": 100, "points": 10_000}
 """Sizes from which on an exponent of growth is fitted."""
 BUDGET = 2e10
+RESAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +69,18 @@ class Case:
     budgets: int = 1
     by: str = "domains"
     """the size that grows in its series"""
+    targets: int = 0
+    """number of targets, none of which is a domain; 0 where they are the domains"""
+
+    @property
+    def points(self) -> int:
+        """Number of points of the sweep."""
+        return self.runs * self.budgets
+
+    @property
+    def size(self) -> int:
+        """Number of proportions and losses of the sweep."""
+        return self.points * (self.domains + (self.targets or self.domains))
 
     @property
     def series(self) -> tuple[str, str, str]:
@@ -96,9 +117,9 @@ def _report(best: bx.Optimum) -> tuple[Any, ...]:
 
 def fit(case: Case) -> Calls:
     """A fit of all targets."""
-    sweep = sizes_worlds.sweep(case.domains, case.runs, case.budgets)
+    sweep = sizes_worlds.sweep(case.domains, case.runs, case.budgets, case.targets)
     if case.law == SCIPY:
-        law = bx.BiMix()
+        law = bx.TransferBiMix() if case.targets else bx.BiMix()
         starts = len(np.asarray(law.starts(case.domains)))
         return {
             "fit": lambda: [scipy_fit.best_of_starts(law, sweep, t, starts) for t in sweep.targets]
@@ -115,7 +136,17 @@ def compare(case: Case) -> Calls:
 def bootstrap(case: Case) -> Calls:
     """200 resamples of a fit."""
     sweep = sizes_worlds.sweep(case.domains, case.runs, case.budgets)
-    return {"bootstrap": lambda: bx.bootstrap(sweep, bx.law_named(case.law), n=200)}
+    if case.law == SCIPY:
+        return {"bootstrap": lambda: _resampled(sweep)}
+    return {"bootstrap": lambda: bx.bootstrap(sweep, bx.law_named(case.law), n=RESAMPLES)}
+
+
+def _resampled(sweep: bx.Sweep) -> list[tuple[float, np.ndarray]]:
+    """Fits of BiMix by SciPy to resamples of the runs, from one start each."""
+    rng, rows = np.random.default_rng(0), [np.flatnonzero(sweep.run == r) for r in sweep.runs]
+    draws = rng.integers(len(rows), size=(RESAMPLES, len(rows)))
+    drawn = (sweep.take(np.concatenate([rows[i] for i in draw])) for draw in draws)
+    return [scipy_fit.best_of_starts(bx.BiMix(), s, t, 1) for s in drawn for t in s.targets]
 
 
 def _optimise_cases() -> Iterator[Case]:
@@ -125,17 +156,24 @@ def _optimise_cases() -> Iterator[Case]:
 
 def _fit_cases() -> Iterator[Case]:
     for law in (*LAWS, SCIPY):
-        yield from (Case("fit", law, n, max(20, 5 * n // 2), 4) for n in DOMAINS)
+        yield from (Case("fit", law, n, max(20, 5 * n // 2), 4) for n in SOME)
         yield from (Case("fit", law, 7, n, 4, "runs") for n in RUNS)
+    for law in ("BiMix", "TransferBiMix", SCIPY):
+        yield from (Case("fit", law, 7, 100, n, "points") for n in BUDGETS)
+    for law in ("TransferBiMix", SCIPY):
+        yield from (Case("fit", law, 7, 60, 4, "targets", n) for n in TARGETS)
 
 
 def _compare_cases() -> Iterator[Case]:
-    yield from (Case("compare", ALL, n, max(60, 4 * n), 4) for n in DOMAINS)
+    yield from (Case("compare", ALL, n, max(60, 4 * n), 4) for n in SOME)
+    yield from (Case("compare", ALL, 7, n, 4, "runs") for n in RUNS)
 
 
 def _bootstrap_cases() -> Iterator[Case]:
-    for law in LAWS:
-        yield from (Case("bootstrap", law, n, max(20, 5 * n // 2), 4) for n in DOMAINS)
+    for law in ("BiMix", "TransferBiMix", SCIPY):
+        yield from (Case("bootstrap", law, n, max(20, 5 * n // 2), 4) for n in SOME)
+    for law in ("BiMix", "TransferBiMix"):
+        yield from (Case("bootstrap", law, 7, n, 4, "runs") for n in RUNS)
 
 
 MEASURED: dict[str, tuple[Callable[[Case], Calls], Callable[[], Iterator[Case]]]] = {
@@ -174,6 +212,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=120, help="seconds a row may take")
     parser.add_argument("--laws", nargs="*", default=[*LAWS, ALL, SCIPY])
     parser.add_argument("--largest", type=int, default=max(DOMAINS), help="number of domains")
+    parser.add_argument("--missing", action="store_true", help="only rows without results")
+    parser.add_argument("--within", type=float, default=np.inf, help="seconds to begin rows in")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--calls", type=int, default=CALLS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -186,38 +226,65 @@ def main() -> None:
     cases = [
         case for case in cases if case.domains <= arguments.largest and case.law in arguments.laws
     ]
-    rows, settings = kept_rows(cases), {"limit": arguments.limit, "calls": CALLS}
-    for row in measured(cases, arguments.limit):
-        rows.append(row)
-        table = with_growth(pd.DataFrame(rows)).set_index("what")
-        # Whoever stops this, which takes an hour, keeps what was measured.
-        write_results(RESULTS, "sizes", table, settings)
-    table = with_growth(pd.DataFrame(rows)).set_index("what")
-    report("sizes", table, "Growth", **settings)
-    draw(table.reset_index(), RESULTS / "sizes.png")
+    kept = Kept.last()
+    if arguments.missing:
+        known = {_case_of(row) for row in kept.rows}
+        cases = [case for case in cases if case not in known]
+    else:
+        kept = Kept(kept.rows, [case for case in kept.given_up if case not in cases])
+    table = measured(cases, kept, arguments.limit, arguments.within)
+    show_table(table.set_index("what"), "Growth")
+    draw(table, RESULTS / "sizes.png")
 
 
-def kept_rows(cases: list[Case]) -> list[dict[str, Any]]:
-    """Rows of the last results that are not measured now."""
-    path = RESULTS / "sizes.json"
-    known = json.loads(path.read_text())["rows"] if path.exists() else []
-    again = [dataclasses.asdict(case) for case in cases]
-    of = [field.name for field in dataclasses.fields(Case)]
-    return [row for row in known if {name: row[name] for name in of} not in again]
+class Kept(NamedTuple):
+    """Results so far."""
+
+    rows: list[dict[str, Any]]
+    given_up: list[Case]
+    """cases that took longer than the limit"""
+
+    @classmethod
+    def last(cls) -> "Kept":
+        """Read the last results."""
+        path = RESULTS / "sizes.json"
+        known = json.loads(path.read_text()) if path.exists() else {"rows": [], "settings": {}}
+        return cls(known["rows"], [Case(**one) for one in known["settings"].get("given_up", [])])
+
+    def write(self, limit: float) -> None:
+        """Write the results."""
+        settings = {"limit": limit, "calls": CALLS}
+        settings["given_up"] = [dataclasses.asdict(one) for one in self.given_up]
+        write_results(RESULTS, "sizes", with_growth(self.rows).set_index("what"), settings)
 
 
-def measured(cases: list[Case], limit: float) -> Iterator[dict[str, Any]]:
-    """Measure rows in processes of their own; those larger than one given up are left out."""
-    given_up = set()
-    for case in cases:
-        if case.series in given_up:
+def _case_of(row: dict[str, Any]) -> Case:
+    """The case of a row."""
+    return Case(**{field.name: row[field.name] for field in dataclasses.fields(Case)})
+
+
+def measured(cases: list[Case], kept: Kept, limit: float, within: float) -> pd.DataFrame:
+    """Measure cases in processes of their own, write the results after each, and return them all.
+
+    Cases larger than one given up are left out, and those that are not begun within so many
+    seconds.
+    """
+    begun = time.perf_counter()
+    for case in sorted(cases, key=lambda case: case.size):
+        if any(one.series == case.series and one.size <= case.size for one in kept.given_up):
             continue
+        if time.perf_counter() - begun > within:
+            print("Time is up; the next is", case)
+            break
         found, whole = in_processes(case, limit)
         if not whole:
-            given_up.add(case.series)
+            kept.given_up.append(case)
+        kept.rows[:] = [row for row in kept.rows if _case_of(row) != case]
         for row in found:
             print(case, row, flush=True)
-            yield dataclasses.asdict(case) | row
+            kept.rows.append(dataclasses.asdict(case) | {"points": case.points} | row)
+        kept.write(limit)
+    return with_growth(kept.rows)
 
 
 def in_processes(case: Case, limit: float) -> tuple[list[dict[str, Any]], bool]:
@@ -285,8 +352,10 @@ def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def with_growth(table: pd.DataFrame) -> pd.DataFrame:
+def with_growth(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Add the exponent of growth of each series to its rows; nan with fewer than three sizes."""
+    order = ["what", "law", "by", "domains", "runs", "budgets", "targets"]
+    table = pd.DataFrame(rows).sort_values(order, kind="stable").reset_index(drop=True)
     table = table.assign(growth=np.nan)
     for (_, _, _, by), part in table.groupby(["what", "call", "law", "by"]):
         known = part[(part[by] >= LARGE[by]) & part["warm, CPU s"].notna()]

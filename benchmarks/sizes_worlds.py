@@ -66,16 +66,22 @@ def fitted(law: bx.Law, domains: int, runs: int) -> bx.Fit:
     )
 
 
-def sweep(domains: int, runs: int, budgets: int) -> bx.Sweep:
-    """A sweep of runs, each measured at some budgets, in which TransferBiMix is true."""
+def sweep(domains: int, runs: int, budgets: int, targets: int = 0) -> bx.Sweep:
+    """A sweep of runs, each measured at some budgets, in which TransferBiMix is true.
+
+    Targets are the domains, or so many others that resemble them.
+    """
     shares = np.repeat(mixtures(domains, runs), budgets, axis=0)
     budget = np.tile(np.geomspace(*BUDGETS, budgets), runs)
     known = coefficients(bx.TransferBiMix(), domains)
-    alpha, beta = known.exponents[:, :2].T
-    worth = shares @ known.exponents[:, 2:].T
-    by_budget = known.amplitudes[:, 0] * (budget[:, None] / BUDGETS[1]) ** -beta
-    loss = (worth / worth.mean(axis=0)) ** -alpha * (by_budget + known.amplitudes[:, 1])
+    like = np.arange(targets or domains) % domains
+    exponents, amplitudes = known.exponents[like], known.amplitudes[like]
+    alpha, beta = exponents[:, :2].T
+    worth = shares @ exponents[:, 2:].T
+    by_budget = amplitudes[:, 0] * (budget[:, None] / BUDGETS[1]) ** -beta
+    loss = (worth / worth.mean(axis=0)) ** -alpha * (by_budget + amplitudes[:, 1])
     loss *= 1 + NOISE * np.random.default_rng(1).standard_normal(loss.shape)
-    columns = [*(f"r_{d}" for d in names(domains)), *(f"loss_{d}" for d in names(domains))]
+    measured = [f"t{i:04d}" for i in range(targets)] or names(domains)
+    columns = [*(f"r_{d}" for d in names(domains)), *(f"loss_{t}" for t in measured)]
     table = pd.DataFrame(np.concatenate([shares, loss], axis=1), columns=columns)
     return bx.read_sweep(table.assign(tokens=budget, run=np.repeat(np.arange(runs), budgets)))

@@ -1,10 +1,13 @@
-"""The examples of the guide for Dask and Spark run, and give the rows of one process."""
+"""The examples of the guide for Dask, Spark and datatrove give what one process does."""
 
 import functools
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +119,28 @@ def test_spark_gives_the_rows_of_one_process(folder, expected):
         expected.sort_values(order, ignore_index=True),
         rtol=1e-9,
     )
+
+
+@pytest.mark.slow
+def test_a_step_of_datatrove_counts_the_documents_of_all_tasks(folder):
+    pytest.importorskip("datatrove")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"one": 0, "two": 1, "three": 2, "[UNK]": 3}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save("tokenizer.json")
+    (folder / "web").mkdir()
+    rng, documents = np.random.default_rng(0), []
+    for number in range(5):
+        texts = [" ".join(rng.choice(list(words)[:3], 9)) for _ in range(300)]
+        documents += [[words[word] for word in text.split()] for text in texts]
+        lines = [json.dumps({"text": text}) for text in texts]
+        (folder / "web" / f"{number}.jsonl").write_text("\n".join(lines))
+    (folder / "count.py").write_text(example("PipelineStep"))
+    done = subprocess.run([sys.executable, "count.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    expected = bx.count_tokens(documents, 4).entropies("web").table()
+    assert found["tokens"] == {"web": 5 * 300 * 9}
+    # Sequences begin anew with every task, so that other pairs lie across their borders.
+    assert found["CE"]["web"] == pytest.approx(expected["CE"].item(), rel=1e-2)

@@ -206,4 +206,4 @@ def program_of_steps(law: Law, options: FitOptions) -> OnceCompiled:
 
         return over_rows(one, rows, used, False)
 
-    return OnceCompiled(jit(run))
+    return OnceCompiled(jit(run, made_of=(law, options)))

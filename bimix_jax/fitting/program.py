@@ -411,7 +411,7 @@ def compiled(
 
         return over_rows(one, rows, used, side_by_side)
 
-    return OnceCompiled(jit(run))
+    return OnceCompiled(jit(run, made_of=(law, options, optimizer, side_by_side)))
 
 
 def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Fits of laws with members: every member is fitted by itself, and the fits are put together."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,9 @@ def combined(law: Law, losses: np.ndarray) -> np.ndarray:
     return np.asarray(_combined(law, np.asarray(losses, float)))
 
 
-_combined = jit(lambda law, losses: law.combined(losses), static_argnums=0, x64=True)
+@functools.partial(jit, static_argnums=0, x64=True)
+def _combined(law: Any, losses: Any) -> Any:
+    return law.combined(losses)
 
 
 def with_squares(

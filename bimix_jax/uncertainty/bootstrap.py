@@ -451,6 +451,8 @@ def _note_on_units(made: Bootstrap) -> list[str]:
     ]
 
 
-_predict = jit(
-    jax.vmap(predict_losses, in_axes=(None, 0, None, None, None)), static_argnums=0, x64=True
-)
+@functools.partial(jit, static_argnums=0, x64=True)
+def _predict(law: Law, coefficients: Any, mixture: Any, budget: Any, size: Any) -> Any:
+    """Losses (fits, points, targets) of the same points by every fit."""
+    by_fit = jax.vmap(predict_losses, in_axes=(None, 0, None, None, None))
+    return by_fit(law, coefficients, mixture, budget, size)

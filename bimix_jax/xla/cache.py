@@ -70,6 +70,12 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     return place
 
 
+def kept_programs() -> "_Programs | None":
+    """The programs in use, None where none are kept or JAX was since given another directory."""
+    directory: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return _INSTALLED.get(directory)
+
+
 def _cache_folder() -> Path | None:
     """Return the folder of all versions, None if BIMIX_CACHE is "off"."""
     named = os.environ.get(VARIABLE, "")
@@ -136,6 +142,7 @@ def _install(programs: "_Programs") -> None:
 
     if not hasattr(compilation_cache, "get_file_cache"):
         raise RuntimeError(f"jax {jax.__version__} has a cache that bimix_jax does not know.")
+    _INSTALLED[str(programs.place)] = programs
     plain = compilation_cache.get_file_cache
 
     def get_file_cache(path: str) -> Any:
@@ -149,6 +156,10 @@ def _install(programs: "_Programs") -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # Caches of XLA's own would write in their own way beside the programs.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+
+
+_INSTALLED: dict[str, "_Programs"] = {}
+"""Programs that JAX keeps in a folder, by its path."""
 
 
 class _Programs:

@@ -1,11 +1,16 @@
 """Compilation options of XLA, as far as the installed version has them."""
 
+import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+
+from bimix_jax.xla.cache import kept_programs
+from bimix_jax.xla.traced import kept_program
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -108,12 +113,15 @@ class OnceCompiled:
 class jit:
     """`jax.jit` with `QUICKLY_COMPILED`, whose options are looked up at the first call.
 
-    They are not looked up at import, so that a device can still be chosen after that.
+    They are not looked up at import, so that a device can still be chosen after that. Where
+    programs are kept (`use_compilation_cache`), its traced forms are kept, too.
 
     Args:
         function: pure, not called within another `jit`.
-        static_argnums: as for `jax.jit`.
+        static_argnums: as for `jax.jit`, the first ones.
         x64: True to compute in double precision, whatever JAX is configured to.
+        made_of: what a function within another one is made of, beside its arguments; without it,
+            traced forms of such a function are not kept.
 
     >>> double = jit(lambda x: 2 * x, x64=True)
     >>> print(double(3.0), double(3.0).dtype)
@@ -121,10 +129,16 @@ class jit:
     """
 
     def __init__(
-        self, function: Callable[..., Any], static_argnums: Any = (), *, x64: bool = False
+        self,
+        function: Callable[..., Any],
+        static_argnums: Any = (),
+        *,
+        x64: bool = False,
+        made_of: tuple[Any, ...] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.static_argnums, self.x64 = function, static_argnums, x64
+        self.made_of, self.known = made_of, dict[Any, Any]()
 
     @functools.cached_property
     def jitted(self) -> Any:
@@ -137,11 +151,37 @@ class jit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        if not self.x64:
-            return self.jitted(*args, **kwargs)
-        with jax.enable_x64(True):
-            return self.jitted(*args, **kwargs)
+        with jax.enable_x64(True) if self.x64 else contextlib.nullcontext():
+            if kept_programs() is None or not self._is_named:
+                return self.jitted(*args, **kwargs)
+            static, program = self._program(args, kwargs)
+            return program(*args[static:], **kwargs)
+
+    @functools.cached_property
+    def _is_named(self) -> bool:
+        """True where its module and its name tell the function from all others."""
+        if self.made_of:
+            return True
+        found: Any = sys.modules.get(self.function.__module__)
+        # A partial function has no name.
+        for name in getattr(self.function, "__qualname__", "").split("."):
+            found = getattr(found, name, None)
+        return getattr(found, "function", found) is self.function
+
+    def _program(self, args: Any, kwargs: Any) -> tuple[int, Callable[..., Any]]:
+        """The program for these arguments, and the number of arguments that it does not take."""
+        count = len(self.static_argnums) if isinstance(self.static_argnums, tuple) else 1
+        static, arrays = args[:count], (args[count:], kwargs)
+        leaves, structure = jax.tree.flatten(arrays)
+        key = static, structure, tuple(map(jax.typeof, leaves))
+        if key not in self.known:
+            bound = functools.partial(self.function, *static)
+            functools.update_wrapper(bound, self.function)
+            parts = (*self.made_of, *static)
+            found = kept_program(bound, parts, arrays, cpu_options(QUICKLY_COMPILED))
+            self.known[key] = (0, self.jitted) if found is None else (count, found)
+        return self.known[key]
 
     def compilations(self) -> int:
         """Number of shapes it has been compiled for."""
-        return self.jitted._cache_size()
+        return self.jitted._cache_size() + len(self.known)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bimix_jax.entropy._columns import TEXT_FIELD
+from bimix_jax.entropy._columns import TEXT_FIELD, Field
 from bimix_jax.entropy._documents import Part, Reader, field_of
 from bimix_jax.entropy._files import KNOWN, TOKENS, data_files, form_of, stem_of
 from bimix_jax.entropy._streams import FileStream
@@ -25,6 +25,8 @@ LONGEST_STEM = 100
 """Longest name, in bytes, that is used as a file name; file systems allow 255 with all endings."""
 BATCH = 1 << 23
 """Characters that are tokenised at once."""
+PROBED = 4
+"""Files that are opened to find the field of a domain."""
 REPORTED = 1 << 16
 """Bytes between reports of progress."""
 BYTES = "bytes"
@@ -146,11 +148,27 @@ def find_domain(path: str | Path, name: str | None = None, text_field: str = TEX
     said = tuple(f"{named}: {note}." for note in notes)
     if tokens:
         return Domain(named, files, False, "", said)
-    # The first file decides; another one without this field is an error when it is read.
-    field = field_of(files[0], text_field)
+    field = _field_of_first(files, text_field)
     if field.ids and field.name != text_field:
         said += (f"{named}: no {text_field!r} there; token ids were read from {field.name!r}.",)
     return Domain(named, files, not field.ids, field.name, said)
+
+
+def _field_of_first(files: tuple[Path, ...], text_field: str) -> Field:
+    """Return the field of the first file that can be read.
+
+    Others that lack this field, or are damaged, are named when they are read.
+
+    Raises:
+        ValueError: if none of the first files can be read; the first error.
+    """
+    errors = list[ValueError]()
+    for path in files[:PROBED]:
+        try:
+            return field_of(path, text_field)
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 class Source(NamedTuple):

@@ -5,6 +5,7 @@ import os
 import re
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import bimix_jax as bx
@@ -208,3 +209,15 @@ def test_any_other_name_will_do(tmp_path, name):
         {name: tmp_path / "a.jsonl"}, tokenizer="bytes", cache=tmp_path / "cache"
     )
     assert found.sizes.index.tolist() == [name]
+
+
+def test_a_damaged_first_file_is_named_when_it_is_read(tmp_path):
+    for name in "ab":
+        pq.write_table(pa.table({"text": ["one two three"] * 9}), tmp_path / f"{name}.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
+    assert find_domain(tmp_path).field == "text"
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read: it is damaged"):
+        bx.corpus_entropies({"web": tmp_path}, tokenizer="bytes")
+    (tmp_path / "b.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read: it is damaged"):
+        find_domain(tmp_path)

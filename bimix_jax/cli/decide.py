@@ -130,6 +130,7 @@ class Measured(SweepOptions):
             "budget": self.budget_column,
             "run": self.run_column,
             "loss_prefix": self.loss_prefix,
+            "model_size": self.model_size_column,
         }
         own = logs if plan.has_logs or self.form else table
         return {name: value for name, value in {**alike, **own}.items() if value is not None}
@@ -145,6 +146,14 @@ class Decided:
         float | None,
         typer.Option(
             help="Budget of the large run, in the sweep's unit; default twice its largest.",
+            show_default=False,
+        ),
+    ] = None
+    model_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Parameters of the large model, e.g. 7B, for a sweep of several sizes; default "
+            "its largest.",
             show_default=False,
         ),
     ] = None
@@ -178,6 +187,7 @@ class Decided:
         """Return the plan with the options that were given in place of its entries."""
         given = {
             "budget": self.budget,
+            "model_size": self.model_size,
             "laws": tuple(self.law or ()) or None,
             "level": self.level,
             "guard_probability": self.guard_probability,

@@ -98,6 +98,10 @@ class SweepOptions:
     run_column: Annotated[str | None, typer.Option(help="Column that names the runs.")] = None
     mixture_prefix: MixturePrefix = None
     loss_prefix: Annotated[str | None, typer.Option(help="Prefix of the columns of losses.")] = None
+    model_size_column: Annotated[
+        str | None,
+        typer.Option(help="Column of model sizes, several of which are fitted together."),
+    ] = None
     from_budget: FromBudget = None
     metadata: Stated = None
     endpoints_only: EndpointsOnly = False
@@ -128,6 +132,7 @@ class SweepOptions:
             run=self.run_column,
             mixture_prefix=self.mixture_prefix,
             loss_prefix=self.loss_prefix,
+            model_size=self.model_size_column,
             metadata=metadata_of(self.metadata),
             endpoints_only=self.endpoints_only,
         )

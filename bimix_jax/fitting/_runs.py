@@ -19,10 +19,19 @@ class ObservedRuns(NamedTuple):
 
     @classmethod
     def of(cls, task: FitTask) -> "ObservedRuns":
-        """Return the runs of the sweep of a task, with the losses of its targets."""
+        """Return the runs of the sweep of a task, with the losses of its targets.
+
+        Of several model sizes only the largest has losses here: a size is no merit of a mixture.
+        """
         sweep = task.sweep
         losses = np.full((len(sweep.runs), len(task.targets)), np.nan)
-        last = np.isclose(sweep.budget, sweep.last_common_budget(), rtol=1e-9)
+        there = (
+            np.full(len(sweep.budget), True)
+            if sweep.size is None
+            else sweep.size == (sweep.size.max())
+        )
+        common = sweep.take(there).last_common_budget()
+        last = there & np.isclose(sweep.budget, common, rtol=1e-9)
         losses[sweep.run_number[last]] = task.loss[last]
         return cls(sweep.runs, sweep.mixtures.to_numpy(float), losses)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bimix_jax.fitting.fitted import Fit
     from bimix_jax.mixture.optimum import Optimum
     from bimix_jax.report.report import Report
+    from bimix_jax.sweeps.sweep import Sweep
     from bimix_jax.uncertainty.bootstrap import Bootstrap
     from bimix_jax.uncertainty.calibration import Calibration
 
@@ -125,6 +126,15 @@ def _objective(found: Numbers) -> str:
     return {"mean": "mean loss", "worst": "largest loss"}.get(found["objective_name"], "objective")
 
 
+def _at_size_of_runs(fitted: "Fit", sweep: "Sweep") -> "Fit":
+    """The fit at the model size of the sweep that is nearest to its own, to stand beside runs."""
+    if sweep.size is None:
+        return fitted
+    law: Any = fitted.law
+    sizes = np.unique(sweep.size)
+    return fitted.at_model_size(sizes[np.argmin(np.abs(np.log(sizes / law.size)))])
+
+
 def _law(
     report: "Report", document: Numbers, drawn: "Bootstrap | None", kept: Kept
 ) -> list[Section]:
@@ -141,7 +151,7 @@ def _law(
         Pictured.kept(
             kept,
             key_of(fitted),
-            lambda: draw(fitted, report.sweep),
+            lambda: draw(_at_size_of_runs(fitted, report.sweep), report.sweep),
             "curves",
             f"Losses of runs along {along} (dots), and {fitted.label} as fitted to all (lines).",
         )

@@ -179,7 +179,7 @@ class _Way:
         return [WithModelSize(law) if self.sweep.size is not None else law for law in able]
 
     def _fitted(self, judged: Comparison | None) -> Fit | None:
-        """The judge's pick, with the judge's settings."""
+        """The judge's pick, with the judge's settings, at the model size of the decision."""
         if judged is None:
             return None
         law = next(law for law in self._laws() if law.label == judged.best)
@@ -187,12 +187,18 @@ class _Way:
         fitted = self._fit(law, self._power)
         # What reduces to a simpler law is resampled as that law, which has fewer coefficients.
         simple = LAWS.get(fitted.label)
-        return fitted if simple in (None, type(law)) else self._fit(simple(), self._power)
+        fitted = fitted if simple in (None, type(law)) else self._fit(simple(), self._power)
+        size = self.plan.model_size
+        return fitted if size is None else fitted.at_model_size(size)
 
     @property
     def _power(self) -> float:
-        """Weight of budgets: the judge's for later budgets where the decision is at one."""
-        return LATER if self.plan.budget_of(self.sweep) > self.sweep.largest_budget else 0.0
+        """Weight of budgets: the judge's for later budgets where the decision is at one, or at a
+        model that is larger than those of the sweep."""
+        size, sizes = self.plan.model_size, self.sweep.size
+        larger = size is not None and sizes is not None and size > sizes.max()
+        later = self.plan.budget_of(self.sweep) > self.sweep.largest_budget
+        return LATER if later or larger else 0.0
 
     def _fit(self, law: Law, power: float) -> Fit:
         settings = {"law": repr(law), "budget_power": power}

@@ -2,18 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bimix_jax.fitting.storage import load_fit
-from bimix_jax.laws import law_named
+from bimix_jax.laws import Bridged, law_named
 from bimix_jax.logs.read_logs import read_logs
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import number_of
 from bimix_jax.reading.nested import read_toml
 from bimix_jax.reading.settings import did_you_mean, refuse_unknown
+from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.recipe.available import TOKENS, check_paths, read_available, read_paths
 from bimix_jax.recipe.forms import WITH_PATHS, form_named
 from bimix_jax.report._toml import toml_lines
@@ -61,6 +62,9 @@ class Plan:
     budget: float | None = None
     """budget of the decision, in the sweep's unit; None for twice the sweep's largest, or for its
     only one"""
+    model_size: float | None = None
+    """parameters of the model of the decision, for a sweep of several sizes; None for its largest
+    size"""
     constraints: Constraints = dataclasses.field(default_factory=Constraints)
     """allowed mixtures, and weights of the targets"""
     available: str | None = None
@@ -93,6 +97,8 @@ class Plan:
         """Convert numbers that are written as text, and single names to tuples."""
         for field in NAMES:
             object.__setattr__(self, field, _names(field, getattr(self, field)))
+        if self.model_size is not None:
+            object.__setattr__(self, "model_size", number_of_parameters(self.model_size))
         for field in ("budget", "from_budget"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, _above_0(field, getattr(self, field)))
@@ -137,8 +143,8 @@ class Plan:
             OSError: if there is no such file.
         """
         place, document = Path(path).parent, read_toml(path, "a plan, .toml")
-        for name in document.keys() & set(FILES):
-            document[name] = _moved(document[name], lambda file: os.path.normpath(place / file))
+        for name in document.keys() & {*FILES, "laws"}:
+            document[name] = _moved(name, document[name], lambda f: os.path.normpath(place / f))
         try:
             return cls.from_dict(document)
         except (TypeError, ValueError) as error:
@@ -160,8 +166,8 @@ class Plan:
     def to_toml(self, folder: str | Path = ".") -> str:
         """The plan as the text of a file in a folder, to which the names of files are relative."""
         document = {
-            name: _moved(value, lambda path: os.path.relpath(path, folder))
-            if name in FILES
+            name: _moved(name, value, lambda path: os.path.relpath(path, folder))
+            if name in (*FILES, "laws")
             else value
             for name, value in self.to_dict().items()
         }
@@ -218,7 +224,19 @@ class Plan:
             constraints=limits,
             reference=_reference(self.reference, sweep),
             budget=self.budget_of(sweep),
+            model_size=self._size_of(sweep),
         )
+
+    def _size_of(self, sweep: Sweep) -> float | None:
+        """Model size of the decision, for a sweep of several sizes."""
+        if sweep.size is not None:
+            return float(sweep.size.max()) if self.model_size is None else self.model_size
+        if self.model_size is not None:
+            raise ValueError(
+                f"model_size is {self.model_size:g}, but the sweep has no column of model sizes; "
+                'name it by read = {model_size = "COLUMN"}, or leave model_size out.'
+            )
+        return None
 
     def budget_of(self, sweep: Sweep) -> float:
         """Budget of the decision for a sweep, in its unit."""
@@ -277,11 +295,21 @@ def _count(field: str, given: Any, least: int) -> int:
     return int(number)
 
 
-def _moved(value: Any, move: Any) -> Any:
-    """Apply a function to the name of a file, or to each of a list; others stay."""
-    if isinstance(value, str):
+def _moved(entry: str, value: Any, move: Callable[[str], str]) -> Any:
+    """Apply a function to the name of a file, or to each of a list; others stay.
+
+    >>> _moved("laws", ["BiMix", "Bridged(small.json)"], lambda name: f"runs/{name}")
+    ['BiMix', 'Bridged(runs/small.json)']
+    """
+    if isinstance(value, list):
+        return [_moved(entry, each, move) for each in value]
+    if not isinstance(value, str):
+        return value
+    if entry != "laws":
         return move(value)
-    return [move(each) for each in value] if isinstance(value, list) else value
+    outer, opened, rest = value.partition("(")
+    of_file = opened and outer.strip().lower() == Bridged.name.lower()
+    return f"{outer}({move(rest.strip()[:-1])})" if of_file else value
 
 
 def _plain(value: Any) -> Any:

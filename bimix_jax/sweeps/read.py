@@ -359,7 +359,8 @@ def _several_model_sizes(rest: pd.DataFrame) -> list[Finding]:
                     f"column {column}",
                     f"several model sizes: {listed(values)}",
                     f"Choose one with select={{{column!r}: {example!r}}} "
-                    f"(--select {shlex.quote(f'{column}={example}')}).",
+                    f"(--select {shlex.quote(f'{column}={example}')}), or fit them together with "
+                    f"model_size={column!r} (--model-size-column {shlex.quote(column)}).",
                 )
             ]
     return []

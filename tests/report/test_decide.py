@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import bimix_jax as bx
+from bimix_jax.cli.app import app
 from bimix_jax.printable import plain
 from bimix_jax.report import decide as stages
 from bimix_jax.report._baselines import RECOMMENDED, unimax
@@ -228,6 +230,53 @@ def test_guardrails_are_kept_as_surely_as_asked(sweep):
     surely = bx.decide(sweep, guard_probability=0.8, **question)
     assert surely.certainty.guardrails["probability"].min() >= 0.795
     assert bx.decide(sweep, **question).certainty.guardrails["probability"].min() < 0.6
+
+
+@pytest.fixture
+def sizes(tmp_path):
+    """A table of two model sizes, of which the larger one has run fewer tokens."""
+    small, large = (frame(noise=0.01).assign(model_size=size) for size in ("70M", "160M"))
+    large[[f"loss_{domain}" for domain in DOMAINS]] *= 0.9
+    large = large[large["tokens"] < 3e9].assign(run="large " + large["run"])
+    pd.concat([small, large]).to_csv(tmp_path / "sizes.csv", index=False)
+    return tmp_path / "sizes.csv"
+
+
+def test_a_sweep_of_several_sizes_is_decided_at_one(sizes):
+    read = {"model_size": "model_size"}
+    plan = bx.Plan(sweep=[str(sizes)], read=read, laws=["WithModelSize(BiMix)"], budget=1e9)
+    few = {"resamples": 8, "propose": 0}
+    at_largest = bx.decide(plan.read_measured(), plan, **few)
+    assert (at_largest.plan.model_size, at_largest.fitted.law.size) == (160e6, 160e6)
+    assert at_largest.fitted.options.budget_power == 0
+    # The least losses are those of the larger model, although the smaller one went on.
+    assert any("is large run" in note for note in at_largest.optimum.notes)
+    beyond = bx.decide(plan.read_measured(), plan, model_size="1B", **few)
+    assert (beyond.fitted.law.size, beyond.fitted.options.budget_power) == (1e9, 2)
+    assert beyond.optimum.objective < at_largest.optimum.objective
+    with pytest.raises(ValueError, match="the sweep has no column of model sizes"):
+        bx.decide(bx.read_sweep(frame()), model_size="1B")
+
+
+def test_the_command_decides_at_a_size(sizes, monkeypatch):
+    monkeypatch.chdir(sizes.parent)
+    named = ["--model-size-column", "model_size", "--model-size", "1B", "--budget", "1e9"]
+    few = ["--law", "WithModelSize(BiMix)", "--resamples", "8", "--propose", "0", "--quiet"]
+    shown = CliRunner().invoke(app, ["decide", "sizes.csv", *named, *few, "-o", "page"])
+    assert shown.exit_code == 0, shown.output
+    assert bx.load_fit("page/fit.json").law.size == 1e9
+    assert bx.Plan.load("page/plan.toml").model_size == 1e9
+
+
+def test_a_plan_names_the_fit_of_a_bridge_relative_to_its_folder(sweep, tmp_path):
+    bx.fit(sweep, "BiMix").save(tmp_path / "small.json")
+    (tmp_path / "plan.toml").write_text('laws = ["Bridged(small.json)", "BiMix"]')
+    plan = bx.Plan.load(tmp_path / "plan.toml")
+    assert plan.laws == (f"Bridged({tmp_path / 'small.json'})", "BiMix")
+    assert 'laws = ["Bridged(small.json)", "BiMix"]' in plan.to_toml(tmp_path)
+    (tmp_path / "plan.toml").write_text('laws = ["Bridged(none.json)"]')
+    with pytest.raises(OSError, match=r"none.json does not exist"):
+        bx.Plan.load(tmp_path / "plan.toml")
 
 
 def test_one_budget_is_decided_at_itself(sweep):

@@ -6,6 +6,7 @@ written out.
 """
 
 import html
+import importlib
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
 """Categories of control characters, of line and paragraph separators, and of surrogates."""
@@ -70,6 +72,31 @@ def json_text(document: Any, indent: int | None = None) -> str:
         "".join(c if _is_shown(c) else _json_escape(c) for c in p) for p in pieces[1::2]
     ]
     return "".join(pieces)
+
+
+class Drawn:
+    """Base of the results that have a picture."""
+
+    def plot(self, *given: Any, **options: Any) -> "Figure":
+        """Draw the result.
+
+        Args:
+            given: whatever else the picture needs, the sweep for a `Fit` for example.
+            options: further arguments of the function of `bimix_jax.plots` that draws it.
+
+        Returns:
+            The figure of matplotlib, which `bimix_jax.plots.save_figure` writes.
+
+        >>> import bimix_jax as bx
+        >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+        >>> type(bx.fit(sweep, "BiMix").plot(sweep)).__name__
+        'Figure'
+        """
+        # By name, as results stand below pictures, and need none to be made.
+        pictures = importlib.import_module("bimix_jax.plots").PICTURES
+        draw = pictures[type(self).__name__]
+        figure: Figure = draw(self, *given, **options)
+        return figure
 
 
 def html_summary(

@@ -15,6 +15,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.stacked import member_fits
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, number_of, quantity_text
 from bimix_jax.reading.names import align_mixtures, as_expected, check_names
 from bimix_jax.reading.settings import check_made, settings_of
@@ -35,7 +36,7 @@ LEAST_POOL = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Proposal:
+class Proposal(Drawn):
     """Runs to do next, best first, and the expected regret that remains.
 
     The regret is the loss of the recommended mixture above the best one, in nats of the weighted

@@ -10,6 +10,7 @@ import numpy as np
 from bimix_jax.entropy._counts import Counts, Given, Plan, count_profiles
 from bimix_jax.entropy._profiles import ESTIMATORS, coverage, profile_of
 from bimix_jax.entropy._streams import Stream, Tokens, sampled, streams_of
+from bimix_jax.printable import Drawn
 from bimix_jax.reading.settings import settings_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Progress = Callable[[str, float], object]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entropies:
+class Entropies(Drawn):
     """Entropies of one or several domains, in nats, by every estimator."""
 
     estimates: "pd.DataFrame"

@@ -14,7 +14,7 @@ from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting.coefficients import FAILED, Code, Coefficients, predict_losses
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
-from bimix_jax.printable import html_summary
+from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import counted, numbers_of, quantity_text
 from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, align_mixtures
@@ -51,7 +51,7 @@ FEW, MANY = 16, 4096
     drop_fields=["notes", "sweep_digest", "metadata", "runs"],
 )
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class Fit(Drawn):
     """A fitted law: arrays over targets, and the names that go with them.
 
     A pytree of its arrays; the notes, digest and meaning do not pass through transformations.

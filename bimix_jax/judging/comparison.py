@@ -9,7 +9,7 @@ import pandas as pd
 
 from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
-from bimix_jax.printable import html_summary
+from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import counted
 
 CERTAIN = 2.0
@@ -34,7 +34,7 @@ alone."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(Drawn):
     """Held-out predictions of several laws on the same points; made by `compare`."""
 
     laws: tuple[str, ...]

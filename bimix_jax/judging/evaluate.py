@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.names import check_names
 from bimix_jax.reading.settings import check_made
@@ -14,7 +15,7 @@ from bimix_jax.sweeps.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Drawn):
     """Measured against predicted losses of a sweep, point by point."""
 
     targets: tuple[str, ...]

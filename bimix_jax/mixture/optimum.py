@@ -20,7 +20,7 @@ from bimix_jax.mixture._notes import (
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request, Solution
 from bimix_jax.mixture.proportions import Method, Objective
-from bimix_jax.printable import html_summary
+from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.names import SHOWN
 
@@ -60,7 +60,7 @@ DOCUMENTED = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Optimum:
+class Optimum(Drawn):
     """The mixture with the least predicted loss at a budget, and its evidence.
 
     Made by `optimize_mixture` and `least_budget`. All attributes but the mixture, its losses and

@@ -11,6 +11,7 @@ from bimix_jax.mixture._given import mixture_of
 from bimix_jax.mixture._near import near_mixture
 from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ POINT = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Drawn):
     """Change of every predicted loss as one domain gains and the others give in proportion."""
 
     nats: pd.DataFrame

@@ -11,6 +11,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._given import decision_weights
 from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.decision import Decision, Request
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.settings import check_made, did_you_mean
 
@@ -27,7 +28,7 @@ ROUGH = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Tradeoff:
+class Tradeoff(Drawn):
     """Mixtures on the Pareto front: a gain of one group of targets costs the other."""
 
     first: tuple[str, ...]

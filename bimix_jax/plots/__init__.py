@@ -20,3 +20,18 @@ from bimix_jax.plots._mixture import plot_mixture as plot_mixture
 from bimix_jax.plots._proposal import plot_proposal as plot_proposal
 from bimix_jax.plots._style import check_picture as check_picture
 from bimix_jax.plots._style import save_figure as save_figure
+
+PICTURES = {
+    "Calibration": plot_calibration,
+    "Certainty": plot_certainty,
+    "Comparison": plot_comparison,
+    "Entropies": plot_entropies,
+    "Evaluation": plot_predicted,
+    "Fit": plot_curves,
+    "OptimalPath": plot_path,
+    "Optimum": plot_mixture,
+    "Proposal": plot_proposal,
+    "Sensitivity": plot_sensitivity,
+    "Tradeoff": plot_tradeoff,
+}
+"""Class of a result → the function that draws it, for the result's own `plot`."""

@@ -297,8 +297,8 @@ def _budget_column(
     units = [c for c in names_of(table) if c not in used and TOKENS.fullmatch(c)]
     if not there and units:
         raise SweepError(
-            f"budget: found {listed(units)}, several columns or one with text; expected one column "
-            "of numbers. Name it with budget= (--budget-column), or call it tokens."
+            f"the budgets: found {listed(units)}{' with text' * (len(units) == 1)}; expected one "
+            "column of numbers. Name it with budget= (--budget-column), or call it tokens."
         )
     if not there:
         notes.append("No budget column: the sweep has a single budget, called 1 run.")

@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax.judging.automatic import fit_train_part
 from bimix_jax.laws.law import Law
 from bimix_jax.mixture.decision import Decision
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted
 from bimix_jax.reading.settings import check_made
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
@@ -26,7 +27,7 @@ BINS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class Calibration(Drawn):
     """Intervals and probabilities beside what was measured; made by `calibration`, and from the
     mixtures that a bootstrap left out by `Certainty.calibration`."""
 

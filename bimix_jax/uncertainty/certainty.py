@@ -15,7 +15,7 @@ from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum, optimize_mixture
 from bimix_jax.mixture.proportions import Method, Objective
-from bimix_jax.printable import html_summary
+from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.reading.names import align_mixtures
 from bimix_jax.reading.settings import check_made, settings_of
 from bimix_jax.uncertainty._differences import Differences, better
@@ -110,7 +110,7 @@ def _gains(
 
 
 @dataclasses.dataclass(frozen=True)
-class Certainty:
+class Certainty(Drawn):
     """A recommended mixture and its uncertainty over resamples; made by `certainty`.
 
     Gains are fractions of the reference's mean loss. There are three: `gain`, predicted by the fit

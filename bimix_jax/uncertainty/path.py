@@ -12,6 +12,7 @@ from bimix_jax.mixture._notes import hull_note, scope_notes
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.mixture.optimum import Optimum
+from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.settings import check_made
 from bimix_jax.uncertainty._differences import Differences
@@ -28,7 +29,7 @@ STILL = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimalPath:
+class OptimalPath(Drawn):
     """The best mixture at each of several budgets, with its predicted losses."""
 
     mixtures: pd.DataFrame

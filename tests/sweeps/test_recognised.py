@@ -101,7 +101,9 @@ def test_budgets_that_cannot_be_read_are_not_one_budget(columns):
     if len(columns) == 1:
         frame["tokens_b"] = frame["tokens_b"].astype(str) + "B"
     kept = [c for c in frame if "tokens" not in c]
-    with pytest.raises(SweepError, match=f"found {', '.join(columns)}, .*--budget-column"):
+    text = " with text" * (len(columns) == 1)
+    words = f"the budgets: found {', '.join(columns)}{text}; .*--budget-column"
+    with pytest.raises(SweepError, match=words):
         read_sweep(frame[kept + columns])
 
 

@@ -16,6 +16,7 @@ import bimix_jax as bx
 from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
+from bimix_jax.cli.optimize import FORMS, RecipePaths
 from bimix_jax.cli.options import (
     Json,
     SweepOptions,
@@ -41,7 +42,6 @@ from bimix_jax.diagnosis.diagnose import Diagnosis
 from bimix_jax.files import write_atomically
 from bimix_jax.printable import printable
 from bimix_jax.quantities import counted
-from bimix_jax.recipe.forms import RECIPE_FORMS
 from bimix_jax.report.plan import Plan
 from bimix_jax.report.report import Report
 from bimix_jax.report.trackers import check_tracker, log_decision
@@ -212,12 +212,10 @@ class Files(Json):
         list[str] | None,
         typer.Option(
             metavar="FORM",
-            help=f"Form of the recipe, several times: {', '.join(RECIPE_FORMS)}. Default json.",
+            help=f"Form of the recipe, several times: {FORMS}. Default json.",
         ),
     ] = None
-    paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
-        None
-    )
+    paths: RecipePaths = None
     write_plan: Annotated[
         Path | None,
         typer.Option(

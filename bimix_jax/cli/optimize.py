@@ -16,7 +16,13 @@ import bimix_jax as bx
 from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
-from bimix_jax.cli.options import Budget, FitFile, Output, Weight, weights_of
+from bimix_jax.cli.options import (
+    Budget,
+    FitFile,
+    Output,
+    Weight,
+    weights_of,
+)
 from bimix_jax.cli.show import (
     amount,
     change,
@@ -40,6 +46,9 @@ EXACT = 1e-9
 HULL = "no blend of runs"
 OUTSIDE = {"": "", "below": "below its range", "above": "above its range", "hull": HULL}
 """Texts for a proportion outside the sweep."""
+FORMS = ", ".join(RECIPE_FORMS)
+"""Forms of a recipe, as texts of help and messages list them."""
+RecipePaths = Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +107,9 @@ class Emission:
 
     emit: Annotated[
         str | None,
-        typer.Option(
-            metavar="FORM", help=f"Form of the recipe to write, one of {', '.join(RECIPE_FORMS)}."
-        ),
+        typer.Option(metavar="FORM", help=f"Form of the recipe to write, one of {FORMS}."),
     ] = None
-    paths: Annotated[Path | None, typer.Option(help="TOML file of domain = path, for --emit.")] = (
-        None
-    )
+    paths: RecipePaths = None
     digits: Annotated[
         int | None, typer.Option(help=f"Decimals of emitted weights; default {DIGITS}.")
     ] = None
@@ -122,9 +127,7 @@ class Emission:
                 raise ValueError("--json and --emit both print; name a file for one with -o.")
         elif self.paths is not None or self.emitted is not None:
             option = "--paths" if self.emitted is None else "--output"
-            raise ValueError(
-                f"{option} goes with --emit; expected a form, {', '.join(RECIPE_FORMS)}."
-            )
+            raise ValueError(f"{option} goes with --emit; expected a form, {FORMS}.")
 
     @property
     def alone(self) -> bool:

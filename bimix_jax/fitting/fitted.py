@@ -250,11 +250,11 @@ class Fit(Drawn):
         several = len(mixtures) > 1
         parts = []
         for i in np.flatnonzero(off.any(axis=0)):
-            to = f" to {mixtures[:, i].max():.3f}" if several else ""
-            parts.append(
-                f"{self.domains[i]} {mixtures[:, i].min():.3f}{to} "
-                f"({least[i]:.3f}-{most[i]:.3f} observed)"
-            )
+            numbers = mixtures[:, i].min(), mixtures[:, i].max(), least[i], most[i]
+            # Near 0 three decimals would not tell a share from the least of the sweep.
+            low, high, first, last = (f"{x:.3f}" if x >= 5e-3 else f"{x:.2g}" for x in numbers)
+            to = f" to {high}" if several else ""
+            parts.append(f"{self.domains[i]} {low}{to} ({first}-{last} observed)")
         some = f", in {off.any(axis=1).sum()} of {len(mixtures)} mixtures" if several else ""
         return (f"Outside the range the sweep covered{some}: " + ", ".join(parts) + ".",)
 

@@ -85,7 +85,13 @@ class Cluster:
         if ray.is_initialized():
             yield ray
             return
-        ray.init(self.address, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(self.address, log_to_driver=False, logging_level="ERROR")
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"no cluster of Ray answers at {self.address}: {error}. Start one with ray start "
+                "--head, and give its address."
+            ) from error
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
         try:

@@ -122,6 +122,25 @@ def test_a_worker_with_other_packages_is_named(cluster, monkeypatch):
         list(cluster.map(len, ["item"]))
 
 
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def refuse(*given, **options):
+        raise ConnectionError("ray client connection timeout")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConnectionError, match=r"answers at ray://far:1: ray client connection"):
+        list(Cluster("ray://far:1").map(len, ["item"]))
+
+
+def test_an_old_release_is_named(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "__version__", "2.9.3")
+    with pytest.raises(ValueError, match=r"ray 2\.9\.3 is installed; expected 2\.40 or later"):
+        list(Cluster().map(len, ["item"]))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,0 +1,174 @@
+"""Rates of Ray's workers beside those of one process: `python -m benchmarks.engines`.
+
+Sweeps of 64 points in eight Parquet files are fitted by `run_batch` and by two workers of Ray;
+twenty shards of tokens of Zipf's law are counted by `token_entropies` and by two workers. Processor
+time is that of all threads that read, compute and write, so that other users of the machine do not
+count; wall time is that of the whole call, with Ray's start. The results have to be equal. What an
+engine moves is measured too: the bytes of saved counts, and the time to load and merge them.
+"""
+
+import argparse
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import bimix_jax as bx
+from benchmarks.batch import write_sweeps
+from benchmarks.report import report
+from bimix_jax.batching.batch import ROWS, Share, run_batch
+from bimix_jax.cluster import Cluster
+from bimix_jax.xla.cache import use_compilation_cache
+
+FILES, SHARDS, TYPES, GRAIN = 8, 20, 4096, 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Work of an actor that returns its processor seconds."""
+
+    work: Callable[[Any], Any]
+
+    def __call__(self, item: Any) -> float:
+        """Do the work on an item."""
+        return processor(lambda: self.work(item))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitFile:
+    """The fits of a file, as `bimix batch --engine ray` makes them."""
+
+    output: str
+
+    def __call__(self, path: str) -> None:
+        """Fit the sweeps of a file."""
+        use_compilation_cache()
+        report = run_batch(path, Path(self.output), bx.BiMix(), share=Share(rows=ROWS))
+        assert not report.failed, report.failed
+
+
+@dataclasses.dataclass(frozen=True)
+class CountFile:
+    """The counts of a shard, kept as Parquet."""
+
+    output: str
+
+    def __call__(self, path: str) -> None:
+        """Count the tokens of a shard."""
+        counts = bx.count_tokens(np.fromfile(path, np.uint16), TYPES)
+        counts.save(Path(self.output) / f"{Path(path).stem}.parquet")
+
+
+def processor(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Processor seconds of a call, and its result."""
+    began = time.process_time()
+    found = call()
+    return time.process_time() - began, found
+
+
+def on_ray(work: Callable[[Any], Any], paths: list[Path]) -> tuple[float, float]:
+    """Processor seconds of all items on two workers, and wall seconds with their start."""
+    began = time.perf_counter()
+    found = list(Cluster(workers=2).map(Timed(work), [str(path) for path in paths]))
+    assert all(each.error is None for each in found)
+    return sum(each.value for each in found), time.perf_counter() - began
+
+
+def batches(folder: Path, sweeps: int) -> list[dict[str, Any]]:
+    """Fit in both ways, and compare all rows."""
+    source, one, other = (folder / name for name in ("sweeps", "one", "other"))
+    for path in (source, other):
+        path.mkdir()
+    files = [source / f"{number}.parquet" for number in range(FILES)]
+    for path in files:
+        write_sweeps(path, sweeps // FILES)
+    use_compilation_cache()
+    began = time.perf_counter()
+    alone, _ = processor(lambda: run_batch(source, one, bx.BiMix()))
+    wall = time.perf_counter() - began
+    shared, shared_wall = on_ray(FitFile(str(other)), files)
+    for part in one.glob("*.parquet"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(part), pd.read_parquet(other / part.name), check_exact=True
+        )
+    return [
+        row("sweeps, one process", sweeps, alone, wall),
+        row("sweeps, two workers of Ray", sweeps, shared, shared_wall),
+    ]
+
+
+def entropies(folder: Path, tokens: int) -> list[dict[str, Any]]:
+    """Count in both ways, compare the entropies, and time the parts of the work."""
+    source, counts = folder / "web", folder / "counts"
+    for path in (source, counts):
+        path.mkdir()
+    frequency = np.cumsum(1 / np.arange(1, TYPES + 1) ** 1.05)
+    drawn = np.searchsorted(frequency / frequency[-1], (np.arange(GRAIN) + 0.5) / GRAIN)
+    for number in range(SHARDS):
+        places = np.random.default_rng(number).integers(0, GRAIN, tokens // SHARDS, np.uint32)
+        drawn.astype(np.uint16)[places].tofile(source / f"{number:02}.bin")
+    files = sorted(source.glob("*.bin"))
+    began = time.perf_counter()
+    alone, expected = processor(lambda: bx.corpus_entropies({"web": source}, TYPES, curve=False))
+    wall = time.perf_counter() - began
+    shared, shared_wall = on_ray(CountFile(str(counts)), files)
+    loading, each = processor(lambda: [bx.TokenCounts.load(p) for p in sorted(counts.iterdir())])
+    total, merging, merged = each[0], 0.0, 0
+    for other in each[1:]:
+        merged += len(total.pairs.keys) + len(other.pairs.keys)
+        seconds, total = processor(lambda one=total, two=other: one.merge(two))
+        merging += seconds
+    pd.testing.assert_frame_equal(
+        total.entropies("web").estimates, expected.estimates, check_exact=True
+    )
+    pairs = sum(len(one.pairs.keys) for one in each)
+    return [
+        row("tokens, one process", tokens, alone, wall),
+        row("tokens, two workers of Ray", tokens, shared, shared_wall),
+        row("pairs of the shards, loaded", pairs, loading),
+        row("pairs of sums and shards, merged", merged, merging),
+        {
+            "what": "bytes of all saved counts",
+            "size": sum(p.stat().st_size for p in counts.iterdir()),
+        },
+        {"what": "bytes of all tokens", "size": sum(p.stat().st_size for p in files)},
+        {"what": "different pairs of all", "size": len(total.pairs.keys)},
+    ]
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files of a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def row(what: str, size: int, seconds: float, wall: float = np.nan) -> dict[str, Any]:
+    """A line of the table."""
+    return {
+        "what": what,
+        "size": size,
+        "processor s": seconds,
+        "per processor s": size / seconds,
+        "wall s": wall,
+    }
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sweeps", type=int, default=1_000_000)
+    parser.add_argument("--tokens", type=int, default=1_000_000_000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        rows = [*entropies(Path(name), asked.tokens), *batches(Path(name), asked.sweeps)]
+    table = pd.DataFrame(rows).set_index("what")
+    report("engines", table, "Workers beside one process", load=os.getloadavg()[0], **vars(asked))
+
+
+if __name__ == "__main__":
+    main()

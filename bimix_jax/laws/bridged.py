@@ -25,12 +25,13 @@ where the large runs have a single budget, and so cannot say which ratio is righ
 
 @dataclasses.dataclass(frozen=True)
 class Bridged(Law):
-    """log L = a + b·log L_small(r, c·s), with a and b per target and one ratio c of budgets.
+    """L_i = e^a_i · L_small,i(r, c·s)^b_i: a fit to small models, mapped to large ones.
 
-    L_small is a fit to runs of a smaller model, whose coefficients stay as they are. It knows how
-    losses depend on the mixture; a few runs of the large model show how its losses differ from
-    that. As an amplitude and an exponent the law is e^a·L_small^b. Shrinkage pulls b to 1, where a
-    larger model divides all losses of a target by one factor. Source: this project.
+    So log L = a + b·log L_small, with a and b per target and one ratio c of budgets. L_small is a
+    fit to runs of a smaller model, whose coefficients stay as they are. It knows how losses depend
+    on the mixture; a few runs of the large model show how its losses differ from that. Shrinkage
+    pulls b to 1, where a larger model divides all losses of a target by one factor. Source: this
+    project.
 
     The small fit is asked at c times the budget. Where losses are E + f(N) + g(s), at any mixture,
     a model of another size N differs by a constant at the same budget, c = 1. If g depends on the
@@ -55,6 +56,11 @@ class Bridged(Law):
         ratio: c; chosen by `fit` unless it is given.
         order: place of every domain in the large sweep; set by `fit`.
         large_scale: budget scale of the large sweep; set by `fit`.
+
+    >>> import bimix_jax as bx
+    >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    >>> Bridged.of(bx.fit(sweep, "BiMix")).label
+    'Bridged(BiMix)'
     """
 
     base: Law

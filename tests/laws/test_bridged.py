@@ -216,13 +216,6 @@ def test_large_runs_are_proposed_within_the_range_of_the_small_ones(large, bridg
     assert proposed.regret_left.iloc[-1] <= proposed.regret_now
 
 
-def test_the_judge_judges_a_bridge_beside_other_laws(small, large, bridged):
-    judged = bx.compare(large, [bridged.law, "BiMix"], ["mixtures"], repeats=1)
-    errors = judged.table_of("mixtures")["mre"]
-    assert errors["Bridged(BiMix)"] < 0.01
-    assert set(errors.index) == {"Bridged(BiMix)", "BiMix"}
-
-
 def test_a_small_fit_with_sizes_is_asked_at_the_large_one(small):
     both = bx.stack_sizes({size: bx.read_sweep(frame(noise=0.003)) for size in ("10M", "20M")})
     sized = bx.fit(both, "WithModelSize(BiMix)")

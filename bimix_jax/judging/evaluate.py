@@ -1,7 +1,6 @@
 """Quality of a fit on held-out runs: error, R², rank."""
 
 import dataclasses
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -172,10 +171,18 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
     if len(measured) < 3:
         return np.nan
     # Pearson's correlation of ranks is Spearman's, ties included.
-    ranks = pd.DataFrame({"y": measured, "p": predicted}).rank()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return float(np.corrcoef(ranks["y"], ranks["p"])[0, 1]) if ranks.std().min() > 0 else np.nan
+    one, other = (_ranks(values) for values in (measured, predicted))
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) * np.ptp(other) > 0 else np.nan
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each value from 1, the mean rank for those that are tied.
+
+    >>> _ranks(np.array([0.5, 0.2, 0.5])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
 
 
 def best_measured(sweep: Sweep) -> str:

@@ -49,18 +49,20 @@ def _pairs(units: LeftOut) -> tuple[np.ndarray, np.ndarray]:
     pairs = np.stack([one[same], other[same]], axis=1)
     if len(pairs) > MOST_PAIRS:
         pairs = np.random.default_rng(0).choice(pairs, MOST_PAIRS, replace=False)
-    above = np.array([_better(units, *pair) for pair in pairs])
+    distance = mean_distance(units.rows.mixture)
+    above = np.array([_better(units, first, second, distance) for first, second in pairs])
     first, second = units.measured[pairs].T
     right = np.where(above >= 0.5, first < second, second < first)
     return np.maximum(above, 1 - above), right
 
 
-def _better(units: LeftOut, first: int, second: int) -> float:
-    """Probability that the first unit has the lower objective, from the errors at the others."""
+def _better(units: LeftOut, first: int, second: int, usual: float) -> float:
+    """Probability that the first unit has the lower objective, from the errors at the others;
+    `usual` is the mean distance of two units."""
     mixture = units.rows.mixture
     others = ~np.isin(np.arange(len(mixture)), [first, second])
     slope, spread = units.errors(others)
-    errors = Differences(spread, 1.0, 1.0, mean_distance(mixture), slope)
+    errors = Differences(spread, 1.0, 1.0, usual, slope)
     difference = units.predicted[second] / units.predicted[first] - 1
     sampling = known_variance(units.resampled[:, second] / units.resampled[:, first])
     distance = np.abs(mixture[first] - mixture[second]).sum() / 2

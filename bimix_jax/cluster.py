@@ -39,7 +39,8 @@ class Cluster:
     """
 
     address: str | None = None
-    """address of a running cluster; None for `RAY_ADDRESS`, or else a new one on this machine"""
+    """address of a running cluster; None for `RAY_ADDRESS`, else one that `ray start` began on this
+    machine, else a new one"""
     workers: int | None = None
     """number of actors; None for one per machine, whose threads use all of its cores"""
     gpus: float = 0.0

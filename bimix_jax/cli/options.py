@@ -192,7 +192,7 @@ class OnCluster:
     ] = None
     address: Annotated[
         str | None,
-        typer.Option(help="Address of a running cluster of Ray; default a new one, here."),
+        typer.Option(help="Address of a running cluster of Ray; default one here."),
     ] = None
 
     def cluster(self, workers: int | None, gpus: float = 0.0) -> Cluster | None:

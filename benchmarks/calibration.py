@@ -5,7 +5,8 @@
 FOLDER holds the sweeps of `benchmarks.accuracy`; missing ones are skipped. Further FILEs are sweeps
 of their own. The embedded sweep is always measured, and 60 mixtures of RegMix where it is there.
 Of each sweep 30 % of the mixtures, the later half of the budgets, or both are held out; four laws
-are fitted to the rest, with the judge's pick of that rest beside them. Columns, all in %:
+are fitted to the rest, with the judge's pick of that rest beside them, or those of `--laws`.
+Columns, all in %:
 
 - 50, 80, 90: held-out losses inside intervals of that level;
 - worst: the same of the target with the least of them, at 90 %;
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--kinds", nargs="+", default=["mixtures", "budgets", "both"])
     parser.add_argument("--sweeps", default="", help="pattern of the names of those measured")
+    parser.add_argument("--laws", nargs="+", help="only these, and no pick of the judge")
     parser.add_argument("--name", default="calibration")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -67,7 +69,8 @@ def main() -> None:
             few = kind != "mixtures" and len(np.unique(sweep.budget)) < 6
             if few or not re.search(arguments.sweeps, name):
                 continue
-            for law, case in measured(sweep, kind, arguments.draws):
+            some = [bx.law_named(law) for law in arguments.laws or ()]
+            for law, case in measured(sweep, kind, arguments.draws, some):
                 cases.setdefault((kind, law, name), []).append(case)
             rows = [
                 {"held out": key[0], "law": key[1], "sweep": key[2], **summary(of_key)}
@@ -89,9 +92,14 @@ def every(folder: Path, files: list[Path]) -> Iterator[tuple[str, bx.Sweep]]:
         yield path.stem, bx.read_sweep(path)
 
 
-def measured(sweep: bx.Sweep, kind: str, draws: int) -> Iterator[tuple[str, Case]]:
-    """Every law on every split of a kind, and the pick of the part that is fitted."""
+def measured(
+    sweep: bx.Sweep, kind: str, draws: int, some: list[bx.Law]
+) -> Iterator[tuple[str, Case]]:
+    """Some laws on every split of a kind, or all and the pick of the part that is fitted."""
     for split in bx.standard_splits(sweep, kind, draws):
+        yield from ((law.label, of_law(sweep, split, law)) for law in some)
+        if some:
+            continue
         train = sweep.take(split.train)
         judged = bx.compare(train, splits=[kind], repeats=3, targets=domains_of(sweep))
         picked = judged.best_of(kind)

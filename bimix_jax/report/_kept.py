@@ -205,13 +205,13 @@ def kept_bootstrap(
             "left_out": jax.tree.leaves(made.left_out),
             "freedom": _fields(made.freedom),
             "held_out": None if made.held_out is None else list(made.held_out),
-            "rest": [made.resampling, made.seed, made.runs, made.notes],
+            "rest": [made.resampling, made.seed, made.runs, made.notes, made.absent],
         }
 
     def unpack(parts: Any) -> Bootstrap:
         # A resample has the structure of its fit, but for the mixtures, which it leaves out.
         structure = jax.tree.structure(dataclasses.replace(fitted, observed_mixtures=None))
-        resampling, seed, runs, notes = parts["rest"]
+        resampling, seed, runs, notes, absent = parts["rest"]
         fits = (jax.tree.unflatten(structure, parts[name]) for name in ("resampled", "left_out"))
         resampled, left_out = (
             dataclasses.replace(each, sweep_digest=fitted.sweep_digest) for each in fits
@@ -228,6 +228,7 @@ def kept_bootstrap(
             kept.sweep,
             runs,
             notes,
+            absent,
         )
 
     return kept.get("resample", settings, make, pack, unpack)

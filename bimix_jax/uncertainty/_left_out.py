@@ -5,7 +5,7 @@ import numpy as np
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty._differences import Differences, LeftOut, mean_distance
 from bimix_jax.uncertainty._spread import Spread, known_variance
-from bimix_jax.uncertainty.bootstrap import Bootstrap
+from bimix_jax.uncertainty.bootstrap import FEWEST, Bootstrap
 from bimix_jax.uncertainty.calibration import LEVELS, Calibration
 
 MOST_PAIRS = 500
@@ -64,7 +64,14 @@ def _better(units: LeftOut, first: int, second: int, usual: float) -> float:
     slope, spread = units.errors(others)
     errors = Differences(spread, 1.0, 1.0, usual, slope)
     difference = units.predicted[second] / units.predicted[first] - 1
-    sampling = known_variance(units.resampled[:, second] / units.resampled[:, first])
+    sampling = known_variance(_apart(units, first, second))
     distance = np.abs(mixture[first] - mixture[second]).sum() / 2
     variance = errors.variance(np.array([sampling]), np.array([distance]))
     return float(errors.probability(np.array([difference]), variance)[0])
+
+
+def _apart(units: LeftOut, first: int, second: int) -> np.ndarray:
+    """Ratios (resamples,) of the objectives of two units, by resamples that contain neither."""
+    ratio = units.resampled[:, second] / units.resampled[:, first]
+    neither = units.counted[:, first] & units.counted[:, second]
+    return ratio[neither] if neither.sum() >= FEWEST else ratio

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 LEAST_SHARE = 0.5
 """Least variance of an error, as a share of that of the runs left out: a mixture in the middle of
@@ -18,6 +18,8 @@ OUTSIDE = 0.8
 needed, because of fewer the largest error says little about the tenth part."""
 USUAL = 0.9
 """Level whose number of mixtures a probability needs."""
+FAR = 5.0
+"""Error of a difference, in standard deviations of most, that counts as that much at most."""
 LEAST_UNITS = 4
 """Least number of mixtures for an interval of any level."""
 
@@ -79,22 +81,27 @@ class Spread:
         return cls(error, sampling, size**2, np.zeros(error.shape[1]))
 
     @classmethod
-    def of_differences(cls, error: np.ndarray, resampled: np.ndarray) -> "Spread":
+    def of_differences(
+        cls, error: np.ndarray, resampled: np.ndarray, counted: np.ndarray | bool = True
+    ) -> "Spread":
         """Spread of the difference of one quantity between two units, without growth.
 
         Args:
             error: (units,).
             resampled: (resamples, units) the quantity, relative, at the same units.
+            counted: (resamples, units) bool: resamples whose spread at the unit counts.
         """
         known = np.isfinite(error)
         count = max(int(known.sum()), 1)
         # The mean square of differences of pairs is twice the variance, with count − 1.
         twice = 2 * count / max(count - 1, 1)
-        centred = error - np.sum(error[known]) / count
+        centred = error - (np.median(error[known]) if known.any() else 0.0)
         apart = resampled - known_mean(resampled)
         apart = apart - np.nansum(apart[:, known], axis=1, keepdims=True) / count
-        sampling = twice * known_mean(apart**2)
-        scaled = np.sqrt(twice) * centred[:, None]
+        sampling = twice * known_variance(np.where(counted, apart, np.nan))
+        # One fit that went astray without a unit must not make all differences uncertain.
+        most = FAR * deviation_of_most(centred[known]) if known.any() else np.inf
+        scaled = np.sqrt(twice) * np.clip(centred, -most, most)[:, None]
         return cls(scaled, sampling[:, None], known_mean(scaled**2), np.zeros(1))
 
     @property
@@ -104,10 +111,12 @@ class Spread:
 
     @property
     def _inside(self) -> np.ndarray:
-        """(quantities,) mean sampling variance at the units."""
-        known = np.isfinite(self.error)
-        total = np.where(known, self.sampling, 0.0).sum(axis=0)
-        return total / np.maximum(known.sum(axis=0), 1)
+        """(quantities,) mean sampling variance at the units; one that goes astray without a unit
+        counts little."""
+        known = np.where(np.isfinite(self.error), self.sampling, np.nan)
+        ordered = np.sort(known, axis=0)
+        middle = _at_rank(ordered, (np.isfinite(ordered).sum(axis=0) - 1) / 2)
+        return np.nan_to_num(known_mean(np.minimum(known, FAR**2 * middle)))
 
     def variance(
         self, sampling: np.ndarray, ratio: np.ndarray | float = 1.0, share: np.ndarray | float = 1.0
@@ -171,6 +180,11 @@ class Spread:
         return np.where(enough, found, np.nan)
 
 
+def deviation_of_most(errors: np.ndarray) -> float:
+    """Standard deviation of errors (n,) around 0, from their median absolute value."""
+    return float(np.median(np.abs(errors)) / ndtri(0.75))
+
+
 def known_mean(values: np.ndarray) -> np.ndarray:
     """Mean over the first axis of the finite values; nan where there is none."""
     known = np.isfinite(values)
@@ -181,11 +195,25 @@ def known_mean(values: np.ndarray) -> np.ndarray:
 def known_variance(values: np.ndarray) -> np.ndarray:
     """Variance over the first axis of the finite values; nan where there is none.
 
-    >>> known_variance(np.array([[1.0, np.nan], [3.0, np.inf]])).tolist()
-    [1.0, nan]
+    The square of half the distance of the two quantiles that are one standard deviation from the
+    middle of a normal distribution: with few runs some resamples go astray, by any amount.
+
+    >>> around = np.array([[-300.0, 9.0], [-1.0, np.nan], [0.0, 9.0], [1.0, np.nan], [50.0, 9.0]])
+    >>> known_variance(np.repeat(around, 40, axis=0))
+    array([1., 0.])
     """
-    finite = np.where(np.isfinite(values), values, np.nan)
-    return known_mean((finite - known_mean(finite)) ** 2)
+    finite = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
+    last = np.isfinite(finite).sum(axis=0) - 1
+    low, high = (_at_rank(finite, last * part) for part in (ndtr(-1), ndtr(1)))
+    return ((high - low) / 2) ** 2
+
+
+def _at_rank(ordered: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Values (…) of ordered ones (count, …) at ranks (…) from 0, between two of them if need be."""
+    below = np.maximum(np.floor(rank), 0).astype(int)
+    above = np.maximum(np.ceil(rank), 0).astype(int)
+    one, other = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
+    return np.asarray(one + (rank - below) * (other - one))
 
 
 def growth_of(

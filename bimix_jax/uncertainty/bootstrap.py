@@ -50,6 +50,8 @@ Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")
 VARIANCE = 200
 """Number of resamples that are enough for a variance, to 10 %."""
+FEWEST = 8
+"""Least number of resamples without a unit for a variance of their predictions there."""
 PARTS = 4
 """Largest number of parts of the runs, each of which is left out of a search for starts."""
 
@@ -58,7 +60,7 @@ PARTS = 4
     jax.tree_util.register_dataclass,
     data_fields=["fitted", "resampled", "left_out"],
     meta_fields=["freedom", "resampling", "seed"],
-    drop_fields=["held_out", "sweep", "runs", "notes"],
+    drop_fields=["held_out", "sweep", "runs", "notes", "absent"],
 )
 @dataclasses.dataclass(frozen=True)
 class Bootstrap:
@@ -86,6 +88,8 @@ class Bootstrap:
     runs: tuple[str, ...] = ()
     """labels of the runs that were left out, one per fit; joined where a mixture has several"""
     notes: tuple[str, ...] = ()
+    absent: np.ndarray | None = None
+    """(resamples, units) bool: the resample is without the unit; None where all contain all"""
 
     def __repr__(self) -> str:
         # Of names and shapes alone: under a transformation the arrays have no values.
@@ -197,11 +201,26 @@ class Bootstrap:
         law, held_out = self.fitted.law, self.held_out_rows
         rows = held_out.nearest(budget, getattr(law, "size", None))
         size = rows.size if law.needs_size else None
-        sampling = self.sampling(rows.mixture, rows.budget, size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            losses = np.log(self.predict_points(rows.mixture, rows.budget, size, VARIANCE))
+        sampling = known_variance(self.without_their_unit(losses, rows.unit))
         spread = Spread.of(rows.error, sampling)
         later = held_out.beyond
         growth = growth_of(later.error, spread.square, later.budget / later.last, later.last)
         return dataclasses.replace(spread, growth=growth)
+
+    def without_their_unit(self, values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """Values (resamples, rows, …), nan where the resample contains the unit (rows,) of the row.
+
+        An error at a unit is of a fit without it, and resamples spread more at a mixture that they
+        do not contain. Where few resamples are without a unit, all of them count.
+        """
+        if self.absent is None:
+            return values
+        absent = self.absent[: len(values), unit]
+        enough = absent.sum(axis=0) >= FEWEST
+        used = absent | ~enough
+        return np.where(used.reshape(*used.shape, *[1] * (values.ndim - 2)), values, np.nan)
 
     def predict_points(
         self,
@@ -298,12 +317,12 @@ def bootstrap(
     counted = np.any(task.weight > 0, axis=1)
     # A mixture without weight must not be drawn in place of one that has.
     used = np.unique(group[counted])
-    factor = np.ones((n, len(one_each)))
-    factor[:, used] = draw(resampling, seed, n, len(used))
-    factor = factor[:, group[first]]
+    times = np.ones((n, len(one_each)))
+    times[:, used] = draw(resampling, seed, n, len(used))
+    factor = times[:, group[first]]
     around = _around(fitted, task) if resampling == "residuals" else None
     resampled = fit_resamples(fitted, task, Drawn(factor, run, around))
-    left_out, held_out, labels = _left_out(fitted, task, unit)
+    left_out, held_out, labels, places = _left_out(fitted, task, unit)
     made = Bootstrap(
         fitted,
         resampled,
@@ -314,6 +333,7 @@ def bootstrap(
         held_out,
         sweep.take(counted),
         labels,
+        absent=times[:, group[places]] == 0 if resampling == "multinomial" else None,
     )
     return dataclasses.replace(made, notes=(*fitted.notes, *_notes(made)))
 
@@ -332,8 +352,11 @@ def _around(fitted: Fit, task: FitTask) -> np.ndarray:
     return np.where(np.isfinite(predicted), predicted, task.loss)
 
 
-def _left_out(fitted: Fit, task: FitTask, unit: Unit) -> tuple[Fit, HeldOut, tuple[str, ...]]:
-    """Fits without one unit each, the losses of the units beside predictions, and their labels."""
+def _left_out(
+    fitted: Fit, task: FitTask, unit: Unit
+) -> tuple[Fit, HeldOut, tuple[str, ...], np.ndarray]:
+    """Fits without one unit each, the losses of the units beside predictions, their labels, and
+    the first row (units,) of each."""
     sweep, counted = task.sweep, np.any(task.weight > 0, axis=1)
     labels = _labels(sweep, unit)
     number, first = _numbered(labels)
@@ -347,7 +370,8 @@ def _left_out(fitted: Fit, task: FitTask, unit: Unit) -> tuple[Fit, HeldOut, tup
     place = np.where(counted, np.searchsorted(used, number), -1)
     rows = rows_of_units(left_out, sweep, place, counted, task.columns)
     both = joined(rows, rows_beyond(fitted, task, number, counted))
-    return left_out, both, tuple(map(str, labels[first][used]))
+    places = first[used]
+    return left_out, both, tuple(map(str, labels[places])), places
 
 
 def _labels(sweep: Sweep, unit: Unit) -> np.ndarray:

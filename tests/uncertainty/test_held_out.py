@@ -12,7 +12,14 @@ from scipy import stats
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty._differences import Differences, _slope, better
-from bimix_jax.uncertainty._spread import Spread, growth_of, note_on_reach, units_needed
+from bimix_jax.uncertainty._resamples import draw
+from bimix_jax.uncertainty._spread import (
+    Spread,
+    growth_of,
+    known_variance,
+    note_on_reach,
+    units_needed,
+)
 from tests.fits import DOMAINS, frame
 
 N = 60
@@ -99,6 +106,20 @@ def test_the_nearest_budget_of_every_mixture_is_taken(sweep, drawn):
     assert set(drawn.held_out.nearest(1e99, None).budget) == {budgets[-1]}
 
 
+def middle_variance(values):
+    """Square of half the distance between the quantiles of one standard deviation."""
+    low, high = np.nanquantile(values, stats.norm.cdf([-1, 1]), axis=0)
+    return ((high - low) / 2) ** 2
+
+
+def test_a_resample_is_without_the_units_that_were_not_drawn(sweep, drawn):
+    times = draw("multinomial", 3, N, 11)
+    for number, label in enumerate(drawn.runs):
+        (group,) = np.unique(sweep.mixture_group[np.isin(sweep.run, label.split(", "))])
+        np.testing.assert_array_equal(drawn.absent[:, number], times[:, group] == 0)
+    assert bx.bootstrap(sweep, drawn.fitted, N, resampling="weights").absent is None
+
+
 def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, drawn):
     mixture = np.array([[0.5, 0.3, 0.2]])
     budget = float(np.unique(sweep.budget)[5])
@@ -107,7 +128,8 @@ def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, draw
     logs = np.log(drawn.predict_points(mixture, budget)[:, 0])
     rows = drawn.held_out.nearest(budget, None)
     error = np.log(rows.measured) - np.log(rows.predicted)
-    there = np.log(drawn.predict_points(rows.mixture, rows.budget)).var(axis=0)
+    at_units = np.log(drawn.predict_points(rows.mixture, rows.budget))
+    there = middle_variance(np.where(drawn.absent[:, :, None], at_units, np.nan))
     standard, square = [], np.pi / 2 * np.abs(error).mean(axis=0) ** 2
     for target in range(3):
         spread = square[target] + there[:, target] - there[:, target].mean()
@@ -115,12 +137,13 @@ def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, draw
         standard += list(np.abs(z))
     standard += list(stats.norm.ppf((1 + (np.arange(10) + 0.5) / 10) / 2))
     wide = stats.t.ppf(0.9, 10 / (np.pi - 2)) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
-    variance = np.maximum(square + logs.var(axis=0) - there.mean(axis=0), square / 2)
+    new = middle_variance(logs)
+    variance = np.maximum(square + new - there.mean(axis=0), square / 2)
     half = wide * np.sqrt(variance)
     np.testing.assert_allclose(table["low"], whole * np.exp(-half), rtol=1e-9)
     np.testing.assert_allclose(table["high"], whole * np.exp(half), rtol=1e-9)
     np.testing.assert_allclose(table["noise"] + table["law"], half, rtol=1e-9)
-    share = (logs.var(axis=0) + drawn.noise**2) / variance
+    share = (new + drawn.noise**2) / variance
     np.testing.assert_allclose(table["noise"], half * np.minimum(share, 1), rtol=1e-9)
 
 
@@ -209,14 +232,30 @@ def test_growth_is_the_slope_of_a_random_walk():
 
 def test_differences_between_units_are_those_of_all_pairs():
     rng = np.random.default_rng(1)
-    error, resampled = rng.normal(size=9), rng.normal(size=(40, 9))
+    # None of these errors is so far off that it counts as less.
+    error, resampled = rng.permutation(np.linspace(-1, 1, 9)) + 0.3, rng.normal(size=(4000, 9))
     spread = Spread.of_differences(error, resampled)
     pairs = list(itertools.combinations(range(9), 2))
-    assert spread.square[0] == pytest.approx(
-        np.mean([(error[i] - error[j]) ** 2 for i, j in pairs])
-    )
+    square = np.mean([(error[i] - error[j]) ** 2 for i, j in pairs])
+    assert spread.square[0] == pytest.approx(square)
     apart = [np.var(resampled[:, i] - resampled[:, j]) for i, j in pairs]
-    assert spread.sampling.mean() == pytest.approx(np.mean(apart))
+    assert spread.sampling.mean() == pytest.approx(np.mean(apart), rel=0.1)
+
+
+def test_a_fit_that_went_astray_without_a_unit_decides_neither_slope_nor_spread():
+    rng = np.random.default_rng(3)
+    predicted = 3 + 0.1 * rng.standard_normal(40)
+    measured = 3 + 0.8 * (predicted - 3) + 0.01 * rng.standard_normal(40)
+    slope, error = _slope(predicted, measured)
+    wild = np.concatenate([predicted, [5.0]]), np.concatenate([measured, [3.0]])
+    again, further = _slope(*wild)
+    assert again == pytest.approx(slope, abs=0.01)
+    one, other = (Spread.of_differences(e, np.zeros((9, len(e)))) for e in (error, further))
+    assert 1 < other.square[0] / one.square[0] < 1.7
+    at = rng.normal(size=(2000, 5))
+    astray = np.where(rng.random(at.shape) < 0.05, 1e6, at)
+    np.testing.assert_allclose(known_variance(at), 1, rtol=0.15)
+    np.testing.assert_allclose(known_variance(astray), 1, rtol=0.3)
 
 
 def test_probabilities_of_pairs_are_students(drawn):
@@ -229,7 +268,7 @@ def test_probabilities_of_pairs_are_students(drawn):
     made = Differences.of(drawn, decision)
     predicted = drawn.fitted.predict_points(np.concatenate([one, other]), 3e9).mean(axis=1)
     resampled = drawn.predict_points(np.concatenate([one, other]), 3e9).mean(axis=2)
-    apart = (resampled[:, 20:] / resampled[:, :20] - 1).var(axis=0)
+    apart = middle_variance(resampled[:, 20:] / resampled[:, :20])
     square, inside = made.spread.square[0], made.spread.sampling.mean()
     share = np.abs(one - other).sum(axis=1) / 2 / made.distance
     variance = np.maximum(share * (square - inside) + made.slope**2 * apart, share * square / 2)

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
@@ -12,6 +13,9 @@ from bimix_jax.uncertainty import _left_out
 from bimix_jax.uncertainty._differences import Differences
 from bimix_jax.uncertainty.calibration import LEVELS
 from tests.fits import frame
+
+NORMAL = stats.norm.cdf([-1.0, 1.0])
+"""Quantiles that are one standard deviation from the middle of a normal distribution."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def test_intervals_come_from_the_errors_at_the_other_units(sure):
     np.testing.assert_allclose(found.error, np.log(rows.measured / rows.predicted), rtol=1e-9)
     for unit in (0, 7):
         others = without(drawn, [unit]).spread(budget)
-        variance = others.variance(drawn.sampling(rows.mixture[[unit]], rows.budget[[unit]]))
+        variance = others.variance(drawn.spread(budget).sampling[[unit]])
         expected = [others.half_width(variance, level)[0] for level in LEVELS]
         np.testing.assert_allclose(found.half_width[:, unit], expected, rtol=1e-9)
 
@@ -52,7 +56,9 @@ def test_pairs_are_judged_by_the_errors_at_the_other_units(sure):
         errors = dataclasses.replace(errors, distance=distance)
         each = drawn.predict_points(rows.mixture[[i, j]], decision.budget).mean(axis=2)
         apart = np.abs(rows.mixture[i] - rows.mixture[j]).sum() / 2
-        variance = errors.variance(np.array([np.var(each[:, 1] / each[:, 0])]), np.array([apart]))
+        ratio, neither = each[:, 1] / each[:, 0], drawn.absent[:, [i, j]].all(axis=1)
+        low, high = np.quantile(ratio[neither] if neither.sum() >= 8 else ratio, NORMAL)
+        variance = errors.variance(np.array([((high - low) / 2) ** 2]), np.array([apart]))
         difference = np.array([predicted[j] / predicted[i] - 1])
         (above,) = errors.probability(difference, variance)
         assert found.claimed[number] == pytest.approx(max(above, 1 - above), rel=1e-9)

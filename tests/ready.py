@@ -210,11 +210,14 @@ class Ready:
         losses[:, :half] += 0.2 * at**2
         losses[:, half:] += 0.3 * (1 - at) ** 2
         means = [losses[:, :half].mean() + 0.05, losses[:, half:].mean() + 0.05]
+        front = {"first": losses[:, :half].mean(axis=1), "second": losses[:, half:].mean(axis=1)}
         return bx.Tradeoff(
             first=first,
             second=second,
             mixtures=pd.DataFrame((1 - at) * begin + at * end, index=index, columns=self.domains),
             losses=pd.DataFrame(losses, index=index, columns=self.domains),
+            front=pd.DataFrame(front, index=index),
+            units=("nats", "nats"),
             reference=pd.Series(means, index=["first", "second"], name="uniform"),
             measured=pd.DataFrame({"min": 0.0, "max": 1.0}, index=self.domains),
             budget=3865376694.8021803,
@@ -236,6 +239,7 @@ class Ready:
             budget=4e10,
             unit=UNIT,
             notes=(),
+            better=(-1,) * (len(self.domains) + 1),
         )
 
     def proposal(self) -> bx.Proposal:

@@ -104,7 +104,8 @@ def fit_many(
         targets: names of the targets to fit; default all that the law can express.
         devices: default all local ones; the sweeps are shared out among them.
         progress: called with the number of sweeps of every chunk that is done.
-        options: the fields of `FitOptions`, as for `fit`.
+        options: the fields of `FitOptions`, as for `fit`. Scores need absolute residuals, and count
+            alike whatever their numbers of examples are.
 
     Returns:
         `ManyFits`: a table of all coefficients and codes, and a `Fit` for each label on demand.
@@ -131,7 +132,7 @@ def fit_many(
     tasks: dict[Any, FitTask] = {}
     for label, sweep in read.items():
         try:
-            tasks[label] = FitTask.of(sweep, chosen_law, asked, targets)
+            tasks[label] = _without_weights(FitTask.of(sweep, chosen_law, asked, targets))
         except ValueError as error:
             failed[label] = str(error)
     chosen = tuple(jax.local_devices() if devices is None else devices)
@@ -168,6 +169,17 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
         except ValueError as error:
             failed[label] = str(error)
     return labels, read, failed
+
+
+def _without_weights(task: FitTask) -> FitTask:
+    """Return a task, unless its residuals need weights of single points, which batches lack."""
+    scores = [t.name for t in task.sweep.metadata.described(task.targets) if t.is_score]
+    if scores and task.options.residual != "absolute":
+        raise ValueError(
+            f"residual is {task.options.residual!r}, and {', '.join(scores)} are scores; a batch "
+            "fits scores by absolute residuals only: residual='absolute' (--residual absolute)."
+        )
+    return task
 
 
 def _method(task: FitTask) -> BatchMethod:

@@ -7,6 +7,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli.app import begin_computing
 from bimix_jax.cli.options import Json, SweepOptions
+from bimix_jax.cli.scores import show_signal
 from bimix_jax.cli.show import (
     number,
     share,
@@ -45,6 +46,7 @@ def check(sweep: SweepOptions, output: Json) -> None:
                 "summary": measured.summary(),
                 "stated": measured.metadata.stated(),
                 **found.document(),
+                "signal": measured.signal(),
                 "notes": measured.notes,
             }
         )
@@ -72,6 +74,7 @@ def check(sweep: SweepOptions, output: Json) -> None:
             below=f"{_worst_targets(found.laws)}Needed: the fewest mixtures where there are many "
             "budgets, and the fewest budgets with so many mixtures.",
         )
+        show_signal(measured)
         show_notes(measured.notes, "Notes from reading")
         if found.severity < Severity.ERROR:
             show_next("compare", *sweep.words())

@@ -54,8 +54,6 @@ STAGES = 6
 
 
 SUMMARY = {
-    "objective": ("mean loss, nats", number),
-    "gain": ("gain, %", percent),
     "probability": ("probability that the recommended one is better", probability),
 }
 SHOWN = 3
@@ -357,7 +355,9 @@ def _show_shares(report: Report) -> None:
     show_table(
         summary,
         f"Predicted, beside {report.reference_name}",
-        SUMMARY,
+        SUMMARY
+        | {"objective": (f"{best.objective_text}, {best.objective_unit}", number)}
+        | {"gain": (f"gain, {'points' if best.decision.of_scores else '%'}", percent)},
         below=f"Fitted: {report.fitted.label}." if report.fitted else "",
     )
     if len(best.binding):

@@ -31,17 +31,21 @@ from bimix_jax.cli.show import (
 from bimix_jax.files import atomic_path
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import counted
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._spread import USUAL, units_needed
 from bimix_jax.uncertainty.intervals import check_level
 from bimix_jax.uncertainty.path import STEPS
 
 RUNS_SHOWN = 5
-LOSS = "predicted mean loss, nats"
 GUARDED = {
     "allowed": ("allowed increase, %", percent),
     "increase": ("predicted, %", percent),
     "probability": ("probability to keep it", probability),
+}
+GUARDED_SCORES = {
+    "allowed": ("allowed to be worse, % or points", percent),
+    "increase": ("predicted to be", percent),
 }
 INFLUENCE = {
     "moved": ("moved", share),
@@ -159,7 +163,9 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
             below="Each end with the other proportions as good as they can be.",
         )
     if len(sure.guardrails):
-        show_table(sure.guardrails, "Guardrails, and how surely they are kept", GUARDED)
+        some = are_scores(best.decision.fitted.metadata.described(sure.guardrails.index)).any()
+        headings = GUARDED | (GUARDED_SCORES if some else {})
+        show_table(sure.guardrails, "Guardrails, and how surely they are kept", headings)
     show_table(
         sure.influence.head(RUNS_SHOWN),
         f"Runs whose omission moves the mixture most (of {len(sure.influence)})",
@@ -239,13 +245,14 @@ POINTS_SHOWN = 9
 def show_path(found: bx.OptimalPath) -> None:
     """Print the best mixture and its loss at some budgets, the first and the last included."""
     table = found.mixtures.rename(index=quantity)
-    table[LOSS] = found.objective.to_numpy()
+    mean = f"predicted {found.objective_text}"
+    table[mean] = found.objective.to_numpy()
     rows = _spread(len(table))
     left_out = len(table) - len(rows)
     show_table(
         table.iloc[rows].rename_axis(found.unit),
         "Best mixture along the budget",
-        {LOSS: (LOSS, number)},
+        {mean: (mean, number)},
         form=share,
         below=f"{counted(left_out, 'budget')} between these not shown." if left_out else "",
     )
@@ -290,12 +297,16 @@ def tradeoff(
     groups = {"first": ", ".join(found.first), "second": ", ".join(found.second)}
     for name, targets in groups.items():
         show_line(f"The {name} group: {targets}.")
-    title = f"Mean losses of both groups at {quantity(found.budget)} {found.unit}"
+    what = {"nats": "losses", "points": "scores"}
+    means = " and ".join(dict.fromkeys(what[unit] for unit in found.units))
+    first_unit, second_unit = found.units
+    title = f"Mean {means} of both groups at {quantity(found.budget)} {found.unit}"
     show_table(
         table.iloc[rows, :3].rename_axis("weight of the second"),
         title,
-        {"first": ("first, nats", number), "second": ("second, nats", number)},
-        below="Price: the nats that the second group loses per nat that the first one gains.",
+        {"first": (f"first, {first_unit}", number), "second": (f"second, {second_unit}", number)},
+        below=f"Price: the {second_unit} that the second group loses per "
+        f"{first_unit.removesuffix('s')} that the first one gains.",
     )
     mixtures = table.iloc[rows, 3:].rename_axis(index="weight of the second", columns="domain")
     show_table(mixtures, "Mixtures along the front", form=share)
@@ -332,8 +343,11 @@ def sensitivity(
     output.draw(lambda plots: plots.plot_sensitivity(found))
     if output.json:
         return show_json(found.document())
-    title = "Change of every loss, nats, per further point of a domain"
-    table = found.table().rename_axis(columns="loss").rename(columns=str)
+    scores = sum(sign > 0 for sign in found.better[:-1])
+    kinds = {0: "loss, nats", len(found.losses): "score"}
+    what = kinds.get(scores, "loss, nats, and score")
+    title = f"Change of every {what}, per further point of a domain"
+    table = found.table().rename_axis(columns=what.split(",")[0]).rename(columns=str)
     show_table(table, f"{title}, at {quantity(found.budget)} {found.unit}", form=change)
     return show_notes(found.notes)
 

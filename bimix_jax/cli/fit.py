@@ -23,6 +23,7 @@ from bimix_jax.cli.fit_options import (
     law_asked,
 )
 from bimix_jax.cli.options import Budget, FitFile, Json, LossesTable, Output, SweepOptions
+from bimix_jax.cli.scores import show_signal
 from bimix_jax.cli.show import (
     change,
     number,
@@ -41,6 +42,7 @@ from bimix_jax.judging.automatic import AUTO, fit_train_part, missed
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import counted
+from bimix_jax.reading.targets import predicted_text
 from bimix_jax.sweeps.splits import KINDS, Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
@@ -126,7 +128,7 @@ def predict(
     ] = None,
     level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9,
 ) -> None:
-    """Predict the losses of untrained mixtures at a budget.
+    """Predict the losses and scores of untrained mixtures at a budget.
 
     Example: `bimix predict fit.json mixtures.csv --budget 4e10 --sweep sweep.csv`
     """
@@ -153,7 +155,7 @@ def predict(
         document = {"budget": at, "unit": fitted.unit, "losses": losses, **intervals}
         return show_json({**document, "notes": notes})
     shown = losses.rename_axis(columns="target")
-    show_table(shown, f"Predicted losses, nats, at {quantity(at)} {fitted.unit}")
+    show_table(shown, f"{predicted_text(fitted.described)}, at {quantity(at)} {fitted.unit}")
     if ends is not None:
         _show_ends(ends, level)
     return show_notes(notes)
@@ -401,6 +403,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
                 "best": judged.called_in(judged.decisive, judged.best),
                 "splits": tables,
                 "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
+                "signal": measured.signal(),
                 "notes": judged.notes,
             }
         )
@@ -411,6 +414,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
         held = bx.plots.SPLIT_TITLES.get(kind, kind)
         show_table(table.drop(columns=same), f"Held out: {held}", COMPARED)
     show_line(EXPLAINED)
+    show_signal(measured)
     show_line("")
     show_line(judged.verdict())
     show_notes(judged.notes)

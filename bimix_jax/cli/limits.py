@@ -84,7 +84,8 @@ class Limits:
         list[str] | None,
         typer.Option(
             metavar="PERCENT|TARGET=PERCENT",
-            help="Largest loss increase over the reference, for all targets or for one.",
+            help="Largest loss increase over the reference, for all targets or for one; of scores "
+            "the points that they may lose.",
         ),
     ] = None
 

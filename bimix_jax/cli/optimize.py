@@ -59,11 +59,11 @@ class Question:
     weight: Weight = None
     method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto"
     objective: Annotated[
-        str, typer.Option(help="mean or worst: of the losses, each times its --weight.")
+        str, typer.Option(help="mean or worst: of the losses or scores, by their --weight.")
     ] = "mean"
     goal: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET=LOSS", help="Loss to reach with the least budget."),
+        typer.Option(metavar="TARGET=LOSS", help="Loss, or score, to reach with the least budget."),
     ] = None
 
     def check(self) -> None:
@@ -197,14 +197,11 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
     show_mixture(best, name)
     goals = best.objective_name == "budget"
     form = quantity if goals else number
-    what = {"mean": "Mean loss", "worst": "Worst loss", "budget": "Least budget"}
+    what = "Least budget" if goals else best.objective_text.capitalize()
     beside = form(best.reference_objective)
     if goals and np.isnan(best.reference_objective):
         beside = "needs more than a factor of 1000 of that"
-    show_line(
-        f"{what.get(best.objective_name, best.objective_name)} {form(best.objective)}, {name} "
-        f"{beside}; {_proof(best)} ({best.method})."
-    )
+    show_line(f"{what} {form(best.objective)}, {name} {beside}; {_proof(best)} ({best.method}).")
     if best.saved == best.saved:
         more = f"{100 * abs(best.saved):.1f} % {'less' if best.saved >= 0 else 'more'} budget"
         show_line(
@@ -213,11 +210,11 @@ def show_optimum(best: bx.Optimum, name: str) -> None:
             else f"Predicted to be as good as {name} with {more}."
         )
     if len(best.binding):
-        saved, form = (f"{best.unit} saved", quantity) if goals else ("gain, nats,", amount)
+        saved = f"{best.unit} saved" if goals else f"gain, {best.objective_unit},"
         show_table(
             best.binding[["gain"]],
             "Binding constraints",
-            {"gain": (f"{saved} if relaxed by 1 %", form)},
+            {"gain": (f"{saved} if relaxed by 1 %", quantity if goals else amount)},
             below="Each limit alone is relaxed by 1 % of itself: of the share, of the tokens, or "
             "of the loss that it allows.",
         )
@@ -250,7 +247,7 @@ def show_mixture(best: bx.Optimum, name: str) -> None:
     losses = pd.DataFrame({"recommended": best.losses, name: best.reference_losses})
     losses["change"] = best.losses - best.reference_losses
     columns = {"change": ("change", change)}
-    show_table(losses.rename_axis("target"), f"Predicted losses, nats, at {at}", columns)
+    show_table(losses.rename_axis("target"), f"{best.losses_text}, at {at}", columns)
 
 
 def _blend(outside: pd.Series) -> str:

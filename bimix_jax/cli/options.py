@@ -11,7 +11,7 @@ import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cluster import Cluster
-from bimix_jax.reading.metadata import NAMES
+from bimix_jax.reading.metadata import BETTER, NAMES
 from bimix_jax.reading.tables import names_of, read_table
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import Sweep
@@ -32,8 +32,8 @@ Stated = Annotated[
     typer.Option(
         "--metadata",
         metavar="ENTRY=VALUE",
-        help=f"What the numbers mean: {', '.join(NAMES)}; losses are converted from the unit that "
-        "is stated.",
+        help=f"What the numbers mean: {', '.join([*NAMES, *BETTER])}; losses are converted from "
+        "the unit that is stated. targets=FILE describes targets, in TOML or a table.",
     ),
 ]
 EndpointsOnly = Annotated[
@@ -51,7 +51,7 @@ Weight = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TARGET=WEIGHT",
-        help="Weight of a target's loss; targets not named get 0. Default: 1 for all.",
+        help="Weight of a target, or of a family of them; targets not named get 0. Default: 1.",
     ),
 ]
 LossesTable = Annotated[
@@ -225,7 +225,7 @@ def metadata_of(given: Sequence[str] | None) -> dict[str, Any]:
     """
     found = _collected("--metadata", given, ())
     for entry, values in found.items():
-        if isinstance(values, list) and entry != "lower_is_better":
+        if isinstance(values, list) and entry not in BETTER:
             named.refuse_several(f"--metadata {entry}", values)
     return found
 

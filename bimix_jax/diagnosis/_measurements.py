@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.laws import LAWS
 from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.doubts import (
     NEGLIGIBLE,
     RISE,
@@ -18,7 +19,7 @@ from bimix_jax.sweeps.doubts import (
     perplexities,
     split_targets,
 )
-from bimix_jax.sweeps.scores import note_of_scores, scores_among, what_to_do
+from bimix_jax.sweeps.scores import about_scores, scores_among
 from bimix_jax.sweeps.sweep import (
     COMMON_SHARE,
     MOSTLY,
@@ -136,10 +137,26 @@ def observe_targets(sweep: Sweep) -> Iterator[Observation]:
             + some_of(split),
             "If they are one, correct the name of the loss column, and import again.",
         )
+    yield from _quiet(sweep)
     if scores:
-        yield Observation(
-            Severity.ERROR, note_of_scores(scores).rstrip("."), what_to_do(scores).rstrip(".")
-        )
+        seen, advice = about_scores(scores)
+        yield Observation(Severity.ERROR, seen.rstrip("."), advice.rstrip("."))
+
+
+def _quiet(sweep: Sweep) -> Iterator[Observation]:
+    """Observe the scores in which mixtures differ by no more than the noise of one run."""
+    table = sweep.signal()[are_scores(sweep.described)]
+    quiet = list(table.index[~table["clear"].to_numpy(bool)])
+    if not quiet:
+        return
+    every = len(quiet) == len(sweep.targets)
+    yield Observation(
+        Severity.ERROR if every else Severity.WARNING,
+        f"Scores in which mixtures differ by no more than the noise of one run: {some_of(quiet)}"
+        + (", which are all targets" if every else ""),
+        "They say nothing about mixtures here, and count only where they are named; evaluate on "
+        "more examples, or train longer or larger models.",
+    )
 
 
 def _unmeasured(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
@@ -297,12 +314,22 @@ RUNS_TO_COMPARE = 4
 
 def observe_losses(sweep: Sweep) -> Iterator[Observation]:
     """Observe gaps, units, rises, jumps and noise of the losses."""
-    yield from _unit(sweep)
+    losses = _losses_of(sweep)
+    if losses.targets:
+        yield from _unit(losses)
     yield from _not_finite(sweep)
     yield from _empty(sweep)
-    yield from _rising(sweep)
-    yield from _jumps(sweep)
+    if losses.targets:
+        yield from _rising(losses)
+        yield from _jumps(losses)
     yield from _replicates(sweep)
+
+
+def _losses_of(sweep: Sweep) -> Sweep:
+    """The sweep with its losses alone: scores have no unit of losses, and noise at chance."""
+    kept = ~are_scores(sweep.described)
+    names = tuple(np.array(sweep.targets, object)[kept])
+    return dataclasses.replace(sweep, targets=names, loss=sweep.loss[:, kept])
 
 
 def _unit(sweep: Sweep) -> Iterator[Observation]:

@@ -226,7 +226,8 @@ def _errors_by_first_budget(sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
 
     Both are empty where there are too few budgets, or no target that can be fitted.
     """
-    budgets, scores = np.unique(sweep.budget), scores_among(sweep, sweep.targets)
+    budgets = np.unique(sweep.budget)
+    scores = {*scores_among(sweep, sweep.targets), *(t.name for t in sweep.described if t.is_score)}
     law = _law(sweep)
     able = [t for t in sweep.targets if not law.needs_own or t in sweep.domains]
     targets = [t for t in able if t not in scores]

@@ -195,8 +195,8 @@ def _counts(chosen: Sequence[str], lost: np.ndarray, total: np.ndarray) -> str:
 
 
 def _mean_relative_error(predicted: np.ndarray, task: FitTask, weighted: np.ndarray) -> np.ndarray:
-    """(targets,) mean of |ŷ/y − 1| over the points that count, nan without any."""
-    errors = np.abs(predicted / task.loss - 1)
+    """(targets,) mean of |ŷ − y|/y, of |ê − e| for scores, over the points that count, or nan."""
+    errors = np.abs(predicted - task.loss) / task.error_scale
     usable = np.isfinite(errors) & weighted
     total = np.where(usable, errors, 0.0).sum(axis=0)
     return total / np.where(usable.any(axis=0), usable.sum(axis=0), np.nan)

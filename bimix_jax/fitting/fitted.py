@@ -18,6 +18,7 @@ from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import counted, numbers_of, quantity_text
 from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, align_mixtures
+from bimix_jax.reading.targets import Target, as_measured
 from bimix_jax.xla.compilation import jit
 
 FAR = 2.0
@@ -69,7 +70,8 @@ class Fit(Drawn):
     sum_of_squares: np.ndarray
     """(targets,) Σ w ρ² of the residuals that were fitted"""
     error: np.ndarray
-    """(targets,) mean relative error over the points used, a fraction"""
+    """(targets,) mean relative error over the points used, a fraction; of a score the mean error
+    in parts of its range"""
     observed_proportions: np.ndarray
     """(2, domains) least and largest proportion in the sweep"""
     observed_budgets: np.ndarray
@@ -119,7 +121,7 @@ class Fit(Drawn):
         return html_summary(repr(self), {"coefficients by target": self.table()}, self.notes)
 
     def predict(self, mixtures: Any, budget: Any = None) -> "pd.DataFrame | pd.Series":
-        """Predicted losses (nats per token, as measured) of mixtures at a budget.
+        """Predicted losses (nats per token, as measured) and scores of mixtures at a budget.
 
         Args:
             mixtures: a DataFrame, Series or mapping naming every domain, or an array ordered as
@@ -144,9 +146,15 @@ class Fit(Drawn):
             )
         losses = self.known_points(values, budgets)
         self.check_values(losses, values, labels)
+        losses = as_measured(losses, self.described)
         if labels is None:
             return pd.Series(losses[0], index=list(self.targets), name="loss")
         return pd.DataFrame(losses, index=labels, columns=list(self.targets))
+
+    @property
+    def described(self) -> tuple[Target, ...]:
+        """Descriptions of the targets, in their order."""
+        return self.metadata.described(self.targets)
 
     def at_model_size(self, size: float) -> "Fit":
         """Return the fit for models of `size` parameters; its law must have a size.
@@ -164,7 +172,8 @@ class Fit(Drawn):
         return dataclasses.replace(self, law=self.law.at_size(size))
 
     def predict_points(self, mixture: np.ndarray, budget: Any, size: Any = None) -> np.ndarray:
-        """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
+        """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,); of
+        scores their distances to the maximum (`Target`), as everything that is computed has them.
 
         `size` (points,) is the model's, for laws with a size; default that of `at_model_size`.
         """

@@ -22,11 +22,11 @@ from bimix_jax.laws.law import Law
 from bimix_jax.reading.metadata import metadata_of
 from bimix_jax.reading.nested import read_json
 
-FORMAT = 5
+FORMAT = 6
 """Version of the file's layout; raised when an older reader would misread a new file."""
-WEIGHTED, EVEN = 3, 2
-"""Versions of files with a budget power but neither runs nor further options, and of files without
-any of these; their readers know no more."""
+LOSSES, WEIGHTED, EVEN = 5, 3, 2
+"""Versions of files without descriptions of targets, of those with a budget power but neither runs
+nor further options, and of those without any of these; their readers know no more."""
 DIGEST = "digest"
 """Entry with the hash of the others, which detects changes."""
 ENTRIES = {
@@ -195,8 +195,10 @@ def _to_document(fitted: Fit) -> dict[str, Any]:
 
 def _format(fitted: Fit) -> int:
     """Oldest format version whose readers know all entries."""
-    if fitted.runs is not None or _further(fitted.options):
+    if fitted.metadata.targets:
         return FORMAT
+    if fitted.runs is not None or _further(fitted.options):
+        return LOSSES
     return WEIGHTED if fitted.options.budget_power else EVEN
 
 

@@ -12,10 +12,12 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.options import FitOptions, Purpose, budget_weight
+from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.shrinkage import STRENGTHS, has_shrinkage
 from bimix_jax.laws import LAWS, WRAPPERS, as_law
 from bimix_jax.laws.law import Law, check_parts
 from bimix_jax.reading.settings import check_made
+from bimix_jax.reading.targets import are_scores, error_scale
 from bimix_jax.sweeps.scores import refuse_scores
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 from bimix_jax.xla.compilation import jit
@@ -42,7 +44,7 @@ class FitTask:
     options: FitOptions
     targets: tuple[str, ...]
     weight: np.ndarray
-    """(points, targets) ≥ 0, the power of the budget included"""
+    """(points, targets) ≥ 0, with the power of the budget and the noise of scores"""
     scale: float
     """budget at which the gauge of the coefficients is fixed"""
     own: np.ndarray
@@ -99,7 +101,8 @@ class FitTask:
         # Relative to the sweep's largest budget, not to `budget_scale`, which may be another
         # sweep's.
         late = budget_weight(sweep.budget, largest, options.budget_power)[:, None]
-        return cls(sweep, bound, options, tuple(chosen), weights * late, scale, own[columns], notes)
+        weights = weights * late * _score_weights(sweep, chosen, options.residual)
+        return cls(sweep, bound, options, tuple(chosen), weights, scale, own[columns], notes)
 
     @functools.cached_property
     def columns(self) -> list[int]:
@@ -110,6 +113,11 @@ class FitTask:
     def loss(self) -> np.ndarray:
         """(points, targets) as measured, nan where nothing was measured."""
         return self.sweep.loss[:, self.columns]
+
+    @property
+    def error_scale(self) -> np.ndarray:
+        """(points, targets) divisors of errors: the loss, or 1 of a score."""
+        return error_scale(self.loss, self.sweep.metadata.described(self.targets))
 
     @functools.cached_property
     def has_shrinkage(self) -> bool:
@@ -238,6 +246,25 @@ def _weights(sweep: Sweep, columns: list[int], weight: ArrayLike | None) -> np.n
     if values.ndim == 1:
         return np.broadcast_to(values[:, None], shape)
     return values[:, columns] if values.shape[-1] == len(sweep.targets) else values
+
+
+def _score_weights(sweep: Sweep, targets: Sequence[str], residual: Residual) -> np.ndarray:
+    """(points, targets) weights by which the residuals of scores are differences of points.
+
+    Residuals are those of the distance e to the maximum, relative ones unless asked otherwise:
+    ((ê − e)/e)² · e² is (ê − e)². With known numbers of examples the points of one target count by
+    the inverse of their variance, relative to its mean. Losses have 1.
+    """
+    described = sweep.metadata.described(targets)
+    weights = np.ones((len(sweep.budget), len(described)))
+    for i in np.flatnonzero(are_scores(described)):
+        distance = sweep.loss[:, sweep.targets.index(described[i].name)]
+        if residual != "absolute":
+            weights[:, i] = np.where(np.isfinite(distance), distance**2, 1.0)
+        if described[i].examples is not None:
+            certain = 1 / described[i].variance(distance)
+            weights[:, i] *= np.where(np.isfinite(certain), certain, 0.0) / np.nanmean(certain)
+    return weights
 
 
 def choose_folds(sweep: Sweep, counted: np.ndarray, purpose: Purpose) -> Folds | None:

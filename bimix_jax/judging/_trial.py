@@ -11,6 +11,7 @@ from bimix_jax.judging._searches import HeldOut, predict_splits, stacked
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.laws import Law
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.splits import Split
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -95,6 +96,7 @@ class Trial(NamedTuple):
             size=sweep.size,
             fitted=np.stack([np.isin(splits, held_out.splits) for held_out in found]),
             stacks=tuple(bool(law.members) for law in self.laws),
+            of_scores=tuple(are_scores(sweep.metadata.described(self.targets)).tolist()),
         )
 
     def _count(self, law: Law) -> int:

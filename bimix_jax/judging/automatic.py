@@ -58,10 +58,11 @@ class Pick:
             )
         errors = self.comparison.table_of(self.comparison.decisive)["mre"]
         others = errors.drop(self.law.label)
-        listed = ", ".join(f"{name} {100 * error:.2f} %" for name, error in others.items())
+        text = self.comparison.error_text
+        listed = ", ".join(f"{name} {text(error)}" for name, error in others.items())
         return (
             f"{self.law.label} was chosen by its error at held-out points, "
-            f"{100 * errors[self.law.label]:.2f} % ({listed}); compare judges more laws."
+            f"{text(errors[self.law.label])} ({listed}); compare judges more laws."
         )
 
 

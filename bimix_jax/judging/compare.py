@@ -113,7 +113,8 @@ def compare(
             says which one is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
-        targets: the targets to judge on; default those that all the laws can express.
+        targets: the targets to judge on; default those that all the laws can express, without the
+            scores in which mixtures differ by no more than the noise.
         repeats: number of draws of held-out mixtures.
         runs: share of the mixtures held out.
         budgets: share of the budgets held out, the later ones; fewer where a law could not be
@@ -235,7 +236,25 @@ def _common_targets(
     """Targets that all laws can express, and notes about the others."""
     each = [choose_targets(sweep, law, targets) for law in laws]
     common = tuple(t for t in sweep.targets if all(t in names for names, _ in each))
-    return common, tuple(dict.fromkeys(note for _, notes in each for note in notes))
+    notes = tuple(dict.fromkeys(note for _, notes in each for note in notes))
+    quiet = _without_signal(sweep, common) if targets is None else ()
+    if not quiet:
+        return common, notes
+    if len(quiet) == len(common):
+        return common, (
+            *notes,
+            "No target carries a signal: mixtures differ by no more than the noise of one run, so "
+            "no law can be told from another.",
+        )
+    said = f"Not judged, as mixtures differ by no more than the noise: {', '.join(quiet)}."
+    return tuple(t for t in common if t not in quiet), (*notes, said)
+
+
+def _without_signal(sweep: Sweep, targets: Sequence[str]) -> tuple[str, ...]:
+    """Scores in which mixtures differ by no more than the noise of one run."""
+    scores = [t.name for t in sweep.metadata.described(targets) if t.is_score]
+    clear: Any = sweep.signal()["clear"] if scores else {}
+    return tuple(name for name in scores if not clear[name])
 
 
 def _check_scored(judged: Comparison) -> None:

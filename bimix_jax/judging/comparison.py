@@ -69,6 +69,8 @@ class Comparison(Drawn):
     clearly worse after some splits is dropped from the others of the kind"""
     stacks: tuple[bool, ...] = ()
     """(laws,) the law combines several others (`Stacked`)"""
+    of_scores: tuple[bool, ...] = ()
+    """(targets,) the target is a score, measured and predicted by its distance to the maximum"""
 
     def __repr__(self) -> str:
         kinds = ", ".join(self.kinds)
@@ -106,8 +108,11 @@ class Comparison(Drawn):
 
     @functools.cached_property
     def error(self) -> np.ndarray:
-        """(laws, splits, points, targets) |y − ŷ|/y of scored points, nan elsewhere."""
-        return np.where(self.scored, np.abs(self.predicted / self.measured - 1), np.nan)
+        """(laws, splits, points, targets) |y − ŷ|/y of scored points, |e − ê| of scores; nan
+        elsewhere."""
+        scores = np.array(self.of_scores or [False] * len(self.targets))
+        scale = np.where(scores, 1.0, self.measured)
+        return np.where(self.scored, np.abs(self.predicted - self.measured) / scale, np.nan)
 
     @property
     def decisive(self) -> str:
@@ -226,7 +231,7 @@ class Comparison(Drawn):
         table = self.table_of(kind)
         error, called = float(table["mre"][best]), self.called_in(kind, best)
         reduced = "" if called == best else f" (as which {best} was fitted)"
-        sentences = [f"{called}{reduced} is off by {_percent(error)} on {self._what()}."]
+        sentences = [f"{called}{reduced} is off by {self.error_text(error)} on {self._what()}."]
         others = table[table["mre"].notna()].drop(best).sort_values(["difference", "mre"])
         for aside, why in ((self.excluded(kind), _open), (self.without_value(kind), _no_value)):
             names = [name for name in others.index if aside[self.laws.index(name)]]
@@ -247,6 +252,10 @@ class Comparison(Drawn):
             sentences.append(_against(called, others[~(same | little)]))
         return " ".join([*sentences, *self._about_noise(error)])
 
+    def error_text(self, error: float) -> str:
+        """Error as text: in percent, or in points where all targets are scores."""
+        return f"{100 * error:.2f} {'points' if all(self.of_scores or [False]) else '%'}"
+
     def on_common(self, kind: str) -> bool:
         """True where every law can use the same held-out losses."""
         those = self._splits(kind)
@@ -262,8 +271,8 @@ class Comparison(Drawn):
         if not np.isfinite(floor):
             return ["The noise is unknown: there are no replicates and too few budgets for curves."]
         if error < 1.5 * floor:
-            return [f"The noise is {_percent(floor)}, so no law could do much better."]
-        return [f"The noise is {_percent(floor)}, so the law still misses something."]
+            return [f"The noise is {self.error_text(floor)}, so no law could do much better."]
+        return [f"The noise is {self.error_text(floor)}, so the law still misses something."]
 
     def _splits(self, kind: str) -> np.ndarray:
         return np.flatnonzero([k == kind for k in self.kinds])
@@ -401,10 +410,6 @@ def _no_value(law: str, row: dict[str, Any], best: dict[str, Any]) -> str:
         f"On the others its error differs by {100 * row['difference']:+.2f} ± "
         f"{_points(row['se'])} points."
     )
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
 
 
 def _points(fraction: float) -> str:

@@ -8,8 +8,10 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.metadata import UNSTATED, Metadata
 from bimix_jax.reading.names import check_names
 from bimix_jax.reading.settings import check_made
+from bimix_jax.reading.targets import Target, error_scale
 from bimix_jax.sweeps.sweep import Sweep
 
 
@@ -31,6 +33,8 @@ class Evaluation(Drawn):
     notes: tuple[str, ...] = ()
     size: np.ndarray | None = None
     """(points,) parameters of the model, where there are several"""
+    metadata: Metadata = UNSTATED
+    """metadata of the fit, which describe the targets"""
 
     def __repr__(self) -> str:
         runs = counted(len(np.unique(self.run)), "run")
@@ -40,7 +44,8 @@ class Evaluation(Drawn):
     def table(self) -> pd.DataFrame:
         """Table with a row per target and a last row "overall".
 
-        Columns: `mre` mean relative error |y − ŷ|/y and `worst` its largest value (fractions);
+        Columns: `mre` mean relative error |y − ŷ|/y, of a score mean error in parts of its range,
+        and `worst` its largest value (fractions);
         `r2` over all points; `r2_mixtures` and `spearman` across mixtures at the last common
         budget (nan with fewer than 3 mixtures); `points`. Overall is the mean over targets, but
         the largest `worst`. Of several model sizes `r2_mixtures` and `spearman` are the mean over
@@ -58,6 +63,8 @@ class Evaluation(Drawn):
         usable = np.isfinite(self.measured[:, target])
         at_common = usable & np.isclose(self.budget, self.common_budget, rtol=1e-9)
         measured, predicted = self.measured[usable, target], self.predicted[usable, target]
+        (described,) = self.metadata.described([self.targets[target]])
+        error = _errors(measured, predicted, described)
         size = np.zeros(len(usable)) if self.size is None else self.size
         same = [
             (
@@ -67,8 +74,8 @@ class Evaluation(Drawn):
             for one in np.unique(size)
         ]
         return {
-            "mre": _mean_relative_error(measured, predicted),
-            "worst": _worst_relative_error(measured, predicted),
+            "mre": float(np.mean(error)) if len(error) else np.nan,
+            "worst": float(np.max(error)) if len(error) else np.nan,
             "r2": r_squared(measured, predicted),
             "r2_mixtures": _mean_of_known([r_squared(*pair) for pair in same]),
             "spearman": _mean_of_known([spearman(*pair) for pair in same]),
@@ -122,6 +129,7 @@ def evaluate(fitted: Fit, sweep: Sweep) -> Evaluation:
         sweep.last_common_budget(),
         _left_out(targets, np.isfinite(measured) & ~usable, fitted),
         sweep.size,
+        fitted.metadata,
     )
 
 
@@ -138,18 +146,14 @@ def _mean_of_known(values: list[float]) -> float:
     return float(np.mean(known)) if known else np.nan
 
 
-def _mean_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean |y − ŷ|/y, a fraction; nan without points.
+def _errors(measured: np.ndarray, predicted: np.ndarray, target: Target) -> np.ndarray:
+    """(points,) |y − ŷ|/y of a loss, |e − ê| of a score.
 
-    >>> _mean_relative_error(np.array([2.0, 4.0]), np.array([2.2, 4.0])).__round__(3)
-    0.05
+    >>> _errors(np.array([2.0, 4.0]), np.array([2.2, 4.0]), Target("web")).round(3).tolist()
+    [0.1, 0.0]
     """
-    return float(np.mean(np.abs(predicted / measured - 1))) if len(measured) else np.nan
-
-
-def _worst_relative_error(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Largest |y − ŷ|/y, a fraction; nan without points."""
-    return float(np.max(np.abs(predicted / measured - 1))) if len(measured) else np.nan
+    scale = error_scale(measured[:, None], [target])[:, 0]
+    return np.abs(predicted - measured) / scale
 
 
 def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from bimix_jax.reading.targets import error_scale
 from bimix_jax.sweeps.sweep import Sweep
 
 LEAST_POINTS = 5
@@ -54,8 +55,9 @@ def noise_floor(sweep: Sweep, targets: Sequence[str] | None = None) -> NoiseFloo
 
 def _left_by_curves(sweep: Sweep) -> float:
     """Mean |y − ŷ|/y of every curve with points to spare, times √(n/(n − 3))."""
+    values = sweep.loss, error_scale(sweep.loss, sweep.described)
     found = [
-        _errors_of_curves(sweep.budget[rows], np.moveaxis(sweep.loss[rows], 2, 1))
+        _errors_of_curves(sweep.budget[rows], *(np.moveaxis(x[rows], 2, 1) for x in values))
         for rows in _rows_of_runs(sweep)
     ]
     left = np.concatenate([errors.ravel() for errors in found]) if found else np.array([])
@@ -71,8 +73,8 @@ def _rows_of_runs(sweep: Sweep) -> Iterator[np.ndarray]:
         yield from np.array_split(every, -(-every.size * len(sweep.targets) // CELLS))
 
 
-def _errors_of_curves(budget: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """(runs, targets) corrected mean |ŷ/y − 1|, nan of curves without points to spare.
+def _errors_of_curves(budget: np.ndarray, loss: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(runs, targets) corrected mean |ŷ − y|/scale, nan of curves without points to spare.
 
     The amplitudes follow from β, and the squares have one minimum in its cell of the grid; so an
     interval is narrowed, of all curves at once, without a program to compile for it.
@@ -80,13 +82,15 @@ def _errors_of_curves(budget: np.ndarray, loss: np.ndarray) -> np.ndarray:
     Args:
         budget: (runs, points).
         loss: (runs, targets, points), nan where it was not measured.
+        scale: (runs, targets, points) of its errors.
     """
-    weight = np.where(np.isfinite(loss), 1 / loss, 0.0)
+    there = np.isfinite(loss)
+    weight, target = (np.where(there, each / scale, 0.0) for each in (1.0, loss))
     # From 1 down, whatever the unit: an underflow to 0 does no harm.
     later = np.log(budget / budget.min(axis=1, keepdims=True))[:, None]
 
     def residuals(beta: np.ndarray) -> np.ndarray:
-        return _residuals(np.exp(-np.exp(beta)[..., None] * later), weight)
+        return _residuals(np.exp(-np.exp(beta)[..., None] * later), weight, target)
 
     def squares(beta: np.ndarray) -> np.ndarray:
         return (residuals(beta) ** 2).sum(axis=-1)
@@ -100,19 +104,19 @@ def _errors_of_curves(budget: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return errors / np.sqrt(spared * (spared - 3))
 
 
-def _residuals(power: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """ŷ/y − 1 of the best amplitudes B, C ≥ 0 of s^−β and 1; 0 where the weight 1/y is 0."""
-    one, first = (weight > 0).astype(float), power * weight
+def _residuals(power: np.ndarray, weight: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Weighted ŷ less the target, weighted y, of the best amplitudes B, C ≥ 0 of s^−β and 1."""
+    first = power * weight
 
     def along(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         # A curve without points has no amplitude.
         return (a * b).sum(-1, keepdims=True) / np.maximum((b * b).sum(-1, keepdims=True), TINY)
 
     shared = along(first, weight)
-    b = np.maximum(along(one, first - shared * weight), 0.0)
-    c = along(one, weight) - shared * b
-    b, c = np.where(c < 0, along(one, first), b), np.maximum(c, 0.0)
-    return b * first + c * weight - one
+    b = np.maximum(along(target, first - shared * weight), 0.0)
+    c = along(target, weight) - shared * b
+    b, c = np.where(c < 0, along(target, first), b), np.maximum(c, 0.0)
+    return b * first + c * weight - target
 
 
 def _narrowed(
@@ -132,7 +136,7 @@ def _narrowed(
 
 
 def between_replicates(sweep: Sweep) -> float:
-    """Mean |y − y'|/ȳ of runs of one mixture at one budget, over √2."""
+    """Mean |y − y'|/ȳ, |e − e'| of scores, of runs of one mixture at one budget, over √2."""
     differences = []
     size = np.zeros(len(sweep.budget)) if sweep.size is None else sweep.size
     for group, n in np.unique(np.column_stack([sweep.mixture_group, size]), axis=0):
@@ -148,4 +152,4 @@ def _difference(sweep: Sweep, one: str, other: str) -> np.ndarray:
     a, b = (np.flatnonzero(sweep.run == run) for run in (one, other))
     _, in_a, in_b = np.intersect1d(sweep.budget[a], sweep.budget[b], return_indices=True)
     first, second = sweep.loss[a[in_a]], sweep.loss[b[in_b]]
-    return np.abs(first - second) / ((first + second) / 2)
+    return np.abs(first - second) / error_scale((first + second) / 2, sweep.described)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import Fit
+from bimix_jax.mixture._given import guard_scale
 from bimix_jax.mixture._notes import nonnegative_least_squares
 from bimix_jax.mixture._single import SingleModel, single_arguments
 from bimix_jax.mixture.constraints import Constraints
@@ -201,7 +202,7 @@ def binding_table(
     limits = [
         *_bounds(fitted, asked, arguments, proof),
         *_sums(asked, arguments.feasible, proof),
-        *_guards(fitted, asked, arguments.feasible, proof),
+        *_guards(fitted, asked, arguments, proof),
     ]
     scale = max((abs(limit.multiplier) for limit in limits), default=0.0)
     # Nobody asked for a floor of 0, and 1e-7 is what least squares leave on idle constraints.
@@ -267,13 +268,18 @@ def _sums(asked: Constraints, feasible: FeasibleSet, proof: Certificate) -> Iter
 
 
 def _guards(
-    fitted: Fit, asked: Constraints, feasible: FeasibleSet, proof: Certificate
+    fitted: Fit, asked: Constraints, arguments: MixtureArguments, proof: Certificate
 ) -> Iterator[Limit]:
+    feasible = arguments.feasible
     if feasible.guard_limit is None:
         return
     pairs = zip(fitted.targets, map(float, feasible.guard_limit), strict=True)
     limits = {target: limit for target, limit in pairs if np.isfinite(limit)}
-    at = np.asarray(feasible.guard_reference)
+    at, budget = np.asarray(feasible.guard_reference), float(arguments.budget)
+    scale = guard_scale(fitted, budget, at)
+    distances = fitted.predict_points(at[None], budget)[0]
+    each = zip(fitted.targets, scale, strict=True)
+    stated = {target: limits[target] * unit for target, unit in each if target in limits}
     whose = "uniform's" if np.allclose(at, 1 / len(at), atol=1e-12) else "the reference's"
     if asked.guarded is not None:
         whose = "that of `guarded`"
@@ -281,9 +287,11 @@ def _guards(
         if target not in limits:
             continue
         more = min((1 + limits[target]) * (1 + ROOM) - 1, LARGEST_GUARDRAIL)
+        described, largest = fitted.described[i], 1 + limits[target]
+        score = f"{target} ≥ {described.score(largest * distances[i]):.4g}"
         yield Limit(
-            f"loss of {target} ≤ {1 + limits[target]:.4g} × {whose}",
+            score if described.is_score else f"loss of {target} ≤ {largest:.4g} × {whose}",
             1.0,
             float(proof.rows[2 * len(feasible.groups) + i]),
-            dataclasses.replace(asked, guardrail={**limits, target: more}),
+            dataclasses.replace(asked, guardrail={**stated, target: more * scale[i]}),
         )

@@ -12,7 +12,11 @@ from bimix_jax.mixture.feasible import ROUNDING
 from bimix_jax.quantities import counted, number_of
 from bimix_jax.reading.names import align_mixtures, align_weights
 from bimix_jax.reading.settings import did_you_mean
+from bimix_jax.reading.signal import signal_of
+from bimix_jax.reading.targets import Target, are_scores
 from bimix_jax.sweeps.scores import refuse_scores_by_name
+
+TINY = np.finfo(float).tiny
 
 
 def named_numbers(field: str, values: Any, check: Callable[[str, Any], float]) -> dict[str, float]:
@@ -170,14 +174,109 @@ def unidentified_among(
     return np.any(list(lost.values()), axis=0), notes
 
 
+def guard_scale(fitted: Fit, budget: float, guarded: np.ndarray) -> np.ndarray:
+    """(targets,) unit of each target's limit in the unit that its guardrail is stated in.
+
+    Limits are relative increases over the loss at the guarded mixture (domains,), and so is the
+    guardrail of a loss; that of a score is in points, hundredths of its whole.
+    """
+    distances = fitted.predict_points(guarded[None], budget)[0]
+    each = zip(fitted.described, distances, strict=True)
+    return np.array([t.points(e) / 100 if t.is_score else 1.0 for t, e in each])
+
+
+def stated_weights(fitted: Fit, weights: Any) -> np.ndarray:
+    """Weights (targets,) of a decision, as the caller or the targets state them.
+
+    Args:
+        fitted: with descriptions of its targets, by which members of a family share its weight.
+        weights: by target or family, a mapping or Series, or an array; default the weights that
+            targets state, or 1 for every family and every target without one.
+
+    Raises:
+        ValueError: as `align_weights`, and where nothing says how losses and scores add up.
+    """
+    described = fitted.described
+    if weights is None:
+        return _weights_of_targets(described)
+    if not isinstance(weights, (Mapping, pd.Series)):
+        return align_weights(weights, fitted.targets)
+    given = {str(name): value for name, value in weights.items()}
+    families = {target.family for target in described} - {None, *fitted.targets}
+    shares = _shares_in_families(described)
+    by_target = {name: value for name, value in given.items() if name not in families}
+    for target, share in zip(described, shares, strict=True):
+        if target.family in families and target.family in given:
+            value = at_least_0(f"weights: {target.family}", given[target.family])
+            by_target[target.name] = by_target.get(target.name, 0.0) + value * share
+    known = ", ".join(sorted(map(str, families)))
+    try:
+        return align_weights(by_target, fitted.targets)
+    except ValueError as error:
+        beside = f" Families with members are {known}." if known else ""
+        raise ValueError(f"{error}{beside}") from error
+
+
+def _weights_of_targets(described: Sequence[Target]) -> np.ndarray:
+    scores = are_scores(described)
+    if scores.any() and not scores.all() and all(t.weight is None for t in described):
+        losses, others = (
+            ", ".join(np.array([t.name for t in described])[those]) for those in (~scores, scores)
+        )
+        raise ValueError(
+            f"weights: the targets are losses ({losses}) and scores ({others}), which have no "
+            "common unit, so that their mean needs weights: give weights= (--weight), where one "
+            "of a score counts its distance to the maximum in parts of its range, or describe "
+            "the targets with weights; a weight of 0 leaves a target out."
+        )
+    stated = np.array([1.0 if t.weight is None else t.weight for t in described])
+    # Weights of members say how they share that of the family, which is 1.
+    alone = np.array([t.family is None for t in described])
+    return np.where(alone, stated, _shares_in_families(described))
+
+
+def _shares_in_families(described: Sequence[Target]) -> np.ndarray:
+    """(targets,) share of each target in the weight of its family, 1 of one without."""
+    stated = np.array([1.0 if t.weight is None else t.weight for t in described])
+    totals: dict[str, float] = {}
+    for target, weight in zip(described, stated, strict=True):
+        if target.family is not None:
+            totals[target.family] = totals.get(target.family, 0.0) + weight
+    whole = np.array([totals.get(t.family or "", 1.0) for t in described])
+    # A family without any weight counts nothing.
+    return np.where([t.family is None for t in described], 1.0, stated / np.maximum(whole, TINY))
+
+
 def decision_weights(fitted: Fit, weights: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Weights (targets,), 0 for targets that are not identified, and notes on those."""
-    asked = align_weights(weights, fitted.targets)
+    asked = stated_weights(fitted, weights)
+    # Whoever names targets counts them, whatever the noise is.
+    quiet = _without_signal(fitted) if weights is None else np.zeros(len(asked), bool)
+    if np.all(quiet | (asked == 0)):
+        raise ValueError(
+            "fitted: no target carries a signal: mixtures differ by no more than the noise of one "
+            "run does, so there is no optimum to find. Measure larger models, longer runs or more "
+            "examples; weights= (--weight) counts targets all the same."
+        )
     lost, notes = unidentified_among(fitted, "counted", asked > 0)
-    if np.all(lost | (asked == 0)):
+    if np.all(lost | quiet | (asked == 0)):
         raise ValueError(
             "fitted: none of the weighted targets has an identified mixture exponent (alpha), so "
             "there is nothing to optimise; see Fit.messages() for why."
         )
+    unheard = np.array(fitted.targets)[quiet & (asked > 0)]
+    if len(unheard):
+        said = f"Not counted, as mixtures differ by no more than the noise: {', '.join(unheard)}."
+        notes = (*notes, f"{said} Give weights to count them.")
     # Without a weight, rather than refused: the other targets still decide, and a note says so.
-    return np.where(lost, 0.0, asked), notes
+    return np.where(lost | quiet, 0.0, asked), notes
+
+
+def _without_signal(fitted: Fit) -> np.ndarray:
+    """(targets,) bool: scores in which the runs of different mixtures differ like repetitions."""
+    scores = are_scores(fitted.described)
+    if fitted.runs is None or not scores.any():
+        return np.zeros(len(scores), bool)
+    group = np.unique(np.round(fitted.runs.mixtures, 6), axis=0, return_inverse=True)[1]
+    clear = signal_of(group.reshape(-1), fitted.runs.losses, fitted.described)["clear"]
+    return scores & ~clear.to_numpy(bool)

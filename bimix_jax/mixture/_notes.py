@@ -1,12 +1,15 @@
 """Notes that accompany a recommended mixture, and its distance from the measured mixtures."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from bimix_jax.fitting.fitted import NOTICED, Fit
 from bimix_jax.mixture.proportions import MixtureProblem
+
+if TYPE_CHECKING:
+    from bimix_jax.mixture.decision import Decision
 
 SCOPE = (
     "A prediction for the model size and tokeniser of the sweep; "
@@ -31,29 +34,33 @@ def _mean(losses: Any, weights: Any) -> float:
     return float(np.average(losses[weights > 0], weights=weights[weights > 0]))
 
 
-def gain_note(
-    fitted: Fit, weights: np.ndarray, value: float, reference_value: float
-) -> tuple[str, ...]:
-    """Note where the gain is smaller than the errors of the fit, or the reference is better."""
+def gain_note(decision: "Decision", value: float, reference_value: float) -> tuple[str, ...]:
+    """Note where the gain is smaller than the errors of the fit, or the reference is better.
+
+    Both are objectives as they are minimised.
+    """
+    fitted = decision.fitted
     if not np.isfinite(reference_value):
         return (
             f"{fitted.law.label} has no finite loss at the reference, where a target that counts "
             "depends on a share of 0: no gain over it can be given.",
         )
-    gain = 1 - value / reference_value
+    # Errors of scores are parts of their range, and so must the gain be.
+    gain = (reference_value - value) / (1.0 if decision.of_scores else reference_value)
+    unit = "points" if decision.of_scores else "%"
     # Both are fractions, and the gain is a difference of two predictions of this error.
-    error = _mean(fitted.error, weights)
+    error = _mean(fitted.error, decision.weights)
     if not gain < error:
         return ()
     if gain < -error:
         return (
-            f"The reference is predicted to be better by {-100 * gain:.2f} %, which is more than "
-            f"the fit's mean error of {100 * error:.2f} %: the constraints exclude it, or the "
-            "KL term costs more.",
+            f"The reference is predicted to be better by {-100 * gain:.2f} {unit}, which is more "
+            f"than the fit's mean error of {100 * error:.2f} {unit}: the constraints exclude it, "
+            "or the KL term costs more.",
         )
     return (
-        f"The predicted gain over the reference is {100 * gain:.2f} %, less than the fit's mean "
-        f"error of {100 * error:.2f} %: the reference may be as good.",
+        f"The predicted gain over the reference is {100 * gain:.2f} {unit}, less than the fit's "
+        f"mean error of {100 * error:.2f} {unit}: the reference may be as good.",
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture._given import (
     at_least_0,
+    guard_scale,
     guardrail_of,
     mixture_of,
     named_numbers,
@@ -92,8 +93,8 @@ class Constraints:
     kl_to: Mapping[str, float] | None = None
     """mixture; default the reference"""
     guardrail: "float | Mapping[str, float] | None" = None
-    """largest loss increase over the loss at `guarded`, a fraction: for all targets, or by
-    target"""
+    """largest loss increase over the loss at `guarded`, a fraction, or decrease of a score, 0.01
+    for a point: for all targets, or by target"""
     guarded: Mapping[str, float] | None = None
     """mixture; default the reference"""
     weights: Mapping[str, float] | None = None
@@ -220,7 +221,10 @@ class Constraints:
         beside = mixture_of("reference", reference, domains)
         lower, upper, labels = asked._bounds(fitted, budget)
         members = [[float(d in group.domains) for d in domains] for group in asked.groups]
-        guard_limit = asked.guards(fitted)[0]
+        guard_limit, guarded = asked.guards(fitted)[0], None
+        if guard_limit is not None:
+            guarded = mixture_of("guarded", asked.guarded, domains, beside)
+            guard_limit = guard_limit / guard_scale(fitted, budget, guarded)
         kl_to = mixture_of("kl_to", asked.kl_to, domains, beside)
         if asked.kl:
             # KL(r ‖ q) is infinite where q = 0 < r.
@@ -239,9 +243,7 @@ class Constraints:
             kl=np.array(asked.kl) if asked.kl else None,
             kl_to=kl_to if asked.kl else None,
             guard_limit=guard_limit,
-            guard_reference=None
-            if guard_limit is None
-            else mixture_of("guarded", asked.guarded, domains, beside),
+            guard_reference=guarded,
         )
 
     def idle(self, unit: str, budget: float) -> tuple[str, ...]:
@@ -311,7 +313,7 @@ class Constraints:
         return lower, upper, labels
 
     def guards(self, fitted: Fit) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Largest loss increases (targets,), a fraction, and notes on targets without a guardrail.
+        """Guardrails (targets,) as stated, and notes on targets without one.
 
         Raises:
             ValueError: if the mixture's effect on a named target is not identified.

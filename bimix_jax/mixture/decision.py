@@ -12,7 +12,12 @@ from jax import Array
 
 from bimix_jax.fitting.coefficients import FAILED, Coefficients, predict_losses
 from bimix_jax.fitting.fitted import Fit, has_values
-from bimix_jax.mixture._given import decision_weights, reference_of
+from bimix_jax.mixture._given import (
+    decision_weights,
+    guard_scale,
+    reference_of,
+    stated_weights,
+)
 from bimix_jax.mixture._near import near_mixture
 from bimix_jax.mixture._single import best_single, kl_term, objective_of, single_powers
 from bimix_jax.mixture.constraints import Constraints
@@ -26,8 +31,8 @@ from bimix_jax.mixture.proportions import (
     optimal_proportions,
     resolve_method,
 )
-from bimix_jax.reading.names import align_weights
 from bimix_jax.reading.settings import check_made
+from bimix_jax.reading.targets import Target, are_scores
 from bimix_jax.xla.compilation import jit
 
 CHUNK = 64
@@ -121,7 +126,7 @@ class Decision:
         _refuse_damaged(fitted)
         asked = (request.constraints or Constraints()).spelled_as(fitted.domains, fitted.targets)
         given = asked.weights if weights is None else weights
-        shares = align_weights(given, fitted.targets)
+        shares = stated_weights(fitted, given)
         beside, said = reference_of(request.reference, fitted, asked.available, shares)
         used, unidentified = decision_weights(fitted, given)
         at = float(fitted.check_budget(budget))
@@ -221,6 +226,36 @@ class Decision:
             self.with_weights(of_point)._check(Solution(*(part[i] for part in found)))
         return found
 
+    @property
+    def of_scores(self) -> bool:
+        """True where every target that counts is a score, and the objective is not a function."""
+        scores = are_scores(self.fitted.described)[self.weights > 0].all()
+        return bool(scores) and not callable(self.objective)
+
+    @property
+    def objective_unit(self) -> str:
+        """Unit of objectives and gains as people read them: "points" of scores, else "nats"."""
+        return "points" if self.of_scores else "nats"
+
+    @property
+    def mean_text(self) -> str:
+        """Name and unit of the mean: "mean loss, nats" or "mean score, points"."""
+        return f"mean {'score' if self.of_scores else 'loss'}, {self.objective_unit}"
+
+    def shown(self, values: Any) -> Any:
+        """Objectives (…) as people read them: a mean of losses, or of scores in points.
+
+        Scores are centred: 0 at chance and 100 at the maximum, so that more is better.
+        """
+        return 100 - self.shown_gain(values) if self.of_scores else values
+
+    def shown_gain(self, decreases: Any) -> Any:
+        """Decreases (…) of the objective as gains in its unit."""
+        if not self.of_scores:
+            return decreases
+        # A mean is divided by the weights, and the worst is not.
+        return 100 * decreases / (self.weights.max() if self.objective == "worst" else 1.0)
+
     def least_value(self, solution: Solution) -> float:
         """Minimised value of one of its solutions: the objective, with the KL term."""
         return float(solution.values[0]) + kl_term(self.feasible, solution.mixture)[0]
@@ -246,6 +281,12 @@ class Decision:
         """(targets,) largest relative increase over that mixture; infinite where not guarded."""
         limit = self.feasible.guard_limit
         return np.full(len(self.weights), np.inf) if limit is None else np.asarray(limit)
+
+    @property
+    def guard_scale(self) -> np.ndarray:
+        """(targets,) unit of those limits in which guardrails are stated: 1 of losses, points of
+        scores."""
+        return guard_scale(self.fitted, self.budget, self.guard_reference)
 
     @property
     def _limited(self) -> np.ndarray:
@@ -303,11 +344,8 @@ class Decision:
             asked_method="gradient",
         ).over(self.fitted.coefficients)
         above = np.where(limited, closest.losses[0] / limit - 1, -1.0)
-        broken = [
-            f"{target} {100 * by:.2g} %"
-            for target, by in zip(self.fitted.targets, above, strict=True)
-            if by > GUARD_TOLERANCE
-        ]
+        each = zip(self.fitted.described, above, limit, strict=True)
+        broken = [_excess(*one) for one in each if one[1] > GUARD_TOLERANCE]
         return InfeasibleError(
             "guardrail: no mixture within the other constraints keeps them all; the closest "
             f"exceeds what is allowed of {', '.join(broken)}. Allow more, or relax the other "
@@ -361,6 +399,12 @@ class Decision:
                 "a loss column, or use a law in which other losses depend on it. If 0 is meant, "
                 f"bound its share (--lower {nothing[0]}=0, or lower= of the constraints)."
             )
+
+
+def _excess(target: Target, by: float, limit: float) -> str:
+    """Text of a relative excess over a limit: in percent of a loss, in points of a score."""
+    size = f"{target.points(by * limit):.2g} points" if target.is_score else f"{100 * by:.2g} %"
+    return f"{target.name} {size}"
 
 
 def _refuse_damaged(fitted: Fit) -> None:

@@ -24,6 +24,7 @@ from bimix_jax.mixture.proportions import (
     optimal_proportions,
 )
 from bimix_jax.quantities import number_of
+from bimix_jax.reading.settings import check_made
 
 # e^20 = 5e8: no law extrapolates that far from the budgets to which it was fitted.
 REACH = 20.0
@@ -101,7 +102,7 @@ def least_budget(
 
     Args:
         fitted: from `fit`.
-        goals: losses to reach, by target; targets without a goal are ignored.
+        goals: losses or scores to reach, by target; targets without a goal are ignored.
         method: as `optimize_mixture` takes it.
         reference: likewise; the budget of this mixture for the same goals is the
             `reference_objective`.
@@ -120,8 +121,9 @@ def least_budget(
     >>> best.losses[["latex", "c"]].round(6).to_dict()
     {'latex': 4.6, 'c': 5.0}
     """
+    check_made(fitted, Fit, "fitted")
     request = Request(constraints, reference, "worst", method)
-    decision = Decision.of(fitted, None, _weights_of(goals), request)
+    decision = Decision.of(fitted, None, _weights_of(goals, fitted), request)
     decision = decision.at(_reaching_all(decision))
     if decision.left_out:
         free = ", ".join(decision.left_out)
@@ -130,14 +132,22 @@ def least_budget(
     return Optimum(decision, decision.solve(), "budget")
 
 
-def _weights_of(goals: Mapping[str, float]) -> dict[str, float]:
-    """Weights 1 / goal by target, so that the largest ratio of loss to goal must be 1."""
+def _weights_of(goals: Mapping[str, float], fitted: Fit) -> dict[str, float]:
+    """Weights 1 / goal by target, so that the largest ratio of loss to goal must be 1.
+
+    The goal of a score is its distance to the maximum.
+    """
     named = {
-        str(target): number_of(value, f"goals: {target}", "a loss above 0")
+        str(target): number_of(value, f"goals: {target}", "a loss above 0, or a score")
         for target, value in goals.items()
     }
+    least = {t.name: float(t.distance(named[t.name])) for t in fitted.described if t.name in named}
+    named |= least
     if not named or not all(value > 0 for value in named.values()):
-        raise ValueError(f"goals are {goals}; expected a loss above 0 for at least one target.")
+        raise ValueError(
+            f"goals are {goals}; expected a loss above 0, or a score below its maximum, for at "
+            "least one target."
+        )
     return {target: 1 / value for target, value in named.items()}
 
 

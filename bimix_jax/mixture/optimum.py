@@ -23,6 +23,7 @@ from bimix_jax.mixture.proportions import Method, Objective
 from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.names import SHOWN
+from bimix_jax.reading.targets import are_scores, as_measured, predicted_text
 
 REACH = float(np.log(1000))
 """Half-width of the search for a budget, in its logarithm."""
@@ -54,6 +55,7 @@ DOCUMENTED = (
     "constraints",
     "notes",
     "objective_name",
+    "objective_unit",
     "intervals",
 )
 """Names of the entries of `Optimum.document`."""
@@ -61,7 +63,7 @@ DOCUMENTED = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Optimum(Drawn):
-    """The mixture with the least predicted loss at a budget, and its evidence.
+    """The mixture with the least predicted loss, or the largest score, and its evidence.
 
     Made by `optimize_mixture` and `least_budget`. All attributes but the mixture, its losses and
     its objective are computed on first access.
@@ -85,7 +87,7 @@ class Optimum(Drawn):
     def __repr__(self) -> str:
         shares = [f"{name} {share:.4f}" for name, share in self.mixture.items()]
         more = ", …" * (len(shares) > SHOWN)
-        goal = "" if self._of_goals else f"; {self.objective_name} loss {self.objective:.4g}"
+        goal = "" if self._of_goals else f"; {self.objective_text} {self.objective:.4g}"
         return (
             f"Optimum({', '.join(shares[:SHOWN])}{more} at {quantity_text(self.budget)} "
             f"{self.unit}{goal})"
@@ -97,10 +99,35 @@ class Optimum(Drawn):
     def shown_tables(self) -> dict[str, pd.DataFrame]:
         """Tables of a notebook: the proportions and the losses, beside those of the reference."""
         shares = pd.DataFrame({"proportion": self.mixture, "reference": self.reference})
-        losses = pd.DataFrame({"loss": self.losses, "of the reference": self.reference_losses})
+        what = "score" if self.decision.of_scores else "loss"
+        losses = pd.DataFrame({what: self.losses, "of the reference": self.reference_losses})
         if self.intervals is not None:
             shares = shares.join(self.intervals)
-        return {"proportions": shares, "predicted losses, nats": losses}
+        return {"proportions": shares, self.losses_text: losses}
+
+    @property
+    def objective_text(self) -> str:
+        """Name of the objective: "mean loss", "worst score" or the like."""
+        return f"{self.objective_name} {'score' if self.decision.of_scores else 'loss'}"
+
+    @property
+    def objective_unit(self) -> str:
+        """Unit of the objective: "points" of scores, else "nats"; the unit of the budget where
+        that is the objective."""
+        return self.unit if self._of_goals else self.decision.objective_unit
+
+    @property
+    def losses_text(self) -> str:
+        """What the losses are, with their unit: "Predicted losses, nats" or the like."""
+        return predicted_text(self.decision.fitted.described)
+
+    @property
+    def improvements(self) -> pd.Series:
+        """Predicted gain over the reference by target, above 0 where the mixture is better: less
+        nats, or more of a score."""
+        scores = are_scores(self.decision.fitted.described)
+        change = self.losses - self.reference_losses
+        return change.where(scores, -change).rename("improvement")
 
     @functools.cached_property
     def mixture(self) -> pd.Series:
@@ -109,13 +136,14 @@ class Optimum(Drawn):
 
     @functools.cached_property
     def losses(self) -> pd.Series:
-        """Predicted loss by target."""
-        return self._by_target(self.solution.losses[0], "loss")
+        """Predicted loss, or score, by target."""
+        return self._by_target(self._as_measured(self.solution.losses[0]), "loss")
 
     @property
     def objective(self) -> float:
-        """Weighted mean of the losses, or the value of another objective."""
-        return self.budget if self._of_goals else float(self.solution.values[0])
+        """Weighted mean of the losses, or the value of another objective; of scores in points
+        between chance, 0, and the maximum, 100."""
+        return self.budget if self._of_goals else self._shown(0)
 
     @property
     def reference_objective(self) -> float:
@@ -123,7 +151,10 @@ class Optimum(Drawn):
         # For goals the objective is the budget: saved = 1 − budget/(budget of the reference).
         if self._of_goals:
             return self.budget / (1 - self.saved)
-        return float(self.solution.values[1])
+        return self._shown(1)
+
+    def _shown(self, place: int) -> float:
+        return float(self.decision.shown(self.solution.values[place]))
 
     @functools.cached_property
     def certificate(self) -> Certificate:
@@ -133,8 +164,8 @@ class Optimum(Drawn):
 
     @property
     def gap(self) -> float:
-        """Bound on the gain of any other mixture, if `proven`."""
-        return self.certificate.gap
+        """Bound on the gain of any other mixture, if `proven`, in the unit of the objective."""
+        return float(self.decision.shown_gain(self.certificate.gap))
 
     @property
     def proven(self) -> bool:
@@ -173,8 +204,8 @@ class Optimum(Drawn):
 
     @functools.cached_property
     def reference_losses(self) -> pd.Series:
-        """Predicted loss of the reference, by target."""
-        return self._by_target(self.solution.losses[1], "reference_loss")
+        """Predicted loss, or score, of the reference, by target."""
+        return self._by_target(self._as_measured(self.solution.losses[1]), "reference_loss")
 
     @functools.cached_property
     def observed(self) -> pd.DataFrame:
@@ -207,7 +238,8 @@ class Optimum(Drawn):
         if self._of_goals:
             beside = dataclasses.replace(wider, reference=self.solution.mixture)
             return self.budget * _budget_saving(beside, found.mixture, to_goals=True)
-        return self.decision.least_value(self.solution) - wider.least_value(found)
+        less = self.decision.least_value(self.solution) - wider.least_value(found)
+        return float(self.decision.shown_gain(less))
 
     @functools.cached_property
     def epochs(self) -> pd.Series | None:
@@ -256,8 +288,7 @@ class Optimum(Drawn):
     @property
     def gain_notes(self) -> tuple[str, ...]:
         """Notes that question the gain over the reference."""
-        value, beside = map(float, self.solution.values[:2])
-        return gain_note(self.decision.fitted, self.decision.weights, value, beside)
+        return gain_note(self.decision, *map(float, self.solution.values[:2]))
 
     def document(self) -> dict[str, Any]:
         """All results as nested dictionaries, for JSON."""
@@ -270,7 +301,7 @@ class Optimum(Drawn):
         unconstrained (shares), flat_low and flat_high (range within 0.1 % of the best objective),
         epochs where tokens are known, observed_min and observed_max in the sweep, flag where the
         proportion lies outside of them ("below", "above") or of the hull of the sweep's mixtures
-        ("hull"), and the predicted loss and reference_loss of the target of that name.
+        ("hull"), and the predicted loss and reference_loss, or scores, of the target of that name.
         """
         table = pd.DataFrame({"proportion": self.mixture})
         if self.intervals is not None:
@@ -300,6 +331,9 @@ class Optimum(Drawn):
         """
         at = self.decision
         return as_good(at.problem, at.arguments, self.solution.mixture, tolerance)
+
+    def _as_measured(self, losses: np.ndarray) -> np.ndarray:
+        return as_measured(losses, self.decision.fitted.described)
 
     @property
     def _of_goals(self) -> bool:
@@ -344,7 +378,8 @@ def optimize_mixture(
             weighted mean measured loss) or "run:NAME".
         constraints: bounds, tokens, groups, a KL term, guardrails; default none.
         objective: "mean", the weighted mean of the losses; "worst", the largest weight · loss;
-            or a function of the losses (targets,) that JAX can differentiate.
+            or a function of the losses (targets,) that JAX can differentiate. A score counts by
+            its distance to the maximum (`Target`), so that more of it is better in each.
 
     Raises:
         InfeasibleError: a ValueError, if no mixture satisfies the constraints (what conflicts is

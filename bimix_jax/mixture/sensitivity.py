@@ -13,6 +13,7 @@ from bimix_jax.mixture._notes import scope_notes
 from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.targets import are_scores, as_measured, changes_measured
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
@@ -26,17 +27,21 @@ class Sensitivity(Drawn):
     """Change of every predicted loss as one domain gains and the others give in proportion."""
 
     nats: pd.DataFrame
-    """(domains, targets) nats of the target's loss per percentage point of the domain"""
+    """(domains, targets) nats of the target's loss, or units of its score, per percentage point of
+    the domain"""
     mean: pd.Series
-    """change of the weighted mean loss by domain; 0 at an unconstrained optimum inside the
-    simplex"""
+    """change of the weighted mean loss, or of the mean score in points, by domain; 0 at an
+    unconstrained optimum inside the simplex"""
     losses: pd.Series
-    """predicted loss by target, at the mixture"""
+    """predicted loss or score by target, at the mixture"""
     mixture: pd.Series
     """proportion by domain"""
     budget: float
     unit: str
     notes: tuple[str, ...]
+    better: tuple[int, ...]
+    """(targets + 1,) sign of a change for the better, −1 of losses and 1 of scores; the last one is
+    that of the mean"""
 
     def __repr__(self) -> str:
         targets, domains = counted(len(self.losses), "target"), counted(len(self.mixture), "domain")
@@ -94,14 +99,14 @@ def sensitivity(
     found = decision.solve().mixture if mixture is None else mixture
     shares, at = mixture_of("mixture", found, fitted.domains), decision.budget
     losses, changes = _changes(fitted, shares, at)
-    targets, domains = list(fitted.targets), list(fitted.domains)
+    targets, domains, described = list(fitted.targets), list(fitted.domains), fitted.described
     counts = decision.weights > 0
     # Targets of weight 0 may be nan, and 0 · nan would spoil the mean.
     mean = np.average(changes[:, counts], axis=1, weights=decision.weights[counts])
     return Sensitivity(
-        nats=pd.DataFrame(changes, index=domains, columns=targets),
-        mean=pd.Series(mean, domains, name="mean"),
-        losses=pd.Series(losses, targets, name="loss"),
+        nats=pd.DataFrame(changes_measured(changes, described), domains, targets),
+        mean=pd.Series(decision.shown(mean) - decision.shown(0.0), domains, name="mean"),
+        losses=pd.Series(as_measured(losses, described), targets, name="loss"),
         mixture=pd.Series(shares, domains, name="proportion"),
         budget=at,
         unit=fitted.unit,
@@ -112,6 +117,7 @@ def sensitivity(
             *decision.notes,
             *fitted.messages(),
         ),
+        better=tuple(np.where([*are_scores(described), decision.of_scores], 1, -1).tolist()),
     )
 
 

@@ -14,12 +14,16 @@ from bimix_jax.mixture.decision import Decision, Request
 from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.settings import check_made, did_you_mean
+from bimix_jax.reading.targets import are_scores, as_measured
 
 if TYPE_CHECKING:
     from bimix_jax.mixture.constraints import Constraints
 
 STEPS = 41
 """Number of points of a front; odd, so that equal weights of both groups are one of them."""
+GROUPS = "first", "second"
+POINTS = 100.0
+"""Points from chance to the maximum of a score."""
 LEAST_WEIGHT = 0.02
 """Share of the weight that a group keeps at the far end of the front; at 0 its losses would be
 arbitrary, and infinite for some laws."""
@@ -37,9 +41,13 @@ class Tradeoff(Drawn):
     mixtures: pd.DataFrame
     """(points, domains); the index is the weight of the second group, from small to large"""
     losses: pd.DataFrame
-    """(points, targets) predicted losses"""
+    """(points, targets) predicted losses and scores"""
+    front: pd.DataFrame
+    """(points, 2) mean loss, or centred score, of the first and of the second group"""
+    units: tuple[str, str]
+    """unit of each group's mean: "nats", or "points" of scores"""
     reference: pd.Series
-    """mean loss of each group (first, second) at the mixture in its name"""
+    """mean of each group (first, second) at the mixture in its name"""
     measured: pd.DataFrame
     """(domains, 2) range of each domain in the sweep, columns min and max"""
     budget: float
@@ -54,12 +62,6 @@ class Tradeoff(Drawn):
         return f"Tradeoff({groups} at {at}; {counted(len(self.mixtures), 'mixture')})"
 
     @property
-    def front(self) -> pd.DataFrame:
-        """(points, 2) mean loss of the first and of the second group, nats."""
-        groups = {"first": self.first, "second": self.second}
-        return pd.DataFrame({name: self.losses[list(g)].mean(axis=1) for name, g in groups.items()})
-
-    @property
     def even(self) -> float:
         """Weight of the second group at which every target of both counts the same."""
         share = len(self.second) / (len(self.first) + len(self.second))
@@ -67,19 +69,20 @@ class Tradeoff(Drawn):
         return float(weights[np.argmin(np.abs(weights - share))])
 
     def table(self) -> pd.DataFrame:
-        """Table with a row per point: mean losses, `price`, then the mixture.
+        """Table with a row per point: means of the groups, `price`, then the mixture.
 
-        `price` is the cost of the second group, in nats, per nat that the first gains: the slope of
-        the front, which is (1 − w)/w at weight w.
+        `price` is the cost of the second group, in its unit, per unit that the first gains: the
+        slope of the front, which is (1 − w)/w at weight w where both have the same.
         """
         # Along the front (1 − w)·d first + w·d second = 0 at its minimum, for every small move.
         weight = self.mixtures.index.to_numpy()
-        return pd.concat([self.front.assign(price=(1 - weight) / weight), self.mixtures], axis=1)
+        first, second = (POINTS if unit == "points" else 1.0 for unit in self.units)
+        price = (1 - weight) / weight * second / first
+        return pd.concat([self.front.assign(price=price), self.mixtures], axis=1)
 
     def document(self) -> dict[str, Any]:
         """All results as nested dictionaries, for JSON."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**values, "front": self.front}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def tradeoff(
@@ -91,7 +94,7 @@ def tradeoff(
     reference: Any = None,
     constraints: "Constraints | None" = None,
 ) -> Tradeoff:
-    """Find the Pareto front between the mean losses of two groups of targets.
+    """Find the Pareto front between the mean losses, or scores, of two groups of targets.
 
     Every point minimises (1 − w)·mean(first) + w·mean(second) for a weight w from 0.02 to 0.98. For
     a law that is convex in the mixture these are all efficient points; for another law the points
@@ -108,7 +111,8 @@ def tradeoff(
 
     Raises:
         InfeasibleError: a ValueError, if no mixture satisfies the constraints.
-        ValueError: if a target is unknown, in both groups or failed in the fit, or a group empty.
+        ValueError: if a target is unknown, in both groups or failed in the fit, or a group is
+            empty or mixes losses and scores.
 
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
@@ -123,24 +127,28 @@ def tradeoff(
     decision = Decision.of(fitted, budget, named, Request(constraints, reference))
     found = decision.along(weights)
     index, targets = pd.Index(weight, name="weight"), list(fitted.targets)
-    losses = pd.DataFrame(found.losses[:, 0], index=index, columns=targets)
-    beside = pd.Series(found.losses[0, 1], index=targets)
-    means = [float(beside[list(group)].mean()) for group in groups]
+    measured = as_measured(found.losses[:, 0], fitted.described)
+    alone = [decision.with_weights(_weights(fitted, *groups, w)) for w in (0.0, 1.0)]
+    # The objective of a group alone is its mean.
+    means = np.array([one.objectives(found.losses[:, :2]) for one in alone])
+    shown = [one.shown(mean) for one, mean in zip(alone, means, strict=True)]
     called = "uniform" if reference is None else "reference"
     mixtures = pd.DataFrame(found.mixture, index=index, columns=list(fitted.domains))
     return Tradeoff(
         first=groups[0],
         second=groups[1],
         mixtures=mixtures,
-        losses=losses,
-        reference=pd.Series(means, index=["first", "second"], name=called),
+        losses=pd.DataFrame(measured, index=index, columns=targets),
+        front=pd.DataFrame({n: m[:, 0] for n, m in zip(GROUPS, shown, strict=True)}, index),
+        units=(alone[0].objective_unit, alone[1].objective_unit),
+        reference=pd.Series([m[0, 1] for m in shown], index=list(GROUPS), name=called),
         measured=pd.DataFrame(
             fitted.observed_proportions.T, index=list(fitted.domains), columns=["min", "max"]
         ),
         budget=decision.budget,
         unit=fitted.unit,
         proven=fitted.law.convex,
-        notes=_notes(decision, groups, mixtures, losses),
+        notes=_notes(decision, groups, mixtures, means[:, :, 0]),
     )
 
 
@@ -148,14 +156,14 @@ def _notes(
     decision: Decision,
     groups: tuple[tuple[str, ...], ...],
     mixtures: pd.DataFrame,
-    losses: pd.DataFrame,
+    means: np.ndarray,
 ) -> tuple[str, ...]:
     fitted = decision.fitted
     return (
         *scope_notes(fitted, decision.budget),
         *fitted.notes_on_mixtures(mixtures.to_numpy()),
         *hull_note(fitted, mixtures),
-        *_about_front(fitted, groups, losses),
+        *_about_front(fitted, groups, means),
         *decision.notes,
         *_own_weights(decision),
         *fitted.messages(),
@@ -176,6 +184,13 @@ def _groups(
             raise ValueError(
                 f"{name} is {', '.join(group) or 'empty'}; expected some of "
                 f"{', '.join(fitted.targets)}.{hint}"
+            )
+    for name, group in {"first": one, "second": rest}.items():
+        scores = are_scores(fitted.metadata.described(group))
+        if scores.any() and not scores.all():
+            raise ValueError(
+                f"{name} is {', '.join(group)}, losses and scores, which have no common mean; "
+                "expected targets of one kind."
             )
     both = [target for target in one if target in rest]
     if both:
@@ -206,8 +221,9 @@ def _weights(fitted: Fit, first: Sequence[str], second: Sequence[str], weight: f
 
 
 def _about_front(
-    fitted: Fit, groups: tuple[tuple[str, ...], ...], losses: pd.DataFrame
+    fitted: Fit, groups: tuple[tuple[str, ...], ...], means: np.ndarray
 ) -> tuple[str, ...]:
+    """Notes on a front of means (2, points) as they are minimised."""
     notes = []
     ignored = [t for t in fitted.targets if t not in (*groups[0], *groups[1])]
     if ignored:
@@ -216,7 +232,6 @@ def _about_front(
         notes.append(
             f"{fitted.law.label} is not convex in the mixture: dents of the front are missing."
         )
-    means = [losses[list(group)].to_numpy().mean(axis=1) for group in groups]
     # Along the front the first mean must rise and the second fall.
     back = max(np.max(-np.diff(means[0]) / means[0][1:]), np.max(np.diff(means[1]) / means[1][1:]))
     if back > ROUGH:

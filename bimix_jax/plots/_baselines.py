@@ -24,8 +24,12 @@ from bimix_jax.plots._style import (
 from bimix_jax.printable import picture_text, picture_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from bimix_jax.reading.targets import Target
 
 MARKS = "Dosv^P*X"
 """Marks of the mixtures beside the recommended one."""
@@ -72,13 +76,18 @@ def plot_baselines(
     return figure
 
 
-def plot_costs(losses: "pd.DataFrame") -> Figure:
-    """Draw how far the predicted loss of every target is from that of the second mixture.
+def plot_costs(losses: "pd.DataFrame", described: "Sequence[Target]" = ()) -> Figure:
+    """Draw how much worse every target is predicted to be than with the second mixture.
 
     Args:
         losses: (mixtures, targets), the recommended mixture first, the reference second.
+        described: descriptions of the targets; default all are losses. Of losses the relative
+            increase is drawn, of scores the points that they lose.
     """
     change = losses / losses.iloc[1] - 1
+    for target in (target for target in described if target.is_score):
+        distance = target.distance(losses[target.name])
+        change[target.name] = target.points(distance - distance.iloc[1]) / 100
     order = change.iloc[0].sort_values(ascending=False, kind="stable").index
     figure = Figure(figsize=(WIDE, TALL * len(order) + 1.5), layout="constrained")
     axes = figure.subplots()
@@ -86,9 +95,15 @@ def plot_costs(losses: "pd.DataFrame") -> Figure:
     others = change[order].drop(change.index[1])
     _rows(axes, others, _marks(change.index), others.iloc[0] > 0)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.3g} %" if x else "0"))
+    some = any(target.is_score for target in described)
+    sign = "" if some else " %"
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{100 * x:+.3g}{sign}" if x else "0")
+    )
     name = picture_text(change.index[1])
-    axes.set_xlabel(f"change of the predicted loss against {name}", fontsize=SIZE)
+    worse = f"worse than {name}, points of a score or % of a loss"
+    loss = f"change of the predicted loss against {name}"
+    axes.set_xlabel(worse if some else loss, fontsize=SIZE)
     legend_below(figure, handles_of(axes))
     return figure
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from bimix_jax.plots._style import GRADED, headed, log_axis, log_bar, log_norm, panels_of
 from bimix_jax.printable import picture_text, picture_texts
+from bimix_jax.reading.targets import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +32,16 @@ def plot_curves(fitted: "Fit", sweep: "Sweep") -> Figure:
     """
     sweep = _of_its_size(fitted, sweep)
     titles, unit = picture_texts(fitted.targets), picture_text(fitted.unit)
-    figure, panels = panels_of(titles, f"budget ({unit})", "loss (nats)")
+    what = value_text(fitted.described)
+    figure, panels = panels_of(titles, f"budget ({unit})", what)
     for axes, target in zip(panels, fitted.targets, strict=True):
         _curves_of(axes, fitted, sweep, target)
         log_axis(axes, sweep.budget, PANEL)
     log_bar(figure, log_norm(sweep.mixture), "own proportion", sweep.mixture)
     runs = len(sweep.runs)
     some = f" ({RUNS_SHOWN} of {runs} runs per panel)" if runs > RUNS_SHOWN else ""
-    headed(figure, f"{picture_text(fitted.label)}: fitted curves over measured losses{some}")
+    values = "losses" if what == "loss (nats)" else "values"
+    headed(figure, f"{picture_text(fitted.label)}: fitted curves over measured {values}{some}")
     return figure
 
 
@@ -62,15 +65,17 @@ def _curves_of(axes: "Axes", fitted: "Fit", sweep: "Sweep", target: str) -> None
     column = sweep.targets.index(target)
     norm = log_norm(sweep.mixture)
     order = [sweep.domains.index(d) for d in fitted.domains]
+    (described,) = sweep.metadata.described([target])
+    measured = described.score(sweep.loss[:, column])
     for run in _spread_runs(sweep, own, column):
-        rows = np.flatnonzero((sweep.run == run) & np.isfinite(sweep.loss[:, column]))
+        rows = np.flatnonzero((sweep.run == run) & np.isfinite(measured))
         rows = rows[np.argsort(sweep.budget[rows])]
         color = GRADED(norm(own[rows[0]]))
-        axes.plot(sweep.budget[rows], sweep.loss[rows, column], "o", ms=3.5, color=color)
+        axes.plot(sweep.budget[rows], measured[rows], "o", ms=3.5, color=color)
         grid = np.geomspace(sweep.budget[rows[0]], sweep.budget[rows[-1]], 60)
         mixtures = np.repeat(sweep.mixture[rows[:1]][:, order], len(grid), axis=0)
         predicted = fitted.predict_points(mixtures, grid)[:, fitted.targets.index(target)]
-        axes.plot(grid, predicted, "-", lw=1.2, color=color)
+        axes.plot(grid, described.score(predicted), "-", lw=1.2, color=color)
 
 
 def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
@@ -89,7 +94,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     """
     sweep = _of_its_size(fitted, sweep)
     titles, unit = picture_texts(fitted.targets), picture_text(fitted.unit)
-    figure, panels = panels_of(titles, "own proportion", "loss (nats)")
+    figure, panels = panels_of(titles, "own proportion", value_text(fitted.described))
     norm = log_norm(sweep.budget)
     for axes, target in zip(panels, fitted.targets, strict=True):
         own = _own_proportion(fitted, sweep, target)
@@ -114,7 +119,9 @@ def _proportion_curve(
 ) -> None:
     own = _own_proportion(fitted, sweep, target)
     at = np.isclose(sweep.budget, budget, rtol=1e-9) & (own > 0)
-    axes.plot(own[at], sweep.loss[at, sweep.targets.index(target)], "o", ms=3.5, color=color)
+    (described,) = sweep.metadata.described([target])
+    measured = described.score(sweep.loss[at, sweep.targets.index(target)])
+    axes.plot(own[at], measured, "o", ms=3.5, color=color)
     if target not in fitted.domains or not at.any():
         return
     grid = np.geomspace(own[own > 0].min(), own.max(), 60)

@@ -135,15 +135,15 @@ def _front(axes: "Axes", tradeoff: "Tradeoff") -> None:
         at = front.iloc[row]
         axes.plot(at["first"], at["second"], "o", color=RECOMMENDED, ms=4)
         axes.annotate(
-            f"1 nat gained costs {prices[row]:.2g}",
+            f"1 {tradeoff.units[0].removesuffix('s')} gained costs {prices[row]:.2g}",
             tuple(at),
             (7, 5),
             fontsize=8,
             color=FAINT,
             textcoords="offset points",
         )
-    axes.set_xlabel(_mean_of(tradeoff.first), fontsize=SIZE)
-    axes.set_ylabel(_mean_of(tradeoff.second), fontsize=SIZE)
+    axes.set_xlabel(_mean_of(tradeoff.first, tradeoff.units[0]), fontsize=SIZE)
+    axes.set_ylabel(_mean_of(tradeoff.second, tradeoff.units[1]), fontsize=SIZE)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(0.1)
     bare(axes)
@@ -156,8 +156,9 @@ def _outside(tradeoff: "Tradeoff") -> np.ndarray:
     return np.asarray(off.any(axis=1))
 
 
-def _mean_of(targets: tuple[str, ...]) -> str:
-    return wrapped(f"mean loss of {_named(targets)} (nats)", 3.6)
+def _mean_of(targets: tuple[str, ...], unit: str) -> str:
+    what = "loss" if unit == "nats" else "score"
+    return wrapped(f"mean {what} of {_named(targets)} ({unit})", 3.6)
 
 
 def _named(targets: tuple[str, ...]) -> str:
@@ -203,9 +204,12 @@ def _mixtures_along(axes: "Axes", tradeoff: "Tradeoff", domains: list[str], inch
 
 
 def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
-    """Draw the effect of one more point of each domain (rows) on every loss (columns), nats."""
+    """Draw the effect of one more point of each domain (rows) on every loss, in nats, and score
+    (columns); what is worse is red."""
     table = sensitivity.table()
     values = table.to_numpy()
+    # Red is a loss that grows, and a score that falls.
+    signs = -np.array(sensitivity.better)
     rows = [
         wrapped(f"{picture_text(d)}  {share:.3f}", NAMED)
         for d, share in sensitivity.mixture.items()
@@ -219,7 +223,7 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
     axes = figure.subplots()
     norm = _signed_norm(values)
     # A mesh, not an image, whose colours a page could not adapt to its theme.
-    image = axes.pcolormesh(values, cmap="RdBu_r", norm=norm)
+    image = axes.pcolormesh(values * signs, cmap="RdBu_r", norm=norm)
     axes.invert_yaxis()
     for (row, column), value in np.ndenumerate(values):
         dark = np.isfinite(value) and abs(norm(value) - 0.5) > 0.32
@@ -233,10 +237,13 @@ def plot_sensitivity(sensitivity: "Sensitivity") -> Figure:
             color="white" if dark else "0.15",
         )
     _name_both(axes, rows, columns, slanted)
-    _signed_bar(figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40))
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02, aspect=40)
+    some = bool((signs < 0).any())
+    _signed_bar(bar, "change for the worse" if some else "change of the loss, nats")
     headed(
         figure,
-        "Change of each loss (column) by one more percentage point of a domain (row)",
+        f"Change of each {'target' if some else 'loss'} (column) by one more percentage point of a "
+        "domain (row)",
         "Beside each domain: its proportion.",
     )
     return figure
@@ -258,13 +265,13 @@ def _name_both(axes: "Axes", rows: list[str], columns: list[str], slanted: bool)
     axes.spines[:].set_visible(False)
 
 
-def _signed_bar(bar: "Colorbar") -> None:
+def _signed_bar(bar: "Colorbar", what: str) -> None:
     largest = ends_of(bar.norm)[1]
     drawn_as_shapes(bar)
     ticks = [-largest, -largest / 10, 0.0, largest / 10, largest]
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])
-    bar.set_label("change of the loss, nats (compressed scale of colours)", fontsize=SIZE)
+    bar.set_label(f"{what} (compressed scale of colours)", fontsize=SIZE)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
 

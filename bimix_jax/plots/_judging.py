@@ -31,6 +31,7 @@ from bimix_jax.plots._style import (
     width_of,
 )
 from bimix_jax.printable import picture_text
+from bimix_jax.reading.targets import are_scores, as_measured, value_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +52,19 @@ SPLIT_TITLES = {
 def plot_predicted(evaluation: "Evaluation") -> Figure:
     """Draw predicted against measured losses of held-out runs, one panel per target."""
     errors = evaluation.table()["mre"].to_dict()
+    described = evaluation.metadata.described(evaluation.targets)
     # A no-break space keeps a number and its sign on one line.
-    hard = "\N{NO-BREAK SPACE}"
-    titles = [f"{picture_text(t)} {100 * errors[t]:.2f}{hard}%" for t in evaluation.targets]
-    figure, panels = panels_of(titles, "measured loss (nats)", "predicted loss (nats)", 2.9)
+    units = {True: "\N{NO-BREAK SPACE}points", False: "\N{NO-BREAK SPACE}%"}
+    titles = [
+        f"{picture_text(t.name)} {100 * errors[t.name]:.2f}{units[t.is_score]}" for t in described
+    ]
+    what = value_text(described)
+    figure, panels = panels_of(titles, f"measured {what}", f"predicted {what}", 2.9)
+    every = as_measured(evaluation.measured, described)
+    each = as_measured(evaluation.predicted, described)
     norm = log_norm(evaluation.budget)
     for i, axes in enumerate(panels):
-        measured, predicted = evaluation.measured[:, i], evaluation.predicted[:, i]
+        measured, predicted = every[:, i], each[:, i]
         usable = np.isfinite(measured)
         both = np.concatenate([measured[usable], predicted[usable]])
         ends = [both.min(), both.max()] if len(both) else [0, 1]
@@ -66,7 +73,8 @@ def plot_predicted(evaluation: "Evaluation") -> Figure:
         axes.scatter(measured[usable], predicted[usable], s=12, c=colors)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     log_bar(figure, norm, "budget", evaluation.budget)
-    headed(figure, "Held-out points: predicted against measured, with mean relative error")
+    error = "mean error" if are_scores(described).any() else "mean relative error"
+    headed(figure, f"Held-out points: predicted against measured, with {error}")
     return figure
 
 

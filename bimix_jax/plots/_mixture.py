@@ -24,6 +24,7 @@ from bimix_jax.plots._style import (
 )
 from bimix_jax.printable import picture_text
 from bimix_jax.quantities import quantity_text
+from bimix_jax.reading.targets import value_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +52,10 @@ def plot_mixture(optimum: "Optimum", reference_name: str = "reference") -> Figur
     shares, losses = figure.subplots(1, 2, width_ratios=(1.2, 1))
     name = picture_text(reference_name)
     _shares(shares, optimum, order, name)
-    _changes(losses, (optimum.losses - optimum.reference_losses)[targets])
-    losses.set_xlabel(f"predicted loss minus that of {name} (nats)")
+    change = optimum.losses - optimum.reference_losses
+    _changes(losses, change[targets], optimum.improvements[targets] >= 0)
+    what = value_text(optimum.decision.fitted.described)
+    losses.set_xlabel(f"predicted {what} minus that of {name}")
     legend_below(figure, handles_of(shares))
     headed(figure, _achieved(optimum, name), *_held(optimum))
     return figure
@@ -64,7 +67,7 @@ def _achieved(optimum: "Optimum", reference: str) -> str:
         least = quantity_text(optimum.reference_objective)
         return f"Recommended mixture: the goals are reached at {at}, with {reference} at {least}"
     return (
-        f"Recommended mixture at {at}: predicted {optimum.objective_name} loss "
+        f"Recommended mixture at {at}: predicted {optimum.objective_text} "
         f"{optimum.objective:.4f}, {reference} {optimum.reference_objective:.4f}"
     )
 
@@ -98,9 +101,9 @@ def _shares(axes: "Axes", optimum: "Optimum", order: "pd.Index", reference: str)
     bare(axes)
 
 
-def _changes(axes: "Axes", change: "pd.Series") -> None:
+def _changes(axes: "Axes", change: "pd.Series", better: "pd.Series") -> None:
     position = np.arange(len(change))
-    colors = np.where(change <= 0, RECOMMENDED, WORSE)
+    colors = np.where(better, RECOMMENDED, WORSE)
     finite = np.isfinite(change)
     bars = axes.barh(position, change.where(finite, 0.0), 0.5, color=colors)
     labels = [f"{v:+.3f}" if f else "undefined" for v, f in zip(change, finite, strict=True)]

@@ -1,13 +1,23 @@
 """Metadata of a sweep, and how tables carry them."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bimix_jax.quantities import counted
 from bimix_jax.reading.errors import SweepError
+from bimix_jax.reading.targets import (
+    HIGHER,
+    LOWER,
+    NEAREST,
+    Target,
+    are_scores,
+    joined,
+    targets_of,
+)
 from bimix_jax.reading.written_numbers import number_of_parameters
 
 NAMES = {
@@ -16,11 +26,11 @@ NAMES = {
     "share_unit": "unit of the shares",
     "schedule": "learning-rate schedule",
     "model_size": "model size",
-    "lower_is_better": "less is better in",
 }
-"""Field of `Metadata` → its name in messages."""
-MEASURED_WITH = tuple(entry for entry in NAMES if entry != "lower_is_better")
-"""Entries that must agree between two sweeps that are compared."""
+"""Field of `Metadata` that must agree between two sweeps that are compared → its name in
+messages."""
+BETTER = {"lower_is_better": LOWER, "higher_is_better": HIGHER}
+"""Entry that states the direction of some targets by their names → the direction."""
 SHARE_UNITS = ("tokens", "documents", "samples")
 LOSS_UNITS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "nats": ("nats", lambda loss: loss),
@@ -61,8 +71,8 @@ class Metadata:
     """the learning-rate schedule, in the user's words"""
     model_size: float | None = None
     """parameters of the model; text like "122M" is understood"""
-    lower_is_better: tuple[str, ...] | None = None
-    """targets in which less is better although their name or values look like a score's"""
+    targets: tuple[Target, ...] = ()
+    """descriptions of scores, and of losses as far as they were stated"""
 
     def __post_init__(self) -> None:
         _check_one_of("loss_unit", self.loss_unit, tuple(LOSS_UNITS))
@@ -70,31 +80,38 @@ class Metadata:
         if self.model_size is not None:
             # The class is frozen, so a field is set around its guard.
             object.__setattr__(self, "model_size", number_of_parameters(self.model_size))
-        if self.lower_is_better is not None:
-            object.__setattr__(self, "lower_is_better", _names(self.lower_is_better))
+        object.__setattr__(self, "targets", targets_of(self.targets))
 
     def stated(self) -> dict[str, Any]:
-        """Return the entries that are stated, by name."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        """Return the entries that are stated, by name, as JSON types."""
+        entries = {entry: getattr(self, entry) for entry in NAMES}
+        described = [target.to_dict() for target in self.targets]
+        return {k: v for k, v in entries.items() if v is not None} | (
+            {"targets": described} if described else {}
+        )
+
+    def described(self, names: Iterable[str]) -> tuple[Target, ...]:
+        """Return the descriptions of targets, in this order; losses without one have the usual."""
+        known = {target.name: target for target in self.targets}
+        return tuple(known.get(name) or Target(name) for name in names)
 
     def shown(self) -> str:
         """Return the entries that are stated, as text for people.
 
-        >>> Metadata(tokenizer="gpt2", lower_is_better="mmlu_acc").shown()
-        'tokeniser gpt2, less is better in mmlu_acc'
+        >>> Metadata(tokenizer="gpt2", targets=[Target("math", "higher")]).shown()
+        'tokeniser gpt2, more is better in math'
         """
-        return ", ".join(
-            f"{NAMES[entry]} {' and '.join(value) if isinstance(value, tuple) else value}"
-            for entry, value in self.stated().items()
-        )
+        stated = [f"{NAMES[e]} {v}" for e, v in self.stated().items() if e in NAMES]
+        for better, direction in (("less", LOWER), ("more", HIGHER)):
+            names = [target.name for target in self.targets if target.direction == direction]
+            stated += [f"{better} is better in {' and '.join(names)}"] if names else []
+        return ", ".join(stated)
 
     def and_stated(self, other: "Metadata") -> "Metadata":
-        """Return the entries of both; where both state one, `other` wins, except that the names
-        in `lower_is_better` are joined."""
-        # Exemptions of several sources do not contradict each other.
-        both = (*(self.lower_is_better or ()), *(other.lower_is_better or ()))
-        less = {"lower_is_better": tuple(dict.fromkeys(both))} if both else {}
-        return Metadata(**self.stated() | other.stated() | less)
+        """Return the entries of both; where both state one, or describe one target, `other`
+        wins."""
+        both = {"targets": joined(self.targets, other.targets)}
+        return Metadata(**self.stated() | other.stated() | both)
 
     def note_of_absent(self, but: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return one sentence that names the entries not stated, except `but`; nothing if all are.
@@ -102,19 +119,25 @@ class Metadata:
         >>> Metadata("gpt2", "nats", "tokens", "cosine").note_of_absent()
         ('Not stated with the sweep, so not checked: model size.',)
         """
-        absent = [NAMES[e] for e in MEASURED_WITH if e not in but and getattr(self, e) is None]
+        absent = [name for e, name in NAMES.items() if e not in but and getattr(self, e) is None]
         return (f"Not stated with the sweep, so not checked: {', '.join(absent)}.",) * bool(absent)
 
     def check_like(self, other: "Metadata", ours: str, theirs: str, but: tuple[str, ...] = ()):
-        """Raise ValueError where both state an entry differently, except the entries in `but`."""
+        """Raise ValueError where both state an entry, or the range of a target, differently,
+        except the entries in `but`."""
         here, there = self.stated(), other.stated()
-        differ = [
-            e for e in MEASURED_WITH if e in here.keys() & there.keys() and here[e] != there[e]
-        ]
+        differ = [e for e in NAMES if e in here.keys() & there.keys() and here[e] != there[e]]
         said = [
             f"the {NAMES[e]} of {ours} is {here[e]}, that of {theirs} {there[e]}"
             for e in differ
             if e not in but
+        ]
+        alike = {target.name: target for target in other.targets}
+        said += [
+            f"the range of {target.name} in {ours} is {target.range_text()}, in {theirs} "
+            f"{alike[target.name].range_text()}"
+            for target in self.targets
+            if target.range_text() != alike.get(target.name, target).range_text()
         ]
         if said:
             raise ValueError(
@@ -127,44 +150,74 @@ UNSTATED = Metadata()
 """Metadata without any stated entry."""
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
-    if not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"lower_is_better is {given!r}; expected names of targets.")
-    return names
-
-
 def metadata_of(given: "Metadata | Mapping[str, Any] | None") -> Metadata:
     """Return a mapping of entries as a Metadata.
 
+    Beside its fields, `lower_is_better` and `higher_is_better` name targets, and state no more
+    than their direction.
+
     Raises:
-        ValueError: on an entry that does not exist.
+        ValueError: on an entry that does not exist, or a target described twice.
+
+    >>> metadata_of({"higher_is_better": "math"}).targets[0].direction
+    'higher'
     """
     if isinstance(given, Metadata):
         return given
     entries = dict(given or {})
-    unknown = sorted(set(entries) - set(NAMES))
+    known = (*NAMES, "targets", *BETTER)
+    unknown = sorted(set(entries) - set(known))
     if unknown:
         raise ValueError(
-            f"metadata: {unknown[0]} is not an entry; expected some of {', '.join(NAMES)}."
+            f"metadata: {unknown[0]} is not an entry; expected some of {', '.join(known)}."
         )
-    return Metadata(**entries)
+    directions = [
+        Target(name, direction)
+        for entry, direction in BETTER.items()
+        for name in _names(entry, entries.pop(entry, ()))
+    ]
+    described = targets_of(entries.pop("targets", ()))
+    return Metadata(**entries, targets=targets_of((*described, *directions)))
 
 
-def in_nats(loss: np.ndarray, metadata: Metadata) -> tuple[np.ndarray, Metadata, tuple[str, ...]]:
-    """Return losses in the unit that laws are fitted in, their new metadata, and a note if
-    converted.
+def _names(entry: str, given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"{entry} is {given!r}; expected names of targets.")
+    return names
 
-    >>> in_nats(np.array([1.0]), Metadata(loss_unit="bits"))[0].round(3).item()
-    0.693
+
+def as_fitted(
+    values: np.ndarray, metadata: Metadata, described: Sequence[Target]
+) -> tuple[np.ndarray, Metadata, tuple[str, ...]]:
+    """Return measured values as what is fitted, their new metadata, and notes on conversions.
+
+    Losses (points, targets) change to the unit that laws are fitted in, and scores to their
+    distances to the maximum.
+
+    >>> as_fitted(np.array([[1.0]]), Metadata(loss_unit="bits"), [Target("web")])[0].round(3)
+    array([[0.693]])
     """
-    if metadata.loss_unit is None:
-        return loss, metadata, ()
-    kept, convert = LOSS_UNITS[metadata.loss_unit]
-    if kept == metadata.loss_unit:
-        return loss, metadata, ()
-    note = f"Losses were given as {metadata.loss_unit} and converted to {kept}."
-    return convert(loss), dataclasses.replace(metadata, loss_unit=kept), (note,)
+    notes: list[str] = []
+    kept, convert = LOSS_UNITS[metadata.loss_unit or "nats"]
+    found = values.astype(float)
+    scores = are_scores(described)
+    if metadata.loss_unit not in (None, kept) and not scores.all():
+        found[:, ~scores] = convert(values[:, ~scores])
+        notes.append(f"Losses were given as {metadata.loss_unit} and converted to {kept}.")
+        metadata = dataclasses.replace(metadata, loss_unit=kept)
+    for i, target in enumerate(described):
+        if not target.is_score:
+            continue
+        distance = target.distance(values[:, i])
+        reached = int(np.sum(distance < NEAREST))
+        if reached:
+            notes.append(
+                f"{target.name} reaches its maximum {target.maximum:g} at "
+                f"{counted(reached, 'point')}; laws see {NEAREST:g} of its range less."
+            )
+        found[:, i] = np.maximum(distance, NEAREST)  # keeps nan
+    return found, metadata, tuple(notes)
 
 
 ATTRIBUTES = "bimix_jax"

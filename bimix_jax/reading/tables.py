@@ -33,7 +33,7 @@ from bimix_jax.reading.written_numbers import COUNTER, dotted, text_of, typed
 BUDGET_COLUMNS = ("tokens", "step", "steps", "budget")
 RUN_COLUMNS = ("run", "run_id", "run_name", "index")
 SIZE_COLUMN = re.compile(r"model_size|n_params.*|num_params.*|params|parameters|model", re.I)
-MIXTURE_PREFIX, LOSS_PREFIX = "r_", "loss_"
+MIXTURE_PREFIX, LOSS_PREFIX, SCORE_PREFIX = "r_", "loss_", "score_"
 SHOWN = 20
 NAME_COLUMNS = {*RUN_COLUMNS, "name", "display_name", "id", "domain", "target", "sweep"}
 """Columns that hold names, in any case: 007 and nan are names in them."""

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.files import read_mixtures
+from bimix_jax.reading.targets import as_measured, ends_measured
 from bimix_jax.recipe.available import TOKENS
 from bimix_jax.report.plan import Plan
 from bimix_jax.uncertainty.certainty import Certainty
@@ -24,8 +25,8 @@ def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
     """Table with a row per mixture, the optimum first, and columns with two levels.
 
     They are (share, domain), (loss, target), (low, target), (high, target), the interval of the
-    loss of one new run, (epochs, domain) where tokens are known, and (summary, …): objective, gain
-    over the reference, and the probability that the optimum is better.
+    loss or score of one new run, (epochs, domain) where tokens are known, and (summary, …):
+    objective, gain over the reference, and the probability that the optimum is better.
     """
     best, drawn = sure.optimum, sure.bootstrap
     decision = best.decision
@@ -35,20 +36,23 @@ def baseline_table(plan: Plan, sure: Certainty) -> pd.DataFrame:
     # A loss of weight 0 may be infinite, which `Bootstrap.predict` refuses.
     half, _ = drawn.half_widths(mixtures.to_numpy(), np.full(len(mixtures), at), sure.level)
     objective = decision.objectives(predicted)
-    beside = float(decision.objectives(best.reference_losses.to_numpy()))
+    beside = float(best.solution.values[1])
+    low, high = ends_measured(predicted, half, drawn.fitted.described)
+    # Gains are fractions of the reference's objective, of scores parts of their range.
+    unit = 1.0 if decision.of_scores else beside
 
     def table_of(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(values, mixtures.index, list(decision.fitted.targets))
 
     parts = {
         "share": mixtures,
-        "loss": table_of(predicted),
-        "low": table_of(predicted * np.exp(-half)),
-        "high": table_of(predicted * np.exp(half)),
+        "loss": table_of(as_measured(predicted, drawn.fitted.described)),
+        "low": table_of(low),
+        "high": table_of(high),
         "summary": pd.DataFrame(
             {
-                "objective": objective,
-                "gain": 1 - objective / beside,
+                "objective": decision.shown(objective),
+                "gain": (beside - objective) / unit,
                 "probability": _probabilities(sure, mixtures),
             },
             mixtures.index,

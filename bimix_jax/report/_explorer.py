@@ -16,6 +16,7 @@ from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import PLAIN, WORDS, plain
 from bimix_jax.quantities import quantity_text
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.recipe.available import TOKENS, Where
 from bimix_jax.recipe.forms import STOPPING
 from bimix_jax.recipe.recipe import DIGITS, EXAMPLES, SEED, Recipe
@@ -74,6 +75,8 @@ def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
     if sure is None:
         return None, ""
     best, fitted = sure.optimum, sure.bootstrap.fitted
+    if are_scores(fitted.described).any():
+        return None, "There is no explorer for scores: it shows losses only."
     try:
         law = law_in_javascript(fitted)
     except NotCoveredError as error:

@@ -12,7 +12,7 @@ def shown(value: float | None, kind: str = "quantity") -> str:
     """Return a number as a page shows it; "–" where there is none.
 
     Kinds are loss (nats), difference (nats, signed), percent and change (signed) of fractions,
-    share, epochs, probability, error (three digits) and quantity.
+    points (signed, of hundredths), share, epochs, probability, error (three digits) and quantity.
 
     >>> shown(0.02314, "percent"), shown(-0.0012, "change"), shown(0.0001, "share"), shown(None)
     ('2.31\\xa0%', '−0.12\\xa0%', '<0.1\\xa0%', '–')
@@ -23,6 +23,8 @@ def shown(value: float | None, kind: str = "quantity") -> str:
         return ROUNDED[kind].format(value)
     if kind in ("difference", "change"):
         return signed(value, 4) if kind == "difference" else signed(100 * value, 2) + f"{HARD}%"
+    if kind == "points":
+        return signed(100 * value, 2) + f"{HARD}points"
     if kind == "percent":
         return f"{100 * value:.2f}{HARD}%"
     if kind == "share":

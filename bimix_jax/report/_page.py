@@ -89,14 +89,15 @@ def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
     if found is None:
         return []
     gain = found["gain"]
-    low, high = (shown(gain[end], "change") for end in ("low", "high"))
+    kind = "points" if found["objective_unit"] == "points" else "change"
+    low, high = (shown(gain[end], kind) for end in ("low", "high"))
     error = laws["splits"][list(laws["splits"])[-1]][laws["best"]]
     runs = counted(len(document["sweep"]["runs"]), "run")
     return [
         {
             "name": f"Predicted gain over {list(document['baselines'])[1]}",
             "value": gain["value"],
-            "kind": "change",
+            "kind": kind,
             "note": f"{100 * found['level']:g} % interval {low} to {high}",
         },
         {
@@ -109,7 +110,7 @@ def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
             "name": "Budget saved",
             "value": found["saved"],
             "kind": "percent",
-            "note": "for the loss of the reference",
+            "note": f"for the {'score' if kind == 'points' else 'loss'} of the reference",
         },
         {
             "name": "Error of the law",

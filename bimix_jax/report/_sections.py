@@ -11,6 +11,7 @@ from bimix_jax import plots
 from bimix_jax.judging.evaluate import Evaluation
 from bimix_jax.printable import json_text
 from bimix_jax.quantities import quantity_text
+from bimix_jax.reading.targets import Target, are_scores, predicted_text
 from bimix_jax.report._kept import Kept, key_of
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
@@ -88,29 +89,32 @@ def _targets(report: "Report", document: Numbers) -> Section:
     found, beside = document["decision"], document["baselines"]
     recommended, reference = list(beside)[:2]
     ours, theirs = beside[recommended], beside[reference]
-    change = {name: _ratio(ours["loss"][name], theirs["loss"][name]) for name in ours["loss"]}
+    described = report.sweep.metadata.described(ours["loss"])
+    change = {t.name: _worse(t, ours["loss"][t.name], theirs["loss"][t.name]) for t in described}
     predicted: Any = report.baselines["loss"]
     picture = Pictured.of(
-        plots.plot_costs(predicted),
+        plots.plot_costs(predicted, described),
         "targets",
-        f"Change of the predicted loss of each target against {reference}; left is better.",
+        f"How much worse each target is predicted to be than with {reference}; left is better.",
     )
+    some, points = are_scores(described).any(), are_scores(described).all()
     losses = Table.of(
-        f"Predicted loss in nats, with the {100 * found['level']:g} % interval of one new run",
+        f"{predicted_text(described)}, with the {100 * found['level']:g} % interval of one new run",
         ("target", sorted(change, key=lambda name: (change[name] is None, change[name] or 0.0))),
         ("weight", "digits", found["weights"]),
         ("loss", "loss", ours["loss"]),
         ("low", "loss", ours["low"]),
         ("high", "loss", ours["high"]),
         (reference, "loss", theirs["loss"]),
-        ("change", "change", change),
+        ("worse by" if some else "change", "points" if points else "change", change),
     )
     summary = {name: values["summary"] for name, values in beside.items()}
+    gain = "points" if found["objective_unit"] == "points" else "change"
     mixtures = Table.of(
         f"Mixtures by {_objective(found)}; the probability is that the recommended one is better",
         ("mixture", summary),
         (_objective(found), "loss", column(summary, "objective")),
-        (f"gain over {reference}", "change", column(summary, "gain")),
+        (f"gain over {reference}", gain, column(summary, "gain")),
         ("probability", "probability", column(summary, "probability")),
     )
     return Section(
@@ -118,12 +122,20 @@ def _targets(report: "Report", document: Numbers) -> Section:
     )
 
 
-def _ratio(ours: float | None, theirs: float | None) -> float | None:
-    return None if ours is None or theirs is None else ours / theirs - 1
+def _worse(target: Target, ours: float | None, theirs: float | None) -> float | None:
+    """Relative increase of a loss, or hundredths of the points that a score loses."""
+    if ours is None or theirs is None:
+        return None
+    if target.is_score:
+        return target.points(target.distance(ours) - target.distance(theirs)) / 100
+    return ours / theirs - 1
 
 
 def _objective(found: Numbers) -> str:
-    return {"mean": "mean loss", "worst": "largest loss"}.get(found["objective_name"], "objective")
+    what = "score" if found["objective_unit"] == "points" else "loss"
+    worst = "least" if what == "score" else "largest"
+    named = {"mean": f"mean {what}", "worst": f"{worst} {what}"}
+    return named.get(found["objective_name"], "objective")
 
 
 def _at_size_of_runs(fitted: "Fit", sweep: "Sweep") -> "Fit":
@@ -228,6 +240,7 @@ def _held_out(drawn: "Bootstrap") -> Evaluation:
         np.where(np.isfinite(rows.predicted), rows.measured, np.nan),
         rows.predicted,
         float(rows.budget.max()),
+        metadata=drawn.fitted.metadata,
     )
 
 
@@ -238,7 +251,8 @@ def _limits(document: Numbers) -> Section:
     if binding:
         tables.append(
             Table.of(
-                "Limits that hold the mixture, and the gain in nats if each is relaxed by 1 %",
+                f"Limits that hold the mixture, and the gain in {found['objective_unit']} if each "
+                "is relaxed by 1 %",
                 ("limit", binding),
                 ("gain", "difference", column(binding, "gain")),
                 ("per unit of the limit", "digits", column(binding, "multiplier")),

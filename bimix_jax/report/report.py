@@ -83,9 +83,9 @@ class Report:
         return said[0].upper() + said[1:]
 
     def _gain(self, sure: Certainty) -> str:
-        low, high = (f"{100 * end:.2f} %" for end in sure.gain_interval())
+        low, high = map(sure.gain_text, sure.gain_interval())
         return (
-            f"the predicted gain over {self.reference_name} is {100 * sure.gain:.2f} % "
+            f"the predicted gain over {self.reference_name} is {sure.gain_text(sure.gain)} "
             f"({100 * sure.level:g} % interval {low} to {high}), and it is better with probability "
             f"{sure.shown_probability()}"
         )

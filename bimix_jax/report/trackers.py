@@ -51,8 +51,10 @@ def _numbers(report: Report) -> dict[str, float]:
     """Numbers of a decision by name, for the tracker's tables; none without a mixture."""
     if report.optimum is None or report.certainty is None:
         return {}
-    low, high = report.certainty.gain_interval()
-    gains = {"gain": report.certainty.gain, "gain_low": low, "gain_high": high}
+    sure = report.certainty
+    names = ("gain", "gain_low", "gain_high")
+    values = zip(names, (sure.gain, *sure.gain_interval()), strict=True)
+    gains = {name: sure.stated(value) for name, value in values}
     shares = {f"share/{name}": float(share) for name, share in report.optimum.mixture.items()}
     return {"budget": report.optimum.budget, **gains, **shares}
 

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.metadata import Metadata, in_nats
+from bimix_jax.reading.metadata import Metadata, as_fitted
 from bimix_jax.reading.names import as_expected, note_of_spelling, respelled
 from bimix_jax.reading.tables import BUDGET_COLUMNS, names_of
 from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding, raise_findings
 from bimix_jax.sweeps._layouts import Parts
+from bimix_jax.sweeps._recognised_scores import recognised_targets
 from bimix_jax.sweeps.doubts import with_doubts
 from bimix_jax.sweeps.sweep import CHANGED, TWO_MIXTURES, Sweep
 
@@ -46,7 +47,9 @@ def assembled(
     parts.loss = _spelled_as_domains(parts, name, notes)
     parts.loss = checks.without_empty_columns(parts.loss, notes)
     mixture, wrong_mixture = checks.check_proportions(parts.mixture, notes)
-    loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit)
+    metadata = recognised_targets(_of_targets(metadata, parts), parts, notes)
+    described = metadata.described(parts.loss.values.columns)
+    loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit, described)
     budget, wrong_budget = np.ones(len(parts.rows)), list[Finding]()
     if parts.budget is not None:
         budget, wrong_budget = checks.check_budgets(parts.rest[parts.budget], parts.rows)
@@ -67,9 +70,8 @@ def assembled(
         name,
     )
     notes += checks.note_of_nan(parts.loss, run)
-    metadata = _of_targets(metadata, list(parts.loss.values.columns))
-    # Findings quote losses as they are written, so the unit changes only now.
-    loss, metadata, converted = in_nats(loss, metadata)
+    # Findings quote values as they are written, so units change only now.
+    loss, metadata, converted = as_fitted(loss, metadata, described)
     notes += converted
     measured = _Measured(mixture, budget, loss, run)
     return with_doubts(_sweep(parts, measured, notes, metadata))
@@ -98,12 +100,15 @@ def _spelled_as_domains(parts: Parts, name: str, notes: list[str]) -> Cells:
     return dataclasses.replace(loss, values=loss.values.rename(columns=renamed))
 
 
-def _of_targets(metadata: Metadata, targets: list[str]) -> Metadata:
-    """Return metadata whose names of targets are spelled as in the sweep."""
-    if metadata.lower_is_better is None:
+def _of_targets(metadata: Metadata, parts: Parts) -> Metadata:
+    """Return metadata whose descriptions have the names of targets, by their names or columns."""
+    if not metadata.targets:
         return metadata
-    known = as_expected("lower_is_better", dict.fromkeys(metadata.lower_is_better), targets)
-    return dataclasses.replace(metadata, lower_is_better=tuple(known))
+    of_column = dict(zip(parts.loss.columns, parts.loss.values.columns, strict=True))
+    given = {of_column.get(target.name, target.name): target for target in metadata.targets}
+    known = as_expected("targets", given, list(parts.loss.values.columns))
+    named = tuple(dataclasses.replace(target, name=name) for name, target in known.items())
+    return dataclasses.replace(metadata, targets=named)
 
 
 class _Measured(NamedTuple):

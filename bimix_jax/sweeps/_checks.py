@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.quantities import counted
-from bimix_jax.reading.column_names import says_score
 from bimix_jax.reading.errors import SweepError, SweepWarning
 from bimix_jax.reading.names import (
     SILENT_TOLERANCE,
@@ -17,6 +16,7 @@ from bimix_jax.reading.names import (
     spelling,
     unified,
 )
+from bimix_jax.reading.targets import FARTHEST, Target
 from bimix_jax.reading.written_numbers import numbers, span
 from bimix_jax.sweeps.sweep import NOT_FINITE, PERCENTAGES, SAME_MIXTURE
 
@@ -35,7 +35,11 @@ TWICE = (
 )
 SAME_POINT = "the same point twice"
 TEXT_SHARES = "proportions that are text", "Write numbers between 0 and 1."
-NO_SCORE = " Leave out the column of a score, in which more is better: it is not a loss."
+MEND = "Write numbers, or leave the cell empty."
+MAYBE_SCORE = (
+    " If more is better in it, say so: metadata={{'higher_is_better': ['{0}']}} (--metadata "
+    "higher_is_better={0})."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,17 +229,23 @@ def without_empty_columns(cells: Cells, notes: list[str]) -> Cells:
 
 
 def check_losses(
-    cells: Cells, notes: list[str], unit: str | None = None
+    cells: Cells, notes: list[str], unit: str | None, described: Sequence[Target]
 ) -> tuple[np.ndarray, list[Finding]]:
-    """Return losses (points, targets), with nan for empty cells, and the findings.
+    """Return losses and scores (points, targets), with nan for empty cells, and the findings.
 
-    `unit` is the unit that the user stated; perplexities lie above 1.
+    `unit` is the unit of the losses that the user stated; perplexities lie above 1. `described`
+    are the targets.
     """
     findings: list[Finding] = []
     values = np.empty(cells.values.shape)
-    for i, name in enumerate(cells.values.columns):
+    for i, target in enumerate(described):
         column = f"column {cells.columns[i]}"
-        values[:, i], wrong = _losses_of_one(column, cells.values[name], cells.rows[:, i], unit)
+        written, rows = cells.values[target.name], cells.rows[:, i]
+        values[:, i], wrong = (
+            _scores_of_one(column, written, rows, target)
+            if target.is_score
+            else _losses_of_one(column, written, rows, unit)
+        )
         findings += wrong
     # A table without any loss has nothing else to report, unless its cells were refused above.
     if not values.size or np.isnan(values).all():
@@ -260,13 +270,30 @@ def _losses_of_one(
     )
     # A loss of exactly 0 does not occur in training; a score of 0 does.
     zeros = np.any(values == 0) and not np.any(values < 0)
-    score = NO_SCORE if zeros or says_score(str(written.name)) else ""
-    mend = "Write numbers, or leave the cell empty."
+    score = MAYBE_SCORE.format(written.name) if zeros else ""
     remedy = f"Leave the cell of a diverged run empty, or remove the run.{score}"
     wrong = (values <= least) | np.isinf(values)
     return values, [
-        *findings_at(column, text, written, rows, "losses that are text", mend),
+        *findings_at(column, text, written, rows, "losses that are text", MEND),
         *findings_at(column, wrong, written, rows, expected, remedy),
+    ]
+
+
+def _scores_of_one(
+    column: str, written: pd.Series, rows: np.ndarray, target: Target
+) -> tuple[np.ndarray, list[Finding]]:
+    """Scores and their findings: text, and values outside the range of the target."""
+    values, text = numbers(written, percent=target.unit != "percent")
+    distance = target.distance(values)
+    wrong = (distance < -EXACT) | (distance > FARTHEST + EXACT) | np.isinf(values)
+    outside = (
+        f"scores above the maximum {target.maximum:g}, or farther below chance "
+        f"{target.chance:g} than that is above it"
+    )
+    remedy = "Mend them, or describe the range of the target: chance, maximum and unit."
+    return values, [
+        *findings_at(column, text, written, rows, "scores that are text", MEND),
+        *findings_at(column, wrong, written, rows, outside, remedy),
     ]
 
 

@@ -10,7 +10,7 @@ from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import keep_scores_named, match_names
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.names import note_of_spelling, spelling, unified
-from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, listed, prefixed
+from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, SCORE_PREFIX, listed, prefixed
 from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding
 from bimix_jax.sweeps._recognised import recognised
@@ -260,6 +260,12 @@ def _wide(
     notes: tuple[str, ...] = (),
 ) -> Wide:
     """Return names as they are, or shortened to what tells them apart if only then some agree."""
+    scores = {c: name for c, name in targets.items() if c.startswith(SCORE_PREFIX)}
+    targets = {c: name for c, name in targets.items() if c not in scores}
+    # A score is no domain's loss, so that its name has nothing to agree with.
+    if scores:
+        losses = _wide(domains, targets, own_prefixes, notes) if targets else Wide(domains, {})
+        return dataclasses.replace(losses, targets=losses.targets | scores)
     matched = match_names(domains, targets)
     if own_prefixes:
         return Wide(*matched, notes=notes)
@@ -282,6 +288,7 @@ def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str]
     """Return columns of proportions and of losses; where both prefixes fit, the longer one
     counts."""
     domains, targets = prefixed(table, r), keep_scores_named(prefixed(table, y), y)
+    targets |= _scores(table, {*domains.values(), *targets.values()}) if y == LOSS_PREFIX else {}
     # With the prefixes loss_ and loss_r_, a column of the second also begins with the first.
     both = domains.keys() & targets.keys()
     without = [{c: n for c, n in kind.items() if c not in both} for kind in (domains, targets)]
@@ -289,6 +296,12 @@ def _prefixed_apart(table: pd.DataFrame, r: str, y: str) -> tuple[dict[str, str]
         domains if len(r) > len(y) else without[0],
         targets if len(y) > len(r) else without[1],
     )
+
+
+def _scores(table: pd.DataFrame, others: set[str]) -> dict[str, str]:
+    """Columns `score_<task>` → task; one that has the name of a domain or a loss keeps its own."""
+    taken = set(map(spelling, others))
+    return {c: c if spelling(n) in taken else n for c, n in prefixed(table, SCORE_PREFIX).items()}
 
 
 def _check_one_name_a_row(table: pd.DataFrame, name: str) -> None:

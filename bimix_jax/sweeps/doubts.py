@@ -12,7 +12,7 @@ from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
 from bimix_jax.sweeps._checks import EXAMPLES, warn
 from bimix_jax.sweeps.averages import mean_of
-from bimix_jax.sweeps.scores import note_of_scores, scores_among
+from bimix_jax.sweeps.scores import about_scores, falling_scores, scores_among
 from bimix_jax.sweeps.sweep import Sweep
 
 NEGLIGIBLE = 1e-6
@@ -49,9 +49,11 @@ def with_doubts(sweep: Sweep) -> Sweep:
     notes = list(sweep.notes)
     scores = scores_among(sweep, sweep.targets)
     if scores:
-        warn(note_of_scores(scores), notes)
+        warn(about_scores(scores)[0], notes)
+    described = [target.name for target in sweep.described if target.is_score]
+    _warn_of_direction(sweep, described, notes)
     # Scores rise by nature, and are not near misses of losses.
-    names = [target for target in sweep.targets if target not in scores]
+    names = [t for t in sweep.targets if t not in scores and t not in described]
     _warn_of_perplexities(sweep, names, notes)
     _warn_of_far_losses(sweep, names, notes)
     _warn_of_rising(sweep, names, notes)
@@ -75,6 +77,16 @@ def perplexities(sweep: Sweep, targets: Sequence[str]) -> dict[str, float]:
     usual = float(np.median(list(medians.values()) or [0.0]))
     least = PERPLEXITY if usual > PERPLEXITY else max(PERPLEXITY, FAR * usual)
     return {target: median for target, median in medians.items() if median > least}
+
+
+def _warn_of_direction(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:
+    """Warn of scores that fall along most runs, which contradicts that more is better."""
+    for target, falling in falling_scores(sweep, targets).items():
+        warn(
+            f"Score {target} falls along {falling}, although more is better in it: look at its "
+            f"direction (--metadata lower_is_better={target}), or at the evaluation.",
+            notes,
+        )
 
 
 def _warn_of_perplexities(sweep: Sweep, targets: Sequence[str], notes: list[str]) -> None:

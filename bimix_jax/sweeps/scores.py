@@ -1,6 +1,6 @@
-"""Targets in which more is better: laws do not fit them, and a decision would take the worst."""
+"""Targets that may be scores and have no stated direction: a decision may take the worst."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,9 +18,9 @@ RANGES = 1.0, 100.0
 
 
 def refuse_scores(sweep: Sweep, targets: Sequence[str]) -> None:
-    """Raise ValueError if more is better in one of the targets, by its name or its values.
+    """Raise ValueError if more may be better in one of the targets, by its name or its values.
 
-    Targets in `Metadata.lower_is_better` are exempt. A target that is a domain has the domain's
+    Targets with a direction (`Target`) are exempt. A target that is a domain has the domain's
     name, which is not evidence.
     """
     found = scores_among(sweep, targets)
@@ -38,29 +38,59 @@ def refuse_scores_by_name(
 
 
 def scores_among(sweep: Sweep, targets: Iterable[str]) -> dict[str, str]:
-    """Map targets in which more is better to the evidence."""
+    """Map targets without a direction in which more seems to be better to the evidence."""
     asked = tuple(targets)
     found = _by_name(asked, sweep.domains, sweep.metadata)
-    exempt = {*found, *(sweep.metadata.lower_is_better or ())}
+    exempt = {*found, *_with_direction(sweep.metadata)}
     rest = [t for t in asked if t not in exempt]
     return found | _by_values(sweep, rest)
 
 
-def note_of_scores(found: dict[str, str]) -> str:
-    """Return one sentence that names the targets that look like scores, and the reasons."""
+def about_scores(found: dict[str, str]) -> tuple[str, str]:
+    """Return a sentence that names the targets that look like scores, with the reasons, and the
+    advice for them."""
     reasons = dict.fromkeys(found.values())
     targets = [[target for target in found if found[target] == why] for why in reasons]
     said = [f"{', '.join(names)} ({why})" for names, why in zip(targets, reasons, strict=True)]
-    return f"More seems to be better in {'; '.join(said)}."
+    stated = " ".join(f"--metadata higher_is_better={target}" for target in found)
+    return (
+        f"More seems to be better in {'; '.join(said)}.",
+        f"Say so with {stated} (metadata={{'higher_is_better': {list(found)}}} in read_sweep), "
+        "with lower_is_better where less is better, or leave the columns out.",
+    )
 
 
 def _by_name(targets: Iterable[str], domains: Iterable[str], metadata: Metadata) -> dict[str, str]:
-    known = {*domains, *(metadata.lower_is_better or ())}
+    known = {*domains, *_with_direction(metadata)}
     return {t: NAMED for t in targets if t not in known and says_score(t)}
+
+
+def _with_direction(metadata: Metadata) -> list[str]:
+    return [target.name for target in metadata.targets if target.direction is not None]
 
 
 def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     """Find targets within 0 to 1, or 0 to 100, that rise along most runs."""
+    found = {}
+    for target, curves, rising in _rising(sweep, targets):
+        limit = next((limit for limit in RANGES if curves.values.max(initial=0) <= limit), None)
+        if limit is not None:
+            found[target] = (
+                f"between 0 and {limit:g}, and rising along {rising} of {len(curves.counts)} runs"
+            )
+    return found
+
+
+def falling_scores(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
+    """Map scores that fall along most runs, as their distances rise, to the number of runs."""
+    return {
+        target: f"{rising} of {len(curves.counts)} runs"
+        for target, curves, rising in _rising(sweep, targets)
+    }
+
+
+def _rising(sweep: Sweep, targets: Sequence[str]) -> Iterator[tuple[str, "_Curves", int]]:
+    """Yield targets whose values rise along most runs, with their curves and number of runs."""
     numbers, losses, names = sweep.run_number, sweep.loss, sweep.targets
     order = np.lexsort((sweep.budget, numbers))
     run, columns = numbers[order], [names.index(t) for t in targets]
@@ -69,18 +99,14 @@ def _by_values(sweep: Sweep, targets: Sequence[str]) -> dict[str, str]:
     ends = np.append(begins[1:], len(order)) - 1
     several = ends > begins
     first, last = (losses[order[at[several]]][:, columns] for at in (begins, ends))
-    found = {}
     # Most targets fall, and this quick test spares them the trend test.
     for i in np.flatnonzero(_may_rise(first, last)).tolist():
         values = losses[order, columns[i]]
         there = np.isfinite(values)
         curves = _Curves(values[there], run[there])
-        limit = next((limit for limit in RANGES if curves.values.max(initial=0) <= limit), None)
-        if limit is not None and (rising := curves.rising()):
-            found[targets[i]] = (
-                f"between 0 and {limit:g}, and rising along {rising} of {len(curves.counts)} runs"
-            )
-    return found
+        rising = curves.rising()
+        if rising:
+            yield targets[i], curves, rising
 
 
 def _may_rise(first: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -133,17 +159,8 @@ def _trend(curves: np.ndarray) -> np.ndarray:
 
 
 def _refuse(found: dict[str, str]) -> None:
+    seen, advice = about_scores(found)
     raise ValueError(
-        f"targets: {note_of_scores(found)} Laws are fitted to losses, and a decision makes them "
-        f"small: it would recommend the worst mixture. {what_to_do(found)}"
-    )
-
-
-def what_to_do(found: Iterable[str]) -> str:
-    """Return the advice for targets that look like scores."""
-    targets = list(found)
-    stated = " ".join(f"--metadata lower_is_better={target}" for target in targets)
-    return (
-        "Leave these columns out, give 1 − score instead of each, or, if less is better in them, "
-        f"say so with {stated} (metadata={{'lower_is_better': {targets}}} in read_sweep)."
+        f"targets: {seen} Without its direction a decision may make a score small, and recommend "
+        f"the worst mixture. {advice}"
     )

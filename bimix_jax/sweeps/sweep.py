@@ -15,6 +15,8 @@ from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, note_of_spelling, respelled
 from bimix_jax.reading.settings import did_you_mean
+from bimix_jax.reading.tables import LOSS_PREFIX, MIXTURE_PREFIX, SCORE_PREFIX
+from bimix_jax.reading.targets import Target, as_measured
 
 CURVE = 3
 """Number of budgets that determine a target's curve: most laws have as many budget coefficients."""
@@ -32,6 +34,8 @@ COMMON_SHARE = 0.9
 MOSTLY = 0.5
 """Share of the points that must lie at common budgets, so that runs count as logged alike."""
 TWO_MIXTURES = "A run is trained on one mixture; give the others labels of their own."
+PREFIXES = MIXTURE_PREFIX, LOSS_PREFIX, SCORE_PREFIX
+"""Beginnings of the columns that are read as measurements."""
 # Parts of notes that `diagnose` looks for.
 NOT_FINITE = "not finite left out"
 PERCENTAGES = "The proportions sum to 100 in every row: taken as percentages, divided by 100."
@@ -61,7 +65,8 @@ class Sweep:
     budget: np.ndarray
     """(points,) in `unit`"""
     loss: np.ndarray
-    """(points, targets) as measured, nan where it was not measured"""
+    """(points, targets) as measured, of scores their distances to the maximum (`Target`); nan
+    where it was not measured"""
     run: np.ndarray
     """(points,) run labels, str"""
     unit: str
@@ -310,9 +315,27 @@ class Sweep:
             notes=(*self.notes, *(note for note in notes if note not in self.notes)),
         )
 
+    @property
+    def described(self) -> tuple[Target, ...]:
+        """Descriptions of the targets, in their order."""
+        return self.metadata.described(self.targets)
+
+    def signal(self) -> pd.DataFrame:
+        """Signal and noise of every target at the last common budget, see `signal_of`.
+
+        >>> from bimix_jax import datasets, read_sweep
+        >>> bool((read_sweep(datasets.proxy_sweep()).signal()["ratio"] > 3).all())
+        True
+        """
+        # SciPy, which reading alone does not need, takes a while to import.
+        from bimix_jax.reading.signal import signal_of
+
+        last = np.isclose(self.budget, self.last_common_budget(), rtol=1e-9)
+        return signal_of(self.mixture_group[last], self.loss[last], self.described)
+
     def to_frame(self) -> pd.DataFrame:
-        """Return a wide table: run, budget (named as its unit), r_<domain>, loss_<target>, the
-        rest.
+        """Return a wide table: run, budget (named as its unit), r_<domain>, loss_<target> or
+        score_<target>, the rest.
 
         A sweep of several model sizes has one more column, model_size.
 
@@ -325,11 +348,12 @@ class Sweep:
         columns |= {} if self.unit == "run" else {self.unit: self.budget}
         columns |= {} if self.size is None else {MODEL_SIZE: self.size}
         columns |= {f"r_{d}": self.mixture[:, i] for i, d in enumerate(self.domains)}
-        columns |= {f"loss_{t}": self.loss[:, i] for i, t in enumerate(self.targets)}
+        values = as_measured(self.loss, self.described)
+        columns |= {_column(t): values[:, i] for i, t in enumerate(self.described)}
         beside = [] if self.size is None else [MODEL_SIZE]
         rest = self.extra.drop(columns=beside, errors="ignore").rename(
             columns={c: f"{c} (extra)" for c in self.extra if c in columns}
-            | {c: f"extra {c}" for c in self.extra if str(c).startswith(("r_", "loss_"))}
+            | {c: f"extra {c}" for c in self.extra if str(c).startswith(PREFIXES)}
         )
         table = pd.concat([pd.DataFrame(columns), rest], axis=1)
         table.attrs[ATTRIBUTES] = {
@@ -386,6 +410,13 @@ class Sweep:
             f"{counted(len(self.targets), 'target')}"
             + (f", {counted(empty, 'empty loss', 'empty losses')}" if empty else "")
         )
+
+
+def _column(target: Target) -> str:
+    """Column of a target in a table; one that is called like a score's column keeps its name."""
+    if not target.is_score:
+        return LOSS_PREFIX + target.name
+    return SCORE_PREFIX + target.name.removeprefix(SCORE_PREFIX)
 
 
 def _check_fraction(fraction: float, of: str) -> None:

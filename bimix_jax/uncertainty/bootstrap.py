@@ -18,6 +18,7 @@ from bimix_jax.judging.noise import noise_floor
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
 from bimix_jax.reading.names import align_mixtures
+from bimix_jax.reading.targets import as_measured, ends_measured, error_scale
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._held_out import HeldOut, joined, rows_beyond, rows_of_units
 from bimix_jax.uncertainty._resamples import (
@@ -114,7 +115,7 @@ class Bootstrap:
         return interval(values, level, self.freedom)
 
     def predict(self, mixtures: Any, budget: Any = None, level: float = 0.9) -> pd.DataFrame:
-        """Predict losses with intervals for the measured loss of one new run.
+        """Predict losses, or scores, with intervals for the measured one of one new run.
 
         The intervals come from the errors of the law at every mixture without which it was fitted
         (jackknife; Barber et al. 2021), so that they hold if the law is not true. They are
@@ -130,8 +131,9 @@ class Bootstrap:
         Returns:
             Columns loss, low and high, then half the width as a fraction of the loss in two parts,
             by their share of the variance: noise (of the run, and of the fitted runs) and law
-            (what it misses). Without an interval, of fewer mixtures than `units_needed`, they are
-            nan. Rows by target for a single mixture, else by mixture and target.
+            (what it misses); of a score as a part of its range. Without an interval, of fewer
+            mixtures than `units_needed`, they are nan. Rows by target for a single mixture, else by
+            mixture and target.
         """
         check_level(level)
         values, labels = align_mixtures(mixtures, self.fitted.domains)
@@ -139,10 +141,14 @@ class Bootstrap:
         losses = self.fitted.known_points(values, budgets)
         self.fitted.check_values(losses, values, labels)
         half, noise = self.half_widths(values, budgets, level)
+        described = self.fitted.described
+        low, high = ends_measured(losses, half, described)
+        # Half the width of a log distance is relative to the distance.
+        half = half * losses / error_scale(losses, described)
         table = {
-            "loss": losses,
-            "low": losses * np.exp(-half),
-            "high": losses * np.exp(half),
+            "loss": as_measured(losses, described),
+            "low": low,
+            "high": high,
             "noise": half * noise,
             "law": half * (1 - noise),
         }

@@ -113,7 +113,8 @@ def _gains(
 class Certainty(Drawn):
     """A recommended mixture and its uncertainty over resamples; made by `certainty`.
 
-    Gains are fractions of the reference's mean loss. There are three: `gain`, predicted by the fit
+    Gains are fractions of the reference's mean loss, or of its mean distance to the maximum of
+    scores (`gain_text` has points). There are three: `gain`, predicted by the fit
     for the recommended mixture; `gains`, predicted by every resample for that same mixture;
     `own_gains`, predicted by every resample for its own optimum.
     """
@@ -138,7 +139,7 @@ class Certainty(Drawn):
     """guardrails as asked for; a `guard_probability` makes those of `optimum` tighter"""
 
     def __repr__(self) -> str:
-        gain, probability = _percent(self.gain), self.shown_probability()
+        gain, probability = self.gain_text(self.gain), self.shown_probability()
         return f"Certainty({self.optimum!r}; gain {gain}, better with probability {probability})"
 
     def _repr_html_(self) -> str:
@@ -147,7 +148,18 @@ class Certainty(Drawn):
     @property
     def gain(self) -> float:
         """Gain of the recommended mixture, predicted by the fit to the whole sweep."""
-        return 1 - self.optimum.objective / self.optimum.reference_objective
+        best, reference = map(float, self.optimum.solution.values[:2])
+        return 1 - best / reference
+
+    def gain_text(self, gain: float) -> str:
+        """Gain as text: in percent of the reference's mean loss, or in points of the score."""
+        unit = "points" if self.optimum.decision.of_scores else "%"
+        return f"{100 * self.stated(gain):.2f} {unit}"
+
+    def stated(self, gain: float) -> float:
+        """Gain as it is stated: a fraction of the mean loss, or 0.01 for a point of a score."""
+        decision, value = self.optimum.decision, float(self.optimum.solution.values[1])
+        return float(decision.shown_gain(gain * value)) / 100 if decision.of_scores else gain
 
     @property
     def possible_gains(self) -> np.ndarray:
@@ -207,13 +219,14 @@ class Certainty(Drawn):
         """Probability with which the recommended mixture keeps each guardrail.
 
         Rows by guarded target; columns `allowed` and predicted `increase` of its loss over the
-        guarded mixture, fractions, and `probability` that it increases by no more than allowed.
-        Empty without guardrails.
+        guarded mixture, fractions (of a score the decrease, 0.01 for a point), and `probability`
+        that it increases by no more than allowed. Empty without guardrails.
         """
         rails = self.asked_guardrails
         kept = rails.at(self.optimum.mixture.to_numpy())
         names = [rails.decision.fitted.targets[target] for target in rails.targets]
-        found = {"allowed": rails.allowed, "increase": kept.increase}
+        unit = rails.decision.guard_scale[rails.targets]
+        found = {"allowed": rails.allowed * unit, "increase": kept.increase * unit}
         return pd.DataFrame(
             {**found, "probability": kept.probability}, index=pd.Index(names, name="target")
         )
@@ -263,13 +276,13 @@ class Certainty(Drawn):
     def verdict(self) -> str:
         """The gain, its interval and the probability in one sentence."""
         low, high = self.gain_interval()
-        gain = f"The predicted gain over the reference is {_percent(self.gain)}"
+        gain = f"The predicted gain over the reference is {self.gain_text(self.gain)}"
         if np.isnan(low):
             return f"{gain}; how sure that is cannot be said from so few mixtures."
         return (
-            f"{gain}, {100 * self.level:.0f} % interval {_percent(low)} to {_percent(high)}; the "
-            f"recommended mixture is better with probability {self.shown_probability()}. "
-            f"{self._parts((high - low) / 2)}"
+            f"{gain}, {100 * self.level:.0f} % interval {self.gain_text(low)} to "
+            f"{self.gain_text(high)}; the recommended mixture is better with probability "
+            f"{self.shown_probability()}. {self._parts((high - low) / 2)}"
         )
 
     def _parts(self, half: float) -> str:
@@ -278,9 +291,9 @@ class Certainty(Drawn):
         # Variances add, widths do not: each part has its share of the variance.
         noise = half * sampling / whole if whole > 0 else half
         return (
-            f"Of the ± {_percent(half)}, {_percent(noise)} is from the choice of the runs; "
-            f"{_percent(half - noise)} is the error of {self.bootstrap.fitted.label} at runs that "
-            "it was not fitted to."
+            f"Of the ± {self.gain_text(half)}, {self.gain_text(noise)} is from the choice of the "
+            f"runs; {self.gain_text(half - noise)} is the error of {self.bootstrap.fitted.label} "
+            "at runs that it was not fitted to."
         )
 
     def shown_probability(self) -> str:
@@ -296,11 +309,15 @@ class Certainty(Drawn):
         """All results but the resamples as nested dictionaries, for JSON."""
         low, high = self.gain_interval()
         own = self.bootstrap.interval(self.own_gains, self.level)
+        gains = {"value": self.gain, "low": low, "high": high, "optimism": self.optimism}
         return {
             **self.optimum.document(),
             "level": self.level,
-            "gain": {"value": self.gain, "low": low, "high": high, "optimism": self.optimism},
-            "gain_of_own_optimum": {"low": float(own[0]), "high": float(own[1])},
+            "gain": {name: self.stated(value) for name, value in gains.items()},
+            "gain_of_own_optimum": {
+                name: self.stated(float(end))
+                for name, end in zip(("low", "high"), own, strict=True)
+            },
             "probability": self.probability,
             "verdict": self.verdict(),
             "indistinct": self.indistinct,
@@ -415,7 +432,7 @@ def certainty(
         mixtures=mixtures,
         gains=1 - values[:, 2] / values[:, 1],
         own_gains=1 - values[:, 0] / values[:, 1],
-        judged_gains=1 - judged / best.reference_objective,
+        judged_gains=1 - judged / best.solution.values[1],
         influence=_influence(bootstrap.runs, best, left_out),
         errors=Differences.of(bootstrap, decision),
         asked_guardrails=rails,
@@ -425,7 +442,7 @@ def certainty(
 
 def _with_finite_reference(best: Optimum) -> Optimum:
     """Return the optimum, or raise ValueError where the loss of its reference is infinite."""
-    if np.isfinite(best.reference_objective):
+    if np.isfinite(best.solution.values[1]):
         return best
     raise ValueError(
         f"reference: {best.decision.fitted.law.label} has no finite loss there, because a target "
@@ -488,7 +505,3 @@ def _tamed(values: np.ndarray) -> np.ndarray:
     """Values (resamples,) within the quantiles of most of them (winsorised); nan stays."""
     known = values[np.isfinite(values)]
     return np.clip(values, *np.quantile(known, [WILD, 1 - WILD])) if len(known) else values
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"

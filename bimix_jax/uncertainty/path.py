@@ -15,6 +15,7 @@ from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import Drawn
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.settings import check_made
+from bimix_jax.reading.targets import as_measured
 from bimix_jax.uncertainty._differences import Differences
 from bimix_jax.uncertainty._near_best import check_same_law, indistinct_range
 from bimix_jax.uncertainty.bootstrap import Bootstrap
@@ -35,9 +36,9 @@ class OptimalPath(Drawn):
     mixtures: pd.DataFrame
     """(budgets, domains) proportions; the index is the budget"""
     losses: pd.DataFrame
-    """(budgets, targets) predicted losses"""
+    """(budgets, targets) predicted losses and scores"""
     objective: pd.Series
-    """by budget, the weighted mean loss"""
+    """by budget, the weighted mean loss, or the mean score in points"""
     low: pd.DataFrame | None
     """(budgets, domains) least share among the mixtures that cannot be told from the best one; nan
     with too few mixtures for a probability, None without resamples"""
@@ -49,6 +50,8 @@ class OptimalPath(Drawn):
     """the largest budget in the sweep"""
     unit: str
     notes: tuple[str, ...]
+    objective_text: str = "mean loss, nats"
+    """name and unit of the objective"""
 
     def __repr__(self) -> str:
         first, last = (quantity_text(float(budget)) for budget in self.mixtures.index[[0, -1]])
@@ -112,14 +115,19 @@ def optimal_path(
     low, high = _bands(steps, bootstrap, level, mixtures)
     return OptimalPath(
         mixtures=mixtures,
-        losses=pd.DataFrame(predicted, index=index, columns=list(fitted.targets)),
-        objective=pd.Series([one.values[0] for one in found], index, name="objective"),
+        losses=pd.DataFrame(
+            as_measured(np.array(predicted), fitted.described), index, list(fitted.targets)
+        ),
+        objective=pd.Series(
+            decision.shown(np.array([one.values[0] for one in found])), index, name="objective"
+        ),
         low=low,
         high=high,
         level=level,
         observed_budget=float(fitted.observed_budgets[1]),
         unit=fitted.unit,
         notes=_notes(decision, mixtures),
+        objective_text=decision.mean_text,
     )
 
 

@@ -8,6 +8,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -133,6 +134,13 @@ def world(tmp_path_factory):
     bx.fit(small, bx.BiMix()).save(folder / "small.json")
     few = large.take(large.run < "scattered-04")
     few.to_frame().to_csv(folder / "large.csv", index=False)
+    scores = with_scores(sweep)
+    scores.to_csv(folder / "scores.csv", index=False)
+    (folder / "targets.toml").write_text(plan("scores"), encoding="utf-8")
+    described = {"targets": str(folder / "targets.toml")}
+    read = bx.read_sweep(scores, metadata=described)
+    bx.fit(read, bx.LogLinear()).save(folder / "scores.json")
+    scores.rename(columns={"score_math": "loss_quiz"}).to_csv(folder / "quiz.csv", index=False)
     sweep.mixtures.iloc[:2].to_csv(folder / "mixtures.csv")
     (folder / "now.json").write_text(sweep.mixtures.iloc[1].to_json(), encoding="utf-8")
     (folder / "plan.toml").write_text(plan(), encoding="utf-8")
@@ -148,9 +156,17 @@ def world(tmp_path_factory):
     return folder
 
 
-def plan():
-    """The file of constraints that a page shows."""
-    text = TOPICS["constraints"].read_text(encoding="utf-8")
+def with_scores(sweep):
+    """A table of the runs with one score, which is better the lower the loss on latex is."""
+    table = sweep.to_frame()
+    losses = [column for column in table if column.startswith("loss_")]
+    rest = table.drop(columns=losses)
+    return rest.assign(score_math=0.25 + 0.75 / (1 + np.exp(2 * (table["loss_latex"] - 5))))
+
+
+def plan(topic="constraints"):
+    """The file of constraints, or of targets, that a page shows."""
+    text = TOPICS[topic].read_text(encoding="utf-8")
     return re.search(r"```toml\n(.*?)```", text, re.S)[1]
 
 

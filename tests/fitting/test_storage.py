@@ -51,7 +51,7 @@ def test_an_emphasis_comes_back_in_a_format_that_older_readers_refuse(saved, tmp
     bx.fit(bx.read_sweep(frame()), budget_power=2.0).save(tmp_path / "late.json")
     document = json.loads((tmp_path / "late.json").read_text(encoding="utf-8"))
     assert bx.load_fit(tmp_path / "late.json").options.budget_power == 2
-    assert (document["format"], document["emphasis"]) == (storage.FORMAT, 2)
+    assert (document["format"], document["emphasis"]) == (storage.LOSSES, 2)
     assert bx.load_fit(saved).options.budget_power == 0
     assert "emphasis" not in json.loads(saved.read_text(encoding="utf-8"))
 
@@ -79,7 +79,7 @@ def test_the_file_is_plain_json_that_says_what_it_is(failed, tmp_path):
     failed.save(path)
     document = json.loads(path.read_bytes(), parse_constant=refuse_constant)
     assert document["kind"] == "bimix_jax fit"
-    assert document["format"] == storage.FORMAT
+    assert document["format"] == storage.LOSSES
     assert document["version"] == bx.__version__
     assert document["law"] == {"name": "BiMix"}
     assert document["unit"] == "tokens"

@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from bimix_jax import Evaluation, best_measured, read_sweep
-from bimix_jax.judging.evaluate import (
-    _mean_relative_error,
-    _worst_relative_error,
-    r_squared,
-    spearman,
-)
+from bimix_jax.judging.evaluate import _errors, r_squared, spearman
+from bimix_jax.reading.targets import Target
 from tests.frames import wide_frame, with_cell
 
 LOSSES = st.lists(st.floats(0.1, 10), min_size=3, max_size=30)
@@ -26,10 +22,12 @@ LOSSES = st.lists(st.floats(0.1, 10), min_size=3, max_size=30)
 def test_errors_are_those_of_a_loop(data, measured):
     size = len(measured)
     predicted = data.draw(st.lists(st.floats(0.1, 10), min_size=size, max_size=size))
-    errors = [abs(y - p) / y for y, p in zip(measured, predicted, strict=True)]
     arrays = np.array(measured), np.array(predicted)
-    assert _mean_relative_error(*arrays) == pytest.approx(sum(errors) / size, abs=1e-12)
-    assert _worst_relative_error(*arrays) == pytest.approx(max(errors), abs=1e-12)
+    pairs = list(zip(measured, predicted, strict=True))
+    relative = [abs(y - p) / y for y, p in pairs]
+    assert _errors(*arrays, Target("web")) == pytest.approx(relative, abs=1e-12)
+    score = Target("quiz", "higher", maximum=1)
+    assert _errors(*arrays, score) == pytest.approx([abs(y - p) for y, p in pairs], abs=1e-12)
 
 
 @settings(deadline=None)
@@ -84,8 +82,9 @@ def test_equal_losses_have_no_rank_and_no_r_squared():
 
 
 def test_no_points_have_no_error():
-    assert math.isnan(_mean_relative_error(np.empty(0), np.empty(0)))
-    assert math.isnan(_worst_relative_error(np.empty(0), np.empty(0)))
+    empty = np.full((1, 1), np.nan)
+    table = Evaluation(("web",), np.array(["a"]), np.ones(1), empty, empty, 1.0).table()
+    assert table.loc["web", ["mre", "worst"]].isna().all()
 
 
 # ---- tables --------------------------------------------------------------------------------------

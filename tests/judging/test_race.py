@@ -51,7 +51,7 @@ def drawn(seed):
     ]
     sweep = SimpleNamespace(
         domains=(), targets=("web",), loss=np.full((MIXTURES, 1), 2.0), size=None,
-        budget=np.ones(MIXTURES), mixture_group=np.arange(MIXTURES),
+        budget=np.ones(MIXTURES), mixture_group=np.arange(MIXTURES), metadata=bx.Metadata(),
     )  # fmt: skip
     parts = []
     for kind in KINDS:

@@ -469,16 +469,16 @@ def test_losses_that_rise_along_a_run_are_warned_of_by_name():
     assert "code in run b" in said
 
 
-def test_a_score_is_said_to_be_one_instead_of_a_diverged_run():
+def test_a_target_like_a_score_is_said_to_be_one_instead_of_a_diverged_run():
     frame = wide_frame()
-    _, (said,) = warned(frame.assign(loss_quiz_acc=1 - frame["loss_web"] / 10))
-    assert said == "More seems to be better in quiz_acc (by a word of the name)."
+    _, (said,) = warned(frame.assign(loss_quiz=1 - frame["loss_web"] / 10))
+    assert said.startswith("More seems to be better in quiz (between 0 and 1, and rising along")
 
 
 def test_a_score_of_0_is_said_to_be_no_loss():
     line = only_finding(with_cell(wide_frame(loss_quiz=0.2), 4, "loss_quiz", 0))
     assert "row 4: 0" in line
-    assert "Leave out the column of a score" in line
+    assert "If more is better in it, say so: metadata={'higher_is_better': ['quiz']}" in line
 
 
 def test_losses_that_rise_within_the_noise_are_not():

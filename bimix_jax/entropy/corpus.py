@@ -131,8 +131,9 @@ def corpus_entropies(
             - cache: folder that keeps tokenised text, so that a second call, or one after a crash,
               continues with the next domain; default a temporary folder.
             - workers: number of threads that count; default one per core.
-            - cluster: a `Cluster`, whose workers count every file apart: sequences then begin anew
-              with every file, there is no curve, and files that cannot be read are in `failed`.
+            - cluster: a `bimix_jax.cluster.Cluster`, whose workers count every file apart: then
+              sequences begin anew with every file, there is no curve, and files that cannot be
+              read are in `failed`; default None.
 
     Raises:
         ValueError: if a domain is missing, empty or cannot be read; the message names it. Also on a

@@ -108,6 +108,14 @@ class TokenCounts:
     limit: int = LIMIT
     """largest number of different pairs that are kept"""
 
+    def __repr__(self) -> str:
+        how = (
+            "exact"
+            if self.exact
+            else f"one in {2**self.level} and {len(self.frequent.keys)} frequent"
+        )
+        return f"TokenCounts({self.tokens.sum()} tokens, {len(self.pairs.keys)} pairs: {how})"
+
     @property
     def exact(self) -> bool:
         """True where all pairs are kept."""

@@ -127,6 +127,7 @@ def test_files_that_hold_no_counts_are_refused(tmp_path):
 
 def test_what_does_not_add_up_is_refused():
     one = bx.count_tokens([1, 2], 9)
+    assert repr(one) == "TokenCounts(2 tokens, 1 pairs: exact)"
     with pytest.raises(ValueError, match="vocabulary is 9 here and 8 in the other counts"):
         one.merge(bx.count_tokens([1, 2], 8))
     with pytest.raises(ValueError, match="end_of_document is None here and 3"):

@@ -260,8 +260,7 @@ class Fit(Drawn):
         parts = []
         for i in np.flatnonzero(off.any(axis=0)):
             numbers = mixtures[:, i].min(), mixtures[:, i].max(), least[i], most[i]
-            # Near 0 three decimals would not tell a share from the least of the sweep.
-            low, high, first, last = (f"{x:.3f}" if x >= 5e-3 else f"{x:.2g}" for x in numbers)
+            low, high, first, last = map(_share_text, numbers)
             to = f" to {high}" if several else ""
             parts.append(f"{self.domains[i]} {low}{to} ({first}-{last} observed)")
         some = f", in {off.any(axis=1).sum()} of {len(mixtures)} mixtures" if several else ""
@@ -398,3 +397,14 @@ def has_values(law: Law, coefficients: Coefficients, mixture: Array) -> Array:
 
 
 _has_value = jit(has_values, static_argnums=0, x64=True)
+
+
+def _share_text(share: float) -> str:
+    """A share with three decimals, and near 0 with two digits, which tell it from another one.
+
+    >>> [_share_text(share) for share in (0.25, 0.00041, 3e-11, 0.0)]
+    ['0.250', '0.00041', '<0.0001', '0']
+    """
+    if share >= 5e-3:
+        return f"{share:.3f}"
+    return f"{share:.2g}" if share >= 1e-4 or share == 0 else "<0.0001"

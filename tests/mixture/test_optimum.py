@@ -213,7 +213,7 @@ def test_proportions_outside_the_observed_range_are_flagged_and_noted(fitted, be
     for domain, flag in zip(DOMAINS, expected, strict=True):
         assert (f"{domain} {best.mixture[domain]:.3f}" in note) == bool(flag)
     (tiny,) = fitted.notes_on_mixtures(np.array([[1e-5, 0.5, 0.5 - 1e-5]]))[:1]
-    assert tiny.startswith("Outside the range the sweep covered: web 1e-05 (0.")
+    assert tiny.startswith("Outside the range the sweep covered: web <0.0001 (0.")
     above = bx.optimize_mixture(fitted, weights={"web": 50, "code": 1, "books": 1})
     assert above.table().loc["web", "flag"] == "above"
 

@@ -1,17 +1,18 @@
 """Held-out large runs predicted from small ones, by a bridge and by its alternatives.
 
-    python -m benchmarks.bridge FOLDER [--sweeps NAME …] [--draws 5]
+    python -m benchmarks.bridge FOLDER [--sweeps NAME …] [--draws 5] [--budget-power 2 --given 5]
 
 FOLDER holds slimpajama_sweep.csv and pile5_sweep.csv; missing ones are skipped, and the embedded
 pair of sizes is always measured. Of every draw 30 % of the mixtures are held out at both sizes; the
 small law is fitted to all other small runs, and 3, 5 or 8 of the other large runs are given. The
 error is the mean relative one at all points of the held-out large runs; ranks are those of the mean
-loss of the targets, at the largest budget at which nine tenths of these runs are measured.
+loss of the targets, at the largest budget at which nine tenths of these runs are measured. With a
+budget power all fits weight points by it, and the results have a file of their own.
 """
 
 import argparse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sweeps", nargs="*", help="names of those to measure; all by default")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--given", type=int, nargs="*", default=GIVEN, help="large runs given")
+    parser.add_argument("--budget-power", type=float, default=0.0)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
@@ -67,48 +70,58 @@ def main() -> None:
     for name, pair in pairs(arguments.folder):
         if name.split()[0] not in (arguments.sweeps or [name.split()[0]]):
             continue
-        found = pd.DataFrame([r for draw in range(arguments.draws) for r in measure(pair, draw)])
+        draws = [Draw(pair, i, arguments.budget_power) for i in range(arguments.draws)]
+        found = pd.DataFrame([r for draw in draws for r in draw.rows(arguments.given)])
         mean = found.groupby(["large runs", "method"], sort=False).mean().reset_index()
         rows += [{"sweep": name, **row} for row in mean.to_dict("records")]
         # After each, so that what is measured is kept.
         table = pd.DataFrame(rows).set_index("sweep")
-        report("bridge", table, title, draws=arguments.draws, law=LAW, level=LEVEL)
+        power = arguments.budget_power
+        settings = {"draws": arguments.draws, "law": LAW, "level": LEVEL, "budget_power": power}
+        report("bridge_late" if power else "bridge", table, title, **settings)
 
 
-def measure(pair: Pair, draw: int) -> Iterator[dict[str, object]]:
-    """Rows of one draw of held-out mixtures."""
-    small, large, _ = pair
-    targets = domains_of(small)
-    mixtures = np.unique(large.mixture.round(9), axis=0)
-    order = np.random.default_rng(draw).permutation(len(mixtures))
-    count = round(HELD_OUT * len(mixtures))
-    test, train = mixtures[order[:count]], mixtures[order[count:]]
-    # Weights instead of parts, so that every draw has one shape and compiles nothing.
-    seen = (~among(small, test)).astype(float)
-    fitted = bx.fit(small, LAW, targets=targets, weight=seen)
-    held_out = large.take(among(large, test))
-    alone = fitted.predict_points(held_out.mixture, held_out.budget)
-    yield row(0, "small law alone", held_out, targets, alone)
-    for given in GIVEN:
-        few = large.take(among(large, train[:given]))
-        for method, found in methods(pair, few, fitted, small.take(seen > 0)).items():
-            size = pair.sizes[1] if found.law.needs_size else None
-            of = found.at_model_size(size) if size else found
-            losses = of.predict_points(held_out.mixture, held_out.budget)
-            inside = coverage(few, found, held_out) if method == "bridge" else {}
-            yield row(given, method, held_out, targets, losses) | inside
+class Draw(NamedTuple):
+    """One draw of held-out mixtures, and the weight of budgets in all fits."""
 
+    pair: Pair
+    seed: int
+    power: float
 
-def methods(pair: Pair, few: Sweep, fitted: bx.Fit, seen: Sweep) -> dict[str, bx.Fit]:
-    """Fits that predict the large runs, from a few of them."""
-    both = bx.stack_sizes({pair.sizes[0]: seen, pair.sizes[1]: few})
-    sized = bx.WithModelSize(bx.law_named(LAW))
-    targets = list(fitted.targets)
-    return {
-        "bridge": bx.bridge(fitted, few),
-        "large runs alone": bx.fit(few, LAW, targets=targets),
-        "model size as a variable": bx.fit(both, sized, targets=targets),
-    }
+    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, object]]:
+        """Errors of the small law alone, and of all methods with numbers of large runs."""
+        small, large, _ = self.pair
+        targets = domains_of(small)
+        mixtures = np.unique(large.mixture.round(9), axis=0)
+        order = np.random.default_rng(self.seed).permutation(len(mixtures))
+        count = round(HELD_OUT * len(mixtures))
+        test, train = mixtures[order[:count]], mixtures[order[count:]]
+        # Weights instead of parts, so that every draw has one shape and compiles nothing.
+        seen = (~among(small, test)).astype(float)
+        fitted = bx.fit(small, LAW, targets=targets, weight=seen, budget_power=self.power)
+        held_out = large.take(among(large, test))
+        alone = fitted.predict_points(held_out.mixture, held_out.budget)
+        yield row(0, "small law alone", held_out, targets, alone)
+        for given in numbers:
+            few = large.take(among(large, train[:given]))
+            for method, found in self.methods(few, fitted, small.take(seen > 0)).items():
+                sized = found.law.needs_size
+                of = found.at_model_size(self.pair.sizes[1]) if sized else found
+                losses = of.predict_points(held_out.mixture, held_out.budget)
+                inside = coverage(few, found, held_out) if method == "bridge" else {}
+                yield row(given, method, held_out, targets, losses) | inside
+
+    def methods(self, few: Sweep, fitted: bx.Fit, seen: Sweep) -> dict[str, bx.Fit]:
+        """Fits that predict the large runs, from a few of them."""
+        small_size, large_size = self.pair.sizes
+        both = bx.stack_sizes({small_size: seen, large_size: few})
+        sized = bx.WithModelSize(bx.law_named(LAW))
+        targets, power = list(fitted.targets), self.power
+        return {
+            "bridge": bx.bridge(fitted, few, budget_power=power),
+            "large runs alone": bx.fit(few, LAW, targets=targets, budget_power=power),
+            "model size as a variable": bx.fit(both, sized, targets=targets, budget_power=power),
+        }
 
 
 def among(sweep: Sweep, mixtures: np.ndarray) -> np.ndarray:

@@ -135,9 +135,15 @@ class Spread:
         beyond = np.log(np.maximum(ratio, 1.0))
         return within + part * np.reshape(beyond, (-1, 1)) * self.growth
 
-    def half_width(self, variance: np.ndarray, level: float) -> np.ndarray:
-        """Half the width (points, quantities) of intervals, nan with too few units."""
-        return self._widths(level) * np.sqrt(variance)
+    def half_width(
+        self, variance: np.ndarray, level: float, largest: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Half the width (points, quantities) of intervals, nan with too few units.
+
+        `largest` (units, quantities) are the standardised errors to hold instead of those of the
+        spread, each the largest of several.
+        """
+        return self._widths(level, largest) * np.sqrt(variance)
 
     def terms(self, level: float) -> dict[str, np.ndarray]:
         """Terms (quantities,) by name of half the width of an interval, which is
@@ -147,7 +153,7 @@ class Spread:
         base, growth = self.square - self._inside, self.growth
         return {"base": base, "least": least, "growth": growth, "width": self._widths(level)}
 
-    def _widths(self, level: float) -> np.ndarray:
+    def _widths(self, level: float, largest: np.ndarray | None = None) -> np.ndarray:
         """Half the width (quantities,) of intervals of errors of variance 1.
 
         The shape is that of all standardised errors together, because those of one quantity are
@@ -156,16 +162,19 @@ class Spread:
         enough = self.units >= units_needed(level)
         freedom = np.maximum(EFFICIENCY * (self.units - 1), 1)
         widened = stdtrit(freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
-        return np.where(enough, widened * self._quantile(level), np.nan)
+        if largest is None:
+            normal = ndtri((1 + (np.arange(NORMAL) + 0.5) / NORMAL) / 2)
+            largest = np.concatenate([self.standard[np.isfinite(self.standard)], normal])
+        known = largest[np.isfinite(largest)]
+        quantile = float(np.quantile(known, level)) if len(known) else np.nan
+        return np.where(enough, widened * quantile, np.nan)
 
-    def _quantile(self, level: float) -> float:
-        """Quantile of the absolute standardised errors."""
+    @property
+    def standard(self) -> np.ndarray:
+        """(units, quantities) absolute errors over their standard deviations."""
         scale = np.sqrt(np.maximum(self.variance(self.sampling), np.finfo(float).tiny))
         # Each quantity has its own scale, so that only the shape is shared.
-        standard = self.error / scale
-        normal = ndtri((1 + (np.arange(NORMAL) + 0.5) / NORMAL) / 2)
-        both = np.concatenate([np.abs(standard[np.isfinite(standard)]), normal])
-        return float(np.quantile(both, level))
+        return np.abs(self.error) / scale
 
     def student(self, level: float) -> np.ndarray:
         """Half the width (quantities,) of intervals of normal errors of variance 1."""

@@ -51,6 +51,8 @@ Unit = Literal["mixture", "run"]
 UNITS: tuple[Unit, ...] = ("mixture", "run")
 VARIANCE = 200
 """Number of resamples that are enough for a variance, to 10 %."""
+ALONG = 32
+"""Largest number of budgets at which the errors of a run are compared."""
 FEWEST = 8
 """Least number of resamples without a unit for a variance of their predictions there."""
 PARTS = 4
@@ -114,19 +116,23 @@ class Bootstrap:
         """Low and high end (…) of any values (resamples, …) of the resampled fits."""
         return interval(values, level, self.freedom)
 
-    def predict(self, mixtures: Any, budget: Any = None, level: float = 0.9) -> pd.DataFrame:
+    def predict(
+        self, mixtures: Any, budget: Any = None, level: float = 0.9, *, simultaneous: bool = False
+    ) -> pd.DataFrame:
         """Predict losses, or scores, with intervals for the measured one of one new run.
 
         The intervals come from the errors of the law at every mixture without which it was fitted
-        (jackknife; Barber et al. 2021), so that they hold if the law is not true. They are
-        pointwise: each is for one target at one budget. They widen with the spread of the
-        resamples, away from what was run, and beyond the largest budget as the errors do at the
-        later budgets of cut sweeps.
+        (jackknife; Barber et al. 2021), so that they hold if the law is not true. They widen with
+        the spread of the resamples, away from what was run, and beyond the largest budget as the
+        errors do at the later budgets of cut sweeps.
 
         Args:
             mixtures: as `Fit.predict` takes them.
             budget: likewise.
             level: share of new runs whose loss is to lie inside.
+            simultaneous: True for intervals that hold the loss of a target at all budgets of a run
+                together, in that share of the runs, from the largest error of every mixture along
+                its budgets; default each at its budget alone.
 
         Returns:
             Columns loss, low and high, then half the width as a fraction of the loss in two parts,
@@ -140,7 +146,7 @@ class Bootstrap:
         budgets = np.broadcast_to(self.fitted.check_budget(budget), (len(values),))
         losses = self.fitted.known_points(values, budgets)
         self.fitted.check_values(losses, values, labels)
-        half, noise = self.half_widths(values, budgets, level)
+        half, noise = self.half_widths(values, budgets, level, simultaneous)
         described = self.fitted.described
         low, high = ends_measured(losses, half, described)
         # Half the width of a log distance is relative to the distance.
@@ -160,18 +166,28 @@ class Bootstrap:
         return pd.DataFrame(columns, index=names)
 
     def half_widths(
-        self, mixture: np.ndarray, budget: np.ndarray, level: float
+        self, mixture: np.ndarray, budget: np.ndarray, level: float, simultaneous: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """(points, targets) half the width of intervals of log losses, and the share of noise."""
+        largest = self._largest_errors if simultaneous else None
         sampling = self.sampling(mixture, budget)
         half, share = np.full_like(sampling, np.nan), np.full_like(sampling, np.nan)
         for one in np.unique(budget):
             rows, spread = budget == one, self.spread(one)
             variance = spread.variance(sampling[rows], one / self.fitted.observed_budgets[1])
-            half[rows] = spread.half_width(variance, level)
+            half[rows] = spread.half_width(variance, level, largest)
             known = sampling[rows] + np.nan_to_num(self.noise) ** 2
             share[rows] = np.minimum(known / variance, 1.0)
         return half, share
+
+    @functools.cached_property
+    def _largest_errors(self) -> np.ndarray:
+        """(units, targets) largest standardised error of each unit along its budgets."""
+        rows = self.held_out_rows
+        budgets = np.unique(rows.budget[rows.within])
+        some = np.unique(np.linspace(0, len(budgets) - 1, ALONG).round().astype(int))
+        each = [self.spread(budget).standard for budget in budgets[some]]
+        return np.asarray(np.fmax.reduce(each))
 
     def sampling(
         self, mixture: np.ndarray, budget: np.ndarray, size: np.ndarray | None = None

@@ -184,6 +184,30 @@ def test_new_runs_lie_inside_though_the_law_is_wrong():
     assert np.mean(if_true) < np.mean(inside) - 0.15
 
 
+def test_simultaneous_intervals_hold_whole_runs(drawn):
+    """At 80 %, where the law is true and where it is not, as many runs lie inside all along."""
+    whole, alone = [], []
+    for make in (bent, lambda seed, noise: bx.read_sweep(frame(seed=seed, noise=noise))):
+        for seed in range(1, 7):
+            train, test = make(seed, noise=0.01).split_runs(0.3, seed=seed)
+            made = bx.bootstrap(train, bx.BiMix(), n=N)
+            error = np.log(test.loss / made.fitted.predict_points(test.mixture, test.budget))
+            for found, together in ((whole, True), (alone, False)):
+                half, _ = made.half_widths(test.mixture, test.budget, 0.8, together)
+                inside = np.abs(error) <= half
+                found += [inside[test.run == run].all(axis=0) for run in test.runs]
+    assert 0.7 < np.mean(whole) < 0.95
+    assert np.mean(alone) < np.mean(whole) - 0.1
+    mixture = {"web": 0.4, "code": 0.3, "books": 0.3}
+    each, together = (drawn.predict(mixture, simultaneous=choice) for choice in (False, True))
+    widths = [np.log(table["high"] / table["low"]) for table in (each, together)]
+    # One factor for all targets and budgets: the quantile of the largest errors over that of all.
+    np.testing.assert_allclose(widths[1] / widths[0], (widths[1] / widths[0]).iloc[0], rtol=1e-9)
+    assert (widths[1] > widths[0]).all()
+    shares = [table["noise"] / (table["noise"] + table["law"]) for table in (each, together)]
+    np.testing.assert_allclose(shares[0], shares[1], rtol=1e-9)
+
+
 def test_of_few_mixtures_no_interval_is_given_and_the_number_is_said():
     sweep = bx.read_sweep(frame(noise=0.01).query("run < 'run06'"))
     drawn = bx.bootstrap(sweep, bx.BiMix(), n=N)

@@ -207,9 +207,8 @@ def known_variance(values: np.ndarray) -> np.ndarray:
     The square of half the distance of the two quantiles that are one standard deviation from the
     middle of a normal distribution: with few runs some resamples go astray, by any amount.
 
-    >>> around = np.array([[-300.0, 9.0], [-1.0, np.nan], [0.0, 9.0], [1.0, np.nan], [50.0, 9.0]])
-    >>> known_variance(np.repeat(around, 40, axis=0))
-    array([1., 0.])
+    >>> print(known_variance(np.array([-300.0, -1, -1, -1, np.nan, 0, 1, 1, 1, 50])))
+    1.0
     """
     finite = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
     last = np.isfinite(finite).sum(axis=0) - 1

@@ -45,9 +45,19 @@ function nearestSpread(spreads, budget) {
   return spreads.reduce((best, each) => (apart(each) < apart(best) ? each : best));
 }
 
+const ONE_ABOVE = 0.8413447460685429; // share of a normal distribution below one deviation
+
+// Variance of most values: few draws that go astray, by any amount, do not count.
 function variance(values) {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  return values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length;
+  const ordered = [...values].sort((a, b) => a - b);
+  const high = atRank(ordered, ONE_ABOVE * (ordered.length - 1));
+  const low = atRank(ordered, (1 - ONE_ABOVE) * (ordered.length - 1));
+  return ((high - low) / 2) ** 2;
+}
+
+function atRank(ordered, rank) {
+  const below = ordered[Math.floor(rank)];
+  return below + (rank - Math.floor(rank)) * (ordered[Math.ceil(rank)] - below);
 }
 
 // The number that the decision minimises: the weighted mean, or the largest weighted loss.

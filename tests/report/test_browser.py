@@ -23,6 +23,9 @@ from . import browser, reports
 pytestmark = pytest.mark.skipif(browser.path_of_browser() is None, reason="no browser")
 DOMAINS = 3
 
+PATIENCE = 180_000
+"""Milliseconds for the browser to open a page on a machine that is busy with other tests."""
+
 
 @pytest.fixture(scope="module")
 def started():
@@ -173,7 +176,7 @@ def opened(started, file):
     said = []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.goto(file)
+    tab.goto(file, timeout=PATIENCE)
     yield tab
     assert said == []
     context.close()
@@ -352,7 +355,7 @@ def test_every_control_has_a_name(opened, report):
 def test_the_page_is_whole_without_javascript(started, file, report):
     context = started.new_context(java_script_enabled=False)
     tab = context.new_page()
-    tab.goto(file)
+    tab.goto(file, timeout=PATIENCE)
     assert not tab.locator("#explorer").is_visible()
     assert tab.locator("noscript").is_visible()
     assert tab.locator("svg").count() == 8

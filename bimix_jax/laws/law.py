@@ -127,7 +127,7 @@ class Law(abc.ABC):
 
     def basis_at(self, exponents: Array, log_worth: Array, features: Any) -> tuple[Any, ...]:
         """`basis` at a `log_worth` (), of the named exponents and features of the budget only."""
-        raise NotImplementedError(f"{self.label} states neither basis nor log_worth and basis_at.")
+        raise NotImplementedError(f"{self.label} states log_worth without basis_at.")
 
     def log_basis(self, exponents: Array, features: Any) -> tuple[Any, ...] | None:
         """Logarithms of `basis`, where the law has them in closed form; None by default.

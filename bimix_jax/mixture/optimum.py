@@ -118,7 +118,7 @@ class Optimum(Drawn):
 
     @property
     def losses_text(self) -> str:
-        """What the losses are, with their unit: "Predicted losses, nats" or the like."""
+        """Title of the table of losses, with their unit, such as "Predicted losses, nats"."""
         return predicted_text(self.decision.fitted.described)
 
     @property

@@ -280,7 +280,7 @@ def test_the_decision_keeps_its_constraints_and_the_runs_need_not(fitted, sweep,
 
 
 def test_errors_of_the_law_count_where_resamples_show_them():
-    """Of a law that misses 2 %, they cost more than what runs lower, which is dearer, too."""
+    """The errors of a law that misses 2 % cost more than the regret that further runs lower."""
     wrong = bent(1, noise=0.002)
     fitted = bx.fit(wrong, bx.BiMix())
     drawn = bx.bootstrap(wrong, fitted, n=60)

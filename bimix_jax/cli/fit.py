@@ -108,6 +108,36 @@ def show_fit(fitted: bx.Fit, title: str) -> None:
     show_table(table, title, columns, below=below)
 
 
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """The intervals beside predictions."""
+
+    sweep: Annotated[
+        Path | None,
+        typer.Option(help="The sweep that was fitted: adds intervals for single new runs."),
+    ] = None
+    level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9
+    simultaneous: Annotated[
+        bool,
+        typer.Option(
+            "--simultaneous",
+            help="Intervals that hold a loss at all budgets of a run together, as a curve of "
+            "checkpoints needs.",
+        ),
+    ] = False
+
+    def of(
+        self, fitted: bx.Fit, mixtures: pd.DataFrame, budget: float | None
+    ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+        """Return the intervals and their notes; none without a sweep."""
+        if self.sweep is None:
+            return None, ()
+        drawn = bx.bootstrap(bx.read_sweep(self.sweep), fitted, RESAMPLES)
+        ends = drawn.predict(mixtures, budget, self.level, simultaneous=self.simultaneous)
+        at = float(fitted.check_budget(budget))
+        return ends, (*drawn.notes, *drawn.notes_on_budget(at))
+
+
 def predict(
     fit: FitFile,
     mixtures: Annotated[
@@ -118,15 +148,9 @@ def predict(
         ),
     ],
     output: Json,
+    intervals: Intervals,
     budget: Budget = None,
     written: LossesTable = None,
-    fitted_sweep: Annotated[
-        Path | None,
-        typer.Option(
-            "--sweep", help="The sweep that was fitted: adds intervals for single new runs."
-        ),
-    ] = None,
-    level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9,
 ) -> None:
     """Predict the losses and scores of untrained mixtures at a budget.
 
@@ -136,11 +160,7 @@ def predict(
     given = read_mixtures(mixtures, fitted.domains)
     losses = pd.DataFrame(fitted.predict(given, budget))
     at = float(fitted.check_budget(budget))
-    ends, reasons = None, []
-    if fitted_sweep is not None:
-        drawn = bx.bootstrap(bx.read_sweep(fitted_sweep), fitted, RESAMPLES)
-        ends = drawn.predict(given, budget, level)
-        reasons = [*drawn.notes, *drawn.notes_on_budget(at)]
+    ends, reasons = intervals.of(fitted, given, budget)
     if written:
         with atomic_path(written) as beside:
             losses.to_csv(beside)
@@ -151,13 +171,15 @@ def predict(
         *reasons,
     ]
     if output.json:
-        intervals = {} if ends is None else {"level": level, "intervals": _nested(ends)}
-        document = {"budget": at, "unit": fitted.unit, "losses": losses, **intervals}
+        document = {"budget": at, "unit": fitted.unit, "losses": losses}
+        if ends is not None:
+            document |= {"level": intervals.level, "simultaneous": intervals.simultaneous}
+            document["intervals"] = _nested(ends)
         return show_json({**document, "notes": notes})
     shown = losses.rename_axis(columns="target")
     show_table(shown, f"{predicted_text(fitted.described)}, at {quantity(at)} {fitted.unit}")
     if ends is not None:
-        _show_ends(ends, level)
+        _show_ends(ends, intervals)
     return show_notes(notes)
 
 
@@ -176,14 +198,12 @@ def _nested(ends: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(name): ends.loc[name] for name in ends.index.unique(0)}
 
 
-def _show_ends(ends: pd.DataFrame, level: float) -> None:
+def _show_ends(ends: pd.DataFrame, intervals: Intervals) -> None:
     """Print the intervals of every mixture and what they consist of."""
+    kind = "simultaneous intervals" if intervals.simultaneous else "intervals"
     for name, table in _nested(ends).items():
-        show_table(
-            table[list(ENDS)],
-            f"{100 * level:g} % intervals for a new run of mixture {name}",
-            ENDS,
-        )
+        title = f"{100 * intervals.level:g} % {kind} for a new run of mixture {name}"
+        show_table(table[list(ENDS)], title, ENDS)
 
 
 def evaluate(

@@ -157,12 +157,16 @@ def test_predict_writes_a_table_and_notes_a_far_budget(run, inputs, out):
 
 def test_predict_gives_intervals_with_the_sweep_that_was_fitted(run, inputs):
     given = ("predict", "fit.json", "mixtures.csv", "--sweep", "sweep.csv")
-    document = json.loads(run(*given, "--level", "80%", "--json"))
     sweep, fitted = bx.read_sweep(inputs / "sweep.csv"), bx.load_fit(inputs / "fit.json")
-    expected = bx.bootstrap(sweep, fitted, 200).predict(MIXTURE, level=0.8)
-    found = pd.DataFrame(document["intervals"]["plain"]).T
-    pd.testing.assert_frame_equal(found[expected.columns], expected, check_names=False)
-    assert document["level"] == 0.8
+    drawn = bx.bootstrap(sweep, fitted, 200)
+    for together in (False, True):
+        option = ["--simultaneous"] * together
+        document = json.loads(run(*given, "--level", "80%", *option, "--json"))
+        expected = drawn.predict(MIXTURE, level=0.8, simultaneous=together)
+        found = pd.DataFrame(document["intervals"]["plain"]).T
+        pd.testing.assert_frame_equal(found[expected.columns], expected, check_names=False)
+        assert (document["level"], document["simultaneous"]) == (0.8, together)
+    assert "80 % simultaneous intervals for a new run" in run(*given, "--level", "80%", *option)
     shown = run(*given)
     assert "90 % intervals for a new run of mixture plain" in shown
     assert "error of the law, ± %" in shown

@@ -1,6 +1,7 @@
 """Exact optima of sums of power laws in the own proportions: one scalar root per constraint.
 
 The functions take arrays of NumPy, for one fit, or of JAX, for batches of fits and derivatives.
+Those of NumPy may have bounds (…, domains) of several sets without groups, solved together.
 """
 
 import dataclasses
@@ -170,15 +171,15 @@ def with_floors(feasible: FeasibleSet, floors: Array) -> FeasibleSet:
 
 
 def _excess(floors: Array, feasible: FeasibleSet) -> Array:
-    """() largest log ratio of a floor to its ceiling, of domains, groups and all; ≤ 0 if met."""
+    """(…, 1) largest log ratio of a floor to its ceiling, of domains, groups, all; ≤ 0 if met."""
     xp = module_of(floors)
     # A group takes at least its least sum, whatever the floors of its domains. That the ceilings
     # leave a sum of 1 was checked when the set was made, and floors do not change it.
     total = _clipped_total(floors, feasible.least, xp.array(xp.inf), feasible.groups)
-    ratios = [xp.log(total)[None], _log_ratio(floors, feasible.upper)]
+    ratios = [xp.log(total), _log_ratio(floors, feasible.upper)]
     if len(feasible.groups):
         ratios.append(_log_ratio(feasible.groups @ floors, feasible.most))
-    return xp.max(xp.concatenate(ratios))
+    return xp.max(xp.concatenate(ratios, axis=-1), axis=-1, keepdims=True)
 
 
 def _log_ratio(values: Array, bounds: Array) -> Array:
@@ -189,9 +190,9 @@ def _log_ratio(values: Array, bounds: Array) -> Array:
 
 
 def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: Array) -> Array:
-    """(domains,) floors that hold every K_j r_j^−α_j at the least level that all can keep.
+    """(…, domains) floors that hold every K_j r_j^−α_j at the least level that all can keep.
 
-    `inside` (domains,) is a mixture of the set, whose worst loss bounds the level from above.
+    `inside` (…, domains) is a mixture of the set, whose worst loss bounds the level from above.
     """
     xp = module_of(scale)
     present = (scale > 0) & (exponent > 0)
@@ -214,7 +215,7 @@ def _worst_floors(scale: Array, exponent: Array, feasible: FeasibleSet, inside: 
 
     def worst(mixture: Array) -> Array:
         logs = log_scale - alpha * xp.log(xp.maximum(mixture, NOTHING))
-        return xp.max(xp.where(present, logs, -xp.inf))
+        return xp.max(xp.where(present, logs, -xp.inf), axis=-1, keepdims=True)
 
     arguments = (log_scale, alpha, feasible)
     # No mixture has a lower worst loss than the ceilings themselves.
@@ -243,7 +244,7 @@ def power_terms(scale: Array, exponent: Array, feasible: FeasibleSet) -> PowerTe
 
 
 def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
-    """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a set with disjoint groups, (domains,).
+    """Minimise Σ_j K_j r_j^−α_j + κ KL(r ‖ q) over a set with disjoint groups, (…, domains).
 
     Without a KL term r_j = (α_j K_j / λ)^{1/(1+α_j)} between its bounds, λ the root of Σ r_j = 1;
     with it r_j solves α_j K_j r_j^−(1+α_j) = λ + κ (log(r_j / q_j) + 1), by the Wright omega
@@ -265,14 +266,14 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
     arguments = (terms, lower, upper, least, most)
     # At the least multiplier every share is at its ceiling, so the total is at least 1. At the
     # largest no share exceeds its floor or an even part of the free mass, so it is at most 1.
-    room = (1 - _clipped_total(lower, least, most, groups)) / len(lower)
+    room = (1 - _clipped_total(lower, least, most, groups)) / lower.shape[-1]
     low, high = _brackets(terms, lower, upper, room)
     # In logarithms the total is nearly a line in a logarithmic multiplier, so few steps suffice.
     multiplier = decreasing_root(
         lambda x, a: xp.log(_clipped_total(_between(x, a[0], a[1], a[2]), a[3], a[4], groups)),
         arguments,
-        xp.min(low),
-        xp.max(high),
+        xp.min(low, axis=-1, keepdims=True),
+        xp.max(high, axis=-1, keepdims=True),
     )
     if len(groups):
         multiplier = _with_groups(multiplier, arguments, groups)
@@ -282,12 +283,12 @@ def power_law_proportions(terms: PowerTerms, feasible: FeasibleSet) -> Array:
 
 
 def _clipped_total(proportions: Array, least: Array, most: ArrayLike, groups: Array) -> Array:
-    """Sum the proportions, with the sum of every group clipped to its bounds."""
+    """Sum the proportions, (…, 1), with the sum of every group clipped to its bounds."""
     xp = module_of(proportions)
     if not len(groups):
-        return xp.sum(proportions)
+        return xp.sum(proportions, axis=-1, keepdims=True)
     ungrouped = xp.sum(proportions * (1 - groups.sum(axis=0)))
-    return ungrouped + xp.sum(xp.clip(groups @ proportions, least, most))
+    return (ungrouped + xp.sum(xp.clip(groups @ proportions, least, most)))[None]
 
 
 def _with_groups(multiplier: Array, arguments: tuple, groups: Array) -> Array:
@@ -344,7 +345,7 @@ def _multiplier_at(share: Array, terms: PowerTerms) -> Array:
 
 
 def _brackets(terms: PowerTerms, lower: Array, upper: Array, room: Array) -> tuple[Array, Array]:
-    """(domains,) multipliers that put each at its ceiling, and at its floor or below its room."""
+    """(…, domains) multipliers that put each at its ceiling, and at its floor or below its room."""
     xp = module_of(terms.log_slope)
     # With a KL term the multiplier is no logarithm but grows as share^−(1+α): a share of 1e-28
     # would make a bracket too wide to be halved.

@@ -60,8 +60,7 @@ def as_good(
     if method == "exact" and not len(set_.groups):
         ends = _Powers.of(problem, single_arguments(arguments), mixture, tolerance)
         with np.errstate(all="ignore"):
-            found = [ends.farthest(k % count, k >= count) for k in members.tolist()]
-        farthest[members] = np.reshape(found, (-1, count))
+            farthest[members] = ends.farthest(members % count, members >= count)
     else:
         model = SingleModel.of(problem, arguments)
         best = model.objective_at(mixture)
@@ -100,40 +99,37 @@ class _Powers:
             arguments = arguments._replace(feasible=with_floors(arguments.feasible, floors))
         return cls(problem, arguments, scale, exponent, best, tolerance)
 
-    def farthest(self, domain: int, upward: bool) -> np.ndarray:
-        """Find the mixture with an objective up to the limit and the least or largest share."""
+    def farthest(self, domain: np.ndarray, upward: np.ndarray) -> np.ndarray:
+        """(members, domains) mixtures with an objective up to the limit and the least share of a
+        domain, `domain` (members,), or the largest where it goes `upward`."""
         set_, best = self.arguments.feasible, self.best[domain]
-        others = np.arange(len(self.best)) != domain
-        if upward:
-            end = min(set_.upper[domain], 1 - set_.lower[others].sum())
-        else:
-            end = max(set_.lower[domain], 1 - set_.upper[others].sum())
+        most = np.minimum(set_.upper[domain], 1 - set_.lower.sum() + set_.lower[domain])
+        least = np.maximum(set_.lower[domain], 1 - set_.upper.sum() + set_.upper[domain])
+        end = np.where(upward, most, least)
         limit = self._value(self.best)
-        limit += self.tolerance * abs(limit)
+        limit = limit + self.tolerance * abs(limit)
 
         def room(log_share: np.ndarray) -> np.ndarray:
             # The excess falls along the way from the end to the best mixture.
-            mixture = self._with_share(domain, float(np.exp(log_share)))
-            return np.array(self._value(mixture) - limit)
+            return self._value(self._with_share(domain, np.exp(log_share))) - limit
 
-        last = np.log(max(end, TINY))
-        if not room(last) > 0:
-            return self._with_share(domain, end)
-        root = bracketed_roots(room, np.array(last), np.array(np.log(max(best, TINY))))
-        return self._with_share(domain, float(np.exp(root)))
+        last = np.log(np.maximum(end, TINY))
+        inside = ~(room(last) > 0)
+        root = bracketed_roots(room, last, np.log(np.maximum(best, TINY)))
+        return self._with_share(domain, np.where(inside, end, np.exp(root)))
 
-    def _with_share(self, domain: int, share: float) -> np.ndarray:
-        """Find the best mixture with a given share of a domain."""
-        set_ = self.arguments.feasible
-        lower, upper = set_.lower.copy(), set_.upper.copy()
-        lower[domain] = upper[domain] = share
-        held = dataclasses.replace(set_, lower=lower, upper=upper)
-        return exact_proportions(self.scale, self.exponent, None, held, self.problem.objective)
+    def _with_share(self, domain: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(members, domains) best mixtures with given shares (members,) of a domain each."""
+        set_, held = self.arguments.feasible, domain[:, None] == np.arange(len(self.best))
+        lower, upper = (np.where(held, share[:, None], end) for end in (set_.lower, set_.upper))
+        of_each = dataclasses.replace(set_, lower=lower, upper=upper)
+        return exact_proportions(self.scale, self.exponent, None, of_each, self.problem.objective)
 
-    def _value(self, mixture: np.ndarray) -> float:
+    def _value(self, mixture: np.ndarray) -> np.ndarray:
+        """(…) objectives of mixtures (…, domains)."""
         each = np.where(self.scale > 0, self.scale * mixture**-self.exponent, 0.0)
-        value = each.max() if self.problem.objective == "worst" else each.sum()
-        return float(value) + kl_term(self.arguments.feasible, mixture)[0]
+        value = each.max(-1) if self.problem.objective == "worst" else each.sum(-1)
+        return value + kl_term(self.arguments.feasible, mixture)[0]
 
 
 def _searched(towards: SingleModel, mixture: np.ndarray, members: np.ndarray) -> np.ndarray:

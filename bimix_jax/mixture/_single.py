@@ -106,7 +106,7 @@ class SingleModel:
         """Objective of a mixture (domains,), with its KL term."""
         losses, weights = self.near(mixture).losses, self.arguments.weights
         value = objective_of(self.problem, losses[None], weights)[0]
-        return float(value) + kl_term(self.feasible, mixture)[0]
+        return float(value + kl_term(self.feasible, mixture)[0])
 
     def worst_at(self, mixture: np.ndarray) -> float:
         """Largest of weight times loss at a mixture (domains,)."""
@@ -307,15 +307,15 @@ class _Parts:
         return np.column_stack([jacobian, column])
 
 
-def kl_term(feasible: FeasibleSet, mixture: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """() κ·KL(mixture ‖ to), and its first and second derivatives (domains,)."""
-    nothing = np.zeros(len(mixture))
+def kl_term(feasible: FeasibleSet, mixture: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """κ·KL(mixture ‖ to) (…) of mixtures (…, domains), and its first and second derivatives."""
+    nothing = np.zeros(mixture.shape)
     if feasible.kl is None:
         return 0.0, nothing, nothing
     both = (mixture > 0) & (feasible.kl_to > 0)
     shares = np.where(both, mixture, 1.0)
     logs = np.log(shares / np.where(both, feasible.kl_to, 1.0))
-    value = float(feasible.kl * np.sum(np.where(both, mixture * logs, 0.0)))
+    value = feasible.kl * np.sum(np.where(both, mixture * logs, 0.0), axis=-1)
     slope = np.where(both, feasible.kl * (logs + 1), 0.0)
     return value, slope, np.where(both, feasible.kl / shares, 0.0)
 

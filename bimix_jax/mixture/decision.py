@@ -258,7 +258,7 @@ class Decision:
 
     def least_value(self, solution: Solution) -> float:
         """Minimised value of one of its solutions: the objective, with the KL term."""
-        return float(solution.values[0]) + kl_term(self.feasible, solution.mixture)[0]
+        return float(solution.values[0] + kl_term(self.feasible, solution.mixture)[0])
 
     def values_of(self, mixtures: np.ndarray, budgets: Any) -> np.ndarray:
         """Objectives (points,) of mixtures (points, domains) at budgets (points,)."""

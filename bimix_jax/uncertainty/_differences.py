@@ -1,6 +1,7 @@
 """Differences of an objective between mixtures: value, variance and probability."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bimix_jax.uncertainty._spread import (
     Spread,
     deviation_of_most,
     growth_of,
+    known_median,
     known_variance,
 )
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
@@ -55,12 +57,17 @@ class LeftOut:
         counted = np.isfinite(bootstrap.without_their_unit(resampled, rows.unit))
         return cls(held_out, rows, predicted, measured, whole, resampled, counted)
 
-    def errors(self, used: np.ndarray | slice = slice(None)) -> tuple[float, Spread]:
-        """Slope of measured objectives in predicted ones, and the spread of the differences, from
-        all units or from those that are `used`."""
-        slope, error = _slope(self.predicted[used], self.measured[used])
-        resampled = self.resampled[:, used] / self.whole[used] - 1
-        return slope, Spread.of_differences(error, slope * resampled, self.counted[:, used])
+    def errors(self) -> tuple[float, Spread]:
+        """Slope of measured objectives in predicted ones, and the spread of the differences."""
+        (found,) = self.errors_of_each(np.arange(len(self.predicted))[None])
+        return found
+
+    def errors_of_each(self, used: np.ndarray) -> Iterator[tuple[float, Spread]]:
+        """Slope and spread as `errors` gives them, from every set of units, `used` (sets, n)."""
+        slopes, errors = _slopes(self.predicted[used.T], self.measured[used.T])
+        for slope, error, some in zip(slopes.tolist(), errors.T, used, strict=True):
+            resampled = self.resampled[:, some] / self.whole[some] - 1
+            yield slope, Spread.of_differences(error, slope * resampled, self.counted[:, some])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,45 +186,56 @@ ROUNDS = 20
 """Number of weighted least squares of a slope; few change it after the third."""
 
 
-def _slope(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, np.ndarray]:
-    """Slope of measured objectives (units,) in those predicted without the unit, and the errors.
+def _slopes(predicted: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of measured objectives in those predicted without the unit, and the errors.
 
     A law without some effects puts what they do down to others, and exaggerates differences where
     these are combined otherwise. The slope is that of a robust regression (Tukey's biweight, from a
     slope of 1), shrunk towards 1 by its standard error (empirical Bayes), and at most 1. Errors are
     relative to the median.
+
+    Args:
+        predicted: (units, …), a regression for each of what is behind the units.
+        measured: (units, …).
     """
     known = np.isfinite(predicted) & np.isfinite(measured)
-    count = int(known.sum())
-    middle = np.median(predicted[known]) if count else 1.0
-    along, across = predicted / middle - 1, measured / middle - 1
-    slope = 1.0
-    if count > 3 and np.ptp(along[known]) > 0:
-        fitted, error = _regression(along[known], across[known])
-        slope = min(1.0, float((error + EXPECTED**2 * fitted) / (error + EXPECTED**2)))
-    return slope, across - slope * along
+    middle = known_median(np.where(known, predicted, np.nan))
+    along, across = (np.where(known, part / middle - 1, np.nan) for part in (predicted, measured))
+    fitted, error = _regressions(along, across)
+    # Where nothing limits the error, this is nan, and the slope 1.
+    with np.errstate(invalid="ignore"):
+        shrunk = np.fmin(1.0, (error + EXPECTED**2 * fitted) / (error + EXPECTED**2))
+    slopes = np.where(known.sum(axis=0) > 3, shrunk, 1.0)
+    return slopes, across - slopes * along
 
 
-def _regression(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope of y in x, each (units,), by the biweight, and the square of its standard error."""
-    slope, error = 1.0, np.inf
+def _regressions(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (…) of y in x, each (units, …), by the biweight, and the squares of their standard
+    errors, infinite where x does not vary."""
+    slope, error = np.ones(x.shape[1:]), np.full(x.shape[1:], np.inf)
     for _ in range(ROUNDS):
         weight = _biweight(y - slope * x)
-        across, along = (part - np.average(part, weights=weight) for part in (y, x))
-        spread = weight @ along**2
-        if weight.sum() <= 2 or not spread > 0:
-            break
-        slope = float(weight @ (along * across) / spread)
-        error = float(weight @ (across - slope * along) ** 2 / (weight.sum() - 2) / spread)
+        total = weight.sum(axis=0)
+        with np.errstate(all="ignore"):
+            across, along = (part - np.nansum(weight * part, axis=0) / total for part in (y, x))
+            spread = np.nansum(weight * along**2, axis=0)
+            found = np.nansum(weight * along * across, axis=0) / spread
+            missed = np.nansum(weight * (across - found * along) ** 2, axis=0)
+            square = missed / (total - 2) / spread
+        # Where a slope is not determined, it stays what it was.
+        enough = (total > 2) & (spread > 0)
+        slope, error = np.where(enough, found, slope), np.where(enough, square, error)
     return slope, error
 
 
 def _biweight(errors: np.ndarray) -> np.ndarray:
-    """Weights (units,) of errors: 1 in their middle, 0 from `ASTRAY` on."""
-    apart = errors - np.median(errors)
+    """Weights (units, …) of errors: 1 in their middle, 0 from `ASTRAY` on, and for nan."""
+    apart = errors - known_median(errors)
     size = deviation_of_most(apart)
+    with np.errstate(all="ignore"):
+        weight = np.maximum(1 - (apart / (ASTRAY * size)) ** 2, 0.0) ** 2
     # Where most errors are 0, nothing is known about the rest.
-    return np.maximum(1 - (apart / (ASTRAY * size)) ** 2, 0.0) ** 2 if size > 0 else 0 * apart + 1
+    return np.where(np.isfinite(apart), np.where(size > 0, weight, 1.0), 0.0)
 
 
 def _relative(decision: Decision, predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:

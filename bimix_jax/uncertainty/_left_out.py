@@ -49,20 +49,22 @@ def _pairs(units: LeftOut) -> tuple[np.ndarray, np.ndarray]:
     pairs = np.stack([one[same], other[same]], axis=1)
     if len(pairs) > MOST_PAIRS:
         pairs = np.random.default_rng(0).choice(pairs, MOST_PAIRS, replace=False)
-    distance = mean_distance(units.rows.mixture)
-    above = np.array([_better(units, first, second, distance) for first, second in pairs])
+    usual, several = mean_distance(units.rows.mixture), np.arange(len(units.measured))
+    others = np.array([several[~np.isin(several, pair)] for pair in pairs], int)
+    errors = units.errors_of_each(others.reshape(len(pairs), -1))
+    found = [
+        _better(units, first, second, Differences(spread, 1.0, 1.0, usual, slope))
+        for (first, second), (slope, spread) in zip(pairs, errors, strict=True)
+    ]
+    above = np.array(found)
     first, second = units.measured[pairs].T
     right = np.where(above >= 0.5, first < second, second < first)
     return np.maximum(above, 1 - above), right
 
 
-def _better(units: LeftOut, first: int, second: int, usual: float) -> float:
-    """Probability that the first unit has the lower objective, from the errors at the others;
-    `usual` is the mean distance of two units."""
+def _better(units: LeftOut, first: int, second: int, errors: Differences) -> float:
+    """Probability that the first unit has the lower objective, from the errors at the others."""
     mixture = units.rows.mixture
-    others = ~np.isin(np.arange(len(mixture)), [first, second])
-    slope, spread = units.errors(others)
-    errors = Differences(spread, 1.0, 1.0, usual, slope)
     difference = units.predicted[second] / units.predicted[first] - 1
     sampling = known_variance(_apart(units, first, second))
     distance = np.abs(mixture[first] - mixture[second]).sum() / 2

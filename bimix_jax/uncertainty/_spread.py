@@ -114,9 +114,7 @@ class Spread:
         """(quantities,) mean sampling variance at the units; one that goes astray without a unit
         counts little."""
         known = np.where(np.isfinite(self.error), self.sampling, np.nan)
-        ordered = np.sort(known, axis=0)
-        middle = _at_rank(ordered, (np.isfinite(ordered).sum(axis=0) - 1) / 2)
-        return np.nan_to_num(known_mean(np.minimum(known, FAR**2 * middle)))
+        return np.nan_to_num(known_mean(np.minimum(known, FAR**2 * known_median(known))))
 
     def variance(
         self, sampling: np.ndarray, ratio: np.ndarray | float = 1.0, share: np.ndarray | float = 1.0
@@ -189,9 +187,19 @@ class Spread:
         return np.where(enough, found, np.nan)
 
 
-def deviation_of_most(errors: np.ndarray) -> float:
-    """Standard deviation of errors (n,) around 0, from their median absolute value."""
-    return float(np.median(np.abs(errors)) / ndtri(0.75))
+def deviation_of_most(errors: np.ndarray) -> np.ndarray:
+    """Standard deviation (…) of errors (n, …) around 0, from their median absolute value."""
+    return known_median(np.abs(errors)) / ndtri(0.75)
+
+
+def known_median(values: np.ndarray) -> np.ndarray:
+    """Median over the first axis of the finite values; nan where there is none.
+
+    >>> print(known_median(np.array([3.0, np.nan, 1.0, 8.0, 2.0])))
+    2.5
+    """
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
+    return _at_rank(ordered, (np.isfinite(ordered).sum(axis=0) - 1) / 2)
 
 
 def known_mean(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy import stats
 
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
-from bimix_jax.uncertainty._differences import Differences, _slope, better
+from bimix_jax.uncertainty._differences import Differences, _slopes, better
 from bimix_jax.uncertainty._resamples import draw
 from bimix_jax.uncertainty._spread import (
     Spread,
@@ -270,9 +270,9 @@ def test_a_fit_that_went_astray_without_a_unit_decides_neither_slope_nor_spread(
     rng = np.random.default_rng(3)
     predicted = 3 + 0.1 * rng.standard_normal(40)
     measured = 3 + 0.8 * (predicted - 3) + 0.01 * rng.standard_normal(40)
-    slope, error = _slope(predicted, measured)
+    slope, error = _slopes(predicted, measured)
     wild = np.concatenate([predicted, [5.0]]), np.concatenate([measured, [3.0]])
-    again, further = _slope(*wild)
+    again, further = _slopes(*wild)
     assert again == pytest.approx(slope, abs=0.01)
     one, other = (Spread.of_differences(e, np.zeros((9, len(e)))) for e in (error, further))
     assert 1 < other.square[0] / one.square[0] < 1.7
@@ -306,14 +306,31 @@ def test_a_law_that_exaggerates_expects_less():
     predicted = 3 + 0.1 * rng.standard_normal(400)
     for true, expected in ((0.5, 0.5), (1.0, 1.0), (1.3, 1.0)):
         measured = 3 + true * (predicted - 3) + 0.01 * rng.standard_normal(400)
-        slope, error = _slope(predicted, measured)
+        slope, error = _slopes(predicted, measured)
         assert slope == pytest.approx(expected, abs=0.02)
         left = np.hypot((true - slope) * 0.1, 0.01) / 3
         assert error.std() == pytest.approx(left, rel=0.1)
     # Of few and scattered mixtures the slope is not known, and stays near 1.
-    few, error = _slope(predicted[:8], predicted[:8] * 0.5 + 1.5 + rng.standard_normal(8))
+    few, error = _slopes(predicted[:8], predicted[:8] * 0.5 + 1.5 + rng.standard_normal(8))
     assert few > 0.9
-    assert _slope(np.array([3.0, np.nan]), np.array([3.0, 2.0]))[0] == 1
+    assert _slopes(np.array([3.0, np.nan]), np.array([3.0, 2.0]))[0] == 1
+
+
+def test_regressions_of_several_sets_are_those_of_each():
+    rng = np.random.default_rng(5)
+    predicted = 3 + 0.1 * rng.standard_normal((12, 6))
+    measured = 3 + 0.7 * (predicted - 3) + 0.02 * rng.standard_normal((12, 6))
+    predicted[:, 1], measured[3, 2], measured[:9, 3] = 3.0, np.nan, np.nan
+    measured[:, 4] = predicted[:, 4]
+    slopes, errors = _slopes(predicted, measured)
+    for k in range(6):
+        known = np.isfinite(predicted[:, k]) & np.isfinite(measured[:, k])
+        slope, error = _slopes(predicted[known, k], measured[known, k])
+        assert slopes[k] == pytest.approx(slope)
+        np.testing.assert_allclose(errors[known, k], error, atol=1e-12)
+    # Neither what does not vary nor three units tell a slope.
+    assert slopes[0] < 0.85
+    assert slopes[1] == slopes[3] == slopes[4] == 1
 
 
 def test_the_gain_has_the_interval_of_its_probability(sure):

@@ -43,7 +43,7 @@ from bimix_jax.judging.compare import JUDGED
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import counted
 from bimix_jax.reading.targets import predicted_text
-from bimix_jax.sweeps.splits import KINDS, Split, judges_later, standard_splits
+from bimix_jax.sweeps.splits import KINDS, SPLIT_TITLES, Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
 
@@ -431,7 +431,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []
         same += [] if judged.dropped(kind).any() else ["splits"]
-        held = bx.plots.SPLIT_TITLES.get(kind, kind)
+        held = SPLIT_TITLES.get(kind, kind)
         show_table(table.drop(columns=same), f"Held out: {held}", COMPARED)
     show_line(EXPLAINED)
     show_signal(measured)

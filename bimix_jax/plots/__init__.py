@@ -11,7 +11,6 @@ from bimix_jax.plots._curves import plot_proportions as plot_proportions
 from bimix_jax.plots._decisions import plot_path as plot_path
 from bimix_jax.plots._decisions import plot_sensitivity as plot_sensitivity
 from bimix_jax.plots._decisions import plot_tradeoff as plot_tradeoff
-from bimix_jax.plots._judging import SPLIT_TITLES as SPLIT_TITLES
 from bimix_jax.plots._judging import plot_comparison as plot_comparison
 from bimix_jax.plots._judging import plot_entropies as plot_entropies
 from bimix_jax.plots._judging import plot_predicted as plot_predicted

@@ -32,6 +32,7 @@ from bimix_jax.plots._style import (
 )
 from bimix_jax.printable import picture_text
 from bimix_jax.reading.targets import are_scores, as_measured, value_text
+from bimix_jax.sweeps.splits import SPLIT_TITLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,6 @@ if TYPE_CHECKING:
     from bimix_jax.entropy.domains import Entropies
     from bimix_jax.judging.comparison import Comparison
     from bimix_jax.judging.evaluate import Evaluation
-
-
-SPLIT_TITLES = {
-    "mixtures": "unseen mixtures",
-    "budgets": "later budgets",
-    "both": "later budgets of unseen mixtures",
-}
 
 
 def plot_predicted(evaluation: "Evaluation") -> Figure:

@@ -22,6 +22,7 @@ from bimix_jax.recipe.forms import STOPPING
 from bimix_jax.recipe.recipe import DIGITS, EXAMPLES, SEED, Recipe
 from bimix_jax.report._assets import asset
 from bimix_jax.report._javascript import NotCoveredError, javascript
+from bimix_jax.report._kept import Kept, key_of
 from bimix_jax.report._recipe import recipe_of
 from bimix_jax.report.plan import Plan
 from bimix_jax.uncertainty.bootstrap import VARIANCE, Bootstrap
@@ -69,8 +70,11 @@ def law_in_javascript(fitted: Fit) -> str:
     )
 
 
-def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
-    """Return what the explorer's template needs; or None, and why there is no explorer."""
+def explorer_of(report: "Report", kept: Kept) -> tuple[dict[str, Any] | None, str]:
+    """Return what the explorer's template needs; or None, and why there is no explorer.
+
+    The law in JavaScript is one of the results that are `kept`.
+    """
     sure = report.certainty
     if sure is None:
         return None, ""
@@ -78,7 +82,7 @@ def explorer_of(report: "Report") -> tuple[dict[str, Any] | None, str]:
     if are_scores(fitted.described).any():
         return None, "There is no explorer for scores: it shows losses only."
     try:
-        law = law_in_javascript(fitted)
+        law = kept.get("law", key_of(fitted), lambda: law_in_javascript(fitted), str, str)
     except NotCoveredError as error:
         return None, f"There is no explorer for {fitted.label}: {error}."
     starts = {str(name): row for name, row in report.baselines["share"].iterrows()}

@@ -58,7 +58,8 @@ class Kept:
 
         Args:
             stage: name of the stage.
-            settings: everything beside the sweep that the result depends on, as JSON types.
+            settings: everything beside the sweep that the result depends on, as types that `_packed`
+                knows.
             make: makes it.
             pack: turns it into values that `_packed` knows.
             unpack: turns these back.
@@ -98,7 +99,7 @@ class Kept:
         of_sweep = [self.sweep.digest(), self.sweep.notes, self.sweep.domains, self.sweep.targets]
         rows = hashlib.sha256(repr(self.sweep.run.tolist()).encode()).hexdigest()
         asked = [__version__, stage, of_sweep, rows, self.sweep.metadata.stated(), settings]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(_packed(asked), sort_keys=True).encode()).hexdigest()[:16]
 
     def _remove_oldest(self, stage: str) -> None:
         """Remove the results of a stage beyond the last few."""
@@ -164,7 +165,8 @@ def _column(data: Any) -> Any:
     return data if isinstance(data, np.ndarray) else list(data)
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
@@ -173,7 +175,7 @@ def kept_diagnosis(kept: Kept, make: Callable[[], Diagnosis]) -> Diagnosis:
 
     def pack(found: Diagnosis) -> Any:
         seen = [[int(o.severity), o.what, o.advice] for o in found.observations]
-        return {**_fields(found), "observations": seen}
+        return {**fields_of(found), "observations": seen}
 
     def unpack(parts: Any) -> Diagnosis:
         seen = (Observation(Severity(s), what, advice) for s, what, advice in parts["observations"])
@@ -186,7 +188,7 @@ def kept_comparison(kept: Kept, settings: Any, make: Callable[[], Comparison]) -
     """Return a comparison of laws."""
 
     def pack(found: Comparison) -> Any:
-        return {**_fields(found), "noise": _fields(found.noise)}
+        return {**fields_of(found), "noise": fields_of(found.noise)}
 
     def unpack(parts: Any) -> Comparison:
         return Comparison(**{**parts, "noise": NoiseFloor(**parts["noise"])})
@@ -203,7 +205,7 @@ def kept_bootstrap(
         return {
             "resampled": jax.tree.leaves(made.resampled),
             "left_out": jax.tree.leaves(made.left_out),
-            "freedom": _fields(made.freedom),
+            "freedom": fields_of(made.freedom),
             "held_out": None if made.held_out is None else list(made.held_out),
             "rest": [made.resampling, made.seed, made.runs, made.notes, made.absent],
         }
@@ -246,9 +248,9 @@ def kept_fit(kept: Kept, settings: Any, make: Callable[[], Fit]) -> Fit:
 
 def kept_path(kept: Kept, settings: Any, make: Callable[[], OptimalPath]) -> OptimalPath:
     """Return the best mixtures along the budget."""
-    return kept.get("path", settings, make, _fields, lambda parts: OptimalPath(**parts))
+    return kept.get("path", settings, make, fields_of, lambda parts: OptimalPath(**parts))
 
 
 def kept_proposal(kept: Kept, settings: Any, make: Callable[[], Proposal]) -> Proposal:
     """Return the runs to do next."""
-    return kept.get("propose", settings, make, _fields, lambda parts: Proposal(**parts))
+    return kept.get("propose", settings, make, fields_of, lambda parts: Proposal(**parts))

@@ -35,10 +35,10 @@ def page(report: "Report", command: str = "bimix_jax.decide", stages: Path | Non
     Args:
         report: from `decide`.
         command: the command line, which the page shows.
-        stages: folder of the pictures that another question does not change; None to draw all.
+        stages: folder of pictures that are kept; None to draw all.
     """
-    document = report.to_dict()
-    explorer, without = explorer_of(report)
+    document, kept = report.to_dict(), Kept(stages, report.sweep)
+    explorer, without = explorer_of(report, kept)
     script = "" if explorer is None else explorer["script"]
     text = (
         _environment()
@@ -48,7 +48,7 @@ def page(report: "Report", command: str = "bimix_jax.decide", stages: Path | Non
             title=_title(report),
             lead=document["recommendation"],
             cards=_cards(document),
-            sections=sections_of(report, document, without, command, Kept(stages, report.sweep)),
+            sections=sections_of(report, document, without, command, kept),
             explorer=explorer,
             policy=_policy(script),
             style=Markup("STYLE"),

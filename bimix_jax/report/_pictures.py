@@ -3,15 +3,14 @@
 import io
 import re
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
 
 from bimix_jax.printable import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOUR = re.compile(r"((?:fill|stroke|stop-color): ?)#([0-9a-f]{6})\b")
 WITHOUT = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -54,7 +53,7 @@ TO_LAB = np.array(
 )
 
 
-def picture(figure: Figure, name: str, text: str) -> str:
+def picture(figure: "Figure", name: str, text: str) -> str:
     """Return a figure as an SVG element for a page.
 
     Args:
@@ -62,6 +61,10 @@ def picture(figure: Figure, name: str, text: str) -> str:
         name: of the picture, without blanks; it makes the ids of the page's pictures different.
         text: what the picture shows, for those who cannot see it.
     """
+    # Loaded only where something is drawn, for it takes as long as everything else of a page.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     figure.patch.set_visible(False)
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -119,13 +122,14 @@ def dark_of(colour: str) -> str:
     >>> dark_of("#ffffff"), dark_of("#000000")
     ('#181818', '#eeeeee')
     """
-    lab = TO_LAB @ np.cbrt(TO_CONES @ _linear(np.array(to_rgb(colour))))
+    lab = TO_LAB @ np.cbrt(TO_CONES @ _linear(np.array(list(bytes.fromhex(colour[1:]))) / 255))
     # A vivid colour near white, as yellow, would be lost on a dark page as it is on a light one.
     vivid = min(1.0, float(np.hypot(lab[1], lab[2])) / STRONG)
     least = DARKEST + (VIVID - DARKEST) * vivid
     lab[0] = LIGHTEST + (least - LIGHTEST) * lab[0] ** CURVE
     light = np.linalg.solve(TO_CONES, np.linalg.solve(TO_LAB, lab) ** 3)
-    return to_hex(_gamma(np.clip(light, 0, 1)))
+    shades = np.rint(255 * _gamma(np.clip(light, 0, 1))).astype(np.uint8)
+    return f"#{shades.tobytes().hex()}"
 
 
 def _linear(shares: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bimix_jax.report._kept import Kept
 from bimix_jax.report._pictures import picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Numbers = Mapping[str, Any]
 """Numbers by name, as a document has them."""
@@ -52,25 +54,21 @@ class Pictured:
     caption: str
 
     @classmethod
-    def of(cls, figure: Figure, name: str, caption: str) -> "Pictured":
-        """Draw a figure; the name makes its ids differ from those of the page's other pictures."""
-        return cls(Markup(picture(figure, name, caption)), caption)
-
-    @classmethod
-    def kept(
-        cls, kept: Kept, content: Any, draw: Callable[[], Figure], name: str, caption: str
+    def of(
+        cls, kept: Kept, content: Any, draw: Callable[[], "Figure"], name: str, caption: str
     ) -> "Pictured":
         """Take a picture from its file, or draw it.
 
         Args:
             kept: where it is kept.
-            content: everything beside the sweep that it shows, as JSON types.
+            content: everything beside the sweep that it shows, as types that `Kept` hashes.
             draw: makes the figure.
-            name, caption: as in `of`.
+            name: makes the ids of the picture differ from those of the page's others.
+            caption: the sentence.
         """
 
         def make() -> str:
-            return cls.of(draw(), name, caption).picture
+            return picture(draw(), name, caption)
 
         shown = kept.get(f"picture_{name}", [content, caption], make, str, str)
         return cls(Markup(shown), caption)

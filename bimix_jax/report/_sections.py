@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bimix_jax import plots
 from bimix_jax.judging.evaluate import Evaluation
 from bimix_jax.printable import json_text
 from bimix_jax.quantities import quantity_text
 from bimix_jax.reading.targets import Target, are_scores, predicted_text
-from bimix_jax.report._kept import Kept, key_of
+from bimix_jax.report._kept import Kept, fields_of, key_of
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._section import Numbers, Pictured, Section, Table, column
+from bimix_jax.sweeps.splits import SPLIT_TITLES
 
 if TYPE_CHECKING:
     from bimix_jax.fitting.fitted import Fit
@@ -40,35 +40,44 @@ def sections_of(
         document: of the report, for the numbers.
         explorer: why there is no explorer, "" where there is one.
         command: that made the report.
-        kept: where pictures are kept that another question does not change.
+        kept: where pictures are kept.
     """
     best, sure = report.optimum, report.certainty
     last = [_checks(document), _origin(document, command)]
     if best is None or sure is None:
-        return [*_next_runs(report, document), *_law(report, document, None, kept), *last]
+        return [*_next_runs(report, document, kept), *_law(report, document, None, kept), *last]
     return [
-        _mixture(report, best, document),
-        _targets(report, document),
+        _mixture(report, best, document, kept),
+        _targets(report, document, kept),
         Section(
             "try", "Try another mixture", (explorer,) if explorer else (), explorer=not explorer
         ),
         *_law(report, document, sure.bootstrap, kept),
         _limits(document),
-        _flat(report, document),
+        _flat(report, document, kept),
         *_budgets(report, document, kept),
-        *_next_runs(report, document),
+        *_next_runs(report, document, kept),
         *last,
     ]
 
 
-def _mixture(report: "Report", best: "Optimum", document: Numbers) -> Section:
+def _plots() -> Any:
+    """Load the room of pictures, which takes long, where a picture is not kept."""
+    from bimix_jax import plots
+
+    return plots
+
+
+def _mixture(report: "Report", best: "Optimum", document: Numbers, kept: Kept) -> Section:
     found, beside = document["decision"], document["baselines"]
     ends, epochs = found["intervals"], found["epochs"]
     level = f"{100 * found['level']:g} %"
     shares: Any = report.baselines["share"]
-    figure = plots.plot_baselines(shares, best.intervals, best.observed, best.epochs)
+    parts = shares, best.intervals, best.observed, best.epochs
     picture = Pictured.of(
-        figure,
+        kept,
+        parts,
+        lambda: _plots().plot_baselines(*parts),
         "mixture",
         f"The recommended share of each domain with its {level} interval, beside other mixtures.",
     )
@@ -85,7 +94,7 @@ def _mixture(report: "Report", best: "Optimum", document: Numbers) -> Section:
     return Section("mixture", "The mixture", figures=(picture,), tables=(table,))
 
 
-def _targets(report: "Report", document: Numbers) -> Section:
+def _targets(report: "Report", document: Numbers, kept: Kept) -> Section:
     found, beside = document["decision"], document["baselines"]
     recommended, reference = list(beside)[:2]
     ours, theirs = beside[recommended], beside[reference]
@@ -93,7 +102,9 @@ def _targets(report: "Report", document: Numbers) -> Section:
     change = {t.name: _worse(t, ours["loss"][t.name], theirs["loss"][t.name]) for t in described}
     predicted: Any = report.baselines["loss"]
     picture = Pictured.of(
-        plots.plot_costs(predicted, described),
+        kept,
+        [predicted, repr(described)],
+        lambda: _plots().plot_costs(predicted, described),
         "targets",
         f"How much worse each target is predicted to be than with {reference}; left is better.",
     )
@@ -155,12 +166,12 @@ def _law(
         return []
     least, largest = fitted.observed_budgets
     draw, along = (
-        (plots.plot_curves, "the budget")
+        (_plots().plot_curves, "the budget")
         if least < largest
-        else (plots.plot_proportions, "the target's own share")
+        else (_plots().plot_proportions, "the target's own share")
     )
     pictures = [
-        Pictured.kept(
+        Pictured.of(
             kept,
             key_of(fitted),
             lambda: draw(_at_size_of_runs(fitted, report.sweep), report.sweep),
@@ -170,17 +181,17 @@ def _law(
     ]
     if drawn is not None:
         pictures.append(
-            Pictured.kept(
+            Pictured.of(
                 kept,
                 key_of(fitted),
-                lambda: plots.plot_predicted(_held_out(drawn)),
+                lambda: _plots().plot_predicted(_held_out(drawn)),
                 "predicted",
                 "Losses beside the predictions of fits that did not see their mixtures.",
             )
         )
     tables = [
         Table.of(
-            f"Errors of the laws on {plots.SPLIT_TITLES.get(kind, kind)}",
+            f"Errors of the laws on {SPLIT_TITLES.get(kind, kind)}",
             ("law", split),
             ("mean relative error", "percent", column(split, "mre")),
             ("more than the best", "change", column(split, "difference")),
@@ -202,10 +213,10 @@ def _reliability(
     found = document["calibration"]
     if calibration is None or not np.isfinite(calibration.inside).any():
         return []
-    picture = Pictured.kept(
+    picture = Pictured.of(
         kept,
         [key_of(fitted), found],
-        lambda: plots.plot_calibration(calibration),
+        lambda: _plots().plot_calibration(calibration),
         "calibration",
         "Left: the share of measured losses inside intervals of 50, 80 and 90 %. Right: pairs of "
         "mixtures, by the probability that one is better, and how often it is; a larger dot "
@@ -282,7 +293,7 @@ def _limits(document: Numbers) -> Section:
     return Section("limits", "What binds, and what relaxing it brings", text, tables=tuple(tables))
 
 
-def _flat(report: "Report", document: Numbers) -> Section:
+def _flat(report: "Report", document: Numbers, kept: Kept) -> Section:
     found = document["decision"]
     flat, same, far = found["flatness"], found["indistinct"], found["alternatives"]
     ranges = Table.of(
@@ -312,10 +323,13 @@ def _flat(report: "Report", document: Numbers) -> Section:
         ("by", "change", column(moved, "change")),
     )
     tables = [ranges, *([others] if far else []), *([runs] if moved else [])]
-    if report.sensitivity is None:
+    sensitivity = report.sensitivity
+    if sensitivity is None:
         return Section("flat", "How flat it is", tables=tuple(tables))
     picture = Pictured.of(
-        plots.plot_sensitivity(report.sensitivity),
+        kept,
+        fields_of(sensitivity),
+        lambda: _plots().plot_sensitivity(sensitivity),
         "sensitivity",
         "What one more percentage point of a domain does to each loss; the others give in "
         "proportion.",
@@ -327,10 +341,10 @@ def _budgets(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
     path, found = report.path, document["path"]
     if path is None:
         return []
-    picture = Pictured.kept(
+    picture = Pictured.of(
         kept,
         found,
-        lambda: plots.plot_path(path),
+        lambda: _plots().plot_path(path),
         "path",
         "The best share of each domain along the budget.",
     )
@@ -347,15 +361,20 @@ def _budgets(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
     ]
 
 
-def _next_runs(report: "Report", document: Numbers) -> list[Section]:
-    if report.next_runs is None:
+def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
+    proposal = report.next_runs
+    if proposal is None:
         return []
     found = document["next_runs"]
     runs, now = found["mixtures"], found["regret_now"]
     known = now is not None
     what = "Mixtures whose runs lower the uncertainty of the decision most, the best first."
     picture = Pictured.of(
-        plots.plot_proposal(report.next_runs), "next", what if known else "Mixtures to run."
+        kept,
+        fields_of(proposal),
+        lambda: _plots().plot_proposal(proposal),
+        "next",
+        what if known else "Mixtures to run.",
     )
     table = Table.of(
         "Runs to do next" + "; the regret is the expected loss in nats" * known,

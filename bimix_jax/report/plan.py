@@ -8,7 +8,6 @@ from typing import Any
 
 from bimix_jax.fitting.storage import load_fit
 from bimix_jax.laws import Bridged, law_named
-from bimix_jax.logs.read_logs import read_logs
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import number_of
@@ -189,6 +188,9 @@ class Plan:
             raise ValueError('sweep: the plan names no table of runs; add sweep = "FILE" to it.')
         try:
             if self.has_logs:
+                # Its readers of all forms are not loaded for a table.
+                from bimix_jax.logs.read_logs import read_logs
+
                 measured = read_logs(list(self.sweep), self.mixtures, **self.read)
             else:
                 measured = read_sweep(self.sweep[0], self.losses, **self.read)

@@ -9,8 +9,13 @@ import numpy as np
 from bimix_jax.reading.settings import check_made, did_you_mean, settings_of
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
-KINDS = ("mixtures", "budgets", "both")
-"""Unseen mixtures, later budgets, and later budgets of unseen mixtures."""
+SPLIT_TITLES = {
+    "mixtures": "unseen mixtures",
+    "budgets": "later budgets",
+    "both": "later budgets of unseen mixtures",
+}
+"""Kind of a split → what it holds out."""
+KINDS = tuple(SPLIT_TITLES)
 
 
 class Split(NamedTuple):

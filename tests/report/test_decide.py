@@ -141,9 +141,12 @@ def test_a_second_call_fits_nothing_and_writes_the_same_bytes(
     assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
     other = bx.decide(sweep, decided.plan, folder=folder, budget=2e10, constraints=None, propose=0)
     assert other.optimum.budget == 2e10
-    for picture in ("plot_curves", "plot_predicted", "plot_calibration"):
-        monkeypatch.setattr(bx.plots, picture, lambda *given: pytest.fail("drawn again"))
+    refused = {name: lambda *given: pytest.fail("drawn again") for name in vars(bx.plots)}
+    for picture in ("plot_curves", "plot_predicted"):
+        monkeypatch.setattr(bx.plots, picture, refused[picture])
     other.save(folder)
+    for picture in bx.plots.PICTURES.values():
+        monkeypatch.setattr(bx.plots, picture.__name__, refused[picture.__name__])
     decided.save(folder)
     assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
     fresh = bx.certainty(again.certainty.bootstrap, 2e10, reference="best-run")

@@ -12,6 +12,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.printable import printable
 from bimix_jax.report._explorer import explorer_of
+from bimix_jax.report._kept import Kept
 from bimix_jax.report._numbers import shown
 from bimix_jax.report._page import page
 from bimix_jax.report._pictures import dark_of
@@ -194,7 +195,7 @@ def test_a_law_without_javascript_has_no_explorer_and_says_why(report):
     looped = dataclasses.replace(report.fitted, law=Looped())
     drawn = dataclasses.replace(report.certainty.bootstrap, fitted=looped)
     sure = dataclasses.replace(report.certainty, bootstrap=drawn)
-    found, why = explorer_of(dataclasses.replace(report, certainty=sure))
+    found, why = explorer_of(dataclasses.replace(report, certainty=sure), Kept(None, report.sweep))
     assert found is None
     assert why == "There is no explorer for Looped: it contains the operation while."
 

@@ -58,8 +58,8 @@ class Kept:
 
         Args:
             stage: name of the stage.
-            settings: everything beside the sweep that the result depends on, as types that `_packed`
-                knows.
+            settings: everything beside the sweep that the result depends on, of types that
+                `_packed` knows.
             make: makes it.
             pack: turns it into values that `_packed` knows.
             unpack: turns these back.

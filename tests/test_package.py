@@ -37,7 +37,16 @@ def modules(tmp_path_factory):
 def test_importing_the_package_imports_nothing_it_does_not_need(modules):
     roots = {name.partition(".")[0] for name in modules[0]}
     assert "bimix_jax" in roots
-    assert not roots & {"pandas", "matplotlib", "typer", "rich", "optax", "scipy", "pyarrow"}
+    assert not roots & {
+        "pandas",
+        "matplotlib",
+        "typer",
+        "rich",
+        "optax",
+        "scipy",
+        "pyarrow",
+        "fsspec",
+    }
 
 
 def test_the_pure_core_needs_no_tables_pictures_or_commands(modules):

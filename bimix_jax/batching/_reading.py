@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from bimix_jax.batching._parts import SWEEP
 from bimix_jax.batching._table import begins
+from bimix_jax.files import RemotePath, as_path
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import BUDGET_COLUMNS, LOSS_PREFIX, MIXTURE_PREFIX, RUN_COLUMNS
 
@@ -26,7 +27,7 @@ def tables_in(source: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there is nothing to read.
     """
-    path = Path(source)
+    path = as_path(source)
     if path.is_file():
         return [path]
     found = sorted(
@@ -96,6 +97,8 @@ def _check_together(path: Path, piece: pa.Table, seen: set[int]) -> None:
 
 def expected_rows(path: Path) -> int | None:
     """Number of rows of a table, if known without reading it; for a progress bar."""
+    if isinstance(path, RemotePath):
+        return None  # not fetched before its turn
     try:
         if path.suffix == ".parquet":
             return pa.parquet.ParquetFile(path).metadata.num_rows

@@ -16,6 +16,7 @@ from bimix_jax.batching._parts import BatchSummary
 from bimix_jax.batching._reading import ahead, expected_rows, pieces, tables_in
 from bimix_jax.batching._table import fit_frame
 from bimix_jax.cluster import Cluster
+from bimix_jax.files import as_path, drop_copy
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
@@ -109,7 +110,7 @@ class BatchProgress:
 
 def run_batch(
     source: str | Path,
-    output: Path,
+    output: str | Path,
     law: Law,
     options: FitOptions = FitOptions(),
     share: Share = Share(),
@@ -129,8 +130,9 @@ def run_batch(
     files = tables_in(source)
     expected = [expected_rows(path) for path in files]
     progress.expected(None if None in expected else sum(n or 0 for n in expected))
-    output.mkdir(parents=True, exist_ok=True)
-    work = _BatchWork(BatchMethod(law, options), share, progress, Report(output))
+    folder = as_path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = _BatchWork(BatchMethod(law, options), share, progress, Report(folder))
     number = 0
     for path in files:
         # A file without a piece leaves k + 1 = 0 parts.
@@ -147,6 +149,8 @@ def run_batch(
         except SweepError as error:
             work.report.failed.append(str(error))
             continue
+        finally:
+            drop_copy(path)
         # Only after a file was read to its end is its number of pieces known.
         work.remove_stale(path, k + 1)
     return work.report
@@ -173,7 +177,9 @@ class _BatchWork:
         """Fit a piece and write its part, unless it exists."""
         part, stamp = self.report.folder / name, _parts.stamp_of(piece, self.settings)
         if part.exists():
-            if _parts.is_done(part, stamp):
+            done = _parts.is_done(part, stamp)
+            drop_copy(part)
+            if done:
                 self.report.there += 1
                 return
             self.report.notes.append(
@@ -202,7 +208,7 @@ class _BatchWork:
 def run_batch_on(
     cluster: Cluster,
     source: str | Path,
-    output: Path,
+    output: str | Path,
     law: Law,
     options: FitOptions = FitOptions(),
     rows: int = ROWS,
@@ -225,14 +231,15 @@ def run_batch_on(
         ValueError: if Ray is missing or too old, or a worker has other packages.
     """
     files = [path.resolve() for path in tables_in(source)]
-    output.mkdir(parents=True, exist_ok=True)
-    report, work = Report(output), _FitShare(str(output.resolve()), law, options, rows)
+    folder = as_path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    report, work = Report(folder), _FitShare(str(folder.resolve()), law, options, rows)
     shares = -(-(cluster.workers or 1) // len(files))
     items = [(str(path), rank, shares) for path in files for rank in range(shares)]
     found = sorted(cluster.map(work, items))
     for each in found:
         if each.error is None:
-            report.add(Report(**each.value | {"folder": output, "parts": set(each.value["parts"])}))
+            report.add(Report(**each.value | {"folder": folder, "parts": set(each.value["parts"])}))
         elif each.error not in report.failed:
             report.failed.append(each.error)
     return report
@@ -252,5 +259,5 @@ class _FitShare:
         with contextlib.suppress(OSError, RuntimeError):  # then programs are compiled anew
             use_compilation_cache()
         share = Share(rank, processes, self.rows)
-        report = run_batch(path, Path(self.output), self.law, self.options, share)
+        report = run_batch(path, self.output, self.law, self.options, share)
         return vars(report) | {"folder": self.output, "parts": sorted(report.parts)}

@@ -29,7 +29,7 @@ from typer.models import OptionInfo, ParameterInfo
 from bimix_jax import __version__
 from bimix_jax.cli import FILES, named, waiting
 from bimix_jax.cli.wording import use_options
-from bimix_jax.files import check_apart, check_folder
+from bimix_jax.files import RemotePath, as_path, check_apart, check_folder
 
 WRITTEN = "a file that the command writes"
 """Mark of an option whose file is written; the file is checked before anything is computed."""
@@ -56,6 +56,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(**given: Any) -> Any:
+        given = {name: _as_paths(value) for name, value in given.items()}
         _check_files(signature.parameters, given)
         built = {
             name: group(
@@ -146,9 +147,17 @@ def _check_files(parameters: Mapping[str, inspect.Parameter], given: Mapping[str
     check_apart(sources, outputs)
 
 
+def _as_paths(value: Any) -> Any:
+    """Return paths, single or listed, with those of other file systems as such."""
+    if isinstance(value, list):
+        return [_as_paths(each) for each in value]
+    return as_path(value) if isinstance(value, Path) else value
+
+
 def _named_files(text: str) -> list[Path]:
     _, _, after = text.partition("=")
-    return [Path(path) for path in (text, after) if os.path.isfile(path)]
+    paths = map(as_path, (text, after))
+    return [path for path in paths if isinstance(path, RemotePath) or os.path.isfile(path)]
 
 
 class _Command(TyperCommand):

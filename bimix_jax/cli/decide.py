@@ -39,7 +39,7 @@ from bimix_jax.cli.show import (
     show_table,
 )
 from bimix_jax.diagnosis.diagnose import Diagnosis
-from bimix_jax.files import write_atomically
+from bimix_jax.files import as_path, write_atomically
 from bimix_jax.printable import printable
 from bimix_jax.quantities import counted
 from bimix_jax.report.plan import Plan
@@ -109,7 +109,7 @@ class Measured(SweepOptions):
 
     def _reading(self, plan: Plan, tokens_per_step: float | None) -> dict[str, Any]:
         """Return the arguments of `read_logs`, or of `read_sweep`, that are options here."""
-        tables = [Path(each) for each in (*plan.sweep, plan.mixtures, plan.losses) if each]
+        tables = [as_path(each) for each in (*plan.sweep, plan.mixtures, plan.losses) if each]
         alike = {
             "select": selection(self.select, [path for path in tables if path.is_file()]) or None,
             "metadata": metadata_of(self.metadata) or None,

@@ -10,6 +10,7 @@ import typer
 import bimix_jax as bx
 from bimix_jax.cli import named
 from bimix_jax.cli.app import MAY_NAME_FILES
+from bimix_jax.files import as_path
 from bimix_jax.mixture._given import RUN, WORDS
 from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.reading.settings import did_you_mean
@@ -117,7 +118,7 @@ class Limits:
         given = self.reference
         if given is None or given in WORDS or given.startswith(RUN):
             return given
-        if not Path(given).exists():
+        if not as_path(given).exists():
             raise ValueError(
                 f"--reference is {given!r}; expected {', '.join(WORDS)}, {RUN}NAME or a file that "
                 f"exists.{did_you_mean(given, WORDS)}"
@@ -176,7 +177,7 @@ class Limits:
 def _is_table(text: str, domains: Sequence[str]) -> bool:
     """True where the text names a file, perhaps with = in its name, rather than DOMAIN=TOKENS."""
     return "=" not in text or (
-        Path(text).is_file() and not any(text.startswith(f"{d}=") for d in domains)
+        as_path(text).is_file() and not any(text.startswith(f"{d}=") for d in domains)
     )
 
 

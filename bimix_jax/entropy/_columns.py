@@ -1,6 +1,7 @@
 """Fields with a domain's texts or token ids, and the columns of Parquet and arrow files."""
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,7 +170,7 @@ def _table(path: Path) -> Iterator[_Table]:
                 parquet.schema_arrow, lambda names: parquet.iter_batches(ROWS, columns=names)
             )
         return
-    with pa.OSFile(str(path)) as source:
+    with pa.OSFile(os.fspath(path)) as source:
         # Arrow has a format of files and one of streams; Hugging Face datasets writes streams.
         if head.startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)

@@ -18,7 +18,7 @@ from bimix_jax.entropy._documents import Part, Reader, field_of
 from bimix_jax.entropy._files import KNOWN, TOKENS, data_files, form_of, stem_of
 from bimix_jax.entropy._streams import FileStream
 from bimix_jax.entropy._token_files import read_token_file
-from bimix_jax.files import atomic_path, check_readable, write_atomically
+from bimix_jax.files import absolute_path, as_path, atomic_path, check_readable, write_atomically
 from bimix_jax.reading.errors import EntropyWarning
 
 LONGEST_STEM = 100
@@ -65,9 +65,9 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise ValueError(
             f"{path} needs the package tokenizers: python -m pip install 'bimix_jax[text]'."
         ) from error
-    check_readable(path, "a tokenizer.json (or 'bytes')")
+    path = check_readable(path, "a tokenizer.json (or 'bytes')")
     try:
-        loaded = Loaded.from_file(str(path))
+        loaded = Loaded.from_file(os.fspath(path))
     except Exception as error:  # the package raises nothing narrower
         raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
     # A tokenizer.json may carry the truncation and padding of a model, which would drop or add
@@ -81,7 +81,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         encoded = loaded.encode_batch_fast(texts, add_special_tokens=False)
         return [one.ids for one in encoded]
 
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     ids = loaded.get_vocab(with_added_tokens=True).values()
     # Ids may have gaps, so their number could be below the largest one.
     return Tokenizer(str(path), digest, max(ids, default=-1) + 1, encode)
@@ -111,7 +111,7 @@ class Domain:
 
 def domain_name(path: str | Path) -> str:
     """Return a domain's name: the file's name without its extension, or the folder's name."""
-    path = Path(os.path.abspath(path))
+    path = absolute_path(path)
     return path.name if path.is_dir() else stem_of(path)
 
 
@@ -125,7 +125,7 @@ def find_domain(path: str | Path, name: str | None = None, text_field: str = TEX
         ValueError: if there is no file of a kind that can be read, or tokens and text are mixed.
         OSError: if the path does not exist, or is not a file.
     """
-    path = Path(path)
+    path = as_path(path)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = (path,)
     if path.is_dir():

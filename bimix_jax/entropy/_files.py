@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import re
 import stat
 import zlib
@@ -16,6 +15,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from bimix_jax.files import RemotePath
 from bimix_jax.reading.nested import read_json
 
 PLAIN = (".txt",)
@@ -230,7 +230,7 @@ def data_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 def _walk(folder: Path, left: Left, seen: set[tuple[int, int]]) -> Iterator[Path]:
     # By device and inode, because links may lead to the same file, or back to a folder above.
     seen.add(_identity(folder))
-    names = sorted(os.listdir(folder))
+    names = sorted(entry.name for entry in folder.iterdir())
     listed, unlisted = _manifest(folder, names)
     for name in names:
         path = folder / name
@@ -383,7 +383,8 @@ def _about_splits(folder: Path, files: list[Path]) -> Iterator[str]:
 
 
 def _about_copies(files: list[Path]) -> Iterator[str]:
-    """Yield a sentence on files with equal content."""
+    """Yield a sentence on files with equal content; those elsewhere are not fetched for it."""
+    files = [path for path in files if not isinstance(path, RemotePath)]
     sizes = Counter(path.stat().st_size for path in files)
     ends: dict[tuple[bytes, ...], Path] = {}
     copies = []

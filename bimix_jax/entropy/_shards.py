@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from bimix_jax.entropy._domain_files import (
     read_domain,
 )
 from bimix_jax.entropy.token_counts import TokenCounts, count_tokens
-from bimix_jax.files import temporary_folder, write_atomically
+from bimix_jax.files import absolute_path, as_path, drop_copy, temporary_folder, write_atomically
 
 MERGED = 8
 """Counts that are merged at once, and at most by the calling process."""
@@ -46,13 +45,16 @@ class CountFile:
     def __call__(self, item: Sequence[Any]) -> dict[str, Any]:
         """Count the file of a domain: name, path, whether it is text, and its field."""
         name, path, text, field = item
-        domain = Domain(name, (Path(path),), text, field)
-        counts = Path(self.folder) / f"counts-{self._digest(domain)}.parquet"
+        domain = Domain(name, (as_path(path),), text, field)
+        counts = as_path(self.folder) / f"counts-{self._digest(domain)}.parquet"
         record = counts.with_suffix(".json")
         done = _record(record, counts)
         if done is None:
             record.unlink(missing_ok=True)
-            found, notes = self._count(domain)
+            try:
+                found, notes = self._count(domain)
+            finally:
+                drop_copy(domain.files[0])
             found.save(counts)
             # Last, so that counts without a record are not whole or not of this file.
             done = {"notes": notes, "size": counts.stat().st_size}
@@ -86,7 +88,7 @@ class _Merge:
 
     def __call__(self, paths: list[str]) -> str:
         digest = hashlib.sha256("\0".join(paths).encode()).hexdigest()[:32]
-        target = Path(self.folder) / f"merged-{digest}.parquet"
+        target = as_path(self.folder) / f"merged-{digest}.parquet"
         _merged(paths).save(target)
         return str(target)
 
@@ -102,7 +104,7 @@ def count_on(cluster: Cluster, domains: Mapping[str, Domain], work: CountFile) -
         ValueError: if no file of any domain can be read; the first one is named.
     """
     items = [
-        (name, os.path.abspath(path), domain.text, domain.field)
+        (name, str(absolute_path(path)), domain.text, domain.field)
         for name, domain in domains.items()
         for path in domain.files
     ]
@@ -150,7 +152,7 @@ def _loaded(path: str) -> TokenCounts:
     try:
         return TokenCounts.load(path)
     except ValueError:
-        Path(path).with_suffix(".json").unlink(missing_ok=True)
+        as_path(path).with_suffix(".json").unlink(missing_ok=True)
         raise
 
 

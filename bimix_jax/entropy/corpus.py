@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ from bimix_jax.entropy._domain_files import (
 from bimix_jax.entropy._files import PLAIN, form_of
 from bimix_jax.entropy._streams import Stream
 from bimix_jax.entropy.domains import Entropies, Progress, token_entropies
-from bimix_jax.files import temporary_folder
+from bimix_jax.files import absolute_path, as_path, temporary_folder
 from bimix_jax.reading.errors import EntropyWarning
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.settings import settings_of
@@ -206,7 +205,7 @@ def _whole_path(tokenizer: str | Path | None) -> str | None:
     """Return a tokenizer as machines with other working folders find it."""
     if tokenizer is None or str(tokenizer) == BYTES:
         return None if tokenizer is None else BYTES
-    return os.path.abspath(tokenizer)
+    return str(absolute_path(tokenizer))
 
 
 def _streams(
@@ -238,7 +237,7 @@ def named_paths(given: Iterable[str]) -> dict[str, str]:
     paths = dict[str, str]()
     for item in given:
         name, equals, path = item.partition("=")
-        if not equals or Path(item).exists():
+        if not equals or as_path(item).exists():
             name, path = domain_name(item), item
         if name in paths:
             raise ValueError(f"two domains are called {name}; name them as NAME=PATH.")
@@ -313,13 +312,14 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
     if cache is None:
         with temporary_folder("bimix_entropy_") as temporary:
             yield temporary
-    elif Path(cache).exists() and not Path(cache).is_dir():
+        return
+    folder = as_path(cache)
+    if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(
             f"{cache} is a file; expected a folder for tokenised text (cache= or --cache)."
         )
-    else:
-        Path(cache).mkdir(parents=True, exist_ok=True)
-        yield Path(cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
 
 
 def _von_neumann(found: dict[str, Domain], asked: _Asked) -> "pd.Series | None":

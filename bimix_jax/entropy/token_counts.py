@@ -238,7 +238,7 @@ class TokenCounts:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        check_readable(path, "saved counts of tokens")
+        path = check_readable(path, "saved counts of tokens")
         try:
             table = pq.read_table(path, page_checksum_verification=True)
             found = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))

@@ -21,7 +21,7 @@ def read_embeddings(path: str | Path) -> np.ndarray:
     Raises:
         ValueError: if the file is not such an array.
     """
-    check_readable(path, "embeddings (.npy)")
+    path = check_readable(path, "embeddings (.npy)")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # the header is parsed as Python, so damage raises nearly anything
@@ -41,7 +41,7 @@ def read_word_vectors(path: str | Path) -> dict[str, np.ndarray]:
         ValueError: if the first line is no such header, or no line fits it. Single lines that do
             not fit are left out with a warning.
     """
-    check_readable(path, "word vectors (.vec)")
+    path = check_readable(path, "word vectors (.vec)")
     vectors, wrong = dict[str, np.ndarray](), 0
     with open(path, encoding="utf-8", errors="replace") as lines:
         header = lines.readline().split()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bimix_jax import __version__
-from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, write_atomically
+from bimix_jax.files import FIT_KIND, TABLE_ENDINGS, as_path, write_atomically
 from bimix_jax.fitting._runs import ObservedRuns
 from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
@@ -122,7 +122,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
             a newer format (both versions are named), or holds a law that is not known.
         OSError: if there is no such file.
     """
-    document = _read_document(Path(path))
+    document = _read_document(as_path(path))
     digest = document.pop(DIGEST, None)  # files of before 2026-12 have none
     of_fits: dict[str, type[Law]] = {law.name: law for law in (Stacked, Bridged)}
     known = LAWS | WRAPPERS | of_fits | {law.name: law for law in laws}

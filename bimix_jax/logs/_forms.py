@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bimix_jax.files import check_readable
+from bimix_jax.files import as_path, check_readable
 from bimix_jax.logs._columns import Columns, columns_of, is_one_table, no_logs
 from bimix_jax.logs._history import LogFile, Read
 from bimix_jax.logs._scalars import (
@@ -39,7 +39,7 @@ def as_files(logs: Logs) -> list[LogFile] | None:
     ['a']
     """
     if isinstance(logs, (str, Path)):
-        return as_files(_document(Path(logs))) if is_document(Path(logs)) else None
+        return as_files(_document(as_path(logs))) if is_document(as_path(logs)) else None
     if isinstance(logs, Mapping):
         return [
             _file(columns_of(table, f"logs of run {run}"), str(run)) for run, table in logs.items()
@@ -170,12 +170,13 @@ def _not_read(one: Found, found: Sequence[Found]) -> tuple[str, ...]:
 
 
 def _existing(source: str | Path) -> Path:
-    if not Path(source).exists():
+    path = as_path(source)
+    if not path.exists():
         raise SweepError(f"{source} does not exist; expected logs there.")
-    if Path(source).is_dir():
-        return Path(source)
+    if path.is_dir():
+        return path
     try:
-        return check_readable(source, "logs")
+        return check_readable(path, "logs")
     except OSError as error:
         raise SweepError(str(error)) from error
 

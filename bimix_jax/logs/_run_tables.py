@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet
 from pyarrow import types
 
-from bimix_jax.files import check_readable
+from bimix_jax.files import as_path, check_readable
 from bimix_jax.logs._history import RUN_KEYS, label_of
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import shortened
@@ -99,14 +99,15 @@ def read_runs(source: Runs, run: str | None = None) -> RunTable:
         return _of_document(rows, "The mapping of runs")
     if not isinstance(source, (str, Path)):
         return _of_document(source, "The list of runs")
-    ending = Path(source).suffix.lower()
+    path = as_path(source)
+    ending = path.suffix.lower()
     if ending not in DOCUMENTS:
-        _check_extension(Path(source))
-        table = read_table(source, (run,))
-        nested = _nested_parquet(Path(source)) if ending == ".parquet" else None
+        _check_extension(path)
+        table = read_table(path, (run,))
+        nested = _nested_parquet(path) if ending == ".parquet" else None
         return RunTable(str(source), _without_blank(table)) if nested is None else nested
     try:
-        document = DOCUMENTS[ending](Path(source))
+        document = DOCUMENTS[ending](path)
     except (ValueError, OSError) as error:
         raise SweepError(str(error)) from error
     return _of_document(document, str(source))

@@ -1,6 +1,7 @@
 """Scalars that were logged one by one: TensorBoard's event files and the Trainer's states."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -60,7 +61,7 @@ def _scalars(file: LogFile) -> Iterator[tuple[int, str, float]]:
             f"{file.path} is read with the tensorboard package, which is not installed; "
             "python -m pip install 'bimix_jax[tensorboard]'."
         ) from error
-    for event in EventFileLoader(str(file.path)).Load():
+    for event in EventFileLoader(os.fspath(file.path)).Load():
         for value in event.summary.value:
             # The loader turns the scalars of older writers into tensors, too.
             if value.HasField("tensor"):

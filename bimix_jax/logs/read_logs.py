@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 import pandas as pd
 
+from bimix_jax.files import as_path
 from bimix_jax.logs._domains import without_averages
 from bimix_jax.logs._forms import (
     LOG_FORMS,
@@ -204,7 +205,7 @@ def _found(logs: Logs, mixtures: Runs | None, form: str | None) -> list[Found]:
     if files is not None:
         return found_objects(files, form)
     # The table of mixtures may lie in the folder of the logs, and has the form of one.
-    besides = [Path(mixtures)] if isinstance(mixtures, (str, Path)) else []
+    besides = [as_path(mixtures)] if isinstance(mixtures, (str, Path)) else []
     paths = [logs] if isinstance(logs, (str, Path)) else list(logs)
     return find_files(paths, form, besides)
 
@@ -373,6 +374,6 @@ def _joined(points: pd.DataFrame, table: Mixtures, unit: str) -> pd.DataFrame:
 
 def log_bytes(sources: Sequence[str | Path], form: str | None) -> int:
     """Return the size of all files that would be read, for the length of a progress bar."""
-    if len(sources) == 1 and is_document(Path(sources[0])):
-        return Path(sources[0]).stat().st_size
+    if len(sources) == 1 and is_document(as_path(sources[0])):
+        return as_path(sources[0]).stat().st_size
     return sum(file.bytes for file in find_files(sources, form)[0].files)

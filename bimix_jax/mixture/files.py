@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bimix_jax.files import as_path
 from bimix_jax.quantities import numbers_of
 from bimix_jax.reading.metadata import notes_of
 from bimix_jax.reading.names import (
@@ -36,7 +37,7 @@ def read_mixtures(path: str | Path, domains: Sequence[str]) -> pd.DataFrame:
         ValueError: if the file cannot be read, is empty, holds text where a proportion should be,
             or a domain has no column.
     """
-    path = Path(path)
+    path = as_path(path)
     table = _from_json(path) if path.suffix == ".json" else read_table(path)
     table = table.rename(columns={MIXTURE_PREFIX + d: d for d in domains if d not in table})
     renamed = respelled(str(path), names_of(table), domains)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax import __version__
-from bimix_jax.files import check_folder, write_atomically
+from bimix_jax.files import as_path, check_folder, write_atomically
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.storage import fit_digest
 from bimix_jax.laws.law import Law
@@ -233,10 +233,10 @@ class Recipe:
 
         text = self.emit(form, paths)
         check_folder(path)
-        written = [Path(path)]
+        written = [as_path(path)]
         if not form_named(form).carries_stamp:
             # The stamp is written first, so that no file is ever without its origin.
-            sidecar = Path(f"{path}.stamp.json")
+            sidecar = as_path(f"{path}.stamp.json")
             write_atomically(sidecar, stamp_text(self, form))
             written.append(sidecar)
         write_atomically(path, text)

@@ -11,6 +11,7 @@ import numpy as np
 
 from bimix_jax.design.propose import Proposal, propose_runs, spread_runs
 from bimix_jax.diagnosis.diagnose import diagnose
+from bimix_jax.files import as_path
 from bimix_jax.fitting.fit import fit
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER
@@ -96,7 +97,7 @@ def decide(
     check_made(sweep, Sweep, "sweep")
     asked = settings_of(Plan, decide, {**_given(plan), **settings}).for_sweep(sweep)
     _refuse_infeasible(asked, sweep)
-    place = None if folder is None else Path(folder) / KEPT
+    place = None if folder is None else as_path(folder) / KEPT
     return _Way(asked, sweep, Kept(place, sweep), progress).report()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bimix_jax.files import RemotePath, absolute_path, as_path
 from bimix_jax.fitting.storage import load_fit
 from bimix_jax.laws import Bridged, law_named
 from bimix_jax.mixture.constraints import Constraints
@@ -141,9 +142,9 @@ class Plan:
             ValueError: if it is not TOML, or an entry is unknown or of the wrong kind.
             OSError: if there is no such file.
         """
-        place, document = Path(path).parent, read_toml(path, "a plan, .toml")
+        place, document = as_path(path).parent, read_toml(path, "a plan, .toml")
         for name in document.keys() & {*FILES, "laws"}:
-            document[name] = _moved(name, document[name], lambda f: os.path.normpath(place / f))
+            document[name] = _moved(name, document[name], lambda f: _within(place, f))
         try:
             return cls.from_dict(document)
         except (TypeError, ValueError) as error:
@@ -165,7 +166,7 @@ class Plan:
     def to_toml(self, folder: str | Path = ".") -> str:
         """The plan as the text of a file in a folder, to which the names of files are relative."""
         document = {
-            name: _moved(name, value, lambda path: os.path.relpath(path, folder))
+            name: _moved(name, value, lambda path: _from(as_path(folder), path))
             if name in (*FILES, "laws")
             else value
             for name, value in self.to_dict().items()
@@ -175,7 +176,7 @@ class Plan:
     @property
     def has_logs(self) -> bool:
         """True where the sweep is made from logs, not read from one table."""
-        several = len(self.sweep) > 1 or any(map(os.path.isdir, self.sweep))
+        several = len(self.sweep) > 1 or any(as_path(each).is_dir() for each in self.sweep)
         return self.mixtures is not None or several or "form" in self.read
 
     def read_measured(self) -> Sweep:
@@ -260,7 +261,7 @@ def _reference(given: Any, sweep: Sweep) -> Any:
         )
     if given in WORDS or name != given:
         return given
-    if not Path(given).exists():
+    if not as_path(given).exists():
         raise ValueError(
             f"reference is {given!r}; expected {', '.join(WORDS)}, {RUN}NAME or a file that "
             f"exists.{did_you_mean(given, WORDS)}"
@@ -312,6 +313,22 @@ def _moved(entry: str, value: Any, move: Callable[[str], str]) -> Any:
     outer, opened, rest = value.partition("(")
     of_file = opened and outer.strip().lower() == Bridged.name.lower()
     return f"{outer}({move(rest.strip()[:-1])})" if of_file else value
+
+
+def _within(folder: Path, name: str) -> str:
+    """Return a file that a plan in a folder names."""
+    whole = isinstance(as_path(name), RemotePath)
+    if whole or isinstance(folder, RemotePath):
+        return name if whole else str(folder / name)
+    return os.path.normpath(folder / name)
+
+
+def _from(folder: Path, name: str) -> str:
+    """Return the name of a file for a plan in a folder."""
+    file = absolute_path(name)
+    if isinstance(file, RemotePath) or isinstance(folder, RemotePath):
+        return str(file)
+    return os.path.relpath(name, folder)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bimix_jax.design.propose import Proposal
 from bimix_jax.diagnosis.diagnose import Diagnosis
+from bimix_jax.files import as_path
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.mixture.optimum import Optimum
@@ -122,7 +123,7 @@ class Report:
             ValueError: if a form of the plan needs paths that are not there.
             OSError: if the folder or a file cannot be written.
         """
-        return write_files(self, Path(folder), command)
+        return write_files(self, as_path(folder), command)
 
 
 def _listed(mixture: pd.Series) -> str:

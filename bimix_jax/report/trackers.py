@@ -1,6 +1,7 @@
 """A decision as an artefact of an experiment tracker: Weights & Biases or MLflow."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _log_to_wandb(report: Report, files: Sequence[Path]) -> str:
     run = wandb.init(job_type=NAME, config=_words(report))
     artefact = wandb.Artifact(NAME, type=NAME, description=report.sentence())
     for path in files:
-        artefact.add_file(str(path))
+        artefact.add_file(os.fspath(path), path.name)
     run.log_artifact(artefact)
     run.summary.update(_numbers(report))
     run.finish()
@@ -81,7 +82,7 @@ def _log_to_mlflow(report: Report, files: Sequence[Path]) -> str:
     mlflow: Any = importlib.import_module("mlflow")
     with mlflow.start_run(tags={**_words(report), "kind": NAME}) as run:
         for path in files:
-            mlflow.log_artifact(str(path), NAME)
+            mlflow.log_artifact(os.fspath(path), NAME)
         # A slash separates groups there, and some characters of names are not allowed.
         mlflow.log_metrics({_allowed(name): value for name, value in _numbers(report).items()})
         return str(run.info.artifact_uri)

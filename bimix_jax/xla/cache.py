@@ -19,7 +19,7 @@ import jax
 import jaxlib
 
 from bimix_jax import __version__
-from bimix_jax.files import write_atomically
+from bimix_jax.files import RemotePath, as_path, write_atomically
 
 VARIABLE = "BIMIX_CACHE"
 """Environment variable: "off", or the folder."""
@@ -61,9 +61,11 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     given: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if given is not None:
         return Path(given) if given else None
-    root = _cache_folder() if folder is None else Path(folder)
+    root = _cache_folder() if folder is None else as_path(folder)
     if root is None:
         return None
+    if isinstance(root, RemotePath):
+        raise OSError(f"{root} is not on a disk; name a folder that is (folder= or {VARIABLE}).")
     mark = _fingerprint()
     place = _closed_folder(_closed_folder(root.expanduser().absolute()) / mark)
     _install(_Programs(place, mark))
@@ -82,7 +84,7 @@ def _cache_folder() -> Path | None:
     if named.lower() in OFF:
         return None
     if named:
-        return Path(named)
+        return as_path(named)
     caches = os.environ.get("XDG_CACHE_HOME", "")
     # By its specification the variable counts only with an absolute path.
     return (Path(caches) if os.path.isabs(caches) else Path.home() / ".cache") / "bimix_jax"

@@ -343,3 +343,9 @@ def test_two_processes_at_once_and_a_third_that_compiles_nothing(folder):
     assert third[1:] == [12, 0]
     (place,) = folder.iterdir()
     assert not [path for path in place.iterdir() if ".partial" in path.name]
+
+
+def test_a_folder_that_is_not_on_a_disk_is_refused():
+    pytest.importorskip("fsspec")
+    with pytest.raises(OSError, match=r"memory://programs is not on a disk; name a folder that is"):
+        bx.use_compilation_cache("memory://programs")

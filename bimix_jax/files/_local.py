@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bimix_jax.files._remote import RemotePath, as_path, remove_copies
+
 try:
     import fcntl
 except ImportError:  # Windows has none; leftovers of killed runs then stay
@@ -33,12 +35,13 @@ def check_readable(path: str | Path, expected: str) -> Path:
         FileNotFoundError: if the path does not exist.
         IsADirectoryError: if it is a folder.
         OSError: if it is a named pipe, a socket or a device, which could block for ever.
+        ValueError: if the package for the scheme of a URL is missing.
 
     >>> check_readable(tempfile.gettempdir(), "a table of runs")
     Traceback (most recent call last):
     IsADirectoryError: ... is a folder; expected a file with a table of runs.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -68,7 +71,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`; rename it to `path` on success, remove it on failure.
 
     The new file has the mode of the one that it replaces. For a symbolic link, its
-    target is written. Leftovers of a killed process beside `path` are removed.
+    target is written. Leftovers of a killed process beside `path` are removed. Object stores
+    cannot rename: for a path with a scheme, the file is written here and uploaded whole.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -81,9 +85,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
     ('whole', 1)
     """
+    path = as_path(path)
     check_folder(path)
+    if isinstance(path, RemotePath):
+        with _uploaded(path) as beside:
+            yield beside
+        return
     final = Path(os.path.realpath(path))
-    handle, beside = _begin(final, Path(path))
+    handle, beside = _begin(final, path)
     _UNFINISHED.add(beside)
     try:
         yield beside
@@ -91,13 +100,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         beside.replace(final)
     except OSError as error:
         if _is_about(error, beside):
-            raise _unwritable(error, Path(path)) from error
+            raise _unwritable(error, path) from error
         raise
     finally:
         beside.unlink(missing_ok=True)
         _UNFINISHED.discard(beside)
         if fcntl is not None:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def _uploaded(path: RemotePath) -> Iterator[Path]:
+    """Yield a path in a temporary folder, and upload its file to `path` on success."""
+    with temporary_folder("bimix_upload_") as folder:
+        yield folder / path.name
+        try:
+            path.upload(folder / path.name)
+        except OSError as error:
+            raise _unwritable(error, path) from error
 
 
 @contextlib.contextmanager
@@ -112,7 +132,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Remove what `atomic_path` and `temporary_folder` have open, for a process that ends at once.
+    """Remove what a process that ends at once has open: files beside others, folders, copies.
 
     >>> with atomic_path(Path(tempfile.mkdtemp()) / "a.txt") as beside:
     ...     remove_unfinished()
@@ -126,6 +146,7 @@ def remove_unfinished() -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
+    remove_copies()
 
 
 def _begin(final: Path, path: Path) -> tuple[int, Path]:
@@ -186,11 +207,13 @@ def _unwritable(error: OSError, path: Path) -> OSError:
 
 def check_folder(path: str | Path) -> None:
     """Raise OSError unless `path` is a file, there or not, in a folder that exists."""
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it.")
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is {_kind(path.stat().st_mode)}; name a file to write.")
+    if isinstance(path, RemotePath):
+        return  # an object makes its folder
     folder = Path(os.path.realpath(path)).parent
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, so {path.name} cannot be written in it.")

@@ -136,15 +136,19 @@ with atomic_path(sys.argv[1]) as beside:
 """
 
 
+def hanging(path):
+    """A process that has begun to write, and waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANG, path], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
 def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
     path = tmp_path / "a.json"
-    killed, alive = (
-        subprocess.Popen([sys.executable, "-c", HANG, path], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    )
+    killed, alive = hanging(path), hanging(path)
     try:
-        for process in (killed, alive):
-            assert process.stdout.readline() == "writing\n"
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         assert len(names(tmp_path)) == 2

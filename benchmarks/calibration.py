@@ -3,15 +3,17 @@
     python -m benchmarks.calibration FOLDER [FILE …]
 
 FOLDER holds the sweeps of `benchmarks.accuracy`; missing ones are skipped. Further FILEs are sweeps
-of their own. The embedded sweep is always measured, and 60 mixtures of RegMix where it is there.
-Of each sweep 30 % of the mixtures, the later half of the budgets, or both are held out; four laws
-are fitted to the rest, with the judge's pick of that rest beside them, or those of `--laws`.
-Columns, all in %:
+of their own. The embedded sweeps are always measured, and 60 mixtures of RegMix where it is there.
+Of each sweep 30 % of the mixtures, the later half of the budgets, or both are held out; the laws
+that the judge compares, the stack among them, are fitted to the rest, with the judge's pick of that
+rest beside them, or those of `--laws`. Columns, in % but for "× plain" and the calibration error:
 
 - 50, 80, 90: held-out losses inside intervals of that level;
-- worst: the same of the target with the least of them, at 90 %;
+- worst target: the same of the target with the least of them, at 90 %;
 - width: half the width at 90 %; × plain: over that of plain quantiles of the absolute errors of
   each mixture without which the law was fitted (conformal, pooled over budgets);
+- runs: held-out runs of which all losses of a target lie inside simultaneous 90 % intervals, and
+  inside the usual ones, which hold one loss each;
 - if true: held-out losses inside the 90 % intervals of `Bootstrap.interval`, which assume the law;
 - pairs of held-out runs; sure: of them with a probability above 0.95 that one is better; wrong: of
   those; and the expected calibration error.
@@ -20,7 +22,7 @@ Columns, all in %:
 import argparse
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +36,8 @@ from bimix_jax.judging.automatic import fit_train_part
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.uncertainty.calibration import LEVELS, case_of
 
-LAWS = (bx.BiMix(), bx.TransferBiMix(), bx.SubstitutionBiMix(), bx.AdditiveLaw())
-PICKED = "picked by the judge"
+PICKED = "picked"
+EVERY = (*(law.label for law in JUDGED), PICKED)
 RESAMPLES = 100
 SUBSET = 60
 LEVEL = 0.9
@@ -49,6 +51,9 @@ class Case(NamedTuple):
     """(cases, targets) half the width of plain quantiles at 90 %"""
     if_true: np.ndarray
     """(cases, targets) 1 where the loss lies in the interval that assumes the law"""
+    runs: np.ndarray
+    """(2, runs, targets) 1 where all losses of a run lie in simultaneous 90 % intervals, and in
+    those of one loss each; nan where none is measured"""
 
 
 def main() -> None:
@@ -59,7 +64,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--kinds", nargs="+", default=["mixtures", "budgets", "both"])
     parser.add_argument("--sweeps", default="", help="pattern of the names of those measured")
-    parser.add_argument("--laws", nargs="+", help="only these, and no pick of the judge")
+    parser.add_argument("--laws", nargs="+", help=f"only these; {PICKED!r} is one of them")
     parser.add_argument("--name", default="calibration")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -69,8 +74,7 @@ def main() -> None:
             few = kind != "mixtures" and len(np.unique(sweep.budget)) < 6
             if few or not re.search(arguments.sweeps, name):
                 continue
-            some = [bx.law_named(law) for law in arguments.laws or ()]
-            for law, case in measured(sweep, kind, arguments.draws, some):
+            for law, case in measured(sweep, kind, arguments.draws, arguments.laws or EVERY):
                 cases.setdefault((kind, law, name), []).append(case)
             rows = [
                 {"held out": key[0], "law": key[1], "sweep": key[2], **summary(of_key)}
@@ -84,6 +88,8 @@ def main() -> None:
 def every(folder: Path, files: list[Path]) -> Iterator[tuple[str, bx.Sweep]]:
     """Iterate over all sweeps, of RegMix a part."""
     yield from sweeps(folder)
+    for model in ("1.3M", "11.5M"):
+        yield f"debian {model}", bx.read_sweep(bx.datasets.debian_sweep(model))
     for name, sweep in regmix_train(folder):
         groups = np.unique(sweep.mixture_group)
         some = np.random.default_rng(0).choice(groups, SUBSET, replace=False)
@@ -93,23 +99,20 @@ def every(folder: Path, files: list[Path]) -> Iterator[tuple[str, bx.Sweep]]:
 
 
 def measured(
-    sweep: bx.Sweep, kind: str, draws: int, some: list[bx.Law]
+    sweep: bx.Sweep, kind: str, draws: int, laws: Sequence[str]
 ) -> Iterator[tuple[str, Case]]:
-    """Some laws on every split of a kind, or all and the pick of the part that is fitted."""
+    """Laws, by their names, and the pick of the part that is fitted, on every split of a kind."""
     for split in bx.standard_splits(sweep, kind, draws):
-        yield from ((law.label, of_law(sweep, split, law)) for law in some)
-        if some:
-            continue
-        train = sweep.take(split.train)
-        judged = bx.compare(train, splits=[kind], repeats=3, targets=domains_of(sweep))
-        picked = judged.best_of(kind)
-        for law in JUDGED:
-            if law not in LAWS and law.label != picked:
-                continue
-            case = of_law(sweep, split, law)
-            if law in LAWS:
-                yield law.label, case
-            if law.label == picked:
+        asked = list(laws)
+        if PICKED in laws:
+            train = sweep.take(split.train)
+            judged = bx.compare(train, splits=[kind], repeats=3, targets=domains_of(sweep))
+            asked[asked.index(PICKED)] = picked = judged.best_of(kind)
+        for law in dict.fromkeys(asked):
+            case = of_law(sweep, split, bx.law_named(law))
+            if law in laws:
+                yield law, case
+            if PICKED in laws and law == picked:
                 yield PICKED, case
 
 
@@ -117,14 +120,26 @@ def of_law(sweep: bx.Sweep, split: bx.Split, law: bx.Law) -> Case:
     """One law on one split."""
     fitted = fit_train_part(sweep, split, law, targets=domains_of(sweep))
     drawn = bx.bootstrap(sweep.take(split.train), fitted, RESAMPLES)
-    test = sweep.take(split.test)
+    return of_resamples(drawn, sweep.take(split.test))
+
+
+def of_resamples(drawn: bx.Bootstrap, test: bx.Sweep) -> Case:
+    """A fit and its resamples on runs, or budgets, that it did not see."""
     found = case_of(drawn, test)
     errors = np.abs(drawn.held_out_rows.take(drawn.held_out_rows.within).error)
     plain = np.array([conformal(column[np.isfinite(column)]) for column in errors.T])
     low, high = drawn.interval(drawn.predict_points(test.mixture, test.budget), LEVEL)
-    loss = fitted.predict_points(test.mixture, test.budget) * np.exp(found.error)
+    loss = drawn.fitted.predict_points(test.mixture, test.budget) * np.exp(found.error)
     inside = np.where(np.isfinite(found.error), (low <= loss) & (loss <= high), np.nan)
-    return Case(found, np.broadcast_to(plain, found.error.shape), inside)
+    simultaneous = drawn.half_widths(test.mixture, test.budget, LEVEL, simultaneous=True)[0]
+    whole = [_whole(found.error, half, test.run) for half in (simultaneous, found.half_width[-1])]
+    return Case(found, np.broadcast_to(plain, found.error.shape), inside, np.stack(whole))
+
+
+def _whole(error: np.ndarray, half: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """1 where all errors of a run (runs, targets) lie inside, nan where there is none."""
+    inside = np.where(np.isfinite(error + half), np.abs(error) <= half, np.nan)
+    return np.stack([np.fmin.reduce(inside[run == each]) for each in np.unique(run)])
 
 
 def conformal(errors: np.ndarray) -> float:
@@ -157,13 +172,16 @@ def summary(cases: list[Case]) -> dict[str, object]:
         ),
     )
     pairs = len(claims.claimed)
+    whole = np.nanmean([np.nanmean(one.runs, axis=(1, 2)) for one in cases], axis=0)
     level = {f"{100 * at:g}": 100 * c for at, c in zip(LEVELS, np.nanmean(covered, 0), strict=True)}
     return {
         **level,
-        "worst": 100 * np.nanmin(np.nanmean(by_target, axis=0)) if same else np.nan,
+        "worst target": 100 * np.nanmin(np.nanmean(by_target, axis=0)) if same else np.nan,
         "width": 100 * np.nanmean(widths),
         "× plain": np.nanmean(widths / plain),
         "if true": 100 * np.nanmean([np.nanmean(one.if_true) for one in cases]),
+        "runs, simultaneous": 100 * whole[0],
+        "runs, pointwise": 100 * whole[1],
         "pairs": pairs,
         "sure": 100 * claims.sure_pairs / max(pairs, 1),
         "wrong": 100 * claims.wrong_when_sure,

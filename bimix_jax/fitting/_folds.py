@@ -15,7 +15,6 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
-    fold_tolerance,
     mean_of,
     mean_where,
     relative_errors,
@@ -31,9 +30,19 @@ take longer than the compilation of `predict_left_out`, about a second."""
 FEW = 32
 """Largest numbers of points of a fold are rounded up to multiples of this, to share programs."""
 
-Predictor = Callable[[ArrayFit, float], np.ndarray]
-"""From a fit to all folds, with leading axes (fits, targets), and its strength of the shrinkage,
-losses (fits, points, targets): those of each fold by the fit without it, nan of other points."""
+ENOUGH = 2
+"""Least number of mixtures per exponent of a target for fits without a fold to begin at a fit to
+it, or to end early: of few mixtures they would stay where they begin, and their errors would be
+those of a fit to the fold, or of more shrinkage."""
+LOOSE = 1e-2
+"""Tolerance of fits without a fold to so many mixtures: their errors are averaged over folds, and
+an objective is off by the square of its tolerance."""
+
+Predictor = Callable[[ArrayFit, float, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""From a fit to all folds, with leading axes (fits, targets), its strength of the shrinkage, and
+exponents (fits · folds, targets, …) at which searches without a fold begin: losses (fits, points,
+targets), those of each fold by the fit without it, nan of other points; and where the searches of
+the next strength begin."""
 
 
 def chosen_strengths(
@@ -41,8 +50,8 @@ def chosen_strengths(
 ) -> np.ndarray:
     """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
 
-    The fit to all folds begins at the first start of the law, and then at the end of the stronger
-    shrinkage; the fits without a fold begin at its end.
+    Fits begin at the first start of the law, and then at their own end with the stronger shrinkage;
+    of many mixtures, those without a fold begin at the end of the fit to all.
 
     Args:
         search: the searches of a task.
@@ -57,16 +66,17 @@ def chosen_strengths(
     members = inside.astype(float)
     first = np.asarray(task.law.starts(len(task.sweep.domains)))[:1]
     begin = np.repeat(task.starts(first), fits, axis=0)
+    near = np.repeat(begin, inside.shape[1], axis=0)
     each: list[list[np.ndarray]] = []
     valued = None
     for strength in STRENGTHS:
         end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
-        predicted = predicted_without(end, strength)
+        predicted, ends = predicted_without(end, strength, near)
         if valued is None:
             # The simplest law may have no value where another has, so nothing starts at its end.
             valued = np.isfinite(predicted)
         else:
-            begin = end.coefficients.exponents
+            begin, near = end.coefficients.exponents, ends
         error = relative_errors(predicted, task.loss)
         each.append([_errors(error, counted, members) for counted in (seen, seen & valued)])
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
@@ -96,10 +106,14 @@ def predictor_of_folds(search: Any, whole: Any, rest: Any, inside: np.ndarray) -
         rest: draws (fits · folds, …) without each fold.
         inside: (fits, folds, points) bool, the points of each fold.
     """
-    folds, (fits, parts, _) = _Folds(search, whole, rest, inside), inside.shape
-    exponents = len(search.task.law.names(search.task.sweep.domains))
+    sweep, (fits, parts, _) = search.task.sweep, inside.shape
+    exponents = len(search.task.law.names(sweep.domains))
+    mixtures = min(len(np.unique(sweep.mixture_group[each > 0])) for each in rest.factor)
+    enough = mixtures >= ENOUGH * exponents
+    folds = _Folds(search, whole, rest, inside, enough)
     work = search.loss.size * fits * parts * exponents**2
-    return folds.stepped if work > WORTH and not search.side_by_side else folds.searched
+    worth = enough and work > WORTH and not search.side_by_side
+    return folds.stepped if worth else folds.searched
 
 
 class _Rows(NamedTuple):
@@ -124,17 +138,25 @@ class _Folds(NamedTuple):
     whole: Any
     rest: Any
     inside: np.ndarray
+    enough: bool
 
-    def searched(self, end: ArrayFit, strength: float) -> np.ndarray:
-        """Predict each fold by a search without it."""
+    def searched(
+        self, end: ArrayFit, strength: float, near: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict each fold by a search without it, from its own end before unless the runs are
+        enough for the end of the fit to all."""
         fits, folds, points = self.inside.shape
-        found = self.search(self.rest, *self._begin(end, strength)).predicted
-        each = np.moveaxis(found.reshape(fits, folds, -1, points), 2, 3)
+        begin = self._near(end) if self.enough else near
+        found = self.search(self.rest, *self._begin(begin, strength))
+        each = np.moveaxis(found.predicted.reshape(fits, folds, -1, points), 2, 3)
         number = np.argmax(self.inside, axis=1)[:, None, :, None]
         somewhere = np.any(self.inside, axis=1)[..., None]
-        return np.where(somewhere, np.take_along_axis(each, number, axis=1)[:, 0], np.nan)
+        losses = np.where(somewhere, np.take_along_axis(each, number, axis=1)[:, 0], np.nan)
+        return losses, found.fit.coefficients.exponents
 
-    def stepped(self, end: ArrayFit, strength: float) -> np.ndarray:
+    def stepped(
+        self, end: ArrayFit, strength: float, near: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Predict each fold by a few steps from the fit to all, by a search if they do not do."""
         (fits, folds, points), (groups, rows, group) = self.inside.shape, self.search.loss.shape
         at_places = np.zeros((fits, folds, rows), bool)
@@ -148,19 +170,26 @@ class _Folds(NamedTuple):
         fit, of, fold = np.nonzero((real & np.isnan(found)).any(axis=(3, 4)))
         if len(fit):
             pairs = fit * folds + fold, of
-            again = self.search.of_pairs(pairs, self.rest, *self._begin(end, strength))
+            again = self.search.of_pairs(pairs, self.rest, *self._begin(self._near(end), strength))
             for number, losses in enumerate(again.predicted):
                 left = self.inside[fit[number], fold[number]].nonzero()[0]
                 at = self.search.arranged.place[left]
                 every[fit[number], of[number], at] = losses[:, left].T
         found = every[:, :, self.search.arranged.place]
-        return np.moveaxis(found, 1, 2).reshape(fits, points, -1)
+        return np.moveaxis(found, 1, 2).reshape(fits, points, -1), self._near(end)
 
-    def _begin(self, end: ArrayFit, strength: float) -> tuple[np.ndarray, np.ndarray, float]:
+    @property
+    def tolerance(self) -> float:
+        """Tolerance of the fits without a fold."""
+        return LOOSE if self.enough and self.inside.shape[1] > 1 else TOLERANCE
+
+    def _near(self, end: ArrayFit) -> np.ndarray:
+        """(fits · folds, targets, exponents) of the fit to all folds."""
+        return np.repeat(end.coefficients.exponents, self.inside.shape[1], axis=0)
+
+    def _begin(self, near: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Starts, strengths and tolerance of searches without each fold."""
-        folds = self.inside.shape[1]
-        near = np.repeat(end.coefficients.exponents, folds, axis=0)
-        return near, np.full(len(near), strength), fold_tolerance(folds)
+        return near, np.full(len(near), strength), self.tolerance
 
     def _of_steps(self, end: ArrayFit, places: np.ndarray) -> np.ndarray:
         """(fits · groups, folds, most, group) losses at the places (fits, folds, most)."""
@@ -178,8 +207,7 @@ class _Folds(NamedTuple):
 
         every = np.divmod(np.arange(len(factor) * groups), groups)
         program = program_of_steps(search.task.law, search.task.options.static)
-        tolerance = fold_tolerance(places.shape[1])
-        return search.over(every, program, rows_of, tolerance, lambda losses: losses)
+        return search.over(every, program, rows_of, self.tolerance, lambda losses: losses)
 
 
 def _places(inside: np.ndarray, rows: int) -> np.ndarray:

@@ -17,10 +17,8 @@ STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """Strengths from the simpler law itself (inf) down to practically no shrinkage."""
 STRONGEST = STRENGTHS[1]
 """Largest strength that leaves exponents free; it replaces inf where losses refute that law."""
-TOLERANCE, OF_FOLDS = 1e-3, 1e-2
-"""Tolerances of fits that only choose a strength: of all folds, and without one of several, whose
-errors are averaged. An objective is off by the square of its tolerance."""
-
+TOLERANCE = 1e-3
+"""Tolerance of fits that only choose a strength."""
 NOTHING = 1e-6
 """Gain of a mean relative error up to which the simpler law stays: it may be rounding in float32,
 and no measured loss is that exact."""
@@ -37,9 +35,8 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
 
     Args:
         problem: what is fitted.
-        data: of all targets; its pull is that of strength 1. The most shrunk fit begins at its
-            first start, each other one at the end of the one before, and fits without a fold at
-            the end of the fit to all.
+        data: of all targets; its pull is that of strength 1. The most shrunk fits, to all folds
+            and without each, begin at its first start, each other one at its own end before.
         fold: (points,) int in 0 … folds − 1, or −1 for points that are never left out.
         folds: how many there are.
         refuted: () bool, whether some loss refutes the simpler law, see `Law.refutes_centre`; then
@@ -92,11 +89,6 @@ def _mean_and_standard_error(values: Any) -> tuple[Any, Any]:
     return mean, xp.sqrt(square / freedom / xp.maximum(count, 1))
 
 
-def fold_tolerance(folds: int) -> float:
-    """Tolerance of a fit without one of the folds."""
-    return TOLERANCE if folds == 1 else OF_FOLDS
-
-
 def _errors_along_path(
     problem: Problem, data: Data, fold: Array, folds: int
 ) -> tuple[Array, Array]:
@@ -108,25 +100,28 @@ def _errors_along_path(
     simplest = settled(problem, data.pulled(jnp.asarray(STRENGTHS[0])))
     valued = simplest.points.weight > 0
 
-    def leave_out(number: Array, drawn: Data) -> tuple[Array, Array]:
+    def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array, Array]:
         inside = fold == number
         weight = jnp.where(inside, 0.0, drawn.points.weight)
         points = drawn.points._replace(weight=weight)
-        errors = _errors(problem, data, solve(problem, drawn._replace(points=points)).params)
+        params = solve(problem, drawn._replace(points=points, starts=begin)).params
+        errors = _errors(problem, data, params)
         counted = inside & (data.points.weight > 0)
-        return mean_where(errors, counted, 1), mean_where(errors, counted & valued, 1)
+        end = problem.unpack(params)[0][:, None]
+        return end, mean_where(errors, counted, 1), mean_where(errors, counted & valued, 1)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, tuple[Array, Array]]:
-        drawn = settled(problem, data.pulled(strength)._replace(starts=begin))
-        near = problem.unpack(solve(problem, drawn).params)[0][:, None]
-        loose = jnp.full_like(drawn.tolerance, fold_tolerance(folds))
-        begun = drawn._replace(starts=near, tolerance=loose)
-        errors = jax.vmap(leave_out, in_axes=(0, None))(jnp.arange(folds), begun)
+        drawn = settled(problem, data.pulled(strength))
+        # Never at the end of a fit that saw the fold: of more coefficients than the other runs
+        # determine, a fit would stay there, and its errors would be those of a fit to the fold.
+        each = jax.vmap(leave_out, in_axes=(0, 0, None))
+        end, everywhere, shared = each(jnp.arange(folds), begin, drawn)
         # The simplest law may have no value where another one has, so nothing starts at its end.
-        return jnp.where(jnp.isinf(strength), begin, near), errors
+        return jnp.where(jnp.isinf(strength), begin, end), (everywhere, shared)
 
-    begin = data.starts[:, :1]
-    strengths = jnp.asarray(STRENGTHS, begin.dtype)
+    start = data.starts[:, :1]
+    begin = jnp.broadcast_to(start, (folds, *start.shape))
+    strengths = jnp.asarray(STRENGTHS, start.dtype)
     everywhere, shared = jax.lax.scan(next_strength, begin, strengths)[1]
     return jnp.moveaxis(everywhere, 2, 0), jnp.moveaxis(shared, 2, 0)
 

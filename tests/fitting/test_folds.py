@@ -38,10 +38,12 @@ class Folds:
 
     def predicted(self, monkeypatch, worth, strength, end, tolerance):
         """Losses (fits, points, targets)."""
-        monkeypatch.setattr(_folds, "WORTH", worth)
-        monkeypatch.setattr(_folds, "fold_tolerance", lambda folds: tolerance)
+        given = {"WORTH": worth, "LOOSE": tolerance, "ENOUGH": 0}
+        for name, value in given.items():
+            monkeypatch.setattr(_folds, name, value)
         predict = _folds.predictor_of_folds(self.search, self.whole, self.rest, self.inside)
-        return predict(end, strength)
+        near = np.repeat(end.coefficients.exponents, self.inside.shape[1], axis=0)
+        return predict(end, strength, near)[0]
 
 
 @pytest.fixture(scope="module", params=[PLAIN, TIED], ids=["plain", "tied log huber"])

@@ -147,6 +147,21 @@ def test_derivatives_of_a_shrunk_fit_agree_with_central_differences():
     assert weight(0.0)[1] == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize(("runs", "seed"), [(4, 16), (6, 0), (6, 3)])
+def test_few_real_runs_keep_the_simpler_law(runs, seed):
+    """Fits without a fold must not begin at a fit that saw it, where they would stay."""
+    sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
+    groups = np.random.default_rng(seed).permutation(np.unique(sweep.mixture_group))
+    inside = np.isin(sweep.mixture_group, groups[:runs])
+    fits = [
+        bx.fit(sweep, law, targets=sweep.domains, weight=inside.astype(float))
+        for law in (bx.SubstitutionBiMix(), BiMix())
+    ]
+    assert np.isinf(fits[0].shrinkage).all()
+    ours, plain = (each.predict_points(sweep.mixture, sweep.budget)[~inside] for each in fits)
+    np.testing.assert_allclose(ours, plain, rtol=1e-6)
+
+
 def test_what_was_chosen_is_said_and_can_be_asked_for(embedded):
     chosen = bx.fit(embedded.take(embedded.mixture_group < 2), TransferBiMix())
     assert np.all(np.isinf(chosen.shrinkage))

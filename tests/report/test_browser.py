@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.laws import LAWS
+from bimix_jax.laws import LAWS, Bridged, law_named
 from bimix_jax.mixture._notes import outside_hull
 from bimix_jax.printable import printable
 from bimix_jax.recipe.recipe import make_recipe
@@ -55,22 +55,54 @@ def every_law():
     sized = bx.WithModelSize(bx.SubstitutionBiMix())
     return [
         *(law() for law in LAWS.values()),
+        bx.Stacked(),
         bx.Stacked((bx.TransferBiMix(), bx.AdditiveLaw(), bx.LogLinear())),
         bx.Stacked((bx.TransferBiMix(), bx.AdditiveLaw()), scale=None),
         bx.WithWarmUp(bx.TransferBiMix()),
         dataclasses.replace(repeated, capacities=capacities),
         dataclasses.replace(sized, reference=2.0, size=3.0),
+        bridged(bx.TransferBiMix()),
     ]
 
 
-def random_fit(law, rng):
+def bridged(law):
+    """A bridge from a random fit, as a fit of the same domains in another order leaves it."""
+    coefficients = random_fit(law, np.random.default_rng(3))
+    small = a_fit(law, coefficients, [f"d{i}" for i in range(len(coefficients.own))])
+    return dataclasses.replace(Bridged.of(small, 1.5), order=(2, 0, 1), large_scale=6.4e9)
+
+
+def random_fit(law, rng, domains=DOMAINS):
     """A fit with random coefficients within the law's bounds, and one target that is no domain."""
-    low, high = np.clip(np.asarray(law.bounds(DOMAINS), float), -2, 2).T
-    count = DOMAINS + (not law.needs_own)
+    low, high = np.clip(np.asarray(law.bounds(domains), float), -2, 2).T
+    count = domains + (not law.needs_own)
     exponents = rng.uniform(low, high, (count, len(low)))
     amplitudes = rng.uniform(0.2, 3, (count, len(law.amplitude_names)))
-    own = np.eye(DOMAINS + 1)[:count, :DOMAINS]
+    known = law.known_exponents([f"d{i}" for i in range(count)])
+    exponents = exponents if known is None else np.where(np.isnan(known), exponents, known)
+    own = np.eye(domains + 1)[:count, :domains]
     return bx.Coefficients(exponents, amplitudes, own, np.full(count, 6.4e9))
+
+
+def a_fit(law, coefficients, targets):
+    """A fit of nothing, with these coefficients."""
+    count, domains = len(targets), [f"d{i}" for i in range(coefficients.own.shape[1])]
+    return bx.Fit(
+        coefficients=coefficients,
+        code=np.zeros(count, int),
+        identified=np.ones(coefficients.exponents.shape, bool),
+        points=np.full(count, 99),
+        sum_of_squares=np.ones(count),
+        error=np.full(count, 0.01),
+        observed_proportions=np.array([[0.0] * len(domains), [1.0] * len(domains)]),
+        observed_budgets=np.array([1e8, 6.4e9]),
+        shrinkage=np.zeros(count),
+        agreement=np.ones(count),
+        law=law,
+        domains=tuple(domains),
+        targets=tuple(targets),
+        unit="tokens",
+    )
 
 
 @pytest.mark.parametrize("law", every_law(), ids=lambda law: law.label)
@@ -91,29 +123,18 @@ def test_a_law_predicts_in_the_browser_as_in_python(calculator, law):
         for i in range(count)
     ]
     found = computed(calculator, law_in_javascript(fitted), cases)
-    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-12)
+    # Where the laws of a stack are far apart, rounding moves the root that is their centre.
+    rtol = 1e-9 if law.members else 1e-12
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=rtol)
     assert np.isfinite(found).sum() > len(mixtures)
 
 
-def a_fit(law, coefficients, targets):
-    """A fit of nothing, with these coefficients."""
-    count, domains = len(targets), [f"d{i}" for i in range(DOMAINS)]
-    return bx.Fit(
-        coefficients=coefficients,
-        code=np.zeros(count, int),
-        identified=np.ones(coefficients.exponents.shape, bool),
-        points=np.full(count, 99),
-        sum_of_squares=np.ones(count),
-        error=np.full(count, 0.01),
-        observed_proportions=np.array([[0.0] * DOMAINS, [1.0] * DOMAINS]),
-        observed_budgets=np.array([1e8, 6.4e9]),
-        shrinkage=np.zeros(count),
-        agreement=np.ones(count),
-        law=law,
-        domains=tuple(domains),
-        targets=tuple(targets),
-        unit="tokens",
-    )
+@pytest.mark.parametrize("name", [*LAWS, "Stacked"])
+def test_every_law_has_an_explorer_with_many_domains(name):
+    law = law_named(name)
+    coefficients = random_fit(law, np.random.default_rng(0), 100)
+    fitted = a_fit(law, coefficients, [f"d{i}" for i in range(len(coefficients.own))])
+    assert len(law_in_javascript(fitted)) < 300_000
 
 
 def everything(x, scale):

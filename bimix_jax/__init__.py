@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bimix_jax.laws.published import DataMixingLawPlus as DataMixingLawPlus
     from bimix_jax.laws.published import LogLinear as LogLinear
     from bimix_jax.laws.stacked import Stacked as Stacked
+    from bimix_jax.laws.through_losses import ThroughLosses as ThroughLosses
     from bimix_jax.laws.transfer import SplitSubstitutionBiMix as SplitSubstitutionBiMix
     from bimix_jax.laws.transfer import SplitTransferBiMix as SplitTransferBiMix
     from bimix_jax.laws.transfer import SubstitutionBiMix as SubstitutionBiMix
@@ -152,6 +153,7 @@ _HOMES = {
     "Sweep": "sweeps.sweep",
     "SweepError": "reading.errors",
     "SweepWarning": "reading.errors",
+    "ThroughLosses": "laws.through_losses",
     "TokenCounts": "entropy.token_counts",
     "Tradeoff": "mixture.tradeoff",
     "TransferBiMix": "laws.transfer",

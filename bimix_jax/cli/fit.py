@@ -100,7 +100,7 @@ def show_fit(fitted: bx.Fit, title: str) -> None:
     columns = {"code": ("result", number), "error": ("mean error, %", percent)}
     formula = (fitted.law.__doc__ or "").partition("\n")[0]
     symbols = f" Here r is a proportion and s the budget in {fitted.unit}."
-    below = formula + symbols if formula.startswith("L_i = ") else ""
+    below = formula + symbols if formula.startswith(("L_i = ", "score = ")) else ""
     table = fitted.table()
     if fitted.law.members:  # the coefficients of all members would fill pages
         table = table[["code", "points", "error"]]

@@ -15,7 +15,6 @@ from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import (
     STRENGTHS,
     TOLERANCE,
-    mean_of,
     mean_where,
     relative_errors,
     strength_index,
@@ -77,7 +76,7 @@ def chosen_strengths(
             valued = np.isfinite(predicted)
         else:
             begin, near = end.coefficients.exponents, ends
-        error = relative_errors(predicted, task.loss)
+        error = relative_errors(predicted, task.loss, task.error_scale)
         each.append([_errors(error, counted, members) for counted in (seen, seen & valued)])
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
     proof = (seen & task.refuting).any(axis=(1, 2))
@@ -93,7 +92,8 @@ def _errors(error: np.ndarray, counted: np.ndarray, inside: np.ndarray) -> np.nd
         counted: (fits, points, targets) bool.
         inside: (fits, folds, points), 1.0 for the points of a fold, else 0.0.
     """
-    each = mean_of(inside @ np.where(counted, error, 0.0), inside @ counted.astype(float))
+    count = inside @ counted.astype(float)
+    each = inside @ np.where(counted, error, 0.0) / np.where(count > 0, count, np.nan)
     return mean_where(each, np.isfinite(each), 2)
 
 

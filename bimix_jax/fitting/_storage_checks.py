@@ -41,7 +41,8 @@ def _check_names(fitted: Fit) -> None:
 
 
 def _check_tied(fitted: Fit) -> None:
-    laws, tied = fitted.law.members or (fitted.law,), fitted.options.tied
+    laws = fitted.law.members or (fitted.law.of_losses or fitted.law,)
+    tied = fitted.options.tied
     names = tuple(dict.fromkeys(name for law in laws for name in law.names(fitted.domains)))
     _refuse(set(tied) - set(names), "tied", f"is {tied}", f"some of {names}")
 

@@ -67,6 +67,11 @@ class Settings:
                 f"law: {law.label} is several laws that are fitted apart, by fit and compare only; "
                 f"here fit one of them, {law.members[0].label} for example."
             )
+        if law.of_losses:
+            raise ValueError(
+                f"law: {law.label} is fitted by fit and compare only; here fit the losses, by "
+                f"{law.of_losses.label}, or the scores, by another law."
+            )
         if self.residual not in RESIDUALS:
             raise ValueError(
                 f"residual is {self.residual!r}; expected one of {', '.join(RESIDUALS)}."

@@ -16,6 +16,7 @@ from bimix_jax.fitting._arranged import Arranged, arranged
 from bimix_jax.fitting._folds import chosen_strengths
 from bimix_jax.fitting._many_starts import promising, reached, searched_further
 from bimix_jax.fitting._solution import AGREEMENT
+from bimix_jax.fitting._together import linked, with_squares
 from bimix_jax.fitting.again import all_starts, best_ends
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
@@ -23,7 +24,7 @@ from bimix_jax.fitting.measured import of_points
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.problem import default_tolerance
 from bimix_jax.fitting.shrinkage import STRENGTHS, STRONGEST
-from bimix_jax.fitting.stacked import combined, joined, member_tasks, with_squares
+from bimix_jax.fitting.stacked import combined, joined, member_tasks
 from bimix_jax.fitting.task import FitTask, Folds
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import OnceCompiled, jit
@@ -137,7 +138,7 @@ def solve(
     True
     """
     factors = np.ones((1, len(task.sweep.budget))) if factor is None else factor
-    if task.law.members:
+    if task.law.members or task.law.of_losses:
         return _together(task, factors, folds, optimizer, tolerance)
     parts = [task.folds] * len(factors) if folds is None else folds
     with jax.enable_x64(task.options.dtype == "float64"):
@@ -157,8 +158,13 @@ def _together(
     folds: Sequence[Folds | None] | None,
     *how: Any,
 ) -> Solved:
-    """Fit every member of a law, and combine their predictions; `how` as `solve` takes it."""
+    """Fit every member of a law, and combine their predictions; `how` as `solve` takes it.
+
+    A law `ThroughLosses` has the losses as its one member.
+    """
     each = [solve(member, factor, folds, *how) for member in member_tasks(task)]
+    if task.law.of_losses:
+        return Solved(*linked(task, each[0].fit, each[0].predicted, factor))
     predicted = combined(task.law, np.stack([one.predicted for one in each]))
     fit = with_squares(task, joined([one.fit for one in each]), predicted, factor)
     return Solved(fit, predicted)

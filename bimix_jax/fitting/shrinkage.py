@@ -132,24 +132,22 @@ def _errors(problem: Problem, data: Data, params: Array) -> Array:
     loss = jax.vmap(predict, in_axes=(None, 0, 0, 0))(
         problem.law, exponents, amplitudes, data.points.features
     )
-    return relative_errors(loss, data.points.loss)
+    return relative_errors(loss, data.points.loss, data.points.loss)
 
 
-def relative_errors(predicted: Any, measured: Any) -> Any:
-    """|ŷ/y − 1|, clipped to 1; 1 where the law has no value. Arrays of JAX, or of NumPy."""
+def relative_errors(predicted: Any, measured: Any, scale: Any) -> Any:
+    """|ŷ − y|/scale, clipped to 1; 1 where the law has no value. Arrays of JAX, or of NumPy.
+
+    The scale is y itself, but 1 of a score, whose distance to its maximum may be near 0.
+    """
     xp = predicted.__array_namespace__()
     # Capped at 1, so that one wild extrapolation does not decide the mean of a fold.
-    error = xp.nan_to_num(xp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
+    error = xp.nan_to_num(xp.abs((predicted - measured) / scale), nan=1.0, posinf=1.0)
     return xp.minimum(error, 1.0)
 
 
 def mean_where(errors: Any, counted: Any, axis: int) -> Any:
     """Mean along an axis of the counted entries, nan without any. Arrays of JAX, or of NumPy."""
     xp = errors.__array_namespace__()
-    return mean_of(xp.where(counted, errors, 0.0).sum(axis=axis), counted.sum(axis=axis))
-
-
-def mean_of(total: Any, count: Any) -> Any:
-    """Mean of `count` entries that sum to `total`, nan without any."""
-    xp = total.__array_namespace__()
+    total, count = xp.where(counted, errors, 0.0).sum(axis=axis), counted.sum(axis=axis)
     return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)

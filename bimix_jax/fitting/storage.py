@@ -17,7 +17,7 @@ from bimix_jax.fitting._storage_checks import check_fit
 from bimix_jax.fitting.coefficients import Code, Coefficients
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.laws import LAWS, WRAPPERS, Bridged, Stacked
+from bimix_jax.laws import LAWS, WRAPPERS, Bridged, Stacked, ThroughLosses
 from bimix_jax.laws.law import Law
 from bimix_jax.reading.metadata import metadata_of
 from bimix_jax.reading.nested import read_json
@@ -124,7 +124,7 @@ def load_fit(path: str | Path, laws: Sequence[type[Law]] = ()) -> Fit:
     """
     document = _read_document(as_path(path))
     digest = document.pop(DIGEST, None)  # files of before 2026-12 have none
-    of_fits: dict[str, type[Law]] = {law.name: law for law in (Stacked, Bridged)}
+    of_fits: dict[str, type[Law]] = {law.name: law for law in (Stacked, Bridged, ThroughLosses)}
     known = LAWS | WRAPPERS | of_fits | {law.name: law for law in laws}
     try:
         fitted = _from_document(document, _law(document["law"], known))

@@ -89,6 +89,9 @@ def _seconds_per_split(trial: Trial, law: Law) -> float:
     if law.members:
         return sum(_seconds_per_split(trial, member) for member in law.members)
     sweep = trial.sweep
+    if law.of_losses:
+        # Links take little beside the losses, of which there are about as many as targets.
+        return _seconds_per_split(trial, law.of_losses)
     bound = law.for_sweep(sweep, sweep.largest_budget)
     domains, points = len(sweep.domains), len(sweep.budget)
     exponents, starts = len(bound.names(sweep.domains)), len(bound.starts(domains))

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.fit import fit as fit_law
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER, FitOptions, Given
+from bimix_jax.judging._linked import linked_laws
 from bimix_jax.judging._searches import later_held_out, purpose_of
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
@@ -74,6 +75,9 @@ def pick(
 ) -> Pick:
     """Choose among `CANDIDATES` by a short comparison on held-out points.
 
+    Where the sweep has losses and scores, a law for the losses with links to the scores is one more
+    candidate, and those that need an own domain are none.
+
     Args:
         sweep: what was measured; with several model sizes each law is wrapped by `WithModelSize`.
         targets: targets to judge on; default all that the laws can express.
@@ -85,9 +89,12 @@ def pick(
     >>> pick(sweep).law
     BiMix()
     """
-    laws = [law for law in CANDIDATES if not law.needs_own or _is_own(sweep, targets)]
+    linked = linked_laws(sweep)[:1]
+    own = _is_own(sweep, targets) and not linked
+    laws: list[Law] = [law for law in CANDIDATES if not law.needs_own or own]
     if sweep.size is not None:
         laws = [WithModelSize(law) for law in laws]
+    laws += linked
     mixtures = len(np.unique(sweep.mixture_group))
     if mixtures < FEW:
         return Pick(laws[0], None)
@@ -121,7 +128,8 @@ def fit(
     Args:
         sweep: what was measured, from `read_sweep`.
         law: a law or its name; default "auto", the best of BiMix, TransferBiMix and
-            SubstitutionBiMix at held-out points of the sweep. A note says which and why.
+            SubstitutionBiMix at held-out points of the sweep, and of ThroughLosses where it has
+            losses and scores. A note says which and why.
         targets: which targets; default all that the law can express, the others are noted.
         weight: ≥ 0, (points,), or (points, targets) of the sweep's targets, or of those asked for
             if they are fewer; 0 leaves a point out. The choice of the law ignores it.

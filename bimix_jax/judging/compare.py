@@ -12,6 +12,7 @@ from bimix_jax.fitting.options import LATER, FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging._cost import Outlook
+from bimix_jax.judging._linked import linked_laws
 from bimix_jax.judging._notes import (
     about_budget_power,
     about_budgets,
@@ -39,6 +40,7 @@ from bimix_jax.laws import (
 )
 from bimix_jax.laws.model_size import SIZE_FORMS
 from bimix_jax.reading.settings import check_made, settings_of
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.splits import Split, check_splits, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
 
@@ -52,6 +54,10 @@ JUDGED: tuple[Law, ...] = (
     Stacked(),
 )
 """Laws that are compared by default; the members of the stack are among them."""
+ALONE = (
+    "Scores are predicted directly: the sweep has no losses through which they could be "
+    "predicted, too."
+)
 
 
 class _Asked(TypedDict, total=False):
@@ -109,8 +115,9 @@ def compare(
     Args:
         sweep: what was measured.
         laws: laws, or names of the package's; default `JUDGED`, with a model size where the sweep
-            has several, in the form "floor", too, where it has three or more. `Comparison.best_of`
-            says which one is recommended.
+            has several, in the form "floor", too, where it has three or more. Where it has losses
+            and scores, laws of the losses with links to the scores (`ThroughLosses`) are among
+            them. `Comparison.best_of` says which one is recommended.
         splits: some of "mixtures", "budgets", "both", or `Split`s of your own; default all three
             where the sweep has four budgets or more.
         targets: the targets to judge on; default those that all the laws can express, without the
@@ -185,26 +192,38 @@ def _chosen(sweep: Sweep, laws: Sequence[Law | str] | None) -> list[Law]:
 def _judged_by_default(sweep: Sweep) -> list[Law]:
     """`JUDGED`, those that are the same at one budget once; with several model sizes around each
     the forms that so many sizes determine."""
-    if sweep.size is None:
-        return list(dict.fromkeys(law.for_sweep(sweep, sweep.largest_budget) for law in JUDGED))
-    sizes = len(np.unique(sweep.size))
-    beside = [law for law in JUDGED if law.has_floor and sizes >= SIZE_FORMS["floor"]]
-    return [
-        *(around(WithModelSize, law) for law in JUDGED),
-        *(WithModelSize(law, "floor") for law in beside),
-    ]
+    judged = JUDGED
+    if sweep.size is not None:
+        sizes = len(np.unique(sweep.size))
+        beside = [law for law in JUDGED if law.has_floor and sizes >= SIZE_FORMS["floor"]]
+        judged = (
+            *(around(WithModelSize, law) for law in JUDGED),
+            *(WithModelSize(law, "floor") for law in beside),
+        )
+    else:
+        judged = tuple(law.for_sweep(sweep, sweep.largest_budget) for law in JUDGED)
+    return list(dict.fromkeys((*judged, *linked_laws(sweep))))
 
 
 def _able(
     sweep: Sweep, laws: list[Law], targets: Sequence[str] | None, by_default: bool
 ) -> tuple[list[Law], tuple[str, ...]]:
-    """Select the laws that can express some target, unless the caller named them, with a note."""
-    asked = sweep.targets if targets is None else targets
-    able = [law for law in laws if not law.needs_own or set(asked) & set(sweep.domains)]
-    unable = [law.label for law in laws if law not in able]
-    if not (unable and by_default):
+    """Select the laws that can express the targets, unless the caller named them, with a note.
+
+    Those that need an own domain can where some target is one, and none is a score.
+    """
+    if not by_default:
         return laws, ()
-    return able, (f"Not compared, as no target is a domain: {', '.join(unable)}.",)
+    asked = sweep.targets if targets is None else targets
+    scores = are_scores(sweep.metadata.described([t for t in sweep.targets if t in asked]))
+    domains = set(asked) & set(sweep.domains)
+    able = [law for law in laws if not law.needs_own or (domains and not scores.any())]
+    unable = ", ".join(law.label for law in laws if law not in able)
+    why = "they cannot express scores" if domains else "no target is a domain"
+    notes = [f"Not compared, as {why}: {unable}."] if unable else []
+    if scores.any() and not linked_laws(sweep):
+        notes.append(ALONE)
+    return able, tuple(notes)
 
 
 def _splits(
@@ -234,7 +253,9 @@ def _common_targets(
     sweep: Sweep, laws: Sequence[Law], targets: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Targets that all laws can express, and notes about the others."""
-    each = [choose_targets(sweep, law, targets) for law in laws]
+    # What is a loss, a law of links knows once it has seen the sweep.
+    bound = [law.for_sweep(sweep, sweep.largest_budget) if law.of_losses else law for law in laws]
+    each = [choose_targets(sweep, law, targets) for law in bound]
     common = tuple(t for t in sweep.targets if all(t in names for names, _ in each))
     notes = tuple(dict.fromkeys(note for _, notes in each for note in notes))
     quiet = _without_signal(sweep, common) if targets is None else ()

@@ -12,6 +12,7 @@ from bimix_jax.laws.law import Law, check_law
 from bimix_jax.laws.model_size import WithModelSize
 from bimix_jax.laws.published import AdditiveLaw, DataMixingLaw, DataMixingLawPlus, LogLinear
 from bimix_jax.laws.stacked import Stacked
+from bimix_jax.laws.through_losses import ThroughLosses
 from bimix_jax.laws.transfer import (
     SplitSubstitutionBiMix,
     SplitTransferBiMix,
@@ -49,6 +50,7 @@ __all__ = [
     "Bridged",
     "Law",
     "Stacked",
+    "ThroughLosses",
     "around",
     "as_law",
     "check_law",
@@ -66,7 +68,8 @@ def law_named(name: str, fit_of: Callable[[str], Any] | None = None) -> Law:
 
     The form of a `WithModelSize` follows after a comma, as in its label. `Stacked` stands for its
     usual laws or has others in parentheses, then perhaps its scale or "mean"; a wrapper around it
-    wraps each of its laws. `Bridged(small.json)` maps the fit in that file.
+    wraps each of its laws. `ThroughLosses` has the law of the losses in parentheses, or its usual
+    one. `Bridged(small.json)` maps the fit in that file.
 
     Args:
         name: of the law.
@@ -88,6 +91,8 @@ def law_named(name: str, fit_of: Callable[[str], Any] | None = None) -> Law:
     around = opened and rest.endswith(")")
     if outer.strip().lower() == Stacked.name.lower() and (around or not opened):
         return _stacked(rest[:-1])
+    if outer.strip().lower() == ThroughLosses.name.lower() and (around or not opened):
+        return ThroughLosses(law_named(rest[:-1])) if around else ThroughLosses()
     if outer.strip().lower() == Bridged.name.lower():
         return _bridged(name, rest[:-1].strip() if around else "", fit_of)
     by_lower = {each.lower(): each for each in (WRAPPERS if around else LAWS)}
@@ -104,8 +109,8 @@ def law_named(name: str, fit_of: Callable[[str], Any] | None = None) -> Law:
     inner = f"({rest}" if around else ""
     raise ValueError(
         f"law is {name!r}; expected one of {', '.join(LAWS)}, or one of {', '.join(WRAPPERS)} "
-        f"around it, as in WithModelSize(BiMix), or {Stacked.name}. Did you mean "
-        f"{by_lower[nearest]}{inner}?"
+        f"around it, as in WithModelSize(BiMix), {Stacked.name} or {ThroughLosses.name}. "
+        f"Did you mean {by_lower[nearest]}{inner}?"
     )
 
 

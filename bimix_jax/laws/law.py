@@ -148,6 +148,12 @@ class Law(abc.ABC):
         return ()
 
     @property
+    def of_losses(self) -> "Law | None":
+        """Law of the losses through which this one predicts scores (`ThroughLosses`); it is fitted
+        by itself. None for all others."""
+        return None
+
+    @property
     def is_signed(self) -> np.ndarray:
         """(amplitudes,) bool: True for the amplitudes that may be negative."""
         unknown = sorted(set(self.signed) - set(self.amplitude_names))

@@ -78,6 +78,9 @@ class Stacked(Law):
         nested = [law.label for law in laws if law.members]
         if nested:
             raise ValueError(f"laws: {nested[0]} is a stack itself; give its laws instead.")
+        linked = [law.label for law in laws if law.of_losses]
+        if linked:
+            raise ValueError(f"laws: {linked[0]} cannot be in a stack; compare it with the stack.")
         if self.scale is not None and not 0 < self.scale < np.inf:
             raise ValueError(
                 f"scale is {self.scale}; expected a difference of log losses above 0, or None."

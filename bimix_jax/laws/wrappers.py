@@ -33,6 +33,11 @@ class WrappedLaw(Law):
             raise ValueError(
                 f"law: {self.name} is around {self.base.label}; put it around each of its laws."
             )
+        if self.base.of_losses:
+            raise ValueError(
+                f"law: {self.name} is around {self.base.label}; expected "
+                f"{self.base.name}({self.name}({self.base.of_losses.label}))."
+            )
         if self.base.known_exponents(()) is not None:
             raise ValueError(
                 f"law: {self.name} is around {self.base.label}; put it around the law of the small "

@@ -12,7 +12,7 @@ from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.program import Drawn, refit
-from bimix_jax.fitting.stacked import joined, member_fits, member_tasks
+from bimix_jax.fitting.stacked import joined, member_fits, member_tasks, relinked
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -104,6 +104,14 @@ def _resampled(
         begins = [None] * len(law.members) if starts is None else law.split_exponents(starts)
         each = zip(member_fits(fitted), member_tasks(task), begins, strict=True)
         return joined([_resampled(fit, of, drawn, begin, tolerance) for fit, of, begin in each])
+    if law.of_losses:
+        return relinked(
+            fitted,
+            task,
+            drawn,
+            starts,
+            lambda fit, of, begin: _resampled(fit, of, drawn, begin, tolerance),
+        )
     # A start of nan means "no other": a fit to much the same losses ends near the whole sweep's.
     whole = fitted.coefficients.exponents
     given = np.full((len(drawn.factor), *whole.shape), np.nan) if starts is None else starts
@@ -126,6 +134,10 @@ def search_all(fitted: Fit, task: FitTask, drawn: Drawn, tolerance: float = TOLE
     if task.law.members:
         each = zip(member_fits(fitted), member_tasks(task), strict=True)
         return joined([search_all(fit, of, drawn, tolerance) for fit, of in each])
+    if task.law.of_losses:
+        return relinked(
+            fitted, task, drawn, None, lambda fit, of, _: search_all(fit, of, drawn, tolerance)
+        )
     return refit(task, drawn, None, _strength(fitted), tolerance)
 
 

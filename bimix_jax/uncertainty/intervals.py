@@ -36,9 +36,9 @@ def mixtures_and_coefficients(
     The coefficients are those of the mixture beyond the level of the loss: the trace of the map
     from the units' losses at one budget to the fitted losses, minus 1. Shrinkage lowers it. For
     BiMix it is 1, for its α. Of a law with members it is their mean, as the map of the mean of
-    predictions is the mean of their maps.
+    predictions is the mean of their maps; and that of its losses for a link.
     """
-    if fitted.law.members:
+    if fitted.law.members or fitted.law.of_losses:
         each = [
             mixtures_and_coefficients(one, mixture, budget, size, count)
             for one in member_fits(fitted)

@@ -84,6 +84,16 @@ def quantity_text(value: float) -> str:
     return f"{rounded:.4g}"
 
 
+def budget_text(value: float, unit: str) -> str:
+    """Return a budget with its unit; a column that is only called budget says none.
+
+    >>> budget_text(4e10, "tokens"), budget_text(4e10, "budget")
+    ('40B tokens', 'a budget of 40B')
+    """
+    shown = quantity_text(value)
+    return f"a budget of {shown}" if unit == "budget" else f"{shown} {unit}"
+
+
 def number_text(value: float) -> str:
     """Return a number with 4 significant digits, as a power of ten if very large or small.
 

@@ -31,7 +31,6 @@ from bimix_jax.cli.show import (
     number,
     percent,
     probability,
-    quantity,
     share,
     show_json,
     show_line,
@@ -41,7 +40,7 @@ from bimix_jax.cli.show import (
 from bimix_jax.diagnosis.diagnose import Diagnosis
 from bimix_jax.files import as_path, write_atomically
 from bimix_jax.printable import printable
-from bimix_jax.quantities import counted
+from bimix_jax.quantities import budget_text, counted
 from bimix_jax.report.plan import Plan
 from bimix_jax.report.report import Report
 from bimix_jax.report.trackers import check_tracker, log_decision
@@ -349,7 +348,7 @@ def _show_shares(report: Report) -> None:
     shares = mixtures.map(share).rename_axis("domain")
     if best.epochs is not None:
         shares["epochs"] = best.epochs.map(amount)
-    at = f"{quantity(best.budget)} {best.unit}"
+    at = budget_text(best.budget, best.unit)
     show_table(shares, f"Mixtures at {at}", {})
     summary = cast(pd.DataFrame, report.baselines["summary"])
     show_table(

@@ -30,7 +30,7 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.files import atomic_path
 from bimix_jax.mixture.files import read_mixtures
-from bimix_jax.quantities import counted
+from bimix_jax.quantities import budget_text, counted
 from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._spread import USUAL, units_needed
@@ -300,7 +300,7 @@ def tradeoff(
     what = {"nats": "losses", "points": "scores"}
     means = " and ".join(dict.fromkeys(what[unit] for unit in found.units))
     first_unit, second_unit = found.units
-    title = f"Mean {means} of both groups at {quantity(found.budget)} {found.unit}"
+    title = f"Mean {means} of both groups at {budget_text(found.budget, found.unit)}"
     show_table(
         table.iloc[rows, :3].rename_axis("weight of the second"),
         title,
@@ -348,7 +348,7 @@ def sensitivity(
     what = kinds.get(scores, "loss, nats, and score")
     title = f"Change of every {what}, per further point of a domain"
     table = found.table().rename_axis(columns=what.split(",")[0]).rename(columns=str)
-    show_table(table, f"{title}, at {quantity(found.budget)} {found.unit}", form=change)
+    show_table(table, f"{title}, at {budget_text(found.budget, found.unit)}", form=change)
     return show_notes(found.notes)
 
 
@@ -464,7 +464,7 @@ def _for_intervals(measured: Sweep) -> tuple[str, ...]:
 
 def show_proposal(found: bx.Proposal) -> None:
     """Print the mixtures to run, and the expected regret after them."""
-    at = f"{quantity(found.budget)} {found.unit}"
+    at = f"{budget_text(found.budget, found.unit)}"
     title = f"Runs to do next, best first, for the decision at {at}"
     show_table(found.mixtures.rename_axis(columns="domain").T, title, form=share)
     again = [f"{run} repeats {first}" for run, first in found.first_of().items() if run != first]

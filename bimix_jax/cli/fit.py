@@ -28,7 +28,6 @@ from bimix_jax.cli.show import (
     change,
     number,
     percent,
-    quantity,
     show_json,
     show_line,
     show_next,
@@ -41,7 +40,7 @@ from bimix_jax.judging._cost import Outlook
 from bimix_jax.judging.automatic import AUTO, fit_train_part, missed
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.mixture.files import read_mixtures
-from bimix_jax.quantities import counted
+from bimix_jax.quantities import budget_text, counted
 from bimix_jax.reading.targets import predicted_text
 from bimix_jax.sweeps.splits import KINDS, SPLIT_TITLES, Split, judges_later, standard_splits
 from bimix_jax.sweeps.sweep import CURVE, Sweep
@@ -177,7 +176,7 @@ def predict(
             document["intervals"] = _nested(ends)
         return show_json({**document, "notes": notes})
     shown = losses.rename_axis(columns="target")
-    show_table(shown, f"{predicted_text(fitted.described)}, at {quantity(at)} {fitted.unit}")
+    show_table(shown, f"{predicted_text(fitted.described)}, at {budget_text(at, fitted.unit)}")
     if ends is not None:
         _show_ends(ends, intervals)
     return show_notes(notes)

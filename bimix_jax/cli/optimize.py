@@ -37,6 +37,7 @@ from bimix_jax.cli.show import (
 )
 from bimix_jax.mixture.proportions import OBJECTIVES
 from bimix_jax.printable import printable
+from bimix_jax.quantities import budget_text
 from bimix_jax.reading.settings import did_you_mean
 from bimix_jax.recipe.forms import RECIPE_FORMS, form_named
 from bimix_jax.recipe.recipe import DIGITS
@@ -240,7 +241,7 @@ def show_mixture(best: bx.Optimum, name: str) -> None:
     outside = best.observed["flag"].map(OUTSIDE)
     if (outside != "").any():
         shown["outside the sweep"] = outside
-    at = f"{quantity(best.budget)} {best.unit}"
+    at = budget_text(best.budget, best.unit)
     show_table(
         shown.rename_axis("domain"), f"Recommended mixture at {at}", {}, below=_blend(outside)
     )

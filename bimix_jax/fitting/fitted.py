@@ -223,8 +223,9 @@ class Fit(Drawn):
             raise ValueError(f"budget is {budget}; expected {expected}.")
         # A single budget does not identify β, so losses at other budgets are unknown.
         if least == largest and not np.allclose(values, largest, rtol=1e-9):
+            given = quantity_text(float(values)) if np.ndim(values) == 0 else budget
             raise ValueError(
-                f"budget is {budget}, but the sweep has the single budget "
+                f"budget is {given}, but the sweep has the single budget "
                 f"{quantity_text(largest)} {self.unit}: "
                 "how losses change with budget is unknown. Leave budget out, or measure more."
             )

@@ -142,7 +142,24 @@ def is_plain(table: pyarrow.Table) -> bool:
 def _line_by_line(text: str) -> pd.DataFrame:
     """Parse each line as JSON; `pandas.read_json` would guess types and round numbers."""
     lines = enumerate(StringIO(text), 1)
-    return pd.DataFrame([_json_object(line, i) for i, line in lines if line.strip()])
+    return pd.DataFrame([_flat(_json_object(line, i), i) for i, line in lines if line.strip()])
+
+
+def _flat(row: dict[str, object], number: int, before: str = "") -> dict[str, object]:
+    """Return the values of an object, and those inside of objects as outer.inner.
+
+    >>> _flat({"run": "a", "mixture": {"web": 0.4, "code": 0.6}}, 1)
+    {'run': 'a', 'mixture.web': 0.4, 'mixture.code': 0.6}
+    """
+    found = dict[str, object]()
+    for name, value in row.items():
+        nested = isinstance(value, dict)
+        inner = _flat(value, number, f"{before}{name}.") if nested else {f"{before}{name}": value}
+        twice = sorted(found.keys() & inner)
+        if twice:
+            raise ValueError(f"line {number} names {twice[0]} twice")
+        found |= inner
+    return found
 
 
 def _json_object(line: str, number: int) -> dict[str, object]:
@@ -217,6 +234,8 @@ def unknown_extension(path: Path, known: Iterable[str]) -> str:
     """Return the error about a file whose extension is none of the known ones."""
     if path.suffix.lower() in WORKBOOKS:
         return f"{path} is a workbook; save its sheet as CSV, and give that file."
+    if path.suffix.lower() == ".json":
+        return f"{path} is JSON; write its objects one per line to a .jsonl file, and give that."
     return (
         f"{path}: unknown extension; expected one of {', '.join(known)}. Rename the file to what "
         "it holds."

@@ -15,7 +15,7 @@ from bimix_jax.fitting.coefficients import Coefficients, predict_losses
 from bimix_jax.fitting.fitted import FAR, NOTICED, Fit, has_values
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.printable import PLAIN, WORDS, plain
-from bimix_jax.quantities import quantity_text
+from bimix_jax.quantities import budget_text
 from bimix_jax.reading.targets import are_scores
 from bimix_jax.recipe.available import TOKENS, Where
 from bimix_jax.recipe.forms import STOPPING
@@ -99,7 +99,7 @@ def explorer_of(report: "Report", kept: Kept) -> tuple[dict[str, Any] | None, st
         "targets": data["targets"],
         "level": f"{100 * sure.level:g} %",
         "compared": data["differences"] is not None,
-        "at": f"{quantity_text(best.budget)} {best.unit}",
+        "at": budget_text(best.budget, best.unit),
         "objective": "Mean loss" if data["objective"] == "mean" else "Objective",
         "forms": _forms(recipe, paths),
         "missing_forms": missing,

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from bimix_jax.printable import printable
-from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.quantities import budget_text, counted
 from bimix_jax.report._assets import asset
 from bimix_jax.report._explorer import explorer_of
 from bimix_jax.report._kept import Kept
@@ -80,7 +80,7 @@ def _number(value: float | None, kind: str) -> Markup:
 def _title(report: "Report") -> str:
     if report.optimum is None:
         return "Not enough to decide: run these"
-    return f"Data mixture for {quantity_text(report.optimum.budget)} {report.optimum.unit}"
+    return f"Data mixture for {budget_text(report.optimum.budget, report.optimum.unit)}"
 
 
 def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from bimix_jax.fitting.storage import load_fit
 from bimix_jax.laws import Bridged, law_named
 from bimix_jax.mixture.constraints import Constraints
 from bimix_jax.mixture.files import read_mixtures
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import number_of, quantity_text
 from bimix_jax.reading.nested import read_toml
 from bimix_jax.reading.settings import did_you_mean, refuse_unknown
 from bimix_jax.reading.written_numbers import number_of_parameters
@@ -226,7 +226,7 @@ class Plan:
             self,
             constraints=limits,
             reference=_reference(self.reference, sweep),
-            budget=self.budget_of(sweep),
+            budget=_in_its_unit(self.budget_of(sweep), sweep),
             model_size=self._size_of(sweep),
         )
 
@@ -247,6 +247,23 @@ class Plan:
             return self.budget
         single = sweep.budget.min() == sweep.largest_budget
         return sweep.largest_budget * (1 if single else 2)
+
+
+FARTHEST = 1e4
+"""Steps of the decision over the most of the sweep, above which they must be tokens: no run has so
+many times the steps of another."""
+
+
+def _in_its_unit(budget: float, sweep: Sweep) -> float:
+    """Return the budget; raise where a sweep in steps is asked about tokens."""
+    ratio = budget / sweep.largest_budget
+    if sweep.unit != "steps" or ratio < FARTHEST:
+        return budget
+    raise ValueError(
+        f"budget is {quantity_text(budget)}, {ratio:.2g} times the largest of the sweep, "
+        f"{quantity_text(sweep.largest_budget)} steps. If it is in tokens, divide it by the tokens "
+        "per step."
+    )
 
 
 def _reference(given: Any, sweep: Sweep) -> Any:

@@ -16,7 +16,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.mixture.sensitivity import Sensitivity
-from bimix_jax.quantities import quantity_text
+from bimix_jax.quantities import budget_text
 from bimix_jax.report._baselines import reference_name
 from bimix_jax.report._files import document_of, write_files
 from bimix_jax.report.plan import Plan
@@ -79,7 +79,7 @@ class Report:
         if self.optimum is None or self.certainty is None:
             return f"Not enough to decide: {self.missing}"
         best = self.optimum
-        at = "" if best.unit == "run" else f"At {quantity_text(best.budget)} {best.unit}, "
+        at = "" if best.unit == "run" else f"At {budget_text(best.budget, best.unit)}, "
         said = f"{at}train on {_listed(best.mixture)}: {self._gain(self.certainty)}."
         return said[0].upper() + said[1:]
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bimix_jax.files import atomic_path
 from bimix_jax.printable import html_summary
-from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.quantities import budget_text, counted, quantity_text
 from bimix_jax.reading.metadata import ATTRIBUTES, UNSTATED, Metadata
 from bimix_jax.reading.names import SHOWN, note_of_spelling, respelled
 from bimix_jax.reading.settings import did_you_mean
@@ -405,7 +405,7 @@ class Sweep:
         return (
             f"{counted(len(self.runs), 'run')} of {counted(mixtures, 'mixture')} at "
             f"{counted(len(np.unique(self.budget)), 'budget')} up to "
-            f"{quantity_text(self.largest_budget)} {self.unit}: "
+            f"{budget_text(self.largest_budget, self.unit)}: "
             f"{counted(len(self.budget), 'point')}, {counted(len(self.domains), 'domain')}, "
             f"{counted(len(self.targets), 'target')}"
             + (f", {counted(empty, 'empty loss', 'empty losses')}" if empty else "")

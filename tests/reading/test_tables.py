@@ -1,6 +1,7 @@
 """Files of every kind give the same table; files that cannot be read say why."""
 
 import gzip
+import json
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,22 @@ def test_a_truncated_json_line_is_named_by_its_number(tmp_path):
 
 def test_a_json_line_that_is_no_object_is_named(tmp_path):
     assert "line 1 is not a JSON object, but [1, 2]" in error(tmp_path / "a.jsonl", b"[1, 2]\n")
+
+
+def test_objects_inside_a_json_line_become_columns(tmp_path):
+    path, rows = tmp_path / "sweep.jsonl", []
+    for row in wide_frame().to_dict("records"):
+        mixture = {name[2:]: row[name] for name in row if name.startswith("r_")}
+        losses = {name[5:]: row[name] for name in row if name.startswith("loss_")}
+        rows.append({"run": row["run"], "tokens": row["tokens"], "mix": mixture, "eval": losses})
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert read_sweep(path).digest() == read_sweep(wide_frame()).digest()
+    text = error(tmp_path / "twice.jsonl", b'{"mix": {"web": 1}, "mix.web": 1}')
+    assert "line 1 names mix.web twice" in text
+
+
+def test_json_that_is_no_lines_is_told_to_become_them(tmp_path):
+    assert "one per line to a .jsonl file" in error(tmp_path / "sweep.json", b"[{}]")
 
 
 def test_a_cut_or_damaged_archive_is_an_error(tmp_path):

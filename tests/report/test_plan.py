@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bimix_jax as bx
+from bimix_jax.quantities import quantity_text
 from bimix_jax.report._template import template
 from bimix_jax.report.plan import Plan
 from tests.fits import DOMAINS, frame
@@ -99,6 +100,17 @@ def test_options_of_reading_are_those_of_the_readers(tmp_path):
     measured = whole.read_measured()
     assert len(measured.runs) == 11
     assert measured.budget.min() >= 2e8
+
+
+def test_a_sweep_in_steps_is_not_asked_about_tokens():
+    steps = bx.read_sweep(frame().rename(columns={"tokens": "step"}))
+    most = f"{quantity_text(steps.largest_budget)} steps"
+    with pytest.raises(ValueError, match=f"the largest of the sweep, {most}. If it is in tokens"):
+        Plan(budget=2e4 * steps.largest_budget).for_sweep(steps)
+    assert Plan(budget=2e3 * steps.largest_budget).for_sweep(steps).budget > 0
+    # Proxies of some million tokens stand for models of trillions.
+    tokens = bx.read_sweep(frame())
+    assert Plan(budget=2e4 * tokens.largest_budget).for_sweep(tokens).budget > 0
 
 
 def test_the_template_is_a_plan_with_and_without_its_comments():

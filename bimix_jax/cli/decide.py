@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
@@ -14,6 +13,7 @@ import typer
 
 import bimix_jax as bx
 from bimix_jax.cli import named, waiting
+from bimix_jax.cli._stages import PARTS, Stages
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.optimize import FORMS, RecipePaths
@@ -48,10 +48,6 @@ from bimix_jax.sweeps.sweep import Sweep
 
 NOT_ENOUGH = 1
 """Exit code where the sweep is not enough to decide."""
-STAGES = 6
-"""Number of stages that are counted, reading and writing included."""
-
-
 SUMMARY = {
     "probability": ("probability that the recommended one is better", probability),
 }
@@ -297,27 +293,21 @@ def _write_plan(plan: Plan, sweep: Sweep, path: Path) -> None:
 
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function for the name of each stage, and for how far it is: a bar on a terminal,
-    lines in a pipe."""
+    """Yield a function for the name of each stage, and for how far it is, which a terminal
+    shows."""
     from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     if quiet:
         waiting.clear()
         yield lambda stage: None
         return
-    begun = time.monotonic()
     columns = SpinnerColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     with error_bar(*columns, TimeElapsedColumn(), transient=True) as bar:
-        task, before = bar.add_task("", total=STAGES), ""
+        task, stages = bar.add_task("", total=len(PARTS)), Stages()
 
         def stage(text: str) -> None:
-            nonlocal before
-            # How far a stage is stands behind its name.
-            name, begins = text.partition(": ")[0], not text.startswith(f"{before}: ")
-            if bar.disable:
-                print(f"bimix: {time.monotonic() - begun:5.1f} s  {text}", file=sys.stderr)
-            bar.update(task, description=printable(text), advance=int(begins))
-            before = name
+            shown = printable(stages.told(text))
+            bar.update(task, description=shown, completed=stages.number)
 
         yield stage
 

@@ -153,8 +153,8 @@ def _flat(row: dict[str, object], number: int, before: str = "") -> dict[str, ob
     """
     found = dict[str, object]()
     for name, value in row.items():
-        nested = isinstance(value, dict)
-        inner = _flat(value, number, f"{before}{name}.") if nested else {f"{before}{name}": value}
+        place = f"{before}{name}"
+        inner = _flat(value, number, f"{place}.") if isinstance(value, dict) else {place: value}
         twice = sorted(found.keys() & inner)
         if twice:
             raise ValueError(f"line {number} names {twice[0]} twice")

@@ -1,12 +1,14 @@
 """`bimix decide`: one command from a table or logs to files, and what it says."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from bimix_jax.cli._stages import PARTS, Stages
 from bimix_jax.cli.app import app
 from tests.fits import frame
 
@@ -31,8 +33,9 @@ def call(folder, monkeypatch):
     """Run the command in that folder; gives its exit code, and what it printed to both streams."""
     monkeypatch.chdir(folder)
 
-    def invoke(*arguments, width="80"):
-        ended = CliRunner().invoke(app, ["decide", *map(str, arguments)], env={"COLUMNS": width})
+    def invoke(*arguments, width="80", env=None):
+        env = {"COLUMNS": width, **(env or {})}
+        ended = CliRunner().invoke(app, ["decide", *map(str, arguments)], env=env)
         if isinstance(ended.exception, Exception):
             raise ended.exception
         return ended.exit_code, ended.stdout, ended.stderr
@@ -40,7 +43,9 @@ def call(folder, monkeypatch):
     return invoke
 
 
-def test_one_command_writes_and_says_the_decision(call, folder):
+def test_one_command_writes_and_says_the_decision(call, folder, monkeypatch):
+    told, stages = Stages.told, []
+    monkeypatch.setattr(Stages, "told", lambda self, text: stages.append(text) or told(self, text))
     code, shown, progress = call(
         "sweep.csv", "--budget", "12.8B", "--available", "tokens.csv", "--epochs", "4",
         "--lower", "web=70%", "--propose", "0", "-o", "one", *LAWS,
@@ -53,13 +58,30 @@ def test_one_command_writes_and_says_the_decision(call, folder):
     assert "Binding: web ≥ 0.7." in shown
     assert "Written: one/index.html, one/decision.json" in shown
     assert "bimix decide --plan one/plan.toml" in " ".join(shown.split())
-    stages = [line.split(" s  ")[1] for line in progress.splitlines() if line.startswith("bimix:")]
+    # In a pipe there is no progress.
+    assert progress == ""
     assert stages[0] == "reading"
     assert stages[-1] == "writing"
-    assert len({stage.partition(":")[0] for stage in stages}) == 6
+    assert len({stage.partition(":")[0] for stage in stages}) == len(PARTS)
     assert any(": judging 2 laws on " in stage for stage in stages)
     stamp = json.loads((folder / "one" / "recipe.json").read_text())["stamp"]
     assert stamp["budget"] == "1.28e+10 tokens"
+
+
+def test_a_terminal_shows_the_stage_and_what_is_left(call):
+    _, _, progress = call(
+        "sweep.csv", "--propose", "0", "-o", "one", *LAWS, env={"FORCE_COLOR": "1"}
+    )
+    assert "6/6 writing" in re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", progress)
+    clock = iter([0.0, 40.0]).__next__
+    stages = Stages(clock)
+    assert stages.told("reading") == "reading"
+    assert stages.told("comparing laws") == "comparing laws"
+    within = "comparing laws: judging 4 laws, about 20 s left"
+    assert stages.told(within) == within
+    assert stages.number == 2
+    # Half of the time is gone after the comparison, so that about as much is left.
+    assert stages.told("fitting BiMix") == "fitting BiMix, about 40 s left"
 
 
 def test_the_plan_that_is_written_makes_the_same_decision(call, folder):

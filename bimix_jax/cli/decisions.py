@@ -471,6 +471,6 @@ def show_proposal(found: bx.Proposal) -> None:
     if again:
         show_line(f"With another seed: {', '.join(again)}.")
     regret = pd.DataFrame({"proposed": found.regret_left, "drawn at random": found.regret_random})
-    title = "Expected regret of the decision, nats"
-    below = f"Now it is {number(found.regret_now)} nats."
+    title = f"Expected regret of the decision, {found.regret_unit}"
+    below = f"Now it is {number(found.regret_now)} {found.regret_unit}."
     show_table(regret.rename_axis("after run"), title, form=number, below=below)

@@ -90,8 +90,10 @@ def fit(
         show_line(f"Written: {', '.join(files)}")
     if written is None:
         return show_line("The fit is not kept; -o fit.json writes it.")
-    twice = f"{2 * measured.largest_budget:.4g}"
-    return show_next("optimize", str(written), "--budget", twice)
+    # Of a single budget it is not known how losses change with it.
+    single = np.ptp(measured.budget) == 0
+    twice = () if single else ("--budget", f"{2 * measured.largest_budget:.4g}")
+    return show_next("optimize", str(written), *twice)
 
 
 def show_fit(fitted: bx.Fit, title: str) -> None:
@@ -421,7 +423,7 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
                 "verdict": judged.verdict(),
                 "best": judged.called_in(judged.decisive, judged.best),
                 "splits": tables,
-                "noise": {"curves": judged.noise.curves, "replicates": judged.noise.replicates},
+                "noise": dataclasses.asdict(judged.noise),
                 "signal": measured.signal(),
                 "notes": judged.notes,
             }

@@ -40,8 +40,9 @@ class Proposal(Drawn):
     """Runs to do next, best first, and the expected regret that remains.
 
     The regret is the loss of the recommended mixture above the best one, in nats of the weighted
-    mean loss, averaged over the uncertainty of the coefficients, which runs lower. What errors of
-    the law add is `law_regret`, which they do not.
+    mean loss, or the points of the mean score that it is below, averaged over the uncertainty of
+    the coefficients, which runs lower. What errors of the law add is `law_regret`, which they do
+    not.
     """
 
     mixtures: pd.DataFrame
@@ -61,16 +62,18 @@ class Proposal(Drawn):
     law_regret: float = float("nan")
     """expected regret because of errors of the law, and of noise that cannot be told from them; nan
     without resamples, or of too few mixtures"""
+    regret_unit: str = "nats"
+    """unit of all regrets, "nats" or "points" """
 
     def __repr__(self) -> str:
         at = f"{quantity_text(self.budget)} {self.unit}"
         return (
             f"Proposal({counted(len(self.mixtures), 'run')} for the decision at {at}; expected "
-            f"regret now {self.regret_now:.4g} nats)"
+            f"regret now {self.regret_now:.4g} {self.regret_unit})"
         )
 
     def table(self) -> pd.DataFrame:
-        """Table with a row per run: its proportions, then regret_left and regret_random (nats)."""
+        """Table with a row per run: its proportions, then regret_left and regret_random."""
         return self.mixtures.assign(regret_left=self.regret_left, regret_random=self.regret_random)
 
     def first_of(self) -> pd.Series:
@@ -260,9 +263,11 @@ def _proposal(
     decision: Decision, mixtures: pd.DataFrame, picks: Picks, noise: Noise, misfit: Misfit
 ) -> Proposal:
     """Name the picks, which are `mixtures`, and their expected regrets."""
-    fitted, runs = decision.fitted, mixtures.index
+    fitted, runs, unit = decision.fitted, mixtures.index, decision.objective_unit
+    whole = 100.0 if unit == "points" else 1.0
     # A law that exaggerates differences exaggerates regrets, which are such differences.
-    regret, random = (misfit.slope * np.asarray(each) for each in (picks.regret, picks.random))
+    factor = whole * misfit.slope
+    regret, random = (factor * np.asarray(each) for each in (picks.regret, picks.random))
     # Standard deviations, which are in the unit of relative errors.
     deviations = {name: np.sqrt(value) for name, value in noise._asdict().items()}
     return Proposal(
@@ -273,10 +278,11 @@ def _proposal(
         noise=pd.DataFrame(deviations, index=pd.Index(fitted.targets, name="target")),
         budget=decision.budget,
         unit=fitted.unit,
-        law_regret=misfit.regret,
+        law_regret=whole * misfit.regret,
+        regret_unit=unit,
         notes=(
-            *_scope(fitted, misfit.regret),
-            *_certain(float(regret[0])),
+            *_scope(fitted, whole * misfit.regret, unit),
+            *_certain(float(regret[0]), unit),
             *fitted.notes_on_budget(decision.budget),
             *decision.notes,
             *fitted.messages(),
@@ -284,13 +290,15 @@ def _proposal(
     )
 
 
-def _certain(regret: float) -> tuple[str, ...]:
-    if regret > SMALL:
+def _certain(regret: float, unit: str) -> tuple[str, ...]:
+    points = unit == "points"
+    if regret > (100 * SMALL if points else SMALL):
         return ()
     if regret > NOTHING:
+        digit = "second decimal of a score" if points else "last digit of a loss"
         return (
-            f"The expected regret is {regret:.1g} nats now, below the last digit of a loss: if the "
-            "law holds, further runs are not worth their cost for this decision.",
+            f"The expected regret is {regret:.1g} {unit} now, below the {digit}: if the law "
+            "holds, further runs are not worth their cost for this decision.",
         )
     return (
         "The best mixture is the same for all coefficients within their uncertainty: if the law "
@@ -319,9 +327,10 @@ def _check(fitted: Fit, sweep: Sweep) -> None:
         )
 
 
-def _scope(fitted: Fit, regret: float) -> tuple[str, ...]:
+def _scope(fitted: Fit, regret: float, unit: str) -> tuple[str, ...]:
     beside = (
-        f"errors of the law cost about {regret:.2g} nats more, which runs for this law do not lower"
+        f"errors of the law cost about {regret:.2g} {unit} more, which runs for this law do not "
+        "lower"
         if np.isfinite(regret)
         else "errors of the law itself enter it only as noise"
     )

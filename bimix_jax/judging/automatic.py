@@ -10,10 +10,10 @@ from jax.typing import ArrayLike
 from bimix_jax.fitting.fit import fit as fit_law
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.options import LATER, FitOptions, Given
-from bimix_jax.judging._linked import linked_laws
 from bimix_jax.judging._searches import later_held_out, purpose_of
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
+from bimix_jax.judging.linked import linked_laws
 from bimix_jax.judging.noise import noise_floor
 from bimix_jax.laws import (
     BiMix,

@@ -12,7 +12,6 @@ from bimix_jax.fitting.options import LATER, FitOptions
 from bimix_jax.fitting.residual import Residual
 from bimix_jax.fitting.task import choose_targets
 from bimix_jax.judging._cost import Outlook
-from bimix_jax.judging._linked import linked_laws
 from bimix_jax.judging._notes import (
     about_budget_power,
     about_budgets,
@@ -25,6 +24,7 @@ from bimix_jax.judging._notes import (
 from bimix_jax.judging._race import run
 from bimix_jax.judging._trial import Trial
 from bimix_jax.judging.comparison import Comparison
+from bimix_jax.judging.linked import linked_laws
 from bimix_jax.laws import (
     AdditiveLaw,
     BiMix,

@@ -31,10 +31,12 @@ class NoiseFloor:
     coefficients"""
     replicates: float
     """error of a single run, from the spread of runs of one mixture at one budget"""
+    stated: float = np.nan
+    """error of a single run, from the noise or the examples that are stated of all targets"""
 
     def least(self) -> float:
-        """Larger of the two, because curves do not include differences between runs."""
-        known = [v for v in (self.curves, self.replicates) if np.isfinite(v)]
+        """Largest of them, because curves do not include differences between runs."""
+        known = [v for v in (self.curves, self.replicates, self.stated) if np.isfinite(v)]
         return max(known) if known else np.nan
 
 
@@ -50,7 +52,18 @@ def noise_floor(sweep: Sweep, targets: Sequence[str] | None = None) -> NoiseFloo
     asked = dataclasses.replace(
         sweep, targets=tuple(sweep.targets[i] for i in columns), loss=sweep.loss[:, columns]
     )
-    return NoiseFloor(_left_by_curves(asked), between_replicates(asked))
+    return NoiseFloor(_left_by_curves(asked), between_replicates(asked), _stated(asked))
+
+
+def _stated(sweep: Sweep) -> float:
+    """Mean |e − e'| of a score and its expectation; nan where that of some target is unknown."""
+    described = sweep.described
+    if not all(t.is_score and (t.noise is not None or t.examples) for t in described):
+        return np.nan
+    with np.errstate(invalid="ignore"):
+        each = [np.sqrt(t.variance(sweep.loss[:, i])) for i, t in enumerate(described)]
+    # Of normal noise, from its standard deviation.
+    return float(np.sqrt(2 / np.pi) * np.nanmean(each))
 
 
 def _left_by_curves(sweep: Sweep) -> float:

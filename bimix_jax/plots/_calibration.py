@@ -58,13 +58,13 @@ def _covered(axes: "Axes", found: "Calibration") -> None:
     covered = table["covered"]
     axes.plot(levels, covered, "o-", color=RECOMMENDED, ms=6, lw=1.8, label="all targets")
     axes.set_xlabel("level of the interval", fontsize=SIZE)
-    axes.set_ylabel("held-out losses inside", fontsize=SIZE)
+    axes.set_ylabel("held-out values inside", fontsize=SIZE)
     axes.set_xlim(0.4, 1.0)
     axes.set_ylim(min(0.4, np.nanmin([*covered, 0.4])) - 0.02, 1.02)
     width = 100 * float(table["width"].iloc[-1])
     # No width where there are too few mixtures for an interval.
     what = "too few mixtures" if np.isnan(width) else f"± {width:.2f} % at {100 * levels[-1]:g} %"
-    axes.set_title(f"intervals of losses, {what}", fontsize=SIZE)
+    axes.set_title(f"intervals, {what}", fontsize=SIZE)
 
 
 def _reliable(axes: "Axes", found: "Calibration") -> None:

@@ -94,7 +94,9 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     """
     sweep = _of_its_size(fitted, sweep)
     titles, unit = picture_texts(fitted.targets), picture_text(fitted.unit)
-    figure, panels = panels_of(titles, "own proportion", value_text(fitted.described))
+    value = value_text(fitted.described)
+    what = value.partition(" (")[0] if "or" not in value else "loss or score"
+    figure, panels = panels_of(titles, "own proportion", value)
     norm = log_norm(sweep.budget)
     for axes, target in zip(panels, fitted.targets, strict=True):
         own = _own_proportion(fitted, sweep, target)
@@ -104,7 +106,7 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     log_bar(figure, norm, f"budget ({unit})", sweep.budget)
     budgets = len(np.unique(sweep.budget))
     some = f" ({BUDGETS_SHOWN} of {budgets} budgets)" if budgets > BUDGETS_SHOWN else ""
-    headed(figure, f"{picture_text(fitted.label)}: loss against own proportion{some}")
+    headed(figure, f"{picture_text(fitted.label)}: {what} against own proportion{some}")
     return figure
 
 

@@ -118,6 +118,7 @@ def _regret(axes: "Axes", proposal: "Proposal") -> None:
     axes.set_ylim(0, 1.25 * now)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("further runs", fontsize=SIZE)
-    axes.set_ylabel("expected regret (thousandths of a nat)", fontsize=SIZE)
+    unit = "a nat" if proposal.regret_unit == "nats" else "a point"
+    axes.set_ylabel(f"expected regret (thousandths of {unit})", fontsize=SIZE)
     axes.legend(frameon=False, fontsize=SIZE, loc="upper right")
     bare(axes)

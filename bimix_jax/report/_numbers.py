@@ -24,7 +24,9 @@ def shown(value: float | None, kind: str = "quantity") -> str:
     if kind in ("difference", "change"):
         return signed(value, 4) if kind == "difference" else signed(100 * value, 2) + f"{HARD}%"
     if kind == "points":
-        return signed(100 * value, 2) + f"{HARD}points"
+        return signed(100 * value, 2) + " points"  # too long for a card of a narrow screen
+    if kind == "of_range":
+        return f"{100 * value:.2f} points"
     if kind == "percent":
         return f"{100 * value:.2f}{HARD}%"
     if kind == "share":

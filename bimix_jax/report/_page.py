@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from bimix_jax.printable import printable
 from bimix_jax.quantities import budget_text, counted
+from bimix_jax.reading.targets import are_scores
 from bimix_jax.report._assets import asset
 from bimix_jax.report._explorer import explorer_of
 from bimix_jax.report._kept import Kept
@@ -47,7 +48,7 @@ def page(report: "Report", command: str = "bimix_jax.decide", stages: Path | Non
             d=document,
             title=_title(report),
             lead=document["recommendation"],
-            cards=_cards(document),
+            cards=_cards(report, document),
             sections=sections_of(report, document, without, command, kept),
             explorer=explorer,
             policy=_policy(script),
@@ -83,7 +84,7 @@ def _title(report: "Report") -> str:
     return f"Data mixture for {budget_text(report.optimum.budget, report.optimum.unit)}"
 
 
-def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _cards(report: "Report", document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the numbers at the top of the page."""
     found, laws = document["decision"], document["laws"]
     if found is None:
@@ -92,6 +93,7 @@ def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
     kind = "points" if found["objective_unit"] == "points" else "change"
     low, high = (shown(gain[end], kind) for end in ("low", "high"))
     error = laws["splits"][list(laws["splits"])[-1]][laws["best"]]
+    described = report.sweep.metadata.described(report.sweep.targets)
     runs = counted(len(document["sweep"]["runs"]), "run")
     return [
         {
@@ -115,7 +117,7 @@ def _cards(document: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "name": "Error of the law",
             "value": error["mre"],
-            "kind": "percent",
+            "kind": "of_range" if are_scores(described).all() else "percent",
             "note": f"{laws['best']} on held-out points, of {runs}",
         },
     ]

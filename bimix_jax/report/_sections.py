@@ -113,7 +113,7 @@ def _targets(report: "Report", document: Numbers, kept: Kept) -> Section:
         f"{predicted_text(described)}, with the {100 * found['level']:g} % interval of one new run",
         ("target", sorted(change, key=lambda name: (change[name] is None, change[name] or 0.0))),
         ("weight", "digits", found["weights"]),
-        ("loss", "loss", ours["loss"]),
+        ("score" if points else "value" if some else "loss", "loss", ours["loss"]),
         ("low", "loss", ours["low"]),
         ("high", "loss", ours["high"]),
         (reference, "loss", theirs["loss"]),
@@ -165,6 +165,8 @@ def _law(
     if fitted is None or laws is None:
         return []
     least, largest = fitted.observed_budgets
+    every = are_scores(fitted.described)
+    values = "Losses" if not every.any() else "Scores" if every.all() else "Losses and scores"
     draw, along = (
         (_plots().plot_curves, "the budget")
         if least < largest
@@ -176,7 +178,7 @@ def _law(
             key_of(fitted),
             lambda: draw(_at_size_of_runs(fitted, report.sweep), report.sweep),
             "curves",
-            f"Losses of runs along {along} (dots), and {fitted.label} as fitted to all (lines).",
+            f"{values} of runs along {along} (dots), and {fitted.label} as fitted to all (lines).",
         )
     ]
     if drawn is not None:
@@ -186,16 +188,17 @@ def _law(
                 key_of(fitted),
                 lambda: _plots().plot_predicted(_held_out(drawn)),
                 "predicted",
-                "Losses beside the predictions of fits that did not see their mixtures.",
+                f"{values} beside the predictions of fits that did not see their mixtures.",
             )
         )
+    error, more = ("of_range", "points") if every.all() else ("percent", "change")
     tables = [
         Table.of(
             f"Errors of the laws on {SPLIT_TITLES.get(kind, kind)}",
             ("law", split),
-            ("mean relative error", "percent", column(split, "mre")),
-            ("more than the best", "change", column(split, "difference")),
-            ("standard error", "percent", column(split, "se")),
+            (f"mean {'' if every.any() else 'relative '}error", error, column(split, "mre")),
+            ("more than the best", more, column(split, "difference")),
+            ("standard error", error, column(split, "se")),
         )
         for kind, split in laws["splits"].items()
     ]
@@ -218,22 +221,35 @@ def _reliability(
         [key_of(fitted), found],
         lambda: _plots().plot_calibration(calibration),
         "calibration",
-        "Left: the share of measured losses inside intervals of 50, 80 and 90 %. Right: pairs of "
+        "Left: the share of measured values inside intervals of 50, 80 and 90 %. Right: pairs of "
         "mixtures, by the probability that one is better, and how often it is; a larger dot "
-        "stands for more pairs. Each was predicted without its own losses.",
+        "stands for more pairs. Each was predicted without its own values.",
     )
     levels = {f"{100 * float(level):g} %": row for level, row in found["coverage"].items()}
     coverage = Table.of(
-        "Measured losses inside their intervals",
+        "Measured values inside their intervals",
         ("level of the interval", levels),
         ("inside", "percent", column(levels, "covered")),
         ("least, of one target", "percent", column(levels, "worst")),
         ("target", "", column(levels, "worst_target")),
-        ("half the width, of the loss", "percent", column(levels, "width")),
+        (f"half the width, {_width_text(fitted)}", "percent", column(levels, "width")),
     )
     return [
         Section("reliability", "How far to trust it", (found["verdict"],), (picture,), (coverage,))
     ]
+
+
+def _width_text(fitted: "Fit") -> str:
+    """What half the width of an interval is a share of."""
+    scores = are_scores(fitted.described)
+    distance = "of the distance to the maximum"
+    return (
+        distance
+        if scores.all()
+        else f"of the loss or {distance}"
+        if scores.any()
+        else ("of the loss")
+    )
 
 
 def _held_out(drawn: "Bootstrap") -> Evaluation:
@@ -331,7 +347,7 @@ def _flat(report: "Report", document: Numbers, kept: Kept) -> Section:
         fields_of(sensitivity),
         lambda: _plots().plot_sensitivity(sensitivity),
         "sensitivity",
-        "What one more percentage point of a domain does to each loss; the others give in "
+        "What one more percentage point of a domain does to each target; the others give in "
         "proportion.",
     )
     return Section("flat", "How flat it is", figures=(picture,), tables=tuple(tables))
@@ -367,7 +383,7 @@ def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]
         return []
     found = document["next_runs"]
     runs, now = found["mixtures"], found["regret_now"]
-    known = now is not None
+    known, unit = now is not None, proposal.regret_unit
     what = "Mixtures whose runs lower the uncertainty of the decision most, the best first."
     picture = Pictured.of(
         kept,
@@ -377,12 +393,12 @@ def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]
         what if known else "Mixtures to run.",
     )
     table = Table.of(
-        "Runs to do next" + "; the regret is the expected loss in nats" * known,
+        "Runs to do next" + f"; the expected regret is in {unit}" * known,
         ("run", runs),
         *((domain, "share", column(runs, domain)) for domain in next(iter(runs.values()))),
         ("regret left", "small", found["regret_left"]) if known else None,
     )
-    text = (f"Expected regret now: {shown(now, 'small')} nats.",) if known else ()
+    text = (f"Expected regret now: {shown(now, 'small')} {unit}.",) if known else ()
     notes = _further(found["notes"], document)
     return [Section("next", "What to run next", text, (picture,), (table,), notes)]
 

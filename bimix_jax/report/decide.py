@@ -18,6 +18,7 @@ from bimix_jax.fitting.options import LATER
 from bimix_jax.fitting.storage import load_fit
 from bimix_jax.judging.compare import compare
 from bimix_jax.judging.comparison import Comparison
+from bimix_jax.judging.linked import linked_laws
 from bimix_jax.laws import LAWS, Law, WithModelSize, law_named
 from bimix_jax.mixture.sensitivity import sensitivity
 from bimix_jax.printable import plain
@@ -176,9 +177,12 @@ class _Way:
         """Laws to compare: those of the plan, or candidates that express a target."""
         if self.plan.laws:
             return [law_named(name, load_fit) for name in self.plan.laws]
-        own = bool(set(self.sweep.targets) & set(self.sweep.domains))
+        linked = linked_laws(self.sweep)
+        # Where scores are judged, too, a law has to express them.
+        own = bool(set(self.sweep.targets) & set(self.sweep.domains)) and not linked
         able = [LAWS[name]() for name in CANDIDATES if own or not LAWS[name].needs_own]
-        return [WithModelSize(law) if self.sweep.size is not None else law for law in able]
+        several = self.sweep.size is not None
+        return [*(WithModelSize(law) if several else law for law in able), *linked[:1]]
 
     def _fitted(self, judged: Comparison | None) -> Fit | None:
         """The judge's pick, with the judge's settings, at the model size of the decision."""
@@ -252,7 +256,7 @@ class _Way:
     def _proposed(self, drawn: Bootstrap) -> Proposal | None:
         """The runs to do next; None where none are asked for, or the law cannot say."""
         plan, count, fitted = self.plan, self.plan.propose, drawn.fitted
-        if not count or fitted.law.needs_size:
+        if not count or fitted.law.needs_size or fitted.law.of_losses:
             return None
         # A proposal takes residuals as noise, which weights by budget would distort.
         even = self._fit(fitted.law, 0.0)

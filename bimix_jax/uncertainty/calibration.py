@@ -115,7 +115,7 @@ class Calibration(Drawn):
             shares, levels = (
                 ", ".join(f"{100 * each:.0f}" for each in part) for part in (covered, self.levels)
             )
-            parts.append(f"Of the held-out losses, {shares} % lie inside intervals of {levels} %.")
+            parts.append(f"Of the held-out values, {shares} % lie inside intervals of {levels} %.")
         if pairs:
             wrong = "" if not self.sure_pairs else f", {100 * self.wrong_when_sure:.1f} % wrongly"
             parts.append(

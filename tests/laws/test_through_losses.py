@@ -15,8 +15,8 @@ from bimix_jax.cli.app import app
 from bimix_jax.fitting._links import RIDGE, fitted_links
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
-from bimix_jax.judging._linked import LINKED
 from bimix_jax.judging._searches import predict_splits
+from bimix_jax.judging.linked import LINKED
 from tests.fits import DOMAINS, frame
 
 LAW = bx.ThroughLosses(bx.BiMix())

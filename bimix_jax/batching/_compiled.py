@@ -29,6 +29,7 @@ from bimix_jax.xla.compilation import (
     OnceCompiled,
     cpu_options,
 )
+from bimix_jax.xla.traced import kept_program
 
 ALIGNMENT = 64
 """Alignment in bytes of arrays that JAX does not copy on a CPU."""
@@ -323,4 +324,10 @@ def compiled_chunk(
     )
     kind = REASSOCIATED if kernel else QUICKLY_COMPILED
     options = cpu_options(kind, ONE_THREAD, platform=devices[0].platform)
-    return OnceCompiled(jax.jit(each, compiler_options=options))
+
+    def kept(args: Any) -> Any:
+        # Tracing takes 4 s, and is the same for all workers of a cluster.
+        alone = devices == tuple(jax.devices()[:1]) and jax.config.jax_default_device is None  # type: ignore[attr-defined]
+        return kept_program(every, (method, kernel), (args, {}), options) if alone else None
+
+    return OnceCompiled(jax.jit(each, compiler_options=options), kept)

@@ -236,7 +236,7 @@ def run_batch_on(
     report, work = Report(folder), _FitShare(str(folder.resolve()), law, options, rows)
     shares = -(-(cluster.workers or 1) // len(files))
     items = [(str(path), rank, shares) for path in files for rank in range(shares)]
-    found = sorted(cluster.map(work, items))
+    found = sorted(cluster.map(work, items, lambda item: item[0]))
     for each in found:
         if each.error is None:
             report.add(Report(**each.value | {"folder": folder, "parts": set(each.value["parts"])}))

@@ -109,7 +109,7 @@ def count_on(cluster: Cluster, domains: Mapping[str, Domain], work: CountFile) -
         for path in domain.files
     ]
     with cluster.session():
-        results = sorted(cluster.map(work, items))
+        results = sorted(cluster.map(work, items, lambda item: item[1]))
         failed = [each.error for each in results if each.error is not None]
         if len(failed) == len(results):
             raise ValueError(failed[0])

@@ -86,23 +86,29 @@ class OnceCompiled:
 
     Otherwise each thread would compile it, at a multiple of the time and memory.
 
+    Args:
+        jitted: the function.
+        kept: returns a program for given arguments that another process has traced, or None.
+
     >>> double = OnceCompiled(jax.jit(lambda x: 2 * x))
     >>> print(double(3.0), double.compilations())
     6.0 1
     """
 
-    def __init__(self, jitted: Any) -> None:
-        self.jitted, self.lock, self.known = jitted, threading.Lock(), set[Any]()
+    def __init__(self, jitted: Any, kept: Callable[[Any], Any] = lambda args: None) -> None:
+        self.jitted, self.kept = jitted, kept
+        self.lock, self.known = threading.Lock(), dict[Any, Any]()
 
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
         # What tells programs apart; a lock for every call would make threads wait for each other.
         shapes = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(args))
         if shapes in self.known:
-            return self.jitted(*args)
+            return self.known[shapes](*args)
         with self.lock:
-            found = self.jitted(*args)
-            self.known.add(shapes)
+            program = self.known.get(shapes) or self.kept(args) or self.jitted
+            found = program(*args)
+            self.known[shapes] = program
         return found
 
     def compilations(self) -> int:

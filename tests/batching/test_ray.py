@@ -1,5 +1,6 @@
 """Batches by Ray: the parts are those of one process, whatever happens to a worker."""
 
+import importlib
 import os
 import signal
 import sys
@@ -12,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bimix_jax import BiMix
-from bimix_jax.batching.batch import Share, run_batch, run_batch_on
+from bimix_jax.batching.batch import Share, _FitShare, run_batch, run_batch_on
 from bimix_jax.cli.app import app
-from bimix_jax.cluster import Cluster
+from bimix_jax.cluster import ATTEMPTS, Cluster
 from tests.batching.tables import table_of_sweeps
 
 LAW, ROWS = BiMix(), 64
@@ -95,6 +96,43 @@ class _Marked:
 
 
 @pytest.mark.slow
+def test_an_item_that_always_kills_its_worker_is_named_and_the_rest_is_done(
+    cluster, source, tmp_path, monkeypatch
+):
+    import bimix_jax.batching.batch
+
+    output, command = tmp_path / "out", ["batch", str(source), "--engine", "ray", "--workers", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(bimix_jax.batching.batch, "_FitShare", _Deadly)
+        result = CliRunner().invoke(app, [*command, "-o", str(output)])
+    assert result.exit_code == 1, result.output
+    said = " ".join(result.output.split())
+    assert f"{source / 'b.parquet'} was left out: it lost its worker {ATTEMPTS} times" in said
+    assert len((output / "deaths").read_text()) == ATTEMPTS
+    assert list(written(output)) == ["a.parquet-00000.parquet", "c.parquet-00000.parquet"]
+    again = CliRunner().invoke(app, [*command, "-o", str(output)])
+    assert again.exit_code == 0, again.output
+    assert "1 part written, 2 already there" in again.output
+
+
+class _Deadly(_FitShare):
+    """The work of an actor, whose process one of the files ends, as if memory did not suffice."""
+
+    def __call__(self, item):
+        if item[0].endswith("b.parquet"):
+            with (Path(self.output) / "deaths").open("a") as deaths:
+                deaths.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(item)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_function_itself_is_raised_with_its_traceback(cluster):
+    with pytest.raises(RuntimeError, match=r"(?s)^5: Traceback.*object of type 'int' has no len"):
+        list(cluster.map(len, [5]))
+
+
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_done_by_a_rerun(cluster, source, tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -134,10 +172,38 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
         list(Cluster("ray://far:1").map(len, ["item"]))
 
 
-def test_an_old_release_is_named(monkeypatch):
+def test_what_a_cluster_of_other_releases_says_is_passed_on(monkeypatch):
     ray = pytest.importorskip("ray")
-    monkeypatch.setattr(ray, "__version__", "2.9.3")
-    with pytest.raises(ValueError, match=r"ray 2\.9\.3 is installed; expected 2\.40 or later"):
+
+    def refuse(*given, **options):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.41.0")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConnectionError, match=r"cannot be used: Version mismatch: .*Ray: 2\.41\.0"):
+        list(Cluster("ray://far:1").map(len, ["item"]))
+
+
+@pytest.mark.slow
+def test_a_package_that_workers_lack_is_named(cluster):
+    with pytest.raises(
+        ValueError, match=r"workers of the cluster cannot import of_nobody; install"
+    ):
+        list(cluster.map(_Unknown(), ["item"]))
+
+
+class _Unknown:
+    """Work that is of a module which no worker has."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("of_nobody",)
+
+
+@pytest.mark.parametrize("release", ["2.9.3", "2.64.0"])
+def test_a_release_that_does_not_fit_is_named(monkeypatch, release):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "__version__", release)
+    with pytest.raises(ValueError, match=rf"ray {release} is installed; expected 2\.40 or later"):
         list(Cluster().map(len, ["item"]))
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from jax._src import compilation_cache
 
 import bimix_jax as bx
+from bimix_jax.batching import _compiled
 from bimix_jax.xla import cache
+from tests.batching.tables import table_of_sweeps
 
 SETTINGS = (
     "jax_compilation_cache_dir",
@@ -349,3 +352,25 @@ def test_a_folder_that_is_not_on_a_disk_is_refused():
     pytest.importorskip("fsspec")
     with pytest.raises(OSError, match=r"memory://programs is not on a disk; name a folder that is"):
         bx.use_compilation_cache("memory://programs")
+
+
+def test_a_batch_is_traced_once_for_all_processes(folder, monkeypatch):
+    table = table_of_sweeps(3)
+
+    def again():
+        """The fits as a new process makes them."""
+        in_new_process(folder)
+        _compiled.compiled_chunk.cache_clear()
+        return bx.fit_table(table)
+
+    def refuse(*given):
+        raise AssertionError("traced again")
+
+    plain = bx.fit_table(table)
+    first = again()
+    with monkeypatch.context() as patch:
+        patch.setattr(_compiled.BatchMethod, "fit_in_kernel", refuse)
+        patch.setattr(_compiled.BatchMethod, "fit", refuse)
+        pd.testing.assert_frame_equal(again(), first, check_exact=True)
+    pd.testing.assert_frame_equal(first, plain, check_exact=True)
+    _compiled.compiled_chunk.cache_clear()

@@ -33,7 +33,7 @@ from bimix_jax.mixture.files import read_mixtures
 from bimix_jax.quantities import budget_text, counted
 from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.sweep import Sweep
-from bimix_jax.uncertainty._spread import USUAL, units_needed
+from bimix_jax.uncertainty._spread import LEAST_UNITS, USUAL, units_needed
 from bimix_jax.uncertainty.intervals import check_level
 from bimix_jax.uncertainty.path import STEPS
 
@@ -401,7 +401,7 @@ class NextRuns:
 
     def _resampled(self, fitted: bx.Fit, measured: Sweep) -> bx.Bootstrap | None:
         """Return the resamples; None where they can show no errors of the law."""
-        few = len(np.unique(measured.mixture_group)) < units_needed(USUAL)
+        few = len(np.unique(measured.mixture_group)) < LEAST_UNITS
         if few or not self.resamples or fitted.options.budget_power:
             return None
         waiting.show(f"fitting {fitted.label} to {counted(self.resamples, 'resample')}")

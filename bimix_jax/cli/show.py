@@ -217,12 +217,13 @@ def quantity(value: Any) -> str:
 
 
 def span(low: Iterable[float], high: Iterable[float], form: Form = share) -> list[str]:
-    """Format ranges by both ends, one per row.
+    """Format ranges by both ends, one per row; "–" where there is none.
 
-    >>> span([0.1], [0.2])
-    ['0.1000–0.2000']
+    >>> span([0.1, math.nan], [0.2, math.nan])
+    ['0.1000–0.2000', '–']
     """
-    return [f"{form(a)}–{form(b)}" for a, b in zip(low, high, strict=True)]
+    each = zip(low, high, strict=True)
+    return ["–" if math.isnan(a) and math.isnan(b) else f"{form(a)}–{form(b)}" for a, b in each]
 
 
 def show_table(

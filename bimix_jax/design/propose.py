@@ -61,7 +61,7 @@ class Proposal(Drawn):
     notes: tuple[str, ...]
     law_regret: float = float("nan")
     """expected regret because of errors of the law, and of noise that cannot be told from them; nan
-    without resamples, or of too few mixtures"""
+    without resamples, or of fewer than four mixtures"""
     regret_unit: str = "nats"
     """unit of all regrets, "nats" or "points" """
 

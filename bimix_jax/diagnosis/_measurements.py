@@ -239,8 +239,8 @@ def _few(mixtures: pd.DataFrame) -> Iterator[Observation]:
         yield Observation(
             Severity.WARNING,
             f"{counted(runs, 'mixture')} of {counted(domains, 'domain')}",
-            f"Measure {domains + 1 - runs} more mixtures at least, or fit BiMix alone, which looks "
-            "at one domain at a time.",
+            f"Measure {counted(domains + 1 - runs, 'more mixture')} at least, or fit BiMix alone, "
+            "which looks at one domain at a time.",
         )
 
 

@@ -1,12 +1,13 @@
 """Mixtures that cannot be told from the best one, and the cost of not knowing which is best."""
 
 import numpy as np
+from scipy.special import gammaln
 
 from bimix_jax.fitting.fitted import Fit
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.mixture.optimum import Optimum
 from bimix_jax.uncertainty._differences import Differences, better
-from bimix_jax.uncertainty._spread import USUAL, units_needed
+from bimix_jax.uncertainty._spread import LEAST_UNITS
 from bimix_jax.uncertainty.bootstrap import Bootstrap
 
 TOLERANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -53,9 +54,11 @@ def law_regret(decision: Decision, errors: Differences) -> float:
 
     The law is as in the fit, and its errors at mixtures near the best one are drawn from a normal
     distribution in which those of two mixtures differ as `Differences.variance` says. The regret is
-    the mean excess over the best of these mixtures. Nan with too few mixtures for a probability.
+    the mean excess over the best of these mixtures. Nan with fewer than four mixtures, of which
+    even this mean says nothing.
     """
-    if errors.spread.units[0] < units_needed(USUAL):
+    units = int(errors.spread.units[0])
+    if units < LEAST_UNITS:
         return float("nan")
     candidates = _nearly_best(Optimum.of(decision))
     objective = decision.objectives(decision.fitted.predict_points(candidates, decision.budget))
@@ -64,13 +67,26 @@ def law_regret(decision: Decision, errors: Differences) -> float:
     apart = np.abs(candidates[:, None] - candidates).sum(axis=2) / 2
     # Variances are in proportion to distances, which are the sums of those of single shares, so
     # that a matrix of covariances exists.
-    (each,) = errors.variance(np.zeros(1), np.ones(1))
+    (each,) = _of_few(units) ** 2 * errors.variance(np.zeros(1), np.ones(1))
     covariance = each / 2 * (apart[:1] + apart[:1].T - apart)
     values, vectors = np.linalg.eigh(covariance)
     normal = np.random.default_rng(0).standard_normal((DRAWS, len(values)))
     drawn = normal @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     gained = drawn - errors.slope * (objective / objective[0] - 1)
     return float(objective[0] * np.mean(np.maximum(gained.max(axis=1), 0.0)))
+
+
+def _of_few(units: int) -> float:
+    """Expected standard deviation of normal errors over that of `units` of them.
+
+    The mean of its posterior, √(ν/2)·Γ((ν − 1)/2)/Γ(ν/2) with ν = units − 1, if the prior is flat
+    in its logarithm (Gelman et al., "Bayesian Data Analysis", 2013, section 3.2).
+
+    >>> [round(_of_few(units), 2) for units in (4, 8, 40)]
+    [1.38, 1.13, 1.02]
+    """
+    half = (units - 1) / 2
+    return float(np.sqrt(half) * np.exp(gammaln(half - 0.5) - gammaln(half)))
 
 
 def _nearly_best(best: Optimum) -> np.ndarray:

@@ -486,14 +486,14 @@ def _notes(made: Bootstrap) -> list[str]:
 
 
 def _note_on_units(made: Bootstrap) -> list[str]:
-    """Note on too few units for intervals of predictions and gains."""
+    """Note on too few units for intervals of the usual level."""
     units, needed = len(made.runs), units_needed(USUAL)
     if units >= needed:
         return []
     return [
-        f"Intervals of {100 * USUAL:g} % of predictions and gains, and probabilities, rest on the "
-        f"errors at mixtures that are left out of the fit: {needed} are needed, and there are "
-        f"{units}. Measure {needed - units} more."
+        f"Intervals of {100 * USUAL:g} %, and probabilities, rest on the spread of the mixtures, "
+        f"and on the errors at those that are left out of the fit: {needed} are needed, and there "
+        f"are {units}. Measure {needed - units} more."
     ]
 
 

@@ -15,6 +15,7 @@ from bimix_jax.fitting.fitted import Fit
 from bimix_jax.fitting.residual import predict
 from bimix_jax.fitting.stacked import member_fits
 from bimix_jax.laws.law import Law
+from bimix_jax.uncertainty._spread import units_needed
 from bimix_jax.xla.compilation import jit
 
 SMALL = 1e-6
@@ -166,8 +167,8 @@ def check_level(level: float) -> None:
 def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.ndarray, np.ndarray]:
     """Low and high end (…) of values (resamples, …); resamples that are nan do not count.
 
-    The ends are nan where fewer than half of the resamples have a value, or there are too few
-    mixtures.
+    The ends are nan where fewer than half of the resamples have a value, or there are fewer
+    mixtures than `units_needed`, or than the coefficients take.
 
     Raises:
         ValueError: if level is not between 0 and 1.
@@ -175,8 +176,9 @@ def interval(values: np.ndarray, level: float, freedom: Freedom) -> tuple[np.nda
     check_level(level)
     # Resamples that fail are not a random part of all: with many, what is left misleads.
     known = np.mean(~np.isnan(values), axis=0) >= LEAST_KNOWN
-    if not freedom.enough:
+    enough = freedom.enough and freedom.units >= units_needed(level)
+    if not enough:
         known = np.zeros_like(known)
-    tail = _expanded_tail(level, freedom) if freedom.enough else 0.0
+    tail = _expanded_tail(level, freedom) if enough else 0.0
     low, high = np.nanquantile(np.where(known, values, 0.0), [tail, 1 - tail], axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)

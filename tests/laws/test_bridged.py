@@ -289,7 +289,10 @@ def test_commands_take_a_bridge_as_a_law(tmp_path, monkeypatch, small):
     found = bx.load_fit("fit.json")
     assert found.law.base == bx.BiMix()
     large_runs(small, noise=0.005).to_csv("few.csv", index=False)
-    assert "need 2 more mixtures" in call("propose", "few.csv", *law, "-n", 1)
+    proposed = call("propose", "few.csv", *law, "-n", 1, "--resamples", 8)
+    assert "need 2 more mixtures" in proposed
+    # The map has few coefficients, and the small fit none: what they miss must count beside them.
+    assert "errors of the law cost about" in proposed
     assert "Bridged(BiMix)" in call("compare", "large.csv", *law, "--split", "mixtures")
     call("decide", "large.csv", *law, "--resamples", 8, "--propose", 0, "-o", "page")
     said = json.loads((tmp_path / "page" / "decision.json").read_text())

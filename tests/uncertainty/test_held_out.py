@@ -220,6 +220,8 @@ def test_of_few_mixtures_no_interval_is_given_and_the_number_is_said():
     assert "cannot be said" in sure.verdict()
     assert any("needs 8 mixtures" in note for note in sure.notes())
     assert sure.indistinct.isna().all(axis=None)
+    assert drawn.table()[["low", "high"]].isna().all(axis=None)
+    assert drawn.table(level=0.5)["low"].notna().any()
     assert [units_needed(level) for level in (0.5, 0.9, 0.95)] == [4, 8, 16]
 
 

@@ -22,7 +22,7 @@ from bimix_jax.cli.fit_options import (
     Residual,
     law_asked,
 )
-from bimix_jax.cli.options import Budget, FitFile, Json, LossesTable, Output, SweepOptions
+from bimix_jax.cli.options import At, FitFile, Json, LossesTable, Output, SweepOptions
 from bimix_jax.cli.scores import show_signal
 from bimix_jax.cli.show import (
     change,
@@ -150,35 +150,35 @@ def predict(
     ],
     output: Json,
     intervals: Intervals,
-    budget: Budget = None,
+    at: At,
     written: LossesTable = None,
 ) -> None:
     """Predict the losses and scores of untrained mixtures at a budget.
 
     Example: `bimix predict fit.json mixtures.csv --budget 4e10 --sweep sweep.csv`
     """
-    fitted = bx.load_fit(fit)
+    fitted = at.fit_of(fit)
     given = read_mixtures(mixtures, fitted.domains)
-    losses = pd.DataFrame(fitted.predict(given, budget))
-    at = float(fitted.check_budget(budget))
-    ends, reasons = intervals.of(fitted, given, budget)
+    losses = pd.DataFrame(fitted.predict(given, at.budget))
+    budget = float(fitted.check_budget(at.budget))
+    ends, reasons = intervals.of(fitted, given, at.budget)
     if written:
         with atomic_path(written) as beside:
             losses.to_csv(beside)
     notes = [
-        *fitted.notes_on_budget(at),
+        *fitted.notes_on_budget(budget),
         *fitted.notes_on_mixtures(given.to_numpy()),
         *fitted.messages(),
         *reasons,
     ]
     if output.json:
-        document = {"budget": at, "unit": fitted.unit, "losses": losses}
+        document = {"budget": budget, "unit": fitted.unit, "losses": losses}
         if ends is not None:
             document |= {"level": intervals.level, "simultaneous": intervals.simultaneous}
             document["intervals"] = _nested(ends)
         return show_json({**document, "notes": notes})
     shown = losses.rename_axis(columns="target")
-    show_table(shown, f"{predicted_text(fitted.described)}, at {budget_text(at, fitted.unit)}")
+    show_table(shown, f"{predicted_text(fitted.described)}, at {budget_text(budget, fitted.unit)}")
     if ends is not None:
         _show_ends(ends, intervals)
     return show_notes(notes)

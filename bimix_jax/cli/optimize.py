@@ -17,7 +17,7 @@ from bimix_jax.cli import named, waiting
 from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cli.limits import Limits
 from bimix_jax.cli.options import (
-    Budget,
+    At,
     FitFile,
     Output,
     Weight,
@@ -53,10 +53,9 @@ RecipePaths = Annotated[Path | None, typer.Option(help="TOML file of domain = pa
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class Question(At):
     """The budget and the objective of the decision, or the losses to reach."""
 
-    budget: Budget = None
     weight: Weight = None
     method: Annotated[str, typer.Option(help="auto, exact or gradient.")] = "auto"
     objective: Annotated[
@@ -180,7 +179,7 @@ def optimize(
     """
     emission.check(output.json)
     question.check()
-    fitted = bx.load_fit(fit)
+    fitted = question.fit_of(fit)
     best = question.answer(fitted, limits)
     made = emission.recipe_of(best, fitted, fit, limits.table_of_tokens(fitted.domains))
     written = emission.write(made, best.notes) if made else []

@@ -13,6 +13,7 @@ from bimix_jax.cli.app import WRITTEN
 from bimix_jax.cluster import Cluster
 from bimix_jax.reading.metadata import BETTER, NAMES
 from bimix_jax.reading.tables import names_of, read_table
+from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps.read import read_sweep
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -158,6 +159,25 @@ class Json:
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON for machines instead of tables.")
     ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class At:
+    """The budget, and the model size of a fit to several, that losses are predicted at."""
+
+    budget: Budget = None
+    model_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Parameters of the model, e.g. 7B, for a fit to several sizes.",
+            show_default=False,
+        ),
+    ] = None
+
+    def fit_of(self, file: Path) -> bx.Fit:
+        """Return the fit of a file, at the model size that was given."""
+        fitted, size = bx.load_fit(file), self.model_size
+        return fitted if size is None else fitted.at_model_size(number_of_parameters(size))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -144,8 +144,9 @@ class WithModelSize(WrappedLaw):
         """Size that predictions are for; ValueError if it is not set."""
         if self.size is None:
             raise ValueError(
-                "law: WithModelSize predicts for one model size; say which by "
-                "fitted.at_model_size(7e9), which bootstrap takes too, or pass size=."
+                "law: WithModelSize predicts for one model size; say which by model_size= "
+                "(--model-size 7B), or in Python by fitted.at_model_size(7e9), which bootstrap "
+                "takes too."
             )
         return self.size
 

@@ -269,6 +269,17 @@ def test_the_command_decides_at_a_size(sizes, monkeypatch):
     assert shown.exit_code == 0, shown.output
     assert bx.load_fit("page/fit.json").law.size == 1e9
     assert bx.Plan.load("page/plan.toml").model_size == 1e9
+    sizes.with_name("even.json").write_text(json.dumps(dict.fromkeys(DOMAINS, 1 / 3)))
+    fitted = bx.load_fit("page/fit.json")
+    for size in (1e9, 3e9):
+        asked = ["--budget", "1e9", "--model-size", f"{size:g}", "--json"]
+        best = CliRunner().invoke(app, ["optimize", "page/fit.json", *asked])
+        expected = bx.optimize_mixture(fitted.at_model_size(size), 1e9).objective
+        assert json.loads(best.stdout)["objective"] == pytest.approx(expected)
+        even = CliRunner().invoke(app, ["predict", "page/fit.json", "even.json", *asked])
+        (losses,) = json.loads(even.stdout)["losses"].values()
+        uniform = fitted.at_model_size(size).predict(dict.fromkeys(DOMAINS, 1 / 3), 1e9)
+        assert losses == pytest.approx(dict(uniform))
 
 
 def test_a_plan_names_the_fit_of_a_bridge_relative_to_its_folder(sweep, tmp_path):

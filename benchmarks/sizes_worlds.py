@@ -43,9 +43,9 @@ def coefficients(law: bx.Law, domains: int, seed: int = 0) -> Coefficients:
     return Coefficients(exponents, amplitudes, np.eye(domains), np.full(domains, BUDGETS[1]))
 
 
-def fitted(law: bx.Law, domains: int, runs: int) -> bx.Fit:
+def fitted(law: bx.Law, domains: int, runs: int, seed: int = 0) -> bx.Fit:
     """A fit that no search had to find."""
-    shares, known = mixtures(domains, runs), coefficients(law, domains)
+    shares, known = mixtures(domains, runs, seed), coefficients(law, domains, seed)
     every = np.ones(domains)
     return bx.Fit(
         coefficients=known,
@@ -66,21 +66,29 @@ def fitted(law: bx.Law, domains: int, runs: int) -> bx.Fit:
     )
 
 
-def sweep(domains: int, runs: int, budgets: int, targets: int = 0) -> bx.Sweep:
+def sweep(
+    domains: int,
+    runs: int,
+    budgets: int,
+    targets: int = 0,
+    seed: int = 0,
+    known: Coefficients | None = None,
+) -> bx.Sweep:
     """A sweep of runs, each measured at some budgets, in which TransferBiMix is true.
 
-    Targets are the domains, or so many others that resemble them.
+    Targets are the domains, or so many others that resemble them. `known` are coefficients instead
+    of those of the seed.
     """
-    shares = np.repeat(mixtures(domains, runs), budgets, axis=0)
+    shares = np.repeat(mixtures(domains, runs, seed), budgets, axis=0)
     budget = np.tile(np.geomspace(*BUDGETS, budgets), runs)
-    known = coefficients(bx.TransferBiMix(), domains)
+    known = coefficients(bx.TransferBiMix(), domains, seed) if known is None else known
     like = np.arange(targets or domains) % domains
     exponents, amplitudes = known.exponents[like], known.amplitudes[like]
     alpha, beta = exponents[:, :2].T
     worth = shares @ exponents[:, 2:].T
     by_budget = amplitudes[:, 0] * (budget[:, None] / BUDGETS[1]) ** -beta
     loss = (worth / worth.mean(axis=0)) ** -alpha * (by_budget + amplitudes[:, 1])
-    loss *= 1 + NOISE * np.random.default_rng(1).standard_normal(loss.shape)
+    loss *= 1 + NOISE * np.random.default_rng(seed + 1).standard_normal(loss.shape)
     measured = [f"t{i:04d}" for i in range(targets)] or names(domains)
     columns = [*(f"r_{d}" for d in names(domains)), *(f"loss_{t}" for t in measured)]
     table = pd.DataFrame(np.concatenate([shares, loss], axis=1), columns=columns)

@@ -6,7 +6,8 @@ TABLE holds runs with shares `r_base` and `r_python`, columns `model` and `base`
 those of Muennighoff et al. 2023 (huggingface/datablations). Every mixture of a model and base is
 left out once, and predicted from the others by the law that `bx.fit` chooses among them, and by
 what needs no law: the mean, regressions on the share, and a Gaussian process (scikit-learn, of this
-file only). Synthetic scores are shares of 1 000 examples whose probability follows a known law.
+file only). Synthetic scores are shares of 1 000 examples whose probability follows a known law, or
+a link from the losses of one; there both ways are measured, directly and through losses.
 """
 
 import argparse
@@ -43,8 +44,8 @@ def main() -> None:
     report("scores_left_out", errors, "Mean error of scores that were left out, points")
     shares = pd.DataFrame({name: best_share(sweep) for name, sweep in groups.items()}).T
     report("scores_share", shares, "Share of Python that is best for the average score")
-    kept = pd.DataFrame([coverage(seed) for seed in range(arguments.worlds)]).mean()
-    report("scores_coverage", kept.to_frame("of 90 %"), "Coverage of intervals on synthetic scores")
+    kept = {name: mean_of(way, arguments.worlds) for name, way in WAYS.items()}
+    report("scores_coverage", pd.DataFrame(kept).T, "Coverage of 90 % intervals, errors in points")
     report("scores_speed", speed().to_frame("seconds"), "200 tasks of 64 runs, seconds")
 
 
@@ -142,18 +143,64 @@ def world(seed: int, tasks: int = 6, runs: int = 24) -> tuple[pd.DataFrame, Call
     return pd.DataFrame({"run": [f"run{i}" for i in range(runs)], **columns}), truth
 
 
-def coverage(seed: int) -> dict[str, float]:
-    """Shares of new runs inside the intervals of their scores, and of gains inside theirs."""
-    table, truth = world(seed)
+def linked_world(seed: int, tasks: int = 6, runs: int = 24) -> tuple[pd.DataFrame, Callable]:
+    """As `world`, but of losses at four budgets, and scores that are links of two of them each."""
+    rng = np.random.default_rng(seed)
+    count = len(DOMAINS)
+    transfer = rng.uniform(0, 0.3, (count, count))
+    np.fill_diagonal(transfer, 1.0)
+    slopes = rng.uniform(0.8, 2.5, (tasks, count))
+    for row in slopes:
+        row[rng.choice(count, count - 2, replace=False)] = 0.0
+
+    def losses(mixture: np.ndarray, budget: np.ndarray) -> np.ndarray:
+        return (mixture @ transfer.T) ** -0.08 * (1.6 + 0.7 * budget[:, None] ** -0.25)
+
+    budget = np.tile(np.geomspace(0.05, 1.0, 4), runs)
+    mixture = np.repeat(rng.dirichlet(np.full(count, 2.0), runs), 4, axis=0)
+    exact = losses(mixture, budget)
+    level = slopes @ exact.mean(axis=0) + rng.uniform(-0.5, 0.5, tasks)
+
+    def truth(mixture: np.ndarray, budget: np.ndarray | float = 1.0) -> np.ndarray:
+        at = np.broadcast_to(budget, len(mixture))
+        return 1 / (1 + np.exp(losses(mixture, at) @ slopes.T - level))
+
+    measured = rng.binomial(EXAMPLES, truth(mixture, budget)) / EXAMPLES
+    noisy = exact * np.exp(0.003 * rng.standard_normal(exact.shape))
+    columns = {f"r_{d}": mixture[:, i] for i, d in enumerate(DOMAINS)}
+    columns |= {f"loss_{d}": noisy[:, i] for i, d in enumerate(DOMAINS)}
+    columns |= {f"score_task{i}": measured[:, i] for i in range(tasks)}
+    names = np.repeat([f"run{i}" for i in range(runs)], 4)
+    return pd.DataFrame({"run": names, "tokens": 2e10 * budget, **columns}), truth
+
+
+WAYS: dict[str, tuple[Callable, bx.Law]] = {
+    "LogLinear, of scores": (world, bx.LogLinear()),
+    "SubstitutionBiMix, of linked scores": (linked_world, bx.SubstitutionBiMix()),
+    "ThroughLosses, of linked scores": (linked_world, bx.ThroughLosses()),
+}
+
+
+def mean_of(way: tuple[Callable, bx.Law], worlds: int) -> pd.Series:
+    """Mean of `coverage` over worlds."""
+    return pd.DataFrame([coverage(seed, *way) for seed in range(worlds)]).mean()
+
+
+def coverage(seed: int, made: Callable, law: bx.Law) -> dict[str, float]:
+    """Shares of new runs inside the intervals of their scores, and of gains inside theirs; the
+    error of the predicted scores, and the true gain of the recommended mixture, in points."""
+    table, truth = made(seed)
     names = [c.removeprefix("score_") for c in table if c.startswith("score_")]
     described = {name: {"unit": "fraction", "examples": EXAMPLES} for name in names}
     sweep = bx.read_sweep(table, metadata={"targets": described})
-    drawn = bx.bootstrap(sweep, "LogLinear", n=300)
+    drawn = bx.bootstrap(sweep, law, n=300)
     rng = np.random.default_rng(1000 + seed)
     mixture = rng.dirichlet(np.full(len(DOMAINS), 2.0), 20)
-    new = rng.binomial(EXAMPLES, np.clip(truth(mixture), 0.01, 0.99)) / EXAMPLES
+    exact = np.clip(truth(mixture), 0.01, 0.99)
+    new = rng.binomial(EXAMPLES, exact) / EXAMPLES
     ends = drawn.predict(pd.DataFrame(mixture, columns=list(DOMAINS)), level=LEVEL)
-    low, high = (ends[end].to_numpy().reshape(new.shape) for end in ("low", "high"))
+    ends = ends.loc[ends.index.get_level_values("target").isin(names)]
+    found, low, high = (ends[end].to_numpy().reshape(new.shape) for end in ("loss", "low", "high"))
     sure = bx.certainty(drawn, weights=dict.fromkeys(names, 1.0), level=LEVEL)
     both = np.stack([sure.optimum.mixture, sure.optimum.reference])
     mean = 1 - truth(both).mean(axis=1)
@@ -162,6 +209,8 @@ def coverage(seed: int) -> dict[str, float]:
     return {
         "scores of new runs": np.mean((low <= new) & (new <= high)),
         "gain": first <= gain <= last,
+        "points off": 100 * np.abs(found - exact).mean(),
+        "true gain": 100 * (mean[1] - mean[0]),
     }
 
 

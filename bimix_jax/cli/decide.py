@@ -347,11 +347,21 @@ def _show_shares(report: Report) -> None:
         SUMMARY
         | {"objective": (f"{best.objective_text}, {best.objective_unit}", number)}
         | {"gain": (f"gain, {'points' if best.decision.of_scores else '%'}", percent)},
-        below=f"Fitted: {report.fitted.label}." if report.fitted else "",
+        below=_fitted(report),
     )
     if len(best.binding):
         show_line("")
         show_line(f"Binding: {'; '.join(best.binding.index)}.")
+
+
+def _fitted(report: Report) -> str:
+    """Name the law, and the stack of laws that nobody asked for."""
+    if report.fitted is None:
+        return ""
+    said = f"Fitted: {report.fitted.label}."
+    if report.plan.laws:
+        return said
+    return f"{said} A stack of several laws takes about three times as long: --law Stacked."
 
 
 def _show_runs(report: Report) -> None:

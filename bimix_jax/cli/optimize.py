@@ -40,7 +40,7 @@ from bimix_jax.printable import printable
 from bimix_jax.quantities import budget_text
 from bimix_jax.reading.settings import did_you_mean
 from bimix_jax.recipe.forms import RECIPE_FORMS, form_named
-from bimix_jax.recipe.recipe import DIGITS
+from bimix_jax.recipe.recipe import DIGITS, counts_tokens
 
 EXACT = 1e-9
 """Gap below which an optimum is exact: far below any digit that is shown."""
@@ -141,9 +141,7 @@ class Emission:
 
         None if no file is requested and shares of documents cannot be converted to tokens.
         """
-        of_tokens = fitted.metadata.share_unit in (None, "tokens")
-        known = available is not None or best.constraints.available
-        if not (of_tokens or known or self.emit):
+        if not (counts_tokens(best, available) or self.emit):
             return None
         digits = DIGITS if self.digits is None else self.digits
         digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -333,6 +333,13 @@ def _knows_repetition(law: Law) -> bool:
     return isinstance(law, WithRepetition) or (inner is not None and _knows_repetition(inner))
 
 
+def counts_tokens(best: Optimum, available: Any) -> bool:
+    """Return whether the optimum's shares are of tokens, or the tokens that exist are known, so
+    that a recipe can be made."""
+    unit = best.decision.fitted.metadata.share_unit
+    return unit in (None, TOKENS) or available is not None or bool(best.constraints.available)
+
+
 def _available(best: Optimum, source: Any, domains: tuple[str, ...]) -> pd.DataFrame | None:
     """Return the table in the order of the domains; nan where a number of tokens is unknown."""
     if source is None:

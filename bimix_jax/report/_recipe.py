@@ -1,8 +1,8 @@
 """The recipe of a report's mixture, with the plan's tables of tokens and paths."""
 
 from bimix_jax.mixture.optimum import Optimum
-from bimix_jax.recipe.available import TOKENS, Where, read_available, read_paths
-from bimix_jax.recipe.recipe import Recipe, make_recipe
+from bimix_jax.recipe.available import Where, read_available, read_paths
+from bimix_jax.recipe.recipe import Recipe, counts_tokens, make_recipe
 from bimix_jax.report.plan import Plan
 
 
@@ -16,9 +16,8 @@ def recipe_of(
     """
     fitted = best.decision.fitted
     table = None if plan.available is None else read_available(plan.available, fitted.domains)
-    known = best.constraints.available or table is not None
     paths = None if plan.paths is None else read_paths(plan.paths, fitted.domains)
-    if fitted.metadata.share_unit not in (None, TOKENS) and not known:
+    if not counts_tokens(best, table):
         return None, paths
     recipe = make_recipe(best, fitted, table)
     return recipe.stamped(recipe.stamp.fit, command), paths

@@ -46,8 +46,9 @@ from bimix_jax.uncertainty.path import OptimalPath, optimal_path
 
 CANDIDATES = ("BiMix", "TransferBiMix", "SubstitutionBiMix", "AdditiveLaw")
 """Laws that are compared by default: one of each kind of those that `compare` takes, which are
-the quickest of their kind. A plan may name the stack of laws: its fit, resamples and decision took
-36 s of a core with 7 domains, 36 runs and 11 budgets, where those of TransferBiMix took 6 s."""
+the quickest of their kind. A plan may name the stack of laws: with 7 domains, 36 runs and 12
+budgets a decision that compares it, too, took 26 s of a core with compiled programs instead of 8,
+and 59 instead of 36 without; it was off by 0.07 ± 0.05 points less than the best of these."""
 REPEATS = 2
 """Number of draws of held-out mixtures that laws are compared on: a pick needs fewer than the
 errors of `compare`."""

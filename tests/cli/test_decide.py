@@ -56,6 +56,7 @@ def test_one_command_writes_and_says_the_decision(call, folder, monkeypatch):
     assert " ".join(shown.split()).find(document["recommendation"]) > 0
     assert "best run (" in shown
     assert "Binding: web ≥ 0.7." in shown
+    assert "--law Stacked" not in shown
     assert "Written: one/index.html, one/decision.json" in shown
     assert "bimix decide --plan one/plan.toml" in " ".join(shown.split())
     # In a pipe there is no progress.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import bimix_jax as bx
 from bimix_jax.cli.app import app
+from bimix_jax.cli.decide import _fitted
 from bimix_jax.printable import plain
 from bimix_jax.report import decide as stages
 from bimix_jax.report._baselines import RECOMMENDED, unimax
@@ -37,6 +38,12 @@ def decided(sweep, folder):
     report = bx.decide(sweep, folder=folder, laws=LAWS, constraints=ASKED, budget=BUDGET, propose=2)
     report.save(folder)
     return report
+
+
+def test_the_stack_is_named_where_no_laws_were(decided):
+    assert _fitted(decided) == f"Fitted: {decided.fitted.label}."
+    unasked = dataclasses.replace(decided, plan=dataclasses.replace(decided.plan, laws=()))
+    assert _fitted(unasked).endswith(": --law Stacked.")
 
 
 def test_the_stages_are_the_verbs(sweep, decided):

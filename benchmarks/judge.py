@@ -23,7 +23,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.report import report
 from bimix_jax.fitting.options import LATER, FitOptions
-from bimix_jax.fitting.program import compiled
+from bimix_jax.fitting.searches import compiled
 from bimix_jax.judging._searches import predict_splits
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.sweeps.sweep import Sweep

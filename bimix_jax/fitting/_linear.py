@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from bimix_jax.laws.law import Law
@@ -37,9 +36,14 @@ class Linear(NamedTuple):
     """inner products (columns, columns) of the derivatives and further columns (points,)"""
 
 
-def basis_columns(law: Law, exponents: Array, features: Any) -> list[Array]:
-    """The law's basis at every point: a list of (points,)."""
-    return _columns(law.basis, _count(features), None)(exponents, features)
+def basis_columns(law: Law, exponents: Array, features: Any, slots: int = 1) -> list[Array]:
+    """The law's basis at every point: a list of (points,); every `slots` points share a mixture."""
+    count = _count(features)
+    if slots == 1 or not law.has_log_worth:
+        return _columns(law.basis, count, None)(exponents, features)
+    worth = jax.vmap(law.log_worth, in_axes=(None, 0))(exponents, _of_mixtures(features, slots))
+    each = _of_points(worth, slots, count), features
+    return _columns(lambda x, seen: law.basis_at(x, *seen), count, None)(exponents, each)
 
 
 def combination(factors: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:
@@ -68,6 +72,16 @@ def linearized(law: Law, exponents: Array, features: Any, slots: int = 1) -> Lin
 
 def _count(features: Any) -> int:
     return int(jax.tree.leaves(features)[0].shape[0])
+
+
+def _of_mixtures(features: Any, slots: int) -> Any:
+    """Features of the first point of every mixture."""
+    return jax.tree.map(lambda leaf: leaf[::slots], features)
+
+
+def _of_points(of_mixture: Array, slots: int, count: int) -> Array:
+    """(…, points) from (…, mixtures)."""
+    return jnp.repeat(of_mixture, slots, axis=-1, total_repeat_length=count)
 
 
 def _columns(basis: Callable[..., Any], count: int, axis: int | None) -> Callable[..., Any]:
@@ -111,7 +125,7 @@ def _through_worth(law: Law, exponents: Array, features: Any, slots: int) -> Lin
     count, named = _count(features), len(law.exponent_names)
     mixtures = count // slots
     copies = jnp.broadcast_to(exponents, (mixtures, len(exponents)))
-    first = jax.tree.map(lambda leaf: leaf[::slots], features)
+    first = _of_mixtures(features, slots)
     worth, pull = jax.vjp(lambda x: jax.vmap(law.log_worth)(x, first), copies)
     of_worth = pull(jnp.ones_like(worth))[0].T
 
@@ -120,7 +134,7 @@ def _through_worth(law: Law, exponents: Array, features: Any, slots: int) -> Lin
 
     columns_at = _columns(at_worth, count, 0)
     each = jnp.broadcast_to(exponents[:named], (count, named))
-    params = jnp.column_stack([each, jnp.repeat(worth, slots, total_repeat_length=count)])
+    params = jnp.column_stack([each, _of_points(worth, slots, count)])
     columns, pull_point = jax.vjp(lambda x: columns_at(x, features), params)
 
     def parts(factors: Factors) -> tuple[Array, Array]:
@@ -130,19 +144,26 @@ def _through_worth(law: Law, exponents: Array, features: Any, slots: int) -> Lin
 
     def slopes(factors: Factors) -> list[Array]:
         direct, by_worth = parts(factors)
-        every = by_worth * jnp.repeat(of_worth, slots, axis=1, total_repeat_length=count)
-        return [every.at[:named].add(direct)]
+        every = by_worth * _of_points(of_worth, slots, count)
+        return [every + jnp.pad(direct, ((0, len(exponents) - named), (0, 0)))]
+
+    def apart(sums: Array, axis: int) -> Array:
+        """Put 0 between the named exponents and the other columns; a scatter would be a loop."""
+        direct, others = jnp.split(sums, [named], axis)
+        shape = [*sums.shape]
+        shape[axis] = len(exponents) - named
+        return jnp.concatenate([direct, jnp.zeros(shape, sums.dtype), others], axis)
 
     def products(factors: Factors, others: list[Array]) -> Array:
         direct, by_worth = parts(factors)
         rest = jnp.concatenate([direct, *(other[None] for other in others)])
         squares = jnp.sum((by_worth**2).reshape(mixtures, slots), axis=1)
         crossed = jnp.sum((by_worth * rest).reshape(len(rest), mixtures, slots), axis=2)
-        beside = of_worth @ crossed.T
-        place = np.r_[:named, len(exponents) : len(exponents) + len(others)]
-        total = jnp.pad((squares * of_worth) @ of_worth.T, (0, len(others)))
-        total = total.at[: len(exponents), place].add(beside)
-        total = total.at[place, : len(exponents)].add(beside.T)
-        return total.at[np.ix_(place, place)].add(rest @ rest.T)
+        # One product, as a narrow one alone takes as long as a wide one.
+        both = of_worth @ jnp.concatenate([squares * of_worth, crossed]).T
+        by_worth_alone, beside = jnp.split(both, [len(exponents)], 1)
+        beside = jnp.pad(apart(beside, 1), ((0, len(others)), (0, 0)))
+        total = jnp.pad(by_worth_alone, (0, len(others)))
+        return total + beside + beside.T + apart(apart(rest @ rest.T, 0), 1)
 
     return Linear(columns, slopes, products)

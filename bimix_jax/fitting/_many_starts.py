@@ -6,14 +6,25 @@ tell most of the others apart. The ends that are left get the steps that this sa
 laws are often slow, and stopped short of their optimum.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from bimix_jax.fitting._solution import Data, by_problem, settled
 from bimix_jax.fitting.again import chosen
 from bimix_jax.fitting.coefficients import Code
+from bimix_jax.fitting.measured import Measured
+from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.problem import Problem, Settings
+from bimix_jax.fitting.residual import Points, power_of, projected_value
+from bimix_jax.laws.law import Law
+from bimix_jax.xla.compilation import OnceCompiled, jit
+from bimix_jax.xla.mapping import over_leading_axis, over_rows
 
 SCREENS = ((1.0, 8), (3e-2, 4))
 """Tolerances to which the remaining starts are searched, and how many of them go on: after one
@@ -31,24 +42,84 @@ def screens_of(starts: int) -> tuple[tuple[float, int], ...]:
     return OF_MANY if starts > MANY else SCREENS
 
 
-def promising(search: Callable[[np.ndarray, float], Any], starts: np.ndarray) -> np.ndarray:
+def promising(
+    search: Callable[[np.ndarray, float], Any],
+    starts: np.ndarray,
+    values: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
     """Select and advance the starts with the lowest objectives.
 
     Args:
         search: ends of starts (starts, fits, targets, exponents) to a tolerance, an `ArrayFit` with
             leading axes (starts, fits, targets).
         starts: (starts, fits, targets, exponents).
+        values: objectives (starts, fits, targets) at starts, where that takes less time than a
+            step of the search, which is the first screen.
 
     Returns:
         At most as many starts of every fit and target as the last screen leaves; the same array if
         there are few.
     """
-    for tolerance, kept in screens_of(len(starts)):
+    screens = screens_of(len(starts))
+    if values is not None and len(starts) > screens[0][1]:
+        starts, screens = _best(starts, values(starts), screens[0][1]), screens[1:]
+    for tolerance, kept in screens:
         if len(starts) > kept:
             ends = search(starts, tolerance)
-            best = np.argsort(reached(ends), axis=0, kind="stable")[:kept, ..., None]
-            starts = np.take_along_axis(ends.coefficients.exponents, best, axis=0)
+            starts = _best(ends.coefficients.exponents, reached(ends), kept)
     return starts
+
+
+def _best(starts: np.ndarray, objectives: np.ndarray, kept: int) -> np.ndarray:
+    """Select starts (starts, fits, targets, exponents) by objectives (starts, fits, targets)."""
+    best = np.argsort(objectives, axis=0, kind="stable")[:kept, ..., None]
+    return np.take_along_axis(starts, best, axis=0)
+
+
+@functools.lru_cache(maxsize=64)
+def program_of_values(law: Law, options: FitOptions, side_by_side: bool) -> OnceCompiled:
+    """Objectives of a law at starts, compiled once for each number of points and domains."""
+
+    def run(
+        measured: dict[str, Any], scale: Array, tolerance: Array, rows: Any, used: Array
+    ) -> Array:
+        @jax.jit
+        def one(row: Any) -> Array:
+            points = Measured(
+                **measured, loss=row.loss, weight=row.weight, own=row.own, budget_scale=scale
+            )
+            asked: Any = options.settings | {"tolerance": tolerance}
+            problem, data, *_ = points.bound(law, Settings(**asked), row.starts)
+            shrunk = settled(problem, data.pulled(row.strength))
+            return by_problem(problem, functools.partial(start_values, problem))(shrunk)
+
+        return over_rows(one, rows, used, side_by_side)
+
+    return OnceCompiled(jit(run, made_of=(law, options, side_by_side)))
+
+
+def start_values(problem: Problem, data: Data) -> Array:
+    """(targets, starts) objective of `solve` at each start, ∞ where there is none.
+
+    Tied targets have one objective. Residuals that are not linear in the amplitudes count as in
+    the first part of a search.
+    """
+
+    def of_target(points: Points, exponents: Array) -> Array:
+        residual = problem.projected_residual
+        return projected_value(problem.law, points, residual, exponents, problem.slots)
+
+    power = jax.vmap(functools.partial(power_of, residual=problem.projected_residual))(data.points)
+
+    def value(unknowns: Array) -> Array:
+        exponents = problem.exponents(unknowns)
+        shrinkage = jnp.sum(data.pull * power[:, None] * (exponents - data.centre) ** 2) / 2
+        return jnp.sum(over_leading_axis(of_target)(data.points, exponents)) + shrinkage
+
+    # One after another, so that their columns fit into the cache.
+    values = jax.lax.map(value, problem.start_unknowns(data.starts))
+    found = jnp.where(jnp.isfinite(values), values, jnp.inf)
+    return jnp.broadcast_to(found, (problem.targets, len(found)))
 
 
 def reached(ends: Any) -> np.ndarray:

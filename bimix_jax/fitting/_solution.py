@@ -27,7 +27,6 @@ from bimix_jax.fitting.search import (
     default_optimizer,
     minimize,
 )
-from bimix_jax.laws.law import Law
 from bimix_jax.xla import arrow
 from bimix_jax.xla.arrow import Arrow, Layout
 from bimix_jax.xla.mapping import over_leading_axis
@@ -100,13 +99,17 @@ def settled(problem: Problem, data: Data) -> Data:
         return data
     still = jnp.isinf(data.pull)
     starts = jnp.where(still[:, None], data.centre[:, None], data.starts)
-    points = jax.vmap(functools.partial(_with_value, problem.law))(data.points, starts[:, 0])
+    with_value = jax.vmap(functools.partial(_with_value, problem))
+    # Takes longer than a step, and no other strength needs it.
+    points = jax.lax.cond(
+        jnp.any(still), with_value, lambda points, _: points, data.points, starts[:, 0]
+    )
     pull = jnp.where(still, 0.0, data.pull)
     return data._replace(points=points, fixed=data.fixed | still, pull=pull, starts=starts)
 
 
-def _with_value(law: Law, points: Points, exponents: Array) -> Points:
-    columns = jnp.stack(basis_columns(law, exponents, points.features))
+def _with_value(problem: Problem, points: Points, exponents: Array) -> Points:
+    columns = jnp.stack(basis_columns(problem.law, exponents, points.features, problem.slots))
     finite = jnp.all(jnp.isfinite(columns), axis=0)
     one = jnp.argmax(finite)
 

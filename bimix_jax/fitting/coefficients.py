@@ -90,17 +90,29 @@ def predict_losses(
     """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
 
     `coefficients` has a leading axis (targets,); a budget is in the unit of its scale; `size`
-    (points,) is the model's, for laws with a size. Infinite where the law is (BiMix at a proportion
-    of 0).
+    (points,) is the model's, for laws with a size. Mixtures (mixtures, domains) stand for the next
+    points/mixtures budgets each, as in `fit_arrays`. Infinite where the law is (BiMix at a
+    proportion of 0).
     """
     mixtures, budgets, sizes = one_float_type(mixture, budget, size)
-    budgets = jnp.broadcast_to(budgets, mixtures.shape[:1])
+    points = max(budgets.size, len(mixtures))
+    slots = points // max(1, len(mixtures))
+    mixtures = of_points(mixtures, points)
+    budgets = jnp.broadcast_to(budgets, (points,))
 
     def one(target: Coefficients) -> Array:
         features = features_of(law, mixtures, target.own, budgets / target.budget_scale, sizes)
-        return predict(law, target.exponents, target.amplitudes, features)
+        return predict(law, target.exponents, target.amplitudes, features, slots)
 
     return jax.vmap(one)(coefficients).T
+
+
+def of_points(mixture: ArrayLike, points: int) -> Array:
+    """Mixtures (points, domains) of mixtures (mixtures, domains) that so many points share."""
+    shares = jnp.asarray(mixture)
+    if len(shares) == points:
+        return shares
+    return jnp.repeat(shares, points // len(shares), axis=0, total_repeat_length=points)
 
 
 def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bimix_jax.fitting._solution import Data
-from bimix_jax.fitting.coefficients import features_of, one_float_type
+from bimix_jax.fitting.coefficients import features_of, of_points, one_float_type
 from bimix_jax.fitting.problem import Problem, Settings, default_tolerance
 from bimix_jax.fitting.residual import Points
 from bimix_jax.laws.law import Law
@@ -66,14 +66,6 @@ class Measured(NamedTuple):
 
 def _largest(budget: Array) -> Array:
     return jnp.max(jnp.where(jnp.isfinite(budget) & (budget > 0), budget, 0.0), initial=0.0)
-
-
-def of_points(mixture: ArrayLike, points: int) -> Array:
-    """Mixtures (points, domains) of mixtures (mixtures, domains) that so many points share."""
-    shares = jnp.asarray(mixture)
-    if len(shares) == points:
-        return shares
-    return jnp.repeat(shares, points // len(shares), axis=0, total_repeat_length=points)
 
 
 def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:

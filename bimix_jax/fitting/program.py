@@ -1,87 +1,31 @@
-"""The compiled fit of a task, for any weights, starts and strengths, of `fit` and `compare`."""
+"""The best fits of a task, from all starts of its law, of `fit` and `compare`."""
 
 import dataclasses
 import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from bimix_jax.fitting._arranged import Arranged, arranged
 from bimix_jax.fitting._folds import chosen_strengths
 from bimix_jax.fitting._many_starts import promising, reached, searched_further
 from bimix_jax.fitting._solution import AGREEMENT
 from bimix_jax.fitting._together import linked, with_squares
 from bimix_jax.fitting.again import all_starts, best_ends
-from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.coefficients import FAILED, predict_losses
-from bimix_jax.fitting.measured import of_points
-from bimix_jax.fitting.options import FitOptions
+from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.problem import default_tolerance
+from bimix_jax.fitting.searches import Drawn, Searches, Solved
 from bimix_jax.fitting.shrinkage import STRENGTHS, STRONGEST
 from bimix_jax.fitting.stacked import combined, joined, member_tasks
 from bimix_jax.fitting.task import FitTask, Folds
-from bimix_jax.laws.law import Law
-from bimix_jax.xla.compilation import OnceCompiled, jit
-from bimix_jax.xla.mapping import over_rows
 
 if TYPE_CHECKING:
     import optax
 
-FEWEST, MOST = 8, 64
-"""Searches per call, divided between the cores: one after another, but in one call, because calls
-of one each spend most of their time on memory."""
-CELLS = 2**23
-"""Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
-
-
-class Solved(NamedTuple):
-    """Fits of a task."""
-
-    fit: ArrayFit
-    """each leaf (fits, targets, …)"""
-    predicted: Any
-    """(fits, targets, points) losses, also of points without weight; nan where a fit failed"""
-
-    # What `best_ends` compares.
-    @property
-    def code(self) -> Any:
-        """(fits, targets) int, see `Code`."""
-        return self.fit.code
-
-    @property
-    def objective(self) -> Any:
-        """(fits, targets) minimised value, shrinkage included."""
-        return self.fit.objective
-
-    @property
-    def points(self) -> Any:
-        """(fits, targets) int, number of counted points."""
-        return self.fit.points
-
-
-class Drawn(NamedTuple):
-    """Weights of many fits of one task, or draws of its residuals."""
-
-    factor: np.ndarray
-    """(fits, units), of the weights of a unit's points, or of their residuals"""
-    unit: np.ndarray
-    """(points,) int, the unit of every point"""
-    around: np.ndarray | None = None
-    """(points, targets) losses ŷ; where given, losses are ŷ + factor·(y − ŷ) and weights stay"""
-
-    def take(self, rows: np.ndarray) -> "Drawn":
-        """Select fits."""
-        return self._replace(factor=self.factor[rows])
-
-    def repeated(self, count: int) -> "Drawn":
-        """Repeat all fits, one set after another."""
-        return self._replace(factor=np.tile(self.factor, (count, 1)))
+WORTH = 2**31
+"""Number of starts and fits times points times squared exponents, from which the first steps of all
+starts take longer than the compilation of their values alone, about half a second."""
 
 
 def refit(
@@ -101,7 +45,7 @@ def refit(
     """
     strengths = np.full(len(drawn.factor), strength)
     with jax.enable_x64(task.options.dtype == "float64"):
-        search = _Searches.of(task)
+        search = Searches.of(task)
         if starts is not None:
             return search(drawn, starts, strengths, tolerance, False).fit
         every = np.concatenate(all_starts(task.law, task.options.tied, len(task.sweep.domains)))
@@ -143,7 +87,7 @@ def solve(
     parts = [task.folds] * len(factors) if folds is None else folds
     with jax.enable_x64(task.options.dtype == "float64"):
         strength = _strengths(task, factors, parts)
-        search, drawn = _Searches.of(task, optimizer), _of_points(factors)
+        search, drawn = Searches.of(task, optimizer), Drawn.of_points(factors)
         exact = tolerance or default_tolerance(search.loss.dtype)
 
         def from_starts(starts: Any) -> Solved:
@@ -170,19 +114,16 @@ def _together(
     return Solved(fit, predicted)
 
 
-def _of_points(factor: np.ndarray) -> Drawn:
-    """Draws by factors (fits, points) of the weights of single points."""
-    return Drawn(factor, np.arange(factor.shape[1]))
-
-
 def _best_of(
-    search: "_Searches", drawn: Drawn, strength: np.ndarray, starts: np.ndarray, tolerance: float
+    search: Searches, drawn: Drawn, strength: np.ndarray, starts: np.ndarray, tolerance: float
 ) -> Solved:
     """Find the best ends of all fits from these starts (starts, exponents)."""
     fits, targets = len(drawn.factor), len(search.task.targets)
     each = np.repeat(search.task.starts(starts)[:, None], fits, axis=1)
     ends_of = functools.partial(_ends_of, search, drawn, strength)
-    near = promising(lambda begin, loose: ends_of(begin, loose, False).fit, each)
+    work = search.loss.size * each[..., 0, 0].size * starts.shape[1] ** 2
+    values = functools.partial(search.values, drawn, strength) if work > WORTH else None
+    near = promising(lambda begin, loose: ends_of(begin, loose, False).fit, each, values)
     ends = ends_of(near, tolerance)
     found = reached(ends)
     # An end may be off by the rounding of a sum over the points.
@@ -198,7 +139,7 @@ def _best_of(
 
 
 def _ends_of(
-    search: "_Searches",
+    search: Searches,
     drawn: Drawn,
     strength: np.ndarray,
     starts: np.ndarray,
@@ -213,213 +154,6 @@ def _ends_of(
     return ends
 
 
-class _Rows(NamedTuple):
-    """Arrays of single searches; each is of a group, one target or all that are tied."""
-
-    loss: Any
-    """(searches, points, group)"""
-    weight: Any
-    """(searches, points, group)"""
-    own: Any
-    """(searches, group) int"""
-    starts: Any
-    """(searches, group, exponents)"""
-    strength: Any
-    """(searches,) of the shrinkage, of no effect on a law that has none"""
-
-
-class _Searches(NamedTuple):
-    """Searches of the groups of targets of one task, each group a row of the compiled program."""
-
-    task: FitTask
-    program: Any
-    arranged: Arranged
-    """Places of the points, as many as sweeps of like size have, to share a compilation; those of
-    one mixture together where the law can use it"""
-    measured: dict[str, Any]
-    """mixtures of the blocks, budgets and sizes of the places"""
-    loss: np.ndarray
-    """(groups, places, group)"""
-    weight: np.ndarray
-    """(groups, places, group), 0 where there is no point"""
-    own: np.ndarray
-    """(groups, group) int"""
-    side_by_side: bool
-
-    @classmethod
-    def of(
-        cls, task: FitTask, optimizer: "optax.GradientTransformation | None" = None
-    ) -> "_Searches":
-        sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
-        at = arranged(sweep.mixture, task.law.has_log_worth)
-        measured = {"mixture": sweep.mixture[at.rows[:: at.slots]], "budget": sweep.budget[at.rows]}
-        typed: dict[str, Any] = {name: x.astype(dtype) for name, x in measured.items()}
-        typed["size"] = None if sweep.size is None else sweep.size[at.rows].astype(dtype)
-        # Targets that share exponents can only be fitted together.
-        groups = 1 if task.law.ties(options.tied) else len(task.targets)
-        loss, weight = (_grouped(x[at.rows], groups, dtype) for x in (task.loss, task.weight))
-        loss[:, ~at.counted], weight[:, ~at.counted] = np.nan, 0.0
-        # Other optimizers need thousands of cheap evaluations; other devices are slow in series.
-        beside = optimizer is not None or jax.default_backend() != "cpu"
-        program = compiled(task.law, options.static, optimizer, beside)
-        own = task.own.reshape(groups, -1)
-        return cls(task, program, at, typed, loss, weight, own, beside)
-
-    def __call__(
-        self,
-        drawn: Drawn,
-        starts: np.ndarray,
-        strength: np.ndarray,
-        tolerance: float,
-        predict: bool = True,
-    ) -> Any:
-        """Search once for every draw.
-
-        Args:
-            drawn: (searches, …) draws.
-            starts: (searches, targets, exponents).
-            strength: (searches,) of the shrinkage.
-            tolerance: on the scaled gradient.
-            predict: False to drop the predictions, which take more memory than all else.
-
-        Returns:
-            A `Solved` of numpy arrays with leading axes (searches, targets).
-        """
-        count, groups = len(strength), len(self.loss)
-        every = np.divmod(np.arange(count * groups), groups)
-        found = self.of_pairs(every, drawn, starts, strength, tolerance, predict)
-        return jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[2:]), found)
-
-    def of_pairs(
-        self,
-        pairs: Sequence[np.ndarray],
-        drawn: Drawn,
-        starts: np.ndarray,
-        strength: np.ndarray,
-        tolerance: float,
-        predict: bool = True,
-    ) -> Any:
-        """Search as if called, but only for pairs of draws and groups, as `over` takes them."""
-        groups, _, group = self.loss.shape
-        begin = starts.reshape(len(strength), groups, group, -1)
-        unit = drawn.unit[self.arranged.rows]
-        around = None if drawn.around is None else self._like(drawn.around)
-
-        def rows_of(row: np.ndarray, of: np.ndarray) -> _Rows:
-            loss, weight = self.loss[of], self.weight[of]
-            factor = drawn.factor[row][:, unit, None]
-            if around is None:
-                weight = factor * weight
-            else:
-                loss = around[of] + factor * (loss - around[of])
-            return _Rows(loss, weight, self.own[of], begin[row, of], strength[row])
-
-        def part(found: Solved) -> Solved:
-            losses: Any = found.predicted[..., self.arranged.place] if predict else []
-            return Solved(found.fit, losses)
-
-        return self.over(pairs, self.program, rows_of, tolerance, part)
-
-    def over(
-        self,
-        pairs: Sequence[np.ndarray],
-        program: Any,
-        rows_of: Callable[[np.ndarray, np.ndarray], Any],
-        tolerance: float,
-        part: Callable[[Any], Any],
-    ) -> Any:
-        """Run a program on pairs of a draw and a group, some at a time.
-
-        Args:
-            pairs: numbers of the draws and of their groups, each (pairs,) int.
-            program: of the points, the budget scale, the tolerance, rows, and how many count.
-            rows_of: the rows of some pairs.
-            tolerance: on the scaled gradient.
-            part: selects what is kept of the results.
-
-        Returns:
-            What is kept, of numpy arrays with leading axes (pairs, group).
-        """
-        dtype, (_, points, group) = self.loss.dtype, self.loss.shape
-        total, most = len(pairs[0]), max(1, min(MOST, CELLS // max(1, points * group)))
-        if self.side_by_side:
-            each = most = min(most, 1 << (total - 1).bit_length())
-        else:
-            each = min(most, max(FEWEST, -(-total // (os.cpu_count() or 1))))
-        fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
-
-        def some(first: int) -> Any:
-            which = np.arange(first, first + most).clip(max=total - 1)
-            rows = rows_of(*(number[which] for number in pairs))
-            typed = jax.tree.map(lambda x: x if x.dtype.kind == "i" else x.astype(dtype), rows)
-            with jax.enable_x64(dtype == np.float64):  # a setting of each thread
-                found = program(*fixed, typed, min(total - first, each))
-            return part(jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found))
-
-        parts = _side_by_side(some, range(0, total, each))
-        return jax.tree.map(lambda *leaves: _joined(leaves, total), *parts)
-
-    def _like(self, values: np.ndarray) -> np.ndarray:
-        """(groups, points, group) from (points, targets)."""
-        return _grouped(values[self.arranged.rows], len(self.loss), self.loss.dtype)
-
-
-def _grouped(leaf: np.ndarray, groups: int, dtype: Any) -> np.ndarray:
-    """(groups, points, group) from (points, targets)."""
-    return np.stack(np.split(leaf.astype(dtype), groups, axis=1))
-
-
-def _side_by_side(function: Callable[[int], Any], places: Sequence[int]) -> list[Any]:
-    """Call a function for every place, in as many threads as there are cores."""
-    if len(places) < 2:
-        return [function(place) for place in places]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, places))
-
-
-def _joined(leaves: Sequence[np.ndarray], count: int) -> np.ndarray:
-    return (leaves[0] if len(leaves) == 1 else np.concatenate(leaves))[:count]
-
-
-@functools.lru_cache(maxsize=64)
-def compiled(
-    law: Law,
-    options: FitOptions,
-    optimizer: "optax.GradientTransformation | None",
-    side_by_side: bool,
-) -> Any:
-    """The searches of a law, compiled once for each number of points and domains."""
-    settings: Any = options.settings | {"optimizer": optimizer}
-
-    def run(
-        measured: dict[str, Any], scale: Array, tolerance: Array, rows: _Rows, used: Array
-    ) -> Solved:
-        points = measured | {"mixture": of_points(measured["mixture"], len(measured["budget"]))}
-
-        # Traced once for its shapes and for the loop; tracing takes a third of a fit's first call.
-        @jax.jit
-        def one(row: _Rows) -> Solved:
-            found = fit_arrays(
-                law,
-                loss=row.loss,
-                weight=row.weight,
-                own=row.own,
-                budget_scale=scale,
-                starts=row.starts[:, None],
-                shrinkage=row.strength,
-                tolerance=tolerance,
-                **measured,
-                **settings,
-            )
-            losses = predict_losses(law, found.coefficients, **points)
-            failed = jnp.isin(found.code, jnp.array(FAILED))
-            return Solved(found, jnp.where(failed, jnp.nan, losses).T)
-
-        return over_rows(one, rows, used, side_by_side)
-
-    return OnceCompiled(jit(run, made_of=(law, options, optimizer, side_by_side)))
-
-
 def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None]) -> np.ndarray:
     """(fits,) strength of the shrinkage, as given or chosen by the folds of each fit."""
     if not task.has_shrinkage:
@@ -432,11 +166,11 @@ def _strengths(task: FitTask, factor: np.ndarray, folds: Sequence[Folds | None])
             groups.setdefault(parts.parts, {})[place] = parts
     # By the default search, whatever the fit itself is asked for: this only makes a choice.
     plain = dataclasses.replace(task.options, max_steps=None)
-    search = _Searches.of(dataclasses.replace(task, options=plain))
+    search = Searches.of(dataclasses.replace(task, options=plain))
     for count, of_fits in groups.items():
         inside = np.stack([f.number == np.arange(count)[:, None] for f in of_fits.values()])
         strength[list(of_fits)] = chosen_strengths(
-            search, _of_points, factor[list(of_fits)], inside
+            search, Drawn.of_points, factor[list(of_fits)], inside
         )
     # A loss of one target refutes the simpler law for all of them, which share a strength.
     refuted = (task.seen(factor) & task.refuting).any(axis=(1, 2))

@@ -53,9 +53,18 @@ def needs_full(residual: Residual, huber: float | None) -> bool:
     return residual == "log" or huber is not None
 
 
-def predict(law: Law, exponents: Array, amplitudes: Array | list[Array], features: Any) -> Array:
-    """Losses (points,) of one target from features, each (points,)."""
-    return law.total(amplitudes, basis_columns(law, exponents, features))
+def predict(
+    law: Law,
+    exponents: Array,
+    amplitudes: Array | list[Array],
+    features: Any,
+    slots: int = 1,
+) -> Array:
+    """Losses (points,) of one target from features, each (points,).
+
+    Every `slots` points share a mixture.
+    """
+    return law.total(amplitudes, basis_columns(law, exponents, features, slots))
 
 
 def mean_relative_error(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
@@ -106,18 +115,32 @@ def projected_terms(
 
     Source: Golub & Pereyra 1973; the curvature is Kaufman's, JᵀJ with the amplitudes eliminated.
     """
+    linear = linearized(law, exponents, points.features, slots)
+    root, basis, projection, rest = _projection(law, points, residual, linear.columns)
+    factors = [root * amplitude for amplitude in projection.amplitudes]
+    products = linear.products(factors, [*basis, rest])
+    return _eliminated(products, len(exponents), projection, power_of(points, residual))
+
+
+def projected_value(
+    law: Law, points: Points, residual: Residual, exponents: Array, slots: int = 1
+) -> Array:
+    """() the value of `projected_terms` alone, which takes a tenth of the time or less."""
+    columns = basis_columns(law, exponents, points.features, slots)
+    return jnp.sum(_projection(law, points, residual, columns)[-1] ** 2) / 2
+
+
+def _projection(
+    law: Law, points: Points, residual: Residual, columns: list[Array]
+) -> tuple[Array, list[Array], Projection, Array]:
+    """Root (points,) of the weights, the weighted basis, its best amplitudes, and the residuals."""
     # Σ w ((ŷ − y)/scale)² = ‖root·ŷ − root·y‖²: plain least squares in root·basis.
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
-    target = root * points.loss
-    linear = linearized(law, exponents, points.features, slots)
-    basis = [root * c for c in linear.columns]
+    target, basis = root * points.loss, [root * c for c in columns]
     # The value is stationary in the amplitudes, so its derivative must not look at them.
     known = jax.lax.stop_gradient(gram([*basis, target]))
     projection = best_amplitudes(known[:-1, :-1], known[:-1, -1], law.is_signed)
-    factors = [root * amplitude for amplitude in projection.amplitudes]
-    rest = combination(projection.amplitudes, basis) - target
-    products = linear.products(factors, [*basis, rest])
-    return _eliminated(products, len(exponents), projection, power_of(points, residual))
+    return root, basis, projection, combination(projection.amplitudes, basis) - target
 
 
 def _eliminated(products: Array, count: int, projection: Projection, power: Array) -> Terms:

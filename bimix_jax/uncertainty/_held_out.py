@@ -9,7 +9,7 @@ import numpy as np
 
 from bimix_jax.fitting.coefficients import FAILED, predict_losses
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.program import Drawn
+from bimix_jax.fitting.searches import Drawn
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.sweep import Sweep

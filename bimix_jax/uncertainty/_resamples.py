@@ -11,7 +11,8 @@ from bimix_jax.fitting.again import Ended, all_starts, chosen, in_doubt, is_bett
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import FAILED
 from bimix_jax.fitting.fitted import Fit
-from bimix_jax.fitting.program import Drawn, refit
+from bimix_jax.fitting.program import refit
+from bimix_jax.fitting.searches import Drawn
 from bimix_jax.fitting.stacked import joined, member_fits, member_tasks, relinked
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.sweeps.sweep import Sweep

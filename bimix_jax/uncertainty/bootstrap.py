@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from bimix_jax.fitting.coefficients import FAILED, Code, predict_losses
 from bimix_jax.fitting.fitted import Fit, filled
-from bimix_jax.fitting.program import Drawn
+from bimix_jax.fitting.searches import Drawn
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.judging.automatic import fit
 from bimix_jax.judging.noise import noise_floor

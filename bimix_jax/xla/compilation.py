@@ -19,9 +19,11 @@ Options = Mapping[str, bool | int | str]
 QUICKLY_COMPILED: Options = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_backend_optimization_level": 1,
+    "xla_cpu_experimental_ynn_fusion_type": "",
 }
 """Options for programs that compile for longer than they compute: the searches of laws compile
-faster, and run equally fast."""
+faster, and run equally fast. Without the last one, XLA gives sums and small products to threads,
+for which a step of a search then waits."""
 REASSOCIATED: Options = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
 """Options for the kernel over batches: sums are reassociated, which vectorises them. Neither option
 helps without the other."""

@@ -14,7 +14,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax.fitting.options import FitOptions
-from bimix_jax.fitting.program import compiled
+from bimix_jax.fitting.searches import compiled
 from tests.fits import (
     DOMAINS,
     Geometric,

@@ -6,7 +6,8 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import FitOptions
-from bimix_jax.fitting import _folds, _left_out, program
+from bimix_jax.fitting import _folds, _left_out
+from bimix_jax.fitting.searches import Drawn, Searches, Solved
 from bimix_jax.fitting.shrinkage import TOLERANCE
 from bimix_jax.fitting.task import FitTask, choose_folds
 
@@ -20,15 +21,15 @@ class Folds:
     def __init__(self, options):
         sweep = bx.read_sweep(bx.datasets.proxy_sweep())
         self.task = FitTask.of(sweep, bx.TransferBiMix(), options)
-        self.search = program._Searches.of(self.task)
+        self.search = Searches.of(self.task)
         factor = np.ones((2, len(sweep.budget)))
         factor[1, sweep.mixture_group == 2] = 0.0
         number = [choose_folds(sweep, each > 0, "mixtures").number for each in factor]
         folds = np.arange(max(map(max, number)) + 1)[:, None]
         self.inside = np.stack([each == folds for each in number])
-        self.whole = program._of_points(factor)
+        self.whole = Drawn.of_points(factor)
         rest = (factor[:, None] * ~self.inside).reshape(-1, len(sweep.budget))
-        self.rest = program._of_points(rest)
+        self.rest = Drawn.of_points(rest)
 
     def end(self, strength):
         """The fit to all folds, as close as the choice of a strength needs it."""
@@ -62,10 +63,10 @@ def test_steps_end_where_a_search_without_the_fold_ends(folds, monkeypatch, stre
 
     def not_searched(search, pairs, *_):
         shape = len(pairs[0]), search.loss.shape[2], len(search.task.sweep.budget)
-        return program.Solved(None, np.full(shape, np.nan))
+        return Solved(None, np.full(shape, np.nan))
 
     # Folds for which the steps do not do are searched anew; here they stay nan.
-    monkeypatch.setattr(program._Searches, "of_pairs", not_searched)
+    monkeypatch.setattr(Searches, "of_pairs", not_searched)
     stepped = folds.predicted(monkeypatch, 0, strength, end, 1e-6)
     monkeypatch.undo()
     searched = folds.predicted(monkeypatch, np.inf, strength, end, 1e-7)

@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import pytest
 
 import bimix_jax as bx
 from bimix_jax import FitOptions
 from bimix_jax.fitting import _many_starts
 from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.coefficients import Code, Coefficients
-from bimix_jax.fitting.program import Drawn, Solved, refit, solve
+from bimix_jax.fitting.program import refit, solve
+from bimix_jax.fitting.searches import Drawn, Searches, Solved
 from bimix_jax.fitting.task import FitTask
 
 
@@ -41,7 +43,7 @@ def test_the_lowest_starts_go_on_from_where_they_are():
 def test_the_additive_law_ends_as_low_as_from_all_its_starts():
     sweep = bx.read_sweep(bx.datasets.proxy_sweep())
     task = FitTask.of(sweep, bx.AdditiveLaw(), FitOptions())
-    everything = Drawn(np.ones((1, len(sweep.budget))), np.arange(len(sweep.budget)))
+    everything = Drawn.of_points(np.ones((1, len(sweep.budget))))
     starts = np.asarray(task.law.starts(len(sweep.domains)))
     each = [
         refit(task, everything, np.broadcast_to(start, (1, 7, len(start))), 0.0, 1e-7)
@@ -88,3 +90,19 @@ def solved(codes, objectives):
         shrinkage=alike,
     )
     return Solved(fit, alike)
+
+
+@pytest.mark.parametrize("law", [bx.AdditiveLaw(), bx.WithWarmUp(bx.SubstitutionBiMix())])
+def test_the_values_of_starts_are_those_of_their_first_step(law):
+    sweep = bx.read_sweep(bx.datasets.proxy_sweep())
+    task = FitTask.of(sweep, law, FitOptions())
+    factor = np.random.default_rng(0).integers(0, 2, (2, len(sweep.budget))).astype(float)
+    drawn, strength = Drawn.of_points(factor), np.array([1e-3, np.inf])
+    starts = np.asarray(law.starts(len(sweep.domains)))
+    each = np.repeat(task.starts(starts)[:, None], 2, axis=1)
+    with jax.enable_x64(True):
+        searches = Searches.of(task)
+        values = searches.values(drawn, strength, each)
+        ends = [searches(drawn, begin, strength, 1.0, False).fit for begin in each]
+    assert all(end.steps.max() == 1 for end in ends)
+    np.testing.assert_allclose(values, [end.objective for end in ends], rtol=1e-12)

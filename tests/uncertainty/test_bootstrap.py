@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bimix_jax as bx
-from bimix_jax.fitting import program
+from bimix_jax.fitting import searches
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.uncertainty import _resamples as resamples
 from bimix_jax.uncertainty._resamples import RESAMPLINGS, draw, leave_one_out
@@ -147,7 +147,7 @@ def test_resamples_reach_their_best_end_where_some_lie_on_a_bound():
 
 
 def test_chunks_do_not_show(sweep, drawn, monkeypatch):
-    monkeypatch.setattr(program, "MOST", 7)
+    monkeypatch.setattr(searches, "MOST", 7)
     again = bx.bootstrap(sweep, drawn.fitted, N, 3)
     np.testing.assert_allclose(
         again.resampled.coefficients.exponents, drawn.resampled.coefficients.exponents, rtol=1e-7
@@ -155,13 +155,13 @@ def test_chunks_do_not_show(sweep, drawn, monkeypatch):
 
 
 def test_a_second_call_compiles_nothing(sweep, drawn):
-    searches = program.compiled(drawn.fitted.law, FitOptions().static, None, False)
-    before = searches.compilations()
+    program = searches.compiled(drawn.fitted.law, FitOptions().static, None, False)
+    before = program.compilations()
     assert before > 0
     with jax.log_compiles(False), jax.checking_leaks():
         bx.bootstrap(sweep, drawn.fitted, N, 4)
         bx.bootstrap(sweep, drawn.fitted, N + 1, 4, resampling="residuals")
-    assert searches.compilations() == before
+    assert program.compilations() == before
 
 
 def test_the_order_of_rows_and_columns_does_not_show(drawn):
@@ -201,7 +201,7 @@ def test_residuals_that_stay_leave_the_fit_where_it_is(sweep, drawn):
     run = np.unique(sweep.run, return_inverse=True)[1]
     factor = np.array([np.ones(12), np.zeros(12)])
     predicted = drawn.fitted.predict_points(sweep.mixture, sweep.budget)
-    found = resamples.fit_resamples(drawn.fitted, task, program.Drawn(factor, run, predicted))
+    found = resamples.fit_resamples(drawn.fitted, task, searches.Drawn(factor, run, predicted))
     expected = drawn.fitted.coefficients.exponents
     np.testing.assert_allclose(found.coefficients.exponents, [expected] * 2, rtol=1e-4)
     np.testing.assert_allclose(found.sum_of_squares[1], 0.0, atol=1e-9)

@@ -39,13 +39,22 @@ class Trial(NamedTuple):
 
     @property
     def stacks(self) -> dict[int, list[int]]:
-        """Place of every law all of whose members are judged themselves → places of the members."""
+        """Place of every law whose members are judged themselves → places of the members.
+
+        Members that can express no target have no part in it.
+        """
         laws = list(self.laws)
+        each = {place: self._able(law.members) for place, law in enumerate(laws)}
         return {
-            place: [laws.index(member) for member in law.members]
-            for place, law in enumerate(laws)
-            if law.members and all(member in laws for member in law.members)
+            place: [laws.index(member) for member in members]
+            for place, members in each.items()
+            if members and all(member in laws for member in members)
         }
+
+    def _able(self, members: Sequence[Law]) -> list[Law]:
+        """Members that can express some target."""
+        domains = self.sweep.domains
+        return [law for law in members if any(law.expresses(t, domains) for t in self.targets)]
 
     def with_stacks(self, found: dict[int, HeldOut]) -> list[HeldOut]:
         """Fits of all laws, those of stacks from those of their members."""

@@ -46,6 +46,7 @@ def drawn(seed):
             names=lambda domains: ["a"],
             amplitude_names=("A",),
             members=(),
+            expresses=lambda target, domains: True,
         )
         for i, each in enumerate(errors)
     ]

@@ -6,6 +6,7 @@ import pytest
 
 import bimix_jax as bx
 from bimix_jax import BiMix, LogLinear, Stacked, TransferBiMix
+from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.stacked import combined
 from bimix_jax.judging import _trial, compare
 from bimix_jax.judging.comparison import CERTAIN, Comparison
@@ -88,3 +89,16 @@ def test_the_usual_stack_is_among_the_laws_that_are_judged_with_all_its_members(
     (stack,) = (law for law in several if law.members)
     assert set(stack.members) < set(several)
     assert stack.label == "WithModelSize(Stacked)"
+
+
+def test_a_stack_is_judged_by_its_members_though_one_can_express_no_target():
+    named = {"loss_web": "loss_quiz", "loss_code": "loss_exam", "loss_books": "loss_riddle"}
+    sweep = bx.read_sweep(frame(noise=0.01).rename(columns=named))
+    laws = [LogLinear(), TransferBiMix(), Stacked(LAWS)]
+    splits = bx.standard_splits(sweep, ["mixtures"], repeats=1)
+    trial = _trial.Trial(sweep, laws, splits, sweep.targets, FitOptions())
+    assert trial.stacks == {2: [1, 0]}
+    found = {place: trial.fitted(law, np.array([0])) for place, law in enumerate(laws)}
+    whole = trial.with_stacks({place: found[place] for place in (0, 1)})[2]
+    np.testing.assert_allclose(whole.predicted, found[2].predicted, rtol=1e-9)
+    np.testing.assert_array_equal(whole.code, found[2].code)

@@ -16,6 +16,7 @@ RENAMED = {
     "run": "run_column",
     "splits": "split",
     "targets": "target",
+    "tracker": "log",
     "weights": "weight",
 }
 """Argument of Python → the parameter of a command that stands for it, where they differ."""

@@ -9,7 +9,10 @@ engine moves is measured too: the bytes of saved counts, and the time to load an
 
 import argparse
 import dataclasses
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,18 +29,19 @@ from bimix_jax.batching.batch import ROWS, Share, run_batch
 from bimix_jax.cluster import Cluster
 from bimix_jax.xla.cache import use_compilation_cache
 
-FILES, SHARDS, TYPES, GRAIN = 8, 20, 4096, 1 << 24
+FILES, SHARDS, TYPES, GRAIN, TURNS = 8, 20, 4096, 1 << 24, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """Work of an actor that returns its processor seconds."""
+    """Work of an actor that returns its processor seconds, and when it began and ended."""
 
     work: Callable[[Any], Any]
 
-    def __call__(self, item: Any) -> float:
+    def __call__(self, item: Any) -> tuple[float, float, float]:
         """Do the work on an item."""
-        return processor(lambda: self.work(item))[0]
+        began = time.time()
+        return processor(lambda: self.work(item))[0], began, time.time()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,35 +76,52 @@ def processor(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, found
 
 
-def on_ray(work: Callable[[Any], Any], paths: list[Path]) -> tuple[float, float]:
-    """Processor seconds of all items on two workers, and wall seconds with their start."""
+def on_ray(work: Callable[[Any], Any], paths: list[Path]) -> tuple[float, float, float]:
+    """Processor seconds of all items on two workers, wall seconds with their start, and without."""
     began = time.perf_counter()
     found = list(Cluster(workers=2).map(Timed(work), [str(path) for path in paths]))
+    wall = time.perf_counter() - began
     assert all(each.error is None for each in found)
-    return sum(each.value for each in found), time.perf_counter() - began
+    seconds, begins, ends = zip(*(each.value for each in found), strict=True)
+    return sum(seconds), wall, max(ends) - min(begins)
 
 
 def batches(folder: Path, sweeps: int) -> list[dict[str, Any]]:
-    """Fit in both ways, and compare all rows."""
-    source, one, other = (folder / name for name in ("sweeps", "one", "other"))
-    for path in (source, other):
-        path.mkdir()
+    """Fit in both ways, in turns, and compare all rows; every turn makes all parts anew."""
+    source = folder / "sweeps"
+    source.mkdir()
     files = [source / f"{number}.parquet" for number in range(FILES)]
     for path in files:
         write_sweeps(path, sweeps // FILES)
+    rows = []
+    for turn in range(TURNS):
+        one, other = (folder / f"{name}-{turn}" for name in ("one", "other"))
+        other.mkdir()
+        rows.append(row("sweeps, one process", sweeps, *in_new_process(source, one)))
+        rows.append(row("sweeps, two workers of Ray", sweeps, *on_ray(FitFile(str(other)), files)))
+        for part in one.glob("*.parquet"):
+            pd.testing.assert_frame_equal(
+                pd.read_parquet(part), pd.read_parquet(other / part.name), check_exact=True
+            )
+    return rows
+
+
+def in_new_process(source: Path, output: Path) -> tuple[float, float, float]:
+    """Seconds as those of `on_ray` of `run_batch` in a process that has just begun."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.engines", "--batch", str(source), str(output)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    seconds, after = json.loads(done.stdout)
+    return seconds, time.perf_counter() - began, after
+
+
+def one_batch(source: Path, output: Path) -> None:
+    """Fit, and print processor seconds and wall seconds, without those of the imports."""
     use_compilation_cache()
     began = time.perf_counter()
-    alone, _ = processor(lambda: run_batch(source, one, bx.BiMix()))
-    wall = time.perf_counter() - began
-    shared, shared_wall = on_ray(FitFile(str(other)), files)
-    for part in one.glob("*.parquet"):
-        pd.testing.assert_frame_equal(
-            pd.read_parquet(part), pd.read_parquet(other / part.name), check_exact=True
-        )
-    return [
-        row("sweeps, one process", sweeps, alone, wall),
-        row("sweeps, two workers of Ray", sweeps, shared, shared_wall),
-    ]
+    seconds, found = processor(lambda: run_batch(source, output, bx.BiMix()))
+    assert not found.failed, found.failed
+    print(json.dumps([seconds, time.perf_counter() - began]))
 
 
 def entropies(folder: Path, tokens: int) -> list[dict[str, Any]]:
@@ -117,7 +138,7 @@ def entropies(folder: Path, tokens: int) -> list[dict[str, Any]]:
     began = time.perf_counter()
     alone, expected = processor(lambda: bx.corpus_entropies({"web": source}, TYPES, curve=False))
     wall = time.perf_counter() - began
-    shared, shared_wall = on_ray(CountFile(str(counts)), files)
+    shared = on_ray(CountFile(str(counts)), files)
     loading, each = processor(lambda: [bx.TokenCounts.load(p) for p in sorted(counts.iterdir())])
     total, merging, merged = each[0], 0.0, 0
     for other in each[1:]:
@@ -130,7 +151,7 @@ def entropies(folder: Path, tokens: int) -> list[dict[str, Any]]:
     pairs = sum(len(one.pairs.keys) for one in each)
     return [
         row("tokens, one process", tokens, alone, wall),
-        row("tokens, two workers of Ray", tokens, shared, shared_wall),
+        row("tokens, two workers of Ray", tokens, *shared),
         row("pairs of the shards, loaded", pairs, loading),
         row("pairs of sums and shards, merged", merged, merging),
         {
@@ -147,7 +168,9 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def row(what: str, size: int, seconds: float, wall: float = np.nan) -> dict[str, Any]:
+def row(
+    what: str, size: int, seconds: float, wall: float = np.nan, after: float = np.nan
+) -> dict[str, Any]:
     """A line of the table."""
     return {
         "what": what,
@@ -155,6 +178,7 @@ def row(what: str, size: int, seconds: float, wall: float = np.nan) -> dict[str,
         "processor s": seconds,
         "per processor s": size / seconds,
         "wall s": wall,
+        "after the start": after,
     }
 
 
@@ -163,11 +187,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sweeps", type=int, default=1_000_000)
     parser.add_argument("--tokens", type=int, default=1_000_000_000)
+    parser.add_argument("--batch", nargs=2, type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.batch:
+        return one_batch(*asked.batch)
+    del asked.batch
     with tempfile.TemporaryDirectory() as name:
         rows = [*entropies(Path(name), asked.tokens), *batches(Path(name), asked.sweeps)]
     table = pd.DataFrame(rows).set_index("what")
-    report("engines", table, "Workers beside one process", load=os.getloadavg()[0], **vars(asked))
+    return report(
+        "engines", table, "Workers beside one process", load=os.getloadavg()[0], **vars(asked)
+    )
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ def check_tracker(name: str) -> str:
     ValueError: tracker is 'tensorbord'; expected one of wandb, mlflow (--log).
     """
     if name not in TRACKERS:
-        raise ValueError(f"tracker is {name!r}; expected one of {', '.join(TRACKERS)} (--log).")
+        raise ValueError(f"tracker is {name!r}; expected one of {', '.join(TRACKERS)}.")
     if importlib.util.find_spec(name) is None:
         raise ValueError(
-            f"tracker: {name} is not installed; install it with pip install 'bimix_jax[{name}]'."
+            f"tracker is {name!r}, which is not installed; install it with pip install "
+            f"'bimix_jax[{name}]'."
         )
     return name
 

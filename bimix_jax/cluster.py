@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -88,9 +89,13 @@ class Cluster:
         left = dict(enumerate(items))
         with self.session() as ray, _surviving(ray):
             rows = [{"index": i, "item": json.dumps(item)} for i, item in left.items()]
-            made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _Actor, fn_constructor_args=(work, _versions()), **self._resources(ray)
-            )
+            data = ray.data.from_items(rows, override_num_blocks=len(rows))
+            with warnings.catch_warnings():
+                # Releases that no longer take the limit on attempts are refused.
+                warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+                made = data.map(
+                    _Actor, fn_constructor_args=(work, _versions()), **self._resources(ray)
+                )
             for row in made.iter_rows():
                 item = left.pop(row["index"])
                 if row["unfit"]:

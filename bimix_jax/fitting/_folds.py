@@ -76,7 +76,7 @@ def chosen_strengths(
             valued = np.isfinite(predicted)
         else:
             begin, near = end.coefficients.exponents, ends
-        error = relative_errors(predicted, task.loss, task.error_scale)
+        error = relative_errors(predicted, task.loss)
         each.append([_errors(error, counted, members) for counted in (seen, seen & valued)])
     everywhere, shared = (np.stack(errors, axis=1) for errors in zip(*each, strict=True))
     proof = (seen & task.refuting).any(axis=(1, 2))

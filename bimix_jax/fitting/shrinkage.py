@@ -132,17 +132,14 @@ def _errors(problem: Problem, data: Data, params: Array) -> Array:
     loss = jax.vmap(predict, in_axes=(None, 0, 0, 0))(
         problem.law, exponents, amplitudes, data.points.features
     )
-    return relative_errors(loss, data.points.loss, data.points.loss)
+    return relative_errors(loss, data.points.loss)
 
 
-def relative_errors(predicted: Any, measured: Any, scale: Any) -> Any:
-    """|ŷ − y|/scale, clipped to 1; 1 where the law has no value. Arrays of JAX, or of NumPy.
-
-    The scale is y itself, but 1 of a score, whose distance to its maximum may be near 0.
-    """
+def relative_errors(predicted: Any, measured: Any) -> Any:
+    """|ŷ/y − 1|, clipped to 1; 1 where the law has no value. Arrays of JAX, or of NumPy."""
     xp = predicted.__array_namespace__()
     # Capped at 1, so that one wild extrapolation does not decide the mean of a fold.
-    error = xp.nan_to_num(xp.abs((predicted - measured) / scale), nan=1.0, posinf=1.0)
+    error = xp.nan_to_num(xp.abs(predicted / measured - 1), nan=1.0, posinf=1.0)
     return xp.minimum(error, 1.0)
 
 

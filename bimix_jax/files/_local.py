@@ -155,17 +155,29 @@ def _begin(final: Path, path: Path) -> tuple[int, Path]:
     name = f".{final.name}"[:100]
     try:
         _remove_leftovers(final.parent, name)
-        handle, beside = tempfile.mkstemp(
-            prefix=f"{name}.", suffix=f"{PARTIAL}{final.suffix}", dir=final.parent
-        )
+        while True:
+            handle, beside = tempfile.mkstemp(
+                prefix=f"{name}.", suffix=f"{PARTIAL}{final.suffix}", dir=final.parent
+            )
+            if fcntl is None:
+                os.close(handle)  # Windows renames no file that is open
+                return handle, Path(beside)
+            if _is_held(handle, beside):
+                return handle, Path(beside)
+            os.close(handle)
     except OSError as error:
         raise _unwritable(error, path) from error
-    if fcntl is None:
-        os.close(handle)  # Windows renames no file that is open
-        return handle, Path(beside)
-    with contextlib.suppress(OSError):  # some network file systems have no locks
+
+
+def _is_held(handle: int, beside: str) -> bool:
+    """Lock a new file; False where another process took it for a leftover before it was locked."""
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle, Path(beside)
+    except BlockingIOError:
+        return False  # the other process removes it next
+    except OSError:
+        return True  # some network file systems have no locks
+    return os.path.exists(beside)
 
 
 def _remove_leftovers(folder: Path, name: str) -> None:

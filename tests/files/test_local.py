@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -162,6 +163,38 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
         alive.wait()
         for process in (killed, alive):
             process.stdout.close()
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "about to be removed"])
+def test_a_new_file_that_another_process_takes_for_a_leftover_is_begun_again(
+    tmp_path, monkeypatch, removed
+):
+    fcntl = pytest.importorskip("fcntl")
+    begun, held, make = [], [], tempfile.mkstemp
+
+    def raced(**given):
+        """Make a file; another process locks the first one before its maker does."""
+        handle, name = make(**given)
+        begun.append(name)
+        if len(begun) == 1:
+            held.append(os.open(name, os.O_RDONLY))
+            fcntl.flock(held[0], fcntl.LOCK_EX)
+            if removed:
+                os.unlink(name)
+                os.close(held.pop())
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", raced)
+    with atomic_path(tmp_path / "a.txt") as beside:
+        assert [str(beside)] == begun[1:]
+        for other in held:  # the other process goes on
+            os.unlink(begun[0])
+            os.close(other)
+        write_atomically(tmp_path / "a.txt", "of another")
+        assert beside.exists()
+        beside.write_text("whole")
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "whole"
 
 
 def test_a_pipe_is_neither_replaced_nor_waited_for(tmp_path):

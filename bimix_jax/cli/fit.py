@@ -368,7 +368,14 @@ class Judging:
         list[str] | None,
         typer.Option(help=f"{', '.join(KINDS)}; several times. Default all the sweep allows."),
     ] = None
-    repeats: Annotated[int, typer.Option(help="Number of draws of held-out mixtures.")] = 5
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of draws of held-out mixtures. Default 5, or as many as hold out 90, "
+            "but 2 at least.",
+            show_default=False,
+        ),
+    ] = None
     target: Annotated[
         list[str] | None, typer.Option(help="Judge on this target; several times. Default all.")
     ] = None

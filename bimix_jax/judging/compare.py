@@ -104,7 +104,7 @@ def compare(
     splits: Sequence[str | Split] | None = None,
     *,
     targets: Sequence[str] | None = None,
-    repeats: int = 5,
+    repeats: int | None = None,
     runs: float = 0.3,
     budgets: float = 0.5,
     seed: int = 0,
@@ -122,7 +122,8 @@ def compare(
             where the sweep has four budgets or more.
         targets: the targets to judge on; default those that all the laws can express, without the
             scores in which mixtures differ by no more than the noise.
-        repeats: number of draws of held-out mixtures.
+        repeats: number of draws of held-out mixtures; default as `standard_splits` has it, 5 or
+            fewer.
         runs: share of the mixtures held out.
         budgets: share of the budgets held out, the later ones; fewer where a law could not be
             fitted to the others.

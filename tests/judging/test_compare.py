@@ -214,6 +214,17 @@ def test_what_matters_little_is_no_lead():
     assert "other differs by at most 0.01 points, too little to matter." in judged.verdict()
 
 
+@pytest.mark.parametrize(("mixtures", "draws"), [(20, 5), (90, 4), (100, 3), (300, 2), (450, 2)])
+def test_many_mixtures_are_held_out_in_fewer_draws(mixtures, draws):
+    share = np.linspace(0.1, 0.9, mixtures)
+    table = {"run": [f"r{i}" for i in range(mixtures)], "budget": 1e9, "r_a": share}
+    measured = bx.read_sweep(pd.DataFrame(table | {"r_b": 1 - share, "loss_a": 3 - share}))
+    splits = standard_splits(measured)
+    assert len(splits) == draws
+    assert draws == 5 or sum(split.test.sum() for split in splits) >= 90
+    assert len(standard_splits(measured, repeats=3)) == 3
+
+
 def test_a_single_budget_allows_unseen_mixtures_only():
     sweep = bx.read_sweep(last_budget(frame(noise=0.01)))
     assert {split.kind for split in standard_splits(sweep)} == {"mixtures"}

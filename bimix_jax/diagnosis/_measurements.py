@@ -168,7 +168,7 @@ def _unmeasured(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
         return
     # A domain without a target and a target without a domain of nearly one name are often the same.
     near = [f"{t} may be {d}" for t, d in near_misses(sweep.domains, losses) if d in without]
-    strangers = [t for t in sweep.targets if t not in sweep.domains]
+    strangers = [t for t in losses if t not in sweep.domains]
     yield Observation(
         Severity.WARNING,
         f"Domains that no target measures: {some_of(without)}"

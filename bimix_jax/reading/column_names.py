@@ -18,6 +18,10 @@ SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rat
 """Pairs of consecutive words that show that more is better."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
 """Words that show that less is better, whatever the other words are: `acc_loss`."""
+KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "test"}) | frozenset(
+    {"metric", "metrics", "loss", "losses"}
+)
+"""Words that name a kind of number, not what it is measured on."""
 # F1 is the only word with a digit, unless it begins a longer number, as in f16.
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -29,8 +33,26 @@ def match_names(
     """Return names without the prefixes and suffixes that all names of a kind share.
 
     Names are cut at separators only. The cut with the most names in common is taken: no cut if the
-    names match as well without one, else the longest.
+    names match as well without one, else the longest. Scores beside losses may have other parts in
+    common, so where no cut gives names in common, losses are matched without them. Where that gives
+    none either, only words that name a kind of number are cut, like `train_` and `_val_loss`.
     """
+    losses = {c: name for c, name in targets.items() if not says_score(name)} or dict(targets)
+    for some in (dict(targets), losses):
+        best, shared = _best_cuts(domains, some)
+        if shared:
+            break
+    else:
+        best = _cut_of_kinds(domains), _cut_of_kinds(losses)
+    scores = {c: name for c, name in targets.items() if c not in some}
+    named = _cut(some, best[1]) | _cut(scores, _cut_of_kinds(scores))
+    return _cut(domains, best[0]), {column: named[column] for column in targets}
+
+
+def _best_cuts(
+    domains: Mapping[str, str], targets: Mapping[str, str]
+) -> tuple[tuple[tuple[int, int], tuple[int, int]], int]:
+    """Return the cuts of domains and targets with the most names in common, and their number."""
 
     def merit(cuts: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, bool, int]:
         cut = _cut(domains, cuts[0]).values(), _cut(targets, cuts[1]).values()
@@ -41,7 +63,26 @@ def match_names(
 
     kept = [cut for cut in _cuts(targets) if not _takes_score(targets, cut)]
     best = max(itertools.product(_cuts(domains), kept), key=merit)
-    return _cut(domains, best[0]), _cut(targets, best[1])
+    return best, merit(best)[0]
+
+
+def _cut_of_kinds(columns: Mapping[str, str]) -> tuple[int, int]:
+    """Return the longest cut of words that name a kind of number."""
+
+    def words(text: str) -> list[str]:
+        return [word.lower() for word in re.split(f"[{SEPARATORS}]", text) if word]
+
+    def fits(cut: tuple[int, int]) -> bool:
+        left = _cut(columns, cut)
+        name = next(iter(columns.values()))
+        taken = words(name[: cut[0]]) + words(name[len(name) - cut[1] :])
+        # A loss of an accuracy must not become a score, nor a name nothing but a kind.
+        return KINDS.issuperset(taken) and all(
+            says_score(left[c]) == says_score(columns[c]) and not KINDS.issuperset(words(left[c]))
+            for c in columns
+        )
+
+    return max(filter(fits, _cuts(columns)), key=sum, default=(0, 0)) if columns else (0, 0)
 
 
 def _takes_score(columns: Mapping[str, str], cut: tuple[int, int]) -> bool:

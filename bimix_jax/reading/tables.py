@@ -348,7 +348,7 @@ def _without_blank(table: pd.DataFrame) -> pd.DataFrame:
         c for c in names_of(table) if c.startswith(UNNAMED) and _holds_unread_numbers(table[c])
     ]
     if nameless:
-        places = listed(int(c.removeprefix(UNNAMED)) + 1 for c in nameless)
+        places = listed(_place(c) for c in nameless)
         add_notes(
             table, [f"Columns without a name were not read: the columns {places}; name them."]
         )
@@ -360,9 +360,15 @@ def _holds_unread_numbers(column: pd.Series) -> bool:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     if np.isnan(numbers).any() or not len(numbers):
         return False
-    # pandas writes the index of a table as a first column without a name.
-    is_an_index = column.name == f"{UNNAMED}0" and np.all(numbers % 1 == 0)
-    return not is_an_index
+    # pandas writes the index of a table as a first column without a name, each time it is saved.
+    is_an_index = re.fullmatch(rf"{UNNAMED}0(\.\d+)*", str(column.name)) is not None
+    return not (is_an_index and np.all(numbers % 1 == 0))
+
+
+def _place(column: str) -> int | str:
+    """Return the number of a column without a name, or the name that another program gave it."""
+    place = column.removeprefix(UNNAMED)
+    return int(place) + 1 if place.isdecimal() else column
 
 
 def name_of(source: Source) -> str:

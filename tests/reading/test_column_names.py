@@ -26,6 +26,23 @@ def test_names_that_match_as_they_are_stay():
     assert match_names(names, names) == (names, names)
 
 
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        (["metric/pile_cc_val_loss", "metric/books_val_loss"], ["pile_cc", "books"]),
+        (["eval/web_acc_loss", "eval/code_acc_loss"], ["web_acc_loss", "code_acc_loss"]),
+        (["eval/web_acc", "val_loss_pile", "val_loss_books"], ["web_acc", "pile", "books"]),
+        (["val/loss", "val/test"], ["val/loss", "val/test"]),
+        (["mmlu_law", "mmlu_logic"], ["mmlu_law", "mmlu_logic"]),
+    ],
+)
+def test_without_common_names_only_the_kind_of_number_is_cut(targets, found):
+    domains = {c: c for c in ("train_slim_wiki", "train_slim_arxiv")}
+    stripped = match_names(domains, {c: c for c in targets})
+    assert list(stripped[0].values()) == ["slim_wiki", "slim_arxiv"]
+    assert list(stripped[1].values()) == found
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4, unique=True),

@@ -58,13 +58,34 @@ def test_a_single_loss_column_meets_its_domain():
     assert "github" in sweep.domains
 
 
-def test_names_that_never_match_are_read_as_they_are_with_a_note():
+def test_names_that_never_match_keep_all_but_the_kind_of_number_with_a_note():
     mixtures, losses = pair()
     losses = losses.rename(columns=lambda c: c.replace("github", "git").replace("central", "all"))
     sweep = read_sweep(mixtures, losses)
-    assert sweep.domains[0] == "train_the_pile_github"
-    assert "metric/the_pile_git_val_loss" in sweep.targets
+    assert sweep.domains[0] == "the_pile_github"
+    assert "the_pile_git" in sweep.targets
     assert sweep.notes[-1].startswith("No target is a domain")
+
+
+def test_scores_beside_losses_leave_the_names_of_losses_matched():
+    mixtures, losses = pair()
+    scored = losses.assign(
+        **{"eval/quiz_acc": 0.5, "eval/math_acc": np.linspace(0.2, 0.4, len(losses))}
+    )
+    alone, both = read_sweep(mixtures, losses), read_sweep(mixtures, scored)
+    assert both.targets == (*alone.targets, "quiz_acc", "math_acc")
+
+
+def test_the_index_of_pandas_is_no_target():
+    mixtures, losses = pair()
+    shuffled = losses.sample(frac=1, random_state=3)
+    # As pandas writes it, and once more for each time that such a file was saved again.
+    saved = [
+        t.reset_index(names="Unnamed: 0").reset_index(names="Unnamed: 0.1")
+        for t in (mixtures, shuffled)
+    ]
+    sweep = read_sweep(*saved)
+    assert sweep.digest() == read_sweep(mixtures, losses).digest()
 
 
 def test_runs_in_one_table_only_are_left_out_with_a_warning():

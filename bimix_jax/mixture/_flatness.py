@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,31 +42,35 @@ def as_good(
     problem: MixtureProblem,
     arguments: MixtureArguments,
     mixture: np.ndarray,
-    tolerance: float = TOLERANCE,
+    tolerances: Sequence[float] = (TOLERANCE,),
 ) -> np.ndarray:
-    """(2·domains, domains) mixtures with the least, then the largest, value of each proportion.
+    """(tolerances·2·domains, domains) mixtures with the least, then the largest, value of each
+    proportion, for one tolerance after another.
 
     All have an objective (KL term included) within the relative tolerance of that of `mixture`
     (domains,), the best; rows that did not converge are nan.
     """
     set_, count, one = arguments.feasible, len(mixture), np.eye(len(mixture))
-    farthest = np.tile(mixture, (2 * count, 1))
     # Nothing is farther than the best mixture where that is at the bound itself.
     lower, upper = np.asarray(set_.lower), np.asarray(set_.upper)
     open_ = np.concatenate([mixture - lower > AT_BOUND, upper - mixture > AT_BOUND])
-    members = np.flatnonzero(open_)
+    members = np.flatnonzero(np.tile(open_, len(tolerances)))
+    way, tolerance = members % (2 * count), np.asarray(tolerances)[members // (2 * count)]
+    farthest = np.tile(mixture, (len(tolerances) * 2 * count, 1))
     shared = np.any(np.sum(np.asarray(arguments.coefficients.own), axis=0) > 1)
     method = resolve_method(problem.law, "auto", bool(shared), set_, problem.objective)
     # With groups the end of a range depends on all of them, which the search knows how to follow.
     if method == "exact" and not len(set_.groups):
         ends = _Powers.of(problem, single_arguments(arguments), mixture, tolerance)
         with np.errstate(all="ignore"):
-            farthest[members] = ends.farthest(members % count, members >= count)
-    else:
+            farthest[members] = ends.farthest(way % count, way >= count)
+    elif len(members):
         model = SingleModel.of(problem, arguments)
         best = model.objective_at(mixture)
-        towards = model.towards(np.concatenate([-one, one]), best + tolerance * abs(best))
-        farthest[members] = _searched(towards, mixture, members)
+        limits = best + tolerance * abs(best)
+        farthest[members] = _searched(
+            model.towards(np.concatenate([-one, one])[way], limits), mixture
+        )
     return farthest
 
 
@@ -82,7 +87,8 @@ class _Powers:
     """(domains,) α"""
     best: np.ndarray
     """(domains,) the best mixture"""
-    tolerance: float
+    tolerance: np.ndarray
+    """(members,)"""
 
     @classmethod
     def of(
@@ -90,7 +96,7 @@ class _Powers:
         problem: MixtureProblem,
         arguments: MixtureArguments,
         best: np.ndarray,
-        tolerance: float,
+        tolerance: np.ndarray,
     ) -> "_Powers":
         """Build them from the problem."""
         powers = single_powers(problem, arguments)
@@ -132,26 +138,28 @@ class _Powers:
         return value + kl_term(self.arguments.feasible, mixture)[0]
 
 
-def _searched(towards: SingleModel, mixture: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """(members, domains) farthest mixtures in some of a model's directions, by interior search."""
-    start = _inside(towards, mixture)
+def _searched(towards: SingleModel, mixture: np.ndarray) -> np.ndarray:
+    """(members, domains) farthest mixtures in a model's directions, by interior search."""
+    limits, place = np.unique(towards.limits, return_inverse=True)
+    starts = np.stack([_inside(towards, mixture, limit) for limit in limits])[place]
 
     def found(some: np.ndarray) -> np.ndarray:
-        starts = np.tile(start, (len(some), 1))
-        end = minimize_single(towards.only(some), starts, LEAST_BARRIER)
+        end = minimize_single(towards.only(some), starts[some], LEAST_BARRIER)
         return np.where((end.error <= 0)[:, None], end.x, np.nan)
 
-    chunks = _chunks(members, len(start) * (len(start) + len(towards.arguments.weights)))
+    members, count = np.arange(len(starts)), len(mixture)
+    chunks = _chunks(members, count * (count + len(towards.arguments.weights)))
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
-        return np.concatenate([np.empty((0, len(start))), *threads.map(found, chunks)])
+        return np.concatenate(list(threads.map(found, chunks)))
 
 
-def _inside(model: SingleModel, mixture: np.ndarray) -> np.ndarray:
+def _inside(model: SingleModel, mixture: np.ndarray, limit: float) -> np.ndarray:
     """Find a mixture inside the bounds and rows, as far from the best one as parts of 1/2 get."""
     centre = model.feasible.start
+    below = model.towards(model.directions[:1], np.array([limit]))
     for part in 0.5 ** np.arange(1, 12):
         start = mixture + part * (centre - mixture)
-        if np.all(model.rows_at(start) < 0):
+        if np.all(below.rows_at(start) < 0):
             return start
     return centre
 

@@ -1,4 +1,4 @@
-"""The losses of a law near one mixture: values, slopes and curvature, by one program per law."""
+"""The losses of a law near mixtures: values, slopes and curvature, by one program per law."""
 
 from typing import Any, NamedTuple
 
@@ -10,10 +10,18 @@ from jax import Array
 from bimix_jax.fitting.coefficients import Coefficients
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision, jit
+from bimix_jax.xla.mapping import over_leading_axis
+
+AT_ONCE, SLOPES = 16, 1_000
+"""Mixtures per call of the program, and the most slopes of all of them together: a call for one
+mixture of a few domains spends most of its time on passing arrays."""
 
 
 class Near(NamedTuple):
-    """Losses of all targets at one mixture, and their derivatives by its proportions."""
+    """Losses of all targets at one mixture, and their derivatives by its proportions.
+
+    Those of several mixtures have a leading axis.
+    """
 
     losses: Any
     """(targets,)"""
@@ -77,7 +85,32 @@ def _one_sum(loss: Any, one: Coefficients, mixture: Array, slope: Array) -> tupl
     return c, diagonal / mixture**2
 
 
-_compiled = jit(losses_near, static_argnums=0, x64=True)
+def _near_each(
+    law: Law, coefficients: Coefficients, budget: Array, mixtures: Array, weights: Array
+) -> Near:
+    def one(mixture: Array, of: Array) -> Near:
+        return losses_near(law, coefficients, budget, mixture, of)
+
+    return over_leading_axis(one)(mixtures, weights)
+
+
+_compiled = jit(_near_each, static_argnums=0, x64=True)
+
+
+def near_mixtures(
+    law: Law, coefficients: Coefficients, budget: Any, mixtures: np.ndarray, weights: np.ndarray
+) -> Near:
+    """Compute `losses_near` in float64, as NumPy's arrays, of mixtures (members, domains) and
+    weights (members, targets)."""
+    whole = jax.tree.map(lambda leaf: np.asarray(leaf, float), coefficients)
+    count, each = len(mixtures), max(1, min(AT_ONCE, SLOPES // np.size(whole.own)))
+    parts = []
+    for first in range(0, count, each):
+        # Filled up with the last one, as another number would be compiled anew.
+        rows = np.arange(first, first + each).clip(max=count - 1)
+        typed = np.asarray(budget, float), mixtures[rows], weights[rows]
+        parts.append(_compiled(law, whole, *typed))
+    return Near(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
 
 
 def near_mixture(
@@ -87,8 +120,7 @@ def near_mixture(
     mixture: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> Near:
-    """Compute `losses_near` in float64, as NumPy's arrays; weights are 0 by default."""
+    """Compute `losses_near` of one mixture (domains,); weights are 0 by default."""
     weights = np.zeros(len(coefficients.own)) if weights is None else weights
-    whole = jax.tree.map(lambda leaf: np.asarray(leaf, float), coefficients)
-    found = _compiled(law, whole, np.asarray(budget, float), mixture, weights)
-    return Near(*map(np.asarray, found))
+    found = near_mixtures(law, coefficients, budget, mixture[None], weights[None])
+    return Near(*(leaf[0] for leaf in found))

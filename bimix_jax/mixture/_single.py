@@ -1,5 +1,6 @@
 """The interior-point search for one fit: NumPy around one compiled program per law and shape."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -9,10 +10,10 @@ import jax
 import numpy as np
 
 from bimix_jax.mixture import _interior
-from bimix_jax.mixture._dense import Factor, product
+from bimix_jax.mixture._dense import BLOCK, Factor, product
 from bimix_jax.mixture._exact import powers_of_own
 from bimix_jax.mixture._interior import Around, Box, Iterate
-from bimix_jax.mixture._near import Near, near_mixture
+from bimix_jax.mixture._near import Near, near_mixtures
 from bimix_jax.mixture.feasible import FeasibleSet
 from bimix_jax.mixture.proportions import (
     GUARD_TOLERANCE,
@@ -42,10 +43,10 @@ class SingleModel:
     problem: MixtureProblem
     arguments: MixtureArguments
     """arrays of float64; coefficients of unused targets are harmless"""
-    limit: float | None = None
-    """largest objective, where the problem is the farthest mixture below it"""
+    limits: Any = None
+    """(members,) largest objectives, where the problems are the farthest mixtures below them"""
     directions: Any = None
-    """(members, domains) directions in which the farthest mixtures are looked for"""
+    """(members, domains) directions in which these are looked for"""
     unit: float = 1.0
     """unit in which the value is measured"""
 
@@ -62,15 +63,16 @@ class SingleModel:
         usable = np.isfinite(steepness) and steepness > 0
         return dataclasses.replace(model, unit=steepness if usable else 1.0)
 
-    def towards(self, directions: np.ndarray, limit: float) -> "SingleModel":
-        """Build the model of the farthest mixtures with an objective of at most `limit`."""
-        return dataclasses.replace(self, directions=directions, limit=limit, unit=1.0)
+    def towards(self, directions: np.ndarray, limits: np.ndarray) -> "SingleModel":
+        """Build the model of the farthest mixtures with objectives of at most `limits`."""
+        return dataclasses.replace(self, directions=directions, limits=limits, unit=1.0)
 
     def only(self, members: np.ndarray) -> "SingleModel":
         """Keep some of the members that are searched together."""
         if self.directions is None:
             return self
-        return dataclasses.replace(self, directions=self.directions[members])
+        some = self.directions[members], self.limits[members]
+        return dataclasses.replace(self, directions=some[0], limits=some[1])
 
     @property
     def convex(self) -> bool:
@@ -85,14 +87,14 @@ class SingleModel:
     @property
     def extra(self) -> int:
         """Number of variables after the mixture: the bound of the worst loss, unless it is held."""
-        return 0 if self.limit is not None else self.problem.extra
+        return 0 if self.limits is not None else self.problem.extra
 
     @property
     def count(self) -> int:
         """Number of rows."""
         targets = len(self.arguments.weights)
         guarded = self.feasible.guard_limit is not None
-        below = self.limit is not None and not self.problem.extra
+        below = self.limits is not None and not self.problem.extra
         return 2 * len(self.feasible.groups) + targets * (guarded + self.problem.extra) + below
 
     @functools.cached_property
@@ -104,13 +106,13 @@ class SingleModel:
 
     def objective_at(self, mixture: np.ndarray) -> float:
         """Objective of a mixture (domains,), with its KL term."""
-        losses, weights = self.near(mixture).losses, self.arguments.weights
-        value = objective_of(self.problem, losses[None], weights)[0]
+        losses, weights = self.near(mixture[None]).losses, self.arguments.weights
+        value = objective_of(self.problem, losses, weights)[0]
         return float(value + kl_term(self.feasible, mixture)[0])
 
     def worst_at(self, mixture: np.ndarray) -> float:
         """Largest of weight times loss at a mixture (domains,)."""
-        return float(np.max(self.arguments.weights * self.near(mixture).losses))
+        return float(np.max(self.arguments.weights * self.near(mixture[None]).losses))
 
     @functools.cached_property
     def worst_at_start(self) -> float:
@@ -126,7 +128,7 @@ class SingleModel:
         """(targets,) bool: targets with a guardrail; (targets,) their largest losses."""
         limit = self.feasible.guard_limit
         bounded = np.isfinite(limit)
-        reference = self.near(self.feasible.guard_reference).losses
+        reference = self.near(self.feasible.guard_reference[None]).losses[0]
         return bounded, np.where(bounded, reference * (1 + np.where(bounded, limit, 0.0)), 1.0)
 
     @functools.cached_property
@@ -137,17 +139,28 @@ class SingleModel:
         equal = np.pad(set_.equal, ((0, 0), (0, self.extra)))
         return Box(lower, upper, upper > lower, equal, set_.equal_to)
 
-    def near(self, mixture: np.ndarray, weights: np.ndarray | None = None) -> Near:
-        """Losses, slopes and curvature at a mixture (domains,)."""
-        shares = np.where(mixture > 0, mixture, BARELY)
-        c, budget, *_ = self.arguments
-        return near_mixture(self.problem.law, c, budget, shares, weights)
+    def near(self, mixtures: np.ndarray, weights: np.ndarray | None = None) -> Near:
+        """Losses, slopes and curvature at mixtures (members, domains)."""
+        c, budget, every, _ = self.arguments
+        if weights is None:
+            weights = np.zeros((len(mixtures), len(every)))
+        shares = np.where(mixtures > 0, mixtures, BARELY)
+        return near_mixtures(self.problem.law, c, budget, shares, weights)
 
     def around(self, x: np.ndarray, multipliers: np.ndarray) -> Around:
         """Compute objective, rows and derivatives at variables (members, variables)."""
-        every = range(len(x))
-        found = [self._around(x[i], multipliers[i], self._direction(i)) for i in every]
-        return Around(*(np.stack(parts) for parts in zip(*found, strict=True)))
+        mixtures = x[:, : x.shape[1] - self.extra]
+        parts = _Parts(self, mixtures, multipliers)
+        rows, jacobian = parts.rows(x[:, -1:] if self.extra else None)
+        more = (0, self.extra)
+        hessian = np.pad(parts.hessian, ((0, 0), more, more))
+        if self.directions is not None:
+            value = -np.sum(self.directions * mixtures, axis=1)
+            return Around(value, -self.directions, rows, jacobian, hessian)
+        kl, kl_slope, _ = parts.kl
+        value = x[:, -1] if self.extra else parts.value
+        gradient = np.pad(parts.gradient + kl_slope, ((0, 0), more), constant_values=1.0)
+        return Around((value + kl) / self.unit, gradient / self.unit, rows, jacobian, hessian)
 
     def hessian(self, x: np.ndarray, multipliers: np.ndarray, around: Around) -> Any:
         """Return the Hessian, which came with the rest."""
@@ -155,6 +168,11 @@ class SingleModel:
 
     def inverse(self, matrix: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """Solve by Cholesky factors, which most matrices have even where nothing is convex."""
+        if matrix.shape[-1] <= BLOCK:
+            # All members at a time, unless one of them has no factor.
+            with contextlib.suppress(np.linalg.LinAlgError):
+                half = np.linalg.inv(np.linalg.cholesky(_interior.with_ridge(np, matrix)))
+                return lambda sides: np.swapaxes(half, -1, -2) @ (half @ sides)
         solvers = [self._inverse(each) for each in matrix]
         return lambda sides: np.stack([s(b) for s, b in zip(solvers, sides, strict=True)])
 
@@ -187,22 +205,6 @@ class SingleModel:
         """Compute the other only where it is needed."""
         return one if np.all(accepted) else np.where(accepted, one, other())
 
-    def _direction(self, member: int) -> np.ndarray | None:
-        return None if self.directions is None else self.directions[member]
-
-    def _around(self, x: np.ndarray, z: np.ndarray, direction: np.ndarray | None) -> Around:
-        """Objective, rows and derivatives of one member."""
-        mixture = x[: len(x) - self.extra]
-        parts = _Parts(self, mixture, z)
-        rows, jacobian = parts.rows(x[-1] if self.extra else None)
-        hessian = np.pad(parts.hessian, ((0, self.extra), (0, self.extra)))
-        if direction is not None:
-            return Around(-direction @ mixture, -direction, rows, jacobian, hessian)
-        kl, kl_slope, _ = parts.kl
-        value = x[-1] if self.extra else parts.value
-        gradient = np.append(parts.gradient + kl_slope, [1.0] * self.extra)
-        return Around((value + kl) / self.unit, gradient / self.unit, rows, jacobian, hessian)
-
 
 def single_arguments(arguments: MixtureArguments) -> MixtureArguments:
     """Convert to arrays of float64, with harmless coefficients of unused targets."""
@@ -211,90 +213,113 @@ def single_arguments(arguments: MixtureArguments) -> MixtureArguments:
 
 
 class _Parts:
-    """Objective, KL term and rows of a model at a mixture (domains,) and multipliers (rows,)."""
+    """Objective, KL term and rows of a model at mixtures (members, domains) and multipliers
+    (members, rows)."""
 
-    def __init__(self, model: SingleModel, mixture: np.ndarray, z: np.ndarray) -> None:
-        self.model, self.mixture = model, mixture
-        self.kl = kl_term(model.feasible, mixture)
+    def __init__(self, model: SingleModel, mixtures: np.ndarray, z: np.ndarray) -> None:
+        self.model, self.mixtures = model, mixtures
+        self.kl = kl_term(model.feasible, mixtures)
         targets, groups = len(model.arguments.weights), 2 * len(model.feasible.groups)
         guards = targets * (model.feasible.guard_limit is not None)
-        of_guards = z[groups : groups + guards]
-        of_worst = z[groups + guards : groups + guards + targets * model.problem.extra]
-        self._look(of_guards, of_worst, z[-1] if len(z) else 0.0)
+        of_guards = z[:, groups : groups + guards]
+        of_worst = z[:, groups + guards : groups + guards + targets * model.problem.extra]
+        self._look(of_guards, of_worst, z[:, -1:])
 
-    def _look(self, of_guards: np.ndarray, of_worst: np.ndarray, last: float) -> None:
+    def _look(self, of_guards: np.ndarray, of_worst: np.ndarray, last: np.ndarray) -> None:
         """Compute the losses, and the objective with its Hessian in the Lagrangian."""
         model, weights = self.model, self.model.arguments.weights
-        # The multipliers of the objective and of the KL term in the Lagrangian.
-        objective = 1 / model.unit if model.limit is None else last / abs(model.limit)
+        # The multipliers (members, 1) of the objective and of the KL term in the Lagrangian.
+        objective = np.full((len(self.mixtures), 1), 1 / model.unit)
+        if model.limits is not None:
+            objective = last / self._size
         price = objective
-        by_loss = np.zeros(len(weights))
-        if len(of_guards):
+        by_loss = np.zeros((len(self.mixtures), len(weights)))
+        if of_guards.size:
             bounded, largest = model.guarded
             by_loss = by_loss + np.where(bounded, of_guards / largest, 0.0)
-        if len(of_worst):
+        if of_worst.size:
             rows = np.where(weights > 0, of_worst / model.worst_at_start, 0.0)
-            by_loss, objective = by_loss + rows * weights, 0.0
-            price = rows.sum() if model.limit is not None else price
-        outer: Any = 0.0
-        if callable(model.problem.objective):
-            counts = weights > 0
-            counting = np.where(counts, model.near(self.mixture).losses, 0.0)
-            self.value, each, outer = _of_losses(model.problem.objective, counting)
-            # Losses without a weight are held at 0, on which the objective may depend.
-            each, outer = np.where(counts, each, 0.0), np.where(np.outer(counts, counts), outer, 0)
-        elif model.problem.extra:
-            each = np.zeros(len(weights))
-        else:
-            each = weights / weights.sum()
-        self.losses, slopes, curvature = model.near(self.mixture, by_loss + objective * each)
-        self.slopes, self.gradient = slopes, each @ slopes
+            by_loss, objective = by_loss + rows * weights, np.zeros_like(price)
+            price = rows.sum(axis=1, keepdims=True) if model.limits is not None else price
+        each, outer = self._outer(weights)
+        self.losses, self.slopes, curvature = model.near(self.mixtures, by_loss + objective * each)
+        self.gradient = (each[:, None] @ self.slopes)[:, 0]
         if not callable(model.problem.objective):
-            self.value = float(each @ self.losses)
-        own = slopes.T @ (objective * outer) @ slopes if np.ndim(outer) else 0.0
-        self.hessian = curvature + own + np.diag(price * self.kl[2])
+            self.value = np.sum(each * self.losses, axis=1)
+        self.hessian = curvature
+        if outer is not None:
+            own = np.swapaxes(self.slopes, 1, 2) @ (objective[..., None] * outer) @ self.slopes
+            self.hessian = curvature + own
+        diagonal = np.arange(self.mixtures.shape[1])
+        self.hessian[:, diagonal, diagonal] += price * self.kl[2]
 
-    def rows(self, worst: float | None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows, and their Jacobian; `worst` is the variable that bounds the worst loss."""
+    @property
+    def _size(self) -> np.ndarray:
+        """(members, 1) unit of the row that keeps the objective below its limit."""
+        return np.abs(self.model.limits)[:, None]
+
+    def _outer(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(members, targets) slopes of the objective by the losses, and its curvature."""
+        problem, shape = self.model.problem, (len(self.mixtures), len(weights))
+        if not callable(problem.objective):
+            each = np.zeros_like(weights) if problem.extra else weights / weights.sum()
+            return np.broadcast_to(each, shape), None
+        counts = weights > 0
+        counting = np.where(counts, self.model.near(self.mixtures).losses, 0.0)
+        found = [_of_losses(problem.objective, losses) for losses in counting]
+        self.value, each, outer = (np.stack(parts) for parts in zip(*found, strict=True))
+        # Losses without a weight are held at 0, on which the objective may depend.
+        return np.where(counts, each, 0.0), np.where(np.outer(counts, counts), outer, 0.0)
+
+    def rows(self, worst: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows, and their Jacobian; `worst` (members, 1) is the variable that bounds the worst
+        loss."""
         model, weights = self.model, self.model.arguments.weights
         found = [self._groups()]
         if model.feasible.guard_limit is not None:
             bounded, largest = model.guarded
             rows = np.where(bounded, self.losses / largest - 1, -1.0)
-            found.append((rows, np.where(bounded[:, None], self.slopes / largest[:, None], 0.0)))
-        kl, kl_slope, _ = self.kl
+            slopes = self.slopes / largest[:, None]
+            found.append((rows, np.where(bounded[:, None], slopes, 0.0)))
         if model.problem.extra:
+            found.append(self._worst(worst, weights))
+        elif model.limits is not None:
+            _, kl_slope, _ = self.kl
+            above = (self.value + self.kl[0] - model.limits)[:, None]
+            slope = self.gradient + kl_slope
+            found.append((above / self._size, (slope / self._size)[:, None]))
+        rows, jacobian = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        return rows, self._with_worst(jacobian)
+
+    def _worst(
+        self, worst: np.ndarray | None, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that keep every loss below the bound of the worst one."""
+        kl, kl_slope, _ = self.kl
+        above, slopes = weights * self.losses, weights[:, None] * self.slopes
+        if worst is None:
             # With the bound held at the limit, less the KL term that the objective has beside it,
             # the rows say that the objective is below the limit.
-            held = worst is None
-            above = weights * self.losses + (kl - model.limit if held else -worst)  # type: ignore[operator]
-            counts, scale = weights > 0, model.worst_at_start
-            slopes = weights[:, None] * self.slopes + (kl_slope if held else 0.0)
-            found.append(
-                (
-                    np.where(counts, above / scale, -1.0),
-                    np.where(counts[:, None], slopes / scale, 0),
-                )
-            )
-        elif model.limit is not None:
-            size = abs(model.limit)
-            found.append(
-                (
-                    np.array([(self.value + kl - model.limit) / size]),
-                    (self.gradient + kl_slope)[None] / size,
-                )
-            )
-        rows, jacobian = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return rows, self._with_worst(jacobian)
+            above = above + (kl - self.model.limits)[:, None]
+            slopes = slopes + kl_slope[:, None]
+        else:
+            above = above - worst
+        counts, scale = weights > 0, self.model.worst_at_start
+        return (
+            np.where(counts, above / scale, -1.0),
+            np.where(counts[:, None], slopes / scale, 0.0),
+        )
 
     def _groups(self) -> tuple[np.ndarray, np.ndarray]:
         """Excess of the sums above their most, and shortfall below their least."""
         set_ = self.model.feasible
-        sums, exact = set_.groups @ self.mixture, set_.most <= set_.least
-        rows = np.concatenate([sums - set_.most, set_.least - sums])
+        sums, exact = self.mixtures @ set_.groups.T, set_.most <= set_.least
+        rows = np.concatenate([sums - set_.most, set_.least - sums], axis=1)
         jacobian = np.concatenate([set_.groups, -set_.groups])
         both = np.concatenate([exact, exact])
-        return np.where(both, -1.0, rows), np.where(both[:, None], 0.0, jacobian)
+        jacobian = np.where(both[:, None], 0.0, jacobian)
+        every = len(rows), *jacobian.shape
+        return np.where(both, -1.0, rows), np.broadcast_to(jacobian, every)
 
     def _with_worst(self, jacobian: np.ndarray) -> np.ndarray:
         """Append the column of the variable that bounds the worst loss."""
@@ -302,9 +327,9 @@ class _Parts:
         if not model.extra:
             return jacobian
         weights = model.arguments.weights
-        column = np.zeros(len(jacobian))
-        column[-len(weights) :] = np.where(weights > 0, -1 / model.worst_at_start, 0.0)
-        return np.column_stack([jacobian, column])
+        column = np.zeros((*jacobian.shape[:2], 1))
+        column[:, -len(weights) :, 0] = np.where(weights > 0, -1 / model.worst_at_start, 0.0)
+        return np.concatenate([jacobian, column], axis=2)
 
 
 def kl_term(feasible: FeasibleSet, mixture: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -323,14 +324,15 @@ class Optimum(Drawn):
 
     @functools.cached_property
     def _as_good(self) -> np.ndarray:
-        return self.within(TOLERANCE)
+        return self.within((TOLERANCE,))
 
-    def within(self, tolerance: float) -> np.ndarray:
-        """(2·domains, domains) mixtures with the least, then the largest, value of each proportion
-        whose objective exceeds the best by at most a relative tolerance; nan where none was found.
+    def within(self, tolerances: Sequence[float]) -> np.ndarray:
+        """(tolerances·2·domains, domains) mixtures with the least, then the largest, value of each
+        proportion whose objective exceeds the best by at most a relative tolerance, for one
+        tolerance after another; nan where none was found.
         """
         at = self.decision
-        return as_good(at.problem, at.arguments, self.solution.mixture, tolerance)
+        return as_good(at.problem, at.arguments, self.solution.mixture, tolerances)
 
     def _as_measured(self, losses: np.ndarray) -> np.ndarray:
         return as_measured(losses, self.decision.fitted.described)

@@ -92,6 +92,5 @@ def _of_few(units: int) -> float:
 def _nearly_best(best: Optimum) -> np.ndarray:
     """(mixtures, domains) the best mixture, then those of the least and largest share of each
     domain at every tolerance."""
-    ends = [best.within(tolerance) for tolerance in TOLERANCES]
-    candidates = np.concatenate([best.mixture.to_numpy()[None], *ends])
+    candidates = np.concatenate([best.mixture.to_numpy()[None], best.within(TOLERANCES)])
     return candidates[np.isfinite(candidates).all(axis=1)]

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from bimix_jax.fitting.coefficients import Code
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.laws.law import Law
 from bimix_jax.quantities import counted
+from bimix_jax.reading.errors import SweepError
 
 # Indexed by the value of a code, which makes a column of labels in one step.
 LABELS = np.array([code.label for code in sorted(Code)], object)
@@ -89,6 +91,16 @@ FITS = "fits"
 """Entry of a stamp that holds the digest of the part's own rows."""
 
 
+def check_column(name: object, columns: Iterable[Any]) -> None:
+    """Raise SweepError unless a table of many sweeps has the column that names them."""
+    columns = list(columns)
+    if SWEEP not in columns:
+        raise SweepError(
+            f"{name} has the columns {', '.join(map(str, columns))}; expected a column {SWEEP} "
+            "that names the sweep of each row."
+        )
+
+
 def part_name(path: Path, piece: int) -> str:
     """File name of the fits of a piece of an input file."""
     return f"{path.name}-{piece:05}.parquet"
@@ -119,23 +131,18 @@ def stamp_of(piece: pa.Table, settings: dict[str, Any]) -> Stamp:
     return {"settings": settings, "content": _digest(piece)}
 
 
-class _Hash:
+class _Hash(io.RawIOBase):
     """A SHA-256 that Arrow can write to."""
-
-    closed = False
 
     def __init__(self) -> None:
         self.found = hashlib.sha256()
 
+    def writable(self) -> bool:
+        return True
+
     def write(self, data: Any) -> int:
         self.found.update(data)
         return len(data)
-
-    def flush(self) -> None:
-        """Do nothing; required of a file, as the hash has no buffer."""
-
-    def close(self) -> None:
-        """Do nothing; required of a file, as the hash holds no resource."""
 
 
 def _digest(table: pa.Table) -> str:

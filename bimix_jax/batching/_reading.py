@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from bimix_jax.batching._parts import SWEEP
+from bimix_jax.batching._parts import SWEEP, check_column
 from bimix_jax.batching._table import begins
 from bimix_jax.files import RemotePath, as_path
 from bimix_jax.reading.errors import SweepError
@@ -116,12 +116,12 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
         # Buffered ahead, every byte that was read would stay in memory to the end.
         file = pa.parquet.ParquetFile(path, pre_buffer=False)
-        _check_columns(path, file.schema_arrow.names)
+        check_column(path, file.schema_arrow.names)
         yield from file.iter_batches(READ_ROWS)
         return
     with pa.csv.open_csv(path) as reader:
         names = reader.schema.names
-    _check_columns(path, names)
+    check_column(path, names)
     measured = [c for c in names if c.startswith((MIXTURE_PREFIX, LOSS_PREFIX))]
     numbers = {*measured, *(c for c in names if c in BUDGET_COLUMNS)}
     labels = {SWEEP, *(c for c in names if c in RUN_COLUMNS)}
@@ -130,14 +130,6 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     types = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(labels, pa.string())
     with pa.csv.open_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types)) as reader:
         yield from reader
-
-
-def _check_columns(path: Path, names: list[str]) -> None:
-    if SWEEP not in names:
-        raise SweepError(
-            f"{path} has the columns {', '.join(names)}; expected a column {SWEEP} that "
-            "names the sweep of each row."
-        )
 
 
 def _cut(table: pa.Table) -> tuple[pa.Table, pa.Table]:

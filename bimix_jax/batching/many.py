@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bimix_jax.batching._compiled import BatchMethod, end_to_end
-from bimix_jax.batching._parts import SWEEP, joined, table_of_failed, table_of_fits
+from bimix_jax.batching._parts import SWEEP, check_column, joined, table_of_failed, table_of_fits
 from bimix_jax.batching._rows import SweepRows
 from bimix_jax.batching._run import Progress, fit_rows
 from bimix_jax.fitting.arrays import ArrayFit
@@ -154,11 +154,7 @@ def _read(sweeps: Sweeps) -> tuple[list[Any], dict[Any, Sweep], dict[Any, str]]:
         pairs = sweeps.items() if isinstance(sweeps, Mapping) else enumerate(sweeps)
         read = dict(pairs)
         return list(read), read, {}
-    if SWEEP not in sweeps:
-        raise ValueError(
-            f"sweeps has the columns {', '.join(map(str, sweeps.columns))}; expected a column "
-            f"{SWEEP} that names the sweep of each row."
-        )
+    check_column("sweeps", sweeps.columns)
     labels, read, failed = [], {}, {}
     for label, part in sweeps.groupby(SWEEP, sort=False):
         labels.append(label)

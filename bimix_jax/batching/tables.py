@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bimix_jax.batching._compiled import BatchMethod
-from bimix_jax.batching._parts import SWEEP, table_of_failed
+from bimix_jax.batching._parts import SWEEP, check_column, table_of_failed
 from bimix_jax.batching._run import Progress
 from bimix_jax.batching._table import fit_frame
 from bimix_jax.fitting.options import FitOptions
@@ -74,11 +74,7 @@ def _checked(table: Any) -> pd.DataFrame:
             f"table is {table!r:.60}, a {type(table).__name__}; expected a DataFrame or an Arrow "
             "table."
         )
-    if SWEEP not in table:
-        raise ValueError(
-            f"table has the columns {', '.join(map(str, table.columns))}; expected a column "
-            f"{SWEEP} that names the sweep of each row."
-        )
+    check_column("table", table.columns)
     return table
 
 

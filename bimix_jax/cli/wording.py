@@ -1,6 +1,7 @@
 """Messages of the package in the words of a command: options instead of arguments of Python.
 
-The package writes `key= (--key)` where both ways are possible; a command shows `--key`.
+The package writes `key= (--key)`, or `key= or --key` inside parentheses, where both ways are
+possible; a command shows `--key`.
 """
 
 import re
@@ -23,6 +24,8 @@ RENAMED = {
 VALUE = r"""(?:'[^']*'|"[^"]*"|\{[^}]*\}|[^\s(),;]*)"""
 BOTH = re.compile(rf"\b[a-z_]+={VALUE} \((--[a-z-]+(?: (?:[^()]|\([^()]*\))*)?)\)")
 """An argument with the option behind it in parentheses."""
+EITHER = re.compile(rf"\b[a-z_]+={VALUE} or (--[a-z-]+)")
+"""An argument or its option, as in a remark in parentheses."""
 ALONE = re.compile(r"\b([a-z_]+)=(?=[\s,.;:)]|$)")
 """An argument without a value."""
 FIRST = re.compile(r"^((?:[^:\n]+: )?)([a-z_]+)(?=: | is | are | names )")
@@ -42,8 +45,11 @@ def in_options(text: str) -> str:
 
     >>> in_options("Name it with key= (--key), or choose by select={'size': 7} (--select size=7).")
     'Name it with --key, or choose by --select size=7.'
+    >>> in_options("Two forms are there (form= or --form chooses).")
+    'Two forms are there (--form chooses).'
     """
-    return ALONE.sub(lambda found: _option(found[1], found[0]), BOTH.sub(r"\1", text))
+    shorter = EITHER.sub(r"\1", BOTH.sub(r"\1", text))
+    return ALONE.sub(lambda found: _option(found[1], found[0]), shorter)
 
 
 def error_in_options(text: str) -> str:

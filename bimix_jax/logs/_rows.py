@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ checkpoint logs few of its steps again."""
 Progress = Callable[[str, float], object]
 NEAREST = 10
 """Number of columns that an error names where none matches the pattern."""
+EXAMPLE = re.compile(r": .+ was read as .+\.$")
+"""The end of a note that shows how one cell was read."""
 
 
 class NoLosses(SweepError):
@@ -193,15 +196,21 @@ def _logs_differ(one: History, other: History) -> bool:
 
 
 def _table_notes(files: Sequence[LogFile], parts: Sequence[History]) -> list[str]:
-    """Return the notes of how tables were read, each once, with the files that it is about."""
+    """Return the notes of how tables were read, each once, with the files that it is about.
+
+    Notes that differ only in their example are one note, with the example of the first file.
+    """
     about: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, str] = {}
     for file, part in zip(files, parts, strict=True):
         for note in part.notes:
-            about[note].append(file.path.name)
-    others = {note: counted(len(names) - 1, "other file") for note, names in about.items()}
+            stated = EXAMPLE.sub("", note)
+            first.setdefault(stated, note)
+            about[stated].append(file.path.name)
+    others = {stated: counted(len(names) - 1, "other file") for stated, names in about.items()}
     return [
-        f"{names[0]}: {note}" if len(names) == 1 else f"{names[0]} and {others[note]}: {note}"
-        for note, names in about.items()
+        f"{names[0]}{f' and {others[stated]}' * (len(names) > 1)}: {first[stated]}"
+        for stated, names in about.items()
     ]
 
 

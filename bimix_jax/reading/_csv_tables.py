@@ -44,6 +44,8 @@ ONLY_BY: dict[Mark, str] = {",": _only_by(",", r"\."), ".": _only_by(r"\.", ",")
 MARKED = rf"\d?,\d|\d\.\d{{3}}\.|\d{SPACES}\d"
 MOSTLY = 0.5
 """Smallest share of the written cells that must be numbers; below it a column stays text."""
+NAMED = 4
+"""Columns that a note names; wide tables have hundreds."""
 KINDS = {
     ",": "decimal commas: {} was read as {}",
     ".": "separated thousands: {} was read as {}",
@@ -67,7 +69,7 @@ def with_decimal_points(
         columns: name → text, of every column of a table that holds no names.
 
     Returns:
-        The columns that change, and a note of each.
+        The columns that change, and a note of each kind of change, with the first example.
 
     >>> changed, notes = with_decimal_points({"a": pyarrow.array(["0,25", "1.024,5"])})
     >>> changed["a"].to_pylist(), notes
@@ -75,7 +77,9 @@ def with_decimal_points(
     """
     said = {name: _said_by(cells) for name, cells in columns.items()}
     table = set().union(*said.values())
-    changed, notes = {}, []
+    changed = {}
+    kinds: dict[Mark, list[str]] = {}
+    examples: dict[Mark, str] = {}
     for name, cells in columns.items():
         marks = said[name] or table
         # Cells that contradict each other, or a table in which all are ambiguous, leave no safe
@@ -90,9 +94,17 @@ def with_decimal_points(
             first = pc.index(where, True).as_py()
             # A number without a point had separators of thousands alone.
             kind: Mark = mark if "." in after[first].as_py() else "."
-            example = KINDS[kind].format(cells[first], after[first])
-            notes.append(f"Column {name} holds {example}.")
-    return changed, notes
+            kinds.setdefault(kind, []).append(name)
+            examples.setdefault(kind, KINDS[kind].format(cells[first], after[first]))
+    return changed, [f"{_holding(names)} {examples[kind]}." for kind, names in kinds.items()]
+
+
+def _holding(names: list[str]) -> str:
+    """Return the beginning of a sentence on what columns hold; the first four are named."""
+    if len(names) == 1:
+        return f"Column {names[0]} holds"
+    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+    return f"Columns {', '.join(names[:NAMED])}{more} hold"
 
 
 def _said_by(cells: pyarrow.Array) -> set[Mark]:

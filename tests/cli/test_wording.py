@@ -76,6 +76,7 @@ def test_messages_turn_arguments_into_options_and_keep_everything_else():
     assert error_in_options(said) == (
         "a.csv: --run-column: choose with --run-column 'x (y)' or --level; f(x=1, y=2), z=."
     )
+    assert in_options("Two (level= or --level); x= or y=") == "Two (--level); x= or y="
     assert in_options("budget: 3 is in a note") == "budget: 3 is in a note"
     assert error_in_options("budget is -1") == "--budget is -1"
 

@@ -39,10 +39,14 @@ def test_every_form_gives_the_same_sweep(measured, tmp_path, form):
 def test_the_way_in_which_tables_were_read_is_noted_once_with_the_files(tmp_path):
     (tmp_path / "logs").mkdir()
     for i in range(3):
-        rows = [f"{step};{3 - i / 10 - step / 1000:.3f}" for step in (100, 200, 300)]
+        losses = {step: f"{3 - i / 10 - step / 1000:.4f}" for step in (100, 200, 300)}
+        rows = [f"{step};{loss.replace('.', ',')}" for step, loss in losses.items()]
         (tmp_path / "logs" / f"r{i}.csv").write_text("\n".join(["step;loss_web", *rows]))
     mixtures = {f"r{i}": {"web": 0.3 + i / 10, "code": 0.7 - i / 10} for i in range(3)}
     sweep = bx.read_logs(tmp_path / "logs", mixtures, loss_pattern="loss_{target}")
     np.testing.assert_allclose(sweep.loss[:3, 0], [2.9, 2.8, 2.7])
-    noted = [note for note in sweep.notes if "semicolons" in note]
-    assert noted == ["r0.csv and 2 other files: The cells of the file are separated by semicolons."]
+    assert sweep.notes[:2] == (
+        "r0.csv and 2 other files: The cells of the file are separated by semicolons.",
+        "r0.csv and 2 other files: Column loss_web holds decimal commas: "
+        "2,9000 was read as 2.9000.",
+    )

@@ -202,7 +202,18 @@ def test_a_sweep_comes_back_from_csv_with_names_of_any_kind(tmp_path):
 def test_the_mark_of_a_number_with_an_exponent_is_a_decimal_one(tmp_path, beside):
     table = read(tmp_path, f'run,x,y\na,"4,586E-01","{beside}"\nb,"1,698E+00","{beside}"\n')
     assert table["x"].tolist() == [0.4586, 1.698]
-    assert "Column x holds decimal commas: 4,586E-01 was read as 4.586E-01." in notes_of(table)
+    held = "Column x holds" if "," not in beside else "Columns x, y hold"
+    assert f"{held} decimal commas: 4,586E-01 was read as 4.586E-01." in notes_of(table)
+
+
+def test_columns_with_one_mark_share_a_note(tmp_path):
+    many = {f"c{i}": [f"{i},5", f"1.000,{i}5"] for i in range(6)}
+    rows = [";".join(cells) for cells in (many, *zip(*many.values(), strict=True))]
+    table = read(tmp_path, "\n".join(rows))
+    np.testing.assert_allclose(table, [np.arange(6) + 0.5, 1000.05 + np.arange(6) / 10])
+    assert notes_of(table)[1:] == [
+        "Columns c0, c1, c2, c3 and 2 more hold decimal commas: 0,5 was read as 0.5."
+    ]
 
 
 def test_a_column_with_both_decimal_marks_stays_text(tmp_path):

@@ -110,13 +110,33 @@ def show_fit(fitted: bx.Fit, title: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Fitted(SweepOptions):
+    """The sweep that was fitted, read with the options of its fit; predictions alone need none."""
+
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep", help="The sweep that was fitted: adds intervals for single new runs."
+        ),
+    ] = None  # type: ignore[assignment]
+
+    def read_if_given(self) -> Sweep | None:
+        """Return the sweep, or None without one; ValueError for its options alone."""
+        if self.file is not None:
+            return self.read()
+        options = self.words()[1:]
+        if options:
+            raise ValueError(
+                f"--sweep is missing; {options[0]} says how it is read. Give the table of runs "
+                "that was fitted (--sweep FILE)."
+            )
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
 class Intervals:
     """The intervals beside predictions."""
 
-    sweep: Annotated[
-        Path | None,
-        typer.Option(help="The sweep that was fitted: adds intervals for single new runs."),
-    ] = None
     level: Annotated[float, typer.Option(parser=named.share, help="Level of the intervals.")] = 0.9
     simultaneous: Annotated[
         bool,
@@ -128,12 +148,12 @@ class Intervals:
     ] = False
 
     def of(
-        self, fitted: bx.Fit, mixtures: pd.DataFrame, budget: float | None
+        self, fitted: bx.Fit, sweep: Sweep | None, mixtures: pd.DataFrame, budget: float | None
     ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
         """Return the intervals and their notes; none without a sweep."""
-        if self.sweep is None:
+        if sweep is None:
             return None, ()
-        drawn = bx.bootstrap(bx.read_sweep(self.sweep), fitted, RESAMPLES)
+        drawn = bx.bootstrap(sweep, fitted, RESAMPLES)
         ends = drawn.predict(mixtures, budget, self.level, simultaneous=self.simultaneous)
         at = float(fitted.check_budget(budget))
         return ends, (*drawn.notes, *drawn.notes_on_budget(at))
@@ -150,6 +170,7 @@ def predict(
     ],
     output: Json,
     intervals: Intervals,
+    sweep: _Fitted,
     at: At,
     written: LossesTable = None,
 ) -> None:
@@ -161,7 +182,7 @@ def predict(
     given = read_mixtures(mixtures, fitted.domains)
     losses = pd.DataFrame(fitted.predict(given, at.budget))
     budget = float(fitted.check_budget(at.budget))
-    ends, reasons = intervals.of(fitted, given, at.budget)
+    ends, reasons = intervals.of(fitted, sweep.read_if_given(), given, at.budget)
     if written:
         with atomic_path(written) as beside:
             losses.to_csv(beside)

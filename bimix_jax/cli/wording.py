@@ -15,6 +15,7 @@ RENAMED = {
     "laws": "law",
     "n": "resamples",
     "run": "run_column",
+    "size": "model_size",
     "splits": "split",
     "targets": "target",
     "tracker": "log",

@@ -172,6 +172,21 @@ def test_predict_gives_intervals_with_the_sweep_that_was_fitted(run, inputs):
     assert "error of the law, ± %" in shown
 
 
+def test_predict_reads_the_sweep_with_the_options_of_its_fit(run, inputs, out, refuse):
+    kept = ("--select", "model_size=70000000", "--from-budget", "1e9", "--exclude", "run00")
+    fit, given = out / "of_part.json", ("mixture.json", "--sweep", "sizes.csv")
+    run("fit", "sizes.csv", *kept, "--law", "BiMix", "-o", fit)
+    document = json.loads(run("predict", fit, *given, *kept, "--json"))
+    sweep = bx.read_sweep(inputs / "sizes.csv", select={"model_size": 70_000_000})
+    sweep = sweep.without_runs(["run00"]).from_budget(1e9)
+    expected = bx.bootstrap(sweep, bx.load_fit(fit), 200).predict(MIXTURE)
+    found = pd.DataFrame(next(iter(document["intervals"].values()))).T
+    pd.testing.assert_frame_equal(found[expected.columns], expected, check_names=False)
+    assert "a Fit to another sweep" in refuse(["predict", str(fit), *given, *kept[:4]])
+    said = refuse(["predict", str(fit), "mixture.json", *kept])
+    assert "--sweep is missing; --select says how it is read" in said
+
+
 def test_predict_takes_one_mixture_as_json(run, inputs):
     document = json.loads(run("predict", "fit.json", "mixture.json", "--json"))
     (losses,) = document["losses"].values()

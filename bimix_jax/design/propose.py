@@ -194,8 +194,8 @@ def _of_one_law(fitted: Fit) -> tuple[Fit, tuple[str, ...]]:
     """The fit, or that of the first member of its law, whose coefficients have a posterior."""
     if fitted.law.of_losses:
         raise ValueError(
-            f"fitted is by {fitted.law.label}; runs are proposed for one law: fit "
-            f"{fitted.law.of_losses.label}, which also expresses scores, or another one."
+            f"fitted is by {fitted.law.label}; runs are proposed for one law: fit one to the "
+            "scores themselves, TransferBiMix for example."
         )
     if not fitted.law.members:
         return fitted, ()

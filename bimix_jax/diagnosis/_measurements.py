@@ -184,7 +184,7 @@ def _none_a_domain(sweep: Sweep, losses: list[str]) -> Iterator[Observation]:
     able = [name for name, law in LAWS.items() if not law.needs_own]
     yield Observation(
         Severity.WARNING if near else Severity.NOTE,
-        f"No target is a domain ({some_of(sweep.targets)})"
+        f"No target is a domain ({some_of(losses or list(sweep.targets))})"
         + (f"; {some_of(near)}" if near else ""),
         f"Laws of a domain's own share cannot express them; {', '.join(able)} can. Call a target "
         "as the domain that it measures.",

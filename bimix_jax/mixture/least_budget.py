@@ -23,7 +23,7 @@ from bimix_jax.mixture.proportions import (
     MixtureProblem,
     optimal_proportions,
 )
-from bimix_jax.quantities import number_of
+from bimix_jax.quantities import budget_text, number_of
 from bimix_jax.reading.settings import check_made
 
 # e^20 = 5e8: no law extrapolates that far from the budgets to which it was fitted.
@@ -113,7 +113,8 @@ def least_budget(
 
     Raises:
         InfeasibleError: a ValueError, if no budget reaches the goals within the constraints.
-        ValueError: as `optimize_mixture`, or on goals that are not losses above 0.
+        ValueError: as `optimize_mixture`, on goals that are not losses above 0, or if the sweep had
+            a single budget.
 
     >>> import bimix_jax as bx
     >>> fitted = bx.fit(bx.read_sweep(bx.datasets.proxy_sweep()), bx.BiMix())
@@ -122,6 +123,13 @@ def least_budget(
     {'latex': 4.6, 'c': 5.0}
     """
     check_made(fitted, Fit, "fitted")
+    least, largest = map(float, fitted.observed_budgets)
+    if least == largest:
+        raise ValueError(
+            f"goals: the sweep has the single budget {budget_text(largest, fitted.unit)}, so how "
+            "targets change with the budget is unknown. Measure more, or limit what a target may "
+            "lose at this budget by a guardrail."
+        )
     request = Request(constraints, reference, "worst", method)
     decision = Decision.of(fitted, None, _weights_of(goals, fitted), request)
     decision = decision.at(_reaching_all(decision))

@@ -89,6 +89,7 @@ def _spread_runs(sweep: "Sweep", own: np.ndarray, column: int) -> list[str]:
 def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     """Draw loss against the target's own proportion at up to four budgets, one panel per target.
 
+    For a target that is not a domain it is the largest proportion of the mixture, without a curve.
     Along a curve the own proportion changes, and the others keep their average ratio. Model sizes
     are treated as in `plot_curves`.
     """
@@ -96,17 +97,20 @@ def plot_proportions(fitted: "Fit", sweep: "Sweep") -> Figure:
     titles, unit = picture_texts(fitted.targets), picture_text(fitted.unit)
     value = value_text(fitted.described)
     what = value.partition(" (")[0] if "or" not in value else "loss or score"
-    figure, panels = panels_of(titles, "own proportion", value)
+    own = [target in fitted.domains for target in fitted.targets]
+    along = "own proportion" if all(own) else "own or largest proportion"
+    along = along if any(own) else "largest proportion"
+    figure, panels = panels_of(titles, along, value)
     norm = log_norm(sweep.budget)
     for axes, target in zip(panels, fitted.targets, strict=True):
-        own = _own_proportion(fitted, sweep, target)
+        at = _own_proportion(fitted, sweep, target)
         for budget in _spread_budgets(sweep):
             _proportion_curve(axes, fitted, sweep, target, budget, GRADED(norm(budget)))
-        log_axis(axes, own[own > 0], PANEL)
+        log_axis(axes, at[at > 0], PANEL)
     log_bar(figure, norm, f"budget ({unit})", sweep.budget)
     budgets = len(np.unique(sweep.budget))
     some = f" ({BUDGETS_SHOWN} of {budgets} budgets)" if budgets > BUDGETS_SHOWN else ""
-    headed(figure, f"{picture_text(fitted.label)}: {what} against own proportion{some}")
+    headed(figure, f"{picture_text(fitted.label)}: {what} against {along}{some}")
     return figure
 
 

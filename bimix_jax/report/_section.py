@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[str, Any]
 """Numbers by name, as a document has them."""
-Column = tuple[str, str, Numbers]
-"""Heading, kind of numbers, and values by the names of the rows."""
+Column = tuple[str, str | Mapping[str, str], Numbers]
+"""Heading, kind of numbers, of all rows or by their names, and values by the names of the rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     """headings, the first of which is that of the names"""
-    kinds: tuple[str, ...]
-    """of the columns after the first: a kind of `shown`, or "" for text"""
+    kinds: tuple[str | Mapping[str, str], ...]
+    """of the columns after the first: a kind of `shown`, or "" for text; or one by row"""
     rows: list[tuple[str, list[Any]]]
 
     @classmethod
@@ -34,7 +34,7 @@ class Table:
         cls,
         caption: str,
         names: tuple[str, Iterable[str]],
-        *columns: tuple[str, str, Numbers] | None,
+        *columns: Column | None,
     ) -> "Table":
         """Build a table of columns, each (heading, kind, values by name); None is left out.
 

@@ -109,6 +109,7 @@ def _targets(report: "Report", document: Numbers, kept: Kept) -> Section:
         f"How much worse each target is predicted to be than with {reference}; left is better.",
     )
     some, points = are_scores(described).any(), are_scores(described).all()
+    units = {t.name: "points" if t.is_score else "change" for t in described}
     losses = Table.of(
         f"{predicted_text(described)}, with the {100 * found['level']:g} % interval of one new run",
         ("target", sorted(change, key=lambda name: (change[name] is None, change[name] or 0.0))),
@@ -117,7 +118,7 @@ def _targets(report: "Report", document: Numbers, kept: Kept) -> Section:
         ("low", "loss", ours["low"]),
         ("high", "loss", ours["high"]),
         (reference, "loss", theirs["loss"]),
-        ("worse by" if some else "change", "points" if points else "change", change),
+        ("worse by" if some else "change", units, change),
     )
     summary = {name: values["summary"] for name, values in beside.items()}
     gain = "points" if found["objective_unit"] == "points" else "change"
@@ -170,7 +171,7 @@ def _law(
     draw, along = (
         (_plots().plot_curves, "the budget")
         if least < largest
-        else (_plots().plot_proportions, "the target's own share")
+        else (_plots().plot_proportions, _along(fitted))
     )
     pictures = [
         Pictured.of(
@@ -380,7 +381,7 @@ def _budgets(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
 def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]:
     proposal = report.next_runs
     if proposal is None:
-        return []
+        return _why_no_runs(report)
     found = document["next_runs"]
     runs, now = found["mixtures"], found["regret_now"]
     known, unit = now is not None, proposal.regret_unit
@@ -401,6 +402,30 @@ def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]
     text = (f"Expected regret now: {shown(now, 'small')} {unit}.",) if known else ()
     notes = _further(found["notes"], document)
     return [Section("next", "What to run next", text, (picture,), (table,), notes)]
+
+
+def _along(fitted: "Fit") -> str:
+    """What the curves of a single budget are drawn along."""
+    others = set(fitted.targets) - set(fitted.domains)
+    if not others:
+        return "the target's own share"
+    largest = "the largest share of the mixture"
+    if len(others) == len(fitted.targets):
+        return largest
+    return f"the target's own share, or {largest} where the target is not a domain"
+
+
+def _why_no_runs(report: "Report") -> list[Section]:
+    """The section without runs, where they were asked for and the law cannot propose any."""
+    law = None if report.fitted is None else report.fitted.law
+    if law is None or law.of_losses is None or not report.plan.propose:
+        return []
+    text = (
+        f"No runs are proposed: a proposal is for one law, and {law.label} has a law of the losses "
+        "and links to the scores. Where a law of the scores themselves is the only one of the "
+        "plan, TransferBiMix for example, runs are proposed."
+    )
+    return [Section("next", "What to run next", (text,))]
 
 
 def _further(notes: list[str], document: Numbers) -> tuple[str, ...]:

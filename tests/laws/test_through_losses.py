@@ -260,6 +260,41 @@ def test_what_it_cannot_do_is_said(sweep, fitted):
         bx.propose_runs(fitted, sweep, n=2, weights={"quiz": 1.0})
 
 
+def test_limits_on_scores_go_through_the_links(sweep, fitted):
+    even = dict.fromkeys(TESTS, 1.0)
+    budget = sweep.largest_budget
+    grid = np.random.default_rng(0).dirichlet(np.ones(3), 20_000)
+    on_grid = fitted.predict_points(grid, budget)
+    best = bx.optimize_mixture(fitted, weights=even, objective="worst")
+    # The least score, in parts of its range, is as large as any of the grid.
+    least = ((best.losses[TESTS].to_numpy() - CHANCE) / (1 - CHANCE)).min()
+    assert least >= 1 - on_grid[:, -2:].max(axis=1).min() - 1e-9
+    alone = {"quiz": 1.0}
+    free = bx.optimize_mixture(fitted, weights=alone)
+    uniform = fitted.predict(dict.fromkeys(DOMAINS, 1 / 3))
+    assert free.losses["exam"] < uniform["exam"] - 0.01
+    kept = bx.optimize_mixture(
+        fitted, weights=alone, constraints=bx.Constraints(guardrail={"exam": 0.01})
+    )
+    assert kept.losses["exam"] == pytest.approx(uniform["exam"] - 0.01, abs=1e-6)
+    floor = 1 - (uniform["exam"] - 0.01)
+    allowed = on_grid[on_grid[:, -1] <= floor, -2].min()
+    assert kept.losses["quiz"] >= 0.25 + 0.75 * (1 - allowed) - 1e-9
+    goals = {"quiz": 0.6, "exam": 0.5}
+    reached = bx.least_budget(fitted, goals)
+    assert (reached.losses[TESTS] >= [0.6 - 1e-6, 0.5 - 1e-6]).all()
+    fewer = fitted.predict_points(grid, 0.98 * reached.budget)[:, -2:]
+    distances = (1 - np.array([0.6, 0.5])) / (1 - CHANCE)
+    assert not (fewer <= distances).all(axis=1).any()
+
+
+def test_goals_need_more_than_one_budget(sweep):
+    made = sweep.to_frame()
+    last = bx.fit(read(made[made["tokens"] == made["tokens"].max()]), LAW)
+    with pytest.raises(ValueError, match=r"goals: the sweep has the single budget .* a guardrail"):
+        bx.least_budget(last, {"quiz": 0.6})
+
+
 def test_it_is_a_law_of_the_command_line(sweep, tmp_path):
     assert bx.law_named("throughlosses(bimix)") == LAW
     assert bx.law_named("ThroughLosses") == bx.ThroughLosses()

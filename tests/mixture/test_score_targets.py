@@ -250,3 +250,19 @@ def test_goals_of_scores_are_reached(fits):
     assert best.budget == pytest.approx(losses.budget, rel=1e-3)
     with pytest.raises(ValueError, match="a score below its maximum"):
         bx.least_budget(scores, {"quiz": 100.0})
+
+
+def test_runs_are_proposed_for_the_weights_of_the_targets():
+    table = mirrored_tables()[1]
+    scores = [f"score_{test}" for test in TESTS]
+    table[scores] += 0.3 * np.random.default_rng(0).standard_normal((len(table), len(TESTS)))
+
+    def regret(weights=None, **entries):
+        units = {test: {"unit": "percent"} | entries.get(test, {}) for test in TESTS}
+        sweep = bx.read_sweep(table, metadata={"targets": units})
+        return bx.propose_runs(bx.fit(sweep, LAW), sweep, 1, weights=weights, seed=0).regret_now
+
+    stated = {TESTS[0]: {"weight": 5}, TESTS[1]: {"weight": 0}}
+    given = regret({TESTS[0]: 5, TESTS[2]: 1})
+    assert regret(**stated) == pytest.approx(given, rel=1e-6, abs=0)
+    assert regret() != pytest.approx(given, rel=1e-2, abs=0)

@@ -104,6 +104,19 @@ def test_a_law_that_replaces_the_basis_has_to_state_its_form_again():
     assert not Coupled().is_of_one_sum
 
 
+def test_many_mixtures_have_the_slopes_and_curvature_of_each():
+    law = bx.TransferBiMix()
+    rng = np.random.default_rng(0)
+    # More than one call takes, so that the last one is filled up.
+    mixtures = rng.dirichlet(np.ones(DOMAINS), _near.AT_ONCE + 3)
+    weights = rng.random(mixtures.shape)
+    asked = law, coefficients_of(law), 1.3
+    found = _near.near_mixtures(*asked, mixtures, weights)
+    each = [_near.near_mixture(*asked, *pair) for pair in zip(mixtures, weights, strict=True)]
+    for ours, theirs in zip(found, zip(*each, strict=True), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
 @pytest.mark.parametrize("objective", ["mean", "worst", squares], ids=["mean", "worst", "own"])
 def test_the_model_of_one_fit_is_the_problem(objective):
     law = bx.TransferBiMix()
@@ -221,6 +234,20 @@ def test_flat_ranges_of_many_domains_end_at_the_tolerance():
     np.testing.assert_allclose(worse[inside & moved], TOLERANCE, rtol=1e-5)
     assert np.all(low <= best.mixture)
     assert np.all(best.mixture <= high)
+
+
+@pytest.mark.parametrize("law", [bx.BiMix(), bx.TransferBiMix()], ids=lambda law: law.name)
+def test_ranges_at_many_tolerances_are_those_at_each(law):
+    arguments, tolerances = everything(law), (1e-4, 1e-2)
+    problem = MixtureProblem(law)
+    best = best_single(problem, "gradient", arguments)
+    together = as_good(problem, arguments, best, tolerances).reshape(2, -1, DOMAINS)
+    for ends, tolerance in zip(together, tolerances, strict=True):
+        alone = as_good(problem, arguments, best, (tolerance,))
+        np.testing.assert_allclose(ends, alone, atol=1e-7)
+    reach = np.abs(together - best).max(axis=2)
+    assert np.all(reach[1] >= reach[0] - 1e-7)
+    assert (reach[1] > 2 * reach[0]).any()
 
 
 @pytest.mark.parametrize("size", [1, 5, 32, 33, 150])

@@ -112,7 +112,11 @@ class Cluster:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Any]:
-        """Yield Ray, connected to the cluster; a connection that begins here ends here."""
+        """Yield Ray, connected to the cluster; a connection that begins here ends here.
+
+        While it lasts, this process prints to the stream of errors: Ray tells of lost workers on
+        that of results.
+        """
         ray = _ray()
         if ray.is_initialized():
             yield ray
@@ -130,10 +134,11 @@ class Cluster:
         # What it logs of lost workers and of errors is in results.
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        with contextlib.redirect_stdout(sys.stderr):
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
 
     def _resources(self, ray: Any) -> dict[str, Any]:
         """Return the number of actors, and the part of the cluster for each."""

@@ -184,6 +184,17 @@ def test_what_a_cluster_of_other_releases_says_is_passed_on(monkeypatch):
         list(Cluster("ray://far:1").map(len, ["item"]))
 
 
+def test_what_ray_says_of_lost_workers_is_not_among_results(monkeypatch, capsys):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *given, **options: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: print("(raylet) A worker died"))
+    with Cluster().session():
+        print("(raylet) It is retried")
+    print("{}")
+    assert capsys.readouterr() == ("{}\n", "(raylet) It is retried\n(raylet) A worker died\n")
+
+
 @pytest.mark.slow
 def test_a_package_that_workers_lack_is_named(cluster):
     with pytest.raises(

@@ -156,9 +156,9 @@ def entropies(folder: Path, tokens: int) -> list[dict[str, Any]]:
         row("pairs of sums and shards, merged", merged, merging),
         {
             "what": "bytes of all saved counts",
-            "size": sum(p.stat().st_size for p in counts.iterdir()),
+            "size": size_of(counts),
         },
-        {"what": "bytes of all tokens", "size": sum(p.stat().st_size for p in files)},
+        {"what": "bytes of all tokens", "size": size_of(source)},
         {"what": "different pairs of all", "size": len(total.pairs.keys)},
     ]
 

@@ -86,13 +86,14 @@ class Report:
         self.parts |= other.parts
 
     def note_of_others(self) -> list[str]:
-        """Return a note on Parquet files in the folder that are parts of other inputs."""
+        """Return a note on Parquet files in the folder that are not parts of what was read."""
         others = _parts.strange_parts(self.folder, self.parts)
         if not others:
             return []
         return [
-            f"{self.folder} also holds {counted(len(others), 'file')} of other inputs, not counted "
-            f"here: {listed(others)}. Programs that read the whole folder read them, too."
+            f"{self.folder} also holds {counted(len(others), 'file')} of other inputs, or of files "
+            f"that cannot be read now, not counted here: {listed(others)}. Programs that read the "
+            "whole folder read them, too."
         ]
 
 

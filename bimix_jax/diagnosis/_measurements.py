@@ -12,6 +12,7 @@ from bimix_jax.laws import LAWS
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.doubts import (
+    COUNTED_TWICE,
     NEGLIGIBLE,
     RISE,
     collinear_domains,
@@ -137,10 +138,34 @@ def observe_targets(sweep: Sweep) -> Iterator[Observation]:
             + some_of(split),
             "If they are one, correct the name of the loss column, and import again.",
         )
+    yield from _averages(sweep)
+    yield from _others(sweep)
     yield from _quiet(sweep)
     if scores:
         seen, advice = about_scores(scores)
         yield Observation(Severity.ERROR, seen.rstrip("."), advice.rstrip("."))
+
+
+def _averages(sweep: Sweep) -> Iterator[Observation]:
+    """Observe the targets of which reading found that they are means of others."""
+    for note in sweep.notes:
+        found, twice, _ = note.partition(COUNTED_TWICE)
+        if twice:
+            yield Observation(
+                Severity.WARNING, found + twice, "Leave it out, or give it a weight of 0."
+            )
+
+
+def _others(sweep: Sweep) -> Iterator[Observation]:
+    """Observe the columns besides proportions, losses, budgets and the names of runs."""
+    columns = list(sweep.extra.columns)
+    if columns:
+        yield Observation(
+            Severity.NOTE,
+            f"Other columns, neither proportions nor losses: {some_of(columns)}",
+            "Names of proportions begin with r_, those of losses with loss_; --mixture-prefix and "
+            "--loss-prefix take other beginnings.",
+        )
 
 
 def _quiet(sweep: Sweep) -> Iterator[Observation]:

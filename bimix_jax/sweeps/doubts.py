@@ -38,6 +38,8 @@ SUMMARY = re.compile(
     r"all|averages?|avg|max(imum)?|means?|median|min(imum)?|overall|std|sum|(grand )?totals?"
 )
 """Labels of rows that summarise others."""
+COUNTED_TWICE = "so their losses count twice"
+"""Part of the warning of a target that is the mean of others."""
 NO_OWN = (
     "No target is a domain, so laws of a domain's own share (BiMix) cannot express any; laws with "
     "a coefficient per domain can."
@@ -127,8 +129,8 @@ def _warn_of_averages(sweep: Sweep, notes: list[str]) -> None:
         parts = mean_of(losses, target, measured)
         if parts:
             warn(
-                f"Target {target} is the mean of {listed(parts)} in every row, so their losses "
-                "count twice; leave it out, or give it a weight of 0.",
+                f"Target {target} is the mean of {listed(parts)} in every row, {COUNTED_TWICE}; "
+                "leave it out, or give it a weight of 0.",
                 notes,
             )
 

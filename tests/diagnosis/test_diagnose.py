@@ -53,6 +53,15 @@ def test_a_sound_sweep_gives_notes_only():
     assert any(what.startswith("Not stated") for what in found)
 
 
+def test_a_mean_that_counts_losses_twice_and_columns_that_count_nothing_are_named():
+    table = frame()
+    mean = table[[f"loss_{domain}" for domain in DOMAINS]].mean(axis=1).round(4)
+    more = table.assign(loss_avg=mean, gpu_hours=3.5)
+    assert finds(more, f"Target avg is the mean of {', '.join(DOMAINS)} in every row, so their")
+    assert finds(more, "Other columns, neither proportions nor losses: gpu_hours", Severity.NOTE)
+    assert not [what for what in seen(table) if "the mean of" in what or "Other columns" in what]
+
+
 @pytest.mark.parametrize(
     ("columns", "near"),
     [

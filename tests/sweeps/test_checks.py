@@ -525,7 +525,7 @@ def test_a_unit_that_became_a_part_of_a_name_is_noted(unit):
 def test_a_target_that_is_the_mean_of_domains_is_warned_of():
     frame = wide_frame()
     domains = [name.removeprefix("loss_") for name in frame if name.startswith("loss_")]
-    mean = frame[[f"loss_{name}" for name in domains]].mean(axis=1)
+    mean = frame[[f"loss_{name}" for name in domains]].mean(axis=1).round(4)
     _, (said,) = warned(frame.assign(loss_tongue=mean))
     assert said.startswith(f"Target tongue is the mean of {', '.join(domains)} in every row")
     near = mean * (1 + 0.001 * np.cos(np.arange(len(frame))))

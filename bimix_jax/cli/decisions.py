@@ -51,7 +51,6 @@ INFLUENCE = {
     "moved": ("moved", share),
     "domain": ("most of", number),
     "change": ("its change", change),
-    "gain": ("gain without, %", percent),
 }
 
 
@@ -166,10 +165,11 @@ def _show(sure: bx.Certainty, others: bx.BetweenLaws | None, reference: str) -> 
         some = are_scores(best.decision.fitted.metadata.described(sure.guardrails.index)).any()
         headings = GUARDED | (GUARDED_SCORES if some else {})
         show_table(sure.guardrails, "Guardrails, and how surely they are kept", headings)
+    unit = "points" if best.decision.of_scores else "%"
     show_table(
         sure.influence.head(RUNS_SHOWN),
         f"Runs whose omission moves the mixture most (of {len(sure.influence)})",
-        INFLUENCE,
+        INFLUENCE | {"gain": (f"gain without, {unit}", percent)},
         below="Moved: the share of all tokens that change their domain.",
     )
     if others is not None:

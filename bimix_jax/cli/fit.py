@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -369,9 +370,19 @@ COMPARED = {
     "splits": ("splits judged", number),
 }
 EXPLAINED = (
-    "Regret: the mean loss of the held-out mixture that a law ranks first, less that of the best "
+    "Regret: the mean {} of the held-out mixture that a law ranks first, less that of the best "
     "held-out mixture."
 )
+DISTANCE = "distance of scores to their maximum"
+
+
+def _regret(of_scores: Sequence[bool]) -> tuple[dict[str, Any], str]:
+    """Return the heading of the regret, and what it is, where some targets are scores."""
+    if of_scores and all(of_scores):
+        return {"regret": ("regret, points", percent)}, EXPLAINED.format(DISTANCE)
+    if any(of_scores):
+        return {"regret": ("regret", number)}, EXPLAINED.format(f"loss, or {DISTANCE},")
+    return {}, EXPLAINED.format("loss")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -457,12 +468,13 @@ def compare(sweep: SweepOptions, held_out: HeldOut, output: Output, judging: Jud
             }
         )
     show_line(f"{sweep.file}: {measured.summary()}")
+    heading, explained = _regret(judged.of_scores)
     for kind, table in tables.items():
         same = ["mre_common", "scored"] if judged.on_common(kind) else []
         same += [] if judged.dropped(kind).any() else ["splits"]
         held = SPLIT_TITLES.get(kind, kind)
-        show_table(table.drop(columns=same), f"Held out: {held}", COMPARED)
-    show_line(EXPLAINED)
+        show_table(table.drop(columns=same), f"Held out: {held}", COMPARED | heading)
+    show_line(explained)
     show_signal(measured)
     show_line("")
     show_line(judged.verdict())

@@ -483,13 +483,14 @@ def _influence(runs: tuple[str, ...], best: Optimum, left_out: tuple) -> pd.Data
     # A run whose absence makes the fit fail has nan here, and comes first in the table.
     most = np.argmax(np.abs(np.nan_to_num(change)), axis=1)
     rows = np.arange(len(runs))
+    of_scores, gain = best.decision.of_scores, values[:, 1] - values[:, 0]
     table = pd.DataFrame(
         {
             # Half the sum of absolute changes is the total variation distance of two mixtures.
             "moved": np.abs(change).sum(axis=1) / 2,
             "domain": best.mixture.index.to_numpy()[most],
             "change": change[rows, most],
-            "gain": 1 - values[:, 0] / values[:, 1],
+            "gain": best.decision.shown_gain(gain) / 100 if of_scores else gain / values[:, 1],
         },
         index=pd.Index(runs, name="without run"),
     )

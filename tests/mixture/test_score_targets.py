@@ -112,6 +112,12 @@ def test_intervals_are_mirrored(sweeps):
     best = sure[1].optimum
     points = best.objective - best.reference_objective
     assert f"The predicted gain over the reference is {points:.2f} points" in sure[1].verdict()
+    # Without any one run of many the gain is nearly the same, in points, too.
+    assert 100 * sure[1].influence["gain"].median() == pytest.approx(points, rel=0.05)
+    losses = sure[0].influence["gain"].median()
+    assert losses == pytest.approx(
+        1 - sure[0].optimum.objective / sure[0].optimum.reference_objective, rel=0.05
+    )
 
 
 def test_errors_of_scores_are_points(sweeps):
@@ -163,6 +169,11 @@ def test_commands_say_scores_and_points(tmp_path):
     assert "Price: the points that the second group loses per point" in said
     assert "Change of every score, per further point of a domain" in shown("sensitivity", fit)
     assert "predicted mean score," in shown("path", fit)
+    said = shown("compare", sweep, "--law", "LogLinear", "--repeats", 2)
+    assert "Regret: the mean distance of scores to their maximum" in " ".join(said.split())
+    assert "nats" not in said
+    said = " ".join(shown("certainty", sweep, "--law", "LogLinear", "--resamples", 20).split())
+    assert "gain without, points" in said
 
 
 # ---- families, weights, guardrails and goals -----------------------------------------------------

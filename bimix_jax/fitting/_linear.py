@@ -42,7 +42,7 @@ def basis_columns(law: Law, exponents: Array, features: Any, slots: int = 1) -> 
     if slots == 1 or not law.has_log_worth:
         return _columns(law.basis, count, None)(exponents, features)
     worth = jax.vmap(law.log_worth, in_axes=(None, 0))(exponents, _of_mixtures(features, slots))
-    each = _of_points(worth, slots, count), features
+    each = _of_points(worth, slots), features
     return _columns(lambda x, seen: law.basis_at(x, *seen), count, None)(exponents, each)
 
 
@@ -79,9 +79,9 @@ def _of_mixtures(features: Any, slots: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[::slots], features)
 
 
-def _of_points(of_mixture: Array, slots: int, count: int) -> Array:
+def _of_points(of_mixture: Array, slots: int) -> Array:
     """(…, points) from (…, mixtures)."""
-    return jnp.repeat(of_mixture, slots, axis=-1, total_repeat_length=count)
+    return jnp.repeat(of_mixture, slots, axis=-1)
 
 
 def _columns(basis: Callable[..., Any], count: int, axis: int | None) -> Callable[..., Any]:
@@ -134,7 +134,7 @@ def _through_worth(law: Law, exponents: Array, features: Any, slots: int) -> Lin
 
     columns_at = _columns(at_worth, count, 0)
     each = jnp.broadcast_to(exponents[:named], (count, named))
-    params = jnp.column_stack([each, _of_points(worth, slots, count)])
+    params = jnp.column_stack([each, _of_points(worth, slots)])
     columns, pull_point = jax.vjp(lambda x: columns_at(x, features), params)
 
     def parts(factors: Factors) -> tuple[Array, Array]:
@@ -144,7 +144,7 @@ def _through_worth(law: Law, exponents: Array, features: Any, slots: int) -> Lin
 
     def slopes(factors: Factors) -> list[Array]:
         direct, by_worth = parts(factors)
-        every = by_worth * _of_points(of_worth, slots, count)
+        every = by_worth * _of_points(of_worth, slots)
         return [every + jnp.pad(direct, ((0, len(exponents) - named), (0, 0)))]
 
     def apart(sums: Array, axis: int) -> Array:

@@ -124,7 +124,9 @@ def _with_value(problem: Problem, points: Points, exponents: Array) -> Points:
 def solve(problem: Problem, data: Data) -> Found:
     """Find the best end over the starts."""
     starts = problem.start_unknowns(data.starts)
-    ends = over_leading_axis(lambda start: _search(problem, data, start))(starts)
+    if len(starts) == 1:
+        return _search(problem, data, starts[0])
+    ends = jax.vmap(lambda start: _search(problem, data, start))(starts)
     reached = jnp.where(jnp.isfinite(ends.objective), ends.objective, jnp.inf)
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], ends)
     return best._replace(agreement=_agreement(data, reached))

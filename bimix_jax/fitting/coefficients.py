@@ -112,7 +112,7 @@ def of_points(mixture: ArrayLike, points: int) -> Array:
     shares = jnp.asarray(mixture)
     if len(shares) == points:
         return shares
-    return jnp.repeat(shares, points // len(shares), axis=0, total_repeat_length=points)
+    return jnp.repeat(shares, points // len(shares), axis=0)
 
 
 def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:

@@ -60,6 +60,8 @@ class Layout:
 
     def summed(self, values: Array) -> Array:
         """Sums (parameters,) of values (targets, parameters of a target)."""
+        if len(self.owners) == 1:
+            return values[0]
         return self.joined(values[:, ~self.shared], values[:, self.shared].sum(axis=0))
 
 

@@ -14,6 +14,7 @@ from bimix_jax.logs._settings import Asked
 from bimix_jax.quantities import counted, quantity_text
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.tables import listed
+from bimix_jax.sweeps._recognised import with_tokens
 from bimix_jax.sweeps.sweep import MOSTLY, common_points
 
 BUDGET = "\0budget"
@@ -66,16 +67,21 @@ def with_budgets(
     Raises:
         SweepError: if tokens are requested but unknown, or a step is missing.
     """
-    column = tokens_column(rows, asked.tokens_key, text)
+    rows, column, scaled = _in_tokens(rows, tokens_column(rows, asked.tokens_key, text), text)
     measured = rows[list(targets)].notna().any(axis=1).to_numpy(bool)
     everything, rows = rows, rows[measured].reset_index(drop=True)
     if asked.unit != "steps" and asked.tokens_per_step is not None:
-        return _tokens_by_steps(rows, asked.tokens_per_step, column)
+        rows, unit, notes = _tokens_by_steps(rows, asked.tokens_per_step, column)
+        return rows, unit, [*scaled, *notes]
     if asked.unit != "steps" and column is not None:
         # Tokens are often logged beside the training loss alone, so all rows are needed.
         budget, notes = tokens_of(everything, column, targets, text)
         rows = rows.assign(**{BUDGET: budget[measured]})
-        return rows[np.isfinite(budget[measured])].reset_index(drop=True), "tokens", notes
+        return (
+            rows[np.isfinite(budget[measured])].reset_index(drop=True),
+            "tokens",
+            [*scaled, *notes],
+        )
     if asked.unit == "tokens":
         raise SweepError(
             "unit is 'tokens', but no column of the logs counts them. State the tokens per step "
@@ -87,6 +93,20 @@ def with_budgets(
         return rows.assign(**{BUDGET: 1.0}), "run", []
     _check_steps(rows, "step_key")
     return rows.assign(**{BUDGET: rows[STEP].astype(float)}), "steps", []
+
+
+def _in_tokens(
+    rows: pd.DataFrame, column: str | None, text: Text
+) -> tuple[pd.DataFrame, str | None, tuple[str, ...]]:
+    """Convert a column of tokens whose name says billions or the like; its name then, and a note.
+
+    Raises:
+        SweepError: if the numbers are too large for the unit that the name says.
+    """
+    if column is None or column in text:
+        return rows, column, ()
+    scaled, notes = with_tokens(rows, column)
+    return scaled, "tokens" if notes else column, notes
 
 
 def _tokens_by_steps(

@@ -282,6 +282,14 @@ def test_the_axis_of_a_chart_tells_the_unit(tmp_path, axis, options, unit):
     np.testing.assert_array_equal(sweep.loss, loss_table())
 
 
+@pytest.mark.parametrize(("axis", "unit"), [("Tokens (B)", 1e9), ("tokens_m", 1e6), ("mine", 1)])
+def test_tokens_in_billions_are_counted_in_tokens(tmp_path, axis, unit):
+    sweep = bx.read_logs(chart(tmp_path, axis, STEPS), MIXTURES, tokens_key=axis)
+    assert (sweep.unit, sweep.budget[:4].tolist()) == ("tokens", [step * unit for step in STEPS])
+    note = f"Column {axis} was multiplied by {unit:,.0f} to tokens."
+    assert (note in sweep.notes) == (unit > 1)
+
+
 @pytest.mark.parametrize("axis", ["Relative Time (Wall)", "_runtime", "epoch", "mine"])
 def test_charts_over_something_else_are_refused(tmp_path, axis):
     with pytest.raises(SweepError, match=r"the x axis of this chart is .*expected steps or tokens"):

@@ -99,18 +99,23 @@ def settled(problem: Problem, data: Data) -> Data:
         return data
     still = jnp.isinf(data.pull)
     starts = jnp.where(still[:, None], data.centre[:, None], data.starts)
-    with_value = jax.vmap(functools.partial(_with_value, problem))
-    # Takes longer than a step, and no other strength needs it.
+    finite = jax.vmap(functools.partial(_finite_rows, problem))(data.points, starts[:, 0])
+    # Seldom needed, and takes longer than a step.
     points = jax.lax.cond(
-        jnp.any(still), with_value, lambda points, _: points, data.points, starts[:, 0]
+        jnp.all(finite), lambda points, _: points, jax.vmap(_harmless), data.points, finite
     )
     pull = jnp.where(still, 0.0, data.pull)
     return data._replace(points=points, fixed=data.fixed | still, pull=pull, starts=starts)
 
 
-def _with_value(problem: Problem, points: Points, exponents: Array) -> Points:
+def _finite_rows(problem: Problem, points: Points, exponents: Array) -> Array:
+    """(points,) bool: the law has a value there."""
     columns = jnp.stack(basis_columns(problem.law, exponents, points.features, problem.slots))
-    finite = jnp.all(jnp.isfinite(columns), axis=0)
+    return jnp.all(jnp.isfinite(columns), axis=0)
+
+
+def _harmless(points: Points, finite: Array) -> Points:
+    """Replace the points that are not finite by another one without weight."""
     one = jnp.argmax(finite)
 
     def harmless(leaf: Array) -> Array:

@@ -174,7 +174,7 @@ class At:
         ),
     ] = None
 
-    def fit_of(self, file: Path) -> bx.Fit:
+    def fit_of(self, file: Path) -> "bx.Fit":
         """Return the fit of a file, at the model size that was given."""
         fitted, size = bx.load_fit(file), self.model_size
         return fitted if size is None else fitted.at_model_size(number_of_parameters(size))

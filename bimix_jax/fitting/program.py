@@ -77,7 +77,7 @@ def solve(
 
     >>> import bimix_jax as bx
     >>> sweep = bx.read_sweep(bx.datasets.proxy_sweep()).from_budget(573_440)
-    >>> found = solve(FitTask.of(sweep, bx.BiMix(), FitOptions(), ["c", "python"]))
+    >>> found = solve(FitTask.of(sweep, bx.BiMix(), bx.FitOptions(), ["c", "python"]))
     >>> found.predicted.shape == (1, 2, len(sweep.budget))
     True
     """

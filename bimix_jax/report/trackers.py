@@ -20,7 +20,7 @@ def check_tracker(name: str) -> str:
 
     >>> check_tracker("tensorbord")
     Traceback (most recent call last):
-    ValueError: tracker is 'tensorbord'; expected one of wandb, mlflow (--log).
+    ValueError: tracker is 'tensorbord'; expected one of wandb, mlflow.
     """
     if name not in TRACKERS:
         raise ValueError(f"tracker is {name!r}; expected one of {', '.join(TRACKERS)}.")

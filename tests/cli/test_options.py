@@ -39,7 +39,9 @@ def fields_of(group):
 
 
 GROUPS = {
-    SweepOptions: {"check", "fit", "evaluate", "compare", "certainty", "propose", "decide"},
+    SweepOptions: {
+        "check", "fit", "evaluate", "compare", "certainty", "propose", "decide", "predict",
+    },
     FitSettings: {"fit", "certainty", "propose"},
     WeightedByBudget: {"batch"},
     HeldOut: {"evaluate", "compare"},

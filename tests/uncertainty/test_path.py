@@ -95,7 +95,7 @@ def test_the_regret_of_a_laws_errors_is_the_mean_over_draws_of_them(drawn):
     """Errors are sums of independent ones along each share, of the variance of differences."""
     decision = Decision.of(drawn.fitted, 3e9)
     errors, best = Differences.of(drawn, decision), Optimum.of(decision)
-    near = np.concatenate([best.mixture.to_numpy()[None], *map(best.within, TOLERANCES)])
+    near = np.concatenate([best.mixture.to_numpy()[None], best.within(TOLERANCES)])
     means = drawn.fitted.predict_points(near, 3e9).mean(axis=1)
     (each,) = errors.variance(np.zeros(1), np.ones(1))
     rng = np.random.default_rng(1)

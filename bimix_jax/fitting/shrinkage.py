@@ -102,16 +102,16 @@ def _errors_along_path(
 
     def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array, Array]:
         inside = fold == number
-        weight = jnp.where(inside, 0.0, drawn.points.weight)
-        points = drawn.points._replace(weight=weight)
-        params = solve(problem, drawn._replace(points=points, starts=begin)).params
+        known = settled(problem, drawn._replace(starts=begin))
+        weight = jnp.where(inside, 0.0, known.points.weight)
+        params = solve(problem, known._replace(points=known.points._replace(weight=weight))).params
         errors = _errors(problem, data, params)
         counted = inside & (data.points.weight > 0)
         end = problem.unpack(params)[0][:, None]
         return end, mean_where(errors, counted, 1), mean_where(errors, counted & valued, 1)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, tuple[Array, Array]]:
-        drawn = settled(problem, data.pulled(strength))
+        drawn = data.pulled(strength)
         # Never at the end of a fit that saw the fold: of more coefficients than the other runs
         # determine, a fit would stay there, and its errors would be those of a fit to the fold.
         each = jax.vmap(leave_out, in_axes=(0, 0, None))

@@ -242,7 +242,7 @@ class ThroughLosses(Law):
     def report(
         self, exponents: np.ndarray, amplitudes: np.ndarray, budget_scale: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Of a loss the coefficients of the base; of a score a, and the weight of each loss."""
+        """Return the base's coefficients for a loss, or a and the weights of losses for a score."""
         numbers, inner, each, link = self.parts(exponents, amplitudes)
         scores = np.asarray(link[..., -1] > 0)
         if not scores.any():

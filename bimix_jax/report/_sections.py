@@ -241,7 +241,7 @@ def _reliability(
 
 
 def _width_text(fitted: "Fit") -> str:
-    """What half the width of an interval is a share of."""
+    """Name the quantity to which the half width of an interval is compared."""
     scores = are_scores(fitted.described)
     distance = "of the distance to the maximum"
     return (
@@ -405,7 +405,7 @@ def _next_runs(report: "Report", document: Numbers, kept: Kept) -> list[Section]
 
 
 def _along(fitted: "Fit") -> str:
-    """What the curves of a single budget are drawn along."""
+    """Name the axis of the curves of a single budget."""
     others = set(fitted.targets) - set(fitted.domains)
     if not others:
         return "the target's own share"

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, polygamma, stdtr, stdtrit
 
 LEAST_SHARE = 0.5
 """Least variance of an error, as a share of that of the runs left out: a mixture in the middle of
@@ -22,6 +22,11 @@ FAR = 5.0
 """Error of a difference, in standard deviations of most, that counts as that much at most."""
 LEAST_UNITS = 4
 """Least number of mixtures for an interval of any level."""
+APART = np.linspace(0.0, 4.0, 201)
+"""Possible standard deviations of the logarithms of quantities' variances; with the last one, a
+third of the variances are 55 times the usual one or more, or as much below it."""
+ALIKE = 0.99
+"""Largest mean squared correlation of quantities that counts: with 1, none would tell of others."""
 
 
 def units_needed(level: float) -> int:
@@ -67,6 +72,8 @@ class Spread:
     """(units, quantities) variance over resamples of what the errors are about"""
     square: np.ndarray
     """(quantities,) square of the size of the errors"""
+    freedom: np.ndarray
+    """(quantities,) degrees of freedom of the squares"""
     growth: np.ndarray
     """(quantities,) variance per unit of the logarithm of the ratio of budgets, beyond the sweep"""
 
@@ -75,10 +82,13 @@ class Spread:
         """Spread of errors (units, quantities), without growth.
 
         Their size is √(π/2) times their mean absolute value, the standard deviation of normal
-        errors: a single fit that went astray without a unit must not widen all intervals.
+        errors, where those that are `FAR` from most count as that much: a single fit that went
+        astray without a unit must not widen all intervals. Few units hardly tell the size for one
+        quantity, so those of the others count, see `pooled`.
         """
-        size = np.sqrt(np.pi / 2) * known_mean(np.abs(error))
-        return cls(error, sampling, size**2, np.zeros(error.shape[1]))
+        most = FAR * deviation_of_most(error)
+        size = np.sqrt(np.pi / 2) * known_mean(np.minimum(np.abs(error), most))
+        return cls(error, sampling, *pooled(error, size**2), np.zeros(error.shape[1]))
 
     @classmethod
     def of_differences(
@@ -102,7 +112,8 @@ class Spread:
         # One fit that went astray without a unit must not make all differences uncertain.
         most = FAR * deviation_of_most(centred[known]) if known.any() else np.inf
         scaled = np.sqrt(twice) * np.clip(centred, -most, most)[:, None]
-        return cls(scaled, sampling[:, None], known_mean(scaled**2), np.zeros(1))
+        freedom = freedom_of(scaled)
+        return cls(scaled, sampling[:, None], known_mean(scaled**2), freedom, np.zeros(1))
 
     @property
     def units(self) -> np.ndarray:
@@ -158,8 +169,7 @@ class Spread:
         few; it is widened as Student's distribution is wider than the normal one.
         """
         enough = self.units >= units_needed(level)
-        freedom = np.maximum(EFFICIENCY * (self.units - 1), 1)
-        widened = stdtrit(freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
+        widened = stdtrit(self.freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
         if largest is None:
             normal = ndtri((1 + (np.arange(NORMAL) + 0.5) / NORMAL) / 2)
             largest = np.concatenate([self.standard[np.isfinite(self.standard)], normal])
@@ -185,6 +195,55 @@ class Spread:
         scale = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
         found = stdtr(np.maximum(self.units - 1, 1), value / scale)
         return np.where(enough, found, np.nan)
+
+
+def freedom_of(error: np.ndarray) -> np.ndarray:
+    """Degrees of freedom (quantities,) of the mean absolute values of errors (units, …)."""
+    return np.maximum(EFFICIENCY * (np.isfinite(error).sum(axis=0) - 1), 1.0)
+
+
+def pooled(error: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared sizes (quantities,) of errors, each drawn towards that of all, and their degrees of
+    freedom.
+
+    The logarithms of the squares vary because they are estimates from few units, by a variance that
+    is known (ψ′(freedom/2), as of a χ²; less what correlated quantities share), and because the
+    quantities differ. The first one's part of both is the weight of the common size, as in limma
+    (Smyth 2004). Few quantities may be alike by chance, so the weight is the mean over the
+    deviations of quantities that are possible, with a flat prior (Gelman 2006).
+
+    Args:
+        error: (units, quantities), nan where there is none.
+        square: (quantities,) squared sizes of each quantity alone.
+    """
+    freedom = freedom_of(error)
+    some = np.flatnonzero((square > 0) & (np.isfinite(error).sum(axis=0) >= LEAST_UNITS))
+    if len(some) < 2:
+        return square, freedom
+    count, each = len(some), np.log(square[some])
+    alike = _squared_correlation(error[:, some])
+    of_estimates = float(polygamma(1, freedom[some].mean() / 2))
+    own = of_estimates * (1 - alike)
+    variance = own + APART**2
+    density = -(count - 1) * np.log(variance) / 2 - count * each.var() / 2 / variance
+    weight = np.exp(density - density.max())
+    common = float(np.trapezoid(weight * own / variance) / np.trapezoid(weight))
+    left = 1 - common + common * (1 + (count - 1) * alike) / count
+    # An estimate that varies less has a logarithm nearer to that of its mean.
+    shift = of_estimates * (1 - left) / 2
+    square, freedom = square.copy(), freedom.copy()
+    square[some] = np.exp(each + common * (each.mean() - each) + shift)
+    freedom[some] /= left
+    return square, freedom
+
+
+def _squared_correlation(error: np.ndarray) -> float:
+    """Mean squared correlation of errors (units, quantities) of two quantities, around 0."""
+    known = np.isfinite(error)
+    scaled = np.where(known, error, 0.0)
+    scaled = scaled / np.sqrt((scaled**2).mean(axis=0))
+    square, count = (scaled.T @ scaled / len(error)) ** 2, error.shape[1]
+    return float(min((square.sum() - count) / (count * (count - 1)), ALIKE))
 
 
 def deviation_of_most(errors: np.ndarray) -> np.ndarray:

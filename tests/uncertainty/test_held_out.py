@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, special, stats
 
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
@@ -18,6 +18,7 @@ from bimix_jax.uncertainty._spread import (
     growth_of,
     known_variance,
     note_on_reach,
+    pooled,
     units_needed,
 )
 from tests.fits import DOMAINS, frame
@@ -112,6 +113,29 @@ def middle_variance(values):
     return ((high - low) / 2) ** 2
 
 
+def pooled_slowly(error, square):
+    """Squared sizes and degrees of freedom of few quantities, from their common distribution."""
+    units, count = error.shape
+    freedom = (units - 1) / (np.pi - 2)
+    scaled = error / np.sqrt((error**2).mean(axis=0))
+    pairs = itertools.combinations(scaled.T, 2)
+    alike = np.mean([np.mean(one * other) ** 2 for one, other in pairs])
+    whole_noise = special.polygamma(1, freedom / 2)
+    noise = (1 - alike) * whole_noise
+
+    def density(apart):
+        variance = noise + apart**2
+        scatter = np.sum((np.log(square) - np.log(square).mean()) ** 2)
+        return variance ** (-(count - 1) / 2) * np.exp(-scatter / 2 / variance)
+
+    whole, _ = integrate.quad(density, 0, 4)
+    part, _ = integrate.quad(lambda a: density(a) * noise / (noise + a**2) / whole, 0, 4)
+    independent = count / (1 + (count - 1) * alike)
+    left = 1 - part + part / independent
+    logs = (1 - part) * np.log(square) + part * np.log(square).mean()
+    return np.exp(logs + whole_noise * (1 - left) / 2), freedom / left
+
+
 def test_a_resample_is_without_the_units_that_were_not_drawn(sweep, drawn):
     times = draw("multinomial", 3, N, 11)
     for number, label in enumerate(drawn.runs):
@@ -130,21 +154,24 @@ def test_an_interval_is_the_errors_of_the_left_out_by_an_obvious_way(sweep, draw
     error = np.log(rows.measured) - np.log(rows.predicted)
     at_units = np.log(drawn.predict_points(rows.mixture, rows.budget))
     there = middle_variance(np.where(drawn.absent[:, :, None], at_units, np.nan))
-    standard, square = [], np.pi / 2 * np.abs(error).mean(axis=0) ** 2
+    standard = []
+    most = 5 * np.median(np.abs(error), axis=0) / stats.norm.ppf(0.75)
+    mean = np.minimum(np.abs(error), most).mean(axis=0)
+    square, freedom = pooled_slowly(error, np.pi / 2 * mean**2)
     for target in range(3):
         spread = square[target] + there[:, target] - there[:, target].mean()
         z = error[:, target] / np.sqrt(np.maximum(spread, square[target] / 2))
         standard += list(np.abs(z))
     standard += list(stats.norm.ppf((1 + (np.arange(10) + 0.5) / 10) / 2))
-    wide = stats.t.ppf(0.9, 10 / (np.pi - 2)) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
+    wide = stats.t.ppf(0.9, freedom) / stats.norm.ppf(0.9) * np.quantile(standard, 0.8)
     new = middle_variance(logs)
     variance = np.maximum(square + new - there.mean(axis=0), square / 2)
     half = wide * np.sqrt(variance)
-    np.testing.assert_allclose(table["low"], whole * np.exp(-half), rtol=1e-9)
-    np.testing.assert_allclose(table["high"], whole * np.exp(half), rtol=1e-9)
-    np.testing.assert_allclose(table["noise"] + table["law"], half, rtol=1e-9)
+    np.testing.assert_allclose(table["low"], whole * np.exp(-half), rtol=1e-7)
+    np.testing.assert_allclose(table["high"], whole * np.exp(half), rtol=1e-7)
+    np.testing.assert_allclose(table["noise"] + table["law"], half, rtol=1e-6)
     share = (new + drawn.noise**2) / variance
-    np.testing.assert_allclose(table["noise"], half * np.minimum(share, 1), rtol=1e-9)
+    np.testing.assert_allclose(table["noise"], half * np.minimum(share, 1), rtol=1e-6)
 
 
 def test_intervals_widen_away_from_the_runs_and_beyond_the_budgets(drawn, sweep):
@@ -242,6 +269,62 @@ def test_intervals_scale_with_the_errors_and_not_with_their_order(scale, seed, l
     ]
     np.testing.assert_allclose(halves[1], scale * halves[0], rtol=1e-9)
     assert np.all(halves[0] > 0)
+
+
+def mean_squares(scale, units, seeds=300):
+    """Errors of normal quantities: their squares alone and pooled (seeds, quantities), freedom."""
+    found = []
+    for seed in range(seeds):
+        error = scale * np.random.default_rng(seed).standard_normal((units, len(scale)))
+        alone = np.pi / 2 * np.abs(error).mean(axis=0) ** 2
+        found.append((alone, *pooled(error, alone)))
+    return (np.array(part) for part in zip(*found, strict=True))
+
+
+def test_sizes_of_errors_are_known_better_together_where_they_are_alike():
+    alone, together, freedom = mean_squares(np.ones(5), 8)
+    np.testing.assert_allclose(together.mean(), 1, rtol=0.08)
+    assert together.var() < 0.5 * alone.var()
+    assert freedom.mean() > 9 > 7 / (np.pi - 2)
+    # What the degrees of freedom claim is what the squares vary.
+    np.testing.assert_allclose(together.var(), np.mean(2 / freedom), rtol=0.35)
+
+
+def test_sizes_of_errors_that_differ_stay_their_own():
+    scale = np.array([0.1, 1.0, 10.0, 100.0])
+    alone, together, freedom = mean_squares(scale, 20)
+    assert np.median(np.abs(np.log(together / alone)), axis=0)[1:].max() < 0.1
+    assert freedom.max() < 1.1 * 19 / (np.pi - 2)
+
+
+def test_a_fit_that_went_astray_without_a_unit_widens_intervals_little():
+    error = np.random.default_rng(5).standard_normal((18, 4))
+    wild = error.copy()
+    wild[3, 1] = 800.0
+    one, other = (Spread.of(each, np.zeros((18, 4))) for each in (error, wild))
+    assert np.all(other.square < 1.7 * one.square)
+    at = np.zeros((1, 4))
+    halves = [each.half_width(each.variance(at), 0.9) for each in (one, other)]
+    np.testing.assert_allclose(halves[1], halves[0], rtol=0.25)
+
+
+def test_quantities_with_the_same_errors_tell_nothing_of_each_other():
+    rng = np.random.default_rng(0)
+    same = np.repeat(rng.standard_normal((8, 1)), 6, axis=1)
+    _, freedom = pooled(same, (same**2).mean(axis=0))
+    assert freedom.max() < 1.1 * 7 / (np.pi - 2)
+    apart = rng.standard_normal((8, 6))
+    assert pooled(apart, (apart**2).mean(axis=0))[1].min() > freedom.max()
+
+
+def test_a_quantity_without_errors_or_of_exact_losses_changes_no_other():
+    error = np.random.default_rng(0).standard_normal((9, 3))
+    wide = np.column_stack([error, np.zeros(9), np.full(9, np.nan)])
+    square = np.concatenate([(error**2).mean(axis=0), [0.0, np.nan]])
+    found, freedom = pooled(wide, square)
+    expected, of_each = pooled(error, square[:3])
+    np.testing.assert_allclose(found, [*expected, 0.0, np.nan])
+    np.testing.assert_allclose(freedom[:4], [*of_each, 8 / (np.pi - 2)])
 
 
 def test_growth_is_the_slope_of_a_random_walk():

@@ -3,9 +3,11 @@
     python -m benchmarks.stacked FOLDER
 
 FOLDER holds the sweeps that `benchmarks.accuracy` reads; the embedded ones are always measured. Of
-every sweep 30 % of the mixtures, the later half of the budgets, and both are held out. The judge
-fits and scores within the train part, with the same kind of split. In hindsight the best law is the
-one of the judged laws, without the stack, whose error on the part held out is least.
+every sweep 30 % of the mixtures, the later half of the budgets, and both are held out, mixtures by
+several draws. The judge fits and scores within the train part, with the same kind of split. A case
+is a sweep and a kind of split, with the mean over the draws of all errors, as a cell of the table
+of `benchmarks.accuracy`. In hindsight the best law is the one of the judged laws, without the
+stack, whose error on the part held out is least.
 """
 
 import argparse
@@ -21,11 +23,13 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, sweeps, within
 from benchmarks.report import report
+from bimix_jax.judging.compare import JUDGED
 from bimix_jax.judging.comparison import Comparison
 from bimix_jax.laws import Stacked
 from bimix_jax.sweeps.sweep import Sweep
 
 HELD_OUT = "held out"
+STACK = Stacked().label
 NEAR = 0.02
 """Points of error within which a case counts as as good as the best law."""
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sweeps", nargs="*", help="names of those to measure; all by default")
+    parser.add_argument("--draws", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[dict[str, object]] = []
@@ -42,11 +47,12 @@ def main() -> None:
     for name, sweep in every(arguments.folder):
         if name not in (arguments.sweeps or [name]):
             continue
-        for split in bx.standard_splits(sweep, repeats=1):
+        for split in bx.standard_splits(sweep, repeats=arguments.draws):
             rows.append({"sweep": name, "held out": split.kind, **measure(sweep, split)})
+            cases = pd.DataFrame([case(of) for of in by_case(pd.DataFrame(rows))])
             # After each, so that what is measured is kept.
-            table = pd.DataFrame([*rows, *summary(pd.DataFrame(rows))]).set_index("sweep")
-            report("stacked", table, title, near=NEAR)
+            table = pd.DataFrame([*cases.to_dict("records"), *summary(cases)]).set_index("sweep")
+            report("stacked", table, title, near=NEAR, draws=arguments.draws)
 
 
 def every(folder: Path) -> Iterator[tuple[str, Sweep]]:
@@ -57,23 +63,48 @@ def every(folder: Path) -> Iterator[tuple[str, Sweep]]:
 
 
 def measure(sweep: Sweep, split: bx.Split) -> dict[str, object]:
-    """Excess of the stack, of the judge's pick, and of its pick among single laws."""
+    """Errors, %, of every law, of the judge's pick, and of its pick among single laws."""
     outer = split._replace(kind=HELD_OUT)
     inner = [part for part in within(sweep, split) if part.kind == split.kind]
     judged = bx.compare(sweep, splits=[*inner, outer], targets=domains_of(sweep))
-    single = without_stacks(judged)
     error = 100 * judged.table_of(HELD_OUT)["mre"]
-    best = error[list(single.laws)].min()
-    picked, alone = judged.best_of(split.kind), single.best_of(split.kind)
+    picked = judged.best_of(split.kind)
+    alone = without_stacks(judged).best_of(split.kind)
     return {
-        "best": error[list(single.laws)].idxmin(),
-        "least": best,
-        "stack": error[Stacked().label] - best,
-        "pick": error[picked] - best,
-        "single pick": error[alone] - best,
+        **error,
+        "pick": error[picked],
+        "single pick": error[alone],
         "picked": picked,
         "picked alone": alone,
     }
+
+
+def by_case(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """The draws of each sweep and kind of split."""
+    return [of for _, of in found.groupby(["sweep", "held out"], sort=False)]
+
+
+def case(draws: pd.DataFrame) -> dict[str, object]:
+    """Excess of the stack and the picks, in the mean over the draws of a case."""
+    names = [law.label for law in JUDGED]
+    error = draws[[*names, "pick", "single pick"]].mean()
+    least = error[[name for name in names if name != STACK]]
+    return {
+        "sweep": draws["sweep"].iloc[0],
+        "held out": draws["held out"].iloc[0],
+        "draws": len(draws),
+        "best": least.idxmin(),
+        "least": least.min(),
+        "stack": error[STACK] - least.min(),
+        "pick": error["pick"] - least.min(),
+        "single pick": error["single pick"] - least.min(),
+        **{name: listed(draws[name]) for name in ("picked", "picked alone")},
+    }
+
+
+def listed(names: pd.Series) -> str:
+    """How often each name occurs."""
+    return ", ".join(f"{name} {count}×" for name, count in names.value_counts().items())
 
 
 def without_stacks(judged: Comparison) -> Comparison:

@@ -20,11 +20,13 @@ rest beside them, or those of `--laws`. Columns, in % but for "× plain" and the
 """
 
 import argparse
+import functools
+import pickle
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,7 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
+from bimix_jax.files import write_atomically
 from bimix_jax.judging.automatic import fit_train_part
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.uncertainty.calibration import LEVELS, case_of
@@ -65,6 +68,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["mixtures", "budgets", "both"])
     parser.add_argument("--sweeps", default="", help="pattern of the names of those measured")
     parser.add_argument("--laws", nargs="+", help=f"only these; {PICKED!r} is one of them")
+    parser.add_argument("--keep", type=Path, help="directory of fits that a further call takes up")
     parser.add_argument("--name", default="calibration")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -74,7 +78,9 @@ def main() -> None:
             few = kind != "mixtures" and len(np.unique(sweep.budget)) < 6
             if few or not re.search(arguments.sweeps, name):
                 continue
-            for law, case in measured(sweep, kind, arguments.draws, arguments.laws or EVERY):
+            keep = functools.partial(kept, arguments.keep, f"{name} {kind}")
+            laws = arguments.laws or EVERY
+            for law, case in measured(sweep, kind, arguments.draws, laws, keep):
                 cases.setdefault((kind, law, name), []).append(case)
             rows = [
                 {"held out": key[0], "law": key[1], "sweep": key[2], **summary(of_key)}
@@ -98,29 +104,50 @@ def every(folder: Path, files: list[Path]) -> Iterator[tuple[str, bx.Sweep]]:
         yield path.stem, bx.read_sweep(path)
 
 
+def kept(folder: Path | None, sweep: str, name: str, make: Callable[[], Any]) -> Any:
+    """What an earlier call made for a sweep under a name, else what is made now."""
+    if folder is None:
+        return make()
+    path = folder / f"{sweep} {name}.pickle"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, pickle.dumps(make()))
+    return pickle.loads(path.read_bytes())
+
+
 def measured(
-    sweep: bx.Sweep, kind: str, draws: int, laws: Sequence[str]
+    sweep: bx.Sweep,
+    kind: str,
+    draws: int,
+    laws: Sequence[str],
+    keep: Callable[[str, Callable[[], Any]], Any],
 ) -> Iterator[tuple[str, Case]]:
     """Laws, by their names, and the pick of the part that is fitted, on every split of a kind."""
-    for split in bx.standard_splits(sweep, kind, draws):
+    for draw, split in enumerate(bx.standard_splits(sweep, kind, draws)):
         asked = list(laws)
         if PICKED in laws:
-            train = sweep.take(split.train)
-            judged = bx.compare(train, splits=[kind], repeats=3, targets=domains_of(sweep))
-            asked[asked.index(PICKED)] = picked = judged.best_of(kind)
+            pick = functools.partial(picked_by_judge, sweep, split)
+            asked[asked.index(PICKED)] = picked = keep(f"{PICKED} {draw}", pick)
         for law in dict.fromkeys(asked):
-            case = of_law(sweep, split, bx.law_named(law))
+            drawn = keep(f"{law} {draw}", functools.partial(fitted_to, sweep, split, law))
+            case = of_resamples(drawn, sweep.take(split.test))
             if law in laws:
                 yield law, case
             if PICKED in laws and law == picked:
                 yield PICKED, case
 
 
-def of_law(sweep: bx.Sweep, split: bx.Split, law: bx.Law) -> Case:
-    """One law on one split."""
-    fitted = fit_train_part(sweep, split, law, targets=domains_of(sweep))
-    drawn = bx.bootstrap(sweep.take(split.train), fitted, RESAMPLES)
-    return of_resamples(drawn, sweep.take(split.test))
+def picked_by_judge(sweep: bx.Sweep, split: bx.Split) -> str:
+    """Name of the law that the judge picks for such a split from the part that is fitted."""
+    train = sweep.take(split.train)
+    judged = bx.compare(train, splits=[split.kind], repeats=3, targets=domains_of(sweep))
+    return judged.best_of(split.kind)
+
+
+def fitted_to(sweep: bx.Sweep, split: bx.Split, law: str) -> bx.Bootstrap:
+    """One law on one split, and its resamples."""
+    fitted = fit_train_part(sweep, split, bx.law_named(law), targets=domains_of(sweep))
+    return bx.bootstrap(sweep.take(split.train), fitted, RESAMPLES)
 
 
 def of_resamples(drawn: bx.Bootstrap, test: bx.Sweep) -> Case:

@@ -11,8 +11,9 @@ Every row is a way to make intervals, all from the same resamples:
 - percentile: the 5 % and 95 % points of the resamples;
 - expanded: those of `Bootstrap.interval`, which assume that the law is true;
 - left out: those of `Bootstrap.predict` and of `Certainty`, from the errors of runs that were left
-  out; of the measured losses of new runs, with their noise. × oracle is the width at the largest
-  budget over that of an oracle who knows the law and the noise;
+  out; of the measured losses of new runs, with their noise, at the largest budget. × oracle is
+  their width over that of an oracle who knows the law, its coefficients and the noise;
+- left out, twice: the same at twice that budget;
 - fixed mixture: expanded, of the gain that resamples predict for the recommended mixture, instead
   of `Certainty.possible_gains`, which corrects for the winner's curse;
 - jackknife: ± Student's quantile times the standard error from leaving runs out.
@@ -35,6 +36,9 @@ BUDGETS = 6
 RUNS = (8, 12, 20, 40)
 FEW = (4, 5, 6)
 LEVEL = 0.9
+NEW_RUNS = "left out"
+BEYOND = f"{NEW_RUNS}, twice"
+"""Methods whose intervals hold measured losses, all others' the true ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +148,16 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
             drawn.interval(resampled, LEVEL), drawn.interval(sure.gains, LEVEL),
         ),
         "jackknife": jackknife(drawn, sure, mixture, budget),
-        "left out": (new_runs(drawn, mixture, budget), sure.gain_interval()),
+        NEW_RUNS: (new_runs(drawn, mixture, budget), sure.gain_interval()),
+        BEYOND: (new_runs(drawn, mixture, budget), sure.gain_interval()),
     }  # fmt: skip
+    last, both = budget == 1.0, np.full(len(budget), True)
+    some = {NEW_RUNS: last, BEYOND: ~last}
     rows = [
         {
             "method": method, "freedom": drawn.freedom.left,
             "refused": np.isnan(of_gain[0]),
-            "predictions": inside(measured if method == "left out" else true, *of_losses),
-            "width": float(np.median((of_losses[1] - of_losses[0]) / true)),
-            "× oracle": float(np.median(wide(of_losses)[: len(unseen)])) / oracle,
+            **of_losses(ends, measured if method in some else true, some.get(method, both), oracle),
             "gain": inside(1 - after / before, *of_gain),
             "gain width": of_gain[1] - of_gain[0],
             "predicted − true gain": sure.gain - (1 - after / before),
@@ -161,14 +166,19 @@ def covered(world: World, runs: int, arguments: argparse.Namespace) -> pd.DataFr
             "better": float(after < before),
             "probability": sure.probability,
         }
-        for method, (of_losses, of_gain) in methods.items()
+        for method, (ends, of_gain) in methods.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def wide(ends: tuple) -> np.ndarray:
-    """Width of intervals (points, targets), relative to their low end."""
-    return np.asarray(ends[1] / ends[0] - 1)
+def of_losses(ends: tuple, losses: np.ndarray, rows: np.ndarray, oracle: float) -> dict[str, float]:
+    """Share of losses (points, targets) inside intervals with these ends, and widths, of rows."""
+    low, high, losses = (each[rows] for each in (*ends, losses))
+    return {
+        "predictions": inside(losses, low, high),
+        "width": float(np.median((high - low) / losses)),
+        "× oracle": float(np.median(high / low - 1)) / oracle,
+    }
 
 
 def new_runs(drawn: bx.Bootstrap, mixture: np.ndarray, budget: np.ndarray) -> tuple:

@@ -14,12 +14,15 @@ from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
 from bimix_jax.sweeps.sweep import Sweep
 from bimix_jax.uncertainty._resamples import CLOSE, fit_resamples
+from bimix_jax.uncertainty._spread import known_mean
 from bimix_jax.xla.compilation import jit
 
 SHORTLY = 1.2
 """Least ratio of the largest budget to the later end: a smaller one shows noise, not growth."""
 PARTS = 4
 """Number of parts of the mixtures, each of which is left out of the fits to a cut sweep."""
+LEAST_AHEAD = 3
+"""Least number of units measured at a budget that show how errors differ there."""
 
 
 class HeldOut(NamedTuple):
@@ -70,6 +73,25 @@ class HeldOut(NamedTuple):
         """(rows, targets) ln y − ln ŷ, nan where either is missing."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.log(self.measured) - np.log(self.predicted))
+
+    def errors_at(self, budget: float, size: float | None, nearest: "HeldOut") -> np.ndarray:
+        """(units, targets) errors at a budget (and a size), from the row of each unit `nearest` it.
+
+        Units that were not measured near the budget, as runs that ended earlier, would show too
+        small errors. Theirs are scaled by how those of the other units differ between the budget
+        and that of their row, in the median.
+        """
+        error, budgets = nearest.error, nearest.budget
+        measured = np.clip(budget, budgets.min(initial=np.inf), budgets.max(initial=0.0))
+        far = np.abs(np.log(budgets / measured)) > np.log(SHORTLY)
+        if not far.any() or np.sum(~far) < LEAST_AHEAD:
+            return error
+        others = self.take(np.isin(self.unit, nearest.unit[~far]))
+        before = others.nearest(float(np.median(budgets[far])), size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = known_mean(np.abs(error[~far])) / known_mean(np.abs(before.error))
+        error[far] *= np.where(np.isfinite(ratio), np.maximum(ratio, 1.0), 1.0)
+        return error
 
     @property
     def tested(self) -> float:

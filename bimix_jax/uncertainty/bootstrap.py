@@ -219,14 +219,15 @@ class Bootstrap:
 
     def spread(self, budget: float) -> Spread:
         """Errors of the log losses of every unit without which the law was fitted, at the budget
-        nearest to this one."""
+        nearest to this one, see `HeldOut.errors_at`."""
         law, held_out = self.fitted.law, self.held_out_rows
-        rows = held_out.nearest(budget, getattr(law, "size", None))
+        of_size = getattr(law, "size", None)
+        rows = held_out.nearest(budget, of_size)
         size = rows.size if law.needs_size else None
         with np.errstate(invalid="ignore", divide="ignore"):
             losses = np.log(self.predict_points(rows.mixture, rows.budget, size, VARIANCE))
         sampling = known_variance(self.without_their_unit(losses, rows.unit))
-        spread = Spread.of(rows.error, sampling)
+        spread = Spread.of(held_out.errors_at(budget, of_size, rows), sampling)
         later = held_out.beyond
         growth = growth_of(later.error, spread.square, later.budget / later.last, later.last)
         return dataclasses.replace(spread, growth=growth)

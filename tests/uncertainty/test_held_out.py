@@ -12,6 +12,7 @@ from scipy import integrate, special, stats
 import bimix_jax as bx
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty._differences import Differences, _slopes, better
+from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty._resamples import draw
 from bimix_jax.uncertainty._spread import (
     Spread,
@@ -105,6 +106,38 @@ def test_the_nearest_budget_of_every_mixture_is_taken(sweep, drawn):
     assert np.unique(middle.budget).tolist() == [budgets[4]]
     assert middle.unit.tolist() == list(range(11))
     assert set(drawn.held_out.nearest(1e99, None).budget) == {budgets[-1]}
+
+
+def held_out_rows(budgets, error):
+    """Rows of units (units, budgets) with these errors of one target; nan where not measured."""
+    unit, place = np.nonzero(np.isfinite(error))
+    measured = np.exp(error[unit, place])[:, None]
+    count = len(unit)
+    last = np.full(count, budgets[-1])
+    points = np.full((count, 2), 0.5), budgets[place], unit
+    return HeldOut(*points, measured, np.ones((count, 1)), last, np.ones(count))
+
+
+def test_errors_of_runs_that_ended_earlier_grow_as_those_of_the_others():
+    budgets = np.array([1.0, 2.0, 4.0, 8.0])
+    error = np.outer(np.linspace(0.01, 0.05, 9), [3.0, 1.0, 1.0, 2.5])
+    whole = held_out_rows(budgets, error)
+    error[4:, 3] = np.nan
+    some = held_out_rows(budgets, error)
+    for at in (3.9, 8.0, 20.0):
+        expected = whole.nearest(at, None).error
+        np.testing.assert_allclose(some.errors_at(at, None, some.nearest(at, None)), expected)
+        np.testing.assert_allclose(whole.errors_at(at, None, whole.nearest(at, None)), expected)
+    # They do not shrink, and two runs do not show how they grow.
+    error[:, 3] *= 0.1
+    less = held_out_rows(budgets, error)
+    near = less.nearest(8.0, None)
+    np.testing.assert_allclose(less.errors_at(8.0, None, near), near.error)
+    error[:, 3] *= 20
+    error[2:, 3] = np.nan
+    two = held_out_rows(budgets, error)
+    near = two.nearest(8.0, None)
+    np.testing.assert_allclose(two.errors_at(8.0, None, near), near.error)
 
 
 def middle_variance(values):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FEWEST, MOST = 8, 64
 """Searches per call, divided between the cores: one after another, but in one call, because calls
 of one each spend most of their time on memory."""
+TIED = 32
+"""Largest number of searches per call of several targets, whose arrays are as many times larger."""
 CELLS = 2**23
 """Predictions per call, 64 MB in float64; very long sweeps have fewer searches per call."""
 
@@ -212,7 +214,8 @@ class Searches(NamedTuple):
         if self.side_by_side:
             each = most = min(most, 1 << (total - 1).bit_length())
         else:
-            each = min(most, max(FEWEST, -(-total // (os.cpu_count() or 1))))
+            most = min(most, TIED if group > 1 else MOST)
+            each = max(_equal(total, most), min(most, FEWEST // group))
         fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
 
         def some(first: int) -> Any:
@@ -252,6 +255,12 @@ class Searches(NamedTuple):
 def _grouped(leaf: np.ndarray, groups: int, dtype: Any) -> np.ndarray:
     """(groups, points, group) from (points, targets)."""
     return np.stack(np.split(leaf.astype(dtype), groups, axis=1))
+
+
+def _equal(total: int, most: int) -> int:
+    """Size of parts, at most `most`, of which every core has as many as the others."""
+    cores = os.cpu_count() or 1
+    return -(-total // (cores * -(-total // (cores * most))))
 
 
 def _side_by_side(function: Callable[[int], Any], places: Sequence[int]) -> list[Any]:

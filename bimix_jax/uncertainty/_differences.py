@@ -9,6 +9,7 @@ import numpy as np
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty._spread import (
+    OWN_SHARE,
     Spread,
     deviation_of_most,
     growth_of,
@@ -96,11 +97,12 @@ class Differences:
         slope, spread = units.errors()
         later = units.held_out.beyond
         beyond = _relative(decision, later.predicted, later.measured)
-        growth = growth_of(
+        growth = OWN_SHARE * growth_of(
             _apart(beyond, later.last, later.budget)[:, None],
             spread.square,
-            later.budget / later.last,
+            later.budget,
             later.last,
+            decision.fitted.observed_budgets,
         )
         ratio = decision.budget / float(decision.fitted.observed_budgets[1])
         spread = dataclasses.replace(spread, growth=growth)

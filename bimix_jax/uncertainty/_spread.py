@@ -27,6 +27,14 @@ APART = np.linspace(0.0, 4.0, 201)
 third of the variances are 55 times the usual one or more, or as much below it."""
 ALIKE = 0.99
 """Largest mean squared correlation of quantities that counts: with 1, none would tell of others."""
+USUAL_GROWTH = 16.0
+"""Usual growth of the variance of errors of losses beyond a sweep, over their square within it: on
+the sweeps of `benchmarks/calibration.py` it is 10 to 120, 28 in their middle as a mean of the
+targets and 12 as that of the median one."""
+OWN_SHARE = 0.5
+"""Share of the growth that a sweep shows in what is expected of differences between mixtures. What
+is missed at later budgets is much the same for all mixtures, and on those sweeps differences have
+grown less than this."""
 
 
 def units_needed(level: float) -> int:
@@ -53,8 +61,9 @@ def note_on_reach(ratio: float, tested: float) -> tuple[str, ...]:
         return ()
     if tested <= 1:
         return (
-            "Intervals leave out what the law's curve of budget misses beyond the sweep: too few "
-            "budgets for leaving later ones out.",
+            f"The budget is {ratio:.3g} × the largest observed one, and the sweep has too few "
+            "budgets for leaving later ones out: intervals of losses widen as errors did on other "
+            "sweeps, and those of differences between mixtures do not widen.",
         )
     return (
         f"The budget is {ratio:.3g} × the largest observed one, and leaving later budgets out "
@@ -75,7 +84,7 @@ class Spread:
     freedom: np.ndarray
     """(quantities,) degrees of freedom of the squares"""
     growth: np.ndarray
-    """(quantities,) variance per unit of the logarithm of the ratio of budgets, beyond the sweep"""
+    """(quantities,) variance per squared logarithm of the ratio of budgets, beyond the sweep"""
 
     @classmethod
     def of(cls, error: np.ndarray, sampling: np.ndarray) -> "Spread":
@@ -141,7 +150,7 @@ class Spread:
         """
         part, square = np.reshape(share, (-1, 1)), self.square
         within = np.maximum(part * (square - self._inside) + sampling, LEAST_SHARE * part * square)
-        beyond = np.log(np.maximum(ratio, 1.0))
+        beyond = np.log(np.maximum(ratio, 1.0)) ** 2
         return within + part * np.reshape(beyond, (-1, 1)) * self.growth
 
     def half_width(
@@ -156,8 +165,8 @@ class Spread:
 
     def terms(self, level: float) -> dict[str, np.ndarray]:
         """Terms (quantities,) by name of half the width of an interval, which is
-        width·√(max(base + sampling, least) + growth·log ratio), of a sampling variance and a ratio
-        of budgets above 1."""
+        width·√(max(base + sampling, least) + growth·log² ratio), of a sampling variance and a
+        ratio of budgets above 1."""
         least = LEAST_SHARE * self.square
         base, growth = self.square - self._inside, self.growth
         return {"base": base, "least": least, "growth": growth, "width": self._widths(level)}
@@ -292,25 +301,59 @@ def _at_rank(ordered: np.ndarray, rank: np.ndarray) -> np.ndarray:
 
 
 def growth_of(
-    error: np.ndarray, square: np.ndarray, ratio: np.ndarray, cut: np.ndarray
+    error: np.ndarray,
+    square: np.ndarray,
+    budget: np.ndarray,
+    last: np.ndarray,
+    observed: np.ndarray,
 ) -> np.ndarray:
-    """Growth (quantities,) of the variance of errors with the logarithm of a ratio of budgets.
+    """Growth (quantities,) of the variance of errors with the squared logarithm of a ratio.
 
-    The errors of a curve that is carried on add up like a random walk in the logarithm of the
-    budget. The growth is the slope by least squares through `square` at a ratio of 1, its mean over
-    the cuts, and 0 where errors do not grow.
+    What a curve of the budget misses is much the same for all mixtures and bends slowly, so that
+    an error grows like the ratio's logarithm L: the curve is carried on at a wrong slope. If it
+    wanders like a random walk in the logarithm of the budget, its slope along budgets that span S
+    has a variance κ²/S, and the error one of κ² L²/S. κ² is the slope by least squares through
+    `square` at L = 0, its mean over the cuts, and 0 where errors do not grow.
 
     Args:
         error: (rows, quantities) at budgets that the fits did not see.
         square: (quantities,) mean squared error at those that they saw.
-        ratio: (rows,) budget over the largest that its fit saw.
-        cut: (rows,) what tells the fits apart.
+        budget: (rows,) of the errors.
+        last: (rows,) largest budget that the fit saw, which tells the fits apart.
+        observed: (2,) least and largest budget of the sweep, whose κ²/S is returned.
     """
-    slopes = [
-        _slope(error[cut == one] ** 2 - square, np.log(ratio[cut == one])[:, None])
-        for one in np.unique(cut)
-    ]
-    return np.maximum(np.nan_to_num(np.mean(slopes, axis=0)), 0.0) if slopes else 0 * square
+    wander = []
+    for end in np.unique(last):
+        rows = last == end
+        along = np.log(budget[rows] / end) ** 2 / np.log(end / observed[0])
+        wander.append(_slope(error[rows] ** 2 - square, along[:, None]))
+    mean = np.nan_to_num(np.mean(wander, axis=0)) if wander else 0 * square
+    return np.maximum(mean, 0.0) * _per_span(observed)
+
+
+def expected_growth(
+    growth: np.ndarray, square: np.ndarray, observed: np.ndarray, tested: np.ndarray
+) -> np.ndarray:
+    """Growth (quantities,) that is expected of errors of losses.
+
+    What all mixtures share is seen once per cut, so a sweep tells little of its size: its own
+    growth, of at least `square`, and the usual one have equal parts in their geometric mean.
+
+    Args:
+        growth: of the sweep, by `growth_of`.
+        square: (quantities,) mean squared error within the sweep.
+        observed: (2,) least and largest budget of the sweep.
+        tested: (quantities,) False where no later budget was left out.
+    """
+    least = square * _per_span(observed)
+    usual = USUAL_GROWTH * least
+    return np.where(tested, np.sqrt(usual * (least + growth)), usual)
+
+
+def _per_span(observed: np.ndarray) -> float:
+    """1/S, S the logarithm of the ratio of two budgets, or 0 of a single one, without a curve."""
+    span = float(np.log(observed[1] / observed[0]))
+    return 1 / span if span > 0 else 0.0
 
 
 def _slope(values: np.ndarray, along: np.ndarray) -> np.ndarray:

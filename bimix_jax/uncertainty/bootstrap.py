@@ -33,6 +33,7 @@ from bimix_jax.uncertainty._resamples import (
 from bimix_jax.uncertainty._spread import (
     USUAL,
     Spread,
+    expected_growth,
     growth_of,
     known_variance,
     note_on_reach,
@@ -124,7 +125,7 @@ class Bootstrap:
         The intervals come from the errors of the law at every mixture without which it was fitted
         (jackknife; Barber et al. 2021), so that they hold if the law is not true. They widen with
         the spread of the resamples, away from what was run, and beyond the largest budget as the
-        errors do at the later budgets of cut sweeps.
+        errors do at the later budgets of cut sweeps, this one and others.
 
         Args:
             mixtures: as `Fit.predict` takes them.
@@ -228,8 +229,10 @@ class Bootstrap:
             losses = np.log(self.predict_points(rows.mixture, rows.budget, size, VARIANCE))
         sampling = known_variance(self.without_their_unit(losses, rows.unit))
         spread = Spread.of(held_out.errors_at(budget, of_size, rows), sampling)
-        later = held_out.beyond
-        growth = growth_of(later.error, spread.square, later.budget / later.last, later.last)
+        later, observed = held_out.beyond, self.fitted.observed_budgets
+        own = growth_of(later.error, spread.square, later.budget, later.last, observed)
+        tested = np.isfinite(later.error).any(axis=0)
+        growth = expected_growth(own, spread.square, observed, tested)
         return dataclasses.replace(spread, growth=growth)
 
     def without_their_unit(self, values: np.ndarray, unit: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty._resamples import draw
 from bimix_jax.uncertainty._spread import (
     Spread,
+    expected_growth,
     growth_of,
     known_variance,
     note_on_reach,
@@ -96,7 +97,9 @@ def test_too_few_budgets_are_not_cut(sweep, drawn):
     few = bx.read_sweep(table[table["tokens"] >= np.unique(sweep.budget)[-3]])
     made = bx.bootstrap(few, bx.BiMix(), n=N)
     assert made.held_out.tested == 1
-    assert "Intervals leave out" in note_on_reach(2.0, 1.0)[0]
+    assert "as errors did on other sweeps" in note_on_reach(2.0, 1.0)[0]
+    growth, square = (getattr(made.spread(1e99), name) for name in ("growth", "square"))
+    assert np.all(growth > square)
     assert "tests up to 2 ×" in note_on_reach(4.0, 2.0)[0]
 
 
@@ -360,16 +363,28 @@ def test_a_quantity_without_errors_or_of_exact_losses_changes_no_other():
     np.testing.assert_allclose(freedom[:4], [*of_each, 8 / (np.pi - 2)])
 
 
-def test_growth_is_the_slope_of_a_random_walk():
+def test_growth_is_that_of_a_slope_known_along_the_budgets_of_each_cut():
     rng = np.random.default_rng(0)
-    ratio = np.tile(np.exp(np.linspace(0.05, 1.0, 20)), 4000)
-    cut = np.repeat([1.0, 2.0], 40_000)
-    variance = 0.3 + np.log(ratio)[:, None] * np.array([0.7, 0.0])
-    error = np.sqrt(variance) * rng.standard_normal((len(ratio), 2))
+    observed, last = np.exp([0.0, 3.0]), np.repeat(np.exp([1.0, 2.0]), 40_000)
+    along = np.tile(np.linspace(0.05, 1.0, 20), 4000)
+    wander = np.array([0.7, 0.0])
+    variance = 0.3 + (along**2 / np.log(last))[:, None] * wander
+    error = np.sqrt(variance) * rng.standard_normal((len(last), 2))
     error[rng.random(error.shape) < 0.1] = np.nan
-    growth = growth_of(error, np.full(2, 0.3), ratio, cut)
-    np.testing.assert_allclose(growth, [0.7, 0.0], atol=0.02)
-    assert growth_of(error[:0], np.full(2, 0.3), ratio[:0], cut[:0]).tolist() == [0, 0]
+    budget, square = last * np.exp(along), np.full(2, 0.3)
+    growth = growth_of(error, square, budget, last, observed)
+    np.testing.assert_allclose(growth, wander / 3.0, atol=0.02)
+    none = growth_of(error[:0], square, budget[:0], last[:0], observed)
+    assert none.tolist() == [0, 0]
+
+
+def test_expected_growth_lies_between_that_of_the_sweep_and_the_usual_one():
+    square, own = np.array([1.0, 2.0, 3.0, 1.0]), np.array([7.5, 0.0, 9.0, 512.0])
+    tested = np.array([True, True, False, True])
+    found = expected_growth(own, square, np.exp([1.0, 3.0]), tested)
+    np.testing.assert_allclose(found, [8.0, 4.0, 24.0, np.sqrt(8.0 * 512.5)])
+    # A sweep of one budget has no curve that could be carried on.
+    assert expected_growth(0 * own, square, np.ones(2), ~tested).tolist() == [0, 0, 0, 0]
 
 
 def test_differences_between_units_are_those_of_all_pairs():

@@ -32,7 +32,7 @@ function halfWidths(data, mixture, budget) {
     draws.push(losses.map(Math.log));
   }
   const spread = nearestSpread(data.spreads, budget);
-  const beyond = Math.log(Math.max(budget / data.observed.budgets[1], 1));
+  const beyond = Math.log(Math.max(budget / data.observed.budgets[1], 1)) ** 2;
   return data.targets.map((_, i) => {
     const sampling = variance(draws.map((losses) => losses[i]).filter(Number.isFinite));
     const within = Math.max(spread.base[i] + sampling, spread.least[i]);
@@ -97,7 +97,7 @@ function probability(data, mixture) {
   const share = distance(mixture, data.mixture) / apart;
   const sampling = slope ** 2 * variance(draws.filter(Number.isFinite));
   const within = Math.max(share * terms.base + sampling, share * terms.least);
-  const beyond = share * Math.log(Math.max(ratio, 1)) * terms.growth;
+  const beyond = share * Math.log(Math.max(ratio, 1)) ** 2 * terms.growth;
   const deviation = Math.sqrt(Math.max(within + beyond, Number.MIN_VALUE));
   return studentBelow(Math.max(units - 1, 1), (slope * whole) / deviation);
 }

@@ -1,4 +1,4 @@
-"""The order of points in a compiled fit: those of one mixture together, in blocks of one size."""
+"""The order of points in a compiled fit: on a grid (slots, blocks), each block of one mixture."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,10 @@ SPARE = 1.25
 
 
 class Arranged(NamedTuple):
-    """Places of points in blocks of one size, each of one mixture."""
+    """Places of points in blocks of one size, each of one mixture.
+
+    Place p is slot p // blocks of block p mod blocks.
+    """
 
     slots: int
     """places of a block"""
@@ -23,6 +26,11 @@ class Arranged(NamedTuple):
     place: np.ndarray
     """(points,) int, the place of every point"""
 
+    @property
+    def first(self) -> np.ndarray:
+        """(blocks,) int, a point of every block."""
+        return self.rows[: len(self.rows) // self.slots]
+
 
 def arranged(mixture: np.ndarray, by_mixture: bool) -> Arranged:
     """Arrange points with mixtures (points, domains), in blocks of one point unless `by_mixture`.
@@ -30,26 +38,26 @@ def arranged(mixture: np.ndarray, by_mixture: bool) -> Arranged:
     Blocks are as large as they can be with at most `SPARE` places per point.
 
     >>> found = arranged(np.array([[0.5], [0.2], [0.5], [0.2]]), True)
-    >>> found.slots, found.rows[:4].tolist(), found.counted.sum().item()
-    (2, [1, 3, 0, 2], 4)
+    >>> found.slots, found.first[:2].tolist(), found.counted.sum().item()
+    (2, [1, 0], 4)
     """
     points = len(mixture)
     group = np.unique(mixture, axis=0, return_inverse=True)[1].ravel()
     of_group = np.bincount(group)
     slots = _slots(of_group, points) if by_mixture else 1
-    if slots == 1:
-        place = np.arange(points)
-    else:
-        blocks = -(-of_group // slots)
+    slot, block = np.zeros(points, int), np.arange(points)
+    if slots > 1:
         order = np.argsort(group, kind="stable")
         within = np.arange(points) - np.repeat(np.cumsum(of_group) - of_group, of_group)
-        place = np.empty(points, int)
-        place[order] = np.repeat((np.cumsum(blocks) - blocks) * slots, of_group) + within
-    total = slots * like_size(-(-(int(place.max(initial=0)) + 1) // slots), slots)
-    rows, counted = np.zeros(total, int), np.zeros(total, bool)
+        of_blocks = -(-of_group // slots)
+        before = np.repeat(np.cumsum(of_blocks) - of_blocks, of_group)
+        slot[order], block[order] = within % slots, before + within // slots
+    blocks = like_size(int(block.max(initial=0)) + 1, slots)
+    place = slot * blocks + block
+    rows, counted = np.zeros(slots * blocks, int), np.zeros(slots * blocks, bool)
     rows[place], counted[place] = np.arange(points), True
     # The first place of a block holds a point, so that it can stand for the others.
-    first = np.repeat(rows[::slots], slots)
+    first = np.tile(rows[:blocks], slots)
     return Arranged(slots, np.where(counted, rows, first), counted, place)
 
 

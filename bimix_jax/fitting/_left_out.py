@@ -32,6 +32,7 @@ from bimix_jax.fitting.residual import Points, Terms, full_columns, scale_of
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER, Evaluated, default_optimizer, minimize
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision
+from bimix_jax.xla.small_systems import rows_of
 
 STEPS = 10
 """Largest number of evaluations. Of 39 domains and 240 runs no fold needs more, of 5 and 7 domains
@@ -127,7 +128,7 @@ def without_folds(
         inside = [leaf.at[:, :, place].get(mode="fill", fill_value=0.0) for leaf in (rows, each)]
         known = jax.tree.map(lambda x, y: x - y, whole, _Sums.of(*inside))
         curvature = known.products[:, :-1, :-1]
-        weight = data.points.weight.at[:, place].set(0.0, mode="drop")
+        weight = _without_places(data.points.weight, place)
         rest = data._replace(points=data.points._replace(weight=weight))
 
         def evaluated(x: Array, slope: Array, value: Array, power: Array) -> Evaluated:
@@ -146,16 +147,21 @@ def without_folds(
     return jax.lax.map(without, places)
 
 
+def _without_places(weight: Array, place: Array) -> Array:
+    """Weights (targets, …) of points, 0 at some of them, by their numbers."""
+    flat = weight.reshape(len(weight), -1)
+    return flat.at[:, place].set(0.0, mode="drop").reshape(weight.shape)
+
+
 def _rows_of(problem: Problem, points: Points, params: Array) -> tuple[Array, Array]:
     """Derivatives and residuals (targets, parameters + 1, points), and value and power of each
     point (targets, 2, points)."""
     law, residual, huber = problem.law, problem.residual, problem.huber
 
     def of_target(points: Points, x: Array) -> tuple[Array, Array]:
-        columns, penalties = full_columns(law, points, residual, huber, x, problem.slots)
+        columns, penalties = full_columns(law, points, residual, huber, x)
         power = points.weight * (points.loss / scale_of(residual, points.loss)) ** 2
-        rows = jnp.concatenate([jnp.atleast_2d(column) for column in columns])
-        return rows, jnp.stack([penalties, power])
+        return rows_of(columns), rows_of([penalties, power])
 
     return jax.vmap(of_target)(points, jnp.column_stack(problem.unpack(params)))
 

@@ -107,7 +107,7 @@ def start_values(problem: Problem, data: Data) -> Array:
 
     def of_target(points: Points, exponents: Array) -> Array:
         residual = problem.projected_residual
-        return projected_value(problem.law, points, residual, exponents, problem.slots)
+        return projected_value(problem.law, points, residual, exponents)
 
     power = jax.vmap(functools.partial(power_of, residual=problem.projected_residual))(data.points)
 

@@ -109,17 +109,18 @@ def settled(problem: Problem, data: Data) -> Data:
 
 
 def _finite_rows(problem: Problem, points: Points, exponents: Array) -> Array:
-    """(points,) bool: the law has a value there."""
-    columns = jnp.stack(basis_columns(problem.law, exponents, points.features, problem.slots))
+    """bool, of points: the law has a value there."""
+    columns = jnp.stack(basis_columns(problem.law, exponents, points.features, points.slots))
     return jnp.all(jnp.isfinite(columns), axis=0)
 
 
 def _harmless(points: Points, finite: Array) -> Points:
     """Replace the points that are not finite by another one without weight."""
-    one = jnp.argmax(finite)
+    one = jnp.unravel_index(jnp.argmax(finite), finite.shape)
 
     def harmless(leaf: Array) -> Array:
-        return jnp.where(finite.reshape(finite.shape + (1,) * (leaf.ndim - 1)), leaf, leaf[one])
+        further = (1,) * (leaf.ndim - finite.ndim)
+        return jnp.where(finite.reshape(finite.shape + further), leaf, leaf[one])
 
     features = jax.tree.map(harmless, points.features)
     return points._replace(features=features, weight=jnp.where(finite, points.weight, 0.0))
@@ -280,7 +281,7 @@ def _projected(problem: Problem, points: Points, unknowns: Array) -> tuple[Terms
 
     def of_target(points: Points, exponents: Array) -> Terms:
         start = problem.projected_residual
-        return projected_terms(problem.law, points, start, exponents, problem.slots)
+        return projected_terms(problem.law, points, start, exponents)
 
     if not problem.tied:
         terms = of_target(_only(points), unknowns)
@@ -293,8 +294,7 @@ def _full(problem: Problem, points: Points, params: Array) -> tuple[Terms, Terms
     """Terms in the unknowns and the amplitudes: the sum over all targets, and those of each."""
 
     def of_target(points: Points, params: Array) -> Terms:
-        asked = problem.residual, problem.huber
-        return full_terms(problem.law, points, *asked, params, problem.slots)
+        return full_terms(problem.law, points, problem.residual, problem.huber, params)
 
     if not problem.tied:
         terms = of_target(_only(points), params)

@@ -65,8 +65,8 @@ def fit_arrays(
 
     Args:
         law: which law; static under jit.
-        mixture: (points, domains) proportions; or (mixtures, domains) where each stands for the
-            next points/mixtures points, which takes less time for laws with `Law.log_worth`.
+        mixture: (points, domains) proportions; or (mixtures, domains), which the points have in
+            turn, again and again; that takes less time for laws with `Law.log_worth`.
         budget: (points,) in any unit, > 0.
         loss: (points,) of one target or (points, targets); nan where it was not measured.
         weight: like `loss` or (points,); ≥ 0, default 1. Resampling is a matter of weights.
@@ -120,7 +120,7 @@ def _array_fit(
     parts: "_Parts", points: Points, bad: Array, own: Array, scale: Array, strength: Array
 ) -> ArrayFit:
     # A broken row makes every other code meaningless.
-    count = jnp.sum(points.weight > 0, axis=1)
+    count = jnp.sum(points.weight.reshape(len(points.weight), -1) > 0, axis=1)
     code = jnp.where(bad | (count == 0), int(Code.BAD_DATA), parts.code)
     scales, strengths = (jnp.broadcast_to(x, count.shape) for x in (scale, strength))
     coefficients = Coefficients(parts.exponents, parts.amplitudes, own, scales)
@@ -206,7 +206,7 @@ def _blind(
 
     def without_effect() -> Array:
         present = jnp.where(jnp.abs(amplitudes) > 0, amplitudes, 1.0)
-        return dead & ~each(points, exponents, present)[:, : dead.shape[1]]
+        return dead & ~each(points, exponents, present)
 
     # Seldom needed, and as much work as a step of the search.
     return jax.lax.cond(jnp.any(dead), without_effect, lambda: dead)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._linear import on_grid
 from bimix_jax.fitting.residual import predict
 from bimix_jax.laws.law import Law
 from bimix_jax.xla.compilation import full_precision
@@ -90,29 +91,42 @@ def predict_losses(
     """Predict losses (points, targets) of mixtures (points, domains) at budgets (points,).
 
     `coefficients` has a leading axis (targets,); a budget is in the unit of its scale; `size`
-    (points,) is the model's, for laws with a size. Mixtures (mixtures, domains) stand for the next
-    points/mixtures budgets each, as in `fit_arrays`. Infinite where the law is (BiMix at a
-    proportion of 0).
+    (points,) is the model's, for laws with a size. Points have mixtures (mixtures, domains) in
+    turn, again and again, as in `fit_arrays`. Infinite where the law is (BiMix at a proportion of
+    0).
     """
+    losses = losses_on_grid(law, coefficients, mixture, budget, size)
+    return losses.reshape(len(losses), -1).T
+
+
+def losses_on_grid(
+    law: Law,
+    coefficients: Coefficients,
+    mixture: ArrayLike,
+    budget: ArrayLike,
+    size: ArrayLike | None = None,
+) -> Array:
+    """`predict_losses` as (targets, points), on a grid as (targets, slots, mixtures)."""
     mixtures, budgets, sizes = one_float_type(mixture, budget, size)
     points = max(budgets.size, len(mixtures))
-    slots = points // max(1, len(mixtures))
+    slots = points // max(1, len(mixtures)) if law.has_log_worth else 1
     mixtures = of_points(mixtures, points)
     budgets = jnp.broadcast_to(budgets, (points,))
 
     def one(target: Coefficients) -> Array:
         features = features_of(law, mixtures, target.own, budgets / target.budget_scale, sizes)
+        features = on_grid(features, slots)
         return predict(law, target.exponents, target.amplitudes, features, slots)
 
-    return jax.vmap(one)(coefficients).T
+    return jax.vmap(one)(coefficients)
 
 
 def of_points(mixture: ArrayLike, points: int) -> Array:
-    """Mixtures (points, domains) of mixtures (mixtures, domains) that so many points share."""
+    """Mixtures (points, domains) of points that have mixtures (mixtures, domains) in turn."""
     shares = jnp.asarray(mixture)
     if len(shares) == points:
         return shares
-    return jnp.repeat(shares, points // len(shares), axis=0)
+    return jnp.tile(shares, (points // len(shares), 1))
 
 
 def features_of(law: Law, mixture: Array, own: Array, budget: Array, size: Array | None) -> Any:

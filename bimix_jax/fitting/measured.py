@@ -1,6 +1,5 @@
 """Measured points, bound to a law: the border between arrays as they come and a `Problem`."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bimix_jax.fitting._linear import on_grid
 from bimix_jax.fitting._solution import Data
 from bimix_jax.fitting.coefficients import features_of, of_points, one_float_type
 from bimix_jax.fitting.problem import Problem, Settings, default_tolerance
@@ -52,7 +52,6 @@ class Measured(NamedTuple):
         _check_shapes(shares, budgets, losses)
         problem = asked.problem(law, shares.shape[1], losses.shape[1])
         slots = len(budgets) // max(1, len(shares))
-        problem = dataclasses.replace(problem, slots=slots)
         shares = of_points(shares, len(budgets))
         scale = _largest(budgets) if scale is None else scale
         place = jnp.broadcast_to(jnp.asarray(self.own), losses.shape[1:])
@@ -60,8 +59,11 @@ class Measured(NamedTuple):
         used, broken = jax.vmap(usable_points, in_axes=(None, None, None, None, 1, 1, 0))(
             law, shares, budgets / scale, sizes, losses, _like(weights, losses), own
         )
+        refuted = _refuted(law, shares, own, used.weight)
+        if law.has_log_worth:
+            used = jax.vmap(lambda points: on_grid(points, slots))(used)
         data = _data(law, used, own, starts, asked.tolerance)
-        return _Bound(problem, data, own, scale, broken, _refuted(law, shares, own, used.weight))
+        return _Bound(problem, data, own, scale, broken, refuted)
 
 
 def _largest(budget: Array) -> Array:
@@ -74,7 +76,7 @@ def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
         raise ValueError(
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
             "together: expected (points, domains), (points,) and (points,) or (points, targets); "
-            "or (mixtures, domains), of which each stands for as many points."
+            "or (mixtures, domains), which the points have in turn, all of them equally often."
         )
 
 

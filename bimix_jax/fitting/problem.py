@@ -114,8 +114,6 @@ class Problem:
     optimizer: Any = DEFAULT_OPTIMIZER
     max_steps: int | None = None
     shrunk: bool = False
-    slots: int = 1
-    """Every so many points in turn share a mixture."""
 
     def bounds(self, dtype: Any) -> tuple[Array, Array]:
         """Lower and upper bounds (exponents,) of one target."""

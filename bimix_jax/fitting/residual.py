@@ -16,21 +16,29 @@ from bimix_jax.fitting._projection import Projection, best_amplitudes, eliminate
 from bimix_jax.laws.law import Law
 from bimix_jax.xla import arrow
 from bimix_jax.xla.arrow import Symmetric
-from bimix_jax.xla.small_systems import diagonal_of, gram, sum_together
+from bimix_jax.xla.small_systems import diagonal_of, gram, rows_of, sum_together
 
 Residual = Literal["relative", "log", "absolute"]
 RESIDUALS: tuple[Residual, ...] = ("relative", "log", "absolute")
 
 
 class Points(NamedTuple):
-    """Measured points of one target; rows that do not count have weight 0 and harmless values."""
+    """Measured points of one target; rows that do not count have weight 0 and harmless values.
+
+    Every array is of points: (points, …), or (slots, mixtures, …) on a grid.
+    """
 
     features: Any
-    """the law's features, each (points,)"""
+    """the law's features"""
     loss: Array
-    """(points,) > 0"""
+    """> 0"""
     weight: Array
-    """(points,) ≥ 0"""
+    """≥ 0"""
+
+    @property
+    def slots(self) -> int:
+        """Slots of the grid, 1 for none."""
+        return self.loss.shape[0] if self.loss.ndim > 1 else 1
 
 
 class Terms(NamedTuple):
@@ -60,10 +68,7 @@ def predict(
     features: Any,
     slots: int = 1,
 ) -> Array:
-    """Losses (points,) of one target from features, each (points,).
-
-    Every `slots` points share a mixture.
-    """
+    """Losses of one target at points, on a grid if there are several slots."""
     return law.total(amplitudes, basis_columns(law, exponents, features, slots))
 
 
@@ -88,7 +93,7 @@ def summary(
 ) -> Summary:
     """Compute the sums at a fit's coefficients; residuals are absolute or relative."""
     counted = (points.weight > 0).astype(points.loss.dtype)
-    predicted = predict(law, exponents, amplitudes, points.features)
+    predicted = predict(law, exponents, amplitudes, points.features, points.slots)
     rest = (predicted - points.loss) / scale_of(residual, points.loss)
     total, count, square = sum_together(
         [counted * jnp.abs(predicted / points.loss - 1), counted, points.weight * rest**2]
@@ -97,7 +102,7 @@ def summary(
 
 
 def scale_of(residual: Residual, loss: Array) -> Array:
-    """Divisor of a difference of losses, (points,)."""
+    """Divisor of a difference of losses, of their shape."""
     return jnp.ones_like(loss) if residual == "absolute" else loss
 
 
@@ -106,34 +111,28 @@ def power_of(points: Points, residual: Residual) -> Array:
     return jnp.sum(points.weight * (points.loss / scale_of(residual, points.loss)) ** 2)
 
 
-def projected_terms(
-    law: Law, points: Points, residual: Residual, exponents: Array, slots: int = 1
-) -> Terms:
+def projected_terms(law: Law, points: Points, residual: Residual, exponents: Array) -> Terms:
     """Terms in the exponents (exponents,) at their best amplitudes (variable projection).
-
-    Every `slots` points share a mixture.
 
     Source: Golub & Pereyra 1973; the curvature is Kaufman's, JᵀJ with the amplitudes eliminated.
     """
-    linear = linearized(law, exponents, points.features, slots)
+    linear = linearized(law, exponents, points.features, points.slots)
     root, basis, projection, rest = _projection(law, points, residual, linear.columns)
     factors = [root * amplitude for amplitude in projection.amplitudes]
     products = linear.products(factors, [*basis, rest])
     return _eliminated(products, len(exponents), projection, power_of(points, residual))
 
 
-def projected_value(
-    law: Law, points: Points, residual: Residual, exponents: Array, slots: int = 1
-) -> Array:
+def projected_value(law: Law, points: Points, residual: Residual, exponents: Array) -> Array:
     """() the value of `projected_terms` alone, which takes a tenth of the time or less."""
-    columns = basis_columns(law, exponents, points.features, slots)
+    columns = basis_columns(law, exponents, points.features, points.slots)
     return jnp.sum(_projection(law, points, residual, columns)[-1] ** 2) / 2
 
 
 def _projection(
     law: Law, points: Points, residual: Residual, columns: list[Array]
 ) -> tuple[Array, list[Array], Projection, Array]:
-    """Root (points,) of the weights, the weighted basis, its best amplitudes, and the residuals."""
+    """Root of the weights, the weighted basis, its best amplitudes, and the residuals."""
     # Σ w ((ŷ − y)/scale)² = ‖root·ŷ − root·y‖²: plain least squares in root·basis.
     root = jnp.sqrt(points.weight) / scale_of(residual, points.loss)
     target, basis = root * points.loss, [root * c for c in columns]
@@ -160,21 +159,30 @@ def _eliminated(products: Array, count: int, projection: Projection, power: Arra
 
 
 def determined(law: Law, points: Points, exponents: Array, amplitudes: Array) -> Array:
-    """(exponents,) bool: the relative residual depends on it beyond the amplitudes."""
+    """(named exponents,) bool: the relative residual depends on it beyond the amplitudes."""
     root = jnp.sqrt(points.weight) / points.loss
-    linear = linearized(law, exponents, points.features)
+    named, others = jnp.split(exponents, [len(law.exponent_names)])
+
+    def columns_at(named: Array) -> list[Array]:
+        each = jnp.concatenate([named, others])
+        return basis_columns(law, each, points.features, points.slots)
+
+    columns, along = jax.linearize(columns_at, named)
+    slopes = jax.vmap(lambda direction: combination(amplitudes, along(direction)))
+    rows = rows_of(
+        [root * slopes(jnp.eye(len(named), dtype=root.dtype)), *(root * c for c in columns), root]
+    )
     # All amplitudes count as free, so that what remains is not explained by any of them.
-    everything = Projection(amplitudes, jnp.ones(len(linear.columns), bool), jnp.array(False))
-    factors = [root * amplitude for amplitude in amplitudes]
-    products = linear.products(factors, [*(root * c for c in linear.columns), root])
-    terms = _eliminated(products, len(exponents), everything, jnp.zeros(()))
+    everything = Projection(amplitudes, jnp.ones(len(columns), bool), jnp.array(False))
+    terms = _eliminated(rows @ rows.T, len(named), everything, jnp.zeros(()))
     return arrow.diagonal(terms.hessian) > 1000 * jnp.finfo(root.dtype).eps * terms.curvature
 
 
 def residuals(law: Law, points: Points, residual: Residual, params: Array) -> Array:
-    """Unweighted residuals (points,) at params = exponents, then amplitudes."""
+    """Unweighted residuals of points at params = exponents, then amplitudes."""
     exponents, amplitudes = split_parameters(law, params)
-    return _residual(residual, predict(law, exponents, amplitudes, points.features), points.loss)
+    predicted = predict(law, exponents, amplitudes, points.features, points.slots)
+    return _residual(residual, predicted, points.loss)
 
 
 def _residual(residual: Residual, predicted: Array, measured: Array) -> Array:
@@ -205,21 +213,15 @@ def full_value(
 
 
 def full_columns(
-    law: Law,
-    points: Points,
-    residual: Residual,
-    huber: float | None,
-    params: Array,
-    slots: int = 1,
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
 ) -> tuple[list[Array], Array]:
     """Weighted derivatives by all params and residuals; Huber by iteratively reweighted squares.
 
-    The first result is a list of the derivatives, then the residuals, each (points,), or some
-    together as one array (params, points); the second is each point's part of the value (points,).
-    Every `slots` points share a mixture.
+    The first result is a list of the derivatives, then the residuals, as `rows_of` takes them; the
+    second is each point's part of the value.
     """
     exponents, amplitudes = split_parameters(law, params)
-    linear = linearized(law, exponents, points.features, slots)
+    linear = linearized(law, exponents, points.features, points.slots)
     predicted = combination(amplitudes, linear.columns)
     rest = _residual(residual, predicted, points.loss)
     # Huber's gradient is w·trust·ρ·J, so squares with weights w·trust have the same gradient.
@@ -233,15 +235,10 @@ def full_columns(
 
 
 def full_terms(
-    law: Law,
-    points: Points,
-    residual: Residual,
-    huber: float | None,
-    params: Array,
-    slots: int = 1,
+    law: Law, points: Points, residual: Residual, huber: float | None, params: Array
 ) -> Terms:
-    """Terms in exponents and amplitudes together; every `slots` points share a mixture."""
-    columns, penalties = full_columns(law, points, residual, huber, params, slots)
+    """Terms in exponents and amplitudes together."""
+    columns, penalties = full_columns(law, points, residual, huber, params)
     products = gram(columns)
     everything = jnp.ones(len(law.amplitude_names), bool)
     return Terms(

@@ -14,7 +14,7 @@ from jax import Array
 from bimix_jax.fitting._arranged import Arranged, arranged
 from bimix_jax.fitting._many_starts import program_of_values
 from bimix_jax.fitting.arrays import ArrayFit, fit_arrays
-from bimix_jax.fitting.coefficients import FAILED, predict_losses
+from bimix_jax.fitting.coefficients import FAILED, losses_on_grid
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.task import FitTask
 from bimix_jax.laws.law import Law
@@ -122,7 +122,7 @@ class Searches(NamedTuple):
         """Prepare the searches of a task, by any optax transformation or the default one."""
         sweep, options, dtype = task.sweep, task.options, np.dtype(task.options.dtype)
         at = arranged(sweep.mixture, task.law.has_log_worth)
-        measured = {"mixture": sweep.mixture[at.rows[:: at.slots]], "budget": sweep.budget[at.rows]}
+        measured = {"mixture": sweep.mixture[at.first], "budget": sweep.budget[at.rows]}
         typed: dict[str, Any] = {name: x.astype(dtype) for name, x in measured.items()}
         typed["size"] = None if sweep.size is None else sweep.size[at.rows].astype(dtype)
         # Targets that share exponents can only be fitted together.
@@ -174,8 +174,10 @@ class Searches(NamedTuple):
         rows_of = self._rows_of(drawn, starts.reshape(len(strength), groups, group, -1), strength)
 
         def part(found: Solved) -> Solved:
-            losses: Any = found.predicted[..., self.arranged.place] if predict else []
-            return Solved(found.fit, losses)
+            if not predict:
+                return Solved(found.fit, [])
+            at_places = found.predicted.reshape(*found.predicted.shape[:2], -1)
+            return Solved(found.fit, at_places[..., self.arranged.place])
 
         return self.over(pairs, self.program, rows_of, tolerance, part)
 
@@ -303,9 +305,11 @@ def compiled(
                 **measured,
                 **settings,
             )
-            losses = predict_losses(law, found.coefficients, **measured)
+            # On their grid, as XLA would put them in another order number by number.
+            losses = losses_on_grid(law, found.coefficients, **measured)
             failed = jnp.isin(found.code, jnp.array(FAILED))
-            return Solved(found, jnp.where(failed, jnp.nan, losses).T)
+            failed = failed.reshape(-1, *(1,) * (losses.ndim - 1))
+            return Solved(found, jnp.where(failed, jnp.nan, losses))
 
         return over_rows(one, rows, used, side_by_side)
 

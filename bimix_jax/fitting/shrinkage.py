@@ -9,7 +9,7 @@ from jax import Array
 
 from bimix_jax.fitting._solution import Data, by_problem, settled, solve
 from bimix_jax.fitting.problem import Problem
-from bimix_jax.fitting.residual import predict
+from bimix_jax.fitting.residual import Points, predict
 from bimix_jax.fitting.search import DEFAULT_OPTIMIZER
 from bimix_jax.laws.law import Law
 
@@ -99,6 +99,7 @@ def _errors_along_path(
     """
     simplest = settled(problem, data.pulled(jnp.asarray(STRENGTHS[0])))
     valued = simplest.points.weight > 0
+    fold = fold.reshape(valued.shape[1:])
 
     def leave_out(number: Array, begin: Array, drawn: Data) -> tuple[Array, Array, Array]:
         inside = fold == number
@@ -108,7 +109,8 @@ def _errors_along_path(
         errors = _errors(problem, data, params)
         counted = inside & (data.points.weight > 0)
         end = problem.unpack(params)[0][:, None]
-        return end, mean_where(errors, counted, 1), mean_where(errors, counted & valued, 1)
+        axes = tuple(range(1, errors.ndim))
+        return end, mean_where(errors, counted, axes), mean_where(errors, counted & valued, axes)
 
     def next_strength(begin: Array, strength: Array) -> tuple[Array, tuple[Array, Array]]:
         drawn = data.pulled(strength)
@@ -127,12 +129,13 @@ def _errors_along_path(
 
 
 def _errors(problem: Problem, data: Data, params: Array) -> Array:
-    """(targets, points) relative errors."""
-    exponents, amplitudes = problem.unpack(params)
-    loss = jax.vmap(predict, in_axes=(None, 0, 0, 0))(
-        problem.law, exponents, amplitudes, data.points.features
-    )
-    return relative_errors(loss, data.points.loss)
+    """Relative errors (targets, …) of points."""
+
+    def of_target(exponents: Array, amplitudes: Array, points: Points) -> Array:
+        predicted = predict(problem.law, exponents, amplitudes, points.features, points.slots)
+        return relative_errors(predicted, points.loss)
+
+    return jax.vmap(of_target)(*problem.unpack(params), data.points)
 
 
 def relative_errors(predicted: Any, measured: Any) -> Any:
@@ -143,8 +146,8 @@ def relative_errors(predicted: Any, measured: Any) -> Any:
     return xp.minimum(error, 1.0)
 
 
-def mean_where(errors: Any, counted: Any, axis: int) -> Any:
-    """Mean along an axis of the counted entries, nan without any. Arrays of JAX, or of NumPy."""
+def mean_where(errors: Any, counted: Any, axis: int | tuple[int, ...]) -> Any:
+    """Mean along axes of the counted entries, nan without any. Arrays of JAX, or of NumPy."""
     xp = errors.__array_namespace__()
     total, count = xp.where(counted, errors, 0.0).sum(axis=axis), counted.sum(axis=axis)
     return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)

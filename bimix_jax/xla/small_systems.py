@@ -3,6 +3,7 @@
 Batched LAPACK calls on 2×2 systems cost more than the whole rest of a fit.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ THREADED = 127
 """Largest matrix that LAPACK factors in one thread, and with a single right side it also solves in
 one. The threads for larger ones wait for those of the searches side by side: 128 unknowns take 6 ms
 of processor time where 127 take 0.06."""
+SUMMED = 12
+"""Largest number of columns all of whose products are summed in one pass. Of 660 points that takes
+half the time of a product of matrices, which XLA has to put together first; the more sums, the
+longer they take to compile."""
 FEW_SIDES = 4
 """Number of right sides up to which each has an own call; a loop takes as long as the calls."""
 
@@ -24,15 +29,20 @@ Entries = list[list[Array]]
 
 
 def gram(columns: list[Array]) -> Array:
-    """All inner products of columns (points,): a symmetric matrix (columns, columns).
+    """All inner products (columns, columns) of columns, as `rows_of` takes them.
 
     One pass over the points computes all products together: XLA alone would make a pass per sum.
-    Some of the columns may come together, as an array (columns, points).
     """
-    if len(columns) > UNROLLED or any(column.ndim > 1 for column in columns):
-        stacked = jnp.concatenate([jnp.atleast_2d(column) for column in columns])
-        return stacked @ stacked.T
+    if len(columns) > SUMMED or len({column.ndim for column in columns}) > 1:
+        rows = rows_of(columns)
+        return rows @ rows.T
     return jnp.stack([jnp.stack(row) for row in inner_products(columns)])
+
+
+def rows_of(columns: list[Array]) -> Array:
+    """(columns, points) of columns of one shape, or of several together with an axis before it."""
+    shape = min((column.shape for column in columns), key=len)
+    return jnp.concatenate([column.reshape(-1, math.prod(shape)) for column in columns])
 
 
 def inner_products(columns: list[Array]) -> Entries:
@@ -46,13 +56,13 @@ def inner_products(columns: list[Array]) -> Entries:
 
 @jax.custom_jvp
 def sum_together(terms: list[Array]) -> tuple[Array, ...]:
-    """Sum each of the terms (points,), in one pass over the points."""
-    zero = jnp.zeros((), terms[0].dtype)
+    """Sum each of the terms, of one shape, in one pass over the points."""
+    axes, zero = tuple(range(terms[0].ndim)), jnp.zeros((), terms[0].dtype)
 
     def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(a + b for a, b in zip(left, right, strict=True))
 
-    return tuple(jax.lax.reduce(tuple(terms), (zero,) * len(terms), add, (0,)))
+    return tuple(jax.lax.reduce(tuple(terms), (zero,) * len(terms), add, axes))
 
 
 @sum_together.defjvp

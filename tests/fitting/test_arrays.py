@@ -186,8 +186,11 @@ def test_points_of_one_mixture_may_share_its_row():
     assert len(np.unique(mixture[:count], axis=0)) == 1
     # A point without a budget or a loss must not touch the others of its mixture.
     loss[1, 0], budget[count], loss[count] = np.nan, np.nan, np.nan
+    # All mixtures at the first budget, then all at the second, and so on.
+    in_turn = np.arange(len(budget)).reshape(-1, count).T.ravel()
     fit = jit(functools.partial(fit_arrays, TransferBiMix(), own=OWN))
-    found, expected = (fit(shares, budget, loss) for shares in (mixture[::count], mixture))
+    each = (mixture[::count], mixture[in_turn])
+    found, expected = (fit(shares, budget[in_turn], loss[in_turn]) for shares in each)
     np.testing.assert_array_equal(found.points, len(budget) - np.array([2, 1, 1]))
     np.testing.assert_allclose(found.sum_of_squares, expected.sum_of_squares, rtol=1e-9)
     np.testing.assert_allclose(
@@ -439,7 +442,7 @@ def test_a_users_law_runs_through_everything():
         ({"residual": "squared"}, "residual is 'squared'"),
         ({"tied": ("gamma",)}, "tied names gamma"),
         ({"loss": np.ones((4, 3))}, "do not fit together"),
-        ({"mixture": np.ones((7, 3))}, "each stands for as many points"),
+        ({"mixture": np.ones((7, 3))}, "which the points have in turn"),
     ],
 )
 def test_bad_options_are_named(change, words):

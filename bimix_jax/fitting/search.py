@@ -23,6 +23,8 @@ class _GaussNewtonState(NamedTuple):
     gradient: Array
     hessian: Symmetric
     damping: Array
+    growth: Array
+    """factor of the damping after the next step that does not lower the value"""
 
 
 class _GaussNewton(NamedTuple):
@@ -33,16 +35,20 @@ class _GaussNewton(NamedTuple):
 
 
 def gauss_newton(
-    initial_damping: float = 1e-3, decrease: float = 0.1, increase: float = 8.0
+    initial_damping: float = 1e-3, decrease: float = 0.2, increase: float = 8.0
 ) -> "optax.GradientTransformationExtraArgs":
     """Levenberg-Marquardt: step = −(H + λ·diag H)⁻¹ g from the best point so far.
 
-    λ is multiplied by `decrease` after a step that lowered the value and by `increase` after one
-    that did not; a rejected step is undone by the next update, which starts from the best point,
-    so that each update costs one evaluation. `update` needs `value` and `hessian` (any positive
-    semidefinite model of the curvature) beside the gradient.
+    After a step that lowers the value, λ is multiplied by 1 − (2ϱ − 1)³, where ϱ is the decrease
+    as a part of that of the model, but by `decrease` at least; after one that does not by
+    `increase`, and by twice as much after each further one. A rejected step is undone by the next
+    update, which starts from the best point, so that each update costs one evaluation. `update`
+    needs `value` and `hessian` (any positive semidefinite model of the curvature) beside the
+    gradient.
 
-    Source: Marquardt 1963, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters".
+    Sources: Marquardt 1963, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters";
+    Nielsen 1999, "Damping Parameter in Marquardt's Method", for λ. In a bent valley a fixed
+    decrease of λ would have every other step rejected.
 
     >>> import jax.numpy as jnp
     >>> optimizer = gauss_newton(initial_damping=0.0)
@@ -62,7 +68,7 @@ def gauss_newton(
 
 def _gauss_newton(
     initial_damping: float = 1e-3,
-    decrease: float = 0.1,
+    decrease: float = 0.2,
     increase: float = 8.0,
     layout: Layout | None = None,
 ) -> _GaussNewton:
@@ -78,6 +84,7 @@ def _gauss_newton(
             hessian=unit,
             # The first update accepts the start and multiplies by `decrease`.
             damping=jnp.full((), initial_damping / decrease, params.dtype),
+            growth=jnp.full((), increase, params.dtype),
         )
 
     def update(
@@ -92,6 +99,7 @@ def _gauss_newton(
     ) -> tuple[Array, _GaussNewtonState]:
         slack = _slack(state.value, rounding)
         accepted = value <= state.value + slack
+        factor = _shrinking(state, params - state.anchor, value, slack, decrease)
         state = _GaussNewtonState(
             anchor=jnp.where(accepted, params, state.anchor),
             value=jnp.where(accepted, value, state.value),
@@ -99,12 +107,23 @@ def _gauss_newton(
             hessian=jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), hessian, state.hessian
             ),
-            damping=state.damping * jnp.where(accepted, decrease, increase),
+            damping=state.damping * jnp.where(accepted, factor, state.growth),
+            growth=jnp.where(accepted, increase, 2 * state.growth),
         )
         step = _damped_step(state.hessian, state.gradient, state.damping)
         return state.anchor + step - params, state
 
     return _GaussNewton(init, update)
+
+
+def _shrinking(
+    state: _GaussNewtonState, step: Array, value: Array, slack: Array, least: float
+) -> Array:
+    """Factor of the damping after a step that lowers the value."""
+    expected = -(state.gradient @ step + step @ arrow.times(state.hessian, step) / 2)
+    # A decrease that is lost in rounding, and that of the start, say nothing about the model.
+    part = jnp.where(expected > slack, (state.value - value) / expected, 1.0)
+    return jnp.maximum(1 - (2 * jnp.clip(part, 0.0, 1.0) - 1) ** 3, least)
 
 
 def _damped_step(hessian: Symmetric, gradient: Array, damping: Array) -> Array:

@@ -93,6 +93,10 @@ class Arrow:
 
 Symmetric = Array | Arrow
 
+TOGETHER = 16
+"""Largest number of own parameters of a target whose systems are solved together with the others'.
+"""
+
 
 def identity(layout: Layout, dtype: jnp.dtype) -> Arrow:
     """Identity matrix of a layout."""
@@ -145,12 +149,33 @@ def solve(matrix: Symmetric, right: Array) -> Array:
         return positive_definite_solve(matrix, right)
     own, shared = right[matrix.layout.own_places], right[matrix.layout.shared_places]
     both = jnp.concatenate([matrix.border, own[..., None]], axis=2)
-    # One after another: a batch of LAPACK's calls goes to XLA's threads and waits for them, so that
-    # two programs at once may wait for each other for ever.
-    solved = jax.lax.map(lambda block: positive_definite_solve(*block), (matrix.blocks, both))
+    solved = _solve_each(matrix.blocks, both)
     taken = jnp.einsum("tos,tor->sr", matrix.border, solved)
     of_shared = positive_definite_solve(matrix.corner - taken[:, :-1], shared - taken[:, -1])
     return matrix.layout.joined(solved[..., -1] - solved[..., :-1] @ of_shared, of_shared)
+
+
+def _solve_each(blocks: Array, sides: Array) -> Array:
+    """Solve for sides (targets, n, k) of positive definite blocks (targets, n, n).
+
+    Small blocks are all eliminated together (Gauss-Jordan), column by column, which takes a third
+    of the time of LAPACK's calls for 11 unknowns of 7 targets.
+    """
+    size = blocks.shape[1]
+    if size > TOGETHER:
+        # One after another: a batch of LAPACK's calls goes to XLA's threads and waits for them, so
+        # that two programs at once may wait for each other for ever.
+        return jax.lax.map(lambda block: positive_definite_solve(*block), (blocks, sides))
+    # As in `solve_entries`: a pivot that is rounding leaves the solution finite.
+    least = 4 * jnp.finfo(blocks.dtype).eps * jax.vmap(diagonal_of)(blocks)
+
+    def eliminate(j: Array, rows: Array) -> Array:
+        row = rows[:, j] / jnp.maximum(rows[:, j, j], least[:, j])[:, None]
+        cleared = rows - rows[:, :, j, None] * row[:, None]
+        return jnp.where(jnp.arange(size)[:, None] == j, row[:, None], cleared)
+
+    rows = jnp.concatenate([blocks, sides], axis=2)
+    return jax.lax.fori_loop(0, size, eliminate, rows)[..., size:]
 
 
 def pivots_of(matrix: Symmetric) -> Array:
@@ -175,8 +200,10 @@ def dense(matrix: Symmetric) -> Array:
     return jax.vmap(lambda x: times(matrix, x))(jnp.eye(size, dtype=matrix.blocks.dtype))
 
 
-def times(matrix: Arrow, right: Array) -> Array:
+def times(matrix: Symmetric, right: Array) -> Array:
     """Matrix·right, for right (parameters,)."""
+    if not isinstance(matrix, Arrow):
+        return matrix @ right
     own, shared = right[matrix.layout.own_places], right[matrix.layout.shared_places]
     of_own = jnp.einsum("tij,tj->ti", matrix.blocks, own) + matrix.border @ shared
     of_shared = jnp.einsum("tos,to->s", matrix.border, own) + matrix.corner @ shared

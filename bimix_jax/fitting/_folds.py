@@ -37,11 +37,11 @@ LOOSE = 1e-2
 """Tolerance of fits without a fold to so many mixtures: their errors are averaged over folds, and
 an objective is off by the square of its tolerance."""
 
-Predictor = Callable[[ArrayFit, float, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Predictor = Callable[[ArrayFit, float, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From a fit to all folds, with leading axes (fits, targets), its strength of the shrinkage, and
-exponents (fits · folds, targets, …) at which searches without a fold begin: losses (fits, points,
-targets), those of each fold by the fit without it, nan of other points; and where the searches of
-the next strength begin."""
+where it began (fits, targets, exponents) and the fits without a fold ended before (fits · folds,
+targets, exponents): losses (fits, points, targets), those of each fold by the fit without it, nan
+of other points; and the exponents at which the fits without a fold end."""
 
 
 def chosen_strengths(
@@ -50,7 +50,7 @@ def chosen_strengths(
     """(fits,) strength with the least error on the folds of each fit, as `choose_strength` does it.
 
     Fits begin at the first start of the law, and then at their own end with the stronger shrinkage;
-    of many mixtures, those without a fold begin at the end of the fit to all.
+    of many mixtures, those without a fold go on from there as the fit to all has moved.
 
     Args:
         search: the searches of a task.
@@ -70,7 +70,7 @@ def chosen_strengths(
     valued = None
     for strength in STRENGTHS:
         end = search(whole, begin, np.full(fits, strength), TOLERANCE, False).fit
-        predicted, ends = predicted_without(end, strength, near)
+        predicted, ends = predicted_without(end, strength, begin, near)
         if valued is None:
             # The simplest law may have no value where another has, so nothing starts at its end.
             valued = np.isfinite(predicted)
@@ -141,13 +141,15 @@ class _Folds(NamedTuple):
     enough: bool
 
     def searched(
-        self, end: ArrayFit, strength: float, near: np.ndarray
+        self, end: ArrayFit, strength: float, before: np.ndarray, near: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Predict each fold by a search without it, from its own end before unless the runs are
-        enough for the end of the fit to all."""
+        """Predict each fold by a search without it, from its own end before; where the runs are
+        enough, moved as the fit to all has."""
         fits, folds, points = self.inside.shape
-        begin = self._near(end) if self.enough else near
-        found = self.search(self.rest, *self._begin(begin, strength))
+        if self.enough:
+            moved = near + self._near(end) - np.repeat(before, folds, axis=0)
+            near = np.where(np.isfinite(moved), moved, self._near(end))
+        found = self.search(self.rest, *self._begin(near, strength))
         each = np.moveaxis(found.predicted.reshape(fits, folds, -1, points), 2, 3)
         number = np.argmax(self.inside, axis=1)[:, None, :, None]
         somewhere = np.any(self.inside, axis=1)[..., None]
@@ -155,7 +157,7 @@ class _Folds(NamedTuple):
         return losses, found.fit.coefficients.exponents
 
     def stepped(
-        self, end: ArrayFit, strength: float, near: np.ndarray
+        self, end: ArrayFit, strength: float, before: np.ndarray, near: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict each fold by a few steps from the fit to all, by a search if they do not do."""
         (fits, folds, points), (groups, rows, group) = self.inside.shape, self.search.loss.shape

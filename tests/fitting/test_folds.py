@@ -43,8 +43,9 @@ class Folds:
         for name, value in given.items():
             monkeypatch.setattr(_folds, name, value)
         predict = _folds.predictor_of_folds(self.search, self.whole, self.rest, self.inside)
-        near = np.repeat(end.coefficients.exponents, self.inside.shape[1], axis=0)
-        return predict(end, strength, near)[0]
+        before = end.coefficients.exponents
+        near = np.repeat(before, self.inside.shape[1], axis=0)
+        return predict(end, strength, before, near)[0]
 
 
 @pytest.fixture(scope="module", params=[PLAIN, TIED], ids=["plain", "tied log huber"])

@@ -17,6 +17,9 @@ from bimix_jax.laws.law import Law
 from bimix_jax.laws.through_losses import MOST
 from bimix_jax.xla.compilation import jit
 
+AT_ONCE = 2**14
+"""Numbers that are combined at once."""
+
 
 def member_tasks(task: FitTask) -> list[FitTask]:
     """Return the task of every member, or of the losses of a law `ThroughLosses`."""
@@ -183,8 +186,16 @@ def _concatenated(parts: Sequence[Any]) -> Any:
 
 
 def combined(law: Law, losses: np.ndarray) -> np.ndarray:
-    """Combine predictions (members, …) as the law does, nan where no member has one."""
-    return np.asarray(_combined(law, np.asarray(losses, float)))
+    """Combine predictions (members, …) as the law does, nan where no member has one.
+
+    By parts of one size, so that all shapes share a program.
+    """
+    flat = losses.reshape(len(losses), -1).astype(float)
+    count = flat.shape[1]
+    padded = np.pad(flat, ((0, 0), (0, -count % AT_ONCE)))
+    parts = [padded[:, first : first + AT_ONCE] for first in range(0, count, AT_ONCE)]
+    found = [np.zeros(0), *(np.asarray(_combined(law, part)) for part in parts)]
+    return np.concatenate(found)[:count].reshape(losses.shape[1:])
 
 
 @functools.partial(jit, static_argnums=0, x64=True)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from bimix_jax.judging.evaluate import r_squared, spearman
 from bimix_jax.judging.noise import NoiseFloor
 from bimix_jax.printable import Drawn, html_summary
 from bimix_jax.quantities import counted
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 CERTAIN = 2.0
 """Number of standard errors below which a difference is not significant."""
@@ -31,6 +34,19 @@ USEFUL = 1e-4
 """Least difference of mean errors (fractions) that matters: a ten-thousandth of a loss is below the
 third decimal, with which losses are quoted, and below the spread of runs that differ in their seed
 alone."""
+
+
+def _once(method: Method) -> Method:
+    """Compute a method once for each of its arguments: a table asks for most numbers many times."""
+
+    @functools.wraps(method)
+    def found(self: Any, *asked: Any) -> Any:
+        known = self.__dict__.setdefault("_known", {})
+        if (method.__name__, asked) not in known:
+            known[method.__name__, asked] = method(self, *asked)
+        return known[method.__name__, asked]
+
+    return found  # type: ignore[return-value]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +163,7 @@ class Comparison(Drawn):
         names = {self.called[number][i] for i in each} if self.called else {law}
         return names.pop() if len(names) == 1 else law
 
+    @_once
     def _trusted(self, kind: str) -> int:
         errors = self._errors_in_play(kind)
         stacked = np.array(self.stacks or [False] * len(self.laws))
@@ -287,16 +304,23 @@ class Comparison(Drawn):
         each = _nanmean(error[:, self._splits(kind)], axis=2)
         return _nanmean(each, axis=1)
 
-    def _mean_errors(self, kind: str) -> np.ndarray:
-        return _nanmean(self._by_target(kind, self.error), axis=1)
+    @_once
+    def _errors_of_targets(self, kind: str) -> np.ndarray:
+        """(laws, targets) mean errors."""
+        return self._by_target(kind, self.error)
 
+    def _mean_errors(self, kind: str) -> np.ndarray:
+        return _nanmean(self._errors_of_targets(kind), axis=1)
+
+    @_once
     def _common_errors(self, kind: str) -> np.ndarray:
         """(laws,) errors on the losses that every law can use."""
         shared = np.where(self.common, self.error, np.nan)
         return _nanmean(self._by_target(kind, shared), axis=1)
 
+    @_once
     def _scores(self, kind: str, law: int) -> dict[str, object]:
-        by_target = self._by_target(kind, self.error)[law]
+        by_target = self._errors_of_targets(kind)[law]
         difference, standard_error = self._difference(kind, law, self._trusted(kind))
         splits = self._judged_splits(kind, law)
         ranks = [self._ranking(law, split) for split in splits]
@@ -316,6 +340,7 @@ class Comparison(Drawn):
             "splits": len(splits),
         }
 
+    @_once
     def _difference(self, kind: str, law: int, other: int) -> tuple[float, float]:
         """Mean difference of two laws' errors and its standard error, with mixtures as units.
 
@@ -327,10 +352,19 @@ class Comparison(Drawn):
         mean = float(_nanmean(self._by_target(kind, apart), axis=1)[0])
         of_points = _nanmean(apart[0, splits], axis=2)
         # By mixture: points of one mixture share their error and are not independent units.
-        units = [_nanmean(of_points[:, self.group == g], axis=None) for g in np.unique(self.group)]
-        known = np.array(units)[np.isfinite(units)]
-        spread = np.std(known, ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan
+        known = np.isfinite(of_points)
+        total, count = (
+            np.bincount(self._unit, each.sum(axis=0))
+            for each in (np.where(known, of_points, 0), known)
+        )
+        units = total[count > 0] / count[count > 0]
+        spread = np.std(units, ddof=1) / np.sqrt(len(units)) if len(units) > 1 else np.nan
         return mean, float(spread)
+
+    @functools.cached_property
+    def _unit(self) -> np.ndarray:
+        """(points,) int, number of the mixture among all."""
+        return np.asarray(np.unique(self.group, return_inverse=True)[1].ravel())
 
     def _ranking(self, law: int, split: int) -> tuple[float, float, float]:
         """R² and rank correlation across mixtures, and regret, at their last common budget.

@@ -13,6 +13,7 @@ from bimix_jax.fitting.arrays import ArrayFit
 from bimix_jax.fitting.measured import Measured
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.shrinkage import (
+    ALONE,
     STRENGTHS,
     TOLERANCE,
     mean_where,
@@ -183,7 +184,9 @@ class _Folds(NamedTuple):
     @property
     def tolerance(self) -> float:
         """Tolerance of the fits without a fold."""
-        return LOOSE if self.enough and self.inside.shape[1] > 1 else TOLERANCE
+        if self.inside.shape[1] == 1:
+            return ALONE
+        return LOOSE if self.enough else TOLERANCE
 
     def _near(self, end: ArrayFit) -> np.ndarray:
         """(fits · folds, targets, exponents) of the fit to all folds."""

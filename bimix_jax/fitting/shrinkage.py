@@ -17,8 +17,9 @@ STRENGTHS = (jnp.inf, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """Strengths from the simpler law itself (inf) down to practically no shrinkage."""
 STRONGEST = STRENGTHS[1]
 """Largest strength that leaves exponents free; it replaces inf where losses refute that law."""
-TOLERANCE = 1e-3
-"""Tolerance of fits that only choose a strength."""
+TOLERANCE, ALONE = 1e-3, 1e-4
+"""Tolerances of fits that only choose a strength, by several folds and by a single one: its error,
+which no other averages, was off by up to a tenth at 1e-3, more than strengths differ."""
 NOTHING = 1e-6
 """Gain of a mean relative error up to which the simpler law stays: it may be rounding in float32,
 and no measured loss is that exact."""
@@ -48,7 +49,8 @@ def choose_strength(problem: Problem, data: Data, fold: Array, folds: int, refut
     identify. A single fold has no standard error; there the least error decides.
     """
     quick = dataclasses.replace(problem, optimizer=DEFAULT_OPTIMIZER, max_steps=None)
-    data = data._replace(tolerance=jnp.full_like(data.tolerance, TOLERANCE))
+    tolerance = TOLERANCE if folds > 1 else ALONE
+    data = data._replace(tolerance=jnp.full_like(data.tolerance, tolerance))
 
     def of_problem(part: Data) -> tuple[Array, Array]:
         return _errors_along_path(quick, part, fold, folds)

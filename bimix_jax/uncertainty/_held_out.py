@@ -75,23 +75,29 @@ class HeldOut(NamedTuple):
             return np.asarray(np.log(self.measured) - np.log(self.predicted))
 
     def errors_at(self, budget: float, size: float | None, nearest: "HeldOut") -> np.ndarray:
-        """(units, targets) errors at a budget (and a size), from the row of each unit `nearest` it.
+        """(units, targets) errors at a budget (and a size), from the row of each unit `nearest` it,
+        by their `scale_at`."""
+        return nearest.error * self.scale_at(budget, size, nearest)
+
+    def scale_at(self, budget: float, size: float | None, nearest: "HeldOut") -> np.ndarray:
+        """(units, targets) factor of the errors in the row of each unit `nearest` a budget.
 
         Units that were not measured near the budget, as runs that ended earlier, would show too
         small errors. Theirs are scaled by how those of the other units differ between the budget
-        and that of their row, in the median.
+        and that of their row, in the median; 1 for the other units.
         """
         error, budgets = nearest.error, nearest.budget
+        scale = np.ones_like(error)
         measured = np.clip(budget, budgets.min(initial=np.inf), budgets.max(initial=0.0))
         far = np.abs(np.log(budgets / measured)) > np.log(SHORTLY)
         if not far.any() or np.sum(~far) < LEAST_AHEAD:
-            return error
+            return scale
         others = self.take(np.isin(self.unit, nearest.unit[~far]))
         before = others.nearest(float(np.median(budgets[far])), size)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = known_mean(np.abs(error[~far])) / known_mean(np.abs(before.error))
-        error[far] *= np.where(np.isfinite(ratio), np.maximum(ratio, 1.0), 1.0)
-        return error
+        scale[far] = np.where(np.isfinite(ratio), np.maximum(ratio, 1.0), 1.0)
+        return scale
 
     @property
     def tested(self) -> float:

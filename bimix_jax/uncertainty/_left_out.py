@@ -4,6 +4,7 @@ import numpy as np
 
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty._differences import Differences, LeftOut, mean_distance
+from bimix_jax.uncertainty._held_out import HeldOut
 from bimix_jax.uncertainty._spread import Spread, known_variance
 from bimix_jax.uncertainty.bootstrap import FEWEST, Bootstrap
 from bimix_jax.uncertainty.calibration import LEVELS, Calibration
@@ -24,21 +25,40 @@ def calibration_of_left_out(bootstrap: Bootstrap, decision: Decision) -> Calibra
         bootstrap: the fit, its resamples, and the fits without a unit.
         decision: whose objective is compared, at whose budget, or that nearest to it.
     """
-    spread = bootstrap.spread(decision.budget)
-    units = np.arange(len(spread.error))
-    half = np.array([_half_widths(spread, units == unit) for unit in units])
+    held_out = bootstrap.held_out_rows
+    at = decision.budget, getattr(bootstrap.fitted.law, "size", None)
+    rows, sampling = held_out.nearest(*at), bootstrap.spread(decision.budget).sampling
+    # The intervals are those at the budgets that were measured.
+    half = np.array(
+        [
+            _half_widths(held_out, rows, at, sampling, number) / scale
+            for number, scale in enumerate(held_out.scale_at(*at, rows))
+        ]
+    )
     claimed, right = _pairs(LeftOut.of(bootstrap, decision))
     # (units, levels, targets) → (levels, units, targets)
     return Calibration(
-        bootstrap.fitted.targets, spread.error, np.swapaxes(half, 0, 1), claimed, right
+        bootstrap.fitted.targets, rows.error, np.swapaxes(half, 0, 1), claimed, right
     )
 
 
-def _half_widths(spread: Spread, unit: np.ndarray) -> list[np.ndarray]:
-    """Half the widths (targets,) of a unit's intervals by level; `unit` (units,) is True for it."""
-    others = Spread.of(spread.error[~unit], spread.sampling[~unit])
-    variance = others.variance(spread.sampling[unit])
-    return [others.half_width(variance, level)[0] for level in LEVELS]
+def _half_widths(
+    held_out: HeldOut,
+    rows: HeldOut,
+    at: tuple[float, float | None],
+    sampling: np.ndarray,
+    number: int,
+) -> np.ndarray:
+    """Half the widths (levels, targets) of the intervals of one unit, from the other units.
+
+    `rows` are those of all units nearest to the budget and the size that `at` holds.
+    """
+    unit = rows.unit[number]
+    others = rows.unit != unit
+    error = held_out.take(held_out.unit != unit).errors_at(*at, rows.take(others))
+    spread = Spread.of(error, sampling[others])
+    variance = spread.variance(sampling[~others])
+    return np.array([spread.half_width(variance, level)[0] for level in LEVELS])
 
 
 def _pairs(units: LeftOut) -> tuple[np.ndarray, np.ndarray]:

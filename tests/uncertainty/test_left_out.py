@@ -8,11 +8,14 @@ import pytest
 from scipy import stats
 
 import bimix_jax as bx
+from bimix_jax.fitting.program import refit
 from bimix_jax.mixture.decision import Decision
 from bimix_jax.uncertainty import _left_out
 from bimix_jax.uncertainty._differences import Differences
+from bimix_jax.uncertainty._resamples import Drawn, fit_resamples, leave_one_out, task_of
 from bimix_jax.uncertainty.calibration import LEVELS
 from tests.fits import frame
+from tests.uncertainty.test_held_out import bent
 
 NORMAL = stats.norm.cdf([-1.0, 1.0])
 """Quantiles that are one standard deviation from the middle of a normal distribution."""
@@ -42,6 +45,20 @@ def test_intervals_come_from_the_errors_at_the_other_units(sure):
         variance = others.variance(drawn.spread(budget).sampling[[unit]])
         expected = [others.half_width(variance, level)[0] for level in LEVELS]
         np.testing.assert_allclose(found.half_width[:, unit], expected, rtol=1e-9)
+
+
+def test_fits_that_end_above_the_fit_to_more_runs_are_searched_again():
+    sweep = bent()
+    fitted = bx.fit(sweep, bx.AdditiveLaw())
+    _, unit = np.unique(sweep.run, return_inverse=True)
+    drawn = Drawn(leave_one_out(unit.max() + 1)[:2], unit)
+    # Steep in all proportions from the outset, where the search ends at once.
+    start = np.array([10.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
+    task, starts = task_of(sweep, fitted, None), np.broadcast_to(start, (2, 3, 7))
+    alone = refit(task, drawn, starts, 0.0, 1e-4)
+    assert np.any(alone.sum_of_squares > 100 * fitted.sum_of_squares)
+    found = fit_resamples(fitted, task, drawn, starts, 1e-4)
+    assert np.all(found.sum_of_squares < 1.001 * fitted.sum_of_squares)
 
 
 def test_pairs_are_judged_by_the_errors_at_the_other_units(sure):

@@ -323,7 +323,8 @@ def growth_of(
         observed: (2,) least and largest budget of the sweep, whose κ²/S is returned.
     """
     wander = []
-    for end in np.unique(last):
+    # Of a fit to a single budget there is no slope.
+    for end in np.unique(last[last > observed[0]]):
         rows = last == end
         along = np.log(budget[rows] / end) ** 2 / np.log(end / observed[0])
         wander.append(_slope(error[rows] ** 2 - square, along[:, None]))

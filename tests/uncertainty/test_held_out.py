@@ -376,6 +376,9 @@ def test_growth_is_that_of_a_slope_known_along_the_budgets_of_each_cut():
     np.testing.assert_allclose(growth, wander / 3.0, atol=0.02)
     none = growth_of(error[:0], square, budget[:0], last[:0], observed)
     assert none.tolist() == [0, 0]
+    # A fit to the first budget alone has no slope, and changes nothing.
+    more = np.append(error, error[:1], axis=0), square, np.append(budget, 2.0), np.append(last, 1.0)
+    assert growth_of(*more, observed).tolist() == growth.tolist()
 
 
 def test_expected_growth_lies_between_that_of_the_sweep_and_the_usual_one():

@@ -1,5 +1,6 @@
 """Arrows against the whole matrices that they stand for."""
 
+import dataclasses
 import re
 
 import jax
@@ -68,12 +69,33 @@ def test_as_many_pivots_are_0_as_the_whole_matrix_has_null_directions(rows, null
         np.testing.assert_allclose(np.prod(found), np.linalg.det(whole))
 
 
+def arrow_of(own, targets=3):
+    """An arrow of targets with so many own parameters each and a shared one."""
+    places = np.arange(own * targets).reshape(targets, own)
+    places = np.append(places, [[own * targets]] * targets, axis=1)
+    layout = Layout(tuple(map(tuple, places.tolist())))
+    slopes = np.random.default_rng(0).normal(size=(targets, 4 * own, own + 1))
+    return Arrow.summed(jnp.asarray(np.einsum("tpi,tpj->tij", slopes, slopes)), layout)
+
+
+@pytest.mark.parametrize("own", [1, arrow.TOGETHER, arrow.TOGETHER + 1])
+def test_blocks_of_any_size_have_the_solution_of_the_whole_matrix(own):
+    of_arrow, right = arrow_of(own), np.linspace(-1, 2, 3 * own + 1)
+    solution = np.linalg.solve(np.asarray(arrow.dense(of_arrow)), right)
+    np.testing.assert_allclose(arrow.solve(of_arrow, jnp.asarray(right)), solution, rtol=1e-9)
+
+
+def test_a_pivot_that_is_rounding_leaves_the_solution_finite():
+    of_arrow = arrow_of(5)
+    # The second parameter of every block is as the first.
+    same = jnp.array([0, 0, 2, 3, 4])
+    blocks, border = of_arrow.blocks[:, same][:, :, same], of_arrow.border[:, same]
+    singular = dataclasses.replace(of_arrow, blocks=blocks, border=border)
+    assert jnp.all(jnp.isfinite(arrow.solve(singular, jnp.ones(16))))
+
+
 def test_lapack_factors_one_block_after_another():
     # A batch of its calls waits for XLA's threads, and two such programs can do so for ever.
-    own, targets = 10, 3
-    places = np.append(np.arange(own * targets).reshape(targets, own), [[30]] * targets, axis=1)
-    layout = Layout(tuple(map(tuple, places.tolist())))
-    slopes = np.random.default_rng(0).normal(size=(targets, 40, own + 1))
-    of_arrow = Arrow.summed(jnp.asarray(np.einsum("tpi,tpj->tij", slopes, slopes)), layout)
-    program = str(jax.make_jaxpr(arrow.solve)(of_arrow, jnp.ones(31)))
-    assert set(re.findall(r":(\w+\[.*?\]) = cholesky", program)) == {"f64[10,10]"}
+    own = arrow.TOGETHER + 1
+    program = str(jax.make_jaxpr(arrow.solve)(arrow_of(own), jnp.ones(3 * own + 1)))
+    assert set(re.findall(r":(\w+\[.*?\]) = cholesky", program)) == {f"f64[{own},{own}]"}

@@ -22,7 +22,7 @@ from bimix_jax.fitting.search import ROUNDING
 from bimix_jax.xla.small_systems import solve_entries
 
 DAMPING, DECREASE, INCREASE = 1e-3, 0.1, 8.0
-"""Damping at the start, and its factors after a step that lowers the value and one that does not."""
+"""Damping at the start, and its factors after a step that lowers the value and after another."""
 LEFT = 0.1
 """Least part of a slope that a step is assumed to leave."""
 CLEAR = 1e-6

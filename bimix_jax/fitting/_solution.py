@@ -116,14 +116,24 @@ def _finite_rows(problem: Problem, points: Points, exponents: Array) -> Array:
 
 def _harmless(points: Points, finite: Array) -> Points:
     """Replace the points that are not finite by another one without weight."""
-    one = jnp.unravel_index(jnp.argmax(finite), finite.shape)
+    features = points.features
+    if points.slots > 1:
+        # By one of the same mixture, as the first slot has the mixture of all others.
+        features = jax.vmap(_replaced, in_axes=1, out_axes=1)(features, finite)
+        features = jax.vmap(_replaced, in_axes=(0, None))(features, jnp.any(finite, axis=0))
+    else:
+        features = _replaced(features, finite)
+    return points._replace(features=features, weight=jnp.where(finite, points.weight, 0.0))
+
+
+def _replaced(arrays: Any, finite: Array) -> Any:
+    """Arrays (n, …) with the first finite entry in place of those that are not, (n,) bool."""
+    one = jnp.argmax(finite)
 
     def harmless(leaf: Array) -> Array:
-        further = (1,) * (leaf.ndim - finite.ndim)
-        return jnp.where(finite.reshape(finite.shape + further), leaf, leaf[one])
+        return jnp.where(finite.reshape(finite.shape + (1,) * (leaf.ndim - 1)), leaf, leaf[one])
 
-    features = jax.tree.map(harmless, points.features)
-    return points._replace(features=features, weight=jnp.where(finite, points.weight, 0.0))
+    return jax.tree.map(harmless, arrays)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -198,6 +198,31 @@ def test_points_of_one_mixture_may_share_its_row():
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Partly(TransferBiMix):
+    """A law without a value at early budgets of mixtures that are poor in the own domain."""
+
+    name = "Partly"
+
+    def basis_at(self, exponents, log_worth, features):
+        early = (features[-1] < -1) & (log_worth < -1)
+        first, second = super().basis_at(exponents, log_worth, features)
+        return jnp.where(early, jnp.inf, first), second
+
+
+def test_a_point_without_a_value_leaves_the_others_of_its_mixture_theirs():
+    mixture, budget, loss, _ = synthetic_points(noise=0.01)
+    count = len(np.unique(budget))
+    in_turn = np.arange(len(budget)).reshape(-1, count).T.ravel()
+    assert Partly().has_log_worth
+    fit = jit(functools.partial(fit_arrays, Partly(), own=OWN, shrinkage=np.inf))
+    each = (mixture[::count], mixture[in_turn])
+    found, expected = (fit(shares, budget[in_turn], loss[in_turn]) for shares in each)
+    assert np.all(expected.points < len(budget))
+    np.testing.assert_array_equal(found.points, expected.points)
+    np.testing.assert_allclose(found.sum_of_squares, expected.sum_of_squares, rtol=1e-9)
+
+
 def test_rows_where_the_law_is_infinite_are_left_out_of_that_target_only():
     mixture, budget, loss, _ = synthetic_points(noise=0.01)
     mixture[:8, 0], mixture[:8, 1] = 0.0, mixture[:8, 0] + mixture[:8, 1]

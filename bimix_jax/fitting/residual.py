@@ -95,9 +95,8 @@ def summary(
     counted = (points.weight > 0).astype(points.loss.dtype)
     predicted = predict(law, exponents, amplitudes, points.features, points.slots)
     rest = (predicted - points.loss) / scale_of(residual, points.loss)
-    total, count, square = sum_together(
-        [counted * jnp.abs(predicted / points.loss - 1), counted, points.weight * rest**2]
-    )
+    terms = [counted * jnp.abs(predicted / points.loss - 1), counted, points.weight * rest**2]
+    total, count, square = sum_together(terms, tuple(range(counted.ndim)))
     return Summary(total / count, count.astype(int), square)
 
 

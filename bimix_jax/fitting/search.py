@@ -23,8 +23,8 @@ class _GaussNewtonState(NamedTuple):
     gradient: Array
     hessian: Symmetric
     damping: Array
-    growth: Array
-    """factor of the damping after the next step that does not lower the value"""
+    decrease: Array
+    """factor of the damping after the next step that lowers the value"""
 
 
 class _GaussNewton(NamedTuple):
@@ -35,20 +35,18 @@ class _GaussNewton(NamedTuple):
 
 
 def gauss_newton(
-    initial_damping: float = 1e-3, decrease: float = 0.2, increase: float = 8.0
+    initial_damping: float = 1e-3, decrease: float = 0.1, increase: float = 8.0
 ) -> "optax.GradientTransformationExtraArgs":
     """Levenberg-Marquardt: step = −(H + λ·diag H)⁻¹ g from the best point so far.
 
-    After a step that lowers the value, λ is multiplied by 1 − (2ϱ − 1)³, where ϱ is the decrease
-    as a part of that of the model, but by `decrease` at least; after one that does not by
-    `increase`, and by twice as much after each further one. A rejected step is undone by the next
-    update, which starts from the best point, so that each update costs one evaluation. `update`
-    needs `value` and `hessian` (any positive semidefinite model of the curvature) beside the
-    gradient.
+    λ is multiplied by `decrease` after a step that lowered the value and by `increase` after one
+    that did not; a rejected step is undone by the next update, which starts from the best point,
+    so that each update costs one evaluation. `update` needs `value` and `hessian` (any positive
+    semidefinite model of the curvature) beside the gradient. Where it is told to be `careful`, the
+    first accepted step after a rejected one lowers λ by little, and each further one by twice as
+    much, down to `decrease`: in a bent valley every other step would be rejected.
 
-    Sources: Marquardt 1963, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters";
-    Nielsen 1999, "Damping Parameter in Marquardt's Method", for λ. In a bent valley a fixed
-    decrease of λ would have every other step rejected.
+    Source: Marquardt 1963, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters".
 
     >>> import jax.numpy as jnp
     >>> optimizer = gauss_newton(initial_damping=0.0)
@@ -68,7 +66,7 @@ def gauss_newton(
 
 def _gauss_newton(
     initial_damping: float = 1e-3,
-    decrease: float = 0.2,
+    decrease: float = 0.1,
     increase: float = 8.0,
     layout: Layout | None = None,
 ) -> _GaussNewton:
@@ -84,7 +82,7 @@ def _gauss_newton(
             hessian=unit,
             # The first update accepts the start and multiplies by `decrease`.
             damping=jnp.full((), initial_damping / decrease, params.dtype),
-            growth=jnp.full((), increase, params.dtype),
+            decrease=jnp.full((), decrease, params.dtype),
         )
 
     def update(
@@ -95,11 +93,13 @@ def _gauss_newton(
         value: Array,
         hessian: Symmetric,
         rounding: ArrayLike = 0.0,
+        careful: ArrayLike = False,
         **unused: Any,
     ) -> tuple[Array, _GaussNewtonState]:
         slack = _slack(state.value, rounding)
         accepted = value <= state.value + slack
-        factor = _shrinking(state, params - state.anchor, value, slack, decrease)
+        sooner = jnp.maximum(state.decrease / 2, decrease)
+        later = jnp.where(careful, LITTLE, decrease)
         state = _GaussNewtonState(
             anchor=jnp.where(accepted, params, state.anchor),
             value=jnp.where(accepted, value, state.value),
@@ -107,23 +107,13 @@ def _gauss_newton(
             hessian=jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), hessian, state.hessian
             ),
-            damping=state.damping * jnp.where(accepted, factor, state.growth),
-            growth=jnp.where(accepted, increase, 2 * state.growth),
+            damping=state.damping * jnp.where(accepted, state.decrease, increase),
+            decrease=jnp.where(accepted, sooner, later),
         )
         step = _damped_step(state.hessian, state.gradient, state.damping)
         return state.anchor + step - params, state
 
     return _GaussNewton(init, update)
-
-
-def _shrinking(
-    state: _GaussNewtonState, step: Array, value: Array, slack: Array, least: float
-) -> Array:
-    """Factor of the damping after a step that lowers the value."""
-    expected = -(state.gradient @ step + step @ arrow.times(state.hessian, step) / 2)
-    # A decrease that is lost in rounding, and that of the start, say nothing about the model.
-    part = jnp.where(expected > slack, (state.value - value) / expected, 1.0)
-    return jnp.maximum(1 - (2 * jnp.clip(part, 0.0, 1.0) - 1) ** 3, least)
 
 
 def _damped_step(hessian: Symmetric, gradient: Array, damping: Array) -> Array:
@@ -142,6 +132,13 @@ def default_optimizer(layout: Layout) -> _GaussNewton:
     """The default of targets that share parameters, whose hessians are arrows."""
     return _gauss_newton(layout=layout)
 
+
+LITTLE = 0.8
+"""Factor of the damping of a careful search after the first accepted step since a rejected one."""
+CAREFUL = 1e-6
+"""Tolerance above which searches are careful. To 1e-3 on a real sweep, AdditiveLaw then takes a
+sixth fewer steps, and a law with warm-up and two powers a quarter. To the last digits searches are
+not careful, as two of NIST's certified problems then end short of theirs."""
 
 ROUNDING = 32
 """Number of machine epsilons (relative) within which values count as equal."""
@@ -194,15 +191,19 @@ def minimize(
     """Minimise from `start` (parameters,) within bounds (lower, upper) until `measure` ≤ tolerance.
 
     `optimizer` is any optax transformation; it receives value, grad, value_fn and hessian as extra
-    arguments. The objective at the start may be `known`. The search also ends when the objective is
-    not finite at the start, or after max_steps evaluations. It is not differentiable in reverse
-    mode: differentiate at the solution instead.
+    arguments, and whether to be careful. The objective at the start may be `known`. The search also
+    ends when the objective is not finite at the start, or after max_steps evaluations. It is not
+    differentiable in reverse mode: differentiate at the solution instead.
     """
     # Traced once, where every `vmap` around the loop would trace them some times more.
     objective = jax.jit(objective)
     extended = _with_extra_args(optimizer)
 
-    def value_of(params: Array, hessian: Any = None, rounding: Any = None) -> Array:
+    careful = jnp.asarray(tolerance) > CAREFUL
+
+    def value_of(
+        params: Array, hessian: Any = None, rounding: Any = None, careful: Any = None
+    ) -> Array:
         # A line search of optax wants every extra argument named by the function it searches.
         return objective(params).value
 
@@ -222,6 +223,7 @@ def minimize(
             value_fn=value_of,
             hessian=now.hessian,
             rounding=now.rounding,
+            careful=careful,
         )
         return jnp.clip(params + change, *bounds), state, best
 

@@ -200,10 +200,8 @@ def dense(matrix: Symmetric) -> Array:
     return jax.vmap(lambda x: times(matrix, x))(jnp.eye(size, dtype=matrix.blocks.dtype))
 
 
-def times(matrix: Symmetric, right: Array) -> Array:
+def times(matrix: Arrow, right: Array) -> Array:
     """Matrix·right, for right (parameters,)."""
-    if not isinstance(matrix, Arrow):
-        return matrix @ right
     own, shared = right[matrix.layout.own_places], right[matrix.layout.shared_places]
     of_own = jnp.einsum("tij,tj->ti", matrix.blocks, own) + matrix.border @ shared
     of_shared = jnp.einsum("tos,to->s", matrix.border, own) + matrix.corner @ shared

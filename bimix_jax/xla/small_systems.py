@@ -3,6 +3,7 @@
 Batched LAPACK calls on 2×2 systems cost more than the whole rest of a fit.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,15 +50,16 @@ def inner_products(columns: list[Array]) -> Entries:
     """`gram` as scalars in lists, which a batch computes without gathering them in arrays."""
     size = range(len(columns))
     pairs = [(i, j) for i in size for j in range(i + 1)]
-    sums = sum_together([columns[i] * columns[j] for i, j in pairs])
+    axes = tuple(range(columns[0].ndim))
+    sums = sum_together([columns[i] * columns[j] for i, j in pairs], axes)
     entry = dict(zip(pairs, sums, strict=True))
     return [[entry[max(i, j), min(i, j)] for j in size] for i in size]
 
 
-@jax.custom_jvp
-def sum_together(terms: list[Array]) -> tuple[Array, ...]:
-    """Sum each of the terms, of one shape, in one pass over the points."""
-    axes, zero = tuple(range(terms[0].ndim)), jnp.zeros((), terms[0].dtype)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def sum_together(terms: list[Array], axes: tuple[int, ...] = (0,)) -> tuple[Array, ...]:
+    """Sum each of the terms, of one shape, over some axes, in one pass over the points."""
+    zero = jnp.zeros((), terms[0].dtype)
 
     def add(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(a + b for a, b in zip(left, right, strict=True))
@@ -66,9 +68,10 @@ def sum_together(terms: list[Array]) -> tuple[Array, ...]:
 
 
 @sum_together.defjvp
-def _sum_together_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+def _sum_together_jvp(axes: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     # JAX has no derivative for a reduction of several operands at once.
-    return sum_together(*primals), tuple(jnp.sum(tangent) for tangent in tangents[0])
+    slopes = tuple(jnp.sum(tangent, axis=axes) for tangent in tangents[0])
+    return sum_together(primals[0], axes), slopes
 
 
 def diagonal_of(matrix: Array) -> Array:

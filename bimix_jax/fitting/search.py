@@ -23,8 +23,6 @@ class _GaussNewtonState(NamedTuple):
     gradient: Array
     hessian: Symmetric
     damping: Array
-    decrease: Array
-    """factor of the damping after the next step that lowers the value"""
 
 
 class _GaussNewton(NamedTuple):
@@ -42,9 +40,7 @@ def gauss_newton(
     λ is multiplied by `decrease` after a step that lowered the value and by `increase` after one
     that did not; a rejected step is undone by the next update, which starts from the best point,
     so that each update costs one evaluation. `update` needs `value` and `hessian` (any positive
-    semidefinite model of the curvature) beside the gradient. Where it is told to be `careful`, the
-    first accepted step after a rejected one lowers λ by little, and each further one by twice as
-    much, down to `decrease`: in a bent valley every other step would be rejected.
+    semidefinite model of the curvature) beside the gradient.
 
     Source: Marquardt 1963, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters".
 
@@ -82,7 +78,6 @@ def _gauss_newton(
             hessian=unit,
             # The first update accepts the start and multiplies by `decrease`.
             damping=jnp.full((), initial_damping / decrease, params.dtype),
-            decrease=jnp.full((), decrease, params.dtype),
         )
 
     def update(
@@ -93,13 +88,10 @@ def _gauss_newton(
         value: Array,
         hessian: Symmetric,
         rounding: ArrayLike = 0.0,
-        careful: ArrayLike = False,
         **unused: Any,
     ) -> tuple[Array, _GaussNewtonState]:
         slack = _slack(state.value, rounding)
         accepted = value <= state.value + slack
-        sooner = jnp.maximum(state.decrease / 2, decrease)
-        later = jnp.where(careful, LITTLE, decrease)
         state = _GaussNewtonState(
             anchor=jnp.where(accepted, params, state.anchor),
             value=jnp.where(accepted, value, state.value),
@@ -107,8 +99,7 @@ def _gauss_newton(
             hessian=jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), hessian, state.hessian
             ),
-            damping=state.damping * jnp.where(accepted, state.decrease, increase),
-            decrease=jnp.where(accepted, sooner, later),
+            damping=state.damping * jnp.where(accepted, decrease, increase),
         )
         step = _damped_step(state.hessian, state.gradient, state.damping)
         return state.anchor + step - params, state
@@ -132,13 +123,6 @@ def default_optimizer(layout: Layout) -> _GaussNewton:
     """The default of targets that share parameters, whose hessians are arrows."""
     return _gauss_newton(layout=layout)
 
-
-LITTLE = 0.8
-"""Factor of the damping of a careful search after the first accepted step since a rejected one."""
-CAREFUL = 1e-6
-"""Tolerance above which searches are careful. To 1e-3 on a real sweep, AdditiveLaw then takes a
-sixth fewer steps, and a law with warm-up and two powers a quarter. To the last digits searches are
-not careful, as two of NIST's certified problems then end short of theirs."""
 
 ROUNDING = 32
 """Number of machine epsilons (relative) within which values count as equal."""
@@ -191,19 +175,15 @@ def minimize(
     """Minimise from `start` (parameters,) within bounds (lower, upper) until `measure` ≤ tolerance.
 
     `optimizer` is any optax transformation; it receives value, grad, value_fn and hessian as extra
-    arguments, and whether to be careful. The objective at the start may be `known`. The search also
-    ends when the objective is not finite at the start, or after max_steps evaluations. It is not
-    differentiable in reverse mode: differentiate at the solution instead.
+    arguments. The objective at the start may be `known`. The search also ends when the objective is
+    not finite at the start, or after max_steps evaluations. It is not differentiable in reverse
+    mode: differentiate at the solution instead.
     """
     # Traced once, where every `vmap` around the loop would trace them some times more.
     objective = jax.jit(objective)
     extended = _with_extra_args(optimizer)
 
-    careful = jnp.asarray(tolerance) > CAREFUL
-
-    def value_of(
-        params: Array, hessian: Any = None, rounding: Any = None, careful: Any = None
-    ) -> Array:
+    def value_of(params: Array, hessian: Any = None, rounding: Any = None) -> Array:
         # A line search of optax wants every extra argument named by the function it searches.
         return objective(params).value
 
@@ -223,7 +203,6 @@ def minimize(
             value_fn=value_of,
             hessian=now.hessian,
             rounding=now.rounding,
-            careful=careful,
         )
         return jnp.clip(params + change, *bounds), state, best
 

@@ -4,7 +4,6 @@ import numpy as np
 import optax
 import pytest
 
-from bimix_jax.fitting import search
 from bimix_jax.fitting.search import Evaluated, gauss_newton, minimize
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -50,20 +49,6 @@ def test_every_optimizer_reaches_the_minimum(name, problem):
     found = minimize(objective, start, (-wide, wide), optimizer, 1e-6, steps)
     np.testing.assert_allclose(found.params, [1.0, 1.0], atol=1e-3)
     assert found.evaluation.measure <= 1e-6
-
-
-def test_a_careful_search_takes_fewer_steps_through_a_bent_valley(monkeypatch):
-    def valley(x):
-        return jnp.stack([30 * (x[1] - x[0] ** 2), 1 - x[0]])
-
-    def steps(careful):
-        monkeypatch.setattr(search, "CAREFUL", careful)
-        wide, start = jnp.full(2, jnp.inf), jnp.array([-1.0, 1.0])
-        found = minimize(as_objective(valley), start, (-wide, wide), gauss_newton(), 1e-4, 500)
-        np.testing.assert_allclose(found.params, [1.0, 1.0], atol=1e-3)
-        return int(found.steps)
-
-    assert steps(0.0) < 0.8 * steps(jnp.inf)
 
 
 def test_bounds_hold_and_the_bounded_minimum_is_found():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ from benchmarks.proxy_sweep.training import (
 )
 from benchmarks.proxy_sweep.unigram import unigram_losses
 from bimix_jax.entropy._domain_files import load_tokenizer
+from tests.conftest import PLAINLY
 
 pytestmark = pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")
 DOMAINS = ("a", "b", "c")
@@ -144,7 +146,10 @@ def train_in(folder):
 @pytest.mark.slow  # a loop of kill and resume
 def test_killed_by_the_system_and_started_again(setting, finished, tmp_path):
     code = "import sys; from tests.benchmarks.test_proxy_training import *; train_in(sys.argv[1])"
-    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL)
+    # Compiled as in this process: other instructions may round otherwise.
+    flags = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {PLAINLY}"}
+    command = [sys.executable, "-c", code, tmp_path]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=flags)
     end = time.monotonic() + 120
     while not (tmp_path / "losses.csv").exists() and time.monotonic() < end:
         time.sleep(0.01)

@@ -73,6 +73,8 @@ def _of_place(fitted: Fit, place: int) -> Fit:
             own=(own[..., None] == np.arange(len(fitted.domains))).astype(float),
         ),
         identified=known[..., place, 1:],
+        # That of the scores.
+        sum_of_squares=np.full(len(number), np.nan),
         law=law.base,
         notes=(),
     )
@@ -145,6 +147,8 @@ def _member(
         coefficients=of._replace(amplitudes=amplitudes),
         code=np.where(failed, int(Code.NONFINITE), fitted.code),
         identified=identified,
+        # That of the combined predictions, below those of most members, says nothing of this one.
+        sum_of_squares=np.full(np.shape(failed), np.nan),
         shrinkage=strength,
         law=law,
         notes=(),

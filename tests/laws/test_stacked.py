@@ -66,6 +66,7 @@ def test_a_stack_predicts_the_centre_of_its_laws_fitted_apart(sweep, alone, fitt
     squares = np.sum((expected / sweep.loss - 1) ** 2, axis=0)
     np.testing.assert_allclose(fitted.sum_of_squares, squares, rtol=1e-9)
     for one, part in zip(alone, member_fits(fitted), strict=True):
+        assert np.isnan(part.sum_of_squares).all()  # the stack's own is none of a member
         assert (part.shrinkage == one.shrinkage).all()
         assert (part.identified == one.identified).all()
 

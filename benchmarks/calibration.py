@@ -20,13 +20,11 @@ rest beside them, or those of `--laws`. Columns, in % but for "× plain" and the
 """
 
 import argparse
-import functools
-import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +32,6 @@ import pandas as pd
 import bimix_jax as bx
 from benchmarks.accuracy import domains_of, regmix_train, sweeps
 from benchmarks.report import report
-from bimix_jax.files import write_atomically
 from bimix_jax.judging.automatic import fit_train_part
 from bimix_jax.judging.compare import JUDGED
 from bimix_jax.uncertainty.calibration import LEVELS, case_of
@@ -68,7 +65,6 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["mixtures", "budgets", "both"])
     parser.add_argument("--sweeps", default="", help="pattern of the names of those measured")
     parser.add_argument("--laws", nargs="+", help=f"only these; {PICKED!r} is one of them")
-    parser.add_argument("--keep", type=Path, help="directory of fits that a further call takes up")
     parser.add_argument("--name", default="calibration")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -78,9 +74,8 @@ def main() -> None:
             few = kind != "mixtures" and len(np.unique(sweep.budget)) < 6
             if few or not re.search(arguments.sweeps, name):
                 continue
-            keep = functools.partial(kept, arguments.keep, f"{name} {kind}")
             laws = arguments.laws or EVERY
-            for law, case in measured(sweep, kind, arguments.draws, laws, keep):
+            for law, case in measured(sweep, kind, arguments.draws, laws):
                 cases.setdefault((kind, law, name), []).append(case)
             rows = [
                 {"held out": key[0], "law": key[1], "sweep": key[2], **summary(of_key)}
@@ -104,33 +99,16 @@ def every(folder: Path, files: list[Path]) -> Iterator[tuple[str, bx.Sweep]]:
         yield path.stem, bx.read_sweep(path)
 
 
-def kept(folder: Path | None, sweep: str, name: str, make: Callable[[], Any]) -> Any:
-    """What an earlier call made for a sweep under a name, else what is made now."""
-    if folder is None:
-        return make()
-    path = folder / f"{sweep} {name}.pickle"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, pickle.dumps(make()))
-    return pickle.loads(path.read_bytes())
-
-
 def measured(
-    sweep: bx.Sweep,
-    kind: str,
-    draws: int,
-    laws: Sequence[str],
-    keep: Callable[[str, Callable[[], Any]], Any],
+    sweep: bx.Sweep, kind: str, draws: int, laws: Sequence[str]
 ) -> Iterator[tuple[str, Case]]:
     """Laws, by their names, and the pick of the part that is fitted, on every split of a kind."""
-    for draw, split in enumerate(bx.standard_splits(sweep, kind, draws)):
+    for split in bx.standard_splits(sweep, kind, draws):
         asked = list(laws)
         if PICKED in laws:
-            pick = functools.partial(picked_by_judge, sweep, split)
-            asked[asked.index(PICKED)] = picked = keep(f"{PICKED} {draw}", pick)
+            asked[asked.index(PICKED)] = picked = picked_by_judge(sweep, split)
         for law in dict.fromkeys(asked):
-            drawn = keep(f"{law} {draw}", functools.partial(fitted_to, sweep, split, law))
-            case = of_resamples(drawn, sweep.take(split.test))
+            case = of_resamples(fitted_to(sweep, split, law), sweep.take(split.test))
             if law in laws:
                 yield law, case
             if PICKED in laws and law == picked:

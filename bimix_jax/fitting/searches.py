@@ -223,7 +223,9 @@ class Searches(NamedTuple):
         def some(first: int) -> Any:
             which = np.arange(first, first + most).clip(max=total - 1)
             rows = rows_of(*(number[which] for number in pairs))
-            typed = jax.tree.map(lambda x: x if x.dtype.kind == "i" else x.astype(dtype), rows)
+            typed = jax.tree.map(
+                lambda x: x if x.dtype.kind == "i" else x.astype(dtype, copy=False), rows
+            )
             with jax.enable_x64(dtype == np.float64):  # a setting of each thread
                 found = program(*fixed, typed, min(total - first, each))
             return part(jax.tree.map(lambda leaf: np.asarray(leaf)[:each], found))
@@ -240,9 +242,11 @@ class Searches(NamedTuple):
 
         def rows_of(row: np.ndarray, of: np.ndarray) -> _Rows:
             loss, weight = self.loss[of], self.weight[of]
-            factor = drawn.factor[row][:, unit, None]
+            # The groups of one draw share its factors.
+            draws, which = np.unique(row, return_inverse=True)
+            factor = drawn.factor[draws].take(unit, axis=1)[which, :, None]
             if around is None:
-                weight = factor * weight
+                weight *= factor
             else:
                 loss = around[of] + factor * (loss - around[of])
             return _Rows(loss, weight, self.own[of], begin[row, of], strength[row])

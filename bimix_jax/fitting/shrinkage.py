@@ -1,6 +1,7 @@
 """The strength of the shrinkage to the simpler law, chosen by cross-validation."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ NOTHING = 1e-6
 and no measured loss is that exact."""
 
 
+@functools.lru_cache(maxsize=256)
 def has_shrinkage(law: Law, domains: int) -> bool:
     """True for a law whose further coefficients can shrink to a simpler law."""
     # Only its structure, so that nothing is computed.

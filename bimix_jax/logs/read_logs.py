@@ -38,7 +38,7 @@ from bimix_jax.logs._run_tables import Runs, RunTable, hint_of_dates, read_runs,
 from bimix_jax.logs._settings import ALIGNMENTS as ALIGNMENTS
 from bimix_jax.logs._settings import Asked, LogSettings, Reading
 from bimix_jax.logs._tabular import RATIOS
-from bimix_jax.reading.column_names import match_names
+from bimix_jax.reading.column_names import about_perplexities, match_names
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.frames import as_frame
 from bimix_jax.reading.metadata import ATTRIBUTES, Metadata, add_notes, metadata_of
@@ -184,7 +184,8 @@ def _usual_table(
     points, unmatched = _matched(points, table, asked.drop_unmatched, read.alike)
     points, moved = on_common_budgets(points, asked)
     frame = _joined(points, table, unit)
-    said = [*notes, *merged, *table.notes, *unmatched, *moved]
+    doubts = about_perplexities(read.targets, metadata_of(asked.metadata).loss_unit)
+    said = [*doubts, *notes, *merged, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return frame, table
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 from bimix_jax.reading.names import spelling
-from bimix_jax.reading.tables import LOSS_PREFIX
+from bimix_jax.reading.tables import LOSS_PREFIX, listed
 
 SEPARATORS = "_/.-"
 SCORES = re.compile(
@@ -18,6 +18,8 @@ SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rat
 """Pairs of consecutive words that show that more is better."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
 """Words that show that less is better, whatever the other words are: `acc_loss`."""
+PERPLEXITIES = re.compile(r"(?<![^\W_])(ppl|perplexity|perplexities)(?![^\W_])", re.IGNORECASE)
+"""Words of a name that show perplexities."""
 KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "test"}) | frozenset(
     {"metric", "metrics", "loss", "losses"}
 )
@@ -25,6 +27,23 @@ KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "t
 # F1 is the only word with a digit, unless it begins a longer number, as in f16.
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def about_perplexities(columns: Iterable[str], unit: str | None) -> list[str]:
+    """Doubt columns of losses that are named as perplexities, unless their unit is stated.
+
+    >>> about_perplexities(["ppl_web", "loss_code"], None)[0].split(":")[0]
+    'Columns named as perplexities are read as losses in nats per token (ppl_web)'
+    >>> about_perplexities(["ppl_web"], "perplexity")
+    []
+    """
+    named = [column for column in columns if PERPLEXITIES.search(column)]
+    if unit is not None or not named:
+        return []
+    return [
+        f"Columns named as perplexities are read as losses in nats per token ({listed(named)}): "
+        "state their unit, --metadata loss_unit=perplexity, and they are converted; or nats."
+    ]
 
 
 def match_names(

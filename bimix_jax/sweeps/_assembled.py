@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bimix_jax.reading.column_names import about_perplexities
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.metadata import Metadata, as_fitted
 from bimix_jax.reading.names import as_expected, note_of_spelling, respelled
 from bimix_jax.reading.tables import BUDGET_COLUMNS, names_of
+from bimix_jax.reading.targets import Target
 from bimix_jax.reading.written_numbers import number_of_parameters
 from bimix_jax.sweeps import _checks as checks
 from bimix_jax.sweeps._checks import SAME_POINT, TWICE, Cells, Finding, raise_findings
@@ -50,6 +52,8 @@ def assembled(
     metadata = recognised_targets(_of_targets(metadata, parts), parts, notes)
     described = metadata.described(parts.loss.values.columns)
     loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit, described)
+    for doubt in about_perplexities(_of_losses(parts.loss, described), metadata.loss_unit):
+        checks.warn(doubt, notes)
     budget, wrong_budget = np.ones(len(parts.rows)), list[Finding]()
     if parts.budget is not None:
         budget, wrong_budget = checks.check_budgets(parts.rest[parts.budget], parts.rows)
@@ -75,6 +79,12 @@ def assembled(
     notes += converted
     measured = _Measured(mixture, budget, loss, run)
     return with_doubts(_sweep(parts, measured, notes, metadata))
+
+
+def _of_losses(cells: Cells, described: Sequence[Target]) -> list[str]:
+    """Columns of the targets that are losses."""
+    pairs = zip(cells.columns, described, strict=True)
+    return list(dict.fromkeys(column for column, target in pairs if not target.is_score))
 
 
 def _repeats(parts: Parts, budget: np.ndarray, mixture: np.ndarray) -> list[Finding]:

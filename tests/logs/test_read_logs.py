@@ -81,6 +81,17 @@ def test_mixtures_may_be_json_or_columns_of_the_logs(folder, tmp_path):
     assert bx.read_logs(folder).digest() == expected
 
 
+def test_metrics_named_as_perplexities_are_doubted_unless_their_unit_is_stated(folder):
+    for run in RUNS:
+        rewrite(folder, run, log(run).rename(columns=lambda name: name.replace("loss", "ppl")))
+    asked = {"loss_pattern": "eval/{target}/ppl", "tokens_per_step": 1000}
+    read = bx.read_logs(folder, MIXTURES, **asked)
+    assert "named as perplexities" in read.notes[0]
+    stated = bx.read_logs(folder, MIXTURES, **asked, metadata={"loss_unit": "perplexity"})
+    np.testing.assert_allclose(stated.loss, np.log(read.loss))
+    assert not any("named as" in note for note in stated.notes)
+
+
 def test_other_columns_of_the_runs_are_kept(folder):
     sweep = bx.read_logs(folder, MIXTURES.assign(seed=[1, 2, 3, 4], model_size="70M"))
     assert sweep.extra["seed"].tolist() == np.repeat([1, 2, 3, 4], 4).tolist()

@@ -397,6 +397,16 @@ def test_perplexities_are_warned_of():
     assert "take the logarithm" in said
 
 
+def test_columns_named_as_perplexities_are_warned_of_unless_their_unit_is_stated():
+    frame = wide_frame().rename(columns=lambda name: name.replace("loss_", "val-PPL/"))
+    with pytest.warns(SweepWarning, match="named as perplexities.*val-PPL/web.*loss_unit="):
+        sweep = read_sweep(frame, loss_prefix="val-PPL/")
+    assert "named as perplexities" in sweep.notes[0]
+    stated = read_sweep(frame, loss_prefix="val-PPL/", metadata={"loss_unit": "perplexity"})
+    np.testing.assert_allclose(stated.loss, np.log(sweep.loss))
+    assert not any("perplexities" in note for note in stated.notes if "named" in note)
+
+
 def test_perplexities_of_one_target_are_warned_of_by_name():
     frame = wide_frame()
     _, (said,) = warned(frame.assign(loss_code=np.exp(frame["loss_code"] + 3)))

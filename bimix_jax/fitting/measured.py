@@ -51,7 +51,7 @@ class Measured(NamedTuple):
         losses = losses[:, None] if losses.ndim == 1 else losses
         _check_shapes(shares, budgets, losses)
         problem = asked.problem(law, shares.shape[1], losses.shape[1])
-        slots = len(budgets) // max(1, len(shares))
+        slots = len(budgets) // len(shares)
         shares = of_points(shares, len(budgets))
         scale = _largest(budgets) if scale is None else scale
         place = jnp.broadcast_to(jnp.asarray(self.own), losses.shape[1:])
@@ -72,11 +72,12 @@ def _largest(budget: Array) -> Array:
 
 def _check_shapes(mixture: Array, budget: Array, losses: Array) -> None:
     fits = mixture.ndim == 2 and budget.ndim == 1 and losses.shape[:1] == budget.shape
-    if not fits or (len(budget) and (not len(mixture) or len(budget) % len(mixture))):
+    if not fits or not len(mixture) or not len(budget) or len(budget) % len(mixture):
         raise ValueError(
             f"mixture {mixture.shape}, budget {budget.shape} and loss {losses.shape} do not fit "
-            "together: expected (points, domains), (points,) and (points,) or (points, targets); "
-            "or (mixtures, domains), which the points have in turn, all of them equally often."
+            "together: expected (points, domains), (points,) and (points,) or (points, targets), "
+            "of one point or more; or (mixtures, domains), which the points have in turn, all of "
+            "them equally often."
         )
 
 

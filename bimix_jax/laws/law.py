@@ -380,6 +380,32 @@ def check_parts(law: Law, domains: int) -> None:
             f"law: {label}.basis returns {terms} terms, but amplitude_names has "
             f"{len(law.amplitude_names)}; expected one term per amplitude."
         )
+    if law.has_log_worth and not _worth_is_of_mixture(law, domains):
+        raise ValueError(
+            f"law: {label}.log_worth changes with the budget or the model size; expected a number "
+            "of the mixture alone, which all points of a mixture share. Move the rest to basis_at, "
+            "or state basis instead of both."
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _worth_is_of_mixture(law: Law, domains: int) -> bool:
+    """True where `log_worth` is the same at three budgets and model sizes of one mixture."""
+    lower, upper = np.asarray(law.bounds(domains), float).T
+    # Not quite a start, at which an exponent may be 0 and hide what it multiplies.
+    moved = np.asarray(law.starts(domains), float)[0] + np.linspace(0.01, 0.1, len(lower))
+    exponents = jnp.asarray(np.clip(moved, lower, upper))
+    mixture = np.arange(1.0, domains + 1) / (domains * (domains + 1) / 2)
+    own = jnp.asarray(np.eye(domains)[0])
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, 0))
+    def worth(budget: Array, size: Array) -> Any:
+        features = law.features_at_size(jnp.asarray(mixture), own, budget, size)
+        return law.log_worth(exponents, features)
+
+    found = np.asarray(worth(np.array([0.5, 1.0, 0.5]), np.array([0.5, 0.5, 1.0])))
+    return bool(np.allclose(found, found[0], rtol=1e-5, equal_nan=True))
 
 
 def _terms(law: Law, domains: int, exponents: int) -> tuple[Any, ...]:

@@ -468,6 +468,8 @@ def test_a_users_law_runs_through_everything():
         ({"tied": ("gamma",)}, "tied names gamma"),
         ({"loss": np.ones((4, 3))}, "do not fit together"),
         ({"mixture": np.ones((7, 3))}, "which the points have in turn"),
+        ({"budget": np.ones(0), "loss": np.ones(0)}, "of one point or more"),
+        ({"mixture": np.ones((0, 3))}, "of one point or more"),
     ],
 )
 def test_bad_options_are_named(change, words):

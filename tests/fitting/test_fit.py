@@ -15,6 +15,7 @@ import pytest
 import bimix_jax as bx
 from bimix_jax.fitting.options import FitOptions
 from bimix_jax.fitting.searches import compiled
+from bimix_jax.laws.law import check_parts
 from tests.fits import (
     DOMAINS,
     Geometric,
@@ -580,3 +581,28 @@ class Own(bx.Law):
 def test_a_law_of_your_own_whose_parts_disagree_is_refused(parts, words):
     with pytest.raises(ValueError, match=words):
         bx.fit(bx.read_sweep(frame()), Own(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(bx.TransferBiMix):
+    """A law whose `log_worth` may see more than the mixture."""
+
+    sees: str = ""
+    name = "Shared"
+
+    def features_at_size(self, mixture, own, budget, size):
+        beside = budget if self.sees == "budget" else size if self.sees == "size" else 1.0
+        return self.features(mixture, own, budget), beside
+
+    def log_worth(self, exponents, features):
+        return super().log_worth(exponents, features[0]) + exponents[0] * jnp.log(features[1])
+
+    def basis_at(self, exponents, log_worth, features):
+        return super().basis_at(exponents, log_worth, features[0])
+
+
+@pytest.mark.parametrize("sees", ["budget", "size"])
+def test_a_law_whose_log_worth_sees_more_than_the_mixture_is_refused(sees):
+    check_parts(Shared(), 3)
+    with pytest.raises(ValueError, match=r"Shared.log_worth changes with the budget or the model"):
+        check_parts(Shared(sees), 3)

@@ -67,7 +67,8 @@ def note_on_reach(ratio: float, tested: float) -> tuple[str, ...]:
         )
     return (
         f"The budget is {ratio:.3g} × the largest observed one, and leaving later budgets out "
-        f"tests up to {tested:.3g} ×: beyond, intervals widen by the trend up to there.",
+        f"tests up to {tested:.3g} ×: beyond, intervals of differences between mixtures widen as "
+        "errors grew up to there, those of losses halfway between that and other sweeps.",
     )
 
 
@@ -95,7 +96,9 @@ class Spread:
         astray without a unit must not widen all intervals. Few units hardly tell the size for one
         quantity, so those of the others count, see `pooled`.
         """
-        most = FAR * deviation_of_most(error)
+        usual = deviation_of_most(error)
+        # Where most errors are exactly 0, the others are all that is known.
+        most = np.where(usual > 0, FAR * usual, np.inf)
         size = np.sqrt(np.pi / 2) * known_mean(np.minimum(np.abs(error), most))
         return cls(error, sampling, *pooled(error, size**2), np.zeros(error.shape[1]))
 

@@ -92,6 +92,13 @@ def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep,
     np.testing.assert_allclose(cut.predicted, expected, rtol=1e-4)
 
 
+def test_errors_that_are_mostly_0_leave_their_size_to_the_others():
+    error = np.zeros((9, 1))
+    error[:3] = 0.03
+    size = np.sqrt(Spread.of(error, error**2).square)
+    np.testing.assert_allclose(size, np.sqrt(np.pi / 2) * 0.01)
+
+
 def test_too_few_budgets_are_not_cut(sweep, drawn):
     table = sweep.to_frame()
     few = bx.read_sweep(table[table["tokens"] >= np.unique(sweep.budget)[-3]])

@@ -20,6 +20,14 @@ LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity
 """Words that show that less is better, whatever the other words are: `acc_loss`."""
 PERPLEXITIES = re.compile(r"(?<![^\W_])(ppl|perplexity|perplexities)(?![^\W_])", re.IGNORECASE)
 """Words of a name that show perplexities."""
+SETTINGS = re.compile(
+    r"((peak|max|min|base|final|initial|learning|optimizer|optim|train|training|config|hparams)_)*"
+    r"(lr|learning_?rate|weight_?decay|dropout|momentum|beta_?[12]|adam_(beta_?[12]|eps|epsilon)|"
+    r"((global|micro|train|eval|per_device(_train)?)_)?batch_?size|warm_?up(_?(steps|ratio|tokens))?|"
+    r"(gradient_|grad_)?clip(ping)?(_norm)?|(gradient|grad)_norm|epochs?|num_(train_)?epochs|"
+    r"(sequence|seq|context)_?(length|len)|gpu_hours|flops)"
+)
+"""Names of settings and counters of training, with `_` between words, which are no domains."""
 KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "test"}) | frozenset(
     {"metric", "metrics", "loss", "losses"}
 )
@@ -27,6 +35,16 @@ KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "t
 # F1 is the only word with a digit, unless it begins a longer number, as in f16.
 WORD = re.compile(r"(?<![^\W\d_])[fF]1(?!\d)|[^\W\d_]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def is_setting(name: str) -> bool:
+    """True for the name of a setting or counter of training.
+
+    >>> [is_setting(name) for name in ("LR", "Weight decay", "optim/beta1", "law", "books_lr")]
+    [True, True, True, False, False]
+    """
+    words = re.sub(r"[\s/.\-]+", "_", name.strip())
+    return SETTINGS.fullmatch(words.casefold()) is not None
 
 
 def about_perplexities(columns: Iterable[str], unit: str | None) -> list[str]:

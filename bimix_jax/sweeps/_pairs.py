@@ -1,6 +1,7 @@
 """Proportions in one table, losses in another: joined on a key, with names matched."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from bimix_jax.quantities import counted
 from bimix_jax.reading.column_names import (
     SEPARATORS,
+    is_setting,
     keep_scores_named,
     match_names,
     shared_beginning,
@@ -26,13 +28,17 @@ from bimix_jax.reading.tables import (
     names_of,
     prefixed,
 )
-from bimix_jax.reading.written_numbers import text_of
+from bimix_jax.reading.written_numbers import numbers, text_of
 from bimix_jax.sweeps import _checks as checks
 
 MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmMbBgGtT])?"
 """A number with a mark, of a footnote or a percentage."""
 MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
 """Temporary columns with the row that each value came from; no file has such names."""
+FEW = 3
+"""Least number of rows that show which columns sum to 1; of fewer it may be chance."""
+NEARLY = 1e-2
+"""Distance from 1 of a sum of rounded shares."""
 COPY = " (mixtures)"
 """Suffix of a column of the mixtures whose name the losses have too."""
 
@@ -68,8 +74,9 @@ def join(
     mixtures, losses = _same_type(mixtures, losses, key)
     mixtures, losses = (runs_without_blanks(table, key, notes) for table in (mixtures, losses))
     losses = _labelled_as(mixtures, losses, key, notes)
-    domains = _measurements(mixtures, {key, *given}, prefixes[0], MIXTURE_PREFIX, "proportions")
-    targets = _measurements(losses, {key, *given}, prefixes[1], LOSS_PREFIX, "losses")
+    known = {key, *given}
+    domains = _measurements(mixtures, known, prefixes[0], MIXTURE_PREFIX, "proportions", notes)
+    targets = _measurements(losses, known, prefixes[1], LOSS_PREFIX, "losses", notes)
     targets = keep_scores_named(targets, prefixes[1] or "")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
@@ -158,9 +165,15 @@ def _check_key(mixtures: pd.DataFrame, losses: pd.DataFrame, key: str) -> None:
 
 
 def _measurements(
-    table: pd.DataFrame, known: set[str], prefix: str | None, default: str, what: str
+    table: pd.DataFrame,
+    known: set[str],
+    prefix: str | None,
+    default: str,
+    what: str,
+    notes: list[str],
 ) -> dict[str, str]:
-    """Return the columns of proportions or losses: those with the prefix, else all numbers."""
+    """Return the columns of proportions or losses: those with the prefix, else all numbers but
+    settings of training, and those that proportions do not need to sum to 1; notes name both."""
     named = prefixed(table, prefix or default)
     if prefix is None and not named:
         # Without a prefix every number counts, so usual labels and counters are excluded by name.
@@ -170,7 +183,7 @@ def _measurements(
             for c in names_of(table)
             if c not in known and not SIZE_COLUMN.fullmatch(c) and not c.startswith(UNNAMED)
         ]
-        named = {c: c for c in _measured(table[free])}
+        named = {c: c for c in _without_settings(table, _measured(table[free]), what, notes)}
     if not named:
         raise SweepError(
             f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
@@ -178,6 +191,44 @@ def _measurements(
             "mixture_prefix= (--mixture-prefix) or loss_prefix= (--loss-prefix)."
         )
     return named
+
+
+def _without_settings(
+    table: pd.DataFrame, columns: list[str], what: str, notes: list[str]
+) -> list[str]:
+    """Columns of proportions or losses without the settings of training among them, which are
+    known by their names, and among proportions by the sums; notes name them."""
+    named = [c for c in columns if is_setting(c)]
+    kept = [c for c in columns if c not in named]
+    beside = list[str]()
+    if what == "proportions" and len(table) >= FEW:
+        shares = pd.DataFrame({c: numbers(table[c], percent=True)[0] for c in columns})
+        whole, part = (checks.sum_to_one(shares[some].to_numpy()) for some in (columns, kept))
+        if whole and not part:
+            return columns  # the names are those of domains
+        summing = _that_sum_to_one(shares[kept])
+        beside, kept = [c for c in kept if c not in summing], summing
+    for gone, why in ((named, "named as settings of training"), (beside, "not part of their sum")):
+        if gone:
+            notes.append(f"Columns beside the {what} left out, {why}: {listed(gone)}.")
+    return kept
+
+
+def _that_sum_to_one(shares: pd.DataFrame) -> list[str]:
+    """The most neighbouring columns that sum to 1, or 100, in every row; all if there are none.
+
+    A setting among the shares, such as a rate of 0.0003, would otherwise count as a domain. It may
+    be less than what shares of few digits are off by, so exact sums come first.
+    """
+    columns, values = names_of(shares), shares.to_numpy()
+    before = np.concatenate([[0.0], np.cumsum(values[0])])
+    for exactly, count in product((True, False), range(len(columns), 1, -1)):
+        sums = before[count:] - before[:-count]
+        near = (np.abs(sums - 1) < NEARLY) | (np.abs(sums - 100) < 100 * NEARLY)
+        for first in np.flatnonzero(near):
+            if checks.sum_to_one(values[:, first : first + count], exactly):
+                return columns[first : first + count]
+    return columns
 
 
 def _measured(table: pd.DataFrame) -> list[str]:

@@ -1,5 +1,7 @@
 """Proportions in one table, losses in another."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -243,3 +245,50 @@ def test_a_prefix_that_no_column_has_shows_the_columns():
         SweepError, match=r"table of losses has the columns metric/.*begin with 'y'"
     ):
         read_sweep(mixtures, losses, loss_prefix="y")
+
+
+def plain_pair(scale=1.0):
+    mixtures, losses = pair()
+    plain = mixtures.rename(columns=lambda name: name.removeprefix("train_the_pile_"))
+    plain[list(NAMES)] *= scale
+    return plain, losses
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"LR": 3e-4}, "named as settings of training: LR"),
+        ({"lr": 1e-9, "Weight decay": 0.1}, "named as settings of training: lr, Weight decay"),
+        ({"global_batch_size": 512}, "named as settings of training: global_batch_size"),
+        ({"mixing_rate": 4e-4}, "not part of their sum: mixing_rate"),
+        ({"a": 0.01, "b": 7.0}, "not part of their sum: a, b"),
+    ],
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_settings_of_training_among_the_shares_are_no_domains(scale, settings, why, last):
+    mixtures, losses = plain_pair(scale)
+    beside = mixtures.assign(**settings)
+    if not last:
+        beside = beside[[*settings, *mixtures.columns]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)
+        sweep = read_sweep(beside, losses)
+        expected = read_sweep(mixtures, losses)
+    assert sweep.domains == expected.domains == NAMES
+    np.testing.assert_array_equal(sweep.mixture, expected.mixture)
+    assert sweep.notes[0] == f"Columns beside the proportions left out, {why}."
+
+
+def test_a_domain_with_the_name_of_a_setting_stays_where_the_sum_needs_it():
+    mixtures, losses = plain_pair()
+    sweep = read_sweep(mixtures.rename(columns={"github": "epochs"}), losses)
+    assert sweep.domains == ("epochs", *NAMES[1:])
+    assert sweep.notes == read_sweep(mixtures.rename(columns={"github": "own"}), losses).notes
+
+
+def test_settings_of_training_among_the_losses_are_no_targets():
+    mixtures, losses = pair()
+    sweep = read_sweep(mixtures, losses.assign(learning_rate=3e-4))
+    assert sweep.targets == read_sweep(mixtures, losses).targets
+    assert sweep.notes[0].endswith("named as settings of training: learning_rate.")

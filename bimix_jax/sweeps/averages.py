@@ -8,6 +8,8 @@ SAME = 5e-5
 """Largest relative difference from a mean, which tables often hold with 4 decimals."""
 ROWS = 2
 """Number of rows that must match, so that a match by chance is ruled out."""
+LEAST = 0.01
+"""Least weight of a loss in a weighted mean; less is the rounding of the losses."""
 FIRST = 100
 """Rows that are compared before all the others."""
 FEW = 14
@@ -31,6 +33,42 @@ def mean_of(losses: Losses, target: str, others: Sequence[str]) -> list[str]:
     if _is_mean(losses, target, others):
         return list(others)
     return next((p for p in _candidates(losses, target, others) if _is_mean(losses, target, p)), [])
+
+
+def weighted_mean_of(losses: Losses, target: str, others: Sequence[str]) -> list[str]:
+    """Return the others whose weighted mean a target is in every row, with the same weights; empty
+    if it is not one.
+
+    >>> web, code = np.array([[3.0, 2.5, 2.25, 2.5], [2.0, 1.5, 1.75, 1.25]])
+    >>> losses = {"web": web, "code": code, "all": 0.7 * web + 0.3 * code}
+    >>> weighted_mean_of(losses, "all", ["web", "code"])
+    ['web', 'code']
+    """
+    if len(others) < 2:
+        return []
+    weights = _weights(losses, target, others, FIRST)
+    if weights is not None:
+        weights = _weights(losses, target, others)
+    if weights is None:
+        return []
+    parts = [other for other, weight in zip(others, weights, strict=True) if weight > LEAST]
+    return parts if len(parts) > 1 else []  # not a copy
+
+
+def _weights(
+    losses: Losses, target: str, others: Sequence[str], rows: int | None = None
+) -> np.ndarray | None:
+    """Weights (others,) ≥ 0 of sum 1 of a mean that the target is; None if it is not one."""
+    table = np.column_stack([losses[name][:rows] for name in (target, *others)])
+    table = table[np.isfinite(table).all(axis=1)]
+    # As many rows as weights have a solution by chance.
+    if len(table) < len(others) + ROWS:
+        return None
+    loss, parts = table[:, 0], table[:, 1:]
+    weights = np.linalg.lstsq(parts, loss)[0]
+    is_mean = weights.min() > -LEAST and abs(weights.sum() - 1) < LEAST
+    near = np.abs(parts @ weights - loss) <= SAME * np.abs(loss)
+    return weights if is_mean and near.all() else None
 
 
 def _candidates(losses: Losses, target: str, others: Sequence[str]) -> list[list[str]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed, names_of
 from bimix_jax.sweeps._checks import EXAMPLES, warn
-from bimix_jax.sweeps.averages import mean_of
+from bimix_jax.sweeps.averages import mean_of, weighted_mean_of
 from bimix_jax.sweeps.scores import about_scores, falling_scores, scores_among
 from bimix_jax.sweeps.sweep import Sweep
 
@@ -122,14 +122,16 @@ def _warn_of_far_losses(sweep: Sweep, targets: Sequence[str], notes: list[str]) 
 
 
 def _warn_of_averages(sweep: Sweep, notes: list[str]) -> None:
-    """Warn of targets that are no domain and the mean of domains in every row."""
+    """Warn of targets that are no domain and a mean of domains, weighted or not, in every row."""
     losses = dict(zip(sweep.targets, sweep.loss.T, strict=True))
     measured = [target for target in sweep.targets if target in sweep.domains]
     for target in (t for t in sweep.targets if t not in sweep.domains):
-        parts = mean_of(losses, target, measured)
+        parts, kind = mean_of(losses, target, measured), "the"
+        if not parts:
+            parts, kind = weighted_mean_of(losses, target, measured), "a weighted"
         if parts:
             warn(
-                f"Target {target} is the mean of {listed(parts)} in every row, {COUNTED_TWICE}; "
+                f"Target {target} is {kind} mean of {listed(parts)} in every row, {COUNTED_TWICE}; "
                 "leave it out, or give it a weight of 0.",
                 notes,
             )

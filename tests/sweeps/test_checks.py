@@ -540,3 +540,15 @@ def test_a_target_that_is_the_mean_of_domains_is_warned_of():
     assert said.startswith(f"Target tongue is the mean of {', '.join(domains)} in every row")
     near = mean * (1 + 0.001 * np.cos(np.arange(len(frame))))
     assert not warned(frame.assign(loss_tongue=near))[1]
+
+
+def test_a_target_that_is_a_weighted_mean_of_domains_is_warned_of():
+    frame, rng = wide_frame(), np.random.default_rng(0)
+    domains = [name for name in frame if name.startswith("loss_")]
+    frame[domains] *= rng.uniform(0.9, 1.1, (len(frame), len(domains)))
+    mean = (frame[domains] @ [0.7, 0.3]).round(4)
+    _, (said,) = warned(frame.assign(loss_tongue=mean))
+    names = [name.removeprefix("loss_") for name in domains]
+    assert said.startswith(f"Target tongue is a weighted mean of {', '.join(names)} in every row")
+    for other in (mean * (1 + 0.001 * np.cos(np.arange(len(frame)))), 1.1 * mean):
+        assert not warned(frame.assign(loss_tongue=other))[1]

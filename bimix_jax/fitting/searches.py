@@ -216,7 +216,7 @@ class Searches(NamedTuple):
         if self.side_by_side:
             each = most = min(most, 1 << (total - 1).bit_length())
         else:
-            most = min(most, TIED if group > 1 else MOST)
+            most = min(most, TIED) if group > 1 else most
             each = max(_equal(total, most), min(most, FEWEST // group))
         fixed = self.measured, dtype.type(self.task.scale), dtype.type(tolerance)
 

@@ -404,7 +404,8 @@ def _worth_is_of_mixture(law: Law, domains: int) -> bool:
         features = law.features_at_size(jnp.asarray(mixture), own, budget, size)
         return law.log_worth(exponents, features)
 
-    found = np.asarray(worth(np.array([0.5, 1.0, 0.5]), np.array([0.5, 0.5, 1.0])))
+    with jax.ensure_compile_time_eval():  # also where a caller is traced
+        found = np.asarray(worth(np.array([0.5, 1.0, 0.5]), np.array([0.5, 0.5, 1.0])))
     return bool(np.allclose(found, found[0], rtol=1e-5, equal_nan=True))
 
 

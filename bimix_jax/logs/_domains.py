@@ -13,7 +13,7 @@ import pandas as pd
 from bimix_jax.logs._history import RUN_KEYS
 from bimix_jax.logs._numbers import amounts_of, are_amounts
 from bimix_jax.logs._settings import Asked
-from bimix_jax.reading.column_names import SEPARATORS, shortened
+from bimix_jax.reading.column_names import SEPARATORS, is_setting, shortened
 from bimix_jax.reading.errors import SweepError
 from bimix_jax.reading.names import SUM_TOLERANCE, spelling
 from bimix_jax.reading.tables import (
@@ -38,12 +38,13 @@ MOST_OTHERS = 12
 """Most columns without a target's name of which every subset is tried as domains."""
 LABELS = {*RUN_COLUMNS, *RUN_KEYS, *BUDGET_COLUMNS, "seed"}
 """Names of columns that are labels unless their values show that they are domains."""
-SETTING = re.compile(
-    r"_.*|lr|.*learning_?rate|.*batch_?size|.*warm_?up.*|weight_?decay|dropout|.*runtime|duration|"
-    r"epochs?|total|sum|.*timestamp|created|.*hours?|.*flops|n?_?layers|d_model|grad_?norm",
+BESIDE = re.compile(
+    r"_.*|.*learning_?rate|.*batch_?size|.*warm_?up.*|.*runtime|duration|total|sum|.*timestamp|"
+    r"created|.*hours?|.*flops|n?_?layers|d_model",
     re.I,
 )
-"""Names of columns that are settings, times or totals unless their values show otherwise."""
+"""Names of columns that are settings, times or totals unless their values show otherwise, beside
+those of `is_setting`."""
 Holds = Callable[[Sequence[str]], bool]
 """Condition on a set of columns."""
 
@@ -283,7 +284,7 @@ def _is_usual_label(name: str) -> bool:
 
 def _is_label(name: str) -> bool:
     """True where a column of this name usually does not hold amounts of a domain."""
-    return _is_usual_label(name) or bool(SETTING.fullmatch(name))
+    return _is_usual_label(name) or is_setting(name) or bool(BESIDE.fullmatch(name))
 
 
 def _ways(columns: Sequence[str], targets: Sequence[str]) -> list[_Way]:

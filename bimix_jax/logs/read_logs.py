@@ -184,7 +184,8 @@ def _usual_table(
     points, unmatched = _matched(points, table, asked.drop_unmatched, read.alike)
     points, moved = on_common_budgets(points, asked)
     frame = _joined(points, table, unit)
-    doubts = about_perplexities(read.targets, metadata_of(asked.metadata).loss_unit)
+    unit_of_losses = metadata_of(asked.metadata).loss_unit
+    doubts = about_perplexities(read.targets, names_of(table.shares), unit_of_losses)
     said = [*doubts, *notes, *merged, *table.notes, *unmatched, *moved]
     frame.attrs[ATTRIBUTES] = {"unit": unit, "notes": said}
     return frame, table

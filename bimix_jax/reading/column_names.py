@@ -3,7 +3,7 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from bimix_jax.reading.names import spelling
 from bimix_jax.reading.tables import LOSS_PREFIX, listed
@@ -18,16 +18,20 @@ SCORE_PAIRS = frozenset({("exact", "match"), ("success", "rate"), ("solve", "rat
 """Pairs of consecutive words that show that more is better."""
 LOSSES = re.compile("loss|losses|nll|ce|xent|crossentropy|bpb|bpc|ppl|perplexity|err|errors?")
 """Words that show that less is better, whatever the other words are: `acc_loss`."""
-PERPLEXITIES = re.compile(r"(?<![^\W_])(ppl|perplexity|perplexities)(?![^\W_])", re.IGNORECASE)
-"""Words of a name that show perplexities."""
-SETTINGS = re.compile(
-    r"((peak|max|min|base|final|initial|learning|optimizer|optim|train|training|config|hparams)_)*"
-    r"(lr|learning_?rate|weight_?decay|dropout|momentum|beta_?[12]|adam_(beta_?[12]|eps|epsilon)|"
-    r"((global|micro|train|eval|per_device(_train)?)_)?batch_?size|warm_?up(_?(steps|ratio|tokens))?|"
-    r"(gradient_|grad_)?clip(ping)?(_norm)?|(gradient|grad)_norm|epochs?|num_(train_)?epochs|"
-    r"(sequence|seq|context)_?(length|len)|gpu_hours|flops)"
+PERPLEXITIES = re.compile(
+    r"(?<![^\W_])(?<!log[\W_])(ppl|perplexity|perplexities)(?![^\W_])", re.IGNORECASE
 )
-"""Names of settings and counters of training, with `_` between words, which are no domains."""
+"""Words of a name that show perplexities, whose logarithms are losses."""
+SETTINGS = re.compile(
+    r"((max|min|peak|base|final|init|initial|args|params|config|hparams|hyperparameters|optim|"
+    r"optimizer|train|training)_)*lr(_(max|min|peak|base|final|init))?|"
+    r"(.*_)?(learning_?rate|weight_?decay|dropout|label_smoothing|flops|batch_?size|"
+    r"beta_?[12]|adam_eps(ilon)?)|momentum|batch_?size_per_device|"
+    r"(.*_)?warm_?up_(steps|ratio|tokens|iters)|((n|num|num_train|train)_)?epochs?|"
+    r"((max|total)_)?grad(ient)?_?(norm|clip(ping)?)(_(norm|val|value))?|clip_grad(_norm)?|"
+    r"gradient_accumulation_steps|((max_)?(sequence|seq|context)_?)(length|len)|gpu_hours"
+)
+"""Names of settings and counters of training, with `_` between words."""
 KINDS = frozenset({"train", "training", "eval", "val", "valid", "validation", "test"}) | frozenset(
     {"metric", "metrics", "loss", "losses"}
 )
@@ -40,27 +44,40 @@ CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def is_setting(name: str) -> bool:
     """True for the name of a setting or counter of training.
 
-    >>> [is_setting(name) for name in ("LR", "Weight decay", "optim/beta1", "law", "books_lr")]
+    >>> [is_setting(name) for name in ("LR", "Weight decay", "optim/beta1", "law", "clip")]
     [True, True, True, False, False]
     """
     words = re.sub(r"[\s/.\-]+", "_", name.strip())
     return SETTINGS.fullmatch(words.casefold()) is not None
 
 
-def about_perplexities(columns: Iterable[str], unit: str | None) -> list[str]:
+def about_perplexities(
+    targets: Mapping[str, str], domains: Collection[str], unit: str | None
+) -> list[str]:
     """Doubt columns of losses that are named as perplexities, unless their unit is stated.
 
-    >>> about_perplexities(["ppl_web", "loss_code"], None)[0].split(":")[0]
+    Args:
+        targets: column → target. That of a domain whose name has such a word, as of text that was
+            sorted by perplexities, is no doubt.
+        domains: their names.
+        unit: of the losses, as stated.
+
+    >>> about_perplexities({"ppl_web": "web", "loss_code": "code"}, [], None)[0].split(":")[0]
     'Columns named as perplexities are read as losses in nats per token (ppl_web)'
-    >>> about_perplexities(["ppl_web"], "perplexity")
+    >>> about_perplexities({"ppl_web": "web"}, [], "perplexity")
     []
     """
-    named = [column for column in columns if PERPLEXITIES.search(column)]
+    named = [
+        column
+        for column, target in targets.items()
+        if PERPLEXITIES.search(column) and not (target in domains and PERPLEXITIES.search(target))
+    ]
     if unit is not None or not named:
         return []
     return [
         f"Columns named as perplexities are read as losses in nats per token ({listed(named)}): "
-        "state their unit, --metadata loss_unit=perplexity, and they are converted; or nats."
+        "if all losses are perplexities, state --metadata loss_unit=perplexity; if none is, "
+        "loss_unit=nats; if some are, take their logarithm."
     ]
 
 

@@ -52,7 +52,8 @@ def assembled(
     metadata = recognised_targets(_of_targets(metadata, parts), parts, notes)
     described = metadata.described(parts.loss.values.columns)
     loss, wrong_loss = checks.check_losses(parts.loss, notes, metadata.loss_unit, described)
-    for doubt in about_perplexities(_of_losses(parts.loss, described), metadata.loss_unit):
+    of_losses = _of_losses(parts.loss, described)
+    for doubt in about_perplexities(of_losses, names_of(parts.mixture.values), metadata.loss_unit):
         checks.warn(doubt, notes)
     budget, wrong_budget = np.ones(len(parts.rows)), list[Finding]()
     if parts.budget is not None:
@@ -81,10 +82,10 @@ def assembled(
     return with_doubts(_sweep(parts, measured, notes, metadata))
 
 
-def _of_losses(cells: Cells, described: Sequence[Target]) -> list[str]:
-    """Columns of the targets that are losses."""
+def _of_losses(cells: Cells, described: Sequence[Target]) -> dict[str, str]:
+    """Column → target, of the targets that are losses."""
     pairs = zip(cells.columns, described, strict=True)
-    return list(dict.fromkeys(column for column, target in pairs if not target.is_score))
+    return {column: target.name for column, target in pairs if not target.is_score}
 
 
 def _repeats(parts: Parts, budget: np.ndarray, mixture: np.ndarray) -> list[Finding]:

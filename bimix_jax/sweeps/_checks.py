@@ -26,8 +26,6 @@ DECIMALS = 3, 4, 5
 """Numbers of decimals at which shares are seen to be rounded."""
 EXACT = 1e-12
 """Largest distance from 1 at which a sum of a row counts as 1."""
-OF_SUMS = 1e-9
-"""Largest distance from 1 that comes of the order in which shares were added or divided."""
 EXAMPLES = 3
 ROUNDED = 6e-4
 """Largest difference of a mean from what is written with three decimals."""
@@ -178,17 +176,6 @@ def _normalised(
         )
     # Adding 0 turns −0 into 0, so that digests do not depend on how 0 was written.
     return values / np.where(wrong, np.nan, total)[:, None] + 0.0, findings
-
-
-def sum_to_one(values: np.ndarray, exactly: bool = False) -> bool:
-    """True where all rows of values (rows, columns) sum to 1, or to 100, but for rounding: that of
-    shares that were written with few digits, or `exactly`, of sums alone."""
-    total = _sums(values)
-    unit = 100.0 if abs(np.median(total) - 100) <= 100 * SUM_TOLERANCE else 1.0
-    away = np.abs(total / unit - 1)
-    if exactly:
-        return bool(np.all(away <= OF_SUMS))
-    return bool(np.all((away <= SILENT_TOLERANCE) | _are_rounded(values / unit)))
 
 
 def _are_rounded(shares: np.ndarray) -> np.ndarray:

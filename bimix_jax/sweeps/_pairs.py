@@ -1,7 +1,6 @@
 """Proportions in one table, losses in another: joined on a key, with names matched."""
 
-from collections.abc import Mapping
-from itertools import product
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from bimix_jax.reading.column_names import (
     shared_beginning,
 )
 from bimix_jax.reading.errors import SweepError
-from bimix_jax.reading.names import note_of_spelling, respelled, without_blanks
+from bimix_jax.reading.names import SUM_TOLERANCE, note_of_spelling, respelled, without_blanks
 from bimix_jax.reading.tables import (
     BUDGET_COLUMNS,
     LOSS_PREFIX,
@@ -35,10 +34,6 @@ MARKED = r"[~<>=≈]?\s*[+-]?(\d+[.,]?\d*|[.,]\d+)\s?([*%†‡^!?#+]{1,3}|[kKmM
 """A number with a mark, of a footnote or a percentage."""
 MIXTURE_ROW, LOSS_ROW = "\0row of the mixtures", "\0row of the losses"
 """Temporary columns with the row that each value came from; no file has such names."""
-FEW = 3
-"""Least number of rows that show which columns sum to 1; of fewer it may be chance."""
-NEARLY = 1e-2
-"""Distance from 1 of a sum of rounded shares."""
 COPY = " (mixtures)"
 """Suffix of a column of the mixtures whose name the losses have too."""
 
@@ -75,8 +70,8 @@ def join(
     mixtures, losses = (runs_without_blanks(table, key, notes) for table in (mixtures, losses))
     losses = _labelled_as(mixtures, losses, key, notes)
     known = {key, *given}
-    domains = _measurements(mixtures, known, prefixes[0], MIXTURE_PREFIX, "proportions", notes)
-    targets = _measurements(losses, known, prefixes[1], LOSS_PREFIX, "losses", notes)
+    domains = _measurements(mixtures, known, prefixes[0], (), notes)
+    targets = _measurements(losses, known, prefixes[1], domains.values(), notes)
     targets = keep_scores_named(targets, prefixes[1] or "")
     domains, targets = match_names(domains, targets)
     mixtures, losses, targets = _told_apart(mixtures, losses, key, domains, targets)
@@ -168,12 +163,15 @@ def _measurements(
     table: pd.DataFrame,
     known: set[str],
     prefix: str | None,
-    default: str,
-    what: str,
+    others: Collection[str],
     notes: list[str],
 ) -> dict[str, str]:
     """Return the columns of proportions or losses: those with the prefix, else all numbers but
-    settings of training, and those that proportions do not need to sum to 1; notes name both."""
+    settings of training.
+
+    `others` are the domains, for losses; for proportions there are none yet.
+    """
+    what, default = ("losses", LOSS_PREFIX) if others else ("proportions", MIXTURE_PREFIX)
     named = prefixed(table, prefix or default)
     if prefix is None and not named:
         # Without a prefix every number counts, so usual labels and counters are excluded by name.
@@ -183,7 +181,7 @@ def _measurements(
             for c in names_of(table)
             if c not in known and not SIZE_COLUMN.fullmatch(c) and not c.startswith(UNNAMED)
         ]
-        named = {c: c for c in _without_settings(table, _measured(table[free]), what, notes)}
+        named = {c: c for c in _without_settings(table, _measured(table[free]), others, notes)}
     if not named:
         raise SweepError(
             f"The table of {what} has the columns {listed(table.columns)}; expected numbers in "
@@ -194,41 +192,30 @@ def _measurements(
 
 
 def _without_settings(
-    table: pd.DataFrame, columns: list[str], what: str, notes: list[str]
+    table: pd.DataFrame, columns: list[str], others: Collection[str], notes: list[str]
 ) -> list[str]:
-    """Columns of proportions or losses without the settings of training among them, which are
-    known by their names, and among proportions by the sums; notes name them."""
-    named = [c for c in columns if is_setting(c)]
+    """Columns of numbers without those that are named like settings of training, with a note.
+
+    One of `others`, of the other table, is what its name says there. Proportions that do not sum
+    to 1 without such columns, but do with them, are domains of these names.
+    """
+    named = [c for c in columns if is_setting(c) and c not in others]
     kept = [c for c in columns if c not in named]
-    beside = list[str]()
-    if what == "proportions" and len(table) >= FEW:
-        shares = pd.DataFrame({c: numbers(table[c], percent=True)[0] for c in columns})
-        whole, part = (checks.sum_to_one(shares[some].to_numpy()) for some in (columns, kept))
-        if whole and not part:
-            return columns  # the names are those of domains
-        summing = _that_sum_to_one(shares[kept])
-        beside, kept = [c for c in kept if c not in summing], summing
-    for gone, why in ((named, "named as settings of training"), (beside, "not part of their sum")):
-        if gone:
-            notes.append(f"Columns beside the {what} left out, {why}: {listed(gone)}.")
+    if not named or (_sum_to_one(table[columns]) and not _sum_to_one(table[kept])):
+        return columns
+    notes.append(
+        f"Columns named like settings of training are not measurements: {listed(named)}. Rename "
+        "one that is a domain or a target, or give all of these a prefix."
+    )
     return kept
 
 
-def _that_sum_to_one(shares: pd.DataFrame) -> list[str]:
-    """The most neighbouring columns that sum to 1, or 100, in every row; all if there are none.
-
-    A setting among the shares, such as a rate of 0.0003, would otherwise count as a domain. It may
-    be less than what shares of few digits are off by, so exact sums come first.
-    """
-    columns, values = names_of(shares), shares.to_numpy()
-    before = np.concatenate([[0.0], np.cumsum(values[0])])
-    for exactly, count in product((True, False), range(len(columns), 1, -1)):
-        sums = before[count:] - before[:-count]
-        near = (np.abs(sums - 1) < NEARLY) | (np.abs(sums - 100) < 100 * NEARLY)
-        for first in np.flatnonzero(near):
-            if checks.sum_to_one(values[:, first : first + count], exactly):
-                return columns[first : first + count]
-    return columns
+def _sum_to_one(table: pd.DataFrame) -> bool:
+    """True where every row sums to 1, or to 100, within the tolerance for proportions."""
+    shares = [numbers(table[c], percent=True)[0] for c in names_of(table)]
+    total = np.sum(shares, axis=0)
+    off = [np.abs(total / unit - 1) <= SUM_TOLERANCE for unit in (1.0, 100.0)]
+    return bool(shares) and any(bool(rows.all()) for rows in off)
 
 
 def _measured(table: pd.DataFrame) -> list[str]:

@@ -26,6 +26,10 @@ FAR = 8.0
 point that is lost makes it 10 or more, the first steps of a run at most 5 or so."""
 PERPLEXITY = 20.0
 """Median loss of a target, in nats, above which its losses are taken for perplexities."""
+FEW = 3
+"""Least number of mixtures, and of domains, among which a share that never changes is unusual."""
+SMALL = 0.01
+"""Share below which one that never changes may be a setting of training."""
 NEAR = 0.85
 """Share of letters in order beyond which two names may be the same one misspelled."""
 IN_BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]$")
@@ -61,6 +65,7 @@ def with_doubts(sweep: Sweep) -> Sweep:
     _warn_of_rising(sweep, names, notes)
     _warn_of_copies(sweep, notes)
     _warn_of_averages(sweep, notes)
+    _warn_of_constant_shares(sweep, notes)
     notes += _note_of_units((*sweep.domains, *sweep.targets))
     _warn_of_labels(sweep, notes)
     unread = names_of(sweep.extra.select_dtypes("number"))
@@ -135,6 +140,22 @@ def _warn_of_averages(sweep: Sweep, notes: list[str]) -> None:
                 "leave it out, or give it a weight of 0.",
                 notes,
             )
+
+
+def _warn_of_constant_shares(sweep: Sweep, notes: list[str]) -> None:
+    """Warn of domains with the same small share in every run: settings of training, perhaps."""
+    mixtures = np.unique(sweep.mixture, axis=0)
+    if min(mixtures.shape) < FEW:
+        return
+    least, most = mixtures.min(axis=0), mixtures.max(axis=0)
+    small = np.flatnonzero((least > 0) & (most < SMALL) & (most - least <= 1e-6 * most))
+    if len(small):
+        shares = ", ".join(f"{sweep.domains[i]}: {most[i]:.2g}" for i in small)
+        warn(
+            f"The same share in every run ({shares}): a column of a setting of training, perhaps, "
+            "which is no domain; if so, leave it out.",
+            notes,
+        )
 
 
 def _note_of_units(names: Iterable[str]) -> list[str]:

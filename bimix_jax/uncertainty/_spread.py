@@ -18,6 +18,8 @@ OUTSIDE = 0.8
 needed, because of fewer the largest error says little about the tenth part."""
 USUAL = 0.9
 """Level whose number of mixtures a probability needs."""
+EXACT = 1e-6
+"""Relative error up to which a law counts as exact; no measured loss is."""
 FAR = 5.0
 """Error of a difference, in standard deviations of most, that counts as that much at most."""
 LEAST_UNITS = 4
@@ -96,9 +98,7 @@ class Spread:
         astray without a unit must not widen all intervals. Few units hardly tell the size for one
         quantity, so those of the others count, see `pooled`.
         """
-        usual = deviation_of_most(error)
-        # Where most errors are exactly 0, the others are all that is known.
-        most = np.where(usual > 0, FAR * usual, np.inf)
+        most = _far(error)
         size = np.sqrt(np.pi / 2) * known_mean(np.minimum(np.abs(error), most))
         return cls(error, sampling, *pooled(error, size**2), np.zeros(error.shape[1]))
 
@@ -122,7 +122,7 @@ class Spread:
         apart = apart - np.nansum(apart[:, known], axis=1, keepdims=True) / count
         sampling = twice * known_variance(np.where(counted, apart, np.nan))
         # One fit that went astray without a unit must not make all differences uncertain.
-        most = FAR * deviation_of_most(centred[known]) if known.any() else np.inf
+        most = _far(centred[known]) if known.any() else np.inf
         scaled = np.sqrt(twice) * np.clip(centred, -most, most)[:, None]
         freedom = freedom_of(scaled)
         return cls(scaled, sampling[:, None], known_mean(scaled**2), freedom, np.zeros(1))
@@ -256,6 +256,13 @@ def _squared_correlation(error: np.ndarray) -> float:
     scaled = scaled / np.sqrt((scaled**2).mean(axis=0))
     square, count = (scaled.T @ scaled / len(error)) ** 2, error.shape[1]
     return float(min((square.sum() - count) / (count * (count - 1)), ALIKE))
+
+
+def _far(error: np.ndarray) -> np.ndarray:
+    """Size (…) from which errors (n, …) are far from most; ∞ where most are 0 but for rounding, as
+    the others are then all that is known."""
+    usual = deviation_of_most(error)
+    return np.where(usual > EXACT, FAR * usual, np.inf)
 
 
 def deviation_of_most(errors: np.ndarray) -> np.ndarray:

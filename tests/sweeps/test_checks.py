@@ -404,7 +404,14 @@ def test_columns_named_as_perplexities_are_warned_of_unless_their_unit_is_stated
     assert "named as perplexities" in sweep.notes[0]
     stated = read_sweep(frame, loss_prefix="val-PPL/", metadata={"loss_unit": "perplexity"})
     np.testing.assert_allclose(stated.loss, np.log(sweep.loss))
-    assert not any("perplexities" in note for note in stated.notes if "named" in note)
+    assert not any("named as perplexities" in note for note in stated.notes)
+
+
+def test_domains_named_by_perplexities_and_logarithms_of_them_are_no_doubt():
+    names = {f"{kind}code": f"{kind}ppl_low" for kind in ("r_", "loss_")}
+    assert read_sweep(wide_frame().rename(columns=names)).notes == ()
+    logs = wide_frame().rename(columns=lambda name: name.replace("loss_", "log_ppl_"))
+    assert read_sweep(logs, loss_prefix="log_ppl_").notes == ()
 
 
 def test_perplexities_of_one_target_are_warned_of_by_name():

@@ -254,41 +254,62 @@ def plain_pair(scale=1.0):
     return plain, losses
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 3e9])
 @pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ({"LR": 3e-4}, "named as settings of training: LR"),
-        ({"lr": 1e-9, "Weight decay": 0.1}, "named as settings of training: lr, Weight decay"),
-        ({"global_batch_size": 512}, "named as settings of training: global_batch_size"),
-        ({"mixing_rate": 4e-4}, "not part of their sum: mixing_rate"),
-        ({"a": 0.01, "b": 7.0}, "not part of their sum: a, b"),
-    ],
+    "settings",
+    [{"LR": 3e-4}, {"lr": 1e-9, "Weight decay": 0.1}, {"global_batch_size": 512}],
+    ids=str,
 )
 @pytest.mark.parametrize("last", [True, False])
-def test_settings_of_training_among_the_shares_are_no_domains(scale, settings, why, last):
+@pytest.mark.filterwarnings("ignore::bimix_jax.SweepWarning")
+def test_settings_of_training_among_the_shares_are_no_domains(scale, settings, last):
     mixtures, losses = plain_pair(scale)
     beside = mixtures.assign(**settings)
     if not last:
         beside = beside[[*settings, *mixtures.columns]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SweepWarning)
-        sweep = read_sweep(beside, losses)
-        expected = read_sweep(mixtures, losses)
+    if scale > 100:
+        with pytest.raises(SweepError, match="do not sum to 1"):
+            read_sweep(beside, losses)
+        return
+    sweep, expected = (read_sweep(table, losses) for table in (beside, mixtures))
     assert sweep.domains == expected.domains == NAMES
     np.testing.assert_array_equal(sweep.mixture, expected.mixture)
-    assert sweep.notes[0] == f"Columns beside the proportions left out, {why}."
+    assert f"like settings of training are not measurements: {', '.join(settings)}." in str(
+        sweep.notes[0]
+    )
 
 
-def test_a_domain_with_the_name_of_a_setting_stays_where_the_sum_needs_it():
+@pytest.mark.parametrize("runs", [2, 4])
+def test_a_domain_with_the_name_of_a_setting_stays_where_the_sum_needs_it(runs):
     mixtures, losses = plain_pair()
-    sweep = read_sweep(mixtures.rename(columns={"github": "epochs"}), losses)
+    renamed = mixtures.rename(columns={"github": "epochs"}).iloc[:runs].round(3)
+    losses = losses.rename(columns=lambda name: name.replace("github", "epochs"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)
+        sweep = read_sweep(renamed, losses)
     assert sweep.domains == ("epochs", *NAMES[1:])
-    assert sweep.notes == read_sweep(mixtures.rename(columns={"github": "own"}), losses).notes
+    assert "epochs" in sweep.targets
+    bare = losses.rename(columns=lambda name: name.removeprefix("metric/the_pile_"))
+    bare = bare.rename(columns=lambda name: name.removesuffix("_val_loss"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)
+        assert "epochs" in read_sweep(renamed, bare).targets
 
 
 def test_settings_of_training_among_the_losses_are_no_targets():
     mixtures, losses = pair()
     sweep = read_sweep(mixtures, losses.assign(learning_rate=3e-4))
     assert sweep.targets == read_sweep(mixtures, losses).targets
-    assert sweep.notes[0].endswith("named as settings of training: learning_rate.")
+    assert "not measurements: learning_rate." in sweep.notes[0]
+
+
+def test_a_small_share_that_never_changes_is_warned_of():
+    mixtures, losses = plain_pair(100.0)
+    with pytest.warns(SweepWarning, match=r"same share in every run \(mixing_rate: 4e-06\)"):
+        read_sweep(mixtures.assign(mixing_rate=4e-4), losses)
+
+
+def test_mixtures_without_a_number_are_refused():
+    mixtures, losses = plain_pair()
+    with pytest.raises(SweepError, match="The table of proportions has the columns index"):
+        read_sweep(mixtures[["index"]], losses)

@@ -92,11 +92,15 @@ def test_later_budgets_are_predicted_without_them_and_without_the_mixture(sweep,
     np.testing.assert_allclose(cut.predicted, expected, rtol=1e-4)
 
 
-def test_errors_that_are_mostly_0_leave_their_size_to_the_others():
-    error = np.zeros((9, 1))
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_errors_that_are_mostly_0_leave_their_size_to_the_others(rounding):
+    error = np.full((9, 1), rounding)
     error[:3] = 0.03
     size = np.sqrt(Spread.of(error, error**2).square)
-    np.testing.assert_allclose(size, np.sqrt(np.pi / 2) * 0.01)
+    np.testing.assert_allclose(size, np.sqrt(np.pi / 2) * 0.01, rtol=1e-6)
+    differences = Spread.of_differences(error[:, 0], np.zeros((2, 9)))
+    expected = 9 / 8 * 2 * np.mean(error**2)
+    np.testing.assert_allclose(differences.square, expected, rtol=1e-6)
 
 
 def test_too_few_budgets_are_not_cut(sweep, drawn):

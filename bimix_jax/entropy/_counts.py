@@ -1,8 +1,7 @@
 """Counts of tokens, and of pairs of adjacent tokens within sequences and documents.
 
-A sparse matrix holds the counts of pairs: a row per first token, a column per second token. SciPy
-groups pairs by row in linear time, and sums the equal ones of a row in a table of one row, which
-fits the cache. That is quicker than sorting or hashing the pairs, and threads run side by side.
+A sparse matrix holds the counts of pairs: a row per first token, a column per second token. Threads
+count pieces of the streams side by side, and then add up ranges of the rows.
 """
 
 import dataclasses
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from scipy import sparse
 
+from bimix_jax.entropy._adjacent import adjacent_pairs, kind_of
 from bimix_jax.entropy._profiles import Profile, merged, profile_of
 from bimix_jax.entropy._streams import Stream
 
@@ -260,13 +260,8 @@ class _Tally:
         if len(each) < 2:
             return each[0] if each else parts[0]
         # One product adds all matrices up in one pass: Σ A_k = [1 1 … 1] · [A_1; A_2; …].
-        one = sparse.eye_array(rows, dtype=_kind(int(self.tokens.sum())), format="csr")
+        one = sparse.eye_array(rows, dtype=kind_of(int(self.tokens.sum())), format="csr")
         return sparse.hstack([one] * len(each), format="csr") @ sparse.vstack(each, format="csr")
-
-
-def _kind(tokens: int) -> type:
-    """Return the smaller kind of integer that holds the counts of so many tokens."""
-    return np.int32 if tokens < 2**31 else np.int64
 
 
 def _rows(pairs: sparse.csr_array, begin: int, rows: int, types: int) -> sparse.csr_array:
@@ -281,22 +276,14 @@ def _count(piece: Piece, ranges: Sequence[Range], plan: Plan) -> _Found:
     """Count the tokens of a piece, and its pairs by ranges of first tokens."""
     tokens, cuts = _read(piece, plan)
     types = int(tokens.max()) + 1
-    firsts = tokens[:-1].astype(np.int32)
-    # Tokens that begin no pair come into a row of their own; the last one is not among the firsts.
-    firsts[cuts[:-1]] = types
-    ones = np.ones(len(firsts), np.int8)
-    pairs = sparse.coo_array((ones, (firsts, tokens[1:].astype(np.int32))), (types + 1, types))
-    # Otherwise equal pairs would be summed by sorting.
-    pairs.has_canonical_format = True
-    grouped = pairs.tocsr()
-    occurrences = np.diff(grouped.indptr)[:types]
+    pairs = adjacent_pairs(tokens, cuts, types)
+    lasts = np.bincount(tokens[cuts], minlength=types)
+    up_to = np.concatenate([[0], np.cumsum(pairs.data, dtype=np.int64)])
+    occurrences = np.diff(up_to[pairs.indptr])
     lowest = ranges[0][0]
     sizes = [(begin - lowest, max(min(end, types) - begin, 0)) for begin, end in ranges]
-    wanted = _rows(grouped, lowest, sum(rows for _, rows in sizes), types)
-    # A sum of matrices, even with an empty one, holds every pair once.
-    summed = wanted + sparse.csr_array(wanted.shape, dtype=_kind(len(tokens)))
-    each = [_rows(summed, begin, rows, types) for begin, rows in sizes]
-    lasts = np.bincount(tokens[cuts], minlength=types)
+    wanted = _rows(pairs, lowest, sum(rows for _, rows in sizes), types)
+    each = [_rows(wanted, begin, rows, types) for begin, rows in sizes]
     return _Found(occurrences + lasts, occurrences, each)
 
 

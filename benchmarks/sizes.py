@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.optimize import minimize
 
 import bimix_jax as bx
@@ -382,6 +383,13 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             if law != SCIPY:
                 panel.plot(rows[by], rows["cold, CPU s"], "--", alpha=0.5, **style)
         panel.set(xscale="log", yscale="log", xlabel=by, ylabel="processor seconds", title=call)
+        sizes = sorted(set(part[by]))
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        least, most = panel.get_ylim()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 100 * least else (1,)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_minor_formatter(NullFormatter())  # they would overlap
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8)
     for panel in axes.flat[len(panels) :]:

@@ -37,6 +37,7 @@ def _entries(found):
 @pytest.mark.parametrize("types", [2**16 - 1, 2**16, 2**16 + 1])
 def test_the_largest_pair_is_told_from_the_places_that_begin_none(monkeypatch, types):
     monkeypatch.setattr(_adjacent, "sorting_is_quicker", lambda: True)
+    monkeypatch.setattr(_adjacent, "TRIED", 1)
     tokens = np.array([types - 1, types - 1, 0, types - 1, types - 1], np.uint32)
     found = adjacent_pairs(tokens, np.array([1, 4]), types)
     assert found[types - 1, types - 1] == 2
@@ -46,9 +47,13 @@ def test_the_largest_pair_is_told_from_the_places_that_begin_none(monkeypatch, t
 
 def test_entropies_do_not_depend_on_the_way(monkeypatch):
     tokens = np.random.default_rng(0).zipf(1.5, 4096).clip(max=500).astype(np.uint16)
+    monkeypatch.setattr(_adjacent, "TRIED", 1)
     tables = []
     for quick in (True, False):
         monkeypatch.setattr(_adjacent, "sorting_is_quicker", lambda quick=quick: quick)
         tables.append(token_entropies(tokens, 501, 64, chunk=512).table())
     assert tables[0].equals(tables[1])
+
+
+def test_the_quicker_way_is_found():
     assert sorting_is_quicker() in (True, False)

@@ -10,6 +10,7 @@ import pandas as pd
 from bimix_jax.judging.noise import between_replicates
 from bimix_jax.laws import LAWS
 from bimix_jax.quantities import counted, quantity_text
+from bimix_jax.reading.column_names import SO_NAMED
 from bimix_jax.reading.targets import are_scores
 from bimix_jax.sweeps.doubts import (
     COUNTED_TWICE,
@@ -359,6 +360,10 @@ def _losses_of(sweep: Sweep) -> Sweep:
 
 def _unit(sweep: Sweep) -> Iterator[Observation]:
     scores = scores_among(sweep, sweep.targets)
+    for note in sweep.notes:
+        if note.startswith(SO_NAMED):
+            seen, _, advice = note.partition(": ")
+            yield Observation(Severity.ERROR, seen, advice[:1].upper() + advice[1:])
     high = perplexities(sweep, [t for t in sweep.targets if t not in scores])
     if high:
         yield Observation(

@@ -22,6 +22,8 @@ PERPLEXITIES = re.compile(
     r"(?<![^\W_])(?<!log[\W_])(ppl|perplexity|perplexities)(?![^\W_])", re.IGNORECASE
 )
 """Words of a name that show perplexities, whose logarithms are losses."""
+SO_NAMED = "Columns named as perplexities"
+"""Beginning of the doubt about such columns."""
 SETTINGS = re.compile(
     r"((max|min|peak|base|final|init|initial|args|params|config|hparams|hyperparameters|optim|"
     r"optimizer|train|training)_)*lr(_(max|min|peak|base|final|init))?|"
@@ -75,7 +77,7 @@ def about_perplexities(
     if unit is not None or not named:
         return []
     return [
-        f"Columns named as perplexities are read as losses in nats per token ({listed(named)}): "
+        f"{SO_NAMED} are read as losses in nats per token ({listed(named)}): "
         "if all losses are perplexities, state --metadata loss_unit=perplexity; if none is, "
         "loss_unit=nats; if some are, take their logarithm."
     ]

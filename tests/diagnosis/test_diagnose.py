@@ -184,6 +184,17 @@ def test_perplexities_are_an_error_unless_stated():
     assert not any("perplexities" in o.what for o in observe_losses(stated))
 
 
+def test_columns_named_as_perplexities_are_an_error_unless_stated():
+    table = frame(noise=0.002).rename(columns=lambda name: name.replace("loss_", "ppl_"))
+    with pytest.warns(bx.SweepWarning, match="named as perplexities"):
+        named = bx.read_sweep(table, loss_prefix="ppl_")
+    (seen,) = [o for o in observe_losses(named) if "named as perplexities" in o.what]
+    assert seen.severity is Severity.ERROR
+    assert seen.advice.startswith("If all losses are perplexities, state --metadata")
+    stated = bx.read_sweep(table, loss_prefix="ppl_", metadata={"loss_unit": "perplexity"})
+    assert not any("perplexities" in o.what for o in observe_losses(stated))
+
+
 def test_a_run_in_another_unit_is_seen():
     assert finds(scaled("run03", 1 / np.log(2)), "far from those of the others: run03 (1.4")
 

@@ -5,17 +5,14 @@ one paragraph and an exit code.
 """
 
 import atexit
-import contextlib
 import gc
 import os
-import signal
 import sys
 import warnings
-from types import FrameType
 
 from bimix_jax.cli import waiting
+from bimix_jax.cli._signals import ended_by_signals
 from bimix_jax.cli.wording import error_in_options, in_options, use_options
-from bimix_jax.files import remove_unfinished
 
 DEBUG, NO_CACHE = "--debug", "--no-cache"
 """Options that may stand anywhere, also behind the command, where typer would refuse them."""
@@ -48,9 +45,6 @@ NEW_LINE = "\n"
 """Separator of the findings in an error with several."""
 RARELY = 100_000, 50, 100
 """Thresholds of the garbage collector: tracing makes many objects, nearly all of which stay."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SHOW_CURSOR = "\x1b[?25h"
-"""Code for a terminal whose cursor a progress bar hides."""
 
 
 def main() -> None:
@@ -61,13 +55,13 @@ def main() -> None:
     if arguments and arguments[0] in FILES:
         waiting.show(f"bimix {arguments[0]}: loading")
     use_options({})
-    before = {number: signal.signal(number, _stop) for number in SIGNALS}
     thresholds = gc.get_threshold()
     gc.set_threshold(*RARELY)
     # A last search for garbage among all that JAX made takes a quarter of a short command's time.
     atexit.register(gc.freeze)
     try:
-        _run([NO_CACHE, *arguments] if uncached else arguments)
+        with ended_by_signals():
+            _run([NO_CACHE, *arguments] if uncached else arguments)
     except Exception as error:
         if debug:
             raise
@@ -76,8 +70,6 @@ def main() -> None:
     finally:
         waiting.clear()
         gc.set_threshold(*thresholds)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run(arguments: list[str]) -> None:
@@ -89,24 +81,6 @@ def _run(arguments: list[str]) -> None:
         warnings.simplefilter("ignore", SweepWarning)
         warnings.showwarning = _say
         app(arguments)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """End the process now, with nothing half-written left, and 128 + the signal as its code.
-
-    An exception would not do: where a callback is running, of the garbage collector for example,
-    it is dropped and the command goes on, and in the start of a compiled module it aborts. A usual
-    exit would wait for the threads of a fit or a compilation.
-    """
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    remove_unfinished()
-    name = signal.Signals(number).name
-    with contextlib.suppress(Exception):  # the signal may have come in the middle of a write
-        sys.stdout.flush()
-        sys.stderr.flush()
-    shown = f"{waiting.ERASED}{SHOW_CURSOR}" if sys.stderr.isatty() else ""
-    os.write(2, f"{shown}bimix: stopped by {name}; nothing half-written was left.\n".encode())
-    os._exit(128 + number)
 
 
 def _paragraph(error: Exception) -> str:

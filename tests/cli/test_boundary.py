@@ -9,6 +9,7 @@ import time
 import pytest
 
 from bimix_jax import cli
+from bimix_jax.cli import _signals
 
 COMMAND = [sys.executable, "-m", "bimix_jax.cli"]
 
@@ -52,9 +53,9 @@ def test_every_exception_is_one_paragraph_with_exit_code_2(ended, error, words):
 
 
 def test_the_signals_of_who_embeds_the_command_are_given_back(ended):
-    before = [signal.getsignal(number) for number in cli.SIGNALS]
+    before = [signal.getsignal(number) for number in _signals.SIGNALS]
     ended(ValueError("no"))
-    assert [signal.getsignal(number) for number in cli.SIGNALS] == before
+    assert [signal.getsignal(number) for number in _signals.SIGNALS] == before
 
 
 @pytest.mark.parametrize("place", [("--debug", "x.csv"), ("x.csv", "--debug")])
@@ -83,7 +84,7 @@ def test_a_platform_that_does_not_exist_is_named(tmp_path):
 
 
 HANG = """
-import gc, sys
+import gc, signal, sys
 from bimix_jax import cli
 def wait(given):
     from bimix_jax.files import atomic_path
@@ -97,13 +98,16 @@ def wait(given):
             # An exception that is raised in here is dropped.
             gc.callbacks.append(collected)
             gc.collect()
+        if sys.argv[2] == "blocked":
+            # The main thread learns nothing of the signal, as within compiled code.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
         collected(None, None)
 cli._run = wait
 cli.main()
 """
 
 
-@pytest.mark.parametrize("place", ["code", "callback"])
+@pytest.mark.parametrize("place", ["code", "callback", "blocked"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_in_one_line_and_leaves_nothing(tmp_path, number, place):
     process = subprocess.Popen(

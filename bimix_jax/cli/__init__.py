@@ -59,17 +59,17 @@ def main() -> None:
     gc.set_threshold(*RARELY)
     # A last search for garbage among all that JAX made takes a quarter of a short command's time.
     atexit.register(gc.freeze)
-    try:
-        with ended_by_signals():
+    with ended_by_signals():
+        try:
             _run([NO_CACHE, *arguments] if uncached else arguments)
-    except Exception as error:
-        if debug:
-            raise
-        _say(_paragraph(error))
-        sys.exit(FAILED)
-    finally:
-        waiting.clear()
-        gc.set_threshold(*thresholds)
+        except Exception as error:
+            if debug:
+                raise
+            _say(_paragraph(error))
+            sys.exit(FAILED)
+        finally:
+            waiting.clear()
+            gc.set_threshold(*thresholds)
 
 
 def _run(arguments: list[str]) -> None:

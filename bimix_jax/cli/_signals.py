@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -27,26 +28,27 @@ def ended_by_signals() -> Iterator[None]:
     that computes within compiled code, would go on, so a thread of its own looks after it.
     """
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    heard = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(read,), daemon=True).start()
+    # Sockets, as no pipe of Windows can do this.
+    listener, speaker = socket.socketpair()
+    speaker.setblocking(False)
+    heard = signal.set_wakeup_fd(speaker.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(listener,), daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(heard)
-        os.close(write)  # the end of what the thread reads
+        speaker.close()  # the end of what the thread reads
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _listen(read: int) -> None:
-    """Stop the process some time after each signal, whose number Python writes into a pipe."""
-    for number in iter(lambda: os.read(read, 1), b""):
-        if number[0] in SIGNALS:
-            time.sleep(PATIENCE)
-            _end(number[0])
-    os.close(read)
+def _listen(listener: socket.socket) -> None:
+    """Stop the process some time after each signal, whose number Python sends."""
+    with listener:
+        for number in iter(lambda: listener.recv(1), b""):
+            if number[0] in SIGNALS:
+                time.sleep(PATIENCE)
+                _end(number[0])
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

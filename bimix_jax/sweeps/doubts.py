@@ -152,8 +152,8 @@ def _warn_of_constant_shares(sweep: Sweep, notes: list[str]) -> None:
     if len(small):
         shares = ", ".join(f"{sweep.domains[i]}: {most[i]:.2g}" for i in small)
         warn(
-            f"The same share in every run ({shares}): a column of a setting of training, perhaps, "
-            "which is no domain; if so, leave it out.",
+            f"Some domains have the same share in every run ({shares}). Leave such a column out if "
+            "it is a setting of training and not a domain.",
             notes,
         )
 
